@@ -1,0 +1,56 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test` set everything up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= demo-report
+
+# Spinning threads cost five times the work they do on small machines; this must be set before Python starts.
+export OMP_WAIT_POLICY ?= passive
+export OPENBLAS_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench tutorials api clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed  ## create .venv with the pinned versions of constraints.txt
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("paramgraph needs Python >= 3.11; this is %s: make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: install  ## the main job: fine-tuning a real model with its parameter graph, as a table and a page in $(OUT)
+	$(BIN)/spectral-opt demo --out $(OUT)
+
+test: install  ## every test not marked slow or gpu, under 15 minutes
+	$(BIN)/python -m pytest
+
+test-slow: install  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: install  ## format, lint, types, docstrings and import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## apply the formatter and the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## benchmarks, with their peers in the same run
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+tutorials: install  ## run the notebooks in full
+	$(BIN)/python -m pytest tutorials --nbmake --nbmake-timeout=300
+
+api: install  ## freeze the public names and signatures after a deliberate change
+	$(BIN)/python tests/architecture/freeze_public_api.py
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""Graphs of neural-network parameters and their spectra.
+
+Data flows one way: a model gives a table of nodes, a source gives the nodes features, a builder turns features
+into a graph, a shift operator has a spectrum, and a response on its eigenvalues is a filter.
+
+>>> import paramgraph, torch
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+>>> table = paramgraph.rows(model)["0.weight"]
+>>> graph = paramgraph.build(model, table, "cosine_knn", k=3)
+>>> spectrum = paramgraph.eigenpairs(paramgraph.laplacian(graph))
+>>> spectrum.eigenvalues.shape
+torch.Size([8])
+"""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_exports, typed_imports
+
+if TYPE_CHECKING:
+    from paramgraph.builders.correlation import Correlation as Correlation
+    from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
+    from paramgraph.builders.gram import Gram as Gram
+    from paramgraph.builders.permuted import Permuted as Permuted
+    from paramgraph.builders.ring import Ring as Ring
+    from paramgraph.builders.rotated import Rotated as Rotated
+    from paramgraph.construct import build as build
+    from paramgraph.eigensolve import eigenpairs as eigenpairs
+    from paramgraph.errors import NotConvergedError as NotConvergedError
+    from paramgraph.errors import NumericalWarning as NumericalWarning
+    from paramgraph.errors import PerformanceWarning as PerformanceWarning
+    from paramgraph.errors import UnknownNameError as UnknownNameError
+    from paramgraph.filters import GraphFilter as GraphFilter
+    from paramgraph.filters import apply_filter as apply_filter
+    from paramgraph.filters import prepare_filter as prepare_filter
+    from paramgraph.graphs import check_graph as check_graph
+    from paramgraph.graphs import connected_components as connected_components
+    from paramgraph.graphs import graph_from_networkx as graph_from_networkx
+    from paramgraph.graphs import graph_from_scipy as graph_from_scipy
+    from paramgraph.graphs import graph_to_networkx as graph_to_networkx
+    from paramgraph.graphs import graph_to_scipy as graph_to_scipy
+    from paramgraph.measures import BandStatistics as BandStatistics
+    from paramgraph.measures import mode_energy as mode_energy
+    from paramgraph.measures import signal_to_noise as signal_to_noise
+    from paramgraph.measures import smoothness as smoothness
+    from paramgraph.measures import spectral_gap as spectral_gap
+    from paramgraph.nodes import NodeTable as NodeTable
+    from paramgraph.nodes import ParameterSlice as ParameterSlice
+    from paramgraph.registry import get_builder as get_builder
+    from paramgraph.registry import list_builders as list_builders
+    from paramgraph.registry import register as register
+    from paramgraph.responses import get_response as get_response
+    from paramgraph.responses import heat as heat
+    from paramgraph.responses import highpass as highpass
+    from paramgraph.responses import identity as identity
+    from paramgraph.responses import list_responses as list_responses
+    from paramgraph.responses import lowpass as lowpass
+    from paramgraph.responses import tikhonov as tikhonov
+    from paramgraph.schemes import columns as columns
+    from paramgraph.schemes import node_tables as node_tables
+    from paramgraph.schemes import rows as rows
+    from paramgraph.shifts import ShiftOperator as ShiftOperator
+    from paramgraph.shifts import adjacency as adjacency
+    from paramgraph.shifts import laplacian as laplacian
+    from paramgraph.sources import activations as activations
+    from paramgraph.sources import collect as collect
+    from paramgraph.sources import gradients as gradients
+    from paramgraph.sources import weights as weights
+    from paramgraph.spectrum import Spectrum as Spectrum
+
+__version__ = "0.1.0.dev0"
+
+__getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))

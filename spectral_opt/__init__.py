@@ -1,0 +1,19 @@
+"""Fine-tuning with the spectrum of a parameter graph: penalty, gradient filter, and refinement without training."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_exports, typed_imports
+
+if TYPE_CHECKING:
+    from spectral_opt.config import SpectralConfig as SpectralConfig
+    from spectral_opt.explanation import Explanation as Explanation
+    from spectral_opt.explanation import explain as explain
+    from spectral_opt.gradient_filter import filter_gradients as filter_gradients
+    from spectral_opt.hooks import SpectralHandle as SpectralHandle
+    from spectral_opt.hooks import attach as attach
+    from spectral_opt.penalty import penalty_gradient as penalty_gradient
+    from spectral_opt.penalty import penalty_value as penalty_value
+    from spectral_opt.refinement import Refiner as Refiner
+    from spectral_opt.refinement import refine as refine
+
+__getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))
