@@ -1,0 +1,137 @@
+"""A slice of a parameter: which entries are the features of which nodes."""
+
+from dataclasses import dataclass
+from math import prod
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ParameterSlice:
+    """One region of one parameter and its place in a table.
+
+    The parameter is reshaped to `view`, cut to `bounds` along each axis, and its axes are permuted to
+    `order`. The first `node_axes` of them count nodes, the others features: the result is a block (nodes,
+    width) whose upper left corner lies `at` (node, column) of the table.
+
+    Rows of a matrix have `order=(0, 1)`, columns `order=(1, 0)`. Tiles of b x b have the view (R, b, C, b),
+    order (0, 2, 1, 3) and two node axes; the heads of a query matrix the view (heads, size, hidden); a whole
+    matrix as one node has no node axis.
+
+    Parameters
+    ----------
+    parameter : str
+        Name in `model.named_parameters()`.
+    shape : tuple of int
+        Shape of the whole parameter.
+    view : tuple of int
+        Shape with the same number of entries whose axes are cut and permuted.
+    bounds : tuple of (int, int)
+        First index and one past the last, for each axis of `view`.
+    order : tuple of int
+        Permutation of the axes of `view`, node axes first.
+    node_axes : int
+        How many leading axes of `order` count nodes.
+    at : (int, int), default (0, 0)
+        Node and column of the table where the block starts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> second_column = ParameterSlice("w", (2, 3), (2, 3), ((0, 2), (1, 2)), (1, 0), 1)
+    >>> second_column.take(torch.arange(6).reshape(2, 3))
+    tensor([[1, 4]])
+    """
+
+    parameter: str
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    bounds: tuple[tuple[int, int], ...]
+    order: tuple[int, ...]
+    node_axes: int
+    at: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        where = f"slice of {self.parameter!r}"
+        if prod(self.view) != prod(self.shape):
+            raise ValueError(f"{where}: view {self.view} has not as many entries as shape {self.shape}")
+        if sorted(self.order) != list(range(len(self.view))) or not 0 <= self.node_axes <= len(self.order):
+            raise ValueError(
+                f"{where}: order {self.order} must permute the {len(self.view)} axes of {self.view}, "
+                f"and node_axes ({self.node_axes}) must count some of them"
+            )
+        inside = [
+            0 <= start <= stop <= size for (start, stop), size in zip(self.bounds, self.view, strict=False)
+        ]
+        if len(self.bounds) != len(self.view) or not all(inside):
+            raise ValueError(f"{where}: bounds {self.bounds} must lie inside the axes of {self.view}")
+        if min(self.at) < 0:
+            raise ValueError(f"{where}: it cannot start at {self.at}, before the table")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Lengths of the axes after the cut, in the axes' own order."""
+        return tuple(stop - start for start, stop in self.bounds)
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes in the block."""
+        return prod(self.sizes[axis] for axis in self.order[: self.node_axes])
+
+    @property
+    def width(self) -> int:
+        """Number of parameter entries per node in the block."""
+        return prod(self.sizes[axis] for axis in self.order[self.node_axes :])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the slice covers every entry of its parameter."""
+        return self.sizes == self.view
+
+    def take(self, value: Tensor) -> Shaped[Tensor, "nodes width"]:
+        """Read the block out of the parameter's value.
+
+        Parameters
+        ----------
+        value : Tensor of shape `shape`
+            The parameter, or anything of its shape (a gradient, an update).
+
+        Returns
+        -------
+        Tensor of shape (nodes, width)
+            A view of `value` where strides allow it; gradients flow through.
+
+        Raises
+        ------
+        ValueError
+            If `value` has another shape.
+        """
+        if tuple(value.shape) != self.shape:
+            raise ValueError(
+                f"parameter {self.parameter!r} has shape {tuple(value.shape)}; its node table was made "
+                f"for {self.shape}: make the tables anew from this model"
+            )
+        cut = value.reshape(self.view)[tuple(slice(*bound) for bound in self.bounds)]
+        return cut.permute(self.order).reshape(self.nodes, self.width)
+
+    def put(self, block: Shaped[Tensor, "nodes width"]) -> Tensor:
+        """Write a block into a parameter of zeros, the adjoint of `take`.
+
+        Parameters
+        ----------
+        block : Tensor of shape (nodes, width)
+            Values of the slice.
+
+        Returns
+        -------
+        Tensor of shape `shape`
+            `block` at the slice's entries and zero elsewhere; shares memory with `block` where it can.
+        """
+        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
+        cut = block.reshape([self.sizes[axis] for axis in self.order]).permute(inverse)
+        if self.is_whole:
+            return cut.reshape(self.shape)
+        value = block.new_zeros(self.view)
+        value[tuple(slice(*bound) for bound in self.bounds)] = cut
+        return value.reshape(self.shape)
