@@ -1,0 +1,310 @@
+"""Graphs as PyG `Data`: build, repair, split into components, carry to SciPy and networkx and back.
+
+What a graph must fulfil stands in `paramgraph.graph_contract`; its names are here too.
+"""
+
+import copy
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import (
+    coalesce,
+    from_scipy_sparse_matrix,
+    remove_self_loops,
+    to_networkx,
+    to_undirected,
+)
+
+from paramgraph.graph_contract import check_fields, check_graph, count_nodes, undirected_graph, with_edges
+
+__all__ = [
+    "check_graph",
+    "connected_components",
+    "count_nodes",
+    "graph_from_networkx",
+    "graph_from_scipy",
+    "graph_to_networkx",
+    "graph_to_scipy",
+    "symmetrize",
+    "undirected_graph",
+]
+
+# Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
+_SYMMETRY_TOLERANCE = 1e-6
+
+
+def symmetrize(data: Any, rule: str = "union") -> Data:
+    r"""Make any weighted edge list fulfil the graph contract.
+
+    Duplicates of one direction are summed, self-loops dropped, missing weights read as 1. A pair stored in
+    both directions gets the mean of both weights; a pair stored in one direction keeps its weight under
+    "union" and is dropped under "mutual". Weights other than float64 become float32. So
+    `Compose([KNNGraph(k=3), symmetrize])` is a builder.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        Edges in any order and direction; not changed.
+    rule : {"union", "mutual"}, default "union"
+        What happens to a pair that is stored in one direction only.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        A shallow copy with the repaired edges; O(edges log edges) time, O(edges) memory.
+
+    Raises
+    ------
+    ValueError
+        If `rule` is unknown, or no graph can have these indices and weights.
+
+    Examples
+    --------
+    >>> directed = Data(edge_index=torch.tensor([[1, 1, 2], [0, 1, 2]]), num_nodes=3)
+    >>> symmetrize(directed).edge_index.tolist()
+    [[0, 1], [1, 0]]
+    """
+    if rule not in ("union", "mutual"):
+        raise ValueError(f"rule must be 'union' or 'mutual', got {rule!r}")
+    nodes = count_nodes(data)
+    data = _with_unit_weights(data)
+    check_fields(data, nodes)
+    weight = data.edge_weight if data.edge_weight.dtype == torch.float64 else data.edge_weight.float()
+    directed, weight = remove_self_loops(data.edge_index, weight)
+    directed, weight = coalesce(directed, weight, num_nodes=nodes, reduce="sum")
+    edge_index, (total, times) = to_undirected(
+        directed, [weight, torch.ones_like(weight)], nodes, reduce="sum"
+    )
+    keep = times == 2 if rule == "mutual" else times > 0
+    return with_edges(
+        data, edge_index[:, keep], (total / times)[keep], data.get("signed") is True, data.get("node_weight")
+    )
+
+
+def connected_components(data: Data) -> Int64[Tensor, " nodes"]:
+    """Label each node with its connected component.
+
+    Edges of weight zero connect nothing, negative ones do. Labels count up in the order of each component's
+    first node, so they are the same on every machine.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        A graph that fulfils the contract.
+
+    Returns
+    -------
+    Tensor of shape (nodes,), int64, on the CPU
+        0 to components - 1; O(nodes + edges) time.
+
+    Examples
+    --------
+    >>> connected_components(undirected_graph(Data(num_nodes=4), torch.tensor([[0], [2]]), torch.ones(1)))
+    tensor([0, 1, 0, 2])
+    """
+    matrix = graph_to_scipy(data)
+    if matrix.shape[0] == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    _, labels = sp.csgraph.connected_components(matrix, directed=False)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return torch.from_numpy(np.argsort(np.argsort(first))[inverse].astype(np.int64))
+
+
+def graph_to_scipy(data: Data) -> sp.csr_array:
+    """Convert a graph to its adjacency matrix.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        A graph that fulfils the contract; without `edge_weight` every edge counts 1, as in PyG.
+
+    Returns
+    -------
+    csr_array of shape (nodes, nodes), float64
+        Symmetric to the last bit; the diagonal is `node_weight` where the graph has one. Explicit zeros are
+        dropped, so that the sparsity pattern is the graph. O(edges) time and memory.
+
+    Raises
+    ------
+    ValueError
+        If the graph breaks the contract.
+
+    Examples
+    --------
+    >>> graph = undirected_graph(Data(num_nodes=2), torch.tensor([[0], [1]]), torch.tensor([0.5]))
+    >>> graph_to_scipy(graph).toarray()
+    array([[0. , 0.5],
+           [0.5, 0. ]])
+    """
+    nodes = count_nodes(data)
+    data = check_graph(_with_unit_weights(data))
+    row, col = data.edge_index.cpu().numpy()
+    weight = data.edge_weight.detach().to("cpu", torch.float64).numpy()
+    # Coalesced edges are CSR already: no sort.
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=nodes))])
+    matrix = sp.csr_array((weight.copy(), col.copy(), start), shape=(nodes, nodes))
+    if data.get("node_weight") is not None:
+        diagonal = data.node_weight.detach().to("cpu", torch.float64).numpy()
+        matrix = (matrix + sp.diags_array(diagonal, shape=(nodes, nodes))).tocsr()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def graph_from_scipy(
+    matrix: Any, like: Data | None = None, node_weight: Float[Tensor, " nodes"] | None = None
+) -> Data:
+    """Convert a symmetric matrix to a graph.
+
+    Stored zeros are no edges. A diagonal that is not zero becomes `node_weight`. A matrix with a negative
+    off-diagonal entry gives a graph with `signed = True`.
+
+    Parameters
+    ----------
+    matrix : sparse array, sparse matrix or ndarray of shape (nodes, nodes)
+        Symmetric within rounding (1e-6 of the largest entry); both triangles are averaged.
+        float32 stays, any other type becomes float64.
+    like : torch_geometric.data.Data, optional
+        Nodes whose fields (x, layer, role, ...) the graph carries on; not changed.
+    node_weight : Tensor of shape (nodes,), optional
+        The diagonal, instead of that of `matrix`.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The graph; O(entries) time and memory.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, real, finite and symmetric, or `like` has another number of nodes.
+
+    Examples
+    --------
+    >>> graph_from_scipy(np.array([[0.0, 2.0], [2.0, 0.0]])).edge_weight
+    tensor([2., 2.], dtype=torch.float64)
+    """
+    square = _real_square(matrix)
+    nodes = square.shape[0]
+    data = Data(num_nodes=nodes) if like is None else like
+    if count_nodes(data) != nodes:
+        raise ValueError(f"the matrix has {nodes} nodes but `like` has {count_nodes(data)}")
+    largest, difference = _largest(square), _largest(square - square.T)
+    if difference > _SYMMETRY_TOLERANCE * largest:
+        raise ValueError(
+            f"the matrix is not symmetric: entries differ from their transposes by up to {difference:.3g} "
+            f"(largest entry {largest:.3g}); pass (matrix + matrix.T) / 2 if that is meant"
+        )
+    square = ((square + square.T) / 2).tocsr()
+    diagonal = square.diagonal()
+    if node_weight is None and diagonal.any():
+        node_weight = torch.from_numpy(diagonal.copy())
+    edges = square.tocoo()
+    keep = (edges.row != edges.col) & (edges.data != 0)
+    edge_index, weight = from_scipy_sparse_matrix(
+        sp.coo_array((edges.data[keep], (edges.row[keep], edges.col[keep])), shape=edges.shape)
+    )
+    edge_index, weight = coalesce(edge_index, weight, num_nodes=nodes)
+    signed = bool((weight < 0).any()) or data.get("signed") is True
+    return check_graph(with_edges(data, edge_index, weight, signed, node_weight))
+
+
+def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
+    """Convert a networkx graph, with isolated nodes and weights.
+
+    Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
+    parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        A directed graph must have equal weights in both directions.
+    like : torch_geometric.data.Data, optional
+        Nodes whose fields the graph carries on; not changed.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The graph, float64 weights; O(nodes + edges) time.
+
+    Raises
+    ------
+    ValueError
+        If a directed graph is not symmetric, or weights are not finite numbers.
+
+    Examples
+    --------
+    >>> graph_from_networkx(nx.path_graph(3)).edge_index.tolist()
+    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    """
+    nodes = graph.number_of_nodes()
+    if nodes == 0:  # networkx refuses to make a matrix of it
+        return graph_from_scipy(sp.csr_array((0, 0)), like)
+    diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
+    node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64)
+    return graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
+
+
+def graph_to_networkx(data: Data) -> nx.Graph:
+    """Convert a graph to networkx, with isolated nodes.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        A graph that fulfils the contract.
+
+    Returns
+    -------
+    networkx.Graph
+        Nodes 0 to nodes - 1 with the attribute `node_weight` where the graph has one, edges with the
+        attribute `weight`; a Python loop over the edges, for small graphs.
+
+    Raises
+    ------
+    ValueError
+        If the graph breaks the contract.
+
+    Examples
+    --------
+    >>> graph = undirected_graph(Data(num_nodes=3), torch.tensor([[0], [1]]), torch.tensor([0.5]))
+    >>> graph_to_networkx(graph).edges(data=True)
+    EdgeDataView([(0, 1, {'weight': 0.5})])
+    """
+    graph = check_graph(_with_unit_weights(data))
+    plain = Data(edge_index=graph.edge_index, weight=graph.edge_weight, num_nodes=count_nodes(graph))
+    attributes = ["node_weight"] if graph.get("node_weight") is not None else []
+    if attributes:
+        plain.node_weight = graph.node_weight
+    return to_networkx(plain, node_attrs=attributes, edge_attrs=["weight"], to_undirected="upper")
+
+
+def _with_unit_weights(data: Any) -> Any:
+    """Read missing weights as 1, as PyG does; what else is missing is for the check to say."""
+    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor) or data.edge_weight is not None:
+        return data
+    filled = copy.copy(data)
+    filled.edge_weight = torch.ones(data.edge_index.shape[-1], device=data.edge_index.device)
+    return filled
+
+
+def _real_square(matrix: Any) -> Any:
+    square = sp.csr_array(matrix)
+    if square.ndim != 2 or square.shape[0] != square.shape[1]:
+        raise ValueError(f"an adjacency matrix must be square, got shape {square.shape}")
+    if square.dtype.kind not in "fiub":
+        raise ValueError(f"an adjacency matrix must be real, got {square.dtype}")
+    square = square.astype(np.float32 if square.dtype in (np.float32, np.float16) else np.float64)
+    if not np.isfinite(square.data).all():
+        raise ValueError(
+            f"the matrix has {int((~np.isfinite(square.data)).sum())} entries that are not finite"
+        )
+    return square
+
+
+def _largest(matrix: Any) -> float:
+    return float(np.abs(matrix.data).max(initial=0.0))
