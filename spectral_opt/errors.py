@@ -1,0 +1,21 @@
+"""Errors that a caller may want to catch.
+
+All are `ValueError`: a wrong name, file, label or wheel is bad input, and the command line turns it into one
+line and exit code 2.
+"""
+
+
+class DataError(ValueError):
+    """Text, labels or a split that cannot be used as they came."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be found, read or used as an encoder."""
+
+
+class DownloadError(ValueError):
+    """A pinned file that could not be fetched, and that no cache holds."""
+
+
+class IntegrityError(DownloadError):
+    """A file whose content is not the pinned one; it has been removed."""

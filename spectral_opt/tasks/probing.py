@@ -1,0 +1,151 @@
+"""Frozen embeddings, and a head fitted to them: the start and the first baseline of a fine-tuning run."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spectral_opt.tasks.batches import TokenizedBatches
+from spectral_opt.tasks.classifier import MeanPooledClassifier
+
+
+def embed_texts(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts width"]:
+    """Return the mean-pooled embedding of every text, without dropout and without gradients.
+
+    Parameters
+    ----------
+    model : MeanPooledClassifier
+        Left in the mode it came in.
+    batches : TokenizedBatches
+        From `tokenize_batches`, in any order.
+
+    Returns
+    -------
+    Tensor of shape (texts, width)
+        float32 on the CPU, in the order of the texts given to `tokenize_batches`.
+
+    Examples
+    --------
+    >>> embeddings = embed_texts(model, tokenize_batches(tokenizer, texts, order="length"))  # doctest: +SKIP
+    """
+    with _evaluating(model):
+        device = model.classifier.weight.device
+        rows = [model.embed(**{k: v.to(device) for k, v in batch.items()}) for batch in batches]
+    return batches.restore(torch.cat(rows).float().cpu())
+
+
+def predict_logits(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts classes"]:
+    """Return the logits of every text, without dropout and without gradients.
+
+    Parameters
+    ----------
+    model : MeanPooledClassifier
+        Left in the mode it came in.
+    batches : TokenizedBatches
+        From `tokenize_batches`, in any order.
+
+    Returns
+    -------
+    Tensor of shape (texts, classes)
+        float32 on the CPU, in the order of the texts given to `tokenize_batches`.
+
+    Examples
+    --------
+    >>> predicted = predict_logits(model, batches).argmax(dim=1)  # doctest: +SKIP
+    """
+    with _evaluating(model):
+        device = model.classifier.weight.device
+        rows = [model(**{k: v.to(device) for k, v in batch.items()}).logits for batch in batches]
+    return batches.restore(torch.cat(rows).float().cpu())
+
+
+def fit_linear_probe(
+    model: MeanPooledClassifier,
+    embeddings: Float[Tensor, "texts width"],
+    labels: Sequence[int] | np.ndarray | Tensor,
+    *,
+    C: float = 1.0,
+    max_iter: int = 2000,
+) -> float:
+    r"""Set the head of a classifier to logistic regression on frozen embeddings.
+
+    .. math:: \min_{W, b} \; \tfrac12 \|W\|^2 + C \sum_i \ell(W e_i + b, y_i)
+
+    with the cross-entropy :math:`\ell` in nats. Two classes are fitted as one row :math:`w` and written as
+    the softmax rows :math:`\mp w / 2`, which give the same probabilities. The fit starts at zero and draws no
+    random number. Only `model.classifier` changes, in place.
+
+    Parameters
+    ----------
+    model : MeanPooledClassifier
+        Its head is overwritten.
+    embeddings : Tensor of shape (texts, width)
+        From `embed_texts`.
+    labels : sequence of int of length texts
+        Class numbers; every class of the head must occur.
+    C : float, default 1.0
+        Inverse strength of the penalty, positive; choose it on development texts.
+    max_iter : int, default 2000
+        Limit of L-BFGS steps; scikit-learn warns when it is reached.
+
+    Returns
+    -------
+    float
+        Accuracy on the given texts, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `C` is not positive, an embedding is not finite, or the labels do not fit the head.
+
+    References
+    ----------
+    .. [1] A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-
+       distribution", ICLR 2022.
+
+    Examples
+    --------
+    >>> embeddings = embed_texts(model, batches)  # doctest: +SKIP
+    >>> fit_linear_probe(model, embeddings, labels, C=10.0)  # doctest: +SKIP
+    0.98
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    classes = model.classifier.out_features
+    features = embeddings.detach().double().cpu().numpy()
+    target = np.asarray(labels, dtype=np.int64)
+    if not C > 0:
+        raise ValueError(f"C is {C}: it must be positive")
+    if target.shape != (len(features),):
+        raise ValueError(f"{target.shape[0]} labels for {len(features)} embeddings: give one label per text")
+    if not np.array_equal(np.unique(target), np.arange(classes)):
+        raise ValueError(
+            f"labels {np.unique(target).tolist()} for a head of {classes} classes: every class from 0 to "
+            f"{classes - 1} must occur"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("an embedding is not finite: the encoder's weights or the texts are broken")
+    fitted = LogisticRegression(C=C, max_iter=max_iter, tol=1e-6).fit(features, target)
+    weight, bias = fitted.coef_, fitted.intercept_
+    if classes == 2:
+        weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.from_numpy(weight))
+        model.classifier.bias.copy_(torch.from_numpy(bias))
+    return float(fitted.score(features, target))
+
+
+@contextmanager
+def _evaluating(model: MeanPooledClassifier) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        # train() would switch the parts that the caller had put in evaluation mode by themselves.
+        for module, training in modes.items():
+            module.training = training

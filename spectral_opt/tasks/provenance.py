@@ -1,0 +1,73 @@
+"""Where a model or a text came from, and what was left out on the way."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """State the origin of a model or a data set, as a report prints it.
+
+    Parameters
+    ----------
+    source : str
+        What was read: a wheel and its version, a folder, a file, or a name on a hub.
+    identity : str, default ""
+        What pins its content: sha256 of a file or commit of a repository; empty where neither is known.
+    licence : str, default "not stated"
+        Licence, in the words of the source.
+    rows_read : int or None, default None
+        Rows before anything was dropped; None for a model.
+    dropped : mapping of str to int
+        Reason and number of rows, for every reason for which a row was dropped.
+    notes : tuple of str
+        Facts that a reader of a result needs.
+
+    Examples
+    --------
+    >>> origin = Provenance("reviews.csv", rows_read=10, dropped={"duplicate text": 2})
+    >>> print(origin)
+    reviews.csv; licence: not stated; 10 rows read, 2 dropped (duplicate text: 2)
+    """
+
+    source: str
+    identity: str = ""
+    licence: str = "not stated"
+    rows_read: int | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A frozen value whose counts could be edited would not be a record.
+        object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A mapping proxy cannot be pickled or copied; the plain dict can.
+        return (type(self), tuple(self.to_dict().values()))
+
+    def __str__(self) -> str:
+        parts = [self.source, self.identity, f"licence: {self.licence}"]
+        if self.rows_read is not None:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in self.dropped.items())
+            total = sum(self.dropped.values())
+            parts.append(
+                f"{self.rows_read} rows read, {total} dropped" + (f" ({reasons})" if reasons else "")
+            )
+        return "; ".join(part for part in (*parts, *self.notes) if part)
+
+    def with_note(self, note: str) -> "Provenance":
+        """Return the same record with one more note."""
+        return dataclasses.replace(self, dropped=dict(self.dropped), notes=(*self.notes, note))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the record as plain values, in the order of the arguments, ready for JSON."""
+        return {
+            "source": self.source,
+            "identity": self.identity,
+            "licence": self.licence,
+            "rows_read": self.rows_read,
+            "dropped": dict(self.dropped),
+            "notes": self.notes,
+        }

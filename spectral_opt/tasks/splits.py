@@ -1,0 +1,217 @@
+"""Few-shot splits in which no group and no text stands in two parts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from spectral_opt.errors import DataError
+from spectral_opt.tasks.labelled import LabelledText
+
+PARTS = ("train", "dev", "test")
+# Films and other groups are lumps: an unlucky order can starve a part that another order fills.
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Split:
+    """Hold positions of the texts of each part.
+
+    Parameters
+    ----------
+    train, dev, test : int64 array
+        Positions in `LabelledText.texts`, in random order, without a common text or group; read-only.
+    description : str
+        How the parts were drawn, in one line.
+    """
+
+    train: Int64[np.ndarray, " train"]
+    dev: Int64[np.ndarray, " dev"]
+    test: Int64[np.ndarray, " test"]
+    description: str
+
+    def __post_init__(self) -> None:
+        for part in PARTS:
+            getattr(self, part).setflags(write=False)
+
+
+def few_shot_split(
+    data: LabelledText, per_class: int = 64, dev_per_class: int = 32, test_size: int = 1000, seed: int = 0
+) -> Split:
+    """Draw class-balanced training and development texts, and test texts in their natural proportion.
+
+    Groups (films, authors), where the data have them, are dealt whole to one part each, in a random order and
+    in proportion to what each part needs; texts that occur twice are kept together too. Where the source
+    ships a test part, the test texts come from there (validation texts likewise become development texts) and
+    no text of it is trained on.
+
+    Parameters
+    ----------
+    data : LabelledText
+        Texts, labels, and groups where there are such.
+    per_class : int, default 64
+        Training texts of each class.
+    dev_per_class : int, default 32
+        Development texts of each class; 0 for none.
+    test_size : int, default 1000
+        Test texts of all classes together, each class in its share of the test part.
+    seed : int, default 0
+        For every draw; the same seed gives the same split.
+
+    Returns
+    -------
+    Split
+        Positions of the three parts.
+
+    Raises
+    ------
+    ValueError
+        If a size is negative, or `per_class` or `test_size` is 0.
+    DataError
+        If a part has too few texts of a class; the message has the counts.
+
+    Notes
+    -----
+    Time is O(texts) per attempt, and up to 20 orders of the groups are tried before giving up.
+
+    Examples
+    --------
+    >>> from spectral_opt.tasks.provenance import Provenance
+    >>> labels = np.arange(40) % 2
+    >>> texts = tuple(f"text {i}" for i in range(40))
+    >>> data = LabelledText("toy", texts, labels, ("no", "yes"), Provenance("toy"))
+    >>> split = few_shot_split(data, per_class=4, dev_per_class=2, test_size=10)
+    >>> len(split.train), len(split.dev), len(split.test)
+    (8, 4, 10)
+    """
+    if min(per_class, test_size) < 1 or dev_per_class < 0:
+        raise ValueError(
+            f"per_class={per_class}, dev_per_class={dev_per_class}, test_size={test_size}: per_class and "
+            "test_size must be at least 1, dev_per_class at least 0"
+        )
+    generator = np.random.default_rng(seed)
+    lumps = _lumps(data)
+    needs = {"train": per_class, "dev": dev_per_class, "test": test_size}
+    for _ in range(ATTEMPTS):
+        part_of = _deal(data, lumps, needs, generator)
+        shortage = _shortage(data, part_of, needs)
+        if not shortage:
+            break
+    else:
+        raise DataError(
+            f"{data.name!r} has too few texts for per_class={per_class}, dev_per_class={dev_per_class}, "
+            f"test_size={test_size}: {shortage} (classes: {data.class_counts()}); ask for fewer"
+        )
+    train = _balanced(data, part_of == 0, per_class, generator)
+    dev = _balanced(data, part_of == 1, dev_per_class, generator)
+    test = _proportional(data, part_of == 2, test_size, generator)
+    kept_together = "by group" if data.groups is not None else "by text"
+    shipped = ", test part as shipped" if _shipped(data, "test") is not None else ""
+    return Split(train, dev, test, f"{per_class} a class, split {kept_together}{shipped}, seed {seed}")
+
+
+def _lumps(data: LabelledText) -> Int64[np.ndarray, " texts"]:
+    """Give one number to all texts that must stay together: same group or same text, transitively."""
+    rows = np.arange(len(data))
+    keys = [data.texts] if data.groups is None else [data.texts, data.groups]
+    columns, offset = [], len(data)
+    for key in keys:
+        _, codes = np.unique(np.array(key, dtype=object), return_inverse=True)
+        columns.append(codes + offset)
+        offset += int(codes.max()) + 1
+    links = coo_array(
+        (np.ones(len(keys) * len(data)), (np.tile(rows, len(keys)), np.concatenate(columns))),
+        shape=(offset, offset),
+    )
+    return connected_components(links, directed=False)[1][: len(data)].astype(np.int64)
+
+
+def _deal(
+    data: LabelledText,
+    lumps: Int64[np.ndarray, " texts"],
+    needs: dict[str, int],
+    generator: np.random.Generator,
+) -> Int64[np.ndarray, " texts"]:
+    """Give every lump to the part (0 train, 1 dev, 2 test) furthest from what it needs; -1 is none."""
+    counts = np.bincount(data.labels, minlength=len(data.label_names))
+    # A balanced part needs enough texts for its rarest class to occur often enough.
+    scale = len(data) / counts.min()
+    wanted = np.array([needs["train"] * scale, needs["dev"] * scale, float(needs["test"])])
+    sizes = np.bincount(lumps)
+    allowed = _allowed(data, lumps, wanted)
+    part_of_lump = np.full(len(sizes), -1)
+    filled = np.zeros(3)
+    for lump in generator.permutation(len(sizes)):
+        fullness = np.where(allowed[lump], filled / np.maximum(wanted, 1e-9), np.inf)
+        if np.isfinite(fullness).any():
+            part = int(fullness.argmin())
+            part_of_lump[lump] = part
+            filled[part] += sizes[lump]
+    return np.asarray(part_of_lump[lumps])
+
+
+def _allowed(data: LabelledText, lumps: Int64[np.ndarray, " texts"], wanted: np.ndarray) -> np.ndarray:
+    """Say which parts each lump may go to: with shipped parts, only where all of its texts belong."""
+    allowed = np.ones((int(lumps.max()) + 1, 3), dtype=bool)
+    allowed[:, wanted == 0] = False
+    test = _shipped(data, "test")
+    if test is None or data.shipped_split is None:
+        return allowed
+    dev = _shipped(data, "validation")
+    for text, part in enumerate(data.shipped_split):
+        here = 2 if part == test else 1 if part == dev else 0
+        # Without a shipped development part, training texts serve for it.
+        fits = [here == 0, here == 1 or (here == 0 and dev is None), here == 2]
+        allowed[lumps[text]] &= fits
+    return allowed
+
+
+def _shipped(data: LabelledText, part: str) -> str | None:
+    """Name the shipped part that serves as "test" or "validation"; None where there is none."""
+    present = set(data.shipped_split or ())
+    held_out = [name for name in ("test", "validation", "dev") if name in present]
+    if "train" not in present or not held_out:
+        return None
+    if part == "test":
+        return held_out[0]
+    return next((name for name in held_out[1:] if name != "test"), None)
+
+
+def _shortage(data: LabelledText, part_of: Int64[np.ndarray, " texts"], needs: dict[str, int]) -> str:
+    """Say what is missing; empty when every part can be drawn."""
+    for number, part in enumerate(PARTS[:2]):
+        have = np.bincount(data.labels[part_of == number], minlength=len(data.label_names))
+        if have.min() < needs[part]:
+            rarest = data.label_names[int(have.argmin())]
+            return f"{part} would have {have.min()} of {needs[part]} texts of class {rarest!r}"
+    have_test = int((part_of == 2).sum())
+    if have_test < needs["test"]:
+        return f"test would have {have_test} of {needs['test']} texts"
+    return ""
+
+
+def _balanced(
+    data: LabelledText, pool: np.ndarray, per_class: int, generator: np.random.Generator
+) -> Int64[np.ndarray, " chosen"]:
+    chosen = [
+        generator.permutation(np.flatnonzero(pool & (data.labels == label)))[:per_class]
+        for label in range(len(data.label_names))
+    ]
+    return generator.permutation(np.concatenate(chosen)).astype(np.int64)
+
+
+def _proportional(
+    data: LabelledText, pool: np.ndarray, size: int, generator: np.random.Generator
+) -> Int64[np.ndarray, " chosen"]:
+    counts = np.bincount(data.labels[pool], minlength=len(data.label_names))
+    exact = size * counts / counts.sum()
+    quota = np.floor(exact).astype(int)
+    # Largest remainders get the texts that rounding down left over.
+    quota[np.argsort(quota - exact, kind="stable")[: size - quota.sum()]] += 1
+    chosen = [
+        generator.permutation(np.flatnonzero(pool & (data.labels == label)))[: quota[label]]
+        for label in range(len(data.label_names))
+    ]
+    return generator.permutation(np.concatenate(chosen)).astype(np.int64)
