@@ -1,0 +1,256 @@
+"""The value that every graph shift operator is: one matrix, and what is known of its spectrum."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from paramgraph.weight_matrix import Matrix
+
+_Signal = TypeVar("_Signal", Tensor, np.ndarray, sp.csr_array)
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftOperator:
+    r"""Hold one matrix of a graph, and what is known about its spectrum beforehand.
+
+    Made by `laplacian`, `adjacency` and `zero_operator`; not meant to be built by hand, nor its arrays
+    to be changed.
+
+    Parameters
+    ----------
+    matrix : csr_array or ndarray of shape (nodes, nodes)
+        The operator, float64; dense where the graph is.
+    kind : {"laplacian", "adjacency"}
+        Which shift operator it is, and so which end of the spectrum is the low graph frequency.
+    normalization : {None, "sym", "rw"}
+        Normalization of a Laplacian; None for an adjacency.
+    degrees : ndarray of shape (nodes,)
+        Sum of the absolute edge weights of each node, without the diagonal.
+    component_labels : ndarray of shape (nodes,)
+        Number of each node's connected component, from 0.
+    similar : ShiftOperator, optional
+        For "rw", the symmetric Laplacian of the same graph.
+
+    Examples
+    --------
+    >>> from paramgraph.shifts import laplacian
+    >>> L = laplacian(np.array([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
+    >>> L @ torch.tensor([1.0, 3.0])
+    tensor([-2.,  2.])
+    """
+
+    matrix: Matrix = field(repr=False)
+    kind: str
+    normalization: str | None
+    degrees: Float[np.ndarray, "nodes"] = field(repr=False)
+    component_labels: Int64[np.ndarray, "nodes"] = field(repr=False)
+    similar: Any = field(default=None, repr=False)
+
+    # NumPy would otherwise take `array @ operator` apart element by element.
+    __array_ufunc__ = None
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix, (nodes, nodes)."""
+        return self.nodes, self.nodes
+
+    @property
+    def components(self) -> int:
+        """Number of connected components; the multiplicity of the eigenvalue 0 of a Laplacian."""
+        return int(self.component_labels.max(initial=-1)) + 1
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the matrix is symmetric (to the last bit); only "rw" is not."""
+        return self.normalization != "rw"
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the matrix is kept as a dense array."""
+        return isinstance(self.matrix, np.ndarray)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        r"""Interval that is proven to hold all eigenvalues, in O(edges).
+
+        Laplacian: [0, 2] for "sym" and "rw"; [0, :math:`\max_{ij \in E} d_i + d_j`] for the combinatorial one
+        (Anderson and Morley 1985). Adjacency: Gershgorin's discs. Without edges a Laplacian is 0.
+        """
+        if self.kind == "adjacency":
+            diagonal = self.matrix.diagonal()
+            low, high = diagonal - self.degrees, diagonal + self.degrees
+            return (float(low.min()), float(high.max())) if self.nodes else (0.0, 0.0)
+        if not self.degrees.any():
+            return 0.0, 0.0
+        if self.normalization is not None:
+            return 0.0, 2.0
+        row, column = self.matrix.nonzero()
+        edges = row != column
+        return 0.0, float((self.degrees[row] + self.degrees[column])[edges].max(initial=0.0))
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the absolute eigenvalues; see `interval`."""
+        return max(abs(end) for end in self.interval)
+
+    def to_scipy(self) -> sp.csr_array:
+        """Copy the matrix as a SciPy sparse array.
+
+        Returns
+        -------
+        csr_array of shape (nodes, nodes)
+            Float64, indices sorted; zeros of a dense matrix are not stored.
+        """
+        return sp.csr_array(self.matrix, copy=True)
+
+    def to_dense(self) -> Float[np.ndarray, "nodes nodes"]:
+        """Copy the matrix as a dense array.
+
+        Returns
+        -------
+        ndarray of shape (nodes, nodes)
+            Float64; O(nodes^2) memory.
+        """
+        return self.matrix.copy() if isinstance(self.matrix, np.ndarray) else self.matrix.toarray()
+
+    def to_torch(
+        self, device: Any = None, dtype: torch.dtype | None = None, layout: str = "auto"
+    ) -> Float[Tensor, "nodes nodes"]:
+        """Copy the matrix as a torch tensor.
+
+        Parameters
+        ----------
+        device : torch.device or str, optional
+            Where it shall lie; the CPU by default.
+        dtype : torch.dtype, default torch.float64
+            Any floating dtype; the sparse layouts of torch do not multiply in half precision on the CPU.
+        layout : {"auto", "dense", "coo", "csr"}
+            "auto" is dense where the graph is, else "coo". torch warns that "csr" is in beta.
+
+        Returns
+        -------
+        Tensor of shape (nodes, nodes)
+            A copy.
+
+        Raises
+        ------
+        ValueError
+            If `layout` is none of these.
+        """
+        if layout not in ("auto", "dense", "coo", "csr"):
+            raise ValueError(f"no layout {layout!r}; allowed: 'auto', 'dense', 'coo', 'csr'")
+        dtype = torch.float64 if dtype is None else dtype
+        if layout == "dense" or (layout == "auto" and self.is_dense):
+            return torch.tensor(self.to_dense(), dtype=dtype, device=device)
+        entries = sp.coo_array(self.matrix)
+        index = np.stack([entries.row, entries.col]).astype(np.int64)
+        values = torch.tensor(entries.data, dtype=dtype, device=device)
+        # Rows of a CSR are in order, so coalescing would only sort again.
+        tensor = torch.sparse_coo_tensor(
+            torch.tensor(index, device=device), values, self.shape, is_coalesced=True, check_invariants=False
+        )
+        return tensor.to_sparse_csr() if layout == "csr" else tensor
+
+    def null_basis(self) -> sp.csr_array:
+        r"""Write down the null space of a Laplacian, one sparse column for each component.
+
+        On its component the column is constant (None, "rw") or proportional to :math:`\sqrt{d}` ("sym"); an
+        isolated node is a unit vector. One entry in each row: O(nodes) memory, however many components.
+
+        Returns
+        -------
+        csr_array of shape (nodes, components)
+            Orthonormal columns, in the order of `component_labels`.
+
+        Raises
+        ------
+        ValueError
+            If the operator is an adjacency.
+        """
+        if self.kind != "laplacian":
+            raise ValueError("an adjacency has no null space that is known beforehand; use laplacian(graph)")
+        entry = np.ones(self.nodes)
+        if self.normalization == "sym":
+            entry = np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
+        square = np.bincount(self.component_labels, weights=entry**2, minlength=self.components)
+        entry = entry / np.sqrt(square[self.component_labels])
+        rows = np.arange(self.nodes + 1)
+        return sp.csr_array((entry, self.component_labels, rows), shape=(self.nodes, self.components))
+
+    def null_space(self) -> Float[np.ndarray, "nodes components"]:
+        """Write down an orthonormal basis of the null space of a Laplacian, in closed form.
+
+        Returns
+        -------
+        ndarray of shape (nodes, components)
+            The columns of `null_basis`, dense.
+        """
+        return self.null_basis().toarray()
+
+    def symmetrized(self) -> tuple["ShiftOperator", Float[np.ndarray, "nodes"]]:
+        r"""Give the symmetric matrix with the same eigenvalues.
+
+        .. math:: L_{rw} = S^{-1} L_{sym} S, \qquad S = \operatorname{diag}(s), \quad s = \sqrt{d}
+
+        Returns
+        -------
+        operator : ShiftOperator
+            The symmetric operator; the operator itself where it is symmetric.
+        scale : ndarray of shape (nodes,)
+            s, with 1 for an isolated node; all ones where the operator is symmetric.
+        """
+        if self.similar is None:
+            return self, np.ones(self.nodes)
+        return self.similar, np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
+
+    def fingerprint(self) -> str:
+        """Hash the operator: equal operators have equal fingerprints, on every machine.
+
+        Returns
+        -------
+        str
+            SHA-256 of kind, normalization and matrix, in hexadecimal.
+        """
+        entries = sp.coo_array(self.matrix)
+        digest = hashlib.sha256(f"{self.kind} {self.normalization} {self.nodes}".encode())
+        digest.update(np.stack([entries.row, entries.col]).astype("<i8").tobytes())
+        digest.update(entries.data.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _tensors(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:
+        return {}
+
+    def __matmul__(self, X: _Signal) -> _Signal:
+        """Multiply a signal of shape (nodes,) or (nodes, width); dtype and device are those of the signal."""
+        if not X.ndim or X.shape[0] != self.nodes:
+            raise ValueError(
+                f"a signal on {self.nodes} nodes has {self.nodes} rows, got shape {tuple(X.shape)}"
+            )
+        if isinstance(X, Tensor):
+            return self._times_tensor(X)
+        product: Any = self.matrix @ X
+        return cast(_Signal, product.astype(X.dtype) if X.dtype.kind == "f" else product)
+
+    def _times_tensor(self, X: Tensor) -> Tensor:
+        if not X.is_floating_point():
+            raise TypeError(f"a signal is a floating tensor, got {X.dtype}; convert it with .float()")
+        # Half precision has 8 to 11 bits: summing thousands of rows needs the 24 of float32.
+        working = torch.float64 if X.dtype == torch.float64 else torch.float32
+        key = (X.device, working)
+        if key not in self._tensors:
+            self._tensors[key] = self.to_torch(*key)
+        columns = X.to(working).reshape(self.nodes, -1)
+        return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)
