@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
-_REPAIR = "paramgraph.symmetrize(data) repairs direction, order, loops and missing weights"
+_REPAIR = "paramgraph.graphs.symmetrize(data) repairs direction, order, loops and missing weights"
 
 
 def count_nodes(data: object) -> int:
@@ -84,7 +84,7 @@ def check_graph(data: object, signed: bool = False) -> Data:
     >>> check_graph(Data(edge_index=torch.tensor([[0], [1]]), edge_weight=torch.ones(1), num_nodes=2))
     Traceback (most recent call last):
     ...
-    ValueError: the graph is not undirected: edge (0, 1) has no edge (1, 0); paramgraph.symmetrize(data) ...
+    ValueError: the graph is not undirected: edge (0, 1) has no edge (1, 0); ...
     """
     nodes = count_nodes(data)
     assert isinstance(data, Data)  # count_nodes has refused everything else
@@ -148,6 +148,33 @@ def undirected_graph(
     edge_index = torch.cat([pairs, pairs.flip(0)], dim=1).to(torch.int64)
     order = torch.argsort(edge_index[0] * nodes + edge_index[1])
     return with_edges(data, edge_index[:, order], torch.cat([weight, weight])[order], signed, node_weight)
+
+
+def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
+    """Give a `Data` the signed graph of a symmetric matrix, its diagonal as `node_weight`.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        The nodes; not changed.
+    matrix : Tensor of shape (nodes, nodes)
+        Symmetric to the last bit; entries that are exactly zero are no edges.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        A shallow copy of `data` that fulfils the graph contract; O(nodes^2) time and memory.
+
+    Examples
+    --------
+    >>> graph = dense_graph(Data(num_nodes=2), torch.tensor([[1.0, -2.0], [-2.0, 3.0]]))
+    >>> graph.edge_weight.tolist(), graph.node_weight.tolist()
+    ([-2.0, -2.0], [1.0, 3.0])
+    """
+    diagonal = matrix.diagonal().clone()
+    edges = matrix != 0
+    edges.fill_diagonal_(False)
+    return with_edges(data, edges.nonzero().T.contiguous(), matrix[edges], True, diagonal)
 
 
 def with_edges(

@@ -1,0 +1,78 @@
+"""The null model that keeps a graph and forgets which node is which."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
+from paramgraph.options import check_seed
+from paramgraph.registry import get_builder, register
+
+
+@register("permuted")
+@dataclass(frozen=True)
+class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+    r"""Build a graph, then give its nodes to each other at random.
+
+    .. math:: A \mapsto P A P^T
+
+    A null model: degrees, weights and spectrum stay, the match of graph and signal goes. `x` is untouched.
+
+    Parameters
+    ----------
+    builder : callable or str
+        What builds the graph: a builder, or the name of one that needs no options.
+    seed : int, default 0
+        Seed of the permutation; the global random state is not used.
+
+    Examples
+    --------
+    >>> from paramgraph.builders.ring import Ring
+    >>> Permuted(Ring(), seed=0)(Data(num_nodes=4)).edge_index.shape
+    torch.Size([2, 8])
+    """
+
+    builder: Callable[[Data], Data] | str
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "builder", get_builder(self.builder))
+        check_seed("permuted", self.seed)
+
+    def forward(self, data: Data) -> Data:
+        """Build the graph of `data` and permute its nodes.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data
+            What the inner builder needs.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            The graph with permuted edges and `node_weight`; O(edges log edges) time on top of the
+            inner builder.
+
+        Raises
+        ------
+        ValueError
+            If the inner builder refuses the data, or its graph breaks the contract.
+        """
+        graph = check_graph(get_builder(self.builder)(data))
+        nodes = count_nodes(graph)
+        generator = torch.Generator().manual_seed(self.seed)
+        new_label = torch.randperm(nodes, generator=generator).to(graph.edge_index.device)
+        once = graph.edge_index[0] < graph.edge_index[1]
+        node_weight = graph.get("node_weight")
+        if node_weight is not None:
+            node_weight = torch.empty_like(node_weight).index_copy_(0, new_label, node_weight)
+        return undirected_graph(
+            graph,
+            new_label[graph.edge_index[:, once]],
+            graph.edge_weight[once],
+            signed=graph.get("signed") is True,
+            node_weight=node_weight,
+        )

@@ -1,0 +1,51 @@
+"""The null model that knows nothing but the order of the nodes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from paramgraph.graph_contract import count_nodes, undirected_graph
+from paramgraph.registry import register
+
+
+@register("ring")
+@dataclass(frozen=True)
+class Ring(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+    r"""Link each node with the next one, and the last with the first, by weight 1.
+
+    A null model: features play no part. The eigenvalues of its combinatorial Laplacian are
+    :math:`2 - 2 \cos(2 \pi k / n)`. Two nodes have one edge, one node has none.
+
+    Examples
+    --------
+    >>> Ring()(Data(num_nodes=3)).edge_index.tolist()
+    [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
+    """
+
+    def forward(self, data: Data) -> Data:
+        """Build the ring of the nodes of `data`.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data
+            With `num_nodes` or `x`.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes) time.
+
+        Raises
+        ------
+        ValueError
+            If the number of nodes is not known.
+        """
+        nodes = count_nodes(data)
+        features = data.get("x")
+        double = isinstance(features, torch.Tensor) and features.dtype == torch.float64
+        device = features.device if isinstance(features, torch.Tensor) else None
+        first = torch.arange(nodes if nodes > 2 else max(nodes - 1, 0), device=device)
+        weight = torch.ones(len(first), dtype=torch.float64 if double else torch.float32, device=device)
+        return undirected_graph(data, torch.stack([first, (first + 1) % max(nodes, 1)]), weight)

@@ -1,0 +1,81 @@
+"""The null model that keeps nothing of a graph but its spectrum."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from paramgraph.graph_contract import dense_graph
+from paramgraph.graphs import graph_to_scipy
+from paramgraph.options import check_seed
+from paramgraph.registry import get_builder, register
+
+
+@register("rotated")
+@dataclass(frozen=True)
+class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+    r"""Build a graph, then turn its adjacency matrix by a random rotation.
+
+    .. math:: A \mapsto Q A Q^T, \qquad Q \sim \text{Haar}(O(n))
+
+    A null model: the eigenvalues of the adjacency matrix stay, its eigenvectors become random. The result is
+    dense and signed, meant for `paramgraph.adjacency`, with the diagonal in `node_weight`. `x` is untouched.
+
+    Parameters
+    ----------
+    builder : callable or str
+        What builds the graph: a builder, or the name of one that needs no options.
+    seed : int, default 0
+        Seed of the rotation; the global random state is not used.
+
+    References
+    ----------
+    .. [1] F. Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the
+       AMS 54 (2007), arXiv:math-ph/0609050.
+
+    Examples
+    --------
+    >>> from paramgraph.builders.ring import Ring
+    >>> graph = Rotated(Ring(), seed=0)(Data(num_nodes=4))
+    >>> torch.linalg.eigvalsh(torch.tensor(graph_to_scipy(graph).toarray())).round(decimals=4) + 0.0
+    tensor([-2.,  0.,  0.,  2.], dtype=torch.float64)
+    """
+
+    builder: Callable[[Data], Data] | str
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "builder", get_builder(self.builder))
+        check_seed("rotated", self.seed)
+
+    def forward(self, data: Data) -> Data:
+        """Build the graph of `data` and rotate its matrix.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data
+            What the inner builder needs.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            With `edge_index`, `edge_weight` and `node_weight` of the inner dtype, computed in float64;
+            O(nodes^3) time and O(nodes^2) memory.
+
+        Raises
+        ------
+        ValueError
+            If the inner builder refuses the data, or its graph breaks the contract.
+        """
+        graph = get_builder(self.builder)(data)
+        matrix = torch.from_numpy(graph_to_scipy(graph).toarray())
+        generator = torch.Generator().manual_seed(self.seed)
+        gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator)
+        orthogonal, triangle = torch.linalg.qr(gaussian)
+        # QR fixes the signs of R by convention; with them undone Q is uniform (reference 1).
+        orthogonal = orthogonal * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+        turned = orthogonal @ matrix @ orthogonal.T
+        turned = (turned + turned.T) / 2
+        return dense_graph(graph, turned.to(graph.edge_index.device, graph.edge_weight.dtype))

@@ -1,0 +1,254 @@
+"""Names for graph builders.
+
+A builder is any callable `Data -> Data`; a name is only needed in configurations and on the command line.
+Every file in `paramgraph/builders/` is imported when a name is asked for, and so is every entry point of the
+group "paramgraph.builders" of installed packages: a new file, or package, is found without further edits.
+"""
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import pkgutil
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from torch_geometric.data import Data
+
+from paramgraph.errors import UnknownNameError
+
+ENTRY_POINT_GROUP = "paramgraph.builders"
+
+_registered: dict[str, Callable[..., Any]] = {}
+_failed: dict[str, Exception] = {}
+
+_Registered = TypeVar("_Registered", bound=Callable[..., Any])
+
+
+def register(name: str) -> Callable[[_Registered], _Registered]:
+    """Give a builder a name.
+
+    Parameters
+    ----------
+    name : str
+        A Python identifier, by custom in lower case.
+
+    Returns
+    -------
+    callable
+        Decorator that returns its argument unchanged: a class whose instances map `Data -> Data` and whose
+        arguments are the options, or a function `(data, **options) -> Data`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken or no identifier. Only the same module may define the same class or function
+        anew, as a notebook cell does that is run twice.
+    TypeError
+        If what is decorated cannot be called.
+
+    Examples
+    --------
+    >>> @register("docs_lonely")
+    ... def lonely(data):
+    ...     return undirected_graph(data, torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0))
+    >>> import torch
+    >>> from paramgraph.graphs import undirected_graph
+    >>> get_builder("docs_lonely")(Data(num_nodes=2)).num_edges
+    0
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"a builder's name must be an identifier like 'my_builder', got {name!r}")
+
+    def decorate(builder: _Registered) -> _Registered:
+        if not callable(builder):
+            raise TypeError(f"builder {name!r} must be a class or a function, got {type(builder).__name__}")
+        known = _registered.get(name)
+        if known is not None and not _is_redefinition(known, builder):
+            raise ValueError(
+                f"a builder named {name!r} is registered already ({_whereabouts(known)}); choose another name"
+            )
+        _registered[name] = builder
+        return builder
+
+    return decorate
+
+
+def get_builder(builder: Any, **options: Any) -> Callable[[Data], Data]:
+    """Find a builder by name and give it its options; pass a callable through.
+
+    Parameters
+    ----------
+    builder : str or callable
+        A registered name, or any callable `Data -> Data` such as a PyG transform, returned unchanged. A class
+        of builders is instantiated with the options.
+    **options : object
+        Arguments of the named builder, as `registry.builder_options` lists them.
+
+    Returns
+    -------
+    callable
+        Maps `Data -> Data`.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is not registered; the message lists near and available names.
+    TypeError
+        If an option is unknown or missing, or options come with a callable.
+
+    Examples
+    --------
+    >>> get_builder("cosine_knn", k=5)
+    CosineKNN(k=5, signed=False, mutual=False)
+    """
+    if isinstance(builder, str):
+        factory = _find(builder)
+        _check_options(builder, factory, options)
+    elif inspect.isclass(builder):
+        factory = builder
+        _check_options(builder.__name__, factory, options)
+    elif not callable(builder):
+        raise TypeError(f"a builder is a name or a callable Data -> Data, got {type(builder).__name__}")
+    elif options:
+        raise TypeError(
+            f"options ({', '.join(options)}) go with a name; {builder!r} is a callable and takes none: "
+            "set them where it is made, for example with functools.partial"
+        )
+    else:
+        return builder  # type: ignore[no-any-return]  # any callable is welcome; its result is checked
+    if inspect.isclass(factory):
+        return factory(**options)  # type: ignore[no-any-return]
+    return functools.partial(factory, **options) if options else factory
+
+
+def list_builders(pattern: str = "*") -> list[str]:
+    """List the names of builders.
+
+    Parameters
+    ----------
+    pattern : str, default "*"
+        Shell pattern, matched with attention to case.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
+
+    Examples
+    --------
+    >>> list_builders("*knn")
+    ['cosine_knn']
+    """
+    _scan()
+    return sorted(name for name in _registered if fnmatchcase(name, pattern))
+
+
+def builder_options(name: str) -> dict[str, Any]:
+    """List the options of a builder with their defaults.
+
+    Parameters
+    ----------
+    name : str
+        A registered name.
+
+    Returns
+    -------
+    dict
+        Option to default; `inspect.Parameter.empty` where the option must be given.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is not registered.
+
+    Examples
+    --------
+    >>> builder_options("cosine_knn")
+    {'k': 10, 'signed': False, 'mutual': False}
+    """
+    return {option.name: option.default for option in _options_of(_find(name))}
+
+
+def _find(name: str) -> Callable[..., Any]:
+    _scan()
+    if name in _registered:
+        return _registered[name]
+    if name in _failed:
+        raise ImportError(
+            f"builder {name!r} comes from an installed package that cannot be imported: {_failed[name]}"
+        ) from _failed[name]
+    names = sorted(_registered)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    raise UnknownNameError(f"no builder named {name!r}{hint} (available: {', '.join(names)})")
+
+
+def _scan() -> None:
+    """Import what may register builders."""
+    # By name, as builders stand above this module.
+    package = importlib.import_module("paramgraph.builders")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"paramgraph.builders.{module.name}")
+    _load_entry_points()
+
+
+@functools.cache  # reads the metadata of every installed distribution
+def _load_entry_points() -> None:
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            builder = entry.load()
+        except Exception as error:  # a broken package of someone else must not take all builders away
+            _failed[entry.name] = error
+            continue
+        if _registered.get(entry.name) is not builder:  # its module may have used @register itself
+            register(entry.name)(builder)
+
+
+def _options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(factory).parameters.values())
+    # The first argument of a plain function is the Data.
+    return parameters if inspect.isclass(factory) else parameters[1:]
+
+
+def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Say what is unknown and what is missing before Python does, with all options named."""
+    known = _options_of(factory)
+    shown = ", ".join(str(option).split(":")[0].split("=")[0].strip() + _default(option) for option in known)
+    named = {
+        option.name for option in known if option.kind not in (option.VAR_KEYWORD, option.VAR_POSITIONAL)
+    }
+    unknown = [option for option in options if option not in named]
+    if unknown and not any(option.kind is option.VAR_KEYWORD for option in known):
+        raise TypeError(
+            f"builder {name!r} has no option {', '.join(map(repr, unknown))} (options: {shown or 'none'})"
+        )
+    missing = [
+        option.name
+        for option in known
+        if option.name in named and option.default is option.empty and option.name not in options
+    ]
+    if missing:
+        example = ", ".join(
+            f"{option}={'cosine_knn'!r}" if option == "builder" else f"{option}=..." for option in missing
+        )
+        raise TypeError(
+            f"builder {name!r} needs {', '.join(map(repr, missing))} (options: {shown}), "
+            f"for example get_builder({name!r}, {example})"
+        )
+
+
+def _default(option: inspect.Parameter) -> str:
+    return "" if option.default is option.empty else f"={option.default!r}"
+
+
+def _is_redefinition(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """Tell a reloaded module or a notebook cell run again from a second owner of the name."""
+    identity = [(getattr(one, "__module__", ""), getattr(one, "__qualname__", "<")) for one in (known, new)]
+    return known is not new and identity[0] == identity[1] and "<" not in identity[0][1]
+
+
+def _whereabouts(builder: Callable[..., Any]) -> str:
+    return f"{getattr(builder, '__module__', '?')}.{getattr(builder, '__qualname__', repr(builder))}"
