@@ -39,7 +39,8 @@ def build(
     loss : callable, optional
         `(model, batch) -> scalar`; by default `model(**batch).loss`.
     **options : object
-        Options of the named builder.
+        Options of the named builder. A builder that wraps another is given ready made, as
+        `get_builder("permuted", builder="cosine_knn")`.
 
     Returns
     -------

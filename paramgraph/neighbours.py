@@ -2,9 +2,9 @@
 
 Memory is O(chunk x nodes + nodes x width): no matrix of all pairs exists. The candidates for the neighbours
 of a node come from a float32 product where its rounding error provably cannot hide a neighbour, and from a
-float64 product otherwise. Their similarities are then computed again, pair by pair, in float64 and compared on
-a grid of 2^-36: what differs by less is a tie, and a tie goes to the lower index. So the result does not depend
-on the chunk size or on how a BLAS library orders its sums.
+float64 product otherwise. Their similarities are then computed again, pair by pair, in float64 and compared
+on a grid of 2^-36: what differs by less is a tie, and a tie goes to the lower index. So the result does not
+depend on the chunk size or on how a BLAS library orders its sums.
 """
 
 import torch

@@ -76,7 +76,7 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     return decorate
 
 
-def get_builder(builder: Any, **options: Any) -> Callable[[Data], Data]:
+def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
     """Find a builder by name and give it its options; pass a callable through.
 
     Parameters
