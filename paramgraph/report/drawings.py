@@ -1,0 +1,130 @@
+"""Figures of graphs and spectra: the graph itself, its eigenvalues, energy and signal-to-noise by frequency."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+from jaxtyping import Float, Int
+from torch_geometric.data import Data
+
+from paramgraph.graphs import graph_to_networkx
+from paramgraph.report.svg import GRID, INK, PALETTE, new_figure, themed_svg
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure.
+
+    Parameters
+    ----------
+    name : str
+        In the legend.
+    x, y : float arrays of shape (points,)
+        The line.
+    low, high : float arrays of shape (points,), optional
+        Ends of an interval, drawn as bars.
+    colour : int, default 0
+        Index into the palette.
+    style : str, default "-"
+        Matplotlib's line style; "none" for points alone.
+    """
+
+    name: str
+    x: Float[np.ndarray, " points"]
+    y: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"] | None = None
+    high: Float[np.ndarray, " points"] | None = None
+    colour: int = 0
+    style: str = "-"
+
+
+def draw_graph(graph: Data, name: str, groups: Int[np.ndarray, " nodes"], seed: int = 0) -> str:
+    """Draw a parameter graph by a spring layout, one colour a group.
+
+    Parameters
+    ----------
+    graph : Data
+        A graph of some hundred nodes; every edge is drawn.
+    name : str
+        Identifier of the figure.
+    groups : int array of shape (nodes,)
+        The group of each node, which decides its colour.
+    seed : int, default 0
+        Seed of the layout.
+
+    Returns
+    -------
+    str
+        An `<svg>` element.
+
+    Raises
+    ------
+    ValueError
+        If there is not one group for each node.
+
+    Notes
+    -----
+    Time O(nodes^2) for each of 60 rounds of the layout.
+    """
+    if len(groups) != graph.num_nodes:
+        raise ValueError(f"a drawing needs one group for each of the {graph.num_nodes} nodes, got {len(groups)}")
+    network = graph_to_networkx(graph)
+    positions = nx.spring_layout(network, weight="edge_weight", seed=seed, iterations=60)
+    points = np.array([positions[node] for node in range(graph.num_nodes or 0)]).reshape(-1, 2)
+    figure = new_figure(4.6, 4.0)
+    axes = figure.axes[0]
+    axes.axis("off")
+    for first, second in network.edges:
+        axes.plot(*points[[first, second]].T, color=INK, alpha=0.12, linewidth=0.5)
+    axes.scatter(*points.T, c=[PALETTE[group % len(PALETTE)] for group in groups], s=9, zorder=2)
+    return themed_svg(figure, name)
+
+
+def draw_curves(
+    curves: Sequence[Curve],
+    name: str,
+    *,
+    x_label: str,
+    y_label: str,
+    ticks: Sequence[tuple[float, str]] = (),
+    reference: float | None = None,
+) -> str:
+    """Draw curves with a legend below them.
+
+    Parameters
+    ----------
+    curves : sequence of Curve
+        The lines, in the order of the legend.
+    name : str
+        Identifier of the figure.
+    x_label, y_label : str
+        What the axes are, with units.
+    ticks : sequence of pairs
+        Places and names on the x axis, where numbers do not say enough.
+    reference : float, optional
+        Height of a horizontal line to compare with.
+
+    Returns
+    -------
+    str
+        An `<svg>` element.
+    """
+    figure = new_figure(4.6, 3.0 + 0.19 * ((len(curves) + 1) // 2))
+    axes = figure.axes[0]
+    if reference is not None:
+        axes.axhline(reference, color=GRID, linewidth=2)
+    for curve in curves:
+        colour = PALETTE[curve.colour % len(PALETTE)]
+        marker = "o" if len(curve.x) <= 12 else None
+        axes.plot(
+            curve.x, curve.y, color=colour, linestyle=curve.style, marker=marker, markersize=4, label=curve.name
+        )
+        if curve.low is not None and curve.high is not None:
+            axes.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.5, linewidth=1.5)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if ticks:
+        axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
+    figure.legend(loc="outside lower center", ncols=2)
+    return themed_svg(figure, name)
