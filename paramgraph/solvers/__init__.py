@@ -1,0 +1,5 @@
+"""Eigensolvers, one file each: `solve(problem) -> SolverResult` and `refusal(problem) -> str`.
+
+A new file here is a new solver, named after the file; `eigenpairs(..., solver="its_name")` finds it.
+`refusal` says why a problem is outside what the solver can do; an empty text means that it can.
+"""

@@ -1,0 +1,73 @@
+"""What every eigensolver keeps; a new file in `paramgraph/solvers` gets these tests by being there."""
+
+import importlib
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from paramgraph.eigensolve import list_solvers
+from paramgraph.shifts import adjacency, laplacian
+from paramgraph.spectrum import EigenProblem
+
+
+@pytest.fixture(params=list_solvers())
+def solver(request: pytest.FixtureRequest):
+    return importlib.import_module(f"paramgraph.solvers.{request.param}")
+
+
+def problem(kind: str, count: int = 5, tol: float = 1e-9) -> EigenProblem:
+    graph = nx.random_regular_graph(6, 80, seed=2)
+    operator = laplacian(graph) if kind == "laplacian" else adjacency(graph)
+    null = operator.null_space()[:, 0] if kind == "laplacian" else None
+    return EigenProblem(operator.matrix, count, kind == "laplacian", operator.interval, null, tol)
+
+
+@pytest.mark.parametrize("kind", ["laplacian", "adjacency"])
+def test_pairs_are_those_of_numpy_in_the_order_asked_for(solver, kind):
+    task = problem(kind)
+    result = solver.solve(task)
+    truth = np.linalg.eigvalsh(task.matrix.toarray())
+    expected = truth[1:6] if kind == "laplacian" else truth[::-1][:5]
+    # An error of a Ritz value is at most its residual: 1e-9 of a norm up to 6.
+    np.testing.assert_allclose(result.eigenvalues, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["laplacian", "adjacency"])
+def test_vectors_are_orthonormal_and_solve_the_problem(solver, kind):
+    task = problem(kind)
+    _, vectors, *_ = result = solver.solve(task)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-8)
+    residuals = np.linalg.norm(task.matrix @ vectors - vectors * result.eigenvalues, axis=0)
+    assert residuals.max() < 1e-8 * task.scale
+
+
+def test_null_vector_is_left_out(solver):
+    task = problem("laplacian")
+    overlap = task.null @ solver.solve(task).eigenvectors
+    np.testing.assert_allclose(overlap, 0, atol=1e-8)
+
+
+def test_multiple_eigenvalues_are_all_found(solver):
+    graph = laplacian(nx.complete_graph(60), None)
+    task = EigenProblem(graph.matrix, 6, True, graph.interval, graph.null_space()[:, 0], 1e-9)
+    np.testing.assert_allclose(solver.solve(task).eigenvalues, 60.0, rtol=1e-9)
+
+
+def test_matrix_is_not_changed(solver):
+    task = problem("laplacian")
+    before = task.matrix.copy()
+    solver.solve(task)
+    assert (task.matrix != before).nnz == 0
+
+
+def test_same_seed_gives_the_same_bits(solver):
+    first, second = solver.solve(problem("laplacian")), solver.solve(problem("laplacian"))
+    assert np.array_equal(first.eigenvectors, second.eigenvectors)
+
+
+def test_solver_accepts_what_it_does_not_refuse(solver):
+    task = problem("adjacency", count=80)
+    if not solver.refusal(task):
+        assert len(solver.solve(task).eigenvalues) == 80
+    assert solver.refusal(problem("laplacian")) == ""

@@ -1,0 +1,39 @@
+import networkx as nx
+import numpy as np
+import pytest
+
+from paramgraph.errors import NotConvergedError
+from paramgraph.shifts import laplacian
+from paramgraph.solvers.arpack import refusal, solve
+from paramgraph.spectrum import EigenProblem
+
+
+def task(graph: nx.Graph, count: int) -> EigenProblem:
+    operator = laplacian(graph, None)
+    return EigenProblem(operator.matrix, count, True, operator.interval, operator.null_space()[:, 0])
+
+
+def test_chain_is_inverted_and_expander_is_not():
+    assert "shift-invert" in solve(task(nx.path_graph(200), 3)).note
+    assert "Lanczos" in solve(task(nx.random_regular_graph(8, 200, seed=0), 3)).note
+
+
+def test_smallest_pair_of_a_long_chain_is_accurate():
+    # Eigenvalue 6e-7 beside a known zero: the shift 4e-5 is larger than the gap.
+    result = solve(task(nx.path_graph(4000), 2))
+    expected = 2 - 2 * np.cos(np.pi * np.arange(1, 3) / 4000)
+    np.testing.assert_allclose(result.eigenvalues, expected, rtol=1e-5)
+
+
+def test_two_nodes_have_one_pair_beside_the_zero():
+    np.testing.assert_allclose(solve(task(nx.path_graph(2), 1)).eigenvalues, [2.0], rtol=1e-12)
+
+
+def test_all_pairs_are_refused():
+    assert "at most 2" in refusal(EigenProblem(np.eye(3), 3, False, (1.0, 1.0)))
+
+
+def test_no_convergence_is_named(monkeypatch):
+    monkeypatch.setattr("paramgraph.solvers.arpack.RESTARTS", 1)
+    with pytest.raises(NotConvergedError, match="1 restarts"):
+        solve(task(nx.random_regular_graph(8, 400, seed=0), 8))
