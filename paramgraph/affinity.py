@@ -193,9 +193,10 @@ def threshold_edges(
     """
     nodes = unit.shape[0]
     found = [torch.zeros((2, 0), dtype=torch.int64, device=unit.device)]
-    for rows in torch.arange(nodes, device=unit.device).split(max(1, CHUNK_ELEMENTS // (2 * max(1, nodes)))):
-        start = int(rows[0])
-        near = ((unit[rows] @ unit[start:].T).abs() >= threshold - 2.0 / GRID).triu(diagonal=1)
+    chunk_size = max(1, CHUNK_ELEMENTS // (2 * max(1, nodes)))
+    for start in range(0, nodes, chunk_size):
+        score = unit[start : start + chunk_size] @ unit[start:].T
+        near = (score.abs() >= threshold - 2.0 / GRID).triu(diagonal=1)
         found.append(near.nonzero().T + start)
     pairs = torch.cat(found, dim=1)
     similarity = pair_similarity(unit, pairs)

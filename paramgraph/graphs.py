@@ -21,19 +21,10 @@ from torch_geometric.utils import (
     to_undirected,
 )
 
-from paramgraph.graph_contract import check_fields, check_graph, count_nodes, undirected_graph, with_edges
-
-__all__ = [
-    "check_graph",
-    "connected_components",
-    "count_nodes",
-    "graph_from_networkx",
-    "graph_from_scipy",
-    "graph_to_networkx",
-    "graph_to_scipy",
-    "symmetrize",
-    "undirected_graph",
-]
+from paramgraph.graph_contract import check_fields, with_edges
+from paramgraph.graph_contract import check_graph as check_graph
+from paramgraph.graph_contract import count_nodes as count_nodes
+from paramgraph.graph_contract import undirected_graph as undirected_graph
 
 # Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
 _SYMMETRY_TOLERANCE = 1e-6
@@ -200,7 +191,7 @@ def graph_from_scipy(
             f"the matrix is not symmetric: entries differ from their transposes by up to {difference:.3g} "
             f"(largest entry {largest:.3g}); pass (matrix + matrix.T) / 2 if that is meant"
         )
-    square = ((square + square.T) / 2).tocsr()
+    square = ((square + square.T) * 0.5).tocsr()  # a division would make it float64
     diagonal = square.diagonal()
     if node_weight is None and diagonal.any():
         node_weight = torch.from_numpy(diagonal.copy())
@@ -298,12 +289,10 @@ def _real_square(matrix: Any) -> Any:
         raise ValueError(f"an adjacency matrix must be square, got shape {square.shape}")
     if square.dtype.kind not in "fiub":
         raise ValueError(f"an adjacency matrix must be real, got {square.dtype}")
-    square = square.astype(np.float32 if square.dtype in (np.float32, np.float16) else np.float64)
-    if not np.isfinite(square.data).all():
-        raise ValueError(
-            f"the matrix has {int((~np.isfinite(square.data)).sum())} entries that are not finite"
-        )
-    return square
+    broken = int((~np.isfinite(square.data)).sum())
+    if broken:
+        raise ValueError(f"the matrix has {broken} entries that are not finite")
+    return square.astype(np.float32 if square.dtype == np.float32 else np.float64)
 
 
 def _largest(matrix: Any) -> float:

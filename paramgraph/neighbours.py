@@ -63,7 +63,7 @@ def nearest_neighbours(
     single = unit.to(torch.float32)
     chunks = [
         _neighbours_of(rows, unit, single, k, signed)
-        for rows in torch.arange(nodes, device=unit.device).split(chunk_size)
+        for rows in torch.split(torch.arange(nodes, device=unit.device), chunk_size)
     ]
     return torch.cat([indices for indices, _ in chunks]), torch.cat([values for _, values in chunks])
 
@@ -92,7 +92,7 @@ def pair_similarity(
     tensor([1., 0.], dtype=torch.float64)
     """
     size = max(1, CHUNK_ELEMENTS // (4 * max(1, unit.shape[1])))
-    parts = [(unit[part[0]] * unit[part[1]]).sum(dim=1) for part in pairs.split(size, dim=1)]
+    parts = [(unit[part[0]] * unit[part[1]]).sum(dim=1) for part in torch.split(pairs, size, dim=1)]
     return torch.cat(parts).clamp(-1.0, 1.0) if parts else unit.new_zeros(0)
 
 
@@ -113,7 +113,7 @@ def _neighbours_of(rows: Tensor, unit: Tensor, single: Tensor, k: int, signed: b
     open_rows = (last <= best[:, -1].double() + error).nonzero().squeeze(1)
     if spared < unit.shape[0] - 1 and len(open_rows):
         # At most a quarter of the chunk at a time: the float64 keys take four times the memory.
-        for part in open_rows.split(max(1, len(rows) // 4)):
+        for part in torch.split(open_rows, max(1, len(rows) // 4)):
             candidates = _double_candidates(rows[part], unit, spared, signed)
             indices[part], values[part] = _rank(rows[part], candidates, unit, k, signed)
     return indices, values
@@ -127,7 +127,8 @@ def _double_candidates(rows: Tensor, unit: Tensor, count: int, signed: bool) -> 
     last = 2**_INDEX_BITS - 1
     key = (score * GRID).round_().to(torch.int64).mul_(last + 1)
     key += last - torch.arange(unit.shape[0], device=rows.device)
-    return last - (key.topk(count, dim=1).values & last)
+    index: Tensor = last - (key.topk(count, dim=1).values & last)
+    return index
 
 
 def _rank(rows: Tensor, candidates: Tensor, unit: Tensor, k: int, signed: bool) -> tuple[Tensor, Tensor]:

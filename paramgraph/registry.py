@@ -24,7 +24,7 @@ ENTRY_POINT_GROUP = "paramgraph.builders"
 _registered: dict[str, Callable[..., Any]] = {}
 _failed: dict[str, Exception] = {}
 
-_Registered = TypeVar("_Registered", bound=Callable[..., Any])
+_Registered = TypeVar("_Registered")
 
 
 def register(name: str) -> Callable[[_Registered], _Registered]:
@@ -104,24 +104,21 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
     >>> get_builder("cosine_knn", k=5)
     CosineKNN(k=5, signed=False, mutual=False)
     """
-    if isinstance(builder, str):
-        factory = _find(builder)
-        _check_options(builder, factory, options)
-    elif inspect.isclass(builder):
-        factory = builder
-        _check_options(builder.__name__, factory, options)
-    elif not callable(builder):
+    if not isinstance(builder, str) and not callable(builder):
         raise TypeError(f"a builder is a name or a callable Data -> Data, got {type(builder).__name__}")
+    is_named = isinstance(builder, str)
+    factory: Any = _find(builder) if is_named else builder
+    if is_named or inspect.isclass(factory):
+        _check_options(builder if is_named else factory.__name__, factory, options)
     elif options:
         raise TypeError(
             f"options ({', '.join(options)}) go with a name; {builder!r} is a callable and takes none: "
             "set them where it is made, for example with functools.partial"
         )
-    else:
-        return builder  # type: ignore[no-any-return]  # any callable is welcome; its result is checked
-    if inspect.isclass(factory):
-        return factory(**options)  # type: ignore[no-any-return]
-    return functools.partial(factory, **options) if options else factory
+    if not inspect.isclass(factory):
+        return functools.partial(factory, **options) if options else factory
+    made: Any = factory(**options)
+    return made  # type: ignore[no-any-return]
 
 
 def list_builders(pattern: str = "*") -> list[str]:

@@ -1,0 +1,66 @@
+"""Pearson correlation, by rank and by threshold."""
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from paramgraph.builders.correlation import Correlation
+from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.errors import NumericalWarning
+from paramgraph.graphs import graph_to_scipy
+
+
+def some_nodes() -> Data:
+    return Data(x=torch.randn(15, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(5)))
+
+
+def test_correlation_is_the_cosine_of_centred_rows() -> None:
+    data = some_nodes()
+    centred = Data(x=data.x - data.x.mean(dim=1, keepdim=True))
+    left, right = Correlation(k=4)(data), CosineKNN(k=4)(centred)
+    assert torch.equal(left.edge_index, right.edge_index)
+    torch.testing.assert_close(left.edge_weight, right.edge_weight)
+
+
+def test_shift_and_scale_of_a_row_change_nothing() -> None:
+    data = some_nodes()
+    moved = Data(x=data.x * 4.0 + torch.arange(15.0, dtype=torch.float64)[:, None])
+    left, right = Correlation(threshold=0.2)(data), Correlation(threshold=0.2)(moved)
+    assert torch.equal(left.edge_index, right.edge_index)
+    torch.testing.assert_close(left.edge_weight, right.edge_weight)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_threshold_keeps_the_correlations_that_reach_it(signed: bool) -> None:
+    data = some_nodes()
+    expected = np.corrcoef(data.x.numpy())
+    np.fill_diagonal(expected, 0.0)
+    expected[(np.abs(expected) if signed else expected) < 0.25] = 0.0
+    found = graph_to_scipy(Correlation(threshold=0.25, signed=signed)(data)).toarray()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)  # rounding of a sum of 9
+
+
+def test_threshold_may_leave_no_edges() -> None:
+    assert Correlation(threshold=1.0)(some_nodes()).num_edges == 0
+
+
+def test_threshold_does_not_ask_for_k_neighbours() -> None:
+    few = Data(x=some_nodes().x[:3])
+    Correlation(threshold=0.1)(few)
+    with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 3 nodes"):
+        Correlation()(few)
+
+
+def test_constant_row_has_no_edges_and_one_warning() -> None:
+    data = some_nodes()
+    data.x[4] = 0.1
+    with pytest.warns(NumericalWarning, match="1 of 15 feature rows are constant"):
+        graph = Correlation(k=3)(data)
+    assert 4 not in graph.edge_index
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_threshold_outside_zero_to_one_is_refused_at_once(threshold: float) -> None:
+    with pytest.raises(ValueError, match="correlation: threshold must be a number from 0 to 1"):
+        Correlation(threshold=threshold)

@@ -1,0 +1,87 @@
+"""Nearest neighbours by cosine."""
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.errors import NumericalWarning
+
+
+def fan() -> Data:
+    """Return unit rows at 0, 10, 30, 60 and 170 degrees."""
+    angle = torch.deg2rad(torch.tensor([0.0, 10.0, 30.0, 60.0, 170.0], dtype=torch.float64))
+    return Data(x=torch.stack([angle.cos(), angle.sin()], dim=1))
+
+
+def edges(graph: Data) -> set[tuple[int, int]]:
+    return {(i, j) for i, j in graph.edge_index.T.tolist() if i < j}
+
+
+def test_nearest_neighbours_of_a_fan_are_known() -> None:
+    # nearest: 0-1, 1-0, 2-1, 3-2; 110 degrees from row 3, row 4 has no positive cosine
+    assert edges(CosineKNN(k=1)(fan())) == {(0, 1), (1, 2), (2, 3)}
+
+
+def test_mutual_keeps_what_both_chose() -> None:
+    assert edges(CosineKNN(k=1, mutual=True)(fan())) == {(0, 1)}
+
+
+def test_signed_ranks_by_magnitude_and_keeps_the_sign() -> None:
+    graph = CosineKNN(k=1, signed=True)(fan())
+    assert edges(graph) == {(0, 1), (1, 2), (2, 3), (0, 4)}
+    weights = dict(zip(map(tuple, graph.edge_index.T.tolist()), graph.edge_weight.tolist(), strict=True))
+    assert weights[0, 4] == pytest.approx(-torch.deg2rad(torch.tensor(10.0)).cos().item())
+    assert graph.signed is True
+
+
+def test_weights_are_the_cosines() -> None:
+    graph = CosineKNN(k=2)(fan())
+    row, col = graph.edge_index
+    torch.testing.assert_close(graph.edge_weight, (graph.x[row] * graph.x[col]).sum(dim=1))
+
+
+def test_scaling_rows_changes_nothing() -> None:
+    data = fan()
+    scaled = Data(x=data.x * torch.tensor([1.0, 4.0, 0.5, 8.0, 2.0], dtype=torch.float64)[:, None])
+    plain, moved = CosineKNN(k=2)(data), CosineKNN(k=2)(scaled)
+    assert torch.equal(plain.edge_index, moved.edge_index)
+    torch.testing.assert_close(plain.edge_weight, moved.edge_weight)
+
+
+def test_zero_row_has_no_edges_and_one_warning() -> None:
+    data = fan()
+    data.x[2] = 0.0
+    with pytest.warns(NumericalWarning, match="1 of 5 feature rows are zero") as caught:
+        graph = CosineKNN(k=4)(data)
+    assert len(caught) == 1
+    assert 2 not in graph.edge_index
+
+
+def test_duplicated_rows_are_linked_with_weight_one() -> None:
+    graph = CosineKNN(k=1)(Data(x=torch.tensor([[1.0, 2.0], [3.0, -1.0], [1.0, 2.0]])))
+    assert edges(graph) >= {(0, 2)}
+    assert graph.edge_weight.max() == 1.0
+
+
+def test_all_neighbours_of_positive_features_make_the_complete_graph() -> None:
+    x = torch.rand(9, 4, generator=torch.Generator().manual_seed(0)) + 0.1
+    assert CosineKNN(k=8)(Data(x=x)).num_edges == 72
+
+
+@pytest.mark.parametrize("k", [5, 10])
+def test_k_of_all_nodes_or_more_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match=rf"k={k} neighbours asked of a graph of 5 nodes; allowed: 1 to 4"):
+        CosineKNN(k=k)(fan())
+
+
+@pytest.mark.parametrize("k", [0, -2])
+def test_k_that_counts_nothing_is_refused_at_once(k: int) -> None:
+    with pytest.raises(ValueError, match=f"cosine_knn: k must be at least 1, got {k}"):
+        CosineKNN(k=k)
+
+
+@pytest.mark.parametrize("k", [1.5, "3", None])
+def test_k_that_is_no_integer_is_a_type_error(k: object) -> None:
+    with pytest.raises(TypeError):
+        CosineKNN(k=k)  # type: ignore[arg-type]

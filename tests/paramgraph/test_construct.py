@@ -1,0 +1,117 @@
+"""From a model to a graph in one call."""
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.transforms import Compose
+
+from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.builders.ring import Ring
+from paramgraph.construct import build
+from paramgraph.errors import UnknownNameError
+from paramgraph.graphs import check_graph
+from paramgraph.nodes import NodeTable
+from paramgraph.schemes import rows
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3))
+
+
+@pytest.fixture
+def table(model: nn.Module) -> NodeTable:
+    return rows(model)["0.weight"]
+
+
+def test_graph_of_weights_is_the_builder_on_the_weights(model: nn.Module, table: NodeTable) -> None:
+    graph = build(model, table, "cosine_knn", k=3)
+    expected = CosineKNN(k=3)(Data(x=model[0].weight.detach()))
+    assert torch.equal(graph.edge_index, expected.edge_index)
+    assert torch.equal(graph.edge_weight, expected.edge_weight)
+    assert graph.layer.shape == (12,)
+    check_graph(graph)
+
+
+def test_graph_says_where_it_comes_from(model: nn.Module, table: NodeTable) -> None:
+    graph = build(model, table, "cosine_knn", k=3)
+    assert graph.builder == "CosineKNN(k=3, signed=False, mutual=False)"
+    assert graph.source == "weights"
+
+
+def test_source_may_be_a_function(model: nn.Module, table: NodeTable) -> None:
+    def squares(model: nn.Module, table: NodeTable, batches: object) -> torch.Tensor:
+        return table.gather(dict(model.named_parameters())).detach() ** 2
+
+    graph = build(model, table, CosineKNN(k=3), source=squares)
+    assert torch.equal(graph.x, model[0].weight.detach() ** 2)
+    assert graph.source.endswith("squares")
+
+
+def test_gradients_reach_the_builder(model: nn.Module, table: NodeTable) -> None:
+    numbers = torch.Generator().manual_seed(1)
+    batches = [{"input": torch.randn(5, 6, generator=numbers)} for _ in range(3)]
+
+    def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(**batch).square().mean()
+
+    graph = build(model, table, "gram", source="gradients", batches=batches, loss=loss)
+    assert graph.num_nodes == 12
+    assert graph.source == "gradients"
+
+
+def test_any_callable_that_makes_a_graph_is_a_builder(model: nn.Module, table: NodeTable) -> None:
+    assert build(model, table, Compose([CosineKNN(k=3), Ring()])).num_edges == 24
+    assert build(model, table, lambda data: Ring()(data)).num_edges == 24
+
+
+def without_weights(data: Data) -> Data:
+    data.edge_index = torch.tensor([[0, 1], [1, 0]])
+    return data
+
+
+def nothing(data: Data) -> None:
+    return None
+
+
+def half_of_the_nodes(data: Data) -> Data:
+    return Ring()(Data(num_nodes=6))
+
+
+@pytest.mark.parametrize(
+    ("builder", "text"),
+    [
+        (without_weights, "without_weights.* gave a broken graph: edge_weight is missing"),
+        (nothing, "nothing.* gave a broken graph: expected a torch_geometric.data.Data, got NoneType"),
+        (half_of_the_nodes, "half_of_the_nodes.* gave a graph of 6 nodes for a table of 12"),
+    ],
+)
+def test_broken_graph_is_refused_by_the_builders_name(
+    model: nn.Module, table: NodeTable, builder: object, text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        build(model, table, builder)  # type: ignore[arg-type]
+
+
+def test_builder_is_refused_before_features_are_collected(model: nn.Module, table: NodeTable) -> None:
+    def never(*_: object) -> torch.Tensor:
+        raise AssertionError("features were collected first")
+
+    with pytest.raises(UnknownNameError, match="did you mean 'ring'"):
+        build(model, table, "rings", source=never)
+
+
+def test_k_beyond_the_table_says_what_is_allowed(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 3 nodes; allowed: 1 to 2"):
+        build(model, rows(model, targets=["2"])["2.weight"], "cosine_knn")
+
+
+def test_model_stays_as_it_was(model: nn.Module, table: NodeTable) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    build(model, table, "gram")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert all(value.grad is None for value in model.parameters())

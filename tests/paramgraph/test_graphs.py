@@ -1,0 +1,222 @@
+"""Repair, components, and the ways to SciPy and networkx and back."""
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Data
+from torch_geometric.transforms import Compose
+
+from paramgraph.graphs import (
+    check_graph,
+    connected_components,
+    graph_from_networkx,
+    graph_from_scipy,
+    graph_to_networkx,
+    graph_to_scipy,
+    symmetrize,
+)
+
+ZOO = [
+    *("path", "ring", "complete", "star", "two_components", "isolated_node"),
+    *("no_edges", "one_node", "no_nodes", "weighted_random", "grid"),
+]
+
+
+def same_graph(left: Data, right: Data) -> bool:
+    return (
+        left.num_nodes == right.num_nodes
+        and torch.equal(left.edge_index, right.edge_index)
+        and torch.equal(left.edge_weight.double(), right.edge_weight.double())
+    )
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_graph_survives_the_way_to_scipy_and_back(graphs: dict[str, Data], name: str) -> None:
+    assert same_graph(graph_from_scipy(graph_to_scipy(graphs[name])), graphs[name])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_graph_survives_the_way_to_networkx_and_back(graphs: dict[str, Data], name: str) -> None:
+    assert same_graph(graph_from_networkx(graph_to_networkx(graphs[name])), graphs[name])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_symmetrize_changes_nothing_that_is_right_already(graphs: dict[str, Data], name: str) -> None:
+    assert same_graph(symmetrize(graphs[name]), graphs[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("two_components", [0, 1, 0, 1, 0, 1]),
+        ("isolated_node", [0, 0, 1, 0]),
+        ("no_edges", [0, 1, 2]),
+        ("one_node", [0]),
+        ("no_nodes", []),
+        ("star", [0] * 7),
+    ],
+)
+def test_components_are_numbered_by_their_first_node(
+    graphs: dict[str, Data], name: str, labels: list[int]
+) -> None:
+    found = connected_components(graphs[name])
+    assert found.tolist() == labels
+    assert found.dtype == torch.int64
+
+
+def test_edge_of_weight_zero_connects_nothing(graphs: dict[str, Data]) -> None:
+    graph = graphs["path"]
+    graph.edge_weight = torch.zeros_like(graph.edge_weight)
+    assert connected_components(graph).tolist() == [0, 1, 2, 3, 4]
+    assert graph_to_scipy(graph).nnz == 0
+
+
+def test_negative_edge_connects() -> None:
+    assert connected_components(graph_from_scipy(np.array([[0.0, -1.0], [-1.0, 0.0]]))).tolist() == [0, 0]
+
+
+def test_relabelling_the_nodes_relabels_the_components(graphs: dict[str, Data]) -> None:
+    matrix = graph_to_scipy(graphs["two_components"]).toarray()
+    order = np.array([3, 0, 5, 1, 4, 2])
+    moved = connected_components(graph_from_scipy(matrix[np.ix_(order, order)])).numpy()
+    original = connected_components(graphs["two_components"]).numpy()[order]
+    np.testing.assert_array_equal(moved[:, None] == moved, original[:, None] == original)
+
+
+@given(st.integers(0, 8), st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_any_symmetric_matrix_comes_back_entry_by_entry(nodes: int, random: object) -> None:
+    numbers = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
+    matrix = numbers.normal(size=(nodes, nodes)) * (numbers.random((nodes, nodes)) < 0.5)
+    matrix = matrix + matrix.T
+    np.testing.assert_array_equal(graph_to_scipy(graph_from_scipy(matrix)).toarray(), matrix)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.coo_matrix, sp.lil_array])
+def test_every_form_of_matrix_gives_the_same_graph(form: type) -> None:
+    graph = graph_from_scipy(form(np.array([[0.0, 2.0, 0.0], [2.0, 5.0, 0.0], [0.0, 0.0, 0.0]])))
+    assert graph.edge_index.tolist() == [[0, 1], [1, 0]]
+    assert graph.node_weight.tolist() == [0.0, 5.0, 0.0]
+    assert graph.num_nodes == 3
+
+
+@pytest.mark.parametrize(
+    ("given_dtype", "dtype"),
+    [
+        (np.float32, torch.float32),
+        (np.float64, torch.float64),
+        (np.int64, torch.float64),
+        (bool, torch.float64),
+    ],
+)
+def test_float32_stays_and_the_rest_becomes_float64(given_dtype: type, dtype: torch.dtype) -> None:
+    assert graph_from_scipy(np.array([[0, 1], [1, 0]], dtype=given_dtype)).edge_weight.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("matrix", "text"),
+    [
+        (np.zeros((2, 3)), "square"),
+        (np.array([[0.0, 1.0], [0.0, 0.0]]), "not symmetric"),
+        (np.array([[0.0, np.nan], [np.nan, 0.0]]), "2 entries that are not finite"),
+        (np.array([[0.0, 1j], [1j, 0.0]]), "real"),
+    ],
+)
+def test_matrix_of_no_graph_is_refused(matrix: np.ndarray, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        graph_from_scipy(matrix)
+
+
+def test_rounding_of_a_product_is_no_asymmetry() -> None:
+    matrix = np.array([[0.0, 1.0], [1.0 + 1e-9, 0.0]])
+    graph = graph_from_scipy(matrix)
+    assert graph.edge_weight[0] == graph.edge_weight[1]
+
+
+def test_other_fields_of_like_travel_along() -> None:
+    like = Data(x=torch.ones(2, 3), role=["query", "key"])
+    graph = graph_from_scipy(np.array([[0.0, 1.0], [1.0, 0.0]]), like=like)
+    assert graph.x is like.x
+    assert graph.role == ["query", "key"]
+    assert like.edge_index is None
+    with pytest.raises(ValueError, match="3 nodes but `like` has 2"):
+        graph_from_scipy(np.zeros((3, 3)), like=like)
+
+
+def test_missing_weights_count_one_on_the_way_out() -> None:
+    bare = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
+    assert graph_to_scipy(bare).toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert "edge_weight" not in bare
+
+
+def test_matrix_does_not_share_memory_with_the_graph(graphs: dict[str, Data]) -> None:
+    graph_to_scipy(graphs["path"]).data[:] = 7.0
+    assert graphs["path"].edge_weight.tolist() == [1.0] * 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_convert(dtype: torch.dtype) -> None:
+    graph = Data(
+        edge_index=torch.tensor([[0, 1], [1, 0]]), edge_weight=torch.full((2,), 0.5, dtype=dtype), num_nodes=2
+    )
+    assert graph_to_scipy(graph).toarray().tolist() == [[0.0, 0.5], [0.5, 0.0]]
+    assert symmetrize(graph).edge_weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("rule", "edges"), [("union", [[0, 0, 1, 2], [1, 2, 0, 0]]), ("mutual", [[0, 1], [1, 0]])]
+)
+def test_one_way_pair_stays_under_union_and_goes_under_mutual(rule: str, edges: list[list[int]]) -> None:
+    data = Data(
+        edge_index=torch.tensor([[1, 0, 2, 2], [0, 1, 0, 2]]),
+        edge_weight=torch.tensor([1.0, 3.0, 5.0, 9.0]),
+        num_nodes=3,
+    )
+    graph = check_graph(symmetrize(data, rule))
+    assert graph.edge_index.tolist() == edges
+    assert graph.edge_weight[0] == 2.0  # the mean of both directions
+    assert data.edge_index.shape == (2, 4)
+
+
+def test_duplicates_are_summed() -> None:
+    graph = symmetrize(Data(edge_index=torch.tensor([[0, 0], [1, 1]]), num_nodes=2))
+    assert graph.edge_weight.tolist() == [2.0, 2.0]
+
+
+def test_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="'union' or 'mutual', got 'both'"):
+        symmetrize(Data(edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=2), "both")
+
+
+def test_symmetrize_makes_a_builder_of_a_transform_without_weights() -> None:
+    def chain(data: Data) -> Data:
+        data.edge_index = torch.tensor([[0, 1], [1, 2]])
+        return data
+
+    check_graph(Compose([chain, symmetrize])(Data(num_nodes=3)))
+
+
+def test_networkx_loops_parallel_edges_and_names_are_read() -> None:
+    graph = nx.MultiGraph()
+    graph.add_nodes_from(["a", "b", "c"])
+    graph.add_edge("b", "a", weight=1.5)
+    graph.add_edge("a", "b", weight=0.5)
+    graph.add_edge("a", "a", weight=4.0)
+    found = graph_from_networkx(graph)
+    assert found.edge_index.tolist() == [[0, 1], [1, 0]]
+    assert found.edge_weight.tolist() == [2.0, 2.0]
+    assert found.node_weight.tolist() == [4.0, 0.0, 0.0]
+
+
+def test_one_way_networkx_graph_is_refused() -> None:
+    with pytest.raises(ValueError, match="not symmetric"):
+        graph_from_networkx(nx.DiGraph([(0, 1)]))
+
+
+def test_node_weight_survives_networkx() -> None:
+    graph = graph_from_scipy(np.array([[3.0, 1.0], [1.0, 0.0]]))
+    assert graph_from_networkx(graph_to_networkx(graph)).node_weight.tolist() == [3.0, 0.0]

@@ -1,0 +1,110 @@
+"""Agreement with scikit-learn, NumPy, PyG, SciPy and networkx on what they also do."""
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csgraph
+from sklearn.neighbors import kneighbors_graph
+from torch_geometric.data import Data
+from torch_geometric.utils import (
+    coalesce,
+    contains_isolated_nodes,
+    from_networkx,
+    is_undirected,
+    to_scipy_sparse_matrix,
+)
+
+from paramgraph.builders.correlation import Correlation
+from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.builders.gram import Gram
+from paramgraph.graphs import (
+    connected_components,
+    graph_from_networkx,
+    graph_from_scipy,
+    graph_to_networkx,
+    graph_to_scipy,
+)
+
+
+def some_nodes(nodes: int = 120, width: int = 10) -> Data:
+    source = torch.Generator().manual_seed(4)
+    return Data(x=torch.randn(nodes, width, dtype=torch.float64, generator=source))
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("mutual", [False, True])
+def test_cosine_neighbours_are_those_of_scikit_learn(k: int, mutual: bool) -> None:
+    data = some_nodes()
+    distance = kneighbors_graph(data.x.numpy(), k, mode="distance", metric="cosine").toarray()
+    chosen = distance > 0
+    linked = chosen & chosen.T if mutual else chosen | chosen.T
+    expected = np.where(linked, 1.0 - np.maximum(distance, distance.T), 0.0)
+    expected[expected < 0] = 0.0
+    found = graph_to_scipy(CosineKNN(k=k, mutual=mutual)(data)).toarray()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)  # 1 - cos loses three digits
+
+
+def test_all_correlations_are_those_of_numpy() -> None:
+    data = some_nodes(40)
+    expected = np.corrcoef(data.x.numpy())
+    np.fill_diagonal(expected, 0.0)
+    found = graph_to_scipy(Correlation(k=39, signed=True)(data)).toarray()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+def test_edges_are_coalesced_and_undirected_in_the_eyes_of_pyg() -> None:
+    graph = CosineKNN(k=4)(some_nodes())
+    assert graph.is_coalesced()
+    assert is_undirected(graph.edge_index, graph.edge_weight)
+    assert not graph.has_self_loops()
+    assert contains_isolated_nodes(graph.edge_index, 120) is graph.has_isolated_nodes()
+    again, weight = coalesce(graph.edge_index, graph.edge_weight)
+    assert torch.equal(again, graph.edge_index)
+    assert torch.equal(weight, graph.edge_weight)
+    assert graph.validate()
+
+
+def test_matrix_is_that_of_pyg() -> None:
+    graph = CosineKNN(k=4)(some_nodes())
+    theirs = to_scipy_sparse_matrix(graph.edge_index, graph.edge_weight, graph.num_nodes)
+    assert abs(graph_to_scipy(graph) - theirs).max() == 0
+
+
+def test_diagonal_stands_where_the_matrix_has_it() -> None:
+    graph = Gram()(some_nodes(15))
+    theirs = to_scipy_sparse_matrix(graph.edge_index, graph.edge_weight, 15).toarray()
+    np.testing.assert_array_equal(
+        graph_to_scipy(graph).toarray(), theirs + np.diag(graph.node_weight.numpy())
+    )
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [nx.karate_club_graph(), nx.gnp_random_graph(30, 0.05, seed=1), nx.star_graph(6), nx.empty_graph(4)],
+    ids=["karate", "random", "star", "empty"],
+)
+def test_networkx_graphs_are_read_as_networkx_and_pyg_read_them(graph: nx.Graph) -> None:
+    ours = graph_from_networkx(graph)
+    expected = nx.to_numpy_array(graph)
+    np.testing.assert_array_equal(graph_to_scipy(ours).toarray(), expected)
+    bare = nx.Graph()
+    bare.add_nodes_from(graph.nodes)
+    bare.add_edges_from(graph.edges)
+    theirs = from_networkx(bare)
+    assert torch.equal(coalesce(theirs.edge_index), ours.edge_index)
+    np.testing.assert_array_equal(nx.to_numpy_array(graph_to_networkx(ours)), expected)
+
+
+def test_components_are_those_of_scipy_and_networkx() -> None:
+    graph = nx.gnp_random_graph(60, 0.02, seed=2)
+    ours = connected_components(graph_from_networkx(graph)).numpy()
+    count, theirs = csgraph.connected_components(nx.to_scipy_sparse_array(graph), directed=False)
+    assert ours.max() + 1 == count == nx.number_connected_components(graph)
+    np.testing.assert_array_equal(ours[:, None] == ours, theirs[:, None] == theirs)
+
+
+def test_scipy_matrix_comes_back_unchanged() -> None:
+    matrix = csgraph.csgraph_from_dense(np.corrcoef(some_nodes(12).x.numpy()))
+    matrix = (matrix + matrix.T) / 2
+    assert abs(graph_to_scipy(graph_from_scipy(matrix)) - matrix).max() == 0
