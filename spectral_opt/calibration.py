@@ -1,0 +1,188 @@
+"""Which tables a config acts on, and which calibration batches its graphs need."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from paramgraph.builders.ring import Ring
+from paramgraph.measurement import RandomStates
+from paramgraph.nodes import NodeTable
+from paramgraph.registry import get_builder
+from paramgraph.schemes import node_tables
+from paramgraph.targets import unwrap
+from spectral_opt.config import SpectralConfig
+
+
+def match_tables(
+    model: nn.Module, config: SpectralConfig, parameters: Iterable[Tensor] | None = None
+) -> tuple[dict[str, NodeTable], dict[str, str]]:
+    """Find the tables that a config acts on, and say why others are left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    config : SpectralConfig
+        Its scheme, targets and exclude are read.
+    parameters : iterable of Tensor, optional
+        Parameters of the optimizer, compared by identity: tables with a frozen parameter or with one that is not
+        among these are left out. None keeps every targeted table.
+
+    Returns
+    -------
+    tables : dict of str to NodeTable
+        What is acted on.
+    skipped : dict of str to str
+        Targeted tables that are left out, each with its reason.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left; the message says why.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 2))
+    >>> match_tables(model, SpectralConfig(), model.parameters())[0]
+    {'0.weight': NodeTable('0.weight', scheme='rows', nodes=2, width=3)}
+    """
+    tables = node_tables(model, config.scheme, config.targets, config.exclude)
+    if parameters is None:
+        return tables, {}
+    named = dict(unwrap(model).named_parameters(remove_duplicate=False))
+    given = {id(parameter) for parameter in parameters}
+    kept: dict[str, NodeTable] = {}
+    skipped: dict[str, str] = {}
+    for key, table in tables.items():
+        members = [named[name] for name in table.parameters]
+        if not all(member.requires_grad for member in members):
+            skipped[key] = "frozen (requires_grad is False)"
+        elif not all(id(member) in given for member in members):
+            skipped[key] = "not in the optimizer"
+        else:
+            kept[key] = table
+    if not kept:
+        reasons = ", ".join(sorted(set(skipped.values())))
+        raise ValueError(
+            f"none of the {len(skipped)} parameters that targets={config.targets!r} matches can be trained: {reasons}. "
+            "Make the optimizer from this model's own trainable parameters, or choose other targets"
+        )
+    return kept, skipped
+
+
+def calibration_sets(batches: Any) -> dict[str, Any]:
+    """Bring calibration batches into one form: sets by name, each readable more than once.
+
+    Parameters
+    ----------
+    batches : iterable, mapping of str to iterable, or None
+        An iterable is the set "task"; a mapping has the keys "task" and "preserve".
+
+    Returns
+    -------
+    dict of str to iterable
+        The sets. A one-shot iterator becomes a list; global random states are left as they were.
+
+    Raises
+    ------
+    ValueError
+        If the mapping has other keys.
+
+    Examples
+    --------
+    >>> calibration_sets(iter([1, 2]))
+    {'task': [1, 2]}
+    """
+    sets = batches if isinstance(batches, Mapping) else {} if batches is None else {"task": batches}
+    unknown = sorted(set(map(str, sets)) - {"task", "preserve"})
+    if unknown:
+        raise ValueError(
+            f"batches is a mapping with the keys {unknown}; allowed: 'task' and 'preserve', each a list of batches"
+        )
+    states = RandomStates.capture()
+    try:
+        return {
+            name: list(found) if isinstance(found, Iterator) else found
+            for name, found in sets.items()
+            if found is not None
+        }
+    finally:
+        states.restore()
+
+
+def check_calibration(config: SpectralConfig, sets: Mapping[str, Any]) -> None:
+    """Check, before any work, that the calibration set that a config reads is there.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        Its builder, source and batches are read.
+    sets : mapping of str to iterable
+        From :func:`calibration_sets`.
+
+    Raises
+    ------
+    ValueError
+        If the set is needed and missing or empty.
+
+    Examples
+    --------
+    >>> check_calibration(SpectralConfig(batches="preserve"), {"preserve": [{"x": 1}]})
+    """
+    if not needs_batches(config):
+        return
+    chosen = sets.get(config.batches)
+    if chosen is None:
+        given = ", ".join(map(repr, sets)) or "none"
+        raise ValueError(
+            f"source {config.source!r} reads the calibration batches {config.batches!r}, which are missing (given: "
+            f"{given}); pass batches={{{config.batches!r}: [...]}}, or use source='weights'"
+        )
+    if hasattr(chosen, "__len__") and len(chosen) == 0:
+        raise ValueError(f"the calibration batches {config.batches!r} are empty; give at least one batch")
+
+
+def needs_batches(config: SpectralConfig) -> bool:
+    """Say whether the graph of a config cannot be built without calibration batches.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        Its builder and source are read.
+
+    Returns
+    -------
+    bool
+        False for no graph, for weights, for a source of the user's own, and for a builder that reads no features.
+
+    Examples
+    --------
+    >>> needs_batches(SpectralConfig(builder="ring")), needs_batches(SpectralConfig(source="activations"))
+    (False, True)
+    """
+    return reads_features(config) and isinstance(config.source, str) and config.source != "weights"
+
+
+def reads_features(config: SpectralConfig) -> bool:
+    """Say whether the builder of a config reads features of the nodes.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        Its builder is read.
+
+    Returns
+    -------
+    bool
+        False without a builder and for the ring, also a permuted one: then no source needs to run.
+
+    Examples
+    --------
+    >>> reads_features(SpectralConfig(builder="ring")), reads_features(SpectralConfig(builder="gram"))
+    (False, True)
+    """
+    if config.builder is None:
+        return False
+    builder = get_builder(config.builder, **config.builder_options)
+    return not isinstance(getattr(builder, "builder", builder), Ring)

@@ -1,0 +1,347 @@
+"""explain(): which parameters a config will touch, why, how, and what a step will cost."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from paramgraph.nodes import NodeTable
+from paramgraph.targets import unwrap
+from spectral_opt.calibration import calibration_sets, match_tables, needs_batches
+from spectral_opt.config import SpectralConfig
+from spectral_opt.penalty import step_kind
+from spectral_opt.preparation import PreparedTable, prepare
+
+# Chebyshev polynomials have this order where the filter does not say (the default of apply_filter).
+_ORDER = 30
+
+
+@dataclass(frozen=True)
+class TableExplanation:
+    """What one config does to one table.
+
+    Parameters
+    ----------
+    config : int
+        Index of the config.
+    parameter, scheme : str
+        Key of the table, and what a node of it is.
+    nodes, width : int
+        Shape of the table.
+    edges : int or None
+        Undirected edges; None where neither known nor estimated.
+    edges_known : bool
+        False where `edges` is an upper estimate from the builder's options, before the graph is built.
+    components : int or None
+        Connected components; None before the graph is built.
+    filter : str
+        How the filter is applied, and why.
+    penalty : str
+        Mode of the penalty; for "decoupled" also which step is taken.
+    extra_bytes : int
+        Operator, eigenvectors, Theta_0 and the copy for a filter on the update.
+    flops_per_step : float
+        Estimated operations per step.
+    """
+
+    config: int
+    parameter: str
+    scheme: str
+    nodes: int
+    width: int
+    edges: int | None
+    edges_known: bool
+    components: int | None
+    filter: str
+    penalty: str
+    extra_bytes: int
+    flops_per_step: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Say what will be touched, why, and what it costs; `print` it.
+
+    Parameters
+    ----------
+    configs : tuple of SpectralConfig
+        In the order in which they act.
+    tables : tuple of TableExplanation
+        One per config and table.
+    skipped : tuple of (str, str)
+        Parameters that no config touches, each with its reason.
+    notes : tuple of str
+        What a reader must know about these configs.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> explain(model, SpectralConfig(builder="ring")).tables[0].edges
+    8
+    """
+
+    configs: tuple[SpectralConfig, ...]
+    tables: tuple[TableExplanation, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def extra_bytes(self) -> int:
+        """Bytes that all tables need beside the model and the optimizer."""
+        return sum(table.extra_bytes for table in self.tables)
+
+    @property
+    def flops_per_step(self) -> float:
+        """Estimated operations that all tables add to a step."""
+        return sum(table.flops_per_step for table in self.tables)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON.
+
+        Returns
+        -------
+        dict
+            "tables", "skipped", "notes", "configs" (as text), "extra_bytes" and "flops_per_step".
+        """
+        return {
+            "configs": [repr(config) for config in self.configs],
+            "tables": [dataclasses.asdict(table) for table in self.tables],
+            "skipped": [{"parameter": name, "reason": reason} for name, reason in self.skipped],
+            "notes": list(self.notes),
+            "extra_bytes": self.extra_bytes,
+            "flops_per_step": self.flops_per_step,
+        }
+
+    def __str__(self) -> str:
+        header = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
+        cells = [header, *(_cells(table, len(self.configs) > 1) for table in self.tables)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        ]
+        lines.append(
+            f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
+            f"about {self.flops_per_step / 1e9:.3g} GFLOP per step"
+        )
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def explain(
+    model: nn.Module,
+    config: SpectralConfig | Sequence[SpectralConfig],
+    batches: Any = None,
+    optimizer: Optimizer | None = None,
+    loss: Any = None,
+) -> Explanation:
+    """Explain, before training, what `attach` with these configs would do.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model; not changed.
+    config : SpectralConfig or sequence of SpectralConfig
+        What to explain.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets. Without a set that a config needs, its graphs are not built and their edges are
+        estimates, marked with "<=".
+    optimizer : torch.optim.Optimizer, optional
+        Parameters that it does not hold are left out, and its learning rates decide between the explicit and the
+        proximal decoupled step.
+    loss : callable, optional
+        As in `attach`.
+
+    Returns
+    -------
+    Explanation
+        Matched and skipped parameters with reasons, sizes, methods and costs. Building the graphs takes as long as
+        in `attach`.
+
+    Raises
+    ------
+    ValueError
+        If a config matches nothing that can be trained.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    >>> print(explain(model, SpectralConfig(builder=None, ridge=1.0, penalty=0.1, targets=["0"])))
+    parameter  nodes  width  edges  parts  filter           penalty
+    0.weight   8      3      0      8      no graph: L = 0  gradient on delta
+    1 tables; 0.0 MiB beside the model; about 9.6e-08 GFLOP per step
+    left alone, not matched by targets: 0.bias, 2.weight, 2.bias
+    """
+    configs = (config,) if isinstance(config, SpectralConfig) else tuple(config)
+    held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = list(unwrap(model).parameters()) if held is None else held
+    prepared: list[tuple[PreparedTable, ...] | dict[str, NodeTable]] = []
+    sets = calibration_sets(batches)
+    for item in configs:
+        if needs_batches(item) and item.batches not in sets:
+            prepared.append(match_tables(model, item, parameters)[0])
+        else:
+            prepared.append(prepare(model, item, sets, loss, parameters))
+    return explain_prepared(model, configs, prepared, parameters, optimizer)
+
+
+def explain_prepared(
+    model: nn.Module,
+    configs: Sequence[SpectralConfig],
+    prepared: Sequence[Any],
+    parameters: Iterable[Tensor],
+    optimizer: Optimizer | None = None,
+) -> Explanation:
+    """Explain tables that are already prepared.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    configs : sequence of SpectralConfig
+        In the order in which they act.
+    prepared : sequence
+        For each config its prepared tables, or a dict of node tables where the graphs are not built.
+    parameters : iterable of Tensor
+        What may be trained.
+    optimizer : torch.optim.Optimizer, optional
+        For its learning rates.
+
+    Returns
+    -------
+    Explanation
+        One line per config and table.
+    """
+    parameters = list(parameters)
+    named = dict(unwrap(model).named_parameters())
+    rates = {
+        id(p): float(group["lr"])
+        for group in (optimizer.param_groups if optimizer else [])
+        for p in group["params"]
+    }
+    tables: list[TableExplanation] = []
+    skipped: dict[str, str] = {}
+    for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
+        skipped |= match_tables(model, config, parameters)[1]
+        if isinstance(ready, dict):
+            tables += [_estimate(index, config, table, named) for table in ready.values()]
+        else:
+            tables += [_explain_table(index, config, item, named, rates) for item in ready]
+    touched = {name for item in tables for name in [item.parameter]}
+    left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
+    return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(_notes(configs, tables)))
+
+
+def _explain_table(
+    index: int, config: SpectralConfig, ready: PreparedTable, named: dict[str, Any], rates: dict[int, float]
+) -> TableExplanation:
+    nodes, width = ready.table.shape
+    members = [named[name] for name in ready.table.parameters]
+    dense = ready.operator is not None and 2 * ready.edges + nodes > nodes * nodes // 4
+    entries = 0 if ready.operator is None else nodes * nodes if dense else 2 * ready.edges + nodes
+    rank = (ready.filter.rank or nodes) if ready.filter is not None else 0
+    method = ready.filter.method if ready.filter is not None else ""
+    spectral = method in ("exact", "lowrank")
+    flops = (
+        (4.0 * rank if spectral else 2.0 * _ORDER * entries / max(nodes, 1)) * nodes * width
+        if method
+        else 0.0
+    )
+    penalty = "none"
+    if config.penalty:
+        flops += (2.0 * entries + 4.0 * nodes) * width
+        penalty = f"{config.penalty_mode} on {config.penalty_on}"
+        if config.penalty_mode == "decoupled":
+            rate = max((rates.get(id(member), 0.0) for member in members), default=0.0)
+            kind = (
+                step_kind(ready.operator, config.ridge, rate * config.penalty)
+                if rate
+                else "by the learning rate"
+            )
+            penalty = f"decoupled on {config.penalty_on}, {kind}"
+    operator_bytes = entries * (8 if dense else 12)  # float64, with an int32 index where sparse
+    return TableExplanation(
+        index,
+        ready.table.group,
+        config.scheme,
+        nodes,
+        width,
+        ready.edges,
+        True,
+        ready.components,
+        ready.reason,
+        penalty,
+        operator_bytes + (8 * nodes * rank if spectral else 0) + _copies(config, members),
+        flops,
+    )
+
+
+def _estimate(
+    index: int, config: SpectralConfig, table: NodeTable, named: dict[str, Any]
+) -> TableExplanation:
+    nodes, width = table.shape
+    neighbours = config.builder_options.get("k", 10 if config.builder == "cosine_knn" else None)
+    edges = nodes * (nodes - 1) // 2
+    edges = min(edges, nodes * neighbours) if isinstance(neighbours, int) else edges
+    members = [named[name] for name in table.parameters]
+    entries = 2 * edges + nodes
+    filtering = (
+        f"{config.filter_method}, decided once the graph is built" if config.has_filter else "no filter"
+    )
+    return TableExplanation(
+        index,
+        table.group,
+        config.scheme,
+        nodes,
+        width,
+        edges,
+        False,
+        None,
+        filtering,
+        f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none",
+        12 * entries + _copies(config, members),
+        (4.0 * config.rank * nodes if config.has_filter else 0.0) * width
+        + ((2.0 * entries + 4.0 * nodes) * width if config.penalty else 0.0),
+    )
+
+
+def _copies(config: SpectralConfig, members: Iterable[Tensor]) -> int:
+    size = sum(member.numel() * member.element_size() for member in members)
+    start = bool(config.penalty) and config.penalty_on == "delta"
+    return size * (start + (config.has_filter and config.placement == "update"))
+
+
+def _cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
+    edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
+    return (
+        f"{table.config}: {table.parameter}" if many else table.parameter,
+        str(table.nodes),
+        str(table.width),
+        edges,
+        "?" if table.components is None else str(table.components),
+        table.filter,
+        table.penalty,
+    )
+
+
+def _notes(configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation]) -> list[str]:
+    notes = []
+    if any(config.has_filter and config.placement == "update" for config in configs):
+        notes.append(
+            "a filter on the update also filters weight decay; it needs a copy of the tables during a step"
+        )
+    if any(config.has_filter and config.placement == "gradient" for config in configs):
+        notes.append("a filter on the gradient acts inside optimizer.step(), after any clipping")
+    if any(config.penalty and config.penalty_mode == "loss" for config in configs):
+        notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
+    if not all(table.edges_known for table in tables):
+        notes.append("edges are upper estimates: give the calibration batches to have the graphs built")
+    return notes

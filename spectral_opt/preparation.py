@@ -1,0 +1,238 @@
+"""Prepare what a config names: match tables, collect features once, build graphs, operators and filters."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse.linalg as spla
+import torch
+from torch import Tensor, nn
+
+from paramgraph.eigensolve import eigenpairs
+from paramgraph.filter_design import EXACT_NODES
+from paramgraph.filters import GraphFilter, prepare_filter
+from paramgraph.graph_contract import check_graph
+from paramgraph.nodes import NodeTable
+from paramgraph.registry import get_builder
+from paramgraph.shifts import ShiftOperator, adjacency, laplacian
+from paramgraph.sources import collect
+from paramgraph.spectrum import Spectrum
+from spectral_opt.calibration import calibration_sets, check_calibration, match_tables, reads_features
+from spectral_opt.config import SpectralConfig
+
+# Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
+_DENSE_NODES = 2048
+
+
+@dataclass(frozen=True)
+class PreparedTable:
+    """One table with its graph's operator and filter, ready for the training step.
+
+    The graph itself is not kept: a dense one is many times the size of its operator.
+
+    Parameters
+    ----------
+    table : NodeTable
+        Which parameters, and how they lie in the graph.
+    nodes, edges, components : int
+        Size of the graph; each undirected edge counts once.
+    operator : ShiftOperator or None
+        Graph shift operator; None: no graph, L = 0.
+    filter : GraphFilter or None
+        Prepared filter; None where the config has none.
+    seconds : float
+        Time taken by builder, operator and filter of this table.
+    reason : str
+        How the filter is applied and why, in words.
+    spectrum : Spectrum, optional
+        Eigenpairs of the operator, where they were to be kept for other responses.
+    """
+
+    table: NodeTable
+    nodes: int
+    edges: int
+    components: int
+    operator: ShiftOperator | None
+    filter: GraphFilter | None
+    seconds: float
+    reason: str
+    spectrum: Spectrum | None = None
+
+
+def prepare(
+    model: nn.Module,
+    config: SpectralConfig,
+    batches: Any = None,
+    loss: Any = None,
+    parameters: Iterable[Tensor] | None = None,
+    keep_spectra: bool = False,
+) -> tuple[PreparedTable, ...]:
+    """Build graph, operator and filter of every table that a config acts on.
+
+    One pass over the calibration batches serves all tables. The model, its mode and all random states are left as
+    they were.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    config : SpectralConfig
+        What to build.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets, see :func:`calibration_sets`.
+    loss : callable, optional
+        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
+    parameters : iterable of Tensor, optional
+        Parameters of the optimizer, see :func:`match_tables`.
+    keep_spectra : bool, default False
+        Keep the eigenpairs of filters that use them, so that another response costs no eigenproblem: O(nodes^2)
+        memory for each table.
+
+    Returns
+    -------
+    tuple of PreparedTable
+        In the order of the model. Memory: the features of all tables at once, then one graph at a time.
+
+    Raises
+    ------
+    ValueError
+        If nothing matches, batches are missing, a builder returns a broken graph, or a penalty's operator has
+        negative eigenvalues.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> ready, = prepare(model, SpectralConfig(builder="ring", normalization=None))
+    >>> ready.nodes, ready.edges, ready.components
+    (8, 8, 1)
+    """
+    tables, _ = match_tables(model, config, parameters)
+    if config.builder is None:
+        return tuple(
+            PreparedTable(table, table.shape[0], 0, table.shape[0], None, None, 0.0, "no graph: L = 0")
+            for table in tables.values()
+        )
+    sets = calibration_sets(batches)
+    check_calibration(config, sets)
+    features: dict[str, Tensor] = {}
+    if reads_features(config):
+        features = collect(model, tables, config.source, batches=sets.get(config.batches), loss=loss)
+    return tuple(
+        _prepare_table(table, config, features.pop(key, torch.zeros(table.shape[0], 0)), keep_spectra)
+        for key, table in tables.items()
+    )
+
+
+def make_filter(
+    operator: ShiftOperator, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
+) -> GraphFilter:
+    """Prepare the filter of one operator as a config says.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        Graph shift operator.
+    config : SpectralConfig
+        Its response, filter_method, rank, tail and seed are read; `rank` only by the low-rank filter, at most the
+        number of nodes.
+    response : callable, optional
+        In place of the config's.
+    spectrum : Spectrum, optional
+        Eigenpairs of the operator that are known already: another response then costs no eigenproblem.
+
+    Returns
+    -------
+    GraphFilter
+        Ready for signals of any dtype and device.
+
+    Examples
+    --------
+    >>> from paramgraph.shifts import laplacian
+    >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    >>> make_filter(L, SpectralConfig()).method
+    'exact'
+    """
+    lowrank = {"rank": min(config.rank, operator.nodes)} if config.filter_method == "lowrank" else {}
+    return prepare_filter(
+        operator,
+        config.make_response() if response is None else response,
+        method=config.filter_method,
+        tail=config.tail,
+        spectrum=spectrum,
+        seed=config.seed,
+        **lowrank,
+    )
+
+
+def _prepare_table(
+    table: NodeTable, config: SpectralConfig, features: Tensor, keep_spectra: bool
+) -> PreparedTable:
+    started = time.perf_counter()
+    graph = _build(table, config, features)
+    operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
+    edges = int(graph.num_edges) // 2
+    del graph
+    if config.penalty:
+        _check_form(table, config, operator)
+    graph_filter, spectrum, reason = None, None, "no filter"
+    if config.has_filter:
+        spectrum = _spectrum(operator, config) if keep_spectra else None
+        graph_filter = make_filter(operator, config, spectrum=spectrum)
+        reason = f"{graph_filter.method}: {graph_filter.reason}"
+    return PreparedTable(
+        table=table,
+        nodes=operator.nodes,
+        edges=edges,
+        components=operator.components,
+        operator=operator,
+        filter=graph_filter,
+        seconds=time.perf_counter() - started,
+        reason=reason,
+        spectrum=spectrum,
+    )
+
+
+def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | None:
+    """Solve the eigenproblem that the config's filter needs; None where it needs none."""
+    method = config.filter_method
+    if method == "lowrank":
+        return eigenpairs(operator, k=min(config.rank, operator.nodes) or None, seed=config.seed)
+    if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
+        return eigenpairs(operator, seed=config.seed)
+    return None
+
+
+def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Any:
+    builder = get_builder(config.builder, **config.builder_options)
+    try:
+        graph = check_graph(builder(table.to_data(features)))
+        if graph.num_nodes != table.shape[0]:
+            raise ValueError(f"the graph has {graph.num_nodes} nodes, the table has {table.shape[0]}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"builder {config.builder!r} failed on table {table.group!r}: {error}") from error
+    return graph
+
+
+def _check_form(table: NodeTable, config: SpectralConfig, operator: ShiftOperator) -> None:
+    """Refuse a penalty that is unbounded below: its minimum would be at infinity."""
+    if config.shift == "laplacian":
+        return
+    smallest = _smallest_eigenvalue(operator)
+    # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
+    if smallest + config.ridge < -1e-5 * operator.bound:
+        raise ValueError(
+            f"the adjacency of table {table.group!r} has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + "
+            f"ridge I) X) has no minimum; use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"
+        )
+
+
+def _smallest_eigenvalue(operator: ShiftOperator) -> float:
+    if operator.nodes == 0:
+        return 0.0
+    if operator.nodes <= _DENSE_NODES:
+        return float(np.linalg.eigvalsh(operator.to_dense())[0])
+    start = np.random.default_rng(0).standard_normal(operator.nodes)
+    values = spla.eigsh(operator.to_scipy(), k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-4)
+    return float(values[0])
