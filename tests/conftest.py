@@ -1,9 +1,20 @@
-"""Fixtures that every test may use: a seeded generator, a tiny transformer and batches for it."""
+"""Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+
+class Measurable(NamedTuple):
+    """A model, batches for it, and the loss of a batch; None means `model(**batch).loss`."""
+
+    model: nn.Module
+    batches: list[Any]
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
 
 
 @pytest.fixture
@@ -40,3 +51,69 @@ def tiny_batches() -> list[dict[str, Tensor]]:
         labels = torch.randint(0, 2, (4,), generator=source)
         batches.append({"input_ids": tokens, "attention_mask": mask, "labels": labels})
     return batches
+
+
+class TiedModel(nn.Module):
+    """One weight in two linear layers, of which one runs twice, and another in embedding and output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 6, padding_idx=0)
+        self.first = nn.Linear(6, 6)
+        self.second = nn.Linear(6, 6)
+        self.output = nn.Linear(6, 20, bias=False)
+        self.second.weight = self.first.weight
+        self.output.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(torch.tanh(self.first(self.embedding(tokens)))))
+        return self.output(hidden + self.second(hidden))
+
+
+def next_token_loss(model: nn.Module, tokens: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def mean_square(model: nn.Module, inputs: Tensor) -> Tensor:
+    return model(inputs).square().mean()
+
+
+def perceptron() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # In-place activation: the output of a measured layer is overwritten by the next one.
+        return nn.Sequential(nn.Linear(5, 9), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(9, 4))
+
+
+@pytest.fixture(params=["perceptron", "bert", "gpt2", "tied", "frozen", "partly_frozen", "bfloat16"])
+def measurable(
+    request: pytest.FixtureRequest,
+    tiny_transformer: BertForSequenceClassification,
+    tiny_batches: list[dict[str, Tensor]],
+) -> Measurable:
+    """Every kind of model that a node table or a source must work with."""
+    source = torch.Generator().manual_seed(2)
+    if request.param == "perceptron":
+        batches = [torch.randn(7, 5, generator=source) for _ in range(3)]
+        return Measurable(perceptron(), batches, mean_square)
+    if request.param == "tied":
+        tokens = [torch.randint(0, 20, (3, 5), generator=source) for _ in range(3)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Measurable(TiedModel(), tokens, next_token_loss)
+    if request.param == "gpt2":
+        config = GPT2Config(
+            vocab_size=100, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = GPT2LMHeadModel(config)
+        return Measurable(model, [{**batch, "labels": batch["input_ids"]} for batch in tiny_batches[:3]])
+    if request.param == "frozen":
+        tiny_transformer.requires_grad_(False)
+    if request.param == "partly_frozen":
+        tiny_transformer.bert.embeddings.requires_grad_(False)
+        tiny_transformer.bert.encoder.layer[0].requires_grad_(False)
+    if request.param == "bfloat16":
+        tiny_transformer.to(torch.bfloat16)
+    return Measurable(tiny_transformer, tiny_batches[:3])

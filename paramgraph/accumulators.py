@@ -1,0 +1,206 @@
+"""What is kept of features that arrive piece by piece: all of them, their mean, or their geometry."""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Accumulator(Protocol):
+    """What takes pieces of the features of some nodes, one after the other, and makes one matrix of them."""
+
+    def add(self, piece: Tensor) -> None:
+        """Take a piece (nodes, columns) in."""
+
+    def features(self) -> Tensor:
+        """Return the matrix (nodes, features)."""
+
+
+class AllColumns:
+    """Keep every piece: the features are their concatenation.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of rows of every piece.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._pieces: list[Tensor] = []
+
+    def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
+        """Take more columns in.
+
+        Parameters
+        ----------
+        piece : Tensor of shape (nodes, columns)
+            Kept by reference.
+        """
+        self._pieces.append(piece)
+
+    def features(self) -> Float[Tensor, "nodes features"]:
+        """Return the columns side by side.
+
+        Returns
+        -------
+        Tensor of shape (nodes, features)
+            All pieces.
+        """
+        return torch.cat(self._pieces, dim=1)
+
+
+class MeanFeatures:
+    """Keep the mean of equally large pieces.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of rows of every piece.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.count = 0
+        self._total: Tensor = torch.zeros(())
+
+    def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
+        """Take one more piece into the mean.
+
+        Parameters
+        ----------
+        piece : Tensor of shape (nodes, columns)
+            Not changed.
+        """
+        self._total = self._total.to(piece) + piece
+        self.count += 1
+
+    def features(self) -> Float[Tensor, "nodes features"]:
+        """Return the mean.
+
+        Returns
+        -------
+        Tensor of shape (nodes, columns)
+            Sum over the pieces, divided by their number.
+        """
+        return self._total / self.count
+
+
+class StreamingGram:
+    r"""Replace any number of feature columns by at most nodes + 1 with the same geometry.
+
+    Columns arrive in pieces :math:`X_1, X_2, \dots` with :math:`X = [X_1, X_2, \dots]` of shape (nodes, T).
+    As long as :math:`T \le \mathrm{nodes} + 1` they are kept as they are. Beyond that only sums are kept, in
+    float64:
+
+    .. math:: C = X X^\top, \qquad s = X 1, \qquad T.
+
+    `features` returns an :math:`F` with :math:`m \le \mathrm{nodes} + 1` columns such that
+
+    .. math:: F F^\top = C, \qquad F (I - \tfrac{1}{m} 1 1^\top) F^\top = C - \tfrac{1}{T} s s^\top = S,
+
+    so norms, cosines, distances, Gram and correlation matrices of the nodes are those of :math:`X`. With the
+    spreads :math:`D = \operatorname{diag}(S)^{1/2}` and :math:`D^{-1} S D^{-1} = U \operatorname{diag}(v) U^\top`,
+
+    .. math:: F = [D U \sqrt{v}, \; s / \sqrt{T}] \, H,
+
+    where the Householder reflection :math:`H` maps the last unit vector, along which the mean lies in the bracket,
+    to the constant vector :math:`1 / \sqrt{m}`, along which it lies in every feature matrix. Values of :math:`v`
+    up to :math:`\mathrm{nodes} \cdot 2^{-52} \max v`, negative ones among them, are round-off: their columns are
+    left out.
+
+    Memory O(nodes^2); time O(nodes^2 T) for the sums and O(nodes^3) once for the eigenvectors.
+
+    Parameters
+    ----------
+    nodes : int
+        Number of rows of every piece.
+
+    Examples
+    --------
+    >>> import torch
+    >>> X = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    >>> gram = StreamingGram(3)
+    >>> gram.add(X[:, :20])
+    >>> gram.add(X[:, 20:])
+    >>> F = gram.features()
+    >>> F.shape
+    torch.Size([3, 4])
+    >>> torch.allclose(F @ F.T, X @ X.T, rtol=1e-5), torch.allclose(F.corrcoef(), X.corrcoef(), atol=1e-5)
+    (True, True)
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self.columns = 0
+        self._pieces: list[Tensor] = []
+        self._gram: Tensor | None = None
+        self._sum: Tensor | None = None
+        self._dtype = torch.float32
+
+    def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
+        """Take more columns in.
+
+        Parameters
+        ----------
+        piece : Tensor of shape (nodes, columns)
+            Further features of the same nodes; not changed, and kept by reference until there are too many.
+
+        Raises
+        ------
+        ValueError
+            If it has not one row per node.
+        """
+        if piece.ndim != 2 or piece.shape[0] != self.nodes:
+            raise ValueError(f"expected features of {self.nodes} nodes, got the shape {tuple(piece.shape)}")
+        self._dtype = torch.promote_types(self._dtype, piece.dtype)
+        self.columns += piece.shape[1]
+        self._pieces.append(piece)
+        if self._gram is not None or self.columns > self.nodes + 1:
+            self._fold()
+
+    def features(self) -> Float[Tensor, "nodes features"]:
+        """Return the columns as they came, or their replacement.
+
+        Returns
+        -------
+        Tensor of shape (nodes, features)
+            At most nodes + 1 features; float64 if a piece was float64, else float32.
+
+        Raises
+        ------
+        ValueError
+            If no column was added.
+        """
+        if self.columns == 0:
+            raise ValueError("no feature columns were added")
+        if self._gram is None or self._sum is None:
+            return torch.cat(self._pieces, dim=1).to(self._dtype)
+        mean = self._sum / self.columns**0.5
+        centred = self._gram - torch.outer(mean, mean)
+        # Scaled to correlations first, so that a node of small variance beside one of large keeps its digits.
+        scale = centred.diagonal().clamp(min=0.0).sqrt()
+        scale = torch.where(scale > 0.0, scale, 1.0)
+        values, vectors = torch.linalg.eigh(centred / torch.outer(scale, scale))
+        kept = values > self.nodes * torch.finfo(torch.float64).eps * values[-1:]
+        spread = scale[:, None] * vectors[:, kept] * values[kept].sqrt()
+        features = torch.cat([spread, mean[:, None]], dim=1)
+        return _mean_to_constant(features).to(self._dtype)
+
+    def _fold(self) -> None:
+        # float64 also for the products: the mean of activations can exceed their spread a hundredfold, and
+        # the difference C - s s^T / T loses the square of that ratio.
+        columns = torch.cat(self._pieces, dim=1).double()
+        self._pieces.clear()
+        gram, total = columns @ columns.T, columns.sum(dim=1)
+        self._gram = gram if self._gram is None else self._gram + gram
+        self._sum = total if self._sum is None else self._sum + total
+
+
+def _mean_to_constant(features: Tensor) -> Tensor:
+    # Householder: reflects the last axis onto 1/sqrt(m); w is zero for one column, which is constant already.
+    count = features.shape[1]
+    w = features.new_full((count,), -(count**-0.5))
+    w[-1] += 1.0
+    if count == 1:
+        return features
+    return features - torch.outer(features @ w, w) * (2.0 / (w @ w))

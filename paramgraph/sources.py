@@ -1,0 +1,282 @@
+"""Sources: what a graph of parameters is built from, as features of the nodes.
+
+Every source returns a tensor (nodes, features) in the table's order. None of them changes parameters,
+`.grad`, buffers, hooks, `requires_grad`, train or eval mode, or any global random state; batches run in eval
+mode, without dropout. `collect` measures all tables of a model in one pass over the batches.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paramgraph.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
+from paramgraph.collection import Batches, Loss, activation_passes, gradient_passes
+from paramgraph.errors import UnknownNameError
+from paramgraph.nodes import NodeTable
+from paramgraph.targets import unwrap
+
+Source = Callable[[nn.Module, Mapping[str, NodeTable], Batches | None, Loss | None], dict[str, Tensor]]
+
+
+def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
+    """Take the weights themselves as features.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off.
+    table : NodeTable
+        The nodes.
+
+    Returns
+    -------
+    Tensor of shape (nodes, width)
+        A detached copy, in the weights' dtype and on their device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    >>> bool((weights(model, rows(model)["0.weight"]) == model[0].weight).all())
+    True
+    """
+    return table.gather(dict(unwrap(model).named_parameters())).detach().clone()
+
+
+def gradients(
+    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, reduction: str = "mean"
+) -> Float[Tensor, "nodes features"]:
+    r"""Take gradients of the loss as features, also of frozen weights.
+
+    "mean": :math:`\bar G = \frac{1}{B} \sum_b G_b`, the mean of the batches' gradients; (nodes, width).
+    "batches": an :math:`F` with :math:`F F^\top = \sum_b G_b G_b^\top`, and nodes are near when their
+    gradients agree batch by batch and not only on average. F is :math:`[G_1, \dots, G_B]` while that has at
+    most nodes + 1 columns, else its replacement of at most nodes + 1 columns with the same norms, angles,
+    distances and correlations (`paramgraph.accumulators.StreamingGram`).
+
+    One forward and one backward pass per batch. Beyond those, "mean" needs the memory of one gradient, and
+    "batches" that of a float64 matrix (nodes, nodes); neither grows with the batches.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode.
+    table : NodeTable
+        The nodes.
+    batches : iterable
+        Iterated once. On the model's device.
+    loss : callable (model, batch) -> Tensor, optional
+        One number per batch, a mean over its examples. By default `model(**batch).loss`.
+    reduction : str, default "mean"
+        "mean" or "batches".
+
+    Returns
+    -------
+    Tensor of shape (nodes, features)
+        In float32 (float64 for a float64 model), also for half-precision models. A weight that is used but
+        does not reach the loss has zero gradients.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, the model gives no loss, the table's layers are never called, or a gradient
+        is not finite (the parameter and the index of the batch are named).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    >>> batches = [torch.ones(2, 4), torch.zeros(2, 4)]
+    >>> gradients(model, rows(model)["0.weight"], batches, loss=lambda model, x: model(x).sum())[0]
+    tensor([1., 1., 1., 1.])
+    """
+    names = {"mean": "gradients", "batches": "batch_gradients"}
+    if reduction not in names:
+        raise ValueError(f"reduction must be 'mean' or 'batches', got {reduction!r}")
+    return collect(model, {table.group: table}, names[reduction], batches, loss)[table.group]
+
+
+def activations(
+    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, compress: bool = False
+) -> Float[Tensor, "nodes features"]:
+    """Take what flows through the nodes as features: outputs of the layer for rows, inputs for columns.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode, without
+        gradients.
+    table : NodeTable
+        Of the scheme "rows" or "columns".
+    batches : iterable
+        Iterated once. A mapping runs as `model(**batch)`, a tuple or list as `model(*batch)`, else
+        `model(batch)`. Where a mapping has an "attention_mask" of the shape of the activations' leading axes,
+        tokens with mask 0 are left out.
+    loss : callable (model, batch), optional
+        How to run a batch, if otherwise; what it returns is not used.
+    compress : bool, default False
+        Replace more than nodes + 1 tokens by at most nodes + 1 columns with the same norms, angles, distances
+        and correlations (`paramgraph.accumulators.StreamingGram`): memory O(nodes^2), whatever the number of
+        tokens.
+
+    Returns
+    -------
+    Tensor of shape (nodes, tokens)
+        One feature per token, in the batches' order; in float32 (float64 for a float64 model). Biases are in
+        the outputs.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, the layer is never called, or an activation is not finite (the parameter and
+        the index of the batch are named).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.schemes import columns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8))
+    >>> activations(model, columns(model)["0.weight"], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    source = _reduced(activation_passes, StreamingGram if compress else AllColumns)
+    return source(model, {table.group: table}, batches, loss)[table.group]
+
+
+def collect(
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    source: str | Callable[..., Tensor],
+    batches: Batches | None = None,
+    loss: Loss | None = None,
+) -> dict[str, Float[Tensor, "nodes features"]]:
+    """Measure the features of many tables in one pass over the batches.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the tables were made from; wrappers are taken off.
+    tables : mapping of str to NodeTable
+        From `paramgraph.node_tables`.
+    source : str or callable (model, table, batches) -> Tensor
+        "weights"; "gradients" (their mean over batches); "batch_gradients" (`gradients` with the reduction
+        "batches"); "activations" (compressed where there are more tokens than nodes + 1); or your own
+        function, which is called once per table, with the batches as a list.
+    batches : iterable, optional
+        Iterated once. Needed by all named sources but "weights".
+    loss : callable (model, batch) -> Tensor, optional
+        As in `gradients`.
+
+    Returns
+    -------
+    dict of str to Tensor (nodes, features)
+        Under the keys of `tables`.
+
+    Raises
+    ------
+    UnknownNameError
+        If no source has that name.
+    ValueError
+        As in `gradients` and `activations`, or if a source of your own returns no matrix with a row per node.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+    >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
+    {'0.weight': (8, 4), '1.weight': (2, 8)}
+    """
+    if callable(source):
+        return _collect_with(source, model, tables, batches)
+    if source not in SOURCES:
+        near = difflib.get_close_matches(str(source), SOURCES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(f"no source named {source!r}{hint} (available: {', '.join(sorted(SOURCES))})")
+    return SOURCES[source](model, tables, batches, loss)
+
+
+def collect_batch_gradients(
+    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None = None
+) -> Iterator[dict[str, Float[Tensor, "nodes width"]]]:
+    """Give the gradients of each batch in turn, to be reduced by the caller.
+
+    Between two batches the model and all random states are as they were found, so the caller may train or
+    draw.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the tables were made from; wrappers are taken off.
+    tables : mapping of str to NodeTable
+        From `paramgraph.node_tables`.
+    batches : iterable
+        Iterated once.
+    loss : callable (model, batch) -> Tensor, optional
+        As in `gradients`.
+
+    Yields
+    ------
+    dict of str to Tensor (nodes, width)
+        The gradients of one batch, under the keys of `tables`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    >>> batches = torch.ones(3, 2, 4).unbind()
+    >>> per_batch = collect_batch_gradients(model, rows(model), batches, lambda model, x: model(x).sum())
+    >>> [gradients["0.weight"].mean().item() for gradients in per_batch]
+    [2.0, 2.0, 2.0]
+    """
+    of_batch: dict[str, Tensor] = {}
+    for _ in gradient_passes(model, tables, batches, loss, of_batch.__setitem__):
+        yield {group: of_batch.pop(group) for group in tables}
+
+
+def _collect_weights(
+    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
+) -> dict[str, Tensor]:
+    return {group: weights(model, table) for group, table in tables.items()}
+
+
+def _reduced(passes: Callable[..., Iterator[None]], keep: Callable[[int], Accumulator]) -> Source:
+    """Make a source of a kind of pass and of what is kept of the pieces of each table."""
+
+    def source(
+        model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
+    ) -> dict[str, Tensor]:
+        kept = {group: keep(len(table.names)) for group, table in tables.items()}
+        for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X)):
+            pass
+        return {group: accumulator.features() for group, accumulator in kept.items()}
+
+    return source
+
+
+def _collect_with(
+    source: Callable[..., Tensor], model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None
+) -> dict[str, Tensor]:
+    # Each table needs its own pass, which an iterator has only once.
+    again = None if batches is None else list(batches)
+    found = {group: source(model, table, again) for group, table in tables.items()}
+    for group, features in found.items():
+        nodes = len(tables[group].names)
+        if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != nodes:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"source: expected a tensor ({nodes}, features) for {group!r}, got {got}")
+    return found
+
+
+SOURCES: dict[str, Source] = {
+    "weights": _collect_weights,
+    "gradients": _reduced(gradient_passes, MeanFeatures),
+    "batch_gradients": _reduced(gradient_passes, StreamingGram),
+    "activations": _reduced(activation_passes, StreamingGram),
+}
