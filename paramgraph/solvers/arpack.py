@@ -11,7 +11,7 @@ from paramgraph.errors import NotConvergedError
 from paramgraph.spectrum import EigenProblem, SolverResult
 
 # A chain has mean degree 2, a grid 4: sparse factors stay sparse, and Lanczos on bound - L would need
-# thousands of steps (ring of 4,096 nodes: 0.12 s against 4 to 14 s). On 10-NN graphs it is the other way round.
+# thousands of steps (ring of 4,096 nodes: 0.12 s against 4 to 14 s). On 10-NN graphs it is the reverse.
 SHIFT_INVERT_DEGREE = 4.5
 # Relative to the bound, just below zero: L is singular, so the shift must miss 0; the null vector, which the
 # factorisation amplifies by 1 / shift, is projected out before and after.
