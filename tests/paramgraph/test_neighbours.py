@@ -1,12 +1,14 @@
 """Exact neighbours: brute force as the judge, ties, chunks and reduced precision."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramgraph.neighbours import GRID, nearest_neighbours, pair_similarity
+from paramgraph.neighbours import GRID, _double_candidates, nearest_neighbours, pair_similarity
 
 
 def unit(nodes: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -55,8 +57,8 @@ def test_tie_goes_to_the_lower_index_even_among_more_equals_than_candidates(copi
 
 
 def test_rows_that_float32_cannot_tell_apart_are_ranked_by_float64() -> None:
-    # 60 rows within 1e-7 of each other: their cosines differ by 1e-9 and less, float32 resolves 6e-8.
-    angle = torch.arange(60, dtype=torch.float64) * 1e-4
+    # Cosines of neighbouring rows differ by 1e-10, of the first and the last by 2e-7; float32 resolves 6e-8.
+    angle = torch.arange(60, dtype=torch.float64) * 1e-5
     rows = torch.stack([angle.cos(), angle.sin()], dim=1)
     indices, _ = nearest_neighbours(rows, 2)
     assert indices[0].tolist() == [1, 2]
@@ -64,15 +66,23 @@ def test_rows_that_float32_cannot_tell_apart_are_ranked_by_float64() -> None:
     assert indices.tolist() == by_sorting(rows, 2)
 
 
-def test_reduced_matmul_precision_changes_no_bit() -> None:
+def test_reduced_matmul_precision_sends_every_row_to_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = unit(80, 32)
     expected = nearest_neighbours(rows, 6)
+    decided = []
+
+    def counted(rows: torch.Tensor, *others: Any) -> torch.Tensor:
+        decided.extend(rows.tolist())
+        return _double_candidates(rows, *others)
+
+    monkeypatch.setattr("paramgraph.neighbours._double_candidates", counted)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         found = nearest_neighbours(rows, 6)
     finally:
         torch.set_float32_matmul_precision(before)
+    assert sorted(decided) == list(range(80))
     assert torch.equal(expected[0], found[0])
     assert torch.equal(expected[1], found[1])
 
