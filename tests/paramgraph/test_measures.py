@@ -1,0 +1,90 @@
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paramgraph.eigensolve import eigenpairs
+from paramgraph.measures import mode_energy, smoothness, spectral_gap
+from paramgraph.shifts import adjacency, laplacian, zero_operator
+
+OPERATOR = laplacian(nx.random_geometric_graph(30, 0.4, seed=1))
+SPECTRUM = eigenpairs(OPERATOR)
+
+
+def signal(nodes: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(nodes, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 999), width=st.integers(1, 5))
+def test_energies_of_all_modes_add_up_to_the_squared_norm(seed, width):
+    X = signal(30, width, seed)
+    torch.testing.assert_close(mode_energy(SPECTRUM, X).sum(), X.square().sum(), rtol=1e-12, atol=0)
+
+
+def test_energy_of_an_eigenvector_lies_in_its_mode():
+    energy = mode_energy(SPECTRUM, SPECTRUM.eigenvectors[:, 3])
+    np.testing.assert_allclose(energy.numpy(), np.eye(30)[3], atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_energy_is_float64_whatever_the_signal(dtype):
+    X = signal(30, 2).to(dtype)
+    torch.testing.assert_close(mode_energy(SPECTRUM, X), mode_energy(SPECTRUM, X.double()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("X", [torch.ones(29, 2), torch.ones(()), torch.full((30, 1), math.nan)], ids=str)
+def test_bad_signal_raises(X):
+    with pytest.raises(ValueError, match=r"signal"):
+        mode_energy(SPECTRUM, X)
+
+
+@pytest.mark.parametrize("mode", [0, 7, 29])
+def test_smoothness_of_an_eigenvector_is_its_eigenvalue(mode):
+    value = smoothness(OPERATOR, SPECTRUM.eigenvectors[:, mode])
+    assert value == pytest.approx(SPECTRUM.eigenvalues[mode].item(), abs=1e-14)
+
+
+def test_smoothness_is_the_mean_frequency_of_the_energy():
+    X = signal(30, 4)
+    energy = mode_energy(SPECTRUM, X)
+    expected = (energy * SPECTRUM.eigenvalues).sum() / energy.sum()
+    assert smoothness(OPERATOR, X) == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_smoothness_of_nothing_is_not_a_number():
+    assert math.isnan(smoothness(OPERATOR, torch.zeros(30, 2)))
+
+
+def test_smoothness_of_a_signal_that_is_not_finite_raises():
+    with pytest.raises(ValueError, match="NaN"):
+        smoothness(OPERATOR, torch.full((30, 1), math.inf))
+
+
+def test_gap_is_the_algebraic_connectivity_of_networkx():
+    graph = nx.cycle_graph(9)
+    assert spectral_gap(eigenpairs(laplacian(graph, None))) == pytest.approx(
+        nx.algebraic_connectivity(graph, method="lanczos"), abs=1e-6
+    )
+
+
+def test_gap_of_two_components_is_that_of_the_looser_one():
+    graph = nx.disjoint_union(nx.complete_graph(4), nx.path_graph(3))
+    assert spectral_gap(eigenpairs(laplacian(graph, None))) == pytest.approx(1.0, abs=1e-13)
+
+
+def test_gap_of_an_adjacency_is_between_its_two_strongest_modes():
+    assert spectral_gap(eigenpairs(adjacency(nx.complete_graph(4)), k=2)) == pytest.approx(4.0, abs=1e-13)
+
+
+def test_gap_without_edges_is_zero():
+    assert spectral_gap(eigenpairs(zero_operator(3))) == 0.0
+
+
+def test_gap_needs_a_mode_after_the_zeros():
+    with pytest.raises(ValueError, match="2 modes"):
+        spectral_gap(eigenpairs(OPERATOR, k=1))
