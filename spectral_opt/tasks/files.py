@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.labelled import Table
+from spectral_opt.tasks.cleaning import Table
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl")
 
 
 def read_file(path: Path, columns: Mapping[str, str]) -> Table:
-    """Read columns of a file.
+    r"""Read columns of a file.
 
     CSV and TSV need a header line; fields may be quoted and hold line ends. JSON lines hold one object per
     line; text, numbers and booleans are accepted as values, and null or an absent key is a missing value. A
@@ -41,7 +41,12 @@ def read_file(path: Path, columns: Mapping[str, str]) -> Table:
 
     Examples
     --------
-    >>> read_file(Path("reviews.csv"), {"text": "text", "label": "stars"})  # doctest: +SKIP
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "reviews.csv"
+    ...     _ = path.write_text("review,stars\nwell made,4\n")
+    ...     read_file(path, {"text": "review", "label": "stars"}).columns
+    {'text': ['well made'], 'label': ['4']}
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:

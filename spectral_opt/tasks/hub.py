@@ -1,11 +1,13 @@
 """Data sets of the Hugging Face hub, through the `datasets` library."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from spectral_opt.errors import DataError
 from spectral_opt.tasks.hub_errors import explain_hub_failure
-from spectral_opt.tasks.labelled import Table
+from spectral_opt.tasks.cleaning import Table
 
 # Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
 SPLIT_ORDER = ("test", "validation", "dev", "train")
@@ -38,10 +40,6 @@ def read_hub(
         If the `datasets` library is not installed; the message has the pip line.
     DataError
         If there is no such data set, the hub cannot be reached and no cache holds it, or a column is missing.
-
-    Examples
-    --------
-    >>> read_hub("owner/reviews", {"text": "text", "label": "label"})  # doctest: +SKIP
     """
     try:
         import datasets
@@ -66,15 +64,15 @@ def read_hub(
         table["split"] += [split] * rows.num_rows
         if "label" in columns:
             label_names = getattr(rows.features[columns["label"]], "names", None) or label_names
-    info = next(iter(splits.values())).info
+    some = next(iter(splits.values()))
     return Table(
-        name.replace("/", "--") + (f"--{subset}" if subset else ""),
+        name + (f" ({subset})" if subset else ""),
         f"Hugging Face data set {name}"
         + (f", {subset}" if subset else "")
         + (f", {revision}" if revision else ""),
         table,
-        _commit(info.download_checksums or {}),
-        info.license or "not stated",
+        _commit([file["filename"] for file in some.cache_files]),
+        some.info.license or "see its card on the hub",
         tuple(label_names) if label_names else None,
     )
 
@@ -92,7 +90,7 @@ def _rank(split: str) -> tuple[int, str]:
     return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
 
 
-def _commit(checksums: Mapping[str, object]) -> str:
-    # Files are listed as hf://datasets/owner/name@commit/path.
-    commits = {address.partition("@")[2].partition("/")[0] for address in checksums if "@" in address}
-    return f"commit {commits.pop()}" if len(commits) == 1 else ""
+def _commit(files: Sequence[str]) -> str:
+    # The library keeps a prepared data set in a folder named after the commit; it states it nowhere else.
+    folders = {part for file in files for part in Path(file).parts if re.fullmatch("[0-9a-f]{40}", part)}
+    return f"commit {folders.pop()}" if len(folders) == 1 else ""

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from spectral_opt.errors import DataError
+from spectral_opt.tasks.cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks.embedded import EMBEDDED_TEXTS, read_embedded
 from spectral_opt.tasks.files import SUFFIXES, read_file
 from spectral_opt.tasks.hub import read_hub
-from spectral_opt.tasks.labelled import LabelledText, Table, UnlabelledText, clean_labelled, clean_unlabelled
+from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 
 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
@@ -78,7 +79,7 @@ def load_labelled_text(
 
     Examples
     --------
-    >>> load_labelled_text().label_names  # doctest: +SKIP
+    >>> load_labelled_text().label_names
     ('fresh', 'rotten')
     """
     columns = {"text": text_column, "label": label_column}
@@ -136,8 +137,8 @@ def load_text(
 
     Examples
     --------
-    >>> load_text("sotu").metadata["year"][0]  # doctest: +SKIP
-    1790
+    >>> len(load_text("plots"))
+    1083
     """
     return clean_unlabelled(
         _draw(_read(name_or_path, {"text": text_column}, subset, revision), max_rows, seed)

@@ -1,5 +1,6 @@
 """Pretrained encoders: the embedded one, any local folder, any Hugging Face name."""
 
+import dataclasses
 import difflib
 import json
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -31,7 +34,7 @@ class LoadedModel:
     Parameters
     ----------
     name : str
-        Name for tables and file names: of the embedded model, the folder or the hub repository.
+        Name for tables: of the embedded model, the folder or the hub repository.
     encoder : Module
         The bare model of `AutoModel`, in evaluation mode; `encoder.config` describes it.
     tokenizer : PreTrainedTokenizerBase
@@ -85,8 +88,8 @@ def load_model(
 
     Examples
     --------
-    >>> loaded = load_model()  # doctest: +SKIP
-    >>> loaded.name, loaded.encoder.config.hidden_size  # doctest: +SKIP
+    >>> loaded = load_model()
+    >>> loaded.name, loaded.encoder.config.hidden_size
     ('all-MiniLM-L6-v2', 384)
     """
     asked = str(name)
@@ -100,13 +103,17 @@ def load_model(
         )
         return _load(shown, str(folder), origin, dtype, options, seed)
     path = Path(asked).expanduser()
-    if path.is_dir():
+    if asked and path.is_dir():
         _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
         return _load(path.resolve().name, str(path), origin, dtype, options, seed)
     _refuse_what_is_no_hub_name(asked)
-    origin = Provenance(f"Hugging Face model {asked}" + (f" at {revision}" if revision else ""))
-    return _load(asked, asked, origin, dtype, options | {"revision": revision or "main"}, seed)
+    wanted = revision or "main"
+    source = f"Hugging Face model {asked}" + (f" at {revision}" if revision else "")
+    origin = Provenance(source, licence="see its card on the hub")
+    loaded = _load(asked, asked, origin, dtype, options | {"revision": wanted}, seed)
+    identity = _cached_commit(asked, wanted)
+    return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
 
 
 def _load(
@@ -119,8 +126,9 @@ def _load(
                 source, dtype=dtype, output_loading_info=True, **options
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_describe(error, shown, source)) from error
+    _check_tokenizer(shown, encoder.get_input_embeddings().num_embeddings, tokenizer)
     notes = []
     if missing := sorted(info["missing_keys"]):
         notes.append(
@@ -133,9 +141,8 @@ def _load(
             )
         tokenizer.pad_token = tokenizer.eos_token
         notes.append("the tokenizer has no padding token: its end token pads")
-    commit = getattr(encoder.config, "_commit_hash", None)
-    identity = origin.identity or (f"commit {commit}" if commit else "")
-    origin = Provenance(origin.source, identity, origin.licence, notes=(*origin.notes, *notes))
+    for note in notes:
+        origin = origin.with_note(note)
     return LoadedModel(shown, encoder.eval(), tokenizer, origin)
 
 
@@ -148,11 +155,31 @@ def _check_folder(path: Path) -> None:
         )
 
 
+def _check_tokenizer(shown: str, embedded: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    vocabulary = tokenizer.get_vocab()
+    # Without tokenizer files transformers makes an empty tokenizer, and every word would be unknown.
+    if set(vocabulary) <= set(tokenizer.all_special_tokens):
+        raise ModelError(
+            f"the tokenizer of {shown!r} has no vocabulary: its files (tokenizer.json) are missing"
+        )
+    if max(vocabulary.values()) >= embedded:
+        raise ModelError(
+            f"the tokenizer of {shown!r} numbers tokens up to {max(vocabulary.values())}, the encoder embeds "
+            f"{embedded}: they do not belong together"
+        )
+
+
 def _stated_licence(path: Path) -> str:
     card = path / "README.md"
     lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:60] if card.is_file() else []
     stated = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
     return stated[0] if stated and stated[0] else "not stated"
+
+
+def _cached_commit(name: str, revision: str) -> str:
+    # transformers keeps the commit to itself; the hub's cache names its snapshot folder after it.
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return f"commit {Path(config).parent.name}" if isinstance(config, str) else ""
 
 
 def _refuse_what_is_no_hub_name(asked: str) -> None:

@@ -29,7 +29,11 @@ def embed_texts(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float
 
     Examples
     --------
-    >>> embeddings = embed_texts(model, tokenize_batches(tokenizer, texts, order="length"))  # doctest: +SKIP
+    >>> from spectral_opt.tasks import MeanPooledClassifier, load_model, tokenize_batches
+    >>> loaded = load_model()
+    >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
+    >>> embed_texts(model, tokenize_batches(loaded.tokenizer, ["good", "a bad film"])).shape
+    torch.Size([2, 384])
     """
     with _evaluating(model):
         device = model.classifier.weight.device
@@ -54,7 +58,11 @@ def predict_logits(model: MeanPooledClassifier, batches: TokenizedBatches) -> Fl
 
     Examples
     --------
-    >>> predicted = predict_logits(model, batches).argmax(dim=1)  # doctest: +SKIP
+    >>> from spectral_opt.tasks import MeanPooledClassifier, load_model, tokenize_batches
+    >>> loaded = load_model()
+    >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
+    >>> predict_logits(model, tokenize_batches(loaded.tokenizer, ["good", "a bad film"])).shape
+    torch.Size([2, 2])
     """
     with _evaluating(model):
         device = model.classifier.weight.device
@@ -108,9 +116,12 @@ def fit_linear_probe(
 
     Examples
     --------
-    >>> embeddings = embed_texts(model, batches)  # doctest: +SKIP
-    >>> fit_linear_probe(model, embeddings, labels, C=10.0)  # doctest: +SKIP
-    0.98
+    >>> from spectral_opt.tasks import MeanPooledClassifier, embed_texts, load_model, tokenize_batches
+    >>> loaded = load_model()
+    >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
+    >>> batches = tokenize_batches(loaded.tokenizer, ["a joy", "superb", "a bore", "dreadful"])
+    >>> fit_linear_probe(model, embed_texts(model, batches), [1, 1, 0, 0], C=10.0)
+    1.0
     """
     from sklearn.linear_model import LogisticRegression
 

