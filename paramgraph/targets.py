@@ -94,15 +94,15 @@ def storage_key(parameter: Tensor) -> tuple[object, ...]:
     Parameters
     ----------
     parameter : Tensor
-        A parameter; on the meta device, which has no memory, its identity is the key.
+        A parameter; where it has no memory (on the meta device, or lazy), its identity is the key.
 
     Returns
     -------
     tuple
         Equal for two parameters exactly when they are the same entries in the same layout.
     """
-    # FSDP's and meta tensors give a null pointer, which would tie all of them together.
-    pointer = 0 if parameter.is_meta else parameter.data_ptr()
+    # Without memory yet, the pointer is null or an error; it must not tie all such weights together.
+    pointer = 0 if parameter.is_meta or nn.parameter.is_lazy(parameter) else parameter.data_ptr()
     if pointer == 0:
         return (id(parameter),)
     return parameter.device, pointer, tuple(parameter.shape), parameter.stride()
