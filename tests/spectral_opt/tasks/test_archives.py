@@ -2,7 +2,7 @@
 
 import pytest
 
-from spectral_opt.errors import IntegrityError
+from spectral_opt.errors import DownloadError, IntegrityError
 from spectral_opt.tasks.archives import extract_folder, member_names, read_members
 from spectral_opt.tasks.wheels import fetch
 
@@ -64,3 +64,10 @@ def test_a_file_that_is_no_zip_is_named(tmp_path):
         read_members(tmp_path / "broken.whl", ["a"])
     with pytest.raises(IntegrityError, match=r"broken\.whl"):
         member_names(tmp_path / "broken.whl", "a/")
+
+
+def test_a_cache_that_cannot_be_written_is_named(path, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file where the cache should be")
+    monkeypatch.setenv("PARAMGRAPH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match="set PARAMGRAPH_CACHE to a folder that can be written"):
+        extract_folder(path, "tiny/model/")
