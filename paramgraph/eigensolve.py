@@ -54,7 +54,7 @@ def eigenpairs(
     operator: ShiftOperator,
     k: Any = None,
     solver: str = "auto",
-    tol: float = 1e-8,
+    tol: Any = 1e-8,
     certify: bool = False,
     seed: Any = 0,
 ) -> Spectrum:
@@ -112,7 +112,7 @@ def eigenpairs(
     _check(operator, solver, tol)
     k = _count(k, operator.nodes)
     symmetric, scale = operator.symmetrized()
-    values, vectors, reports, iterations = _assemble(symmetric, k, solver, tol, seed)
+    values, vectors, reports, iterations = _assemble(symmetric, k, solver, float(tol), seed)
     certified, remark = _certificate(symmetric, values, k) if certify else (None, "")
     if not operator.symmetric:
         vectors = vectors / scale[:, None]
@@ -133,7 +133,7 @@ def eigenpairs(
     )
 
 
-def _check(operator: Any, solver: str, tol: float) -> None:
+def _check(operator: Any, solver: str, tol: Any) -> None:
     if not isinstance(operator, ShiftOperator):
         raise TypeError(
             f"eigenpairs takes a shift operator, got {type(operator).__name__}; call laplacian(graph) first"

@@ -7,7 +7,7 @@ and `chebyshev` (a polynomial of the operator, no eigenvectors). All are correct
 identity response changes no bit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from paramgraph.shift_operator import ShiftOperator
 from paramgraph.spectrum import Spectrum
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GraphFilter:
     r"""Apply one response on one operator to any number of signals.
 
@@ -52,8 +52,11 @@ class GraphFilter:
 
     operator: ShiftOperator
     response: ResponseFunction
-    design: FilterDesign = field(repr=False)
-    precompute: bool = field(default=True, repr=False)
+    design: FilterDesign
+    precompute: bool = True
+
+    def __repr__(self) -> str:
+        return f"GraphFilter({self.response!r}, {self.method}, nodes={self.nodes}: {self.reason})"
 
     @property
     def method(self) -> str:

@@ -1,7 +1,7 @@
 """The value that every graph shift operator is: one matrix, and what is known of its spectrum."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -16,7 +16,7 @@ from paramgraph.weight_matrix import Matrix
 _Signal = TypeVar("_Signal", Tensor, np.ndarray, sp.csr_array)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShiftOperator:
     r"""Hold one matrix of a graph, and what is known about its spectrum beforehand.
 
@@ -46,15 +46,19 @@ class ShiftOperator:
     tensor([-2.,  2.])
     """
 
-    matrix: Matrix = field(repr=False)
+    matrix: Matrix
     kind: str
     normalization: str | None
-    degrees: Float[np.ndarray, "nodes"] = field(repr=False)
-    component_labels: Int64[np.ndarray, "nodes"] = field(repr=False)
-    similar: Any = field(default=None, repr=False)
+    degrees: Float[np.ndarray, "nodes"]
+    component_labels: Int64[np.ndarray, "nodes"]
+    similar: Any = None
 
     # NumPy would otherwise take `array @ operator` apart element by element.
     __array_ufunc__ = None
+
+    def __repr__(self) -> str:
+        name = self.kind if self.kind == "adjacency" else f"laplacian, normalization={self.normalization!r}"
+        return f"ShiftOperator({name}, nodes={self.nodes})"
 
     @property
     def nodes(self) -> int:

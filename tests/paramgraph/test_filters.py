@@ -317,3 +317,8 @@ def test_chebyshev_names_the_pole_in_the_interval_of_an_adjacency():
     operator = adjacency(sp.csr_array(nx.to_numpy_array(nx.path_graph(6))))
     with pytest.raises(ValueError, match="method='exact'"):
         prepare_filter(operator, tikhonov(1.0), "chebyshev")
+
+
+def test_repr_tells_what_runs_and_why():
+    prepared = prepare_filter(laplacian(nx.path_graph(3)), heat(1.0))
+    assert repr(prepared) == "GraphFilter(heat(t=1.0), exact, nodes=3: no more than 4096 nodes)"

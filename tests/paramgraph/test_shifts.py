@@ -277,3 +277,9 @@ def test_adjacency_has_no_known_null_space():
 def test_unknown_layout_raises():
     with pytest.raises(ValueError, match="coo"):
         laplacian(nx.path_graph(3)).to_torch(layout="bsr")
+
+
+def test_repr_names_the_operator():
+    path = nx.path_graph(3)
+    assert repr(laplacian(path)) == "ShiftOperator(laplacian, normalization='sym', nodes=3)"
+    assert repr(adjacency(path)) == "ShiftOperator(adjacency, nodes=3)"
