@@ -16,7 +16,11 @@ def typed_imports(package: str, file: str) -> dict[str, list[str]]:
     """List the names that `file` imports from modules of `package` under `if TYPE_CHECKING` (module: names)."""
     homes: dict[str, list[str]] = {}
     for block in ast.parse(Path(file).read_text(encoding="utf-8")).body:
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+        if (
+            isinstance(block, ast.If)
+            and isinstance(block.test, ast.Name)
+            and block.test.id == "TYPE_CHECKING"
+        ):
             for statement in block.body:
                 if isinstance(statement, ast.ImportFrom) and statement.module:
                     module = statement.module.removeprefix(f"{package}.")

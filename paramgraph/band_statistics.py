@@ -106,13 +106,13 @@ class BandStatistics:
         Interval of 95 % by the jackknife over batches.
     z : ndarray of shape (bands,)
         `snr` over its jackknife standard error.
-    batches : int
-        Number of batches.
+    left_signal, left_noise : ndarray of shape (bands, batches)
+        The same estimates with one batch left out, for pooling over matrices.
 
     Examples
     --------
-    >>> one = np.ones(1)
-    >>> BandStatistics(0 * one, one, np.array([4]), one, one, one, one, one, one, one, 8).rows()[0]["snr"]
+    >>> one, left = np.ones(1), np.ones((1, 8))
+    >>> jackknife_statistics(0 * one, one, np.array([4]), one, one, one, left, left).rows()[0]["snr"]
     1.0
     """
 
@@ -126,7 +126,13 @@ class BandStatistics:
     snr_low: Float[np.ndarray, "bands"]
     snr_high: Float[np.ndarray, "bands"]
     z: Float[np.ndarray, "bands"]
-    batches: int
+    left_signal: Float[np.ndarray, "bands batches"]
+    left_noise: Float[np.ndarray, "bands batches"]
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return int(self.left_signal.shape[1])
 
     def rows(self) -> list[dict[str, float]]:
         """List the bands as records of plain numbers.
@@ -136,7 +142,7 @@ class BandStatistics:
         list of dict
             One for each band, with the names of the arrays as keys.
         """
-        names = [name for name in self.__dataclass_fields__ if name != "batches"]
+        names = [name for name in self.__dataclass_fields__ if not name.startswith("left_")]
         columns = [getattr(self, name).tolist() for name in names]
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
@@ -200,26 +206,64 @@ def signal_to_noise(
     signal, noise = _moments(energy, total, count)
     left_energy = (count**2 * energy[:, None] - 2 * count * a + q) / (count - 1) ** 2
     left_signal, left_noise = _moments(left_energy, total[:, None] - q, count - 1)
+    shares = np.asarray(bands, dtype=np.float64)
+    return jackknife_statistics(
+        low=shares[:-1],
+        high=shares[1:],
+        modes=np.diff(edges).astype(np.int64),
+        energy_share=np.divide(
+            energy, energy.sum(), out=np.full_like(energy, np.nan), where=energy.sum() > 0
+        ),
+        signal=signal,
+        noise=noise,
+        left_signal=left_signal,
+        left_noise=left_noise,
+    )
+
+
+def jackknife_statistics(
+    low: Float[np.ndarray, "bands"],
+    high: Float[np.ndarray, "bands"],
+    modes: Int64[np.ndarray, "bands"],
+    energy_share: Float[np.ndarray, "bands"],
+    signal: Float[np.ndarray, "bands"],
+    noise: Float[np.ndarray, "bands"],
+    left_signal: Float[np.ndarray, "bands batches"],
+    left_noise: Float[np.ndarray, "bands batches"],
+) -> BandStatistics:
+    """Form ratios and their delete-one jackknife intervals (Student's t, batches - 1 degrees of freedom).
+
+    Parameters
+    ----------
+    low, high, modes, energy_share, signal, noise : ndarray of shape (bands,)
+        As in `BandStatistics`.
+    left_signal, left_noise : ndarray of shape (bands, batches)
+        Signal and noise with one batch left out.
+
+    Returns
+    -------
+    BandStatistics
+        With `snr`, its interval and `z`.
+    """
+    count = left_signal.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, left = signal / noise, left_signal / left_noise
         spread = np.sqrt((count - 1) / count * ((left - left.mean(axis=1)[:, None]) ** 2).sum(axis=1))
         z = ratio / spread
-        share = energy / energy.sum()
-        reach = scipy.stats.t.ppf(0.975, count - 1) * spread
-        snr_low, snr_high = ratio - reach, ratio + reach
-    shares = np.asarray(bands, dtype=np.float64)
+    reach = scipy.stats.t.ppf(0.975, count - 1) * spread
     return BandStatistics(
-        low=shares[:-1],
-        high=shares[1:],
-        modes=np.diff(edges).astype(np.int64),
-        energy_share=share,
-        signal=signal,
-        noise=noise,
-        snr=ratio,
-        snr_low=snr_low,
-        snr_high=snr_high,
-        z=z,
-        batches=count,
+        low,
+        high,
+        modes,
+        energy_share,
+        signal,
+        noise,
+        ratio,
+        ratio - reach,
+        ratio + reach,
+        z,
+        left_signal,
+        left_noise,
     )
 
 

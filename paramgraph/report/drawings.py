@@ -68,7 +68,9 @@ def draw_graph(graph: Data, name: str, groups: Int[np.ndarray, " nodes"], seed: 
     Time O(nodes^2) for each of 60 rounds of the layout.
     """
     if len(groups) != graph.num_nodes:
-        raise ValueError(f"a drawing needs one group for each of the {graph.num_nodes} nodes, got {len(groups)}")
+        raise ValueError(
+            f"a drawing needs one group for each of the {graph.num_nodes} nodes, got {len(groups)}"
+        )
     network = graph_to_networkx(graph)
     positions = nx.spring_layout(network, weight="edge_weight", seed=seed, iterations=60)
     points = np.array([positions[node] for node in range(graph.num_nodes or 0)]).reshape(-1, 2)
@@ -77,7 +79,9 @@ def draw_graph(graph: Data, name: str, groups: Int[np.ndarray, " nodes"], seed: 
     axes.axis("off")
     for first, second in network.edges:
         axes.plot(*points[[first, second]].T, color=INK, alpha=0.12, linewidth=0.5)
-    axes.scatter(*points.T, c=[PALETTE[group % len(PALETTE)] for group in groups], s=9, zorder=2)
+    axes.scatter(
+        points[:, 0], points[:, 1], c=[PALETTE[group % len(PALETTE)] for group in groups], s=9, zorder=2
+    )
     return themed_svg(figure, name)
 
 
@@ -110,7 +114,7 @@ def draw_curves(
     str
         An `<svg>` element.
     """
-    figure = new_figure(4.6, 3.0 + 0.19 * ((len(curves) + 1) // 2))
+    figure = new_figure(4.6, 2.9 + 0.18 * len(curves))
     axes = figure.axes[0]
     if reference is not None:
         axes.axhline(reference, color=GRID, linewidth=2)
@@ -118,7 +122,13 @@ def draw_curves(
         colour = PALETTE[curve.colour % len(PALETTE)]
         marker = "o" if len(curve.x) <= 12 else None
         axes.plot(
-            curve.x, curve.y, color=colour, linestyle=curve.style, marker=marker, markersize=4, label=curve.name
+            curve.x,
+            curve.y,
+            color=colour,
+            linestyle=curve.style,
+            marker=marker,
+            markersize=4,
+            label=curve.name,
         )
         if curve.low is not None and curve.high is not None:
             axes.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.5, linewidth=1.5)
@@ -126,5 +136,5 @@ def draw_curves(
     axes.set_ylabel(y_label)
     if ticks:
         axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower left", frameon=False, labelcolor=INK)
     return themed_svg(figure, name)

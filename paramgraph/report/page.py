@@ -69,7 +69,9 @@ class Section:
     figures: Sequence[FigureView] = field(default=())
 
 
-def render_page(title: str, lead: str, sections: Sequence[Section], footer: Sequence[tuple[str, str]] = ()) -> str:
+def render_page(
+    title: str, lead: str, sections: Sequence[Section], footer: Sequence[tuple[str, str]] = ()
+) -> str:
     """Render a page.
 
     Parameters
@@ -97,5 +99,7 @@ def render_page(title: str, lead: str, sections: Sequence[Section], footer: Sequ
     from jinja2 import Environment, StrictUndefined
 
     source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(source).render(title=title, lead=lead, sections=sections, footer=footer)

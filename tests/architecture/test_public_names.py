@@ -46,7 +46,16 @@ def test_public_names_and_signatures_are_as_frozen():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_a_package_imports_no_heavy_library(package):
-    heavy = ("torch", "scipy", "sklearn", "networkx", "transformers", "torch_geometric", "pandas", "matplotlib")
+    heavy = (
+        "torch",
+        "scipy",
+        "sklearn",
+        "networkx",
+        "transformers",
+        "torch_geometric",
+        "pandas",
+        "matplotlib",
+    )
     script = f"import {package}, sys; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

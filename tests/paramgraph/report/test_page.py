@@ -16,14 +16,19 @@ class Tags(HTMLParser):
 def test_text_is_escaped_everywhere():
     hostile = "<script>alert(1)</script>"
     section = Section(
-        hostile, paragraphs=(hostile,), points=(hostile,), tables=(TableView((hostile,), ((hostile,),), hostile),)
+        hostile,
+        paragraphs=(hostile,),
+        points=(hostile,),
+        tables=(TableView((hostile,), ((hostile,),), hostile),),
     )
     page = render_page(hostile, hostile, [section], [(hostile, hostile)])
     assert "script" not in [tag for tag, _ in Tags(page).seen]
 
 
 def test_a_figure_stands_in_the_page_with_its_title_and_caption():
-    page = render_page("t", "l", [Section("s", figures=(FigureView("energy", "<svg id='x'></svg>", "caption"),))])
+    page = render_page(
+        "t", "l", [Section("s", figures=(FigureView("energy", "<svg id='x'></svg>", "caption"),))]
+    )
     assert "<svg id='x'></svg>" in page
     assert ("figure", {"role": "group", "aria-label": "energy"}) in Tags(page).seen
     assert "caption" in page

@@ -24,7 +24,9 @@ def test_identifiers_of_two_figures_never_meet():
     def identifiers(svg):
         return {element.get("id") for element in ElementTree.fromstring(svg).iter() if element.get("id")}
 
-    assert not identifiers(themed_svg(new_figure(), "first")) & identifiers(themed_svg(new_figure(), "second"))
+    assert not identifiers(themed_svg(new_figure(), "first")) & identifiers(
+        themed_svg(new_figure(), "second")
+    )
 
 
 def test_the_same_figure_gives_the_same_bytes():

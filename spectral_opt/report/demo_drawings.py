@@ -1,0 +1,58 @@
+"""The demonstration's drawn graph and its spectrum, for one matrix."""
+
+import numpy as np
+
+from paramgraph.eigensolve import eigenpairs
+from paramgraph.report.drawings import Curve, draw_curves, draw_graph
+from paramgraph.report.page import FigureView
+from paramgraph.shifts import laplacian
+from paramgraph.sources import collect
+from spectral_opt.study.demo_setting import DemoSetting
+from spectral_opt.study.graph_evidence import CONSTRUCTIONS, build_graph
+
+
+def example_drawings(setting: DemoSetting) -> list[FigureView]:
+    """Draw the graph of gradients of the smallest matrix, and the spectra of every Laplacian on it.
+
+    Parameters
+    ----------
+    setting : DemoSetting
+        Model, tables and the batches that build graphs.
+
+    Returns
+    -------
+    list of FigureView
+        The graph, and the eigenvalues.
+    """
+    name, table = min(setting.tables.items(), key=lambda item: item[1].shape[0])
+    drawn: list[FigureView] = []
+    curves = []
+    for colour, construction in enumerate(CONSTRUCTIONS):
+        if construction.builder == "gram":
+            continue  # its shift operator is the adjacency: another scale of eigenvalues
+        features = collect(
+            setting.start, {name: table}, construction.source, batches=setting.building[construction.batches]
+        )
+        graph = build_graph(construction, table, features[name])
+        spectrum = eigenpairs(laplacian(graph))
+        values = spectrum.eigenvalues.numpy()
+        curves.append(Curve(construction.name, np.linspace(0, 1, len(values)), values, colour=colour))
+        if construction.name == "cosine of gradients":
+            # The first vector that is not constant on components splits the graph where it is thinnest.
+            fiedler = spectrum.eigenvectors[:, min(spectrum.components, len(values) - 1)].numpy()
+            groups = np.digitize(fiedler, np.quantile(fiedler, [0.25, 0.5, 0.75]))
+            drawn.append(
+                FigureView(
+                    f"The graph of gradients: {name}",
+                    draw_graph(graph, "graph", groups, seed=setting.options.seed),
+                    f"{table.shape[0]} rows, {graph.edge_index.shape[1] // 2} edges; colours are quarters of the first "
+                    "oscillating eigenvector.",
+                )
+            )
+    spectra = draw_curves(
+        curves, "spectrum", x_label="share of modes", y_label="eigenvalue of the normalized Laplacian"
+    )
+    return [
+        *drawn,
+        FigureView(f"Spectra: {name}", spectra, "A graph with clusters has many small eigenvalues."),
+    ]

@@ -1,0 +1,107 @@
+"""What a demonstration's numbers say, in sentences; what did not help is said as plainly as what did."""
+
+from typing import Any
+
+import numpy as np
+
+SIGNIFICANT = 0.05
+
+
+def graph_sentences(results: dict[str, Any]) -> list[str]:
+    """Say of each construction whether its low frequencies gather signal, compared with its own null."""
+    sentences = []
+    for graph in results["graphs"]:
+        bands, null = graph["bands"], graph["null_bands"]
+        carries = bands["snr_low"][0] > null["snr_high"][0] and bands["snr_low"][0] > bands["snr"][-1]
+        sentences.append(
+            f"{_sentence(graph['name'])}: the lowest fifth of the spectrum holds {bands['energy_share'][0]:.0%} of "
+            f"the gradient's energy (permuted null {null['energy_share'][0]:.0%}) at a signal-to-noise ratio of "
+            f"{bands['snr'][0]:.3f} [{bands['snr_low'][0]:.3f}, {bands['snr_high'][0]:.3f}], "
+            f"null {null['snr'][0]:.3f}. "
+            + (
+                "It carries the gradient."
+                if carries
+                else "No better than its null: this graph does not carry the gradient."
+            )
+        )
+    return sentences
+
+
+def training_sentences(results: dict[str, Any]) -> list[str]:
+    """Say of each method what it changed against plain AdamW, and against its own null."""
+    rows = {row["method"]: row for row in results["training"]}
+    baseline, probe = rows["adamw"], results["linear_probe"]
+    sentences = [
+        _compared("AdamW", baseline["accuracy"], "the linear probe it starts from", probe["accuracy"], probe)
+    ]
+    for row in results["training"]:
+        if row["method"] == "adamw" or row["null_of"]:
+            continue
+        sentence = _compared(_sentence(row["title"]), row["accuracy"], "AdamW", baseline["accuracy"], row)
+        sentence += f" Neighbours kept {row['neighbours_kept']:.2f}, AdamW {baseline['neighbours_kept']:.2f}."
+        null = rows.get(f"{row['method']}_permuted")
+        if null:
+            sentence += (
+                f" On the permuted graph it reaches {null['accuracy']:.3f} and keeps {null['neighbours_kept']:.2f}: "
+                + _null_judgement(row, null)
+            )
+        sentences.append(sentence)
+    return sentences
+
+
+def refinement_sentences(results: dict[str, Any]) -> list[str]:
+    """Compare every filter with scaling the delta: accuracy at the same share of neighbours kept."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for row in results["refinement"]:
+        curves.setdefault(row["family"], []).append(row)
+    baseline = next(row for row in results["training"] if row["method"] == "adamw")
+    scaling_name = next(name for name in curves if name.startswith("scaling"))
+    # The whole scaling curve runs from the fine-tune (strength 1) to the linear probe (strength 0).
+    ends = [baseline, *curves.pop(scaling_name), results["linear_probe"]]
+    kept = np.array([row["neighbours_kept"] for row in ends])
+    accuracy = np.array([row["accuracy"] for row in ends])
+    order = np.argsort(kept)
+    sentences = []
+    for name, rows in curves.items():
+        gains = [
+            row["accuracy"] - np.interp(row["neighbours_kept"], kept[order], accuracy[order]) for row in rows
+        ]
+        points = ", ".join(
+            f"{row['strength']:g}: {row['accuracy']:.3f} at {row['neighbours_kept']:.2f} kept ({100 * gain:+.1f})"
+            for row, gain in zip(rows, gains, strict=True)
+        )
+        sentences.append(
+            f"{_sentence(name)}, by strength (points of accuracy against scaling at equal retention): {points}."
+        )
+    width = 100 * (baseline["accuracy_high"] - baseline["accuracy_low"]) / 2
+    sentences.append(
+        f"One fine-tune, one seed; an accuracy here is uncertain by about {width:.1f} points, so differences smaller "
+        f"than that show nothing."
+    )
+    return sentences
+
+
+def _sentence(name: str) -> str:
+    # str.capitalize would write AdamW as Adamw.
+    return name[:1].upper() + name[1:]
+
+
+def _compared(title: str, accuracy: float, other: str, against: float, row: dict[str, Any]) -> str:
+    points, p_value = 100 * (accuracy - against), row["p_value"]
+    if p_value >= SIGNIFICANT:
+        judgement = "no difference that this test set can show: it did not help"
+    else:
+        judgement = "better" if points > 0 else "worse: it did harm"
+    return (
+        f"{title}: {accuracy:.3f} against {against:.3f} of {other} ({points:+.1f} points, p = {p_value:.2g}): "
+        f"{judgement}."
+    )
+
+
+def _null_judgement(row: dict[str, Any], null: dict[str, Any]) -> str:
+    if (
+        abs(row["neighbours_kept"] - null["neighbours_kept"]) < 0.02
+        and abs(row["accuracy"] - null["accuracy"]) < 0.02
+    ):
+        return "the graph itself contributed nothing that shows here."
+    return "graph and null differ by more than 2 points in accuracy or retention; seeds would have to confirm it."

@@ -1,0 +1,115 @@
+"""One fine-tuning run: a method on a copy of a model, step by step, the same for every method."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spectral_opt.hooks import attach
+from spectral_opt.study.methods import Method
+
+
+class TrainingDivergedError(ValueError):
+    """The loss is not a number; the message names the step."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What a run leaves behind.
+
+    Parameters
+    ----------
+    model : Module
+        The tuned copy, in evaluation mode.
+    losses : tuple of float
+        Task loss of each step, before the step.
+    seconds : float
+        Wall-clock time of the steps and of attaching.
+    """
+
+    model: nn.Module
+    losses: tuple[float, ...]
+    seconds: float
+
+
+def fine_tune(
+    model: nn.Module,
+    batches: Sequence[Mapping[str, Tensor]],
+    method: Method,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+    calibration: Mapping[str, Sequence[Mapping[str, Tensor]]] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> FineTuned:
+    """Fine-tune a copy of `model` with AdamW and the configurations of `method`, one step a batch.
+
+    Batches, learning-rate schedule (linear to zero) and dropout depend on the arguments alone, so two methods
+    under one seed differ in nothing but themselves. Frozen parameters stay frozen.
+
+    Parameters
+    ----------
+    model : Module
+        The start; it is not changed. `model(**batch).loss` is the task loss.
+    batches : sequence of dict
+        The batches in the order of the steps.
+    method : Method
+        What is attached to the optimizer.
+    learning_rate : float
+        Peak learning rate of AdamW.
+    weight_decay : float, default 0.01
+        AdamW's decay of the weights.
+    seed : int, default 0
+        Seed of the dropout; the global random state is left as it was.
+    calibration : dict of sequences, optional
+        Batches from which graphs are built, under "task" and "preserve".
+    on_step : callable, optional
+        Called after each step, for a progress bar.
+
+    Returns
+    -------
+    FineTuned
+        The tuned copy and its losses.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss is NaN or infinite; the step is named.
+
+    Notes
+    -----
+    Time and memory are those of training, plus what `spectral_opt.explain` says of each configuration.
+    """
+    started = time.perf_counter()
+    tuned = copy.deepcopy(model)
+    trainable = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
+    handle = attach(tuned, optimizer, list(method.configs), batches=calibration) if method.configs else None
+    losses = []
+    tuned.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step, batch in enumerate(batches, start=1):
+            loss = tuned(**batch).loss
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise TrainingDivergedError(
+                    f"{method.title} at learning rate {learning_rate:g}: the loss is {losses[-1]} at step {step} of "
+                    f"{len(batches)}; try a smaller learning rate"
+                )
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            if on_step is not None:
+                on_step()
+    if handle is not None:
+        handle.remove()
+    tuned.eval()
+    return FineTuned(tuned, tuple(losses), time.perf_counter() - started)

@@ -1,0 +1,99 @@
+"""Fine-tuning methods, one file each: a file with a `METHOD` is a method, and nothing else needs to know of it."""
+
+import difflib
+import importlib
+import pkgutil
+from dataclasses import dataclass, replace
+from typing import Any
+
+from paramgraph.errors import UnknownNameError
+from paramgraph.registry import get_builder
+from spectral_opt.config import SpectralConfig
+
+# BERT's pooler runs in every forward pass, and nothing on mean-pooled states ever reaches it: it has no gradient.
+UNUSED_BY_MEAN_POOLING = r".*\bpooler\b.*"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune: AdamW, with what is attached to it.
+
+    Parameters
+    ----------
+    name : str
+        The name in records and on the command line.
+    title : str
+        The name in tables and figures.
+    description : str
+        One sentence for a reader of the report.
+    configs : tuple of SpectralConfig
+        What is attached to the optimizer; empty for the plain optimizer.
+    null_of : str, optional
+        The method whose control this is: the same, on a graph with permuted nodes.
+    """
+
+    name: str
+    title: str
+    description: str
+    configs: tuple[SpectralConfig, ...] = ()
+    null_of: str | None = None
+
+    def permuted_null(self) -> "Method":
+        """Return the control: the same graph, spectrum and strength, with the nodes permuted."""
+        configs = tuple(
+            replace(
+                config,
+                builder="permuted",
+                builder_options={"builder": _inner(config), "seed": config.seed},
+            )
+            for config in self.configs
+        )
+        return Method(
+            name=f"{self.name}_permuted",
+            title=f"{self.title}, nodes permuted",
+            description=f"The null of {self.title}: the same graph, attached to the wrong nodes.",
+            configs=configs,
+            null_of=self.name,
+        )
+
+
+def _inner(config: SpectralConfig) -> Any:
+    # A name keeps the configuration serializable; options need the builder itself.
+    return get_builder(config.builder, **config.builder_options) if config.builder_options else config.builder
+
+
+def list_methods() -> list[str]:
+    """Return the names of the methods, sorted."""
+    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def get_method(name: str) -> Method:
+    """Return the method called `name`.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_methods()`.
+
+    Returns
+    -------
+    Method
+        The `METHOD` of the file of that name.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> get_method("adamw").title
+    'AdamW'
+    """
+    known = list_methods()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(f"no method named {name!r}{hint} (available: {', '.join(known)})")
+    method: Method = importlib.import_module(f"{__name__}.{name}").METHOD
+    return method

@@ -1,0 +1,22 @@
+"""The paper's gradient filter, with a response as mild as the measured signal-to-noise ratio asks for."""
+
+from spectral_opt.config import SpectralConfig
+from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method
+
+METHOD = Method(
+    name="spectral_filter",
+    title="spectral filter",
+    description="Low-pass 1/(1 + lambda) on the gradient before AdamW; the graph joins rows with similar gradients.",
+    configs=(
+        SpectralConfig(
+            builder="cosine_knn",
+            source="batch_gradients",
+            exclude=UNUSED_BY_MEAN_POOLING,
+            response="tikhonov",
+            response_options={"gamma": 1.0},
+            placement="gradient",
+            filter_method="exact",
+            penalty=0.0,
+        ),
+    ),
+)
