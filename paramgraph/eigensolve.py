@@ -295,7 +295,5 @@ def _reason(reports: Counter[tuple[str, str]], operator: ShiftOperator) -> str:
     """Join the reasons of all components."""
     if not reports:
         return f"all pairs belong to the null space of {operator.components} components"
-    parts = []
-    for (name, reason), times in reports.items():
-        parts.append(f"{name}: {reason}" + (f" ({times} components)" if operator.components > 1 else ""))
-    return "; ".join(parts)
+    each = "{}: {} ({} components)" if operator.components > 1 else "{}: {}"
+    return "; ".join(each.format(name, reason, times) for (name, reason), times in reports.items())

@@ -271,10 +271,8 @@ def apply_filter(
         As for `prepare_filter`, like all that follows.
     method : {"auto", "exact", "lowrank", "chebyshev"}
         How.
-    order : int, default 30
-        Order of the polynomial.
-    rank : int, optional
-        Number of modes.
+    order, rank : int, optional
+        Order of the polynomial; number of modes.
     tail : {"edge", 0, 1}
         What happens to the other modes.
     spectrum : Spectrum, optional
