@@ -80,9 +80,9 @@ class BoundTable:
             Differentiable in mode "loss", else detached.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
-            return self.config.penalty * penalty_value(
-                self.signal(start), self.prepared.operator, self.config.ridge
-            )
+            value = penalty_value(self.signal(start), self.prepared.operator, self.config.ridge)
+            scaled: Tensor = self.config.penalty * value
+            return scaled
 
     def add_penalty_gradient_(self, start: Mapping[str, Tensor]) -> None:
         """Add the penalty's gradient to `.grad`.
@@ -175,4 +175,5 @@ class BoundTable:
 
 
 def _energy(X: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(X, dtype=torch.float32).square()
+    norm: Tensor = torch.linalg.vector_norm(X, dtype=torch.float32)
+    return norm.square()

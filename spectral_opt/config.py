@@ -24,7 +24,8 @@ from spectral_opt.config_fields import (
 class SpectralConfig:
     r"""Describe which graph acts on which parameters, as a filter, as a penalty, or both.
 
-    .. math:: R(\Theta) = \text{penalty} \cdot \operatorname{tr}(X^T (L + \text{ridge}\, I) X), \qquad G \mapsto h(L)\, G
+    .. math::
+        R(\Theta) = \text{penalty} \cdot \operatorname{tr}(X^T (L + \text{ridge}\, I) X), \qquad G \mapsto h(L)\, G
 
     The defaults are the example of the design: the graph of gradients is the only row graph that was seen to
     carry the gradient, gamma = 1 keeps the response between 1/3 and 1 on the normalized Laplacian (a stronger

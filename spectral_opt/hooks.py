@@ -307,8 +307,8 @@ def attach(
 
     Notes
     -----
-    What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises. Parameters whose
-    `.grad` is None are left alone. Fused optimizers under a GradScaler are refused at the step.
+    What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises for it.
+    Parameters whose `.grad` is None are left alone. Fused optimizers under a GradScaler are refused at the step.
 
     Examples
     --------

@@ -21,13 +21,20 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return _Product.apply(gradients[0], ctx.operator, not ctx.transposed), None, None
+        return _product(gradients[0], ctx.operator, not ctx.transposed), None, None
+
+
+def _product(X: Tensor, operator: Any, transposed: bool) -> Tensor:
+    product: Tensor = _Product.apply(X, operator, transposed)  # type: ignore[no-untyped-call]
+    return product
 
 
 def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0) -> Float[Tensor, ""]:
     r"""Compute the spectral penalty, differentiably.
 
-    .. math:: R(X) = \operatorname{tr}(X^T (L + \text{ridge}\, I) X) = \sum_k (\lambda_k + \text{ridge}) \lVert \hat x_k \rVert^2
+    .. math::
+        R(X) = \operatorname{tr}(X^T (L + \text{ridge}\, I) X)
+             = \sum_k (\lambda_k + \text{ridge}) \lVert \hat x_k \rVert^2
 
     For the combinatorial Laplacian this is half the sum of W_ij ||x_i - x_j||^2 over ordered pairs.
 
@@ -62,7 +69,7 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
         wide = _accumulator(X)
         if operator is None:
             return ridge * wide.square().sum()
-        value = (wide * _Product.apply(wide, operator, False)).sum()
+        value = (wide * _product(wide, operator, False)).sum()
         return value + ridge * wide.square().sum() if ridge else value
 
 
@@ -257,7 +264,7 @@ def _matmul(operator: Any, X: Tensor, transposed: bool) -> Tensor:
     if not X.numel():
         return X.clone()
     if isinstance(operator, Tensor):
-        matrix = operator if operator.layout == torch.strided else operator.to_sparse_coo()
+        matrix = operator if operator.layout == torch.strided else torch.Tensor.to_sparse(operator)
         matrix = matrix.to(X.device, X.dtype)
         return (matrix.T if transposed else matrix) @ X
     if not transposed or _is_symmetric(operator):

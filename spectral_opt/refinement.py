@@ -1,8 +1,8 @@
 r"""refine(): filter the delta of a finished fine-tune, without training.
 
 With X the delta of one table, :math:`\Delta = \Theta_{tuned} - \Theta_{base}`, the refined weights are
-:math:`\Theta_{base} + h(L) \Delta`. With the dense Gram matrix C of the activations of text to be preserved, on columns,
-and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
+:math:`\Theta_{base} + h(L) \Delta`. With the dense Gram matrix C of the activations of text to be preserved, on
+columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import json

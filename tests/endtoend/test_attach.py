@@ -21,7 +21,9 @@ def train(model, batches, optimizer, configs=None, steps=20):
     """Train a copy with dropout on; return its state, its losses and the handle."""
     model = copy.deepcopy(model).train()
     optimizer = OPTIMIZERS[optimizer](model.parameters())
-    handle = None if configs is None else attach(model, optimizer, configs, {"task": batches, "preserve": batches})
+    handle = (
+        None if configs is None else attach(model, optimizer, configs, {"task": batches, "preserve": batches})
+    )
     losses = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -40,7 +42,11 @@ NEUTRAL = {
     "identity by chebyshev": {"response": "identity", "penalty": 0.0, "filter_method": "chebyshev"},
     "identity by lowrank": {"response": "identity", "penalty": 0.0, "filter_method": "lowrank", "rank": 3},
     "identity with norm matching": {"response": "identity", "penalty": 0.0, "norm_matching": True},
-    "a low-pass that lets all pass": {"response": "lowpass", "response_options": {"cutoff": 3.0}, "penalty": 0.0},
+    "a low-pass that lets all pass": {
+        "response": "lowpass",
+        "response_options": {"cutoff": 3.0},
+        "penalty": 0.0,
+    },
     "no filter": {"response": None, "penalty": 0.0},
     "no graph": {"builder": None, "penalty": 0.0},
     "decoupled zero": {"response": None, "penalty": 0.0, "penalty_mode": "decoupled"},
@@ -111,7 +117,10 @@ def test_a_finished_run_is_refined_without_training(tiny_transformer, tiny_batch
         model.load_state_dict(state)
         with torch.no_grad():
             found = [model.bert(**{k: v for k, v in b.items() if k != "labels"})[0] for b in tiny_batches]
-            base = [tiny_transformer.bert(**{k: v for k, v in b.items() if k != "labels"})[0] for b in tiny_batches]
+            base = [
+                tiny_transformer.bert(**{k: v for k, v in b.items() if k != "labels"})[0]
+                for b in tiny_batches
+            ]
         return sum(float((one - other).norm()) for one, other in zip(found, base, strict=True))
 
     assert shift(refined) < shift(tuned)

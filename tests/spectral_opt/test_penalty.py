@@ -16,7 +16,9 @@ def graph(nodes, seed=0, density=0.5):
 
 
 def signal(nodes, width, seed=0, dtype=torch.float64):
-    return torch.randn(nodes, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(nodes, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
 
 
 def test_combinatorial_penalty_is_half_the_sum_of_weighted_differences():

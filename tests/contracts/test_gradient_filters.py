@@ -1,0 +1,138 @@
+"""What every gradient filter keeps, whatever its method, response, scheme and dtype."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paramgraph.filters import prepare_filter
+from paramgraph.responses import heat, highpass, identity, lowpass, tikhonov
+from paramgraph.schemes import node_tables
+from paramgraph.shifts import adjacency, laplacian
+from spectral_opt.gradient_filter import filter_gradients, gradient_filter
+
+RESPONSES = [heat(2.0), tikhonov(1.0), lowpass(0.9), highpass(0.9), identity()]
+METHODS = ["exact", "lowrank", "chebyshev"]
+SIZES = {"0.weight": (9, 5), "2.weight": (4, 9)}
+
+
+def operator_of(nodes, kind):
+    weights = np.random.default_rng(nodes).random((nodes, nodes))
+    weights = np.triu(weights * (weights > 0.4), 1)
+    weights = weights + weights.T
+    return adjacency(weights + 5 * np.eye(nodes)) if kind == "adjacency" else laplacian(weights, kind)
+
+
+def gradients_of(dtype, device="cpu"):
+    source = torch.Generator().manual_seed(0)
+    found = {name: torch.randn(size, generator=source).to(device, dtype) for name, size in SIZES.items()}
+    return found | {"0.bias": torch.ones(9, dtype=dtype, device=device)}
+
+
+def make(response, method, scheme="rows", kind="sym", norm_matching=False):
+    model = nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 4))
+    tables = node_tables(model, scheme)
+    options = {"rank": 3} if method == "lowrank" else {}
+    filters = {
+        key: prepare_filter(operator_of(table.shape[0], kind), response, method=method, **options)
+        for key, table in tables.items()
+    }
+    return gradient_filter(filters, tables, norm_matching)
+
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:A Chebyshev filter:paramgraph.errors.NumericalWarning", "ignore:a Chebyshev filter"
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scheme", ["rows", "columns"])
+@pytest.mark.parametrize("response", RESPONSES, ids=repr)
+def test_keys_shapes_dtypes_and_the_input_are_kept(dtype, method, scheme, response):
+    pair = make(response, method, scheme)
+    gradients = gradients_of(dtype)
+    before = {name: value.clone() for name, value in gradients.items()}
+    filtered, _ = pair.update(gradients, pair.init(gradients))
+    assert list(filtered) == list(gradients)
+    for name, value in filtered.items():
+        assert (value.shape, value.dtype, value.device) == (
+            before[name].shape,
+            before[name].dtype,
+            before[name].device,
+        )
+        assert torch.equal(gradients[name], before[name])
+    assert filtered["0.bias"] is gradients["0.bias"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["sym", None, "rw", "adjacency"])
+@pytest.mark.parametrize("norm_matching", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_identity_returns_the_input_bitwise(method, kind, norm_matching, dtype):
+    pair = make(identity(), method, kind=kind, norm_matching=norm_matching)
+    gradients = gradients_of(dtype)
+    gradients["0.weight"][0] = -0.0
+    filtered, _ = pair.update(gradients, pair.init(gradients))
+    for name, value in filtered.items():
+        assert torch.equal(value, gradients[name])
+        assert torch.equal(torch.signbit(value), torch.signbit(gradients[name]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scheme", ["rows", "columns"])
+@pytest.mark.parametrize("response", RESPONSES, ids=repr)
+def test_without_norm_matching_a_filter_is_linear(method, scheme, response):
+    pair = make(response, method, scheme)
+    one, other = gradients_of(torch.float64), {k: v.flip(0) for k, v in gradients_of(torch.float64).items()}
+    both = {name: 2 * one[name] - 3 * other[name] for name in one}
+    states = pair.init(one)
+    left, right = pair.update(one, states)[0], pair.update(other, states)[0]
+    for name, value in pair.update(both, states)[0].items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(value, 2 * left[name] - 3 * right[name])
+
+
+@pytest.mark.parametrize("response", [heat(2.0), tikhonov(1.0), highpass(0.9)], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_norm_matching_keeps_each_tables_norm(response, dtype):
+    pair = make(response, "exact", norm_matching=True)
+    gradients = gradients_of(dtype)
+    filtered, _ = pair.update(gradients, pair.init(gradients))
+    for name in SIZES:
+        # 8 bits of bfloat16, averaged over the entries of a table.
+        expected = gradients[name].double().norm()
+        torch.testing.assert_close(filtered[name].double().norm(), expected, rtol=5e-3, atol=0)
+
+
+def test_norm_matching_of_what_is_filtered_away_stays_zero():
+    pair = make(lambda x: torch.zeros_like(x), "exact", norm_matching=True)
+    gradients = gradients_of(torch.float64)
+    filtered, _ = pair.update(gradients, pair.init(gradients))
+    torch.testing.assert_close(filtered["0.weight"], torch.zeros(9, 5, dtype=torch.float64))
+
+
+def test_state_counts_and_is_tensors_only():
+    pair = make(heat(1.0), "exact")
+    gradients = gradients_of(torch.float32)
+    first = pair.init(gradients)
+    _, second = pair.update(gradients, first)
+    _, third = pair.update(gradients, {name: value.clone() for name, value in second.items()})
+    assert [int(state["count"]) for state in (first, second, third)] == [0, 1, 2]
+    assert all(isinstance(value, torch.Tensor) for value in third.values())
+
+
+def test_a_table_without_its_gradient_is_left_out():
+    pair = make(heat(1.0), "exact")
+    gradients = {"0.bias": torch.ones(9), "2.weight": torch.ones(4, 9)}
+    assert set(pair.update(gradients, pair.init(gradients))[0]) == set(gradients)
+
+
+@pytest.mark.parametrize("method", ["exact", "chebyshev"])
+def test_the_pure_function_and_the_pair_agree(method):
+    pair = make(heat(2.0), method)
+    gradients = gradients_of(torch.float64)
+    operators = {name: operator_of(size[0], "sym") for name, size in SIZES.items()}
+    found = filter_gradients(gradients, operators, heat(2.0), method=method)
+    for name, value in pair.update(gradients, pair.init(gradients))[0].items():
+        torch.testing.assert_close(found[name], value)
