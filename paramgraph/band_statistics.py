@@ -250,20 +250,10 @@ def jackknife_statistics(
         ratio, left = signal / noise, left_signal / left_noise
         spread = np.sqrt((count - 1) / count * ((left - left.mean(axis=1)[:, None]) ** 2).sum(axis=1))
         z = ratio / spread
-    reach = scipy.stats.t.ppf(0.975, count - 1) * spread
+        reach = scipy.stats.t.ppf(0.975, count - 1) * spread
+        snr_low, snr_high = ratio - reach, ratio + reach
     return BandStatistics(
-        low,
-        high,
-        modes,
-        energy_share,
-        signal,
-        noise,
-        ratio,
-        ratio - reach,
-        ratio + reach,
-        z,
-        left_signal,
-        left_noise,
+        low, high, modes, energy_share, signal, noise, ratio, snr_low, snr_high, z, left_signal, left_noise
     )
 
 

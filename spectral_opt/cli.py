@@ -132,7 +132,8 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
 
         def advance(work: float, what: str) -> None:
             bar.set_description_str(what, refresh=False)
-            bar.update(work)
+            # Rounding of the sum must not take the bar past its end.
+            bar.update(min(work, bar.total - bar.n))
 
         demo = Demo(setting, records, advance)
         demo.measure_graphs()

@@ -12,53 +12,8 @@ from paramgraph.nodes import NodeTable
 from paramgraph.targets import unwrap
 from spectral_opt.calibration import calibration_sets, match_tables, needs_batches
 from spectral_opt.config import SpectralConfig
-from spectral_opt.penalty import step_kind
 from spectral_opt.preparation import PreparedTable, prepare
-
-# Chebyshev polynomials have this order where the filter does not say (the default of apply_filter).
-_ORDER = 30
-
-
-@dataclass(frozen=True)
-class TableExplanation:
-    """What one config does to one table.
-
-    Parameters
-    ----------
-    config : int
-        Index of the config.
-    parameter, scheme : str
-        Key of the table, and what a node of it is.
-    nodes, width : int
-        Shape of the table.
-    edges : int or None
-        Undirected edges; None where neither known nor estimated.
-    edges_known : bool
-        False where `edges` is an upper estimate from the builder's options, before the graph is built.
-    components : int or None
-        Connected components; None before the graph is built.
-    filter : str
-        How the filter is applied, and why.
-    penalty : str
-        Mode of the penalty; for "decoupled" also which step is taken.
-    extra_bytes : int
-        Operator, eigenvectors, Theta_0 and the copy for a filter on the update.
-    flops_per_step : float
-        Estimated operations per step.
-    """
-
-    config: int
-    parameter: str
-    scheme: str
-    nodes: int
-    width: int
-    edges: int | None
-    edges_known: bool
-    components: int | None
-    filter: str
-    penalty: str
-    extra_bytes: int
-    flops_per_step: float
+from spectral_opt.table_explanation import TableExplanation, estimate_table, explain_table, table_cells
 
 
 @dataclass(frozen=True)
@@ -117,7 +72,7 @@ class Explanation:
 
     def __str__(self) -> str:
         header = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
-        cells = [header, *(_cells(table, len(self.configs) > 1) for table in self.tables)]
+        cells = [header, *(table_cells(table, len(self.configs) > 1) for table in self.tables)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -232,104 +187,12 @@ def explain_prepared(
     for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
         skipped |= match_tables(model, config, parameters)[1]
         if isinstance(ready, dict):
-            tables += [_estimate(index, config, table, named) for table in ready.values()]
+            tables += [estimate_table(index, config, table, named) for table in ready.values()]
         else:
-            tables += [_explain_table(index, config, item, named, rates) for item in ready]
+            tables += [explain_table(index, config, item, named, rates) for item in ready]
     touched = {name for item in tables for name in [item.parameter]}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(_notes(configs, tables)))
-
-
-def _explain_table(
-    index: int, config: SpectralConfig, ready: PreparedTable, named: dict[str, Any], rates: dict[int, float]
-) -> TableExplanation:
-    nodes, width = ready.table.shape
-    members = [named[name] for name in ready.table.parameters]
-    dense = ready.operator is not None and 2 * ready.edges + nodes > nodes * nodes // 4
-    entries = 0 if ready.operator is None else nodes * nodes if dense else 2 * ready.edges + nodes
-    rank = (ready.filter.rank or nodes) if ready.filter is not None else 0
-    method = ready.filter.method if ready.filter is not None else ""
-    spectral = method in ("exact", "lowrank")
-    flops = (
-        (4.0 * rank if spectral else 2.0 * _ORDER * entries / max(nodes, 1)) * nodes * width
-        if method
-        else 0.0
-    )
-    penalty = "none"
-    if config.penalty:
-        flops += (2.0 * entries + 4.0 * nodes) * width
-        penalty = f"{config.penalty_mode} on {config.penalty_on}"
-        if config.penalty_mode == "decoupled":
-            rate = max((rates.get(id(member), 0.0) for member in members), default=0.0)
-            kind = (
-                step_kind(ready.operator, config.ridge, rate * config.penalty)
-                if rate
-                else "by the learning rate"
-            )
-            penalty = f"decoupled on {config.penalty_on}, {kind}"
-    operator_bytes = entries * (8 if dense else 12)  # float64, with an int32 index where sparse
-    return TableExplanation(
-        index,
-        ready.table.group,
-        config.scheme,
-        nodes,
-        width,
-        ready.edges,
-        True,
-        ready.components,
-        ready.reason,
-        penalty,
-        operator_bytes + (8 * nodes * rank if spectral else 0) + _copies(config, members),
-        flops,
-    )
-
-
-def _estimate(
-    index: int, config: SpectralConfig, table: NodeTable, named: dict[str, Any]
-) -> TableExplanation:
-    nodes, width = table.shape
-    neighbours = config.builder_options.get("k", 10 if config.builder == "cosine_knn" else None)
-    edges = nodes * (nodes - 1) // 2
-    edges = min(edges, nodes * neighbours) if isinstance(neighbours, int) else edges
-    members = [named[name] for name in table.parameters]
-    entries = 2 * edges + nodes
-    filtering = (
-        f"{config.filter_method}, decided once the graph is built" if config.has_filter else "no filter"
-    )
-    return TableExplanation(
-        index,
-        table.group,
-        config.scheme,
-        nodes,
-        width,
-        edges,
-        False,
-        None,
-        filtering,
-        f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none",
-        12 * entries + _copies(config, members),
-        (4.0 * config.rank * nodes if config.has_filter else 0.0) * width
-        + ((2.0 * entries + 4.0 * nodes) * width if config.penalty else 0.0),
-    )
-
-
-def _copies(config: SpectralConfig, members: Iterable[Tensor]) -> int:
-    size = sum(member.numel() * member.element_size() for member in members)
-    start = bool(config.penalty) and config.penalty_on == "delta"
-    return size * (start + (config.has_filter and config.placement == "update"))
-
-
-def _cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
-    edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
-    return (
-        f"{table.config}: {table.parameter}" if many else table.parameter,
-        str(table.nodes),
-        str(table.width),
-        edges,
-        "?" if table.components is None else str(table.components),
-        table.filter,
-        table.penalty,
-    )
 
 
 def _notes(configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation]) -> list[str]:

@@ -113,6 +113,11 @@ def filter_in_place_of(
     dict of str to Tensor
         One new tensor per parameter of the table; entries outside the table are unchanged.
 
+    Raises
+    ------
+    ValueError
+        If the number of nodes does not fit, or `check` finds a value that is not finite; the table is named.
+
     Examples
     --------
     >>> from paramgraph.filters import prepare_filter
@@ -126,7 +131,10 @@ def filter_in_place_of(
     {'0.weight': tensor([[1.5000, 0.5000]])}
     """
     X = table.gather(tensors)
-    filtered = filter_table(X, graph_filter, check)
+    try:
+        filtered = filter_table(X, graph_filter, check)
+    except ValueError as error:
+        raise ValueError(f"table {table.group!r}: {error}") from error
     if norm_matching:
         filtered = match_norm(filtered, X)
     return put_back(tensors, table, X, filtered)

@@ -13,9 +13,10 @@ from torch import nn
 
 from paramgraph.schemes import node_tables
 from paramgraph.sources import collect_batch_gradients
+from spectral_opt.preparation import PreparedTable
 from spectral_opt.study.demo_setting import DemoSetting
 from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
-from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune
+from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune, prepare_method
 from spectral_opt.study.graph_evidence import CONSTRUCTIONS, Evidence, measure_constructions
 from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method, get_method
 from spectral_opt.study.records import RunRecord, append_record
@@ -124,12 +125,12 @@ class Demo:
         self.seconds["graphs"] = time.perf_counter() - started
 
     def train_methods(self) -> None:
-        """Tune the learning rate of every method on dev with the same budget, then test; the nulls follow."""
+        """Tune every method's learning rate on dev with one budget, then test; each null runs at its method's rate."""
         started = time.perf_counter()
         for name in METHODS:
-            self._tune_and_test(get_method(name))
+            self._tune_and_test(get_method(name), self.setting.options.learning_rates)
         for row in [row for row in self.trained if row.method.configs and row.method.configs[0].builder]:
-            self._tune_and_test(row.method.permuted_null())
+            self._tune_and_test(row.method.permuted_null(), (row.learning_rate,))
         self.seconds["training"] = time.perf_counter() - started
 
     def refine(self) -> None:
@@ -149,15 +150,16 @@ class Demo:
                 self.advance(8.0, "refinement without training")
         self.seconds["refinement"] = time.perf_counter() - started
 
-    def _tune_and_test(self, method: Method) -> None:
-        options = self.setting.options
+    def _tune_and_test(self, method: Method, rates: tuple[float, ...]) -> None:
+        setting = self.setting
         best: tuple[tuple[float, float], float, FineTuned] | None = None
         tuning = []
         started = time.perf_counter()
-        for rate in options.learning_rates:
-            result = self._fine_tune(method, rate)
-            logits = predict_logits(_classifier(result.model), self.setting.dev)
-            labels = torch.from_numpy(self.setting.labels["dev"])
+        prepared = prepare_method(setting.start, method, {"task": setting.building["drawn"]})
+        labels = torch.from_numpy(setting.labels["dev"])
+        for rate in rates:
+            result = self._fine_tune(method, rate, prepared)
+            logits = predict_logits(_classifier(result.model), setting.dev)
             accuracy = float((logits.argmax(1) == labels).float().mean())
             loss = float(nn.functional.cross_entropy(logits, labels))
             tuning.append({"learning_rate": rate, "dev_accuracy": accuracy, "dev_loss": loss})
@@ -184,7 +186,9 @@ class Demo:
         self._record(method.name, _run_config(method, rate), asdict(score), row.seconds)
         self.advance(8.0, method.title)
 
-    def _fine_tune(self, method: Method, rate: float) -> FineTuned:
+    def _fine_tune(
+        self, method: Method, rate: float, prepared: tuple[tuple[PreparedTable, ...], ...]
+    ) -> FineTuned:
         try:
             return fine_tune(
                 self.setting.start,
@@ -192,7 +196,7 @@ class Demo:
                 method,
                 learning_rate=rate,
                 seed=self.setting.options.seed,
-                calibration={"task": self.setting.building["drawn"]},
+                prepared=prepared,
                 on_step=lambda: self.advance(0.45, f"{method.title}, learning rate {rate:g}"),
             )
         except TrainingDivergedError as error:
@@ -247,8 +251,10 @@ def work_ahead(setting: DemoSetting) -> float:
     """Return the work of a demonstration, in the units that `Demo.advance` is given."""
     options = setting.options
     graphs = 0.5 * len(setting.measuring) + 0.4 * len(setting.tables) * len(CONSTRUCTIONS)
-    runs = len(METHODS) + 2
-    training = runs * (8.0 + 0.45 * options.steps * len(options.learning_rates))
+    methods = [get_method(name) for name in METHODS]
+    nulls = sum(bool(method.configs and method.configs[0].builder) for method in methods)
+    runs = len(methods) * len(options.learning_rates) + nulls
+    training = 8.0 * (len(methods) + nulls) + 0.45 * options.steps * runs
     return graphs + training + 8.0 * sum(len(family.strengths) for family in FAMILIES)
 
 

@@ -20,7 +20,6 @@ from spectral_opt.tasks.models import LoadedModel, load_model
 from spectral_opt.tasks.probing import embed_texts, fit_linear_probe
 from spectral_opt.tasks.splits import Split, few_shot_split
 
-
 PROBE_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_opt.hooks import attach
+from spectral_opt.preparation import PreparedTable, prepare
 from spectral_opt.study.methods import Method
 
 
@@ -36,6 +37,29 @@ class FineTuned:
     seconds: float
 
 
+def prepare_method(
+    model: nn.Module, method: Method, calibration: Mapping[str, Sequence[Mapping[str, Tensor]]]
+) -> tuple[tuple[PreparedTable, ...], ...]:
+    """Build the graphs and filters of a method once, for all its runs from the same start.
+
+    Parameters
+    ----------
+    model : Module
+        The start of the runs; it is not changed.
+    method : Method
+        Its configurations say what to build.
+    calibration : dict of sequences of batches
+        Text from which graphs are built, under "task" and "preserve".
+
+    Returns
+    -------
+    tuple of tuples of PreparedTable
+        One tuple for each configuration, empty for a plain optimizer.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return tuple(prepare(model, config, calibration, parameters=trained) for config in method.configs)
+
+
 def fine_tune(
     model: nn.Module,
     batches: Sequence[Mapping[str, Tensor]],
@@ -44,7 +68,7 @@ def fine_tune(
     learning_rate: float,
     weight_decay: float = 0.01,
     seed: int = 0,
-    calibration: Mapping[str, Sequence[Mapping[str, Tensor]]] | None = None,
+    prepared: Sequence[tuple[PreparedTable, ...]] = (),
     on_step: Callable[[], None] | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of `model` with AdamW and the configurations of `method`, one step a batch.
@@ -66,8 +90,8 @@ def fine_tune(
         AdamW's decay of the weights.
     seed : int, default 0
         Seed of the dropout; the global random state is left as it was.
-    calibration : dict of sequences, optional
-        Batches from which graphs are built, under "task" and "preserve".
+    prepared : sequence of tuple of PreparedTable, default ()
+        The graphs and filters of each of the method's configurations, from `prepare_method`.
     on_step : callable, optional
         Called after each step, for a progress bar.
 
@@ -90,7 +114,7 @@ def fine_tune(
     trainable = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
-    handle = attach(tuned, optimizer, list(method.configs), batches=calibration) if method.configs else None
+    handle = attach(tuned, optimizer, method.configs, prepared=prepared) if method.configs else None
     losses = []
     tuned.train()
     with torch.random.fork_rng(devices=[]):

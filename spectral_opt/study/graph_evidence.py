@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from paramgraph.band_pooling import pool_bands
-from paramgraph.band_statistics import BandStatistics, signal_to_noise
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from paramgraph.band_pooling import pool_bands
+from paramgraph.band_statistics import BandStatistics, signal_to_noise
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.nodes import NodeTable
 from paramgraph.registry import get_builder

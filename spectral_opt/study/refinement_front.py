@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from paramgraph.responses import get_response
 from spectral_opt.config import SpectralConfig
 from spectral_opt.refinement import Refiner
+from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def column_filter(null: str | None = None) -> SpectralConfig:
         builder=null or "gram",
         builder_options={"builder": "gram"} if null else {},
         scheme="columns",
+        exclude=UNUSED_BY_MEAN_POOLING,
         source="activations",
         shift="adjacency",
         batches="preserve",

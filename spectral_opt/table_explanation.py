@@ -1,0 +1,213 @@
+"""What one config does to one table, and what that costs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from paramgraph.nodes import NodeTable
+from paramgraph.registry import builder_options
+from spectral_opt.config import SpectralConfig
+from spectral_opt.penalty import step_kind
+from spectral_opt.preparation import PreparedTable
+
+
+@dataclass(frozen=True)
+class TableExplanation:
+    """What one config does to one table.
+
+    Parameters
+    ----------
+    config : int
+        Index of the config.
+    parameter, scheme : str
+        Key of the table, and what a node of it is.
+    nodes, width : int
+        Shape of the table.
+    edges : int or None
+        Undirected edges; None where neither known nor estimated.
+    edges_known : bool
+        False where `edges` is an upper estimate from the builder's options, before the graph is built.
+    components : int or None
+        Connected components; None before the graph is built.
+    filter : str
+        How the filter is applied, and why.
+    penalty : str
+        Mode of the penalty; for "decoupled" also which step is taken.
+    extra_bytes : int
+        Operator, eigenvectors, Theta_0 and the copy for a filter on the update.
+    flops_per_step : float
+        Estimated operations per step.
+    """
+
+    config: int
+    parameter: str
+    scheme: str
+    nodes: int
+    width: int
+    edges: int | None
+    edges_known: bool
+    components: int | None
+    filter: str
+    penalty: str
+    extra_bytes: int
+    flops_per_step: float
+
+
+def explain_table(
+    index: int,
+    config: SpectralConfig,
+    ready: PreparedTable,
+    named: Mapping[str, Tensor],
+    rates: Mapping[int, float],
+) -> TableExplanation:
+    """Explain one prepared table.
+
+    Parameters
+    ----------
+    index : int
+        Index of the config.
+    config : SpectralConfig
+        What it does.
+    ready : PreparedTable
+        The table with its operator and filter.
+    named : mapping of str to Tensor
+        Parameters by name.
+    rates : mapping of int to float
+        Learning rates by `id` of the parameter; empty where unknown.
+
+    Returns
+    -------
+    TableExplanation
+        With known sizes.
+    """
+    nodes, width = ready.table.shape
+    members = [named[name] for name in ready.table.parameters]
+    matrix_bytes, entries = 0, 0
+    if ready.operator is not None:
+        dense = ready.operator.is_dense
+        entries = nodes * nodes if dense else 2 * ready.edges + nodes
+        matrix_bytes = entries * (8 if dense else 12)  # float64, with an int32 index where sparse
+    filter_bytes, flops = _filter_cost(ready, entries)
+    penalty = _penalty_text(config)
+    if config.penalty:
+        flops += _penalty_flops(entries, nodes, width)
+        if config.penalty_mode == "decoupled" and rates:
+            rate = max(rates.get(id(member), 0.0) for member in members)
+            penalty += f", {step_kind(ready.operator, config.ridge, rate * config.penalty)}"
+    return TableExplanation(
+        config=index,
+        parameter=ready.table.group,
+        scheme=config.scheme,
+        nodes=nodes,
+        width=width,
+        edges=ready.edges,
+        edges_known=True,
+        components=ready.components,
+        filter=ready.reason,
+        penalty=penalty,
+        extra_bytes=matrix_bytes + filter_bytes + _copied_bytes(config, members),
+        flops_per_step=flops,
+    )
+
+
+def estimate_table(
+    index: int, config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]
+) -> TableExplanation:
+    """Estimate what a config does to a table whose graph is not built.
+
+    Parameters
+    ----------
+    index : int
+        Index of the config.
+    config : SpectralConfig
+        What it does.
+    table : NodeTable
+        The table.
+    named : mapping of str to Tensor
+        Parameters by name.
+
+    Returns
+    -------
+    TableExplanation
+        With the most edges that the builder can make: nodes x k where it has a k, else all pairs.
+    """
+    nodes, width = table.shape
+    options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
+    neighbours = (options | config.builder_options).get("k")
+    edges = nodes * (nodes - 1) // 2
+    if isinstance(neighbours, int):
+        edges = min(edges, nodes * neighbours)
+    entries = 2 * edges + nodes
+    members = [named[name] for name in table.parameters]
+    flops = 4.0 * config.rank * nodes * width if config.has_filter else 0.0
+    return TableExplanation(
+        config=index,
+        parameter=table.group,
+        scheme=config.scheme,
+        nodes=nodes,
+        width=width,
+        edges=edges,
+        edges_known=False,
+        components=None,
+        filter=f"{config.filter_method}: decided once the graph is built"
+        if config.has_filter
+        else "no filter",
+        penalty=_penalty_text(config),
+        extra_bytes=12 * entries + _copied_bytes(config, members),
+        flops_per_step=flops + (_penalty_flops(entries, nodes, width) if config.penalty else 0.0),
+    )
+
+
+def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
+    """Write one table as the cells of a line of text.
+
+    Parameters
+    ----------
+    table : TableExplanation
+        What to write.
+    many : bool
+        Whether to name the config.
+
+    Returns
+    -------
+    tuple of str
+        Parameter, nodes, width, edges, components, filter and penalty.
+    """
+    edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
+    return (
+        f"{table.config}: {table.parameter}" if many else table.parameter,
+        str(table.nodes),
+        str(table.width),
+        edges,
+        "?" if table.components is None else str(table.components),
+        table.filter,
+        table.penalty,
+    )
+
+
+def _filter_cost(ready: PreparedTable, entries: int) -> tuple[int, float]:
+    """Bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
+    if ready.filter is None or ready.filter.is_identity:
+        return 0, 0.0
+    nodes, width = ready.table.shape
+    rank = ready.filter.rank
+    if rank is None:
+        return 0, 2.0 * (ready.filter.order or 0) * entries * width
+    if 2 * rank >= nodes:
+        return 12 * nodes * nodes, 2.0 * nodes * nodes * width
+    return 16 * nodes * rank, 4.0 * nodes * rank * width
+
+
+def _penalty_text(config: SpectralConfig) -> str:
+    return f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none"
+
+
+def _penalty_flops(entries: int, nodes: int, width: int) -> float:
+    return (2.0 * entries + 4.0 * nodes) * width
+
+
+def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
+    size = sum(member.numel() * member.element_size() for member in members)
+    start = bool(config.penalty) and config.penalty_on == "delta"
+    return size * (start + (config.has_filter and config.placement == "update"))
