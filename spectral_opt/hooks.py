@@ -16,7 +16,7 @@ from paramgraph.targets import unwrap
 from spectral_opt.calibration import calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared
-from spectral_opt.preparation import prepare
+from spectral_opt.preparation import PreparedTable, prepare
 from spectral_opt.spectral_handle import SpectralHandle as SpectralHandle
 from spectral_opt.spectral_handle import live_optimizers
 
@@ -43,7 +43,6 @@ def attach(
         Calibration batches: the set "task", or a mapping with the keys "task" and "preserve".
     loss : callable, optional
         `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: `model(**batch).loss`.
-
     prepared : sequence of tuple of PreparedTable, optional
         One tuple per config, from `preparation.prepare`: graphs and filters of an earlier run from the same start.
         Nothing is calibrated or built then, and `batches` and `loss` are not read.
@@ -57,8 +56,8 @@ def attach(
     Raises
     ------
     ValueError
-        If targets match nothing that the optimizer trains, calibration batches are missing, a graph is broken, or
-        the optimizer has a live handle. Model and optimizer are untouched then.
+        If targets match nothing that the optimizer trains, calibration batches are missing, a graph is broken,
+        `prepared` is of other tables, or the optimizer has a live handle. Model and optimizer are untouched then.
     TypeError
         If `optimizer` is no torch optimizer or `config` holds something else.
 
@@ -105,8 +104,8 @@ def attach(
         list(tables.values()) for tables in matched
     ]:
         raise ValueError(
-            "prepared does not fit: it needs one tuple per config, with the very tables that the config matches in "
-            "this model; make it with prepare(model, config, batches, parameters=trained parameters)"
+            "prepared does not fit: it needs one tuple per config, with the very tables that the config matches "
+            "in this model; make it with prepare(model, config, batches, parameters=trained parameters)"
         )
     explanation = explain_prepared(bare, configs, prepared, parameters, optimizer)
     return SpectralHandle(bare, optimizer, configs, prepared, explanation)

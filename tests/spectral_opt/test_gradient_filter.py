@@ -63,7 +63,7 @@ def test_other_gradients_are_handed_through():
 def test_a_gradient_that_is_not_finite_raises_and_is_named(value):
     G = torch.ones(2, 2)
     G[0, 0] = value
-    with pytest.raises(ValueError, match="'w'.*NaN"):
+    with pytest.raises(ValueError, match=r"'w'.*NaN"):
         filter_gradients({"w": G}, {"w": EDGE}, heat(1.0))
 
 

@@ -13,6 +13,7 @@ import paramgraph
 from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
 from spectral_opt.penalty import penalty_gradient, penalty_value
+from spectral_opt.preparation import prepare
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"]}
 FILTER = {**RING, "penalty": 0.0}
@@ -179,7 +180,7 @@ def test_mode_loss_that_nobody_asked_for_is_logged(model, caplog):
     optimizer = sgd(model)
     attach(model, optimizer, SpectralConfig(**PENALTY, penalty_mode="loss"))
     give_gradients(model)
-    with caplog.at_level(logging.WARNING, "spectral_opt.hooks"):
+    with caplog.at_level(logging.WARNING, "spectral_opt.spectral_handle"):
         optimizer.step()
         optimizer.step()
     assert len(caplog.records) == 1
@@ -353,6 +354,21 @@ def test_a_second_attach_raises_until_the_first_is_removed(model):
         attach(model, optimizer, SpectralConfig(**RING))
     handle.remove()
     attach(model, optimizer, SpectralConfig(**RING)).remove()
+
+
+def test_prepared_graphs_are_taken_over_and_nothing_is_built(model):
+    config = SpectralConfig(**RING, penalty=0.1, penalty_on="weight")
+    ready = [prepare(model, config, parameters=model.parameters())]
+    handle = attach(model, sgd(model), config, prepared=ready)
+    assert handle.penalty() == attach(model, sgd(model), config).penalty()
+
+
+def test_prepared_graphs_of_other_tables_raise(model):
+    config = SpectralConfig(**{**RING, "targets": ["2"]})
+    ready = [prepare(model, config, parameters=model.parameters())]
+    for given in (ready, []):
+        with pytest.raises(ValueError, match="prepared does not fit"):
+            attach(model, sgd(model), SpectralConfig(**RING), prepared=given)
 
 
 def test_a_handle_is_a_context(model):

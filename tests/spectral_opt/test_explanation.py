@@ -1,0 +1,109 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_opt.config import SpectralConfig
+from spectral_opt.explanation import explain
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 12))
+
+
+def loss(model, batch):
+    return model(batch).square().mean()
+
+
+def test_without_batches_edges_are_estimates_and_say_so(model):
+    found = explain(model, SpectralConfig(builder_options={"k": 3}))
+    assert [table.edges for table in found.tables] == [48, 36]
+    assert not any(table.edges_known for table in found.tables)
+    assert "<= 48" in str(found)
+    assert "estimates" in str(found)
+
+
+def test_with_batches_edges_are_those_of_the_graph(model):
+    batches = list(torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(0)))
+    found = explain(model, SpectralConfig(builder_options={"k": 3}), batches, loss=loss)
+    assert all(table.edges_known and table.edges <= 48 for table in found.tables)
+    assert found.tables[0].components >= 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"builder": "ring"}, {"source": "weights", "builder_options": {"k": 3}}], ids=repr
+)
+def test_graphs_that_need_no_batches_are_built(model, fields):
+    assert all(table.edges_known for table in explain(model, SpectralConfig(**fields)).tables)
+
+
+def test_matched_and_skipped_parameters_have_reasons(model):
+    model[2].weight.requires_grad_(False)
+    found = explain(model, SpectralConfig(builder="ring"))
+    assert [table.parameter for table in found.tables] == ["0.weight"]
+    assert dict(found.skipped) == {
+        "0.bias": "not matched by targets",
+        "2.weight": "frozen (requires_grad is False)",
+        "2.bias": "not matched by targets",
+    }
+
+
+def test_the_optimizer_decides_what_is_trained_and_which_decoupled_step_is_taken(model):
+    config = SpectralConfig(builder="ring", penalty=1.0, penalty_mode="decoupled")
+    for rate, kind in ((0.01, "explicit"), (1.0, "proximal")):
+        optimizer = torch.optim.SGD(model[0].parameters(), lr=rate)
+        found = explain(model, config, optimizer=optimizer)
+        assert [table.parameter for table in found.tables] == ["0.weight"]
+        assert kind in found.tables[0].penalty
+        assert dict(found.skipped)["2.weight"] == "not in the optimizer"
+
+
+def test_memory_counts_the_start_and_the_copy_for_the_update(model):
+    size = model[0].weight.numel() * 4
+    fields = {"builder": "ring", "targets": ["0"]}
+    bare = explain(model, SpectralConfig(**fields, penalty=0.0, response=None)).extra_bytes
+    assert explain(model, SpectralConfig(**fields, response=None)).extra_bytes == bare + size
+    on_weight = SpectralConfig(**fields, response=None, penalty_on="weight")
+    assert explain(model, on_weight).extra_bytes == bare
+    filters = [
+        explain(model, SpectralConfig(**fields, penalty=0.0, placement=place)).extra_bytes
+        for place in ("gradient", "update")
+    ]
+    assert filters[1] - filters[0] == size
+
+
+def test_a_lowrank_filter_costs_four_operations_per_node_mode_and_column(model):
+    config = SpectralConfig(builder="ring", targets=["0"], filter_method="lowrank", rank=3, penalty=0.0)
+    assert explain(model, config).flops_per_step == 4 * 16 * 3 * 5
+
+
+def test_everything_goes_to_json(model):
+    found = explain(model, [SpectralConfig(builder="ring"), SpectralConfig(builder=None, ridge=1.0)])
+    values = json.loads(json.dumps(found.to_dict()))
+    assert len(values["tables"]) == 4
+    assert values["extra_bytes"] == found.extra_bytes
+    assert "1: 2.weight" in str(found)
+
+
+def test_notes_say_what_a_reader_must_know(model):
+    text = str(explain(model, SpectralConfig(builder="ring", placement="update", penalty_mode="loss")))
+    assert "weight decay" in text
+    assert "handle.penalty()" in text
+
+
+def test_nothing_to_explain_raises(model):
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="frozen"):
+        explain(model, SpectralConfig(builder="ring"))
+
+
+def test_explaining_changes_nothing(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    explain(model, SpectralConfig(source="weights", builder_options={"k": 3}))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
