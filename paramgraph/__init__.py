@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
+    from paramgraph.band_pooling import pool_bands as pool_bands
     from paramgraph.builders.correlation import Correlation as Correlation
     from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
     from paramgraph.builders.gram import Gram as Gram
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from paramgraph.graphs import graph_from_scipy as graph_from_scipy
     from paramgraph.graphs import graph_to_networkx as graph_to_networkx
     from paramgraph.graphs import graph_to_scipy as graph_to_scipy
+    from paramgraph.graphs import symmetrize as symmetrize
     from paramgraph.measures import BandStatistics as BandStatistics
     from paramgraph.measures import mode_energy as mode_energy
     from paramgraph.measures import signal_to_noise as signal_to_noise
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from paramgraph.shifts import laplacian as laplacian
     from paramgraph.sources import activations as activations
     from paramgraph.sources import collect as collect
+    from paramgraph.sources import collect_batch_gradients as collect_batch_gradients
     from paramgraph.sources import gradients as gradients
     from paramgraph.sources import weights as weights
     from paramgraph.spectrum import Spectrum as Spectrum

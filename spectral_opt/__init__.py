@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spectral_opt.hooks import attach as attach
     from spectral_opt.penalty import penalty_gradient as penalty_gradient
     from spectral_opt.penalty import penalty_value as penalty_value
+    from spectral_opt.preparation import prepare as prepare
     from spectral_opt.refinement import Refiner as Refiner
     from spectral_opt.refinement import refine as refine
 

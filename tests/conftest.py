@@ -1,6 +1,7 @@
 """Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,21 @@ class Measurable(NamedTuple):
     model: nn.Module
     batches: list[Any]
     loss: Callable[[nn.Module, Any], Tensor] | None = None
+
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fail a run in which a test was skipped that `allowed_skips.txt` does not name: a skip is a test that is gone."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = {report.nodeid for report in reporter.stats.get("skipped", [])} if reporter else set()
+    unexpected = sorted(skipped - set(ALLOWED_SKIPS.read_text(encoding="utf-8").split()))
+    if unexpected:
+        reporter.write_line(f"skipped, and not on {ALLOWED_SKIPS.name}: {', '.join(unexpected)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture

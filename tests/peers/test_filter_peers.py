@@ -2,6 +2,7 @@
 
 import networkx as nx
 import numpy as np
+import pygsp
 import pytest
 import scipy.linalg
 import torch
@@ -10,7 +11,6 @@ from paramgraph.filters import apply_filter
 from paramgraph.responses import heat, tikhonov
 from paramgraph.shifts import laplacian
 
-pygsp = pytest.importorskip("pygsp")
 WEIGHTS = nx.to_numpy_array(nx.karate_club_graph())
 X = np.random.default_rng(0).standard_normal((34, 2))
 

@@ -1,0 +1,60 @@
+"""The README's code runs as it stands, and a builder really is one file."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_first_example_runs_as_it_stands():
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BLOCKS[0]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "tensor(" in shown.stdout
+
+
+def test_the_refinement_example_runs_on_two_models():
+    base, tuned = (torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.Linear(12, 2)) for _ in range(2))
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self, layers):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x):
+            return self.layers(x)
+
+    names = {
+        "base": Wrapped(base),
+        "tuned": Wrapped(tuned),
+        "batches_of_other_text": [{"x": torch.randn(30, 6, generator=torch.Generator().manual_seed(0))}],
+    }
+    exec("import spectral_opt\n" + BLOCKS[1], names)
+    assert set(names["state"]) == set(Wrapped(tuned).state_dict())
+
+
+def test_the_builder_of_the_readme_is_found_by_its_name():
+    from paramgraph.registry import _registered, get_builder
+
+    exec(BLOCKS[2], {"__name__": "readme"})
+    try:
+        graph = get_builder("path")(Data(num_nodes=4))
+        assert graph.edge_index.tolist() == [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
+    finally:
+        del _registered["path"]
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_both_commands_are_named(command):
+    assert command in README
