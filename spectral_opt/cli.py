@@ -128,12 +128,13 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     records = folder / "records.jsonl"
     records.unlink(missing_ok=True)
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
-    with tqdm(total=work_ahead(setting), bar_format=shape, mininterval=1.0) as bar:
+    total = work_ahead(setting)
+    with tqdm(total=total, bar_format=shape, mininterval=1.0) as bar:
 
         def advance(work: float, what: str) -> None:
             bar.set_description_str(what, refresh=False)
             # Rounding of the sum must not take the bar past its end.
-            bar.update(min(work, bar.total - bar.n))
+            bar.update(min(work, total - bar.n))
 
         demo = Demo(setting, records, advance)
         demo.measure_graphs()

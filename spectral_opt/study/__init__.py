@@ -1,0 +1,1 @@
+"""Studies: methods, runs, measurements and their records."""
