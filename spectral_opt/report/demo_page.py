@@ -86,7 +86,7 @@ def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> s
 
 
 def _band_figures(results: dict[str, Any]) -> list[FigureView]:
-    ticks = [(0, "low"), (1, "2"), (2, "3"), (3, "4"), (4, "high")]
+    ticks = [(0.0, "low"), (1.0, "2"), (2.0, "3"), (3.0, "4"), (4.0, "high")]
     places = np.arange(len(ticks), dtype=float)
     energy, ratio = [], []
     for colour, graph in enumerate(results["graphs"]):
