@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
+    from paramgraph.band_lift import BandLift as BandLift
+    from paramgraph.band_lift import band_lift as band_lift
     from paramgraph.band_pooling import pool_bands as pool_bands
     from paramgraph.builders.correlation import Correlation as Correlation
     from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN

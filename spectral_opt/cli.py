@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--retention", default="bbc", help="text on which retention is measured [%(default)s]")
     demo.add_argument("--per-class", type=int, default=64, help="training examples a class [%(default)s]")
     demo.add_argument("--test-size", type=int, default=1000, help="test texts [%(default)s]")
-    demo.add_argument("--steps", type=int, default=40, help="training steps of a run [%(default)s]")
+    demo.add_argument("--steps", type=int, default=32, help="training steps of a run [%(default)s]")
+    demo.add_argument(
+        "--max-length", type=int, default=48, help="tokens of a text; longer ones are cut [%(default)s]"
+    )
     demo.add_argument("--batch-size", type=int, default=16, help="texts a step [%(default)s]")
     demo.add_argument(
         "--learning-rates",
@@ -121,6 +124,7 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
         test_size=arguments.test_size,
         steps=arguments.steps,
         batch_size=arguments.batch_size,
+        max_length=arguments.max_length,
         learning_rates=tuple(arguments.learning_rates),
         shuffle_labels=arguments.shuffle_labels,
     )
@@ -149,7 +153,7 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name in ("per_class", "test_size", "steps", "batch_size"):
+    for name in ("per_class", "test_size", "steps", "batch_size", "max_length"):
         if getattr(arguments, name) < 1:
             raise ValueError(
                 f"--{name.replace('_', '-')} is {getattr(arguments, name)}: at least 1 is needed"

@@ -10,6 +10,9 @@ from paramgraph.report.page import FigureView, Section, render_page
 from spectral_opt.report.tables import demo_tables
 from spectral_opt.report.verdict import graph_sentences, refinement_sentences, training_sentences
 
+# All nulls lie on the grey line; one is enough to see it.
+NULL_SHOWN = "cosine of gradients"
+
 
 def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> str:
     """Render the page of a demonstration.
@@ -88,22 +91,23 @@ def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> s
 def _band_figures(results: dict[str, Any]) -> list[FigureView]:
     ticks = [(0.0, "low"), (1.0, "2"), (2.0, "3"), (3.0, "4"), (4.0, "high")]
     places = np.arange(len(ticks), dtype=float)
-    energy, ratio = [], []
+    energy, lift = [], []
     for colour, graph in enumerate(results["graphs"]):
-        bands, null = graph["bands"], graph["null_bands"]
+        bands = graph["bands"]
+        low, high = np.array(bands["lift_low"]), np.array(bands["lift_high"])
         energy.append(Curve(graph["name"], places, np.array(bands["energy_share"]), colour=colour))
-        low, high = np.array(bands["snr_low"]), np.array(bands["snr_high"])
-        ratio.append(
-            Curve(graph["name"], places + 0.05 * (colour - 2), np.array(bands["snr"]), low, high, colour)
-        )
-        if graph["name"] == "cosine of gradients":
-            null_curve = Curve("its null", places, np.array(null["energy_share"]), colour=colour, style=":")
-            null_ratio = Curve("its null", places, np.array(null["snr"]), colour=colour, style=":")
+        # Side by side, so that intervals do not cover each other.
+        beside = places + 0.05 * (colour - 2)
+        lift.append(Curve(graph["name"], beside, np.array(bands["lift"]), low, high, colour))
+        if graph["name"] == NULL_SHOWN:
+            null, name = graph["null_bands"], f"null of {graph['name']}"
+            energy.append(Curve(name, places, np.array(null["energy_share"]), colour=colour, style=":"))
+            lift.append(Curve(name, places, np.array(null["lift"]), colour=colour, style=":"))
     return [
         FigureView(
             "Energy per frequency",
             draw_curves(
-                [*energy, null_curve],
+                energy,
                 "energy",
                 x_label="fifth of the spectrum",
                 ticks=ticks,
@@ -115,13 +119,15 @@ def _band_figures(results: dict[str, Any]) -> list[FigureView]:
         FigureView(
             "Signal-to-noise ratio per frequency",
             draw_curves(
-                [*ratio, null_ratio],
-                "snr",
+                lift,
+                "lift",
                 x_label="fifth of the spectrum",
                 ticks=ticks,
-                y_label="signal / noise of one batch",
+                y_label="signal-to-noise ratio over that of the whole",
+                reference=1.0,
             ),
-            "Bars are 95 % jackknife intervals over batches. Data: results.json, graphs.bands.snr.",
+            "Bars are 95 % jackknife intervals over batches; the grey line is a graph that knows nothing. "
+            "Data: results.json, graphs.bands.lift.",
         ),
     ]
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from paramgraph.measures import BandStatistics
+from paramgraph.band_lift import band_lift
+from paramgraph.band_statistics import BandStatistics
 from spectral_opt.study.demo import Demo
 from spectral_opt.study.records import hardware, versions
 
@@ -107,6 +108,8 @@ def tidy_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     bands["snr_high"][band],
                 )
                 yield _row("graphs", name, edges, "energy_share", bands["energy_share"][band])
+                ends = bands["lift_low"][band], bands["lift_high"][band]
+                yield _row("graphs", name, edges, "lift", bands["lift"][band], *ends)
     scored = [("linear_probe", "linear probe", "", results["linear_probe"])]
     scored += [
         ("training", row["title"], f"learning_rate={row['learning_rate']:g}", row)
@@ -159,4 +162,10 @@ def _row(
 
 def _bands(bands: BandStatistics) -> dict[str, list[float]]:
     names = ("low", "high", "snr", "snr_low", "snr_high", "energy_share")
-    return {name: getattr(bands, name).tolist() for name in names}
+    lift = band_lift(bands)
+    return {
+        **{name: getattr(bands, name).tolist() for name in names},
+        "lift": lift.lift.tolist(),
+        "lift_low": lift.low.tolist(),
+        "lift_high": lift.high.tolist(),
+    }

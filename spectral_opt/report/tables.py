@@ -49,15 +49,18 @@ def _graph_table(results: dict[str, Any]) -> TableView:
             bands = graph[kind]
             if kind == "null_bands":
                 muted.add(len(rows))
-            interval = f"[{bands['snr_low'][0]:.3f}, {bands['snr_high'][0]:.3f}]"
+            interval = f"[{bands['lift_low'][0]:.2f}, {bands['lift_high'][0]:.2f}]"
             ratios = [f"{value:.3f}" for value in bands["snr"]]
             shares = [f"{value:.2f}" for value in bands["energy_share"]]
-            rows.append((name, ratios[0], interval, *ratios[1:], shares[0], shares[-1]))
+            rows.append((name, *ratios, f"{bands['lift'][0]:.2f}", interval, shares[0], shares[-1]))
     matrices = results["graphs"][0]["matrices"]
     return TableView(
-        header=("graph of rows", "SNR low", "95 %", "2", "3", "4", "high", "energy low", "high"),
+        header=("graph of rows", "SNR low", "2", "3", "4", "high", "lift low", "95 %", "energy low", "high"),
         rows=tuple(rows),
-        caption=f"Which graph carries the gradient? By fifth of the spectrum, {matrices} matrices pooled",
+        caption=(
+            f"Which graph carries the gradient? By fifth of the spectrum, {matrices} matrices pooled; lift: a fifth's "
+            "signal-to-noise ratio over that of the whole spectrum"
+        ),
         muted=frozenset(muted),
     )
 

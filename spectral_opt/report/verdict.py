@@ -12,12 +12,12 @@ def graph_sentences(results: dict[str, Any]) -> list[str]:
     sentences = []
     for graph in results["graphs"]:
         bands, null = graph["bands"], graph["null_bands"]
-        carries = bands["snr_low"][0] > null["snr_high"][0] and bands["snr_low"][0] > bands["snr"][-1]
+        carries = bands["lift_low"][0] > max(1.0, null["lift_high"][0])
         sentences.append(
             f"{_sentence(graph['name'])}: the lowest fifth of the spectrum holds {bands['energy_share'][0]:.0%} of "
-            f"the gradient's energy (permuted null {null['energy_share'][0]:.0%}) at a signal-to-noise ratio of "
-            f"{bands['snr'][0]:.3f} [{bands['snr_low'][0]:.3f}, {bands['snr_high'][0]:.3f}], "
-            f"null {null['snr'][0]:.3f}. "
+            f"the gradient's energy (permuted null {null['energy_share'][0]:.0%}), and its signal-to-noise ratio is "
+            f"{bands['lift'][0]:.2f} [{bands['lift_low'][0]:.2f}, {bands['lift_high'][0]:.2f}] times that of the whole "
+            f"(null {null['lift'][0]:.2f} [{null['lift_low'][0]:.2f}, {null['lift_high'][0]:.2f}]). "
             + (
                 "It carries the gradient."
                 if carries

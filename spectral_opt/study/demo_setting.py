@@ -43,7 +43,7 @@ class DemoOptions:
         Sizes, in texts, batches, steps and tokens.
     learning_rates : tuple of float
         Tried for every method, chosen on dev.
-    matrices : int, default 18
+    matrices : int, default 12
         How many matrices, evenly spread over depth, the graph measurement looks at.
     shuffle_labels : bool, default False
         A control: with shuffled labels every accuracy has to be at chance.
@@ -58,14 +58,14 @@ class DemoOptions:
     seed: int = 0
     per_class: int = 64
     test_size: int = 1000
-    retention_size: int = 300
+    retention_size: int = 200
     preserve_size: int = 96
     graph_batches: int = 16
-    steps: int = 40
+    steps: int = 32
     batch_size: int = 16
-    max_length: int = 64
+    max_length: int = 48
     learning_rates: tuple[float, ...] = (5e-5, 1e-4, 2e-4)
-    matrices: int = 18
+    matrices: int = 12
     shuffle_labels: bool = False
 
     def quick(self) -> "DemoOptions":

@@ -65,13 +65,8 @@ def column_filter(null: str | None = None) -> SpectralConfig:
 
 FAMILIES = (
     Family("column graph of preserved text", column_filter(), (0.03, 0.1, 0.3)),
-    Family("null: columns permuted", column_filter("permuted"), (0.1, 0.3, 1.0), is_null=True),
-    Family(
-        "null: rotated, same spectrum",
-        column_filter("rotated"),
-        (0.1, 0.3, 1.0),
-        is_null=True,
-    ),
+    Family("null: columns permuted", column_filter("permuted"), (0.3, 1.0), is_null=True),
+    Family("null: rotated, same spectrum", column_filter("rotated"), (0.3, 1.0), is_null=True),
     Family("scaling the delta (WiSE-FT)", None, (0.8, 0.6, 0.4)),
 )
 

@@ -41,6 +41,9 @@ def bands(share: float, ratio: float) -> dict[str, list[float]]:
         "snr_low": [value - 0.005 for value in snr],
         "snr_high": [value + 0.005 for value in snr],
         "energy_share": [share, rest, rest, rest, rest],
+        "lift": [value / 0.03 for value in snr],
+        "lift_low": [value / 0.03 - 0.1 for value in snr],
+        "lift_high": [value / 0.03 + 0.1 for value in snr],
     }
 
 
