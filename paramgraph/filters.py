@@ -155,17 +155,20 @@ class GraphFilter:
         design = self.design
         factors = self._factors(signal.device, signal.dtype)
         scale = factors.get("scale")
-        if scale is not None:
-            signal = scale * signal
-        if design.coefficients is not None:
-            delta = chebyshev_product(design.operator, signal, design.coefficients, design.operator.interval)
-        elif "matrix" in factors:
-            delta = factors["matrix"] @ signal
-        else:
-            delta = factors["weighted"] @ (factors["basis"].T @ signal)
-        if design.rest:
-            delta = delta + design.rest * signal
-        return delta if scale is None else delta / scale
+        # A caller's autocast would round the products to half precision.
+        with torch.autocast(signal.device.type, enabled=False):
+            if scale is not None:
+                signal = scale * signal
+            if design.coefficients is not None:
+                interval = design.operator.interval
+                delta = chebyshev_product(design.operator, signal, design.coefficients, interval)
+            elif "matrix" in factors:
+                delta = factors["matrix"] @ signal
+            else:
+                delta = factors["weighted"] @ (factors["basis"].T @ signal)
+            if design.rest:
+                delta = delta + design.rest * signal
+            return delta if scale is None else delta / scale
 
     @cached_property
     def _copies(self) -> dict[tuple[torch.device, torch.dtype], dict[str, Tensor]]:

@@ -99,7 +99,9 @@ def pair_similarity(
 def _neighbours_of(rows: Tensor, unit: Tensor, single: Tensor, k: int, signed: bool) -> tuple[Tensor, Tensor]:
     """Rank the candidates of some rows, and decide anew, in float64, where float32 proves nothing."""
     spared = min(k + _SPARE, unit.shape[0] - 1)
-    score = single[rows] @ single.T  # (rows, nodes)
+    # A caller's autocast would round the product to bf16, which the bound on its error does not know of.
+    with torch.autocast(single.device.type, enabled=False):
+        score = single[rows] @ single.T  # (rows, nodes)
     score = score.abs_() if signed else score
     score[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
     best, candidates = score.topk(spared, dim=1)

@@ -155,6 +155,14 @@ def test_dtype_comes_back_and_half_precision_is_summed_in_float32(dtype, options
 
 
 @pytest.mark.parametrize("options", METHODS, ids=str)
+def test_callers_autocast_does_not_round_the_result(options):
+    operator, X = laplacian(some_graph()), signal(40, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        filtered = apply_filter(operator, X, heat(1.0), **options)
+    assert torch.equal(filtered, apply_filter(operator, X, heat(1.0), **options))
+
+
+@pytest.mark.parametrize("options", METHODS, ids=str)
 @pytest.mark.parametrize("normalization", ["sym", "rw"])
 def test_filter_is_differentiable(options, normalization):
     prepared = prepare_filter(laplacian(some_graph(12), normalization), heat(1.0), **options)

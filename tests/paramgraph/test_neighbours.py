@@ -87,6 +87,15 @@ def test_reduced_matmul_precision_sends_every_row_to_float64(monkeypatch: pytest
     assert torch.equal(expected[1], found[1])
 
 
+def test_callers_autocast_hides_no_neighbour() -> None:
+    # In the plane rows lie so close that bf16 lost a neighbour of every second row, with all its candidates.
+    rows = unit(600, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        indices, values = nearest_neighbours(rows, 10)
+    assert torch.equal(indices, nearest_neighbours(rows, 10)[0])
+    assert torch.equal(values, nearest_neighbours(rows, 10)[1])
+
+
 def test_similarity_is_the_same_number_from_either_end() -> None:
     rows = unit(30, 17)
     pairs = torch.triu_indices(30, 30, offset=1)
