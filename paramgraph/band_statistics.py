@@ -81,7 +81,8 @@ def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"
     if not bool(torch.isfinite(X).all()):
         raise ValueError("the signal has NaN or infinite entries; drop that batch or mend its source")
     U = spectrum.eigenvectors.to("cpu", torch.float64)
-    return U.T @ X.detach().to("cpu", torch.float64).reshape(spectrum.nodes, -1)
+    signal = X.detach().to("cpu", torch.float64)
+    return U.T @ (signal[:, None] if X.ndim == 1 else signal)
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ def connected_components(data: Data) -> Int64[Tensor, " nodes"]:
     """
     matrix = graph_to_scipy(data)
     if matrix.shape[0] == 0:
-        return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
     _, labels = sp.csgraph.connected_components(matrix, directed=False)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return torch.from_numpy(np.argsort(np.argsort(first))[inverse].astype(np.int64))
@@ -237,7 +237,7 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     if nodes == 0:  # networkx refuses to make a matrix of it
         return graph_from_scipy(sp.csr_array((0, 0)), like)
     diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
-    node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64)
+    node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")
     return graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
 
 

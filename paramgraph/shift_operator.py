@@ -1,6 +1,7 @@
 """The value that every graph shift operator is: one matrix, and what is known of its spectrum."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from paramgraph.weight_matrix import Matrix
 
-_Signal = TypeVar("_Signal", Tensor, np.ndarray, sp.csr_array)
+_Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -156,6 +157,7 @@ class ShiftOperator:
         if layout not in ("auto", "dense", "coo", "csr"):
             raise ValueError(f"no layout {layout!r}; allowed: 'auto', 'dense', 'coo', 'csr'")
         dtype = torch.float64 if dtype is None else dtype
+        device = "cpu" if device is None else device  # whatever torch.set_default_device says
         if layout == "dense" or (layout == "auto" and self.is_dense):
             return torch.tensor(self.to_dense(), dtype=dtype, device=device)
         entries = sp.coo_array(self.matrix)
@@ -239,14 +241,17 @@ class ShiftOperator:
 
     def __matmul__(self, X: _Signal) -> _Signal:
         """Multiply a signal of shape (nodes,) or (nodes, width); dtype and device are those of the signal."""
-        if not X.ndim or X.shape[0] != self.nodes:
+        if not isinstance(X, Tensor | np.ndarray) and not sp.issparse(X):
+            raise TypeError(f"a signal is a torch tensor, a NumPy or a SciPy array, got {type(X).__name__}")
+        signal: Any = X
+        if not signal.ndim or signal.shape[0] != self.nodes:
             raise ValueError(
-                f"a signal on {self.nodes} nodes has {self.nodes} rows, got shape {tuple(X.shape)}"
+                f"a signal on {self.nodes} nodes has {self.nodes} rows, got shape {tuple(signal.shape)}"
             )
-        if isinstance(X, Tensor):
-            return self._times_tensor(X)
-        product: Any = self.matrix @ X
-        return cast(_Signal, product.astype(X.dtype) if X.dtype.kind == "f" else product)
+        if isinstance(signal, Tensor):
+            return cast(_Signal, self._times_tensor(signal))
+        product: Any = self.matrix @ signal
+        return cast(_Signal, product.astype(signal.dtype) if signal.dtype.kind == "f" else product)
 
     def _times_tensor(self, X: Tensor) -> Tensor:
         if not X.is_floating_point():
@@ -256,5 +261,7 @@ class ShiftOperator:
         key = (X.device, working)
         if key not in self._tensors:
             self._tensors[key] = self.to_torch(*key)
-        columns = X.to(working).reshape(self.nodes, -1)
-        return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)
+        columns = X.to(working).reshape(self.nodes, math.prod(X.shape[1:]))
+        # A caller's autocast would round the product to half precision.
+        with torch.autocast(X.device.type, enabled=False):
+            return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)

@@ -5,6 +5,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -23,7 +24,7 @@ def weight_matrix(graph: Any) -> sp.csr_array:
 
     Parameters
     ----------
-    graph : Data, SciPy sparse array, ndarray, Tensor or networkx.Graph
+    graph : Data, SciPy sparse array, ndarray, Tensor (dense or sparse) or networkx.Graph
         Undirected weighted graph; not changed.
 
     Returns
@@ -131,7 +132,11 @@ def _entries(graph: Any) -> Any:
         # networkx refuses to give the empty matrix of an empty graph.
         return nx.to_scipy_sparse_array(graph, format="csr") if len(graph) else sp.csr_array((0, 0))
     if isinstance(graph, Tensor):
-        return graph.detach().to("cpu").double().numpy()
+        entries = graph.detach().to("cpu", torch.float64 if graph.is_floating_point() else None)
+        if entries.layout == torch.strided:
+            return entries.numpy()
+        entries = entries.to_sparse(layout=torch.sparse_coo).coalesce()
+        return sp.coo_array((entries.values().numpy(), entries.indices().numpy()), shape=entries.shape)
     if isinstance(graph, np.ndarray) or sp.issparse(graph):
         return graph
     raise TypeError(

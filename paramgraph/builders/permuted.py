@@ -64,7 +64,7 @@ class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         graph = check_graph(get_builder(self.builder)(data))
         nodes = count_nodes(graph)
         generator = torch.Generator().manual_seed(self.seed)
-        new_label = torch.randperm(nodes, generator=generator).to(graph.edge_index.device)
+        new_label = torch.randperm(nodes, generator=generator, device="cpu").to(graph.edge_index.device)
         once = graph.edge_index[0] < graph.edge_index[1]
         node_weight = graph.get("node_weight")
         if node_weight is not None:

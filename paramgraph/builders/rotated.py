@@ -72,7 +72,7 @@ class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         graph = get_builder(self.builder)(data)
         matrix = torch.from_numpy(graph_to_scipy(graph).toarray())
         generator = torch.Generator().manual_seed(self.seed)
-        gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator)
+        gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator, device="cpu")
         orthogonal, triangle = torch.linalg.qr(gaussian)
         # QR fixes the signs of R by convention; with them undone Q is uniform (reference 1).
         orthogonal = orthogonal * torch.where(triangle.diagonal() < 0, -1.0, 1.0)

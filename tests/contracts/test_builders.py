@@ -104,6 +104,13 @@ def test_same_seed_gives_the_same_graph_and_global_random_states_stay(name: str)
     assert same_graph(first, example(name)(nodes_with_features()))
 
 
+def test_graph_is_where_the_features_are_whatever_the_default_device(name: str) -> None:
+    data = nodes_with_features()
+    with torch.device("meta"):
+        graph = example(name)(data)
+    assert same_graph(graph, example(name)(data))
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if "seed" in builder_options(name)])
 def test_another_seed_gives_another_graph(name: str) -> None:
     data = nodes_with_features()

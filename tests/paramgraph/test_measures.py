@@ -43,6 +43,13 @@ def test_bad_signal_raises(X):
         mode_energy(SPECTRUM, X)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3)])
+def test_no_nodes_have_no_energy(shape):
+    nothing = laplacian(np.zeros((0, 0)))
+    assert mode_energy(eigenpairs(nothing), torch.zeros(shape)).shape == (0,)
+    assert math.isnan(smoothness(nothing, torch.zeros(shape)))
+
+
 @pytest.mark.parametrize("mode", [0, 7, 29])
 def test_smoothness_of_an_eigenvector_is_its_eigenvalue(mode):
     value = smoothness(OPERATOR, SPECTRUM.eigenvectors[:, mode])

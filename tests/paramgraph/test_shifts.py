@@ -119,6 +119,15 @@ def test_data_scipy_array_tensor_and_networkx_give_the_same_operator():
     assert {laplacian(form).fingerprint() for form in forms} == {laplacian(weights).fingerprint()}
 
 
+@pytest.mark.parametrize("layout", ["auto", "dense", "coo", "csr"])
+@pytest.mark.parametrize("name", ["no nodes", "random sparse", "random dense"])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+def test_torch_copy_is_a_graph_again(layout, name):
+    operator = adjacency(SMALL[name])
+    again = adjacency(operator.to_torch(layout=layout))
+    assert again.fingerprint() == operator.fingerprint()
+
+
 def test_node_weight_is_the_diagonal_of_an_adjacency_and_ignored_by_a_laplacian():
     data = Data(
         edge_index=torch.tensor([[0, 1], [1, 0]]),
@@ -157,6 +166,21 @@ def test_product_is_differentiable(name):
     operator = laplacian(SMALL[name])
     X = torch.randn(operator.nodes, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(lambda x: operator @ x, X.requires_grad_())
+
+
+@pytest.mark.parametrize("name", ["random sparse", "random dense"])
+def test_callers_autocast_does_not_round_the_product(name):
+    operator = laplacian(SMALL[name])
+    X = torch.randn(operator.nodes, 3, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        product = operator @ X
+    assert torch.equal(product, operator @ X)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (0, 0)])
+def test_product_on_no_nodes_is_empty(shape):
+    assert (laplacian(SMALL["no nodes"]) @ torch.zeros(shape)).shape == shape
+    assert (laplacian(SMALL["no nodes"]) @ np.zeros(shape)).shape == shape
 
 
 def test_product_with_arrays_keeps_their_dtype():
@@ -267,6 +291,17 @@ def test_signal_with_wrong_rows_or_integers_raises():
         operator @ torch.ones(4, 2)
     with pytest.raises(TypeError, match="floating"):
         operator @ torch.ones(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("X", [[1.0, 2.0, 3.0], 3.0, None])
+def test_signal_that_is_no_array_raises(X):
+    with pytest.raises(TypeError, match=type(X).__name__):
+        laplacian(nx.path_graph(3)) @ X
+
+
+def test_copy_is_on_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        assert laplacian(nx.path_graph(3)).to_torch().device.type == "cpu"
 
 
 def test_adjacency_has_no_known_null_space():
