@@ -75,8 +75,9 @@ def hardware() -> dict[str, Any]:
 
 def append_record(path: Path, record: RunRecord) -> None:
     """Append `record` to the JSON-lines file `path` and force it to the disk."""
+    line = json.dumps(asdict(record), allow_nan=False) + "\n"
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(record), allow_nan=False) + "\n")
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
 

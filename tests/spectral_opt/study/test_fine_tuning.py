@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+
+from spectral_opt.config import SpectralConfig
+from spectral_opt.study.fine_tuning import TrainingDivergedError, fine_tune, prepare_method
+from spectral_opt.study.methods import Method, get_method
+
+RING = SpectralConfig(
+    builder="ring", source="weights", placement=None, penalty=50.0, penalty_mode="decoupled"
+)
+PENALISED = Method("ring", "ring", "", (RING,))
+
+
+def state_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def distance(first, second):
+    return math.sqrt(sum(float((first[name] - second[name]).square().sum()) for name in first))
+
+
+def test_the_start_and_the_global_random_state_are_untouched(tiny_transformer, tiny_batches):
+    before, random_state = state_of(tiny_transformer), torch.get_rng_state()
+    fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3)
+    assert distance(before, tiny_transformer.state_dict()) == 0
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_plain_adamw_is_the_loop_that_anyone_would_write(tiny_transformer, tiny_batches):
+    result = fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3, seed=3)
+    optimizer = torch.optim.AdamW(tiny_transformer.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    tiny_transformer.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for step, batch in enumerate(tiny_batches):
+            optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / len(tiny_batches))
+            tiny_transformer(**batch).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    # The scheduler multiplies rates where this loop subtracts: the last bits of the rate differ.
+    assert distance(tiny_transformer.state_dict(), result.model.state_dict()) < 1e-5
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(tiny_transformer, tiny_batches):
+    runs = [
+        fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3, seed=seed).losses
+        for seed in (0, 0, 1)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_a_penalty_keeps_the_model_nearer_to_its_start(tiny_transformer, tiny_batches):
+    start = state_of(tiny_transformer)
+    prepared = prepare_method(tiny_transformer, PENALISED, {})
+    plain = fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=3e-3)
+    held = fine_tune(tiny_transformer, tiny_batches, PENALISED, learning_rate=3e-3, prepared=prepared)
+    assert distance(start, held.model.state_dict()) < distance(start, plain.model.state_dict())
+
+
+def test_graphs_prepared_once_serve_many_runs_alike(tiny_transformer, tiny_batches):
+    prepared = prepare_method(tiny_transformer, PENALISED, {})
+    runs = [
+        fine_tune(tiny_transformer, tiny_batches, PENALISED, learning_rate=1e-3, prepared=prepared)
+        for _ in range(2)
+    ]
+    assert distance(runs[0].model.state_dict(), runs[1].model.state_dict()) == 0
+
+
+def test_frozen_parameters_stay_where_they_are(tiny_transformer, tiny_batches):
+    tiny_transformer.bert.embeddings.requires_grad_(False)
+    start = state_of(tiny_transformer.bert.embeddings)
+    tuned = fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-2).model
+    assert distance(start, tuned.bert.embeddings.state_dict()) == 0
+
+
+def test_a_loss_that_is_no_number_names_its_step(tiny_transformer, tiny_batches):
+    with pytest.raises(TrainingDivergedError, match=r"the loss is nan at step 2 of 6"):
+        fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e30)
+
+
+def test_progress_is_told_step_by_step(tiny_transformer, tiny_batches):
+    steps = []
+    fine_tune(
+        tiny_transformer,
+        tiny_batches,
+        get_method("adamw"),
+        learning_rate=1e-3,
+        on_step=lambda: steps.append(1),
+    )
+    assert len(steps) == len(tiny_batches)

@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from paramgraph.errors import UnknownNameError
+from spectral_opt.config import SpectralConfig
+from spectral_opt.study.methods import Method, get_method, list_methods
+
+SPECTRAL = [
+    name for name in list_methods() if get_method(name).configs and get_method(name).configs[0].builder
+]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_a_method_is_named_like_its_file(name):
+    assert get_method(name).name == name
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_a_method_can_be_written_down(name):
+    for config in get_method(name).configs:
+        assert SpectralConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_a_null_differs_from_its_method_in_the_builder_alone(name):
+    method = get_method(name)
+    null = method.permuted_null()
+    assert null.null_of == name
+    for config, control in zip(method.configs, null.configs, strict=True):
+        left, right = config.to_dict(), control.to_dict()
+        assert right["builder"] == "permuted"
+        assert right["builder_options"]["builder"] == left["builder"]
+        assert {key for key in left if left[key] != right[key]} == {"builder", "builder_options"}
+
+
+def test_a_null_keeps_the_options_of_its_graph():
+    method = Method("m", "m", "", (SpectralConfig(builder="cosine_knn", builder_options={"k": 3}),))
+    assert repr(method.permuted_null().configs[0].builder_options["builder"]).startswith("CosineKNN(k=3")
+
+
+def test_penalty_and_l2sp_pull_equally_in_the_mean_over_modes():
+    penalty, l2sp = get_method("spectral_penalty").configs[0], get_method("l2sp").configs[0]
+    # The symmetric Laplacian's eigenvalues have the mean 1, the ridge of L2-SP.
+    assert penalty.penalty * 1.0 == l2sp.penalty * l2sp.ridge
+
+
+def test_an_unknown_method_is_refused_with_a_near_name():
+    with pytest.raises(UnknownNameError, match="did you mean 'adamw'"):
+        get_method("adam")
