@@ -53,9 +53,10 @@ def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> s
         Section(
             "Fine-tuning, method by method",
             paragraphs=(
-                "Mean-pooled embeddings, a head started from a linear probe, frozen token embeddings. Every method had "
-                "the same learning rates to choose from; strengths were fixed beforehand. Graphs come from other text, "
-                "with labels drawn from the probe's own prediction, so no method saw more annotation than another.",
+                "Mean-pooled embeddings, a head started from a linear probe, frozen token embeddings. Every method "
+                "had the same learning rates to choose from, a null runs at its method's; strengths were fixed "
+                "beforehand. Graphs come from other text, with labels drawn from the probe's own prediction, so no "
+                "method saw more annotation than another.",
             ),
             points=training_sentences(results),
             tables=(training,),

@@ -1,5 +1,6 @@
 """The main job, small: which graph carries the gradient, fine-tuning side by side, and refinement without training."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -137,16 +138,20 @@ class Demo:
         """Refine the AdamW result by every family and strength."""
         started = time.perf_counter()
         setting, tuned = self.setting, self._tuned_baseline
-        probe = _clone(tuned)
+        probe = copy.deepcopy(tuned)
         for family in FAMILIES:
+            run_started = time.perf_counter()
             for strength, state in refined_states(
                 setting.start, tuned, family, {"preserve": setting.preserve}
             ):
                 probe.load_state_dict(state)
                 self.refined.append(RefinedRow(family, strength, self._score(probe)))
-                self._record(
-                    f"refine: {family.name}", {"strength": strength}, asdict(self.refined[-1].score), 0.0
-                )
+                seconds, run_started = time.perf_counter() - run_started, time.perf_counter()
+                config = {
+                    "strength": strength,
+                    "spectral": family.config.to_dict() if family.config else None,
+                }
+                self._record(f"refine: {family.name}", config, asdict(self.refined[-1].score), seconds)
                 self.advance(8.0, "refinement without training")
         self.seconds["refinement"] = time.perf_counter() - started
 
@@ -266,9 +271,3 @@ def _classifier(model: nn.Module) -> MeanPooledClassifier:
     if not isinstance(model, MeanPooledClassifier):
         raise TypeError(f"the demonstration tunes a MeanPooledClassifier, got {type(model).__name__}")
     return model
-
-
-def _clone(model: MeanPooledClassifier) -> MeanPooledClassifier:
-    import copy
-
-    return copy.deepcopy(model)
