@@ -13,9 +13,12 @@ from torch import Tensor
 from paramgraph.filters import prepare_filter
 from paramgraph.nodes import NodeTable
 from paramgraph.responses import get_response
+from paramgraph.shift_operator import ShiftOperator
+from paramgraph.shifts import adjacency
 from spectral_opt.table_filter import filter_in_place_of, filter_table, match_norm
 
-Tensors = dict[str, Tensor]
+# Values are tensors; a gradient may be None, as it is on a parameter that took no part.
+Tensors = dict[str, Any]
 
 
 class GradientFilter(NamedTuple):
@@ -81,13 +84,13 @@ def gradient_filter(
         return {"count": torch.zeros((), dtype=torch.int64)}
 
     def update(
-        gradients: Mapping[str, Tensor],
+        gradients: Mapping[str, Any],
         state: Mapping[str, Tensor],
         parameters: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensors, Tensors]:
         result = dict(gradients)
         for key, graph_filter in filters.items():
-            if all(name in result for name in tables[key].parameters):
+            if all(result.get(name) is not None for name in tables[key].parameters):
                 result |= filter_in_place_of(result, tables[key], graph_filter, norm_matching, False)
         return result, {"count": state["count"] + 1}
 
@@ -95,8 +98,8 @@ def gradient_filter(
 
 
 def filter_gradients(
-    gradients: Mapping[str, Tensor],
-    operators: Mapping[str, Any],
+    gradients: Any,
+    operators: Any,
     responses: Any,
     tables: Mapping[str, NodeTable] | None = None,
     norm_matching: bool = False,
@@ -109,10 +112,11 @@ def filter_gradients(
     Parameters
     ----------
     gradients : mapping of str to Tensor
-        Gradients under any names; never changed.
+        Gradients under any names, never changed; None, on a parameter that took no part, stays None.
     operators : mapping of str to ShiftOperator
         Operators of the parameters to filter, a subset of the names. Without `tables` the nodes are the rows of the
-        gradient (its first axis), or its entries where the operator has as many nodes as the gradient has entries.
+        gradient (its first axis), or its entries where the operator has as many nodes as the gradient has entries. A
+        plain symmetric matrix is taken as it is, :func:`paramgraph.adjacency`.
     responses : callable, str, or mapping of str to these
         Response on eigenvalues, one for all or one per name.
     tables : mapping of str to NodeTable, optional
@@ -125,15 +129,16 @@ def filter_gradients(
     Returns
     -------
     dict of str to Tensor
-        Same keys in the same order, same shapes, dtypes and devices. The identity keeps every bit. A gradient that
-        is not finite stays as it is.
+        Same keys in the same order, same shapes, dtypes and devices. The identity keeps every bit.
 
     Raises
     ------
     KeyError
         If an operator has no gradient, no response or no table.
     ValueError
-        If the number of nodes does not fit.
+        If the number of nodes does not fit, or a gradient to be filtered is not finite; it is named.
+    TypeError
+        If `gradients` or `operators` is no mapping, or an operator is no matrix.
 
     References
     ----------
@@ -149,25 +154,29 @@ def filter_gradients(
     {'w': tensor([[1.5000],
             [0.5000]])}
     """
+    for kind, found in (("gradients", gradients), ("operators", operators)):
+        if not isinstance(found, Mapping):
+            raise TypeError(f"{kind} is a {type(found).__name__}; it must be a mapping from names to {kind}")
     result = dict(gradients)
     for name, operator in operators.items():
-        graph_filter = prepare_filter(operator, _response_of(responses, name), method=method)
+        table = None if tables is None else _look_up(tables, name, "node table")
+        members = [_look_up(gradients, part, "gradient") for part in (table.parameters if table else (name,))]
+        response = _response_of(responses, name)
+        if any(gradient is None for gradient in members):
+            continue
         try:
-            if tables is None:
-                result[name] = _filter_plain(gradients, name, graph_filter, norm_matching)
+            matrix = operator if isinstance(operator, ShiftOperator) else adjacency(operator)
+            graph_filter = prepare_filter(matrix, response, method=method)
+            if table is None:
+                result[name] = _filter_plain(members[0], graph_filter, norm_matching)
             else:
-                result |= filter_in_place_of(
-                    result, _look_up(tables, name, "node table"), graph_filter, norm_matching
-                )
+                result |= filter_in_place_of(result, table, graph_filter, norm_matching)
         except ValueError as error:
             raise ValueError(f"gradient of {name!r}: {error}") from error
     return result
 
 
-def _filter_plain(
-    gradients: Mapping[str, Tensor], name: str, graph_filter: Any, norm_matching: bool
-) -> Tensor:
-    gradient = _look_up(gradients, name, "gradient")
+def _filter_plain(gradient: Tensor, graph_filter: Any, norm_matching: bool) -> Tensor:
     nodes = graph_filter.nodes
     if gradient.shape[:1] != (nodes,) and gradient.numel() != nodes:
         raise ValueError(

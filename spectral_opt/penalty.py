@@ -1,11 +1,13 @@
 r"""The spectral penalty tr(X^T (L + ridge I) X) on plain tensors: value, gradient, and decoupled step.
 
 Everything here is pure and knows no model: `operator` is anything with `operator @ X` (a
-:class:`paramgraph.shifts.ShiftOperator`, a square tensor), or None for no graph, L = 0.
+:class:`paramgraph.shifts.ShiftOperator`, a square tensor or array), or None for no graph, L = 0.
 """
 
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +44,7 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
     ----------
     X : Tensor of shape (nodes, width)
         Delta or weights, one row per node; any floating dtype and device.
-    operator : ShiftOperator, Tensor of shape (nodes, nodes), or None
+    operator : ShiftOperator, Tensor or array of shape (nodes, nodes), or None
         Graph shift operator; None means L = 0.
     ridge : float, default 0.0
         Added to every eigenvalue.
@@ -64,7 +66,7 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
     >>> penalty_value(torch.tensor([[3.0], [1.0]]), edge)
     tensor(4.)
     """
-    _check(X, operator)
+    operator = _checked(X, operator)
     with torch.autocast(X.device.type, enabled=False):
         wide = _accumulator(X)
         if operator is None:
@@ -84,7 +86,7 @@ def penalty_gradient(
     ----------
     X : Tensor of shape (nodes, width)
         Delta or weights, one row per node; never changed.
-    operator : ShiftOperator, Tensor of shape (nodes, nodes), or None
+    operator : ShiftOperator, Tensor or array of shape (nodes, nodes), or None
         Graph shift operator; None means L = 0.
     ridge : float, default 0.0
         Added to every eigenvalue.
@@ -107,7 +109,7 @@ def penalty_gradient(
     tensor([[ 4.],
             [-4.]])
     """
-    _check(X, operator)
+    operator = _checked(X, operator)
     with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
         wide = _accumulator(X.detach())
         if operator is None:
@@ -168,7 +170,7 @@ def decoupled_step(
     (tensor([[0.2000],
             [0.2000]]), 'proximal')
     """
-    _check(X, operator)
+    operator = _checked(X, operator)
     if not (0.0 <= step < float("inf")):
         raise ValueError(f"step is {step!r}; learning rate times penalty must be finite and >= 0")
     if not _is_symmetric(operator):
@@ -274,9 +276,19 @@ def _matmul(operator: Any, X: Tensor, transposed: bool) -> Tensor:
     return torch.from_numpy(matrix @ X.double().cpu().numpy()).to(X.device, X.dtype)
 
 
-def _check(X: Tensor, operator: Any) -> None:
-    if operator is not None and operator.shape[0] != X.shape[0]:
+def _checked(X: Tensor, operator: Any) -> Any:
+    if not X.is_floating_point():
+        raise TypeError(f"X is {X.dtype}; a floating tensor is needed: X.float()")
+    if isinstance(operator, np.ndarray) or sp.issparse(operator):
+        entries: Any = operator  # SciPy's two families of sparse arrays share no typed parent with NumPy's
+        operator = torch.from_numpy(sp.coo_array(entries).toarray())
+    shape = tuple(getattr(operator, "shape", ()))
+    if operator is not None and (len(shape) != 2 or shape[0] != shape[1]):
+        kind = f"has the shape {shape}" if shape else f"is a {type(operator).__name__}"
+        raise TypeError(f"operator {kind}; give laplacian(graph), a square matrix, or None for no graph")
+    if operator is not None and shape[0] != X.shape[0]:
         raise ValueError(
-            f"X has {X.shape[0]} nodes (rows), the operator has {operator.shape[0]}; "
+            f"X has {X.shape[0]} nodes (rows), the operator has {shape[0]}; "
             "gather X with the table that the graph was built from"
         )
+    return operator

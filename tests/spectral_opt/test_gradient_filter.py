@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from torch import nn
 
@@ -101,3 +102,32 @@ def test_smallest_graphs_change_nothing_under_a_smoothing_response(nodes):
     G = torch.ones(nodes, 3)
     found = filter_gradients({"w": G}, {"w": laplacian(np.zeros((nodes, nodes)))}, heat(2.0))["w"]
     assert torch.equal(found, G)
+
+
+@pytest.mark.parametrize(
+    "convert", [torch.from_numpy, np.asarray, sp.csr_array], ids=["torch", "numpy", "scipy"]
+)
+def test_a_plain_symmetric_matrix_is_an_operator_too(convert):
+    G = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    L = complete(5)
+    found = filter_gradients({"w": G}, {"w": convert(L.to_dense())}, tikhonov(0.4))["w"]
+    torch.testing.assert_close(found, filter_gradients({"w": G}, {"w": L}, tikhonov(0.4))["w"])
+
+
+def test_a_parameter_without_a_gradient_keeps_none():
+    gradients = {"v": None, "w": torch.tensor([[2.0], [0.0]])}
+    found = filter_gradients(gradients, {"v": EDGE, "w": EDGE}, tikhonov(0.5))
+    assert found["v"] is None
+    torch.testing.assert_close(found["w"], torch.tensor([[1.5], [0.5]]))
+
+
+def test_the_pair_hands_none_through():
+    table = rows(nn.Sequential(nn.Linear(1, 2, bias=False)))
+    pair = gradient_filter({"0.weight": prepare_filter(EDGE, tikhonov(0.5))}, table)
+    assert pair.update({"0.weight": None}, pair.init({}))[0] == {"0.weight": None}
+
+
+@pytest.mark.parametrize("arguments", [(torch.ones(2, 1), {"w": EDGE}), ({"w": torch.ones(2, 1)}, EDGE)])
+def test_what_is_no_mapping_raises(arguments):
+    with pytest.raises(TypeError, match=r"mapping|dict"):
+        filter_gradients(*arguments, tikhonov(0.5))

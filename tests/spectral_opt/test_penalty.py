@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,3 +223,19 @@ def test_a_step_out_of_range_raises(step):
 def test_a_decoupled_step_of_an_asymmetric_operator_raises():
     with pytest.raises(ValueError, match="symmetric"):
         decoupled_step(torch.ones(5, 1), laplacian(graph(5), "rw"), 0.0, 0.1)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array, sp.coo_matrix], ids=["numpy", "csr", "matrix"])
+def test_arrays_of_numpy_and_scipy_are_operators_too(convert):
+    X, matrix = signal(5, 3, 0), np.arange(25.0).reshape(5, 5)  # not symmetric: the gradient needs L + L^T
+    operator = convert(matrix)
+    assert float(penalty_value(X, operator)) == pytest.approx(np.trace(X.T.numpy() @ matrix @ X.numpy()))
+    torch.testing.assert_close(penalty_gradient(X, operator, 0.5), torch.tensor(matrix + matrix.T) @ X + X)
+    assert decoupled_step(X, convert(np.eye(5)), 0.0, 0.1)[1] == "explicit"
+
+
+@pytest.mark.parametrize("operator", ["ring", 3.0, torch.ones(4, 2), np.ones(4)], ids=repr)
+@pytest.mark.parametrize("function", [penalty_value, penalty_gradient])
+def test_what_is_no_square_operator_raises(function, operator):
+    with pytest.raises((TypeError, ValueError), match="operator"):
+        function(torch.ones(4, 3), operator)
