@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from paramgraph.registry import get_builder
@@ -17,6 +17,7 @@ from spectral_opt.config_fields import (
     check_options,
     non_negative,
     resolve_callable,
+    whole_number,
 )
 
 
@@ -93,7 +94,8 @@ class SpectralConfig:
     """
 
     builder: str | Callable[..., Any] | None = "cosine_knn"
-    builder_options: Any = None
+    # A dict has no hash; equal configs have equal hashes without it.
+    builder_options: Any = field(default=None, hash=False)
     scheme: Any = "rows"
     source: Any = "gradients"
     shift: Any = "laplacian"
@@ -102,7 +104,7 @@ class SpectralConfig:
     exclude: Any = None
     batches: Any = "task"
     response: str | Callable[..., Any] | None = "tikhonov"
-    response_options: Any = None
+    response_options: Any = field(default=None, hash=False)
     placement: Any = "gradient"
     filter_method: Any = "auto"
     rank: Any = 32
@@ -134,10 +136,8 @@ class SpectralConfig:
         self._check_rest()
 
     def _check_rest(self) -> None:
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"rank is {self.rank!r}; it must be an int >= 1")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}; it must be an int >= 0")
+        for name, smallest in (("rank", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), smallest))
         if not isinstance(self.norm_matching, bool):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
         if self.refresh != "never":
@@ -195,7 +195,7 @@ class SpectralConfig:
         ValueError
             If a callable cannot be found again under its module and name (a lambda, a closure, an instance).
         """
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         for name in ("builder", "source", "response"):
             values[name] = callable_address(name, values[name])
         for name in ("targets", "exclude"):
@@ -223,7 +223,7 @@ class SpectralConfig:
         TypeError
             If a field is unknown; the message names the nearest one.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = [item.name for item in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
@@ -268,7 +268,10 @@ class SpectralConfig:
         ValueError
             If the text is not a JSON object.
         """
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"this text is not JSON, so no config: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
         return cls.from_dict(values)

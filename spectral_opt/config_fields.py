@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,11 +121,43 @@ def non_negative(name: str, value: Any) -> float:
     >>> non_negative("ridge", 1)
     1.0
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}; it must be a number >= 0")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name} is {value!r}; it must be finite and >= 0")
     return float(value)
+
+
+def whole_number(name: str, value: Any, smallest: int) -> int:
+    """Check a count or a seed.
+
+    Parameters
+    ----------
+    name : str
+        Field, for the message.
+    value : object
+        Should be an integer, of Python or of NumPy.
+    smallest : int
+        What it must at least be.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is no integer, or smaller.
+
+    Examples
+    --------
+    >>> whole_number("rank", 32, 1)
+    32
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
+        raise ValueError(f"{name} is {value!r}; it must be an int >= {smallest}")
+    return int(value)
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

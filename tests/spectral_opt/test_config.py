@@ -3,6 +3,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 
 import paramgraph
@@ -179,3 +180,19 @@ def test_asking_for_a_response_that_is_not_there_raises():
 
 def test_sets_of_targets_are_put_in_order():
     assert SpectralConfig(targets={"value", "query"}).targets == ("query", "value")
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = SpectralConfig(rank=np.int64(4), seed=np.int32(2), penalty=np.float32(0.5), ridge=np.int64(1))
+    assert [type(value) for value in (config.rank, config.seed, config.penalty)] == [int, int, float]
+    assert SpectralConfig.from_json(config.to_json()) == config
+
+
+def test_equal_configs_have_equal_hashes():
+    first, second = (SpectralConfig(builder_options={"k": 5}, targets=["query"]) for _ in range(2))
+    assert len({first, second}) == 1
+
+
+def test_text_that_is_no_json_raises_and_says_so():
+    with pytest.raises(ValueError, match="not JSON"):
+        SpectralConfig.from_json("{builder")
