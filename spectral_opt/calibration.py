@@ -14,6 +14,75 @@ from paramgraph.targets import unwrap
 from spectral_opt.config import SpectralConfig
 
 
+def as_configs(config: Any) -> tuple[SpectralConfig, ...]:
+    """Bring one config or several into one form.
+
+    Parameters
+    ----------
+    config : SpectralConfig or iterable of SpectralConfig
+        At least one.
+
+    Returns
+    -------
+    tuple of SpectralConfig
+        In their order.
+
+    Raises
+    ------
+    TypeError
+        If it is or holds something else.
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> len(as_configs(SpectralConfig()))
+    1
+    """
+    several = isinstance(config, Iterable) and not isinstance(config, str | Mapping)
+    configs = tuple(config) if several else (config,)
+    wrong = [type(item).__name__ for item in configs if not isinstance(item, SpectralConfig)]
+    if wrong:
+        raise TypeError(
+            f"config is one SpectralConfig or a sequence of them; got {', '.join(wrong)} "
+            "(SpectralConfig.from_dict and from_json make one from plain values)"
+        )
+    if not configs:
+        raise ValueError("at least one SpectralConfig is needed; got an empty sequence")
+    return configs
+
+
+def bare_model(model: Any) -> nn.Module:
+    """Take a model out of its wrappers, and say so where it is none.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped.
+
+    Returns
+    -------
+    nn.Module
+        The bare model.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+
+    Examples
+    --------
+    >>> bare_model(nn.Linear(2, 3))
+    Linear(in_features=2, out_features=3, bias=True)
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is a {type(model).__name__}; a torch.nn.Module is needed "
+            "(spectral_opt.tasks.load_model loads one by name)"
+        )
+    return unwrap(model)
+
+
 def match_tables(
     model: nn.Module, config: SpectralConfig, parameters: Iterable[Tensor] | None = None
 ) -> tuple[dict[str, NodeTable], dict[str, str]]:
@@ -47,10 +116,11 @@ def match_tables(
     >>> match_tables(model, SpectralConfig(), model.parameters())[0]
     {'0.weight': NodeTable('0.weight', scheme='rows', nodes=2, width=3)}
     """
+    model = bare_model(model)
     tables = node_tables(model, config.scheme, config.targets, config.exclude)
     if parameters is None:
         return tables, {}
-    named = dict(unwrap(model).named_parameters(remove_duplicate=False))
+    named = dict(model.named_parameters(remove_duplicate=False))
     given = {id(parameter) for parameter in parameters}
     kept: dict[str, NodeTable] = {}
     skipped: dict[str, str] = {}
@@ -88,6 +158,8 @@ def calibration_sets(batches: Any) -> dict[str, Any]:
     ------
     ValueError
         If the mapping has other keys.
+    TypeError
+        If a set is no iterable of batches, such as one batch.
 
     Examples
     --------
@@ -98,8 +170,16 @@ def calibration_sets(batches: Any) -> dict[str, Any]:
     unknown = sorted(set(map(str, sets)) - {"task", "preserve"})
     if unknown:
         raise ValueError(
-            f"batches is a mapping with the keys {unknown}; allowed: 'task' and 'preserve', each a list of batches"
+            f"batches is a mapping with the keys {unknown}; allowed: 'task' and 'preserve', each a list of batches; "
+            "one batch goes into a list, batches=[batch]"
         )
+    for name, found in sets.items():
+        readable = hasattr(found, "__iter__") or hasattr(found, "__getitem__")
+        if found is not None and (not readable or isinstance(found, str | Mapping | Tensor)):
+            raise TypeError(
+                f"the calibration batches {name!r} are one {type(found).__name__}; give an iterable of batches, "
+                "[batch] for a single one"
+            )
     states = RandomStates.capture()
     try:
         return {
@@ -111,7 +191,7 @@ def calibration_sets(batches: Any) -> dict[str, Any]:
         states.restore()
 
 
-def check_calibration(config: SpectralConfig, sets: Mapping[str, Any]) -> None:
+def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any = None) -> None:
     """Check, before any work, that the calibration set that a config reads is there.
 
     Parameters
@@ -120,16 +200,22 @@ def check_calibration(config: SpectralConfig, sets: Mapping[str, Any]) -> None:
         Its builder, source and batches are read.
     sets : mapping of str to iterable
         From :func:`calibration_sets`.
+    loss : callable, optional
+        As in `attach`.
 
     Raises
     ------
     ValueError
         If the set is needed and missing or empty.
+    TypeError
+        If `loss` cannot be called.
 
     Examples
     --------
     >>> check_calibration(SpectralConfig(batches="preserve"), {"preserve": [{"x": 1}]})
     """
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
     if not needs_batches(config):
         return
     chosen = sets.get(config.batches)

@@ -1,6 +1,7 @@
 """explain(): which parameters a config will touch, why, how, and what a step will cost."""
 
 import dataclasses
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
-from paramgraph.targets import unwrap
-from spectral_opt.calibration import calibration_sets, match_tables, needs_batches
+from spectral_opt.calibration import (
+    as_configs,
+    bare_model,
+    calibration_sets,
+    match_tables,
+    needs_batches,
+)
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, prepare
 from spectral_opt.table_explanation import TableExplanation, estimate_table, explain_table, table_cells
@@ -111,7 +117,7 @@ def explain(
         estimates, marked with "<=".
     optimizer : torch.optim.Optimizer, optional
         Parameters that it does not hold are left out, and its learning rates decide between the explicit and the
-        proximal decoupled step.
+        proximal decoupled step; without it the rate at which they change places is stated.
     loss : callable, optional
         As in `attach`.
 
@@ -135,9 +141,9 @@ def explain(
     1 tables; 0.0 MiB beside the model; about 9.6e-08 GFLOP per step
     left alone, not matched by targets: 0.bias, 2.weight, 2.bias
     """
-    configs = (config,) if isinstance(config, SpectralConfig) else tuple(config)
+    configs, model = as_configs(config), bare_model(model)
     held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
-    parameters = list(unwrap(model).parameters()) if held is None else held
+    parameters = list(model.parameters()) if held is None else held
     prepared: list[tuple[PreparedTable, ...] | dict[str, NodeTable]] = []
     sets = calibration_sets(batches)
     for item in configs:
@@ -176,12 +182,8 @@ def explain_prepared(
         One line per config and table.
     """
     parameters = list(parameters)
-    named = dict(unwrap(model).named_parameters())
-    rates = {
-        id(p): float(group["lr"])
-        for group in (optimizer.param_groups if optimizer else [])
-        for p in group["params"]
-    }
+    named = dict(bare_model(model).named_parameters())
+    rates = {} if optimizer is None else learning_rates(optimizer)
     tables: list[TableExplanation] = []
     skipped: dict[str, str] = {}
     for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
@@ -193,6 +195,35 @@ def explain_prepared(
     touched = {name for item in tables for name in [item.parameter]}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(_notes(configs, tables)))
+
+
+def learning_rates(optimizer: Optimizer) -> dict[int, float]:
+    """Read the present learning rates of an optimizer.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Any.
+
+    Returns
+    -------
+    dict of int to float
+        By `id` of the parameter; groups whose "lr" is no number, or that have none, are left out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = nn.Linear(2, 2)
+    >>> list(learning_rates(torch.optim.SGD([layer.weight], lr=0.5)).values())
+    [0.5]
+    """
+    # Adafactor keeps lr=None when it chooses the step itself.
+    return {
+        id(parameter): float(group["lr"])
+        for group in optimizer.param_groups
+        if isinstance(group.get("lr"), numbers.Real | Tensor)
+        for parameter in group["params"]
+    }
 
 
 def _notes(configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation]) -> list[str]:

@@ -12,10 +12,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from paramgraph.targets import unwrap
-from spectral_opt.calibration import calibration_sets, check_calibration, match_tables
+from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import explain_prepared
+from spectral_opt.explanation import explain_prepared, learning_rates
 from spectral_opt.preparation import PreparedTable, prepare
 from spectral_opt.spectral_handle import SpectralHandle as SpectralHandle
 from spectral_opt.spectral_handle import live_optimizers
@@ -57,9 +56,10 @@ def attach(
     ------
     ValueError
         If targets match nothing that the optimizer trains, calibration batches are missing, a graph is broken,
-        `prepared` is of other tables, or the optimizer has a live handle. Model and optimizer are untouched then.
+        `prepared` is of other tables, a decoupled penalty finds no learning rate, or the optimizer has a live
+        handle. Model and optimizer are untouched then.
     TypeError
-        If `optimizer` is no torch optimizer or `config` holds something else.
+        If `model`, `optimizer`, `config`, `batches` or `loss` is of the wrong kind.
 
     Notes
     -----
@@ -78,12 +78,8 @@ def attach(
     True
     >>> handle.remove()
     """
-    configs = (config,) if isinstance(config, SpectralConfig) else tuple(config)
-    wrong = [type(item).__name__ for item in configs if not isinstance(item, SpectralConfig)]
-    if wrong or not configs:
-        raise TypeError(
-            f"config is one SpectralConfig or a sequence of them; got {', '.join(wrong) or 'none'}"
-        )
+    configs = as_configs(config)
+    bare = bare_model(model)
     while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = optimizer.optimizer
     if not isinstance(optimizer, Optimizer):
@@ -92,13 +88,13 @@ def attach(
         raise ValueError(
             "this optimizer has a live handle: remove() it, or give all configs in one attach call"
         )
-    bare = unwrap(model)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    _check_rates(configs, optimizer)
     matched = [match_tables(bare, item, parameters)[0] for item in configs]
     if prepared is None:
         sets = calibration_sets(batches)
         for item in configs:
-            check_calibration(item, sets)
+            check_calibration(item, sets, loss)
         prepared = [prepare(bare, item, sets, loss, parameters) for item in configs]
     elif [[ready.table for ready in tables] for tables in prepared] != [
         list(tables.values()) for tables in matched
@@ -109,3 +105,15 @@ def attach(
         )
     explanation = explain_prepared(bare, configs, prepared, parameters, optimizer)
     return SpectralHandle(bare, optimizer, configs, prepared, explanation)
+
+
+def _check_rates(configs: Sequence[SpectralConfig], optimizer: Optimizer) -> None:
+    """Refuse a decoupled penalty where a step has no size that is known from outside."""
+    if not any(config.penalty and config.penalty_mode == "decoupled" for config in configs):
+        return
+    rates = learning_rates(optimizer)
+    if any(id(parameter) not in rates for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError(
+            f"a decoupled penalty needs a learning rate 'lr' in every parameter group, and this "
+            f"{type(optimizer).__name__} has a group without a number there; use penalty_mode='gradient', or set its lr"
+        )

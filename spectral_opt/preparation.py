@@ -115,7 +115,7 @@ def prepare(
             for table in tables.values()
         )
     sets = calibration_sets(batches)
-    check_calibration(config, sets)
+    check_calibration(config, sets, loss)
     features: dict[str, Tensor] = {}
     if reads_features(config):
         features = collect(model, tables, config.source, batches=sets.get(config.batches), loss=loss)

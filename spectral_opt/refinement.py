@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from paramgraph.responses import get_response
 from paramgraph.targets import unwrap
-from spectral_opt.calibration import calibration_sets, check_calibration
+from spectral_opt.calibration import as_configs, calibration_sets, check_calibration
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, make_filter, prepare
 from spectral_opt.table_filter import filter_in_place_of
@@ -51,19 +51,17 @@ class Refiner:
     """
 
     def __init__(self, base: Any, configs: Any, batches: Any = None, loss: Any = None) -> None:
-        self.configs = (configs,) if isinstance(configs, SpectralConfig) else tuple(configs)
+        self.configs = as_configs(configs)
         for config in self.configs:
             if config.response is None or config.builder is None:
                 raise ValueError(
                     f"refinement filters the delta: a config needs a response and a builder, this one has response="
                     f"{config.response!r}, builder={config.builder!r}"
                 )
-        if not self.configs:
-            raise ValueError("refinement needs at least one config; got none")
         model = unwrap(_load(base))
         sets = calibration_sets(batches)
         for config in self.configs:
-            check_calibration(config, sets)
+            check_calibration(config, sets, loss)
         # Only the filter is used: without this the config's default penalty would have its operator checked.
         filters = [_only_filter(config) for config in self.configs]
         self.prepared: tuple[tuple[PreparedTable, ...], ...] = tuple(

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from spectral_opt.bound_table import BoundTable, Energies
 from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import Explanation
+from spectral_opt.explanation import Explanation, learning_rates
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.spectral_state import (
     check_state,
@@ -148,8 +148,8 @@ class SpectralHandle:
         Returns
         -------
         dict of str to Tensor
-            "step", "checksum" (of Theta_0 of all parameters acted on), "config" and "names" (JSON as bytes), and
-            "start/<parameter>", the Theta_0 that a penalty on the delta needs. Copies on the parameters' devices.
+            "step", "checksum" (of Theta_0 of all parameters acted on), "config" and "names" (text as bytes), and
+            "<table>/<part>", operator and filter of each table in its order. Copies on the CPU.
         """
         names = [f"{table.config.scheme} {table.prepared.table.group}" for table in self._tables]
         state = {
@@ -160,7 +160,7 @@ class SpectralHandle:
         }
         for index, table in enumerate(self._tables):
             state |= {f"{index}/{key}": value for key, value in table_tensors(table.prepared).items()}
-        return state | {f"start/{name}": value.clone() for name, value in self._start.items()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the graphs, the spectra and the step count of a run that is to be resumed.
@@ -175,17 +175,22 @@ class SpectralHandle:
         Raises
         ------
         ValueError
-            If a part is missing, or configs, parameters or Theta_0 are others. Nothing is changed then.
+            If a part is missing or broken, or configs, parameters or Theta_0 are others. Nothing is changed then.
         """
         check_state(self.state_dict(), state)
+        restored = []
         for index, table in enumerate(self._tables):
             prefix = f"{index}/"
             parts = {
                 key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
             }
-            self._tables[index] = replace(table, prepared=restore_table(table.prepared, table.config, parts))
-        for name, value in self._start.items():
-            value.copy_(state[f"start/{name}"])
+            try:
+                ready = restore_table(table.prepared, parts)
+            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                group = table.prepared.table.group
+                raise ValueError(f"this spectral state is broken at table {group!r}: {error}") from error
+            restored.append(replace(table, prepared=ready))
+        self._tables = restored
         self._step = int(state["step"])
 
     def _filters(self, placement: str) -> list[BoundTable]:
@@ -250,7 +255,7 @@ class SpectralHandle:
         self._before = {}
         decoupled = self._penalties("decoupled")
         if decoupled:
-            rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+            rates = learning_rates(optimizer)
             for table in decoupled:
                 if table.has_gradient:
                     table.decay_(self._start, rates)

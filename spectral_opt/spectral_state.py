@@ -147,17 +147,13 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_table(
-    ready: PreparedTable, config: SpectralConfig, tensors: Mapping[str, Tensor]
-) -> PreparedTable:
+def restore_table(ready: PreparedTable, tensors: Mapping[str, Tensor]) -> PreparedTable:
     """Put a saved operator and filter in the place of those of a prepared table.
 
     Parameters
     ----------
     ready : PreparedTable
         The table as this run prepared it.
-    config : SpectralConfig
-        Its config.
     tensors : mapping of str to Tensor
         From `table_tensors`.
 
@@ -243,6 +239,10 @@ def _operator_from(tensors: Mapping[str, Tensor], prefix: str, like: ShiftOperat
         matrix: Any = arrays["matrix"]
     else:
         matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=like.shape)
+    for part, expected in (("matrix", like.shape), ("degrees", like.shape[:1]), ("labels", like.shape[:1])):
+        found = matrix.shape if part == "matrix" else arrays[part].shape
+        if found != expected:
+            raise ValueError(f"its {part} has the shape {found}, expected {expected}")
     similar = None if like.similar is None else _operator_from(tensors, "similar.", like.similar)
     return replace(
         like, matrix=matrix, degrees=arrays["degrees"], component_labels=arrays["labels"], similar=similar

@@ -33,7 +33,7 @@ class TableExplanation:
     filter : str
         How the filter is applied, and why.
     penalty : str
-        Mode of the penalty; for "decoupled" also which step is taken.
+        Mode of the penalty; for "decoupled" also which step is taken, or below which learning rate.
     extra_bytes : int
         Operator, eigenvectors, Theta_0 and the copy for a filter on the update.
     flops_per_step : float
@@ -95,6 +95,8 @@ def explain_table(
         if config.penalty_mode == "decoupled" and rates:
             rate = max(rates.get(id(member), 0.0) for member in members)
             penalty += f", {step_kind(ready.operator, config.ridge, rate * config.penalty)}"
+        elif config.penalty_mode == "decoupled":
+            penalty += _switch(config, 0.0 if ready.operator is None else ready.operator.bound)
     return TableExplanation(
         config=index,
         parameter=ready.table.group,
@@ -153,7 +155,7 @@ def estimate_table(
         filter=f"{config.filter_method}: decided once the graph is built"
         if config.has_filter
         else "no filter",
-        penalty=_penalty_text(config),
+        penalty=_penalty_text(config) + _estimated_switch(config),
         extra_bytes=12 * entries + _copied_bytes(config, members),
         flops_per_step=flops + (_penalty_flops(entries, nodes, width) if config.penalty else 0.0),
     )
@@ -201,6 +203,21 @@ def _filter_cost(ready: PreparedTable, entries: int) -> tuple[int, float]:
 
 def _penalty_text(config: SpectralConfig) -> str:
     return f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none"
+
+
+def _switch(config: SpectralConfig, bound: float) -> str:
+    """State the learning rate at which the proximal step takes over from the explicit one."""
+    if not bound + config.ridge:
+        return ", explicit"
+    return f", explicit below lr {1 / (2 * config.penalty * (bound + config.ridge)):.3g}, else proximal"
+
+
+def _estimated_switch(config: SpectralConfig) -> str:
+    if not config.penalty or config.penalty_mode != "decoupled":
+        return ""
+    if config.shift == "laplacian" and config.normalization == "sym":
+        return _switch(config, 2.0)  # of every graph
+    return ", explicit or proximal, by the graph"
 
 
 def _penalty_flops(entries: int, nodes: int, width: int) -> float:

@@ -107,3 +107,25 @@ def test_explaining_changes_nothing(model):
     explain(model, SpectralConfig(source="weights", builder_options={"k": 3}))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        # The bound of the symmetric Laplacian is 2: 1 / (2 x 0.5 x (2 + 3)) = 0.2.
+        ({"builder": "ring", "ridge": 3.0}, "explicit below lr 0.2, else proximal"),
+        ({"builder_options": {"k": 3}, "ridge": 3.0}, "explicit below lr 0.2, else proximal"),
+        ({"builder": None, "ridge": 2.0}, "explicit below lr 0.5, else proximal"),
+        ({"builder": None}, "explicit"),
+        ({"builder_options": {"k": 3}, "normalization": None}, "explicit or proximal, by the graph"),
+    ],
+    ids=repr,
+)
+def test_without_an_optimizer_the_switch_of_the_decoupled_step_is_stated(model, fields, words):
+    found = explain(model, SpectralConfig(**fields, response=None, penalty=0.5, penalty_mode="decoupled"))
+    assert {table.penalty for table in found.tables} == {f"decoupled on delta, {words}"}
+
+
+def test_an_explanation_of_no_config_raises(model):
+    with pytest.raises(ValueError, match="at least one"):
+        explain(model, [])

@@ -415,7 +415,7 @@ def test_a_frozen_layer_is_skipped_and_named(model):
     assert ("0.weight", "frozen (requires_grad is False)") in handle.explanation.skipped
 
 
-@pytest.mark.parametrize("config", [[], "ring", [SpectralConfig(**RING), {"builder": "ring"}]], ids=repr)
+@pytest.mark.parametrize("config", ["ring", [SpectralConfig(**RING), {"builder": "ring"}]], ids=repr)
 def test_what_is_no_config_raises(model, config):
     with pytest.raises(TypeError, match="SpectralConfig"):
         attach(model, sgd(model), config)
@@ -538,7 +538,7 @@ def _other_start(state):
 
 
 def _missing(state):
-    del state["start/0.weight"]
+    del state["0/degrees"]
 
 
 def _other_names(state):
@@ -553,7 +553,7 @@ def _other_config(state):
     ("change", "words"),
     [
         (_other_start, "Theta_0"),
-        (_missing, "lacks start/0.weight"),
+        (_missing, "lacks 0/degrees"),
         (_other_names, "other parameters"),
         (_other_config, "other configs"),
     ],
@@ -586,3 +586,50 @@ def test_bfloat16_models_train(model):
     assert model[0].weight.dtype == torch.bfloat16
     assert torch.isfinite(handle.penalty())
     save(handle.state_dict())
+
+
+class Constant(torch.optim.Optimizer):
+    """An optimizer without a learning rate, or with one that is chosen inside, as Adafactor's."""
+
+    def __init__(self, parameters, **defaults):
+        super().__init__(parameters, defaults)
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.add_(parameter.grad, alpha=-0.1)
+
+
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=repr)
+def test_an_optimizer_without_a_learning_rate_will_do(model, defaults):
+    optimizer = Constant(model.parameters(), **defaults)
+    attach(model, optimizer, SpectralConfig(**FILTER))
+    give_gradients(model)
+    weight, gradient = model[0].weight.detach().clone(), model[0].weight.grad.clone()
+    optimizer.step()
+    torch.testing.assert_close(model[0].weight.detach(), weight - 0.1 * tikhonov_matrix() @ gradient)
+
+
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=repr)
+def test_a_decoupled_penalty_without_a_learning_rate_raises_at_once(model, defaults):
+    optimizer = Constant(model.parameters(), **defaults)
+    with pytest.raises(ValueError, match=r"learning rate.*penalty_mode='gradient'"):
+        attach(model, optimizer, SpectralConfig(**PENALTY, penalty_mode="decoupled"))
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"1/matrix": torch.zeros(3, 3)}, {"1/labels": torch.zeros(1, dtype=torch.int64)}],
+    ids=["matrix", "labels"],
+)
+def test_a_state_with_a_broken_table_changes_nothing(model, part):
+    handle = attach(model, sgd(model), SpectralConfig(**{**PENALTY, "targets": ["0", "2"]}))
+    state = handle.state_dict() | {"step": torch.tensor(7)}
+    state["0/degrees"] = state["0/degrees"] + 1.0
+    assert set(part) <= set(state)
+    before = handle.state_dict()
+    with pytest.raises(ValueError, match=r"broken at table '2\.weight'"):
+        handle.load_state_dict(state | part)
+    after = handle.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)

@@ -5,7 +5,14 @@ from torch import nn
 from torch_geometric.data import Data
 
 import paramgraph
-from spectral_opt.calibration import calibration_sets, check_calibration, match_tables, needs_batches
+from spectral_opt.calibration import (
+    as_configs,
+    bare_model,
+    calibration_sets,
+    check_calibration,
+    match_tables,
+    needs_batches,
+)
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import prepare
 
@@ -172,3 +179,45 @@ def test_matching_says_what_is_skipped_and_why(model):
 def test_without_parameters_frozen_tables_are_kept(model):
     model.requires_grad_(False)
     assert list(match_tables(model, SpectralConfig())[0]) == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "words"),
+    [
+        (None, TypeError, "got NoneType"),
+        ({"builder": "ring"}, TypeError, "got dict.*from_dict"),
+        ("ring", TypeError, "got str"),
+        ([SpectralConfig(), 3], TypeError, "got int"),
+        ([], ValueError, "at least one"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_config_is_named(config, kind, words):
+    with pytest.raises(kind, match=words):
+        as_configs(config)
+
+
+def test_one_config_several_and_a_generator_are_configs():
+    config = SpectralConfig()
+    assert as_configs(config) == as_configs([config]) == as_configs(item for item in [config]) == (config,)
+
+
+def test_what_is_no_model_is_named():
+    with pytest.raises(TypeError, match=r"model is a str.*load_model"):
+        bare_model("gpt2")
+
+
+@pytest.mark.parametrize("batches", [3, "task", torch.ones(2), {"preserve": {"input_ids": [1]}}], ids=repr)
+def test_what_is_no_iterable_of_batches_raises_before_any_work(batches):
+    with pytest.raises(TypeError, match=r"calibration batches '(task|preserve)' are one .*\[batch\]"):
+        calibration_sets(batches)
+
+
+def test_one_batch_without_a_list_is_recognised():
+    with pytest.raises(ValueError, match=r"one batch goes into a list"):
+        calibration_sets({"input_ids": torch.ones(2, 3)})
+
+
+def test_a_loss_that_cannot_be_called_raises_before_any_work(model, batches):
+    with pytest.raises(TypeError, match="loss is 3"):
+        prepare(model, SpectralConfig(), batches, loss=3)
