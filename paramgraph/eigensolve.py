@@ -1,6 +1,5 @@
 """Eigenpairs of a shift operator: write the zeros down, choose a solver, check what came back."""
 
-import difflib
 import importlib
 import pkgutil
 from collections import Counter
@@ -140,9 +139,7 @@ def _check(operator: Any, solver: str, tol: Any) -> None:
         )
     names = ["auto", *list_solvers()]
     if solver not in names:
-        near = difflib.get_close_matches(str(solver), names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no solver named {solver!r}{hint} (available: {', '.join(names)})")
+        raise UnknownNameError.among("solver", solver, names)
     if not tol >= 0:
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
 

@@ -1,5 +1,8 @@
 """Errors and warnings that a caller may want to catch."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class NumericalWarning(UserWarning):
     """A result is defined, but the input was on the edge of what has a meaning."""
@@ -11,6 +14,34 @@ class PerformanceWarning(UserWarning):
 
 class UnknownNameError(ValueError):
     """A name that is not registered; the message lists the near and the allowed ones."""
+
+    @classmethod
+    def among(cls, what: str, name: object, names: Iterable[str]) -> "UnknownNameError":
+        """Make the error of a name that is not among some names.
+
+        Parameters
+        ----------
+        what : str
+            What the name should be of, as "builder".
+        name : object
+            What came.
+        names : iterable of str
+            What is allowed.
+
+        Returns
+        -------
+        UnknownNameError
+            To be raised.
+
+        Examples
+        --------
+        >>> UnknownNameError.among("scheme", "row", ["rows", "columns"])
+        UnknownNameError("no scheme named 'row'; did you mean 'rows'? (available: columns, rows)")
+        """
+        available = sorted(names)
+        near = difflib.get_close_matches(str(name), available, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return cls(f"no {what} named {name!r}{hint} (available: {', '.join(available)})")
 
 
 class NotConvergedError(RuntimeError):

@@ -5,7 +5,6 @@ Every file in `paramgraph/builders/` is imported when a name is asked for, and s
 group "paramgraph.builders" of installed packages: a new file, or package, is found without further edits.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -177,10 +176,7 @@ def _find(name: str) -> Callable[..., Any]:
         raise ImportError(
             f"builder {name!r} comes from an installed package that cannot be imported: {_failed[name]}"
         ) from _failed[name]
-    names = sorted(_registered)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    raise UnknownNameError(f"no builder named {name!r}{hint} (available: {', '.join(names)})")
+    raise UnknownNameError.among("builder", name, _registered)
 
 
 def _scan() -> None:

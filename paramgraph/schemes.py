@@ -4,7 +4,6 @@ A scheme turns the model's linear layers into `NodeTable`s. Adding one is one fu
 `SCHEMES`.
 """
 
-import difflib
 from collections.abc import Callable
 
 from torch import nn
@@ -58,9 +57,7 @@ def node_tables(
     {'2.weight': NodeTable('2.weight', scheme='rows', nodes=3, width=8)}
     """
     if scheme not in SCHEMES:
-        near = difflib.get_close_matches(str(scheme), SCHEMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no scheme named {scheme!r}{hint} (available: {', '.join(sorted(SCHEMES))})")
+        raise UnknownNameError.among("scheme", scheme, SCHEMES)
     return SCHEMES[scheme](model, targets, exclude)
 
 
