@@ -27,7 +27,7 @@ from paramgraph.graph_contract import count_nodes as count_nodes
 from paramgraph.graph_contract import undirected_graph as undirected_graph
 
 # Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
-_SYMMETRY_TOLERANCE = 1e-6
+SYMMETRY_TOLERANCE = 1e-6
 
 
 def symmetrize(data: Any, rule: str = "union") -> Data:
@@ -186,7 +186,7 @@ def graph_from_scipy(
     if count_nodes(data) != nodes:
         raise ValueError(f"the matrix has {nodes} nodes but `like` has {count_nodes(data)}")
     largest, difference = _largest(square), _largest(square - square.T)
-    if difference > _SYMMETRY_TOLERANCE * largest:
+    if difference > SYMMETRY_TOLERANCE * largest:
         raise ValueError(
             f"the matrix is not symmetric: entries differ from their transposes by up to {difference:.3g} "
             f"(largest entry {largest:.3g}); pass (matrix + matrix.T) / 2 if that is meant"
@@ -205,7 +205,7 @@ def graph_from_scipy(
     return check_graph(with_edges(data, edge_index, weight, signed, node_weight))
 
 
-def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
+def graph_from_networkx(graph: Any, like: Data | None = None) -> Data:
     """Convert a networkx graph, with isolated nodes and weights.
 
     Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
@@ -225,6 +225,8 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
 
     Raises
     ------
+    TypeError
+        If it is no networkx graph.
     ValueError
         If a directed graph is not symmetric, or weights are not finite numbers.
 
@@ -233,8 +235,9 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     >>> graph_from_networkx(nx.path_graph(3)).edge_index.tolist()
     [[0, 1, 1, 2], [1, 0, 2, 1]]
     """
-    nodes = graph.number_of_nodes()
-    if nodes == 0:  # networkx refuses to make a matrix of it
+    if not isinstance(graph, nx.Graph):
+        raise TypeError(f"expected a networkx.Graph, got {type(graph).__name__}")
+    if graph.number_of_nodes() == 0:  # networkx refuses to make a matrix of it
         return graph_from_scipy(sp.csr_array((0, 0)), like)
     diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
     node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")

@@ -96,9 +96,9 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
     >>> smoothness(laplacian(nx.path_graph(2), None), torch.tensor([1.0, -1.0]))
     2.0
     """
-    signal = X.detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(signal).all()):
+    if not bool(torch.isfinite(X).all()):
         raise ValueError("the signal has NaN or infinite entries")
+    signal = X.detach().to("cpu", torch.float64)
     energy = signal.square().sum().item()
     return (signal * (operator @ signal)).sum().item() / energy if energy else math.nan
 

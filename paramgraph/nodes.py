@@ -8,6 +8,7 @@ Everything later, graphs, spectra, penalties and filters, works on `X` and never
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -16,7 +17,7 @@ from torch_geometric.data import Data
 
 from paramgraph.slices import ParameterSlice
 
-__all__ = ["NodeTable", "ParameterSlice"]
+__all__ = ["NodeTable", "ParameterSlice", "one_table"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class NodeTable:
             parameters[part.parameter] = value if known is None else known + value
         return parameters
 
-    def to_data(self, features: Tensor) -> Data:
+    def to_data(self, features: Any) -> Data:
         """Make the PyG graph without edges that builders connect.
 
         Parameters
@@ -184,10 +185,14 @@ class NodeTable:
 
         Raises
         ------
+        TypeError
+            If `features` is no tensor.
         ValueError
             If `features` is not a matrix with a row per node.
         """
         nodes = len(self.names)
+        if not isinstance(features, Tensor):
+            raise TypeError(f"features must be a torch tensor, got {type(features).__name__}")
         if features.ndim != 2 or features.shape[0] != nodes:
             raise ValueError(
                 f"table {self.group!r} has {nodes} nodes, so features must have the shape ({nodes}, "
@@ -200,3 +205,28 @@ class NodeTable:
             head=torch.tensor(self.head, dtype=torch.int64, device=features.device),
             role=list(self.role),
         )
+
+
+def one_table(table: Any) -> dict[str, NodeTable]:
+    """Put one table under the name of its group, as `paramgraph.collect` takes tables.
+
+    Parameters
+    ----------
+    table : NodeTable
+        One of `paramgraph.node_tables`.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        With one entry.
+
+    Raises
+    ------
+    TypeError
+        If it is all tables of a model, or the name of one.
+    """
+    if not isinstance(table, NodeTable):
+        raise TypeError(
+            f"expected one NodeTable, got {type(table).__name__}: pick one, as node_tables(model)[name]"
+        )
+    return {table.group: table}

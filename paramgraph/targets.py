@@ -59,7 +59,7 @@ class LinearLayer:
         return ".".join(parts[index + 1 :]) or self.module
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: Any) -> nn.Module:
     """Take a model out of the wrappers that only run it: data parallelism and `torch.compile`.
 
     Parameters
@@ -72,6 +72,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     nn.Module
         The module whose `named_parameters()` name the nodes.
 
+    Raises
+    ------
+    TypeError
+        If it is no module, but the name of one, for example.
+
     Examples
     --------
     >>> import torch
@@ -79,13 +84,16 @@ def unwrap(model: nn.Module) -> nn.Module:
     >>> unwrap(torch.nn.DataParallel(bare)) is bare
     True
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a model is a torch.nn.Module, got {type(model).__name__}: load it first")
+    bare: nn.Module = model
     while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = cast(nn.Module, model.module)
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = cast(nn.Module, model._orig_mod)
+        if isinstance(bare, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            bare = cast(nn.Module, bare.module)
+        elif isinstance(getattr(bare, "_orig_mod", None), nn.Module):
+            bare = cast(nn.Module, bare._orig_mod)
         else:
-            return model
+            return bare
 
 
 def storage_key(parameter: Tensor) -> tuple[object, ...]:

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.graphs import graph_to_scipy
+from paramgraph.graphs import SYMMETRY_TOLERANCE, graph_to_scipy
 
 Matrix = sp.csr_array | np.ndarray
 
-# Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
-SYMMETRY_TOLERANCE = 1e-6
 # A dense product beats a sparse one from about a quarter of the entries on (one thread, 1,536 nodes).
 DENSE_FROM = 0.25
 
@@ -136,7 +134,8 @@ def _entries(graph: Any) -> Any:
         if entries.layout == torch.strided:
             return entries.numpy()
         entries = entries.to_sparse(layout=torch.sparse_coo).coalesce()
-        return sp.coo_array((entries.values().numpy(), entries.indices().numpy()), shape=entries.shape)
+        row, column = entries.indices().numpy()
+        return sp.coo_array((entries.values().numpy(), (row, column)), shape=entries.shape)
     if isinstance(graph, np.ndarray) or sp.issparse(graph):
         return graph
     raise TypeError(

@@ -217,6 +217,11 @@ def test_one_way_networkx_graph_is_refused() -> None:
         graph_from_networkx(nx.DiGraph([(0, 1)]))
 
 
+def test_what_is_no_networkx_graph_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"networkx\.Graph, got int"):
+        graph_from_networkx(3)
+
+
 def test_node_weight_survives_networkx() -> None:
     graph = graph_from_scipy(np.array([[3.0, 1.0], [1.0, 0.0]]))
     assert graph_from_networkx(graph_to_networkx(graph)).node_weight.tolist() == [3.0, 0.0]

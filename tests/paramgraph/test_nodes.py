@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramgraph.nodes import NodeTable, ParameterSlice
+from paramgraph.nodes import NodeTable, ParameterSlice, one_table
 
 
 def matrix_slice(name, shape, order=(0, 1), bounds=None, at=(0, 0)):
@@ -148,6 +148,11 @@ def test_features_without_a_row_per_node_are_refused(heads, shape):
         heads.to_data(torch.zeros(shape))
 
 
+def test_features_that_are_no_tensor_are_refused(heads):
+    with pytest.raises(TypeError, match="torch tensor, got list"):
+        heads.to_data([[0.0], [1.0]])
+
+
 @pytest.mark.parametrize("features", [0, 1, 50])
 def test_data_takes_any_number_of_features(heads, features):
     assert heads.to_data(torch.zeros(2, features)).x.shape == (2, features)
@@ -183,3 +188,11 @@ def test_columns_of_different_length_are_refused():
 def test_tables_cannot_be_changed(heads):
     with pytest.raises(AttributeError):
         heads.group = "other"
+
+
+def test_one_table_is_not_all_tables_nor_a_name(heads):
+    assert one_table(heads) == {"group": heads}
+    with pytest.raises(TypeError, match="one NodeTable, got dict: pick one"):
+        one_table({"group": heads})
+    with pytest.raises(TypeError, match="got str"):
+        one_table("group")

@@ -185,3 +185,9 @@ def test_a_quantized_weight_is_named():
 def test_a_frozen_model_has_the_same_layers(tiny_transformer):
     before = names(tiny_transformer)
     assert names(tiny_transformer.requires_grad_(False)) == before
+
+
+@pytest.mark.parametrize("model", ["bert-base-uncased", None, {}])
+def test_what_is_no_module_is_refused(model):
+    with pytest.raises(TypeError, match=rf"torch.nn.Module, got {type(model).__name__}"):
+        unwrap(model)
