@@ -61,7 +61,7 @@ class MeanFeatures:
 
     def __init__(self, nodes: int) -> None:
         self.count = 0
-        self._total: Tensor = torch.zeros(())
+        self._total: Tensor = torch.zeros((), device="cpu")
 
     def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
         """Take one more piece into the mean.

@@ -1,5 +1,6 @@
 """Passes over batches that hand the gradients or activations of many tables on, piece by piece."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -135,7 +136,19 @@ def _parameters(tables: Mapping[str, NodeTable]) -> list[str]:
 def _run(model: nn.Module, batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return model(**batch)
-    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
+    if isinstance(batch, tuple | list):
+        return model(*batch[: _positional_arguments(model)])  # a loader's (inputs, labels): labels come last
+    return model(batch)
+
+
+def _positional_arguments(model: nn.Module) -> int | None:
+    """Count what `forward` takes by position; None for any number."""
+    kinds = [argument.kind for argument in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    return sum(
+        kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
+    )
 
 
 def _batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> Tensor:

@@ -1,5 +1,6 @@
 """From a model and a table of nodes to a graph, in one call."""
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 from paramgraph.graph_contract import check_graph
-from paramgraph.nodes import NodeTable
+from paramgraph.nodes import NodeTable, one_table
 from paramgraph.registry import get_builder
 from paramgraph.sources import collect
 
@@ -62,7 +63,7 @@ def build(
     'CosineKNN(k=3, signed=False, mutual=False)'
     """
     make = get_builder(builder, **options)
-    features = collect(model, {table.group: table}, source, batches=batches, loss=loss)[table.group]
+    features = collect(model, one_table(table), source, batches=batches, loss=loss)[table.group]
     made = make(table.to_data(features))
     try:
         graph = check_graph(made)
@@ -72,6 +73,7 @@ def build(
         raise ValueError(
             f"builder {make!r} gave a graph of {graph.num_nodes} nodes for a table of {table.shape[0]}"
         )
+    graph = copy.copy(graph)  # a callable may hand out a graph that it keeps
     graph.builder = repr(make)
     graph.source = source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
     return graph

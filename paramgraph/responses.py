@@ -13,7 +13,6 @@ the same falling response shrinks the strong modes and leaves the weak ones: wit
 `Delta (I + gamma C)^-1`.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +55,8 @@ class Response:
 
     def __call__(self, eigenvalues: Any) -> Tensor:
         """Give the response at each eigenvalue, in the dtype of the eigenvalues."""
-        values = torch.as_tensor(eigenvalues)
+        # Under torch.set_default_device, as_tensor would move a tensor there.
+        values = eigenvalues if isinstance(eigenvalues, Tensor) else torch.as_tensor(eigenvalues)
         if not values.is_floating_point():
             values = values.to(torch.float64)
         return self.rule(values, **dict(self.options))
@@ -276,12 +276,7 @@ def get_response(response: Any, **options: Any) -> ResponseFunction:
     """
     if isinstance(response, str):
         if response not in RESPONSES:
-            near = difflib.get_close_matches(response, RESPONSES, n=2)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise UnknownNameError(
-                f"no response named {response!r}{hint} (available: {', '.join(list_responses())}; or any "
-                "callable)"
-            )
+            raise UnknownNameError.among("response", response, RESPONSES)
         try:
             return RESPONSES[response](**options)
         except TypeError as error:
@@ -320,7 +315,7 @@ def evaluate_response(
     >>> evaluate_response(lambda x: 1 - x / 2, torch.tensor([0.0, 2.0]))
     tensor([1., 0.])
     """
-    gain = torch.as_tensor(response(eigenvalues.clone())).detach().to(eigenvalues)
+    gain = torch.as_tensor(response(eigenvalues.clone()), device=eigenvalues.device).detach().to(eigenvalues)
     if gain.shape != eigenvalues.shape:
         raise ValueError(
             f"the response {response!r} gave shape {tuple(gain.shape)} for {tuple(eigenvalues.shape)} "

@@ -164,8 +164,9 @@ class ShiftOperator:
         index = np.stack([entries.row, entries.col]).astype(np.int64)
         values = torch.tensor(entries.data, dtype=dtype, device=device)
         # Rows of a CSR are in order, so coalescing would only sort again.
+        places = torch.tensor(index, device=device)
         tensor = torch.sparse_coo_tensor(
-            torch.tensor(index, device=device), values, self.shape, is_coalesced=True, check_invariants=False
+            places, values, self.shape, device=device, is_coalesced=True, check_invariants=False
         )
         return tensor.to_sparse_csr() if layout == "csr" else tensor
 

@@ -5,7 +5,6 @@ Every source returns a tensor (nodes, features) in the table's order. None of th
 mode, without dropout. `collect` measures all tables of a model in one pass over the batches.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from paramgraph.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
 from paramgraph.collection import Batches, Loss, activation_passes, gradient_passes
 from paramgraph.errors import UnknownNameError
-from paramgraph.nodes import NodeTable
+from paramgraph.nodes import NodeTable, one_table
 from paramgraph.targets import unwrap
 
 Source = Callable[[nn.Module, Mapping[str, NodeTable], Batches | None, Loss | None], dict[str, Tensor]]
@@ -43,6 +42,7 @@ def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
     >>> bool((weights(model, rows(model)["0.weight"]) == model[0].weight).all())
     True
     """
+    (table,) = one_table(table).values()
     return table.gather(dict(unwrap(model).named_parameters())).detach().clone()
 
 
@@ -97,7 +97,7 @@ def gradients(
     names = {"mean": "gradients", "batches": "batch_gradients"}
     if reduction not in names:
         raise ValueError(f"reduction must be 'mean' or 'batches', got {reduction!r}")
-    return collect(model, {table.group: table}, names[reduction], batches, loss)[table.group]
+    return collect(model, one_table(table), names[reduction], batches, loss)[table.group]
 
 
 def activations(
@@ -113,9 +113,9 @@ def activations(
     table : NodeTable
         Of the scheme "rows" or "columns".
     batches : iterable
-        Iterated once. A mapping runs as `model(**batch)`, a tuple or list as `model(*batch)`, else
-        `model(batch)`. Where a mapping has an "attention_mask" of the shape of the activations' leading axes,
-        tokens with mask 0 are left out.
+        Iterated once. A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last
+        entries (labels) for which `forward` has no argument; else `model(batch)`. Where a mapping has an
+        "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out.
     loss : callable (model, batch), optional
         How to run a batch, if otherwise; what it returns is not used.
     compress : bool, default False
@@ -145,7 +145,7 @@ def activations(
             [2., 4.]])
     """
     source = _reduced(activation_passes, StreamingGram if compress else AllColumns)
-    return source(model, {table.group: table}, batches, loss)[table.group]
+    return source(model, one_table(table), batches, loss)[table.group]
 
 
 def collect(
@@ -195,9 +195,7 @@ def collect(
     if callable(source):
         return _collect_with(source, model, tables, batches)
     if source not in SOURCES:
-        near = difflib.get_close_matches(str(source), SOURCES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no source named {source!r}{hint} (available: {', '.join(sorted(SOURCES))})")
+        raise UnknownNameError.among("source", source, SOURCES)
     return SOURCES[source](model, tables, batches, loss)
 
 

@@ -96,6 +96,13 @@ def test_broken_graph_is_refused_by_the_builders_name(
         build(model, table, builder)  # type: ignore[arg-type]
 
 
+def test_graph_that_a_callable_keeps_is_not_written_on(model: nn.Module, table: NodeTable) -> None:
+    kept = Ring()(Data(num_nodes=12))
+    before = set(kept.keys())
+    assert build(model, table, lambda data: kept).source == "weights"
+    assert set(kept.keys()) == before
+
+
 def test_builder_is_refused_before_features_are_collected(model: nn.Module, table: NodeTable) -> None:
     def never(*_: object) -> torch.Tensor:
         raise AssertionError("features were collected first")

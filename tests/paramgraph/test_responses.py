@@ -104,3 +104,9 @@ def test_response_that_writes_into_its_argument_does_not_change_the_spectrum():
     before = X.clone()
     evaluate_response(lambda x: x.zero_() + 1, X)
     assert torch.equal(X, before)
+
+
+def test_response_is_where_the_eigenvalues_are_whatever_the_default_device():
+    with torch.device("meta"):
+        assert torch.equal(heat(1.0)(X), torch.exp(-X))
+        assert torch.equal(evaluate_response(heat(1.0), X), torch.exp(-X))

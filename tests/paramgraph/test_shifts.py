@@ -299,9 +299,13 @@ def test_signal_that_is_no_array_raises(X):
         laplacian(nx.path_graph(3)) @ X
 
 
-def test_copy_is_on_the_cpu_whatever_the_default_device():
+@pytest.mark.parametrize("name", ["random sparse", "random dense"])
+def test_copy_and_product_are_on_the_cpu_whatever_the_default_device(name):
+    X = torch.eye(SMALL[name].shape[0], dtype=torch.float64)
     with torch.device("meta"):
-        assert laplacian(nx.path_graph(3)).to_torch().device.type == "cpu"
+        assert laplacian(SMALL[name]).to_torch().device.type == "cpu"
+        product = laplacian(SMALL[name]) @ X
+    assert np.array_equal(product.numpy(), laplacian(SMALL[name]).to_dense())
 
 
 def test_adjacency_has_no_known_null_space():

@@ -143,6 +143,33 @@ def test_callers_autocast_does_not_round_the_gradients(layer, generator):
     assert not torch.equal(found, found.bfloat16().float())
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_labels_behind_the_inputs_do_not_reach_a_model_without_them(layer, kind, generator):
+    x = torch.randn(4, 3, generator=generator)
+    table = rows(layer)["0.weight"]
+    paired = activations(layer, table, [kind((x, torch.zeros(4)))])
+    assert torch.equal(paired, activations(layer, table, [x]))
+
+
+def test_forward_of_any_number_of_arguments_gets_all_of_a_batch():
+    class Sum(nn.Sequential):
+        def forward(self, *parts):
+            return super().forward(sum(parts))
+
+    model = Sum(nn.Linear(3, 2))
+    parts = (torch.ones(1, 3), torch.ones(1, 3))
+    found = activations(model, rows(model)["0.weight"], [parts])
+    assert torch.equal(found, model[0](torch.full((1, 3), 2.0)).detach().T)
+
+
+def test_means_are_taken_whatever_the_default_device(layer):
+    table, batches = rows(layer)["0.weight"], [torch.ones(2, 3)]
+    expected = gradients(layer, table, batches, mean_output)
+    with torch.device("meta"):
+        found = gradients(layer, table, batches, mean_output)
+    assert torch.equal(found, expected)
+
+
 def test_keyword_calls_of_a_layer_are_seen():
     class Keyword(nn.Linear):
         pass
