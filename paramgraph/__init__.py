@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
-    from paramgraph.band_lift import BandLift as BandLift
-    from paramgraph.band_lift import band_lift as band_lift
     from paramgraph.band_pooling import pool_bands as pool_bands
     from paramgraph.builders.correlation import Correlation as Correlation
     from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
     from paramgraph.graphs import graph_to_networkx as graph_to_networkx
     from paramgraph.graphs import graph_to_scipy as graph_to_scipy
     from paramgraph.graphs import symmetrize as symmetrize
+    from paramgraph.lift import BandLift as BandLift
+    from paramgraph.lift import band_lift as band_lift
     from paramgraph.measures import BandStatistics as BandStatistics
     from paramgraph.measures import mode_energy as mode_energy
     from paramgraph.measures import signal_to_noise as signal_to_noise

@@ -246,16 +246,23 @@ def jackknife_statistics(
     BandStatistics
         With `snr`, its interval and `z`.
     """
-    count = left_signal.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, left = signal / noise, left_signal / left_noise
-        spread = np.sqrt((count - 1) / count * ((left - left.mean(axis=1)[:, None]) ** 2).sum(axis=1))
-        z = ratio / spread
-        reach = scipy.stats.t.ppf(0.975, count - 1) * spread
+        error, reach = jackknife_error(left)
+        z = ratio / error
         snr_low, snr_high = ratio - reach, ratio + reach
     return BandStatistics(
         low, high, modes, energy_share, signal, noise, ratio, snr_low, snr_high, z, left_signal, left_noise
     )
+
+
+def jackknife_error(
+    left: Float[np.ndarray, "bands batches"],
+) -> tuple[Float[np.ndarray, "bands"], Float[np.ndarray, "bands"]]:
+    """Give the standard error of a statistic from its leave-one-out values, and half its interval of 95 %."""
+    count = left.shape[1]
+    error = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    return error, scipy.stats.t.ppf(0.975, count - 1) * error
 
 
 def _moments(energy: Any, total: Any, count: int) -> tuple[Any, Any]:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from paramgraph.band_lift import band_lift
 from paramgraph.band_statistics import BandStatistics
+from paramgraph.lift import band_lift
 from spectral_opt.study.demo import Demo
 from spectral_opt.study.records import hardware, versions
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
-from paramgraph.band_statistics import BandStatistics
+from paramgraph.band_statistics import BandStatistics, jackknife_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +64,11 @@ def band_lift(statistics: BandStatistics) -> BandLift:
     with np.errstate(divide="ignore", invalid="ignore"):
         lift = _ratios(statistics.signal[:, None], statistics.noise[:, None])[:, 0]
         left = _ratios(statistics.left_signal, statistics.left_noise)
-    count = statistics.batches
-    spread = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
-    reach = scipy.stats.t.ppf(0.975, count - 1) * spread
+    _, reach = jackknife_error(left)
     return BandLift(lift, lift - reach, lift + reach)
 
 
 def _ratios(
     signal: Float[np.ndarray, "bands batches"], noise: Float[np.ndarray, "bands batches"]
 ) -> Float[np.ndarray, "bands batches"]:
-    return signal / noise / (signal.sum(axis=0) / noise.sum(axis=0))
+    return np.asarray(signal / noise / (signal.sum(axis=0) / noise.sum(axis=0)))

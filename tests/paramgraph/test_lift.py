@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.band_lift import band_lift
 from paramgraph.band_statistics import signal_to_noise
 from paramgraph.eigensolve import eigenpairs
+from paramgraph.lift import band_lift
 from paramgraph.shifts import laplacian
 
 
