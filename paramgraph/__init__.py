@@ -75,3 +75,4 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))
+__all__ = __dir__()

@@ -31,6 +31,12 @@ def test_every_public_name_can_be_imported(package):
     assert all(getattr(module, name) is not None for name in dir(module))
 
 
+def test_star_import_brings_the_public_names_and_nothing_else():
+    namespace = {}
+    exec("from paramgraph import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == set(dir(importlib.import_module("paramgraph")))
+
+
 def test_an_unknown_name_is_an_attribute_error():
     import paramgraph
 
