@@ -5,11 +5,28 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
 THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+DEMO_OPTIONS = (
+    ("--seed", int, "of split, batches, dropout and nulls [0]"),
+    ("--model", str, "embedded name, local folder or Hugging Face name [embedded: all-MiniLM-L6-v2]"),
+    ("--data", str, "embedded name, CSV or JSONL file, or Hugging Face name [rotten_tomatoes]"),
+    ("--text-column", str, "column of the text in your own data [text]"),
+    ("--label-column", str, "column of the label in your own data [label]"),
+    ("--preserve", str, "text that the refinement protects [sotu]"),
+    ("--retention", str, "text on which retention is measured [bbc]"),
+    ("--per-class", int, "training examples a class [64; quick 16]"),
+    ("--test-size", int, "test texts [1000; quick 200]"),
+    ("--steps", int, "training steps of a run [32; quick 6]"),
+    ("--batch-size", int, "texts a step [16]"),
+    ("--max-length", int, "tokens of a text; longer ones are cut and counted [48]"),
+)
+NOT_OPTIONS = ("command", "out", "quick", "traceback")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,42 +71,17 @@ def _parser() -> argparse.ArgumentParser:
         help="compare graphs, methods and refinement on a real model and real text; a table and a page",
         description="Under ten minutes on two cores. A demonstration, not a claim.",
     )
-    demo.add_argument(
-        "--out", type=Path, default=Path("demo-report"), help="folder of the results [%(default)s]"
-    )
-    demo.add_argument("--quick", action="store_true", help="a fraction of the size, about a minute")
-    demo.add_argument(
-        "--seed", type=int, default=0, help="seed of split, batches, dropout and nulls [%(default)s]"
-    )
-    demo.add_argument(
-        "--model", default="embedded", help="embedded name, folder or Hugging Face name [%(default)s]"
-    )
-    demo.add_argument(
-        "--data",
-        default="rotten_tomatoes",
-        help="embedded name, CSV or JSONL file, or Hugging Face name [%(default)s]",
-    )
-    demo.add_argument(
-        "--text-column", default="text", help="column of the text in your own data [%(default)s]"
-    )
-    demo.add_argument(
-        "--label-column", default="label", help="column of the label in your own data [%(default)s]"
-    )
-    demo.add_argument("--preserve", default="sotu", help="text that the refinement protects [%(default)s]")
-    demo.add_argument("--retention", default="bbc", help="text on which retention is measured [%(default)s]")
-    demo.add_argument("--per-class", type=int, default=64, help="training examples a class [%(default)s]")
-    demo.add_argument("--test-size", type=int, default=1000, help="test texts [%(default)s]")
-    demo.add_argument("--steps", type=int, default=32, help="training steps of a run [%(default)s]")
-    demo.add_argument(
-        "--max-length", type=int, default=48, help="tokens of a text; longer ones are cut [%(default)s]"
-    )
-    demo.add_argument("--batch-size", type=int, default=16, help="texts a step [%(default)s]")
+    demo.add_argument("--out", type=Path, default=Path("demo-report"), help="folder of the results")
+    demo.add_argument("--quick", action="store_true", help="a fraction of the size, a minute or two")
+    # Without a default of their own: what is not given is decided by DemoOptions, small with --quick.
+    for name, kind, meaning in DEMO_OPTIONS:
+        demo.add_argument(name, type=kind, default=argparse.SUPPRESS, help=meaning)
     demo.add_argument(
         "--learning-rates",
         type=float,
         nargs="+",
-        default=[5e-5, 1e-4, 2e-4],
-        help="tried for each method, chosen on dev",
+        default=argparse.SUPPRESS,
+        help="tried for each method, chosen on dev [5e-5 1e-4 2e-4; quick 1e-4]",
     )
     demo.add_argument(
         "--shuffle-labels", action="store_true", help="a control: accuracy has to fall to chance"
@@ -100,10 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(arguments: argparse.Namespace, command: str) -> None:
     folder: Path = arguments.out
-    _check_numbers(arguments)
+    given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
+    _check_numbers(given)
     _check_writable(folder)
     print("loading model and texts", file=sys.stderr)
     from tqdm import tqdm
+    from transformers.utils import logging as transformers_logging
 
     from spectral_opt.report.demo_drawings import example_drawings
     from spectral_opt.report.demo_page import demo_page
@@ -112,23 +106,11 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     from spectral_opt.study.demo import Demo, work_ahead
     from spectral_opt.study.demo_setting import DemoOptions, make_setting
 
-    options = DemoOptions(
-        model=arguments.model,
-        data=arguments.data,
-        text_column=arguments.text_column,
-        label_column=arguments.label_column,
-        preserve=arguments.preserve,
-        retention=arguments.retention,
-        seed=arguments.seed,
-        per_class=arguments.per_class,
-        test_size=arguments.test_size,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        max_length=arguments.max_length,
-        learning_rates=tuple(arguments.learning_rates),
-        shuffle_labels=arguments.shuffle_labels,
-    )
-    setting = make_setting(options.quick() if arguments.quick else options)
+    transformers_logging.disable_progress_bar()  # one bar is enough
+    if "learning_rates" in given:
+        given["learning_rates"] = tuple(given["learning_rates"])
+    options = DemoOptions().quick() if arguments.quick else DemoOptions()
+    setting = make_setting(replace(options, **given))
     records = folder / "records.jsonl"
     records.unlink(missing_ok=True)
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
@@ -152,15 +134,14 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
 
 
-def _check_numbers(arguments: argparse.Namespace) -> None:
-    for name in ("per_class", "test_size", "steps", "batch_size", "max_length"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(
-                f"--{name.replace('_', '-')} is {getattr(arguments, name)}: at least 1 is needed"
-            )
-    wrong = [rate for rate in arguments.learning_rates if not 0 < rate < float("inf")]
-    if wrong:
-        raise ValueError(f"--learning-rates has {wrong[0]:g}: each must be a positive number")
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        lowest = 0 if name == "seed" else 1
+        if type(value) is int and value < lowest:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}: at least {lowest} is needed")
+    for rate in given.get("learning_rates", ()):
+        if not 0 < rate < float("inf"):
+            raise ValueError(f"--learning-rates has {rate:g}: each must be a positive number")
 
 
 def _check_writable(folder: Path) -> None:
