@@ -1,5 +1,6 @@
 """From rows as they were read to texts that can be used, with everything dropped counted."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +144,8 @@ def _present(value: str | int | None) -> str | int:
 
 def _by_value(label: str) -> tuple[int, float, str]:
     try:
-        return 0, float(label), label
+        value = float(label)
     except ValueError:
         return 1, 0.0, label
+    # "nan" is a number to Python and has no place among numbers: their order would change from run to run.
+    return (1, 0.0, label) if math.isnan(value) else (0, value, label)

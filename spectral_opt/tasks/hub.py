@@ -7,7 +7,7 @@ from typing import Any
 
 from spectral_opt.errors import DataError
 from spectral_opt.tasks.cleaning import Table
-from spectral_opt.tasks.hub_errors import explain_hub_failure
+from spectral_opt.tasks.hub_errors import explain_hub_failure, hub_is_reachable
 
 # Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
 SPLIT_ORDER = ("test", "validation", "dev", "train")
@@ -47,11 +47,16 @@ def read_hub(
         raise ImportError(
             f"the Hugging Face data set {name!r} needs the datasets library: pip install 'paramgraph[data]'"
         ) from error
+    broken, offline = datasets.exceptions.DatasetsError, datasets.config.HF_HUB_OFFLINE
     try:
+        # The only way to its cache that does not wait for the hub first.
+        datasets.config.HF_HUB_OFFLINE = offline or not hub_is_reachable()
         splits = datasets.load_dataset(name, subset, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        # A wrong subset or a broken file is a ValueError or RuntimeError whose own words are the best ones.
+    except (OSError, ValueError, KeyError, RuntimeError, broken) as error:
+        # A wrong subset or a broken file is an error of the library whose own words are the best ones.
         raise DataError(explain_hub_failure(error, "data set", name)) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     table: dict[str, list[str | int | None]] = {column: [] for column in (*columns, "split")}
     label_names: tuple[str, ...] | None = None
     for split in sorted(splits, key=_rank):
@@ -83,6 +88,8 @@ def _plain(rows: Any, column: str) -> list[str | int | None]:
     if names:
         # -1 stands for the hidden labels of a benchmark's test part.
         return [None if value is None or value < 0 else names[value] for value in values]
+    if wrong := {type(value).__name__ for value in values if isinstance(value, list | dict | bytes)}:
+        raise DataError(f"the column {column!r} holds a {min(wrong)} in each row, not a text or a number")
     return [value if value is None or isinstance(value, str) else str(value) for value in values]
 
 

