@@ -64,7 +64,7 @@ def symmetrize(data: Any, rule: str = "union") -> Data:
     if rule not in ("union", "mutual"):
         raise ValueError(f"rule must be 'union' or 'mutual', got {rule!r}")
     nodes = count_nodes(data)
-    data = _with_unit_weights(data)
+    data = _readable(data)
     check_fields(data, nodes)
     weight = data.edge_weight if data.edge_weight.dtype == torch.float64 else data.edge_weight.float()
     directed, weight = remove_self_loops(data.edge_index, weight)
@@ -113,7 +113,8 @@ def graph_to_scipy(data: Data) -> sp.csr_array:
     Parameters
     ----------
     data : torch_geometric.data.Data
-        A graph that fulfils the contract; without `edge_weight` every edge counts 1, as in PyG.
+        A graph that fulfils the contract, but for the order of its edges; without `edge_weight` every edge
+        counts 1, as in PyG.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def graph_to_scipy(data: Data) -> sp.csr_array:
            [0.5, 0. ]])
     """
     nodes = count_nodes(data)
-    data = check_graph(_with_unit_weights(data))
+    data = check_graph(_readable(data))
     row, col = data.edge_index.cpu().numpy()
     weight = data.edge_weight.detach().to("cpu", torch.float64).numpy()
     # Coalesced edges are CSR already: no sort.
@@ -269,7 +270,7 @@ def graph_to_networkx(data: Data) -> nx.Graph:
     >>> graph_to_networkx(graph).edges(data=True)
     EdgeDataView([(0, 1, {'weight': 0.5})])
     """
-    graph = check_graph(_with_unit_weights(data))
+    graph = check_graph(_readable(data))
     plain = Data(edge_index=graph.edge_index, weight=graph.edge_weight, num_nodes=count_nodes(graph))
     attributes = ["node_weight"] if graph.get("node_weight") is not None else []
     if attributes:
@@ -277,13 +278,21 @@ def graph_to_networkx(data: Data) -> nx.Graph:
     return to_networkx(plain, node_attrs=attributes, edge_attrs=["weight"], to_undirected="upper")
 
 
-def _with_unit_weights(data: Any) -> Any:
-    """Read missing weights as 1, as PyG does; what else is missing is for the check to say."""
-    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor) or data.edge_weight is not None:
+def _readable(data: Any) -> Any:
+    """Read missing weights as 1 and edges in any order, as PyG does; what else is wrong is for the check to say."""
+    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):
         return data
-    filled = copy.copy(data)
-    filled.edge_weight = torch.ones(data.edge_index.shape[-1], device=data.edge_index.device)
-    return filled
+    edge_index, weight = data.edge_index, data.edge_weight
+    if weight is None:
+        weight = torch.ones(edge_index.shape[-1], device=edge_index.device)
+    if edge_index.shape[:-1] == (2,) and isinstance(weight, Tensor) and weight.shape == edge_index.shape[1:]:
+        key = edge_index[0] * count_nodes(data) + edge_index[1]
+        if (key[1:] < key[:-1]).any():
+            order = key.argsort()
+            edge_index, weight = edge_index[:, order], weight[order]
+    readable = copy.copy(data)
+    readable.edge_index, readable.edge_weight = edge_index, weight
+    return readable
 
 
 def _real_square(matrix: Any) -> Any:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
+from torch_geometric.utils import from_networkx
 
 from paramgraph.graphs import (
     check_graph,
@@ -151,6 +152,28 @@ def test_missing_weights_count_one_on_the_way_out() -> None:
     bare = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
     assert graph_to_scipy(bare).toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     assert "edge_weight" not in bare
+
+
+def test_edges_are_read_in_any_order(graphs: dict[str, Data]) -> None:
+    graph = graphs["weighted_random"]
+    order = torch.randperm(graph.num_edges, generator=torch.Generator().manual_seed(0))
+    mixed = Data(edge_index=graph.edge_index[:, order], edge_weight=graph.edge_weight[order], num_nodes=20)
+    before = mixed.edge_index.clone()
+    np.testing.assert_array_equal(graph_to_scipy(mixed).toarray(), graph_to_scipy(graph).toarray())
+    assert torch.equal(mixed.edge_index, before)
+
+
+def test_ring_as_pyg_reads_it_from_networkx_is_a_graph() -> None:
+    ring = nx.cycle_graph(5)  # of the last node, PyG stores the edge to the fourth before that to the first
+    np.testing.assert_array_equal(graph_to_scipy(from_networkx(ring)).toarray(), nx.to_numpy_array(ring))
+
+
+def test_edge_that_is_stored_twice_is_refused() -> None:
+    twice = Data(
+        edge_index=torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]]), edge_weight=torch.ones(4), num_nodes=2
+    )
+    with pytest.raises(ValueError, match="duplicates"):
+        graph_to_scipy(twice)
 
 
 def test_matrix_does_not_share_memory_with_the_graph(graphs: dict[str, Data]) -> None:
