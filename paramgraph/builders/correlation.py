@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
@@ -44,7 +45,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
 
     equivariant: ClassVar[bool] = True
 
-    k: int = 10
+    k: int | np.integer = 10
     threshold: float | None = None
     signed: bool = False
 
@@ -79,7 +80,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         features = node_features(data, "correlation")
         unit = unit_rows(features, centred=True)
         if self.threshold is None:
-            pairs, similarity = neighbour_edges(unit, self.k, signed=self.signed)
+            pairs, similarity = neighbour_edges(unit, int(self.k), signed=self.signed)
         else:
             pairs, similarity = threshold_edges(unit, float(self.threshold), signed=self.signed)
         return undirected_graph(data, pairs, similarity.to(features.dtype), signed=self.signed)

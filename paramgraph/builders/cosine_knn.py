@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
@@ -43,7 +44,7 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
 
     equivariant: ClassVar[bool] = True
 
-    k: int = 10
+    k: int | np.integer = 10
     signed: bool = False
     mutual: bool = False
 
@@ -71,6 +72,6 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         """
         features = node_features(data, "cosine_knn")
         pairs, similarity = neighbour_edges(
-            unit_rows(features), self.k, signed=self.signed, mutual=self.mutual
+            unit_rows(features), int(self.k), signed=self.signed, mutual=self.mutual
         )
         return undirected_graph(data, pairs, similarity.to(features.dtype), signed=self.signed)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
@@ -36,7 +37,7 @@ class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     """
 
     builder: Callable[[Data], Data] | str
-    seed: int = 0
+    seed: int | np.integer = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "builder", get_builder(self.builder))
@@ -63,7 +64,7 @@ class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         """
         graph = check_graph(get_builder(self.builder)(data))
         nodes = count_nodes(graph)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(int(self.seed))
         new_label = torch.randperm(nodes, generator=generator, device="cpu").to(graph.edge_index.device)
         once = graph.edge_index[0] < graph.edge_index[1]
         node_weight = graph.get("node_weight")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
@@ -44,7 +45,7 @@ class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     """
 
     builder: Callable[[Data], Data] | str
-    seed: int = 0
+    seed: int | np.integer = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "builder", get_builder(self.builder))
@@ -71,7 +72,7 @@ class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         """
         graph = get_builder(self.builder)(data)
         matrix = torch.from_numpy(graph_to_scipy(graph).toarray())
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(int(self.seed))
         gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator, device="cpu")
         orthogonal, triangle = torch.linalg.qr(gaussian)
         # QR fixes the signs of R by convention; with them undone Q is uniform (reference 1).

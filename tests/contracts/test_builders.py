@@ -104,6 +104,14 @@ def test_same_seed_gives_the_same_graph_and_global_random_states_stay(name: str)
     assert same_graph(first, example(name)(nodes_with_features()))
 
 
+def test_integers_of_numpy_are_options_like_any_other(name: str) -> None:
+    whole = {"k": 3, "seed": 0}
+    options = {option: value for option, value in whole.items() if option in builder_options(name)}
+    from_numpy = {option: np.int64(value) for option, value in options.items()}
+    data = nodes_with_features()
+    assert same_graph(example(name, **from_numpy)(data), example(name, **options)(data))
+
+
 def test_graph_is_where_the_features_are_whatever_the_default_device(name: str) -> None:
     data = nodes_with_features()
     with torch.device("meta"):
