@@ -27,3 +27,4 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.wheels import fetch as fetch
 
 __getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))
+__all__ = __dir__()
