@@ -155,6 +155,7 @@ def relative_drift(start: Mapping[str, Tensor], state: Mapping[str, Tensor], nam
 
     Examples
     --------
+    >>> import torch
     >>> relative_drift({"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([3.0, 5.0])}, ["w"])
     0.2
     """

@@ -62,7 +62,9 @@ def test_nothing_to_pool_is_refused():
 
 def test_other_bands_are_refused(spectrum):
     with pytest.raises(ValueError, match="same bands"):
-        pool_bands([signal_to_noise(spectrum, noise(8, 0)), signal_to_noise(spectrum, noise(8, 0), (0, 0.5, 1))])
+        pool_bands(
+            [signal_to_noise(spectrum, noise(8, 0)), signal_to_noise(spectrum, noise(8, 0), (0, 0.5, 1))]
+        )
 
 
 def test_gradients_without_noise_are_refused(spectrum):

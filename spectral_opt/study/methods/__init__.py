@@ -1,6 +1,5 @@
 """Fine-tuning methods, one file each: a file with a `METHOD` is a method, and nothing else needs to know of it."""
 
-import difflib
 import importlib
 import pkgutil
 from dataclasses import dataclass, replace
@@ -90,10 +89,7 @@ def get_method(name: str) -> Method:
     >>> get_method("adamw").title
     'AdamW'
     """
-    known = list_methods()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownNameError(f"no method named {name!r}{hint} (available: {', '.join(known)})")
+    if name not in list_methods():
+        raise UnknownNameError.among("method", name, list_methods())
     method: Method = importlib.import_module(f"{__name__}.{name}").METHOD
     return method
