@@ -104,7 +104,8 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     from spectral_opt.report.results import demo_results, write_results
     from spectral_opt.report.tables import print_tables
     from spectral_opt.study.demo import Demo, work_ahead
-    from spectral_opt.study.demo_setting import DemoOptions, make_setting
+    from spectral_opt.study.demo_options import DemoOptions
+    from spectral_opt.study.demo_setting import make_setting
 
     transformers_logging.disable_progress_bar()  # one bar is enough
     if "learning_rates" in given:

@@ -14,7 +14,8 @@ import pytest
 
 from spectral_opt.cli import main
 from spectral_opt.study.demo import Demo
-from spectral_opt.study.demo_setting import DemoOptions, make_setting
+from spectral_opt.study.demo_options import DemoOptions
+from spectral_opt.study.demo_setting import make_setting
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spectral_opt.study.demo_setting import DemoOptions
+from spectral_opt.study.demo_options import DemoOptions
 from spectral_opt.study.graph_evidence import CONSTRUCTIONS
 from spectral_opt.study.refinement_front import FAMILIES
 
