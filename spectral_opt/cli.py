@@ -22,7 +22,7 @@ DEMO_OPTIONS = (
     ("--retention", str, "text on which retention is measured [bbc]"),
     ("--per-class", int, "training examples a class [64; quick 16]"),
     ("--test-size", int, "test texts [1000; quick 200]"),
-    ("--steps", int, "training steps of a run [32; quick 6]"),
+    ("--steps", int, "training steps of a run [24; quick 6]"),
     ("--batch-size", int, "texts a step [16]"),
     ("--max-length", int, "tokens of a text; longer ones are cut and counted [48]"),
 )
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         nargs="+",
         default=argparse.SUPPRESS,
-        help="tried for each method, chosen on dev [5e-5 1e-4 2e-4; quick 1e-4]",
+        help="tried for each method, chosen on dev [5e-5 1e-4; quick 1e-4]",
     )
     demo.add_argument(
         "--shuffle-labels", action="store_true", help="a control: accuracy has to fall to chance"

@@ -26,6 +26,28 @@ class TableView:
     caption: str = ""
     muted: frozenset[int] = frozenset()
 
+    def to_markdown(self) -> str:
+        """Return the table as GitHub's Markdown, for a README.
+
+        Returns
+        -------
+        str
+            Header, rule and rows; controls are in italics.
+
+        Examples
+        --------
+        >>> print(TableView(("graph", "share"), (("ring", "0.2"),)).to_markdown())
+        | graph | share |
+        |---|---|
+        | ring | 0.2 |
+        """
+        lines = [self.header, tuple("---" for _ in self.header)]
+        for place, (name, *cells) in enumerate(self.rows):
+            name = name.strip()
+            lines.append((f"*{name}*" if place in self.muted else name, *cells))
+        rule = "|" + "---|" * len(self.header)
+        return "\n".join(rule if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
+
 
 @dataclass(frozen=True)
 class FigureView:

@@ -101,6 +101,7 @@ class Demo:
         self._start_state = {name: tensor.clone() for name, tensor in start.state_dict().items()}
         self._matrices = list(node_tables(start, exclude=UNUSED_BY_MEAN_POOLING))
         self._before = embed_texts(start, self.setting.retention).numpy()
+        self._features: dict[object, dict[str, torch.Tensor]] = {}
         self._baseline: Bool[np.ndarray, " texts"] | None = None
         self._probe_correct = self._correct(start)
         self.probe_score = self._score(start)
@@ -160,7 +161,7 @@ class Demo:
         best: tuple[tuple[float, float], float, FineTuned] | None = None
         tuning = []
         started = time.perf_counter()
-        prepared = prepare_method(setting.start, method, {"task": setting.building["drawn"]})
+        prepared = prepare_method(setting.start, method, {"task": setting.building["drawn"]}, self._features)
         labels = torch.from_numpy(setting.labels["dev"])
         for rate in rates:
             result = self._fine_tune(method, rate, prepared)

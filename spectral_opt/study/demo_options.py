@@ -40,11 +40,11 @@ class DemoOptions:
     test_size: int = 1000
     retention_size: int = 200
     preserve_size: int = 96
-    graph_batches: int = 16
-    steps: int = 32
+    graph_batches: int = 24
+    steps: int = 24
     batch_size: int = 16
     max_length: int = 48
-    learning_rates: tuple[float, ...] = (5e-5, 1e-4, 2e-4)
+    learning_rates: tuple[float, ...] = (5e-5, 1e-4)
     matrices: int = 12
     shuffle_labels: bool = False
 

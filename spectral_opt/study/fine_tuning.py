@@ -3,12 +3,14 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.sources import collect
+from spectral_opt.calibration import match_tables
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, prepare
 from spectral_opt.study.methods import Method
@@ -38,7 +40,10 @@ class FineTuned:
 
 
 def prepare_method(
-    model: nn.Module, method: Method, calibration: Mapping[str, Sequence[Mapping[str, Tensor]]]
+    model: nn.Module,
+    method: Method,
+    calibration: Mapping[str, Sequence[Mapping[str, Tensor]]],
+    known: MutableMapping[object, dict[str, Tensor]] | None = None,
 ) -> tuple[tuple[PreparedTable, ...], ...]:
     """Build the graphs and filters of a method once, for all its runs from the same start.
 
@@ -50,6 +55,8 @@ def prepare_method(
         Its configurations say what to build.
     calibration : dict of sequences of batches
         Text from which graphs are built, under "task" and "preserve".
+    known : dict, optional
+        Features that other methods have collected from the same start and text; what is collected here is added.
 
     Returns
     -------
@@ -57,7 +64,18 @@ def prepare_method(
         One tuple for each configuration, empty for a plain optimizer.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return tuple(prepare(model, config, calibration, parameters=trained) for config in method.configs)
+    known = {} if known is None else known
+    prepared = []
+    for config in method.configs:
+        if config.builder is not None:
+            key = (config.scheme, config.source, config.batches, config.targets, config.exclude)
+            if key not in known:
+                tables, _ = match_tables(model, config, trained)
+                known[key] = collect(model, tables, config.source, batches=calibration.get(config.batches))
+            features = known[key]
+            config = replace(config, source=lambda _model, table, _batches, kept=features: kept[table.group])
+        prepared.append(prepare(model, config, calibration, parameters=trained))
+    return tuple(prepared)
 
 
 def fine_tune(

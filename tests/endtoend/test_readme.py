@@ -1,5 +1,6 @@
 """The README's code runs as it stands, and a builder really is one file."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+from spectral_opt.report.tables import demo_tables
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -53,6 +57,12 @@ def test_the_builder_of_the_readme_is_found_by_its_name():
         assert graph.edge_index.tolist() == [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
     finally:
         del _registered["path"]
+
+
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["graphs", "training", "refinement"])
+def test_every_number_of_its_tables_is_in_the_committed_record(part):
+    record = json.loads((ROOT / "tutorials" / "records" / "demo_seed_0.json").read_text(encoding="utf-8"))
+    assert demo_tables(record)[part].to_markdown() in README
 
 
 @pytest.mark.parametrize("command", ["make demo", "make test"])

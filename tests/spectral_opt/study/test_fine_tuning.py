@@ -91,3 +91,15 @@ def test_progress_is_told_step_by_step(tiny_transformer, tiny_batches):
         on_step=lambda: steps.append(1),
     )
     assert len(steps) == len(tiny_batches)
+
+
+def test_methods_share_the_features_that_one_of_them_collected(tiny_transformer, tiny_batches):
+    config = SpectralConfig(
+        builder="cosine_knn", builder_options={"k": 3}, source="batch_gradients", penalty=1.0
+    )
+    known: dict = {}
+    alone = prepare_method(tiny_transformer, Method("a", "a", "", (config,)), {"task": tiny_batches}, known)
+    shared = prepare_method(tiny_transformer, Method("b", "b", "", (config,)), {}, known)
+    assert len(known) == 1
+    for first, second in zip(alone[0], shared[0], strict=True):
+        assert first.operator.fingerprint() == second.operator.fingerprint()
