@@ -49,10 +49,12 @@ def example_drawings(setting: DemoSetting) -> list[FigureView]:
                     "oscillating eigenvector.",
                 )
             )
-    spectra = draw_curves(
-        curves, "spectrum", x_label="share of modes", y_label="eigenvalue of the normalized Laplacian"
-    )
+    spectra = draw_curves(curves, "spectrum", x_label="share of modes", y_label="eigenvalue")
     return [
         *drawn,
-        FigureView(f"Spectra: {name}", spectra, "A graph with clusters has many small eigenvalues."),
+        FigureView(
+            f"Spectra: {name}",
+            spectra,
+            "Of the normalized Laplacian; a graph with clusters has many small ones.",
+        ),
     ]

@@ -124,10 +124,11 @@ def _band_figures(results: dict[str, Any]) -> list[FigureView]:
                 "lift",
                 x_label="fifth of the spectrum",
                 ticks=ticks,
-                y_label="signal-to-noise ratio over that of the whole",
+                y_label="lift",
                 reference=1.0,
             ),
-            "Bars are 95 % jackknife intervals over batches; the grey line is a graph that knows nothing. "
+            "Lift: the ratio of a fifth over that of the whole spectrum. Bars are 95 % jackknife intervals over batches; "
+            "the grey line is a graph that knows nothing. "
             "Data: results.json, graphs.bands.lift.",
         ),
     ]
@@ -146,8 +147,8 @@ def _loss_figure(results: dict[str, Any]) -> FigureView:
     ]
     return FigureView(
         "Training loss",
-        draw_curves(curves, "loss", x_label="step", y_label="cross-entropy, nats (mean of 5 steps)"),
-        "At the learning rate that each method chose on dev. Data: results.json, training.losses.",
+        draw_curves(curves, "loss", x_label="step", y_label="cross-entropy, nats"),
+        "Mean of 5 steps, at the learning rate that each method chose on dev. Data: results.json, training.losses.",
     )
 
 

@@ -21,7 +21,7 @@ def graph_sentences(results: dict[str, Any]) -> list[str]:
             + (
                 "It carries the gradient."
                 if carries
-                else "No better than its null: this graph does not carry the gradient."
+                else "On these batches it cannot be told from its null: nothing shows that it carries the gradient."
             )
         )
     return sentences
