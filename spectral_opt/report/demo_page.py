@@ -148,7 +148,7 @@ def _loss_figure(results: dict[str, Any]) -> FigureView:
     return FigureView(
         "Training loss",
         draw_curves(curves, "loss", x_label="step", y_label="cross-entropy, nats"),
-        "Mean of 5 steps, at the learning rate that each method chose on dev. Data: results.json, training.losses.",
+        "Mean of 5 steps, at the rate that each method chose on dev. Data: results.json, training.losses.",
     )
 
 
