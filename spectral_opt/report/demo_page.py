@@ -127,9 +127,8 @@ def _band_figures(results: dict[str, Any]) -> list[FigureView]:
                 y_label="lift",
                 reference=1.0,
             ),
-            "Lift: the ratio of a fifth over that of the whole spectrum. Bars are 95 % jackknife intervals over batches; "
-            "the grey line is a graph that knows nothing. "
-            "Data: results.json, graphs.bands.lift.",
+            "Lift: the ratio of a fifth over that of the whole spectrum. Bars are 95 % jackknife intervals over "
+            "batches; the grey line is a graph that knows nothing. Data: results.json, graphs.bands.lift.",
         ),
     ]
 
