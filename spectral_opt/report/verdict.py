@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-SIGNIFICANT = 0.05
+SIGNIFICANCE = 0.05
 
 
 def graph_sentences(results: dict[str, Any]) -> list[str]:
@@ -31,13 +31,19 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
     """Say of each method what it changed against plain AdamW, and against its own null."""
     rows = {row["method"]: row for row in results["training"]}
     baseline, probe = rows["adamw"], results["linear_probe"]
+    # Bonferroni: AdamW is compared with the probe and with every other row.
+    level = SIGNIFICANCE / len(rows)
+    start = "the linear probe it starts from"
     sentences = [
-        _compared("AdamW", baseline["accuracy"], "the linear probe it starts from", probe["accuracy"], probe)
+        _compared("AdamW", baseline["accuracy"], start, probe["accuracy"], probe["p_value"] < level, probe)
     ]
     for row in results["training"]:
         if row["method"] == "adamw" or row["null_of"]:
             continue
-        sentence = _compared(_sentence(row["title"]), row["accuracy"], "AdamW", baseline["accuracy"], row)
+        shown = row["p_value"] < level
+        sentence = _compared(
+            _sentence(row["title"]), row["accuracy"], "AdamW", baseline["accuracy"], shown, row
+        )
         sentence += f" Neighbours kept {row['neighbours_kept']:.2f}, AdamW {baseline['neighbours_kept']:.2f}."
         null = rows.get(f"{row['method']}_permuted")
         if null:
@@ -46,6 +52,9 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
                 + _null_judgement(row, null)
             )
         sentences.append(sentence)
+    sentences.append(
+        f"A difference counts where p is below {SIGNIFICANCE:g} divided by the {len(rows)} comparisons with AdamW."
+    )
     return sentences
 
 
@@ -86,9 +95,11 @@ def _sentence(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _compared(title: str, accuracy: float, other: str, against: float, row: dict[str, Any]) -> str:
+def _compared(
+    title: str, accuracy: float, other: str, against: float, shown: bool, row: dict[str, Any]
+) -> str:
     points, p_value = 100 * (accuracy - against), row["p_value"]
-    if p_value >= SIGNIFICANT:
+    if not shown:
         judgement = "no difference that this test set can show: it did not help"
     else:
         judgement = "better" if points > 0 else "worse: it did harm"

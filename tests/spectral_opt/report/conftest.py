@@ -72,7 +72,7 @@ def results() -> dict[str, Any]:
             }
             for construction in CONSTRUCTIONS
         ],
-        "linear_probe": score(0.672, 1.0, p_value=0.01),
+        "linear_probe": score(0.672, 1.0, p_value=0.02),
         "training": [
             {
                 "method": name,
@@ -81,7 +81,7 @@ def results() -> dict[str, Any]:
                 "learning_rate": 1e-4,
                 "losses": [1.0, 0.5],
                 "seconds": 1.0,
-                **score(accuracy, kept, 0.01 if abs(accuracy - 0.7) > 0.03 else 0.5),
+                **score(accuracy, kept, 0.001 if abs(accuracy - 0.7) > 0.03 else 0.5),
             }
             for name, title, null_of, accuracy, kept in METHODS
         ],

@@ -22,6 +22,12 @@ def test_no_difference_is_said_not_to_help(results):
     assert "did not help" in about(training_sentences(results), "L2-SP")
 
 
+def test_a_p_value_is_judged_by_the_number_of_comparisons(results):
+    # 0.02 would pass alone; 0.05 divided by six comparisons it does not.
+    assert "no difference" in about(training_sentences(results), "AdamW:")
+    assert "divided by the 6 comparisons" in training_sentences(results)[-1]
+
+
 def test_a_worse_method_is_said_to_do_harm(results):
     assert "did harm" in about(training_sentences(results), "Spectral penalty")
 
