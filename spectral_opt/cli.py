@@ -22,7 +22,7 @@ DEMO_OPTIONS = (
     ("--retention", str, "text on which retention is measured [bbc]"),
     ("--per-class", int, "training examples a class [64; quick 16]"),
     ("--test-size", int, "test texts [1000; quick 200]"),
-    ("--steps", int, "training steps of a run [24; quick 6]"),
+    ("--steps", int, "training steps of a run [32; quick 6]"),
     ("--batch-size", int, "texts a step [16]"),
     ("--max-length", int, "tokens of a text; longer ones are cut and counted [48]"),
 )

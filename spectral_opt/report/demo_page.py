@@ -72,7 +72,7 @@ def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> s
             points=refinement_sentences(results),
             tables=(refinement,),
             figures=(
-                _front_figure(results, "neighbours_kept", "neighbours kept, of 10"),
+                _front_figure(results, "neighbours_kept", "share of 10 neighbours kept"),
                 _front_figure(results, "cosine", "mean cosine with the pretrained embedding"),
             ),
         ),

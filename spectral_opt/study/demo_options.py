@@ -41,7 +41,7 @@ class DemoOptions:
     retention_size: int = 200
     preserve_size: int = 96
     graph_batches: int = 24
-    steps: int = 24
+    steps: int = 32
     batch_size: int = 16
     max_length: int = 48
     learning_rates: tuple[float, ...] = (5e-5, 1e-4)
