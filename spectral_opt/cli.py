@@ -1,6 +1,7 @@
 """The command line `spectral-opt`: progress on stderr, results on stdout, exit code 2 for a user's mistake."""
 
 import argparse
+import importlib.util
 import os
 import shlex
 import sys
@@ -94,6 +95,7 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     folder: Path = arguments.out
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     _check_numbers(given)
+    _check_extras()
     _check_writable(folder)
     print("loading model and texts", file=sys.stderr)
     from tqdm import tqdm
@@ -133,6 +135,13 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     page.write_text(demo_page(results, example_drawings(setting)), encoding="utf-8")
     print_tables(results)
     print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
+
+
+def _check_extras() -> None:
+    # The page and the tables come last: without this the work would be done, and lost.
+    missing = [name for name in ("jinja2", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'paramgraph[demo]'")
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The main job from end to end: on a tiny model and invented text in seconds, and on the embedded ones, small."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -159,6 +160,18 @@ def test_data_that_cannot_be_learned_from_is_refused(arguments, rows, message, t
     stopped = run(arguments, tmp_path / "out", "--data", str(broken))
     assert stopped.code == 2
     assert message in stopped.last_line
+
+
+def test_a_missing_extra_is_named_before_any_work(arguments, tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == "matplotlib" else find_spec(name, *more),
+    )
+    stopped = run(arguments, tmp_path / "out")
+    assert stopped.code == 2
+    assert stopped.last_line == "spectral-opt: the demo needs matplotlib: pip install 'paramgraph[demo]'"
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(arguments, tmp_path):
