@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Under ten minutes on two cores. A demonstration, not a claim.",
     )
     demo.add_argument("--out", type=Path, default=Path("demo-report"), help="folder of the results")
-    demo.add_argument("--quick", action="store_true", help="a fraction of the size, a minute or two")
+    demo.add_argument("--quick", action="store_true", help="a fraction of the size, about three minutes")
     # Without a default of their own: what is not given is decided by DemoOptions, small with --quick.
     for name, kind, meaning in DEMO_OPTIONS:
         demo.add_argument(name, type=kind, default=argparse.SUPPRESS, help=meaning)

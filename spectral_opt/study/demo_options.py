@@ -49,7 +49,7 @@ class DemoOptions:
     shuffle_labels: bool = False
 
     def quick(self) -> "DemoOptions":
-        """Return the same demonstration at a fraction of the size: a minute or two, nothing to conclude from."""
+        """Return the same demonstration at a fraction of the size: about three minutes, and no conclusions."""
         return replace(
             self,
             per_class=16,
