@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench tutorials api clean
+.PHONY: help install demo test test-slow test-gpu lint format bench tutorials api clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ test: install  ## every test not marked slow or gpu, under 15 minutes
 
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: install  ## the tests that need an accelerator; says so where there is none
+	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "no accelerator here: nothing was tested, and nothing is claimed")'
+	$(BIN)/python -m pytest -m gpu
 
 lint: install  ## format, lint, types, docstrings and import direction
 	$(BIN)/ruff format --check .
