@@ -10,7 +10,7 @@ class DataError(ValueError):
 
 
 class ModelError(ValueError):
-    """A model that cannot be found, read or used as an encoder."""
+    """A model that cannot be found, read or used."""
 
 
 class DownloadError(ValueError):

