@@ -92,7 +92,7 @@ class MeanPooledClassifier(nn.Module):
         # On "meta" first: the usual start of a Linear would draw from the global generator.
         head = nn.Linear(width, num_labels, device="meta", dtype=reference.dtype)
         self.classifier = head.to_empty(device=reference.device)
-        start = torch.randn(num_labels, width, generator=torch.Generator().manual_seed(seed))
+        start = torch.randn(num_labels, width, generator=torch.Generator().manual_seed(seed), device="cpu")
         with torch.no_grad():
             self.classifier.weight.copy_(0.02 * start)
             self.classifier.bias.zero_()
