@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from paramgraph.filters import GraphFilter as GraphFilter
     from paramgraph.filters import apply_filter as apply_filter
     from paramgraph.filters import prepare_filter as prepare_filter
+    from paramgraph.graph_data import ParameterGraph as ParameterGraph
     from paramgraph.graphs import check_graph as check_graph
     from paramgraph.graphs import connected_components as connected_components
     from paramgraph.graphs import graph_from_networkx as graph_from_networkx

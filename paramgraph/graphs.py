@@ -25,6 +25,7 @@ from paramgraph.graph_contract import check_fields, with_edges
 from paramgraph.graph_contract import check_graph as check_graph
 from paramgraph.graph_contract import count_nodes as count_nodes
 from paramgraph.graph_contract import undirected_graph as undirected_graph
+from paramgraph.graph_data import ParameterGraph
 
 # Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
 SYMMETRY_TOLERANCE = 1e-6
@@ -183,7 +184,7 @@ def graph_from_scipy(
     """
     square = _real_square(matrix)
     nodes = square.shape[0]
-    data = Data(num_nodes=nodes) if like is None else like
+    data = ParameterGraph(num_nodes=nodes) if like is None else like
     if count_nodes(data) != nodes:
         raise ValueError(f"the matrix has {nodes} nodes but `like` has {count_nodes(data)}")
     largest, difference = _largest(square), _largest(square - square.T)

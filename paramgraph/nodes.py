@@ -15,6 +15,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch_geometric.data import Data
 
+from paramgraph.graph_data import ParameterGraph
+from paramgraph.html_summary import table_html
 from paramgraph.slices import ParameterSlice
 
 __all__ = ["NodeTable", "ParameterSlice", "one_table"]
@@ -88,6 +90,9 @@ class NodeTable:
     def __repr__(self) -> str:
         nodes, width = self.shape
         return f"NodeTable({self.group!r}, scheme={self.scheme!r}, nodes={nodes}, width={width})"
+
+    def _repr_html_(self) -> str:
+        return table_html(self)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -179,8 +184,8 @@ class NodeTable:
 
         Returns
         -------
-        torch_geometric.data.Data
-            With `x` (the features as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and
+        ParameterGraph
+            A PyG `Data` with `x` (the features as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and
             `role` (list of str), on the device of the features.
 
         Raises
@@ -198,7 +203,7 @@ class NodeTable:
                 f"table {self.group!r} has {nodes} nodes, so features must have the shape ({nodes}, "
                 f"features); these have {tuple(features.shape)}"
             )
-        return Data(
+        return ParameterGraph(
             x=features,
             num_nodes=nodes,
             layer=torch.tensor(self.layer, dtype=torch.int64, device=features.device),

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.html_summary import spectrum_html
 from paramgraph.weight_matrix import Matrix
 
 
@@ -56,6 +57,9 @@ class Spectrum:
     certified: bool | None = None
     iterations: int | None = None
     kind: str = "laplacian"
+
+    def _repr_html_(self) -> str:
+        return spectrum_html(self)
 
     @property
     def nodes(self) -> int:

@@ -4,13 +4,13 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+from paramgraph.palette import PALETTE as PALETTE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colours that no figure uses otherwise; in the SVG they become the page's own text and grid colours.
 INK, GRID = "#010203", "#040506"
-# Okabe and Ito's colours, moved to a lightness that reads on white and on near-black.
-PALETTE = ("#2f7fc1", "#d9822b", "#1f9e77", "#b465b8", "#d1495b", "#8c8c3e", "#7a828e", "#3aa6b9")
 
 
 def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1) -> "Figure":
