@@ -17,6 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.data import Data
 
+# Fields that tell of the edges of one graph and go with them; `connecting_edges` and `rewired_share` are what
+# builders say of their own work.
+OF_THE_EDGES = ("edge_attr", "node_weight", "connecting_edges", "rewired_share")
 _REPAIR = "paramgraph.graphs.symmetrize(data) repairs direction, order, loops and missing weights"
 
 
@@ -185,7 +188,7 @@ def with_edges(
     graph.num_nodes = count_nodes(data)
     graph.edge_index, graph.edge_weight = edge_index, weight
     graph.signed = signed
-    for name in ("edge_attr", "node_weight"):
+    for name in OF_THE_EDGES:
         if name in graph:
             del graph[name]
     if node_weight is not None:

@@ -7,18 +7,27 @@ on a grid of 2^-36: what differs by less is a tie, and a tie goes to the lower i
 depend on the chunk size or on how a BLAS library orders its sums.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**24  # 64 MB of float32 similarities at a time
-_SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
+from paramgraph.candidates import CHUNK_ELEMENTS, CandidateSearch
+
+SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
 GRID = 2.0**36  # 1.5e-11: far above the rounding of a float64 inner product, far below any real difference
+_CACHE_ELEMENTS = 2**19  # 4 MB of float64: twice as fast as gathering all pairs of a chunk first
 _INDEX_BITS = 26  # 36 bits of similarity, its sign and 26 bits of index share one int64 key
 
 
 def nearest_neighbours(
-    unit: Float64[Tensor, "nodes width"], k: int, *, signed: bool = False, chunk_size: int | None = None
+    unit: Float64[Tensor, "nodes width"],
+    k: int,
+    *,
+    signed: bool = False,
+    chunk_size: int | None = None,
+    search: str = "exact",
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
     r"""Find for each node the k others of largest similarity, exactly.
 
@@ -31,7 +40,9 @@ def nearest_neighbours(
     signed : bool, default False
         Rank by the absolute value, so that strongly opposed rows are neighbours too.
     chunk_size : int, optional
-        Rows compared at a time, by default as many as make 64 MB. The result does not depend on it.
+        Rows compared at a time, by default as many as make 32 MB. The result does not depend on it.
+    search : {"exact", "faiss"}, default "exact"
+        Who proposes candidates, torch or `faiss.IndexFlatIP`. The result does not depend on it.
 
     Returns
     -------
@@ -44,7 +55,9 @@ def nearest_neighbours(
     Raises
     ------
     ValueError
-        If k is not between 1 and nodes - 1.
+        If k is not between 1 and nodes - 1, or `search` is unknown.
+    ImportError
+        If faiss is asked for and not installed.
 
     Examples
     --------
@@ -52,20 +65,45 @@ def nearest_neighbours(
     [[1, 2], [0, 2], [0, 1]]
     """
     nodes = unit.shape[0]
+    check_neighbours(k, nodes)
+    if chunk_size is None:
+        chunk_size = max(1, CHUNK_ELEMENTS // nodes)
+    proposals = CandidateSearch(unit.to(torch.float32), search)
+    chunks = [
+        _neighbours_of(rows, unit, proposals, k, signed)
+        for rows in torch.split(torch.arange(nodes, device=unit.device), chunk_size)
+    ]
+    return torch.cat([indices for indices, _ in chunks]), torch.cat([values for _, values in chunks])
+
+
+def check_neighbours(k: int, nodes: int) -> None:
+    """Check that each of some nodes can have k neighbours.
+
+    Parameters
+    ----------
+    k : int
+        Neighbours per node.
+    nodes : int
+        Nodes of the graph.
+
+    Raises
+    ------
+    ValueError
+        If k is not between 1 and nodes - 1.
+
+    Examples
+    --------
+    >>> check_neighbours(10, nodes=3)
+    Traceback (most recent call last):
+    ...
+    ValueError: k=10 neighbours asked of a graph of 3 nodes; allowed: 1 to 2. ...
+    """
     if not 1 <= k < nodes:
         allowed = f"1 to {nodes - 1}" if nodes > 1 else "none, as there is no second node"
         raise ValueError(
             f"k={k} neighbours asked of a graph of {nodes} nodes; allowed: {allowed}. "
             "Lower k, or leave so small a table out with `exclude`"
         )
-    if chunk_size is None:
-        chunk_size = max(1, CHUNK_ELEMENTS // nodes)
-    single = unit.to(torch.float32)
-    chunks = [
-        _neighbours_of(rows, unit, single, k, signed)
-        for rows in torch.split(torch.arange(nodes, device=unit.device), chunk_size)
-    ]
-    return torch.cat([indices for indices, _ in chunks]), torch.cat([values for _, values in chunks])
 
 
 def pair_similarity(
@@ -84,33 +122,63 @@ def pair_similarity(
     -------
     Tensor of shape (pairs,), float64
         Clipped to [-1, 1]; the order of a pair changes no bit, as every pair is summed in the same order.
-        O(pairs x width) time, in chunks of 64 MB.
+        O(pairs x width) time, in chunks of 32 MB.
 
     Examples
     --------
     >>> pair_similarity(torch.eye(2, dtype=torch.float64), torch.tensor([[0, 0], [0, 1]]))
     tensor([1., 0.], dtype=torch.float64)
     """
-    size = max(1, CHUNK_ELEMENTS // (4 * max(1, unit.shape[1])))
+    size = max(1, CHUNK_ELEMENTS // (2 * max(1, unit.shape[1])))
     parts = [(unit[part[0]] * unit[part[1]]).sum(dim=1) for part in torch.split(pairs, size, dim=1)]
     return torch.cat(parts).clamp(-1.0, 1.0) if parts else unit.new_zeros(0)
 
 
-def _neighbours_of(rows: Tensor, unit: Tensor, single: Tensor, k: int, signed: bool) -> tuple[Tensor, Tensor]:
+def row_values(
+    features: Tensor, rows: Tensor, others: Tensor, combine: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Sum, for some rows and several others each, what `combine` makes of their entries.
+
+    Parameters
+    ----------
+    features : Tensor of shape (nodes, width)
+        All rows.
+    rows : Tensor of shape (chunk,), int64
+        One of each pair.
+    others : Tensor of shape (chunk, count), int64
+        The others of the pairs.
+    combine : callable
+        Combines two tensors entry by entry, into its first.
+
+    Returns
+    -------
+    Tensor of shape (chunk, count)
+        The sums, each in the same order of its terms; O(chunk x count x width) time, 4 MB at a time.
+
+    Examples
+    --------
+    >>> row_values(torch.eye(2), torch.tensor([0]), torch.tensor([[0, 1]]), Tensor.mul_)
+    tensor([[1., 0.]])
+    """
+    count, width = others.shape[1], features.shape[1]
+    size = max(1, _CACHE_ELEMENTS // max(1, count * width))
+    parts = [
+        combine(features.index_select(0, some.reshape(-1)).view(len(some), count, width), mine).sum(dim=2)
+        for some, mine in zip(others.split(size), features[rows][:, None].split(size), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _neighbours_of(
+    rows: Tensor, unit: Tensor, proposals: CandidateSearch, k: int, signed: bool
+) -> tuple[Tensor, Tensor]:
     """Rank the candidates of some rows, and decide anew, in float64, where float32 proves nothing."""
-    spared = min(k + _SPARE, unit.shape[0] - 1)
-    # A caller's autocast would round the product to bf16, which the bound on its error does not know of.
-    with torch.autocast(single.device.type, enabled=False):
-        score = single[rows] @ single.T  # (rows, nodes)
-    score = score.abs_() if signed else score
-    score[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
-    best, candidates = score.topk(spared, dim=1)
-    del score
+    spared = min(k + SPARE, unit.shape[0] - 1)
+    best, candidates = proposals.best(proposals.rows[rows], rows, spared, signed=signed)
     indices, values = _rank(rows, candidates, unit, k, signed)
     # Forward error of a float32 inner product of unit rows, and of rounding the rows; a reduced-precision
     # matrix product (TF32, bf16), which a training script may have switched on, proves nothing.
-    exact = torch.get_float32_matmul_precision() == "highest"
-    error = (unit.shape[1] + 4) * 2.0**-24 + 2.0 / GRID if exact else 2.0
+    error = (unit.shape[1] + 4) * 2.0**-24 + 2.0 / GRID if proposals.is_full_precision else 2.0
     last = values[:, -1].abs() if signed else values[:, -1]
     open_rows = (last <= best[:, -1].double() + error).nonzero().squeeze(1)
     if spared < unit.shape[0] - 1 and len(open_rows):
@@ -136,8 +204,7 @@ def _double_candidates(rows: Tensor, unit: Tensor, count: int, signed: bool) -> 
 def _rank(rows: Tensor, candidates: Tensor, unit: Tensor, k: int, signed: bool) -> tuple[Tensor, Tensor]:
     """Order candidates by similarity on the grid and then by index; return the first k."""
     candidates = candidates.sort(dim=1).values  # the lower index first, which a stable sort keeps
-    pairs = torch.stack([rows[:, None].expand_as(candidates).reshape(-1), candidates.reshape(-1)])
-    values = pair_similarity(unit, pairs).view_as(candidates)
+    values = row_values(unit, rows, candidates, Tensor.mul_).clamp_(-1.0, 1.0)
     grid = ((values.abs() if signed else values) * GRID).round()
     order = grid.sort(dim=1, descending=True, stable=True).indices[:, :k]
     return candidates.gather(1, order), values.gather(1, order)
