@@ -9,8 +9,14 @@ if TYPE_CHECKING:
     from spectral_opt.explanation import Explanation as Explanation
     from spectral_opt.explanation import explain as explain
     from spectral_opt.gradient_filter import filter_gradients as filter_gradients
+    from spectral_opt.gradient_transforms import chain as chain
+    from spectral_opt.gradient_transforms import clip_by_global_norm as clip_by_global_norm
+    from spectral_opt.gradient_transforms import masked as masked
+    from spectral_opt.gradient_transforms import project as project
     from spectral_opt.hooks import SpectralHandle as SpectralHandle
     from spectral_opt.hooks import attach as attach
+    from spectral_opt.low_rank_penalty import low_rank_penalty_gradient as low_rank_penalty_gradient
+    from spectral_opt.low_rank_penalty import low_rank_penalty_value as low_rank_penalty_value
     from spectral_opt.penalty import penalty_gradient as penalty_gradient
     from spectral_opt.penalty import penalty_value as penalty_value
     from spectral_opt.preparation import prepare as prepare

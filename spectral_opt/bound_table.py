@@ -1,13 +1,21 @@
-"""One prepared table of one config, bound to the parameters of a model, and what it does in a step."""
+"""One prepared table of one config, bound to the parameters of a model, and what it does in a step.
+
+A table of another kind (the factors of an adapter, parameters that are split over ranks) is a subclass: the hooks
+call nothing but the methods here.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.responses import evaluate_response
+from spectral_opt.basis_step import BasisStep, enter_basis, wide
 from spectral_opt.config import SpectralConfig
-from spectral_opt.penalty import decoupled_step, penalty_gradient, penalty_value
+from spectral_opt.decoupled_penalty import decoupled_step
+from spectral_opt.penalty import penalty_gradient, penalty_value
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.table_filter import filter_table, match_norm, put_back
 
@@ -33,6 +41,11 @@ class BoundTable:
     parameters: dict[str, nn.Parameter]
 
     @property
+    def name(self) -> str:
+        """Key of the table, unique within its config."""
+        return self.prepared.table.group
+
+    @property
     def has_gradient(self) -> bool:
         """Whether every parameter has a gradient; a table without one is left alone in this step.
 
@@ -50,6 +63,41 @@ class BoundTable:
                 )
         return True
 
+    def acts_on(self, placement: str) -> bool:
+        """Say whether this table has a filter there that changes anything.
+
+        Parameters
+        ----------
+        placement : {"gradient", "update", "basis"}
+            Where.
+
+        Returns
+        -------
+        bool
+            False for the identity: adding a zero would turn -0.0 into 0.0. The basis changes the optimizer's rule
+            whatever the response.
+        """
+        if not self.config.has_filter or self.config.placement != placement:
+            return False
+        if placement == "basis":
+            return True
+        return self.prepared.filter is not None and not self.prepared.filter.is_identity
+
+    def with_prepared(self, prepared: PreparedTable) -> "BoundTable":
+        """Take another graph and filter of the same table.
+
+        Parameters
+        ----------
+        prepared : PreparedTable
+            In place of the present one.
+
+        Returns
+        -------
+        BoundTable
+            Of the same kind, bound to the same parameters.
+        """
+        return replace(self, prepared=prepared)
+
     def signal(self, start: Mapping[str, Tensor]) -> Tensor:
         """Gather what the penalty is on: the delta or the weights, differentiably.
 
@@ -61,10 +109,10 @@ class BoundTable:
         Returns
         -------
         Tensor of shape (nodes, width)
-            The signal.
+            The signal, in float32 or better.
         """
-        X = self.prepared.table.gather(self.parameters)
-        return X - self.prepared.table.gather(start) if self.config.penalty_on == "delta" else X
+        X = wide(self.prepared.table.gather(self.parameters))
+        return X - wide(self.prepared.table.gather(start)) if self.config.penalty_on == "delta" else X
 
     def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
         """Compute penalty x tr(X^T (L + ridge I) X).
@@ -84,15 +132,19 @@ class BoundTable:
             scaled: Tensor = self.config.penalty * value
             return scaled
 
-    def add_penalty_gradient_(self, start: Mapping[str, Tensor]) -> None:
+    def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
         """Add the penalty's gradient to `.grad`.
 
         Parameters
         ----------
         start : mapping of str to Tensor
             Theta_0.
+        scale : Tensor of one element, optional
+            By what `.grad` is multiplied at present, under a GradScaler.
         """
         gradient = penalty_gradient(self.signal(start), self.prepared.operator, self.config.ridge)
+        if scale is not None:
+            gradient = gradient * scale.to(gradient.device)
         for name, change in self.prepared.table.scatter(gradient).items():
             grad = self.parameters[name].grad
             if grad is not None:
@@ -125,10 +177,36 @@ class BoundTable:
         (Tensor, Tensor)
             Squared norms before and after the filter, before norm matching.
         """
-        update = {name: parameter - before[name] for name, parameter in self.parameters.items()}
+        update = {name: wide(p.detach()) - wide(before[name]) for name, p in self.parameters.items()}
         X, filtered, energies = self._filter(update)
         self._add_(filtered - X)
         return energies
+
+    def enter_basis_(self) -> BasisStep:
+        """Rotate parameters and gradients into the basis of the graph, for one step of the optimizer.
+
+        Returns
+        -------
+        BasisStep
+            To be given to `leave_basis_`.
+        """
+        return enter_basis(self.prepared.table, self.parameters, self._basis)
+
+    def leave_basis_(self, step: BasisStep) -> Energies:
+        """Rotate what the optimizer did back, filtered.
+
+        Parameters
+        ----------
+        step : BasisStep
+            From `enter_basis_`.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            Squared norms of the increment before and after the filter, before norm matching.
+        """
+        increment, filtered = step.leave(self._gain, self.config.norm_matching)
+        return _energy(increment), _energy(filtered)
 
     def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
         """Take the decoupled step of the penalty.
@@ -153,7 +231,7 @@ class BoundTable:
         found = {rates[id(parameter)] for parameter in self.parameters.values()}
         if len(found) != 1:
             raise ValueError(
-                f"the parameters of table {self.prepared.table.group!r} have the learning rates "
+                f"the parameters of table {self.name!r} have the learning rates "
                 f"{sorted(found)}; a decoupled penalty needs one per table"
             )
         X = self.signal(start)
@@ -161,6 +239,20 @@ class BoundTable:
         moved, kind = decoupled_step(X, self.prepared.operator, self.config.ridge, step)
         self._add_(moved - X)
         return kind
+
+    @cached_property
+    def _basis(self) -> Tensor:
+        spectrum, like = self.prepared.spectrum, next(iter(self.parameters.values()))
+        assert spectrum is not None  # prepared so for placement "basis"
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        return spectrum.eigenvectors.to(like.device, dtype)
+
+    @cached_property
+    def _gain(self) -> Tensor:
+        spectrum = self.prepared.spectrum
+        assert spectrum is not None
+        gain = evaluate_response(self.config.make_response(), spectrum.eigenvalues.to("cpu", torch.float64))
+        return gain.to(self._basis)
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
         X = self.prepared.table.gather(tensors)

@@ -12,6 +12,7 @@ from paramgraph.registry import get_builder
 from paramgraph.schemes import node_tables
 from paramgraph.targets import unwrap
 from spectral_opt.config import SpectralConfig
+from spectral_opt.refresh_schedule import refresh_schedule
 
 
 def as_configs(config: Any) -> tuple[SpectralConfig, ...]:
@@ -216,11 +217,17 @@ def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any
     """
     if loss is not None and not callable(loss):
         raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
-    if not needs_batches(config):
+    drifts = bool(refresh_schedule(config.refresh).drift)
+    if not needs_batches(config) and not drifts:
         return
     chosen = sets.get(config.batches)
     if chosen is None:
         given = ", ".join(map(repr, sets)) or "none"
+        if drifts:
+            raise ValueError(
+                f"refresh={config.refresh!r} measures gradients on the calibration batches {config.batches!r}, which "
+                f"are missing (given: {given}); pass batches={{{config.batches!r}: [...]}}, or refresh by steps"
+            )
         raise ValueError(
             f"source {config.source!r} reads the calibration batches {config.batches!r}, which are missing (given: "
             f"{given}); pass batches={{{config.batches!r}: [...]}}, or use source='weights'"

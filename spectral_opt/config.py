@@ -1,9 +1,6 @@
 """SpectralConfig: one frozen, validated description of a graph, a filter and a penalty, JSON both ways."""
 
-import dataclasses
-import difflib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +8,6 @@ from paramgraph.registry import get_builder
 from paramgraph.responses import Response, get_response
 from spectral_opt.config_fields import (
     CHOICES,
-    callable_address,
     check_choice,
     check_names,
     check_options,
@@ -19,10 +15,12 @@ from spectral_opt.config_fields import (
     resolve_callable,
     whole_number,
 )
+from spectral_opt.json_fields import JsonFields
+from spectral_opt.refresh_schedule import check_refresh
 
 
 @dataclass(frozen=True)
-class SpectralConfig:
+class SpectralConfig(JsonFields):
     r"""Describe which graph acts on which parameters, as a filter, as a penalty, or both.
 
     .. math::
@@ -39,11 +37,11 @@ class SpectralConfig:
         `ridge` alone is L2-SP and there is nothing to filter.
     builder_options : mapping, default {}
         Arguments of the builder. Empty, because each builder has its own defaults (k = 10 for "cosine_knn").
-    scheme : {"rows", "columns"}, default "rows"
-        What a node is.
+    scheme : str, default "rows"
+        What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`.
     source : str or callable, default "gradients"
-        Features of the nodes: "weights", "gradients", "batch_gradients", "activations", or a callable
-        `(model, table, batches) -> Tensor`.
+        Features of the nodes: "weights", "gradients", "batch_gradients", "activations", any other source of
+        :func:`paramgraph.collect` but "updates", or a callable `(model, table, batches) -> Tensor`.
     shift : {"laplacian", "adjacency"}, default "laplacian"
         Graph shift operator. The filter acts on the eigenvalues of this one.
     normalization : {"sym", "rw", None}, default "sym"
@@ -56,10 +54,13 @@ class SpectralConfig:
         Response h of the filter, by name or any callable on eigenvalues; None: no filter.
     response_options : mapping, default {}; {"gamma": 1.0} for "tikhonov"
         Arguments of the response.
-    placement : {"gradient", "update", None}, default "gradient"
-        Filter the gradient before the optimizer, or the update after it (weight decay included). None: no filter.
-    filter_method : {"auto", "exact", "lowrank", "chebyshev"}, default "auto"
-        How h(L) is applied.
+    placement : {"gradient", "update", "basis", None}, default "gradient"
+        Filter the gradient before the optimizer, or the update after it (weight decay included); or run the
+        optimizer itself on U^T G and U^T Theta and rotate the increment h(Lambda) E back, weight decay
+        included ("basis": complete spectrum only, at most 4,096 nodes). None: no filter.
+    filter_method : str, default "auto"
+        How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", or any other method of
+        :func:`paramgraph.apply_filter`.
     rank : int, default 32
         Number of eigenpairs of the low-rank filter; read by no other method. 32 costs about 2 % of a step.
     tail : {"edge", 0, 1}, default "edge"
@@ -74,8 +75,9 @@ class SpectralConfig:
         X is the change since `attach` ("delta") or the parameter itself ("weight").
     ridge : float, default 0.0
         Added to L in the penalty, so that its null space is not free to drift.
-    refresh : "never", default "never"
-        When the graph is built anew.
+    refresh : "never", int or "drift:<share>", default "never"
+        When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients
+        has changed by more than that share since its graph was built, see :class:`spectral_opt.refresh.Refresher`.
     seed : int, default 0
         Start of every random choice (eigensolver).
 
@@ -140,8 +142,7 @@ class SpectralConfig:
             object.__setattr__(self, name, whole_number(name, getattr(self, name), smallest))
         if not isinstance(self.norm_matching, bool):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
-        if self.refresh != "never":
-            raise ValueError(f"refresh is {self.refresh!r}, which is not available yet; allowed now: 'never'")
+        object.__setattr__(self, "refresh", check_refresh(self.refresh))
         if self.builder is not None:
             get_builder(self.builder, **self.builder_options)
         elif self.builder_options:
@@ -158,6 +159,25 @@ class SpectralConfig:
                 "normalization 'rw' is not symmetric, so tr(X^T L X) is no quadratic form of it; "
                 "use 'sym' or None for a penalty, or set penalty=0.0"
             )
+        if self.runs_in_basis:
+            self._check_basis()
+
+    def _check_basis(self) -> None:
+        if self.normalization == "rw" and self.shift == "laplacian":
+            raise ValueError(
+                "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no rotation; "
+                "use 'sym' or None, or placement='update'"
+            )
+        if self.filter_method not in ("auto", "exact"):
+            raise ValueError(
+                f"placement 'basis' needs the complete spectrum, so filter_method {self.filter_method!r} cannot be "
+                "used with it; use 'auto' or 'exact', or placement='update'"
+            )
+
+    @property
+    def runs_in_basis(self) -> bool:
+        """Whether the optimizer runs in the basis of the graph."""
+        return self.has_filter and self.placement == "basis"
 
     @property
     def has_filter(self) -> bool:
@@ -182,36 +202,28 @@ class SpectralConfig:
         response: Callable[..., Any] = get_response(self.response, **self.response_options)
         return response
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values; a callable becomes "module:name".
-
-        Returns
-        -------
-        dict
-            One entry per field, in order, fit for JSON.
-
-        Raises
-        ------
-        ValueError
-            If a callable cannot be found again under its module and name (a lambda, a closure, an instance).
-        """
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        for name in ("builder", "source", "response"):
-            values[name] = callable_address(name, values[name])
-        for name in ("targets", "exclude"):
-            values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
-        values["builder_options"] = dict(self.builder_options)
-        values["response_options"] = dict(self.response_options)
-        return values
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SpectralConfig":
-        """Make a config from plain values; fields that are missing take their default.
+    def literal(cls, strength: Any = 1e-3, cutoff: Any = 1.0, **fields: Any) -> "SpectralConfig":
+        r"""Make the config of the paper as it is written; train with `torch.optim.SGD`.
+
+        .. math::
+            L = D - W, \qquad \mathcal{L} = \mathcal{L}_{task} + \lambda \sum_{ij} W_{ij} \lVert x_i - x_j \rVert^2,
+            \qquad G \mapsto U g(\Lambda) U^T G
+
+        The regularizer is on the weights themselves and not on their change; its sum over ordered pairs is
+        2 tr(X^T L X), hence penalty = 2 `strength`. g is the ideal low-pass, 1 up to `cutoff` and 0 above. The
+        gradient of the joint loss is formed in closed form, before the filter (mode "gradient"), which under
+        SGD is the joint loss itself.
 
         Parameters
         ----------
-        values : mapping
-            Field names and values, as `to_dict` gives them.
+        strength : float, default 1e-3
+            The paper's lambda, whose value it does not give.
+        cutoff : float, default 1.0
+            In units of the eigenvalues of L = D - W, which grow with the number of neighbours.
+        **fields : object
+            Any other field: the paper names "dependencies or gradient coordination relationships" as the graph
+            and gives no formula, so the builder and the source are those of the defaults.
 
         Returns
         -------
@@ -221,57 +233,31 @@ class SpectralConfig:
         Raises
         ------
         TypeError
-            If a field is unknown; the message names the nearest one.
-        """
-        known = [item.name for item in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise TypeError(f"SpectralConfig has no field {name!r}{hint} (fields: {', '.join(known)})")
-        return cls(**values)
+            If `fields` names a field that is part of the letter.
 
-    def to_json(self) -> str:
-        """Return the config as one JSON object.
-
-        Returns
-        -------
-        str
-            JSON text, readable by `from_json`.
-
-        Raises
-        ------
-        ValueError
-            If an option is no JSON value or a callable has no address.
-        """
-        try:
-            return json.dumps(self.to_dict(), allow_nan=False)
-        except TypeError as error:
-            raise ValueError(f"an option of this config cannot be written as JSON: {error}") from error
-
-    @classmethod
-    def from_json(cls, text: str) -> "SpectralConfig":
-        """Make a config from the text that `to_json` wrote.
-
-        Parameters
+        References
         ----------
-        text : str
-            One JSON object.
+        .. [1] Zhang et al., "Graph-Based Spectral Decomposition for Parameter Coordination in Language Model
+           Fine-Tuning", arXiv 2504.19583.
 
-        Returns
-        -------
-        SpectralConfig
-            The config, validated; callables are imported from their address.
-
-        Raises
-        ------
-        ValueError
-            If the text is not a JSON object.
+        Examples
+        --------
+        >>> config = SpectralConfig.literal(strength=0.5)
+        >>> config.penalty, config.penalty_on, config.normalization
+        (1.0, 'weight', None)
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"this text is not JSON, so no config: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
-        return cls.from_dict(values)
+        letter = {
+            "shift": "laplacian",
+            "normalization": None,
+            "response": "lowpass",
+            "response_options": {"cutoff": cutoff},
+            "placement": "gradient",
+            "penalty": 2.0 * non_negative("strength", strength),
+            "penalty_mode": "gradient",
+            "penalty_on": "weight",
+            "ridge": 0.0,
+        }
+        fixed = sorted(set(letter) & set(fields))
+        if fixed:
+            raise TypeError(f"{', '.join(fixed)}: fixed by the letter of the paper; use SpectralConfig(...)")
+        return cls.from_dict(letter | fields)

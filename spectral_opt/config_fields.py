@@ -8,25 +8,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paramgraph.errors import UnknownNameError
+from paramgraph.filter_design import METHODS
+from paramgraph.schemes import SCHEMES
+from paramgraph.sources import SOURCES
 
+# Schemes, sources and filter methods are those of paramgraph: one that is added there is a choice here.
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "scheme": ("rows", "columns"),
-    "source": ("weights", "gradients", "batch_gradients", "activations"),
+    "scheme": tuple(SCHEMES),
+    "source": tuple(name for name in SOURCES if name != "updates"),
     "shift": ("laplacian", "adjacency"),
     "normalization": (None, "sym", "rw"),
     "batches": ("task", "preserve"),
-    "placement": ("gradient", "update", None),
-    "filter_method": ("auto", "exact", "lowrank", "chebyshev"),
+    "placement": ("gradient", "update", "basis", None),
+    "filter_method": METHODS,
     "tail": ("edge", 0, 1),
     "penalty_mode": ("gradient", "loss", "decoupled"),
     "penalty_on": ("delta", "weight"),
 }
-# Named in the design, built later: refused by name so that nobody mistakes them for a typing error.
-PLANNED: dict[str, tuple[str, ...]] = {
-    "scheme": ("blocks", "heads", "layers"),
-    "source": ("attention", "updates"),
-    "placement": ("basis",),
-    "filter_method": ("solve",),
+# Names that exist and cannot be used here, each with what to do instead.
+REFUSED: dict[tuple[str, str], str] = {
+    ("source", "updates"): "it needs a tuned model, which training does not have: give a callable "
+    "(model, table, batches) -> Tensor that calls paramgraph.updates(base, tuned, table)",
 }
 
 
@@ -187,8 +189,8 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if not isinstance(value, bool) and any(value == choice for choice in allowed):
         return
     listed = ", ".join(repr(choice) for choice in allowed)
-    if value in PLANNED.get(name, ()):
-        raise ValueError(f"{name} {value!r} is not available yet; allowed now: {listed}")
+    if isinstance(value, str) and (name, value) in REFUSED:
+        raise ValueError(f"{name} {value!r} cannot be used here: {REFUSED[name, value]} (allowed: {listed})")
     near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UnknownNameError(f"{name} is {value!r}{hint} (allowed: {listed})")

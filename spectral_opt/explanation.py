@@ -19,6 +19,7 @@ from spectral_opt.calibration import (
 )
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, prepare
+from spectral_opt.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
 from spectral_opt.table_explanation import TableExplanation, estimate_table, explain_table, table_cells
 
 
@@ -234,6 +235,16 @@ def _notes(configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation]
         )
     if any(config.has_filter and config.placement == "gradient" for config in configs):
         notes.append("a filter on the gradient acts inside optimizer.step(), after any clipping")
+    if any(config.runs_in_basis for config in configs):
+        notes.append(
+            "placement 'basis': weight decay acts on U^T Theta and is part of the increment that h filters; three "
+            "copies of the tables during a step"
+        )
+    if any(refresh_schedule(config.refresh).drift for config in configs):
+        notes.append(
+            f"refresh by drift: the gradients of at most {DRIFT_BATCHES} calibration batches are measured every "
+            f"{DRIFT_EVERY} steps, and a matrix of nodes x nodes is kept per table"
+        )
     if any(config.penalty and config.penalty_mode == "loss" for config in configs):
         notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
     if not all(table.edges_known for table in tables):

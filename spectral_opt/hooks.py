@@ -1,21 +1,25 @@
 r"""Attach penalty and filter to any torch optimizer through its step hooks, and take them off again.
 
 The order inside one step: penalties of mode "gradient" are added to `.grad`; filters placed on the gradient act, in
-the order of the configs; the optimizer steps; filters placed on the update act on what it did (weight decay
-included); decoupled penalties act last, so no filter touches them. Gradient clipping is the user's affair: before
-`optimizer.step()` it comes before all of this.
+the order of the configs; where the placement is "basis", parameters and gradients are rotated into the basis of
+the graph; the optimizer steps; the increment is filtered and rotated back; filters placed on the update act on what
+was done (weight decay included); decoupled penalties act last, so no filter touches them. Gradient clipping is the
+user's affair: before `optimizer.step()` it comes before all of this.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
+from paramgraph.nodes import NodeTable
+from spectral_opt.bound_table import BoundTable
 from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared, learning_rates
 from spectral_opt.preparation import PreparedTable, prepare
+from spectral_opt.refresh import Refresher
 from spectral_opt.spectral_handle import SpectralHandle as SpectralHandle
 from spectral_opt.spectral_handle import live_optimizers
 
@@ -44,7 +48,7 @@ def attach(
         `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: `model(**batch).loss`.
     prepared : sequence of tuple of PreparedTable, optional
         One tuple per config, from `preparation.prepare`: graphs and filters of an earlier run from the same start.
-        Nothing is calibrated or built then, and `batches` and `loss` are not read.
+        Nothing is calibrated or built then, and `batches` and `loss` are read for a `refresh` only.
 
     Returns
     -------
@@ -56,15 +60,16 @@ def attach(
     ------
     ValueError
         If targets match nothing that the optimizer trains, calibration batches are missing, a graph is broken,
-        `prepared` is of other tables, a decoupled penalty finds no learning rate, or the optimizer has a live
-        handle. Model and optimizer are untouched then.
+        `prepared` is of other tables, a decoupled penalty finds no learning rate, two configs run one parameter in
+        a basis, or the optimizer has a live handle. Model and optimizer are untouched then.
     TypeError
         If `model`, `optimizer`, `config`, `batches` or `loss` is of the wrong kind.
 
     Notes
     -----
     What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises for it.
-    Parameters whose `.grad` is None are left alone. Fused optimizers under a GradScaler are refused at the step.
+    Parameters whose `.grad` is None are left alone. Under a GradScaler a fused optimizer gets scaled gradients: what is
+    added to them is scaled too, and a step that is skipped for an overflow is skipped here.
 
     Examples
     --------
@@ -91,10 +96,12 @@ def attach(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     _check_rates(configs, optimizer)
     matched = [match_tables(bare, item, parameters)[0] for item in configs]
-    if prepared is None:
-        sets = calibration_sets(batches)
-        for item in configs:
+    _check_basis(configs, matched, optimizer)
+    sets = calibration_sets(batches)
+    for item in configs:
+        if prepared is None or item.refresh != "never":
             check_calibration(item, sets, loss)
+    if prepared is None:
         prepared = [prepare(bare, item, sets, loss, parameters) for item in configs]
     elif [[ready.table for ready in tables] for tables in prepared] != [
         list(tables.values()) for tables in matched
@@ -104,7 +111,36 @@ def attach(
             "in this model; make it with prepare(model, config, batches, parameters=trained parameters)"
         )
     explanation = explain_prepared(bare, configs, prepared, parameters, optimizer)
-    return SpectralHandle(bare, optimizer, configs, prepared, explanation)
+    named = dict(bare.named_parameters(remove_duplicate=False))
+    tables = [
+        BoundTable(item, ready, {name: named[name] for name in ready.table.parameters})
+        for item, of_config in zip(configs, prepared, strict=True)
+        for ready in of_config
+    ]
+    refresher = Refresher(bare, sets, loss, tables)
+    return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher)
+
+
+def _check_basis(
+    configs: Sequence[SpectralConfig], matched: Sequence[dict[str, NodeTable]], optimizer: Optimizer
+) -> None:
+    """Refuse what cannot run in the basis of a graph."""
+    seen: set[str] = set()
+    for config, tables in zip(configs, matched, strict=True):
+        if not config.runs_in_basis:
+            continue
+        if isinstance(optimizer, LBFGS):
+            raise ValueError(
+                "placement 'basis' needs an optimizer that evaluates its closure once in a step; LBFGS does not: use "
+                "placement='gradient' or 'update'"
+            )
+        names = {name for table in tables.values() for name in table.parameters}
+        if seen & names:
+            raise ValueError(
+                f"two configs have placement 'basis' on {sorted(seen & names)[:3]}; a parameter has one basis: give "
+                "the other config placement='update'"
+            )
+        seen |= names
 
 
 def _check_rates(configs: Sequence[SpectralConfig], optimizer: Optimizer) -> None:

@@ -1,4 +1,4 @@
-r"""The spectral penalty tr(X^T (L + ridge I) X) on plain tensors: value, gradient, and decoupled step.
+r"""The spectral penalty tr(X^T (L + ridge I) X) on plain tensors: value, gradient and product.
 
 Everything here is pure and knows no model: `operator` is anything with `operator @ X` (a
 :class:`paramgraph.shifts.ShiftOperator`, a square tensor or array), or None for no graph, L = 0.
@@ -19,7 +19,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, X: Tensor, operator: Any, transposed: bool) -> Tensor:
         ctx.operator, ctx.transposed = operator, transposed
-        return _matmul(operator, X.detach(), transposed)
+        return multiply(operator, X.detach(), transposed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -66,9 +66,9 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
     >>> penalty_value(torch.tensor([[3.0], [1.0]]), edge)
     tensor(4.)
     """
-    operator = _checked(X, operator)
+    operator = checked_operator(X, operator)
     with torch.autocast(X.device.type, enabled=False):
-        wide = _accumulator(X)
+        wide = as_accumulator(X)
         if operator is None:
             return ridge * wide.square().sum()
         value = (wide * _product(wide, operator, False)).sum()
@@ -109,174 +109,169 @@ def penalty_gradient(
     tensor([[ 4.],
             [-4.]])
     """
-    operator = _checked(X, operator)
+    operator = checked_operator(X, operator)
     with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
-        wide = _accumulator(X.detach())
+        wide = as_accumulator(X.detach())
         if operator is None:
             return (2.0 * ridge * wide).to(X.dtype)
-        if _is_symmetric(operator):
-            gradient = 2.0 * _matmul(operator, wide, False)
+        if is_symmetric(operator):
+            gradient = 2.0 * multiply(operator, wide, False)
         else:
-            gradient = _matmul(operator, wide, False) + _matmul(operator, wide, True)
+            gradient = multiply(operator, wide, False) + multiply(operator, wide, True)
         if ridge:
             gradient = gradient.add_(wide, alpha=2.0 * ridge)
         return gradient.to(X.dtype)
 
 
-def decoupled_step(
-    X: Float[Tensor, "nodes width"], operator: Any, ridge: float, step: float, bound: float | None = None
-) -> tuple[Float[Tensor, "nodes width"], str]:
-    r"""Descend the penalty by one step, the way AdamW decays weights: outside the optimizer.
+def shifted_product(
+    X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0
+) -> Float[Tensor, "nodes width"]:
+    r"""Multiply by the operator of the penalty, differentiably.
 
-    .. math::
-
-        X \mapsto X - 2 s (L + \text{ridge}\, I) X \quad\text{while } 2 s (\lambda_{max} + \text{ridge}) < 1,
-        \qquad\text{else } X \mapsto (I + 2 s (L + \text{ridge}\, I))^{-1} X
-
-    The second, the proximal step, is stable for every s; the two agree to first order in s. It is solved by
-    conjugate gradients in float64, whose number of iterations grows with the square root of
-    1 + 2 s lambda_max.
+    .. math:: X \mapsto (L + \text{ridge}\, I) X
 
     Parameters
     ----------
     X : Tensor of shape (nodes, width)
-        Delta or weights; never changed.
-    operator : ShiftOperator, Tensor of shape (nodes, nodes), or None
-        Symmetric positive semidefinite shift operator; None means L = 0.
-    ridge : float
+        One row per node; never changed.
+    operator : ShiftOperator, Tensor or array of shape (nodes, nodes), or None
+        Graph shift operator; None means L = 0.
+    ridge : float, default 0.0
         Added to every eigenvalue.
-    step : float
-        Learning rate times the factor of the penalty.
-    bound : float or None, default None
-        Upper bound of the eigenvalues; None asks the operator.
 
     Returns
     -------
     Tensor of shape (nodes, width)
-        X after the step, same dtype and device.
-    str
-        "explicit" or "proximal".
+        In the dtype of `X`, but float32 where `X` is bfloat16 or float16.
 
     Raises
     ------
     ValueError
-        If `step` is negative or not finite, or the operator is not symmetric.
+        If the number of nodes differs from that of the operator.
 
     Examples
     --------
-    >>> decoupled_step(torch.ones(2, 1), None, ridge=1.0, step=0.1)[1]
-    'explicit'
-    >>> decoupled_step(torch.ones(2, 1), None, ridge=1.0, step=2.0)
-    (tensor([[0.2000],
-            [0.2000]]), 'proximal')
+    >>> shifted_product(torch.tensor([[3.0], [1.0]]), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    tensor([[ 2.],
+            [-2.]])
     """
-    operator = _checked(X, operator)
-    if not (0.0 <= step < float("inf")):
-        raise ValueError(f"step is {step!r}; learning rate times penalty must be finite and >= 0")
-    if not _is_symmetric(operator):
-        raise ValueError("a decoupled step needs a symmetric operator; use normalization 'sym' or None")
-    kind = step_kind(operator, ridge, step, bound)
-    if kind == "explicit":
-        with torch.no_grad():
-            wide = _accumulator(X.detach())
-            return (wide - step * penalty_gradient(wide, operator, ridge)).to(X.dtype), kind
-    return _proximal(X.detach(), operator, 2.0 * step, ridge), kind
+    operator = checked_operator(X, operator)
+    with torch.autocast(X.device.type, enabled=False):
+        wide = as_accumulator(X)
+        if operator is None:
+            return ridge * wide
+        product = _product(wide, operator, False)
+        return product + ridge * wide if ridge else product
 
 
-def step_kind(operator: Any, ridge: float, step: float, bound: float | None = None) -> str:
-    """Say which step :func:`decoupled_step` takes.
+def as_accumulator(X: Float[Tensor, "nodes width"]) -> Float[Tensor, "nodes width"]:
+    """Widen half precision, in which sums over a matrix have too few bits.
+
+    Parameters
+    ----------
+    X : Tensor
+        Of any floating dtype.
+
+    Returns
+    -------
+    Tensor
+        In float32 where `X` is bfloat16 or float16, else `X` itself.
+
+    Examples
+    --------
+    >>> as_accumulator(torch.ones(1, 1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return X.float() if X.dtype in (torch.bfloat16, torch.float16) else X
+
+
+def is_symmetric(operator: Any) -> bool:
+    """Say whether an operator is symmetric to the last bit.
 
     Parameters
     ----------
     operator : ShiftOperator, Tensor or None
         Shift operator; None means L = 0.
-    ridge : float
-        Added to every eigenvalue.
-    step : float
-        Learning rate times the factor of the penalty.
-    bound : float or None, default None
-        Upper bound of the eigenvalues; None asks the operator.
 
     Returns
     -------
-    str
-        "explicit" while 2 step (lambda_max + ridge) < 1, else "proximal".
+    bool
+        True where it is.
 
     Examples
     --------
-    >>> step_kind(None, ridge=1.0, step=0.6)
-    'proximal'
+    >>> is_symmetric(torch.tensor([[0.0, 1.0], [2.0, 0.0]]))
+    False
     """
-    largest = _bound(operator) if bound is None else bound
-    return "explicit" if 2.0 * step * (largest + ridge) < 1.0 else "proximal"
-
-
-def _proximal(X: Tensor, operator: Any, step: float, ridge: float) -> Tensor:
-    """Solve (I + step (L + ridge I)) Y = X, all columns at once."""
-    scale = 1.0 + step * ridge
-    target = X.double()
-    if operator is None:
-        return (target / scale).to(X.dtype)
-
-    def system(Y: Tensor) -> Tensor:
-        return scale * Y + step * _matmul(operator, Y, False)
-
-    solution = target / scale
-    residual = target - system(solution)
-    direction = residual.clone()
-    energy = residual.square().sum(0)
-    # 1e-12 of the signal: below float32's rounding, above what float64 can reach for any sane step.
-    goal = 1e-24 * target.square().sum(0)
-    # In exact arithmetic n iterations suffice; NaN compares False and ends the loop at once.
-    for _ in range(2 * X.shape[0] + 10):
-        if not bool((energy > goal).any()):
-            break
-        image = system(direction)
-        curvature = (direction * image).sum(0)
-        length = torch.where(curvature > 0, energy / curvature.clamp_min(1e-300), torch.zeros_like(energy))
-        solution = solution + length * direction
-        residual = residual - length * image
-        renewed = residual.square().sum(0)
-        ratio = torch.where(energy > 0, renewed / energy.clamp_min(1e-300), torch.zeros_like(energy))
-        direction = residual + ratio * direction
-        energy = renewed
-    return solution.to(X.dtype)
-
-
-def _accumulator(X: Tensor) -> Tensor:
-    return X.float() if X.dtype in (torch.bfloat16, torch.float16) else X
-
-
-def _is_symmetric(operator: Any) -> bool:
     if isinstance(operator, Tensor):
         matrix = operator.to_dense()
         return bool(torch.equal(matrix, matrix.T))
     return bool(getattr(operator, "symmetric", True))
 
 
-def _bound(operator: Any) -> float:
-    if operator is None:
-        return 0.0
-    if isinstance(operator, Tensor):
-        return float(operator.to_dense().abs().sum(1).max()) if operator.shape[0] else 0.0  # Gershgorin
-    return float(operator.bound)
+def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
+    """Multiply a signal by an operator or its transpose, without a derivative.
 
+    Parameters
+    ----------
+    operator : ShiftOperator or Tensor of shape (nodes, nodes)
+        L.
+    X : Tensor of shape (nodes, width)
+        The signal; never changed.
+    transposed : bool
+        Whether to multiply by the transpose.
 
-def _matmul(operator: Any, X: Tensor, transposed: bool) -> Tensor:
+    Returns
+    -------
+    Tensor of shape (nodes, width)
+        L X or its transpose times X.
+
+    Examples
+    --------
+    >>> multiply(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0], [2.0]]), False)
+    tensor([[2.],
+            [0.]])
+    """
     if not X.numel():
         return X.clone()
     if isinstance(operator, Tensor):
         matrix = operator if operator.layout == torch.strided else torch.Tensor.to_sparse(operator)
         matrix = matrix.to(X.device, X.dtype)
         return (matrix.T if transposed else matrix) @ X
-    if not transposed or _is_symmetric(operator):
+    if not transposed or is_symmetric(operator):
         product: Tensor = operator @ X
         return product
     matrix = operator.to_scipy().T
     return torch.from_numpy(matrix @ X.double().cpu().numpy()).to(X.device, X.dtype)
 
 
-def _checked(X: Tensor, operator: Any) -> Any:
+def checked_operator(X: Tensor, operator: Any) -> Any:
+    """Check that an operator and a signal fit.
+
+    Parameters
+    ----------
+    X : Tensor of shape (nodes, width)
+        The signal.
+    operator : ShiftOperator, Tensor, array or None
+        L.
+
+    Returns
+    -------
+    ShiftOperator, Tensor or None
+        The operator; an array of NumPy or SciPy as a tensor.
+
+    Raises
+    ------
+    TypeError
+        If the signal is not floating, or the operator is no square matrix.
+    ValueError
+        If the number of nodes differs.
+
+    Examples
+    --------
+    >>> checked_operator(torch.ones(2, 1), None) is None
+    True
+    """
     if not X.is_floating_point():
         raise TypeError(f"X is {X.dtype}; a floating tensor is needed: X.float()")
     if isinstance(operator, np.ndarray) or sp.issparse(operator):

@@ -1,7 +1,7 @@
 """Prepare what a config names: match tables, collect features once, build graphs, operators and filters."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class PreparedTable:
     reason : str
         How the filter is applied and why, in words.
     spectrum : Spectrum, optional
-        Eigenpairs of the operator, where they were to be kept for other responses.
+        Eigenpairs of the operator, where they were to be kept for other responses; complete for placement "basis".
     """
 
     table: NodeTable
@@ -109,6 +109,51 @@ def prepare(
     (8, 8, 1)
     """
     tables, _ = match_tables(model, config, parameters)
+    return prepare_tables(model, config, tables, batches, loss, keep_spectra)
+
+
+def prepare_tables(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    batches: Any = None,
+    loss: Any = None,
+    keep_spectra: bool = False,
+) -> tuple[PreparedTable, ...]:
+    """Build graph, operator and filter of these tables; see :func:`prepare`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    config : SpectralConfig
+        What to build.
+    tables : mapping of str to NodeTable
+        From :func:`match_tables`, or some of them.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets.
+    loss : callable, optional
+        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
+    keep_spectra : bool, default False
+        Keep the eigenpairs of filters that use them.
+
+    Returns
+    -------
+    tuple of PreparedTable
+        In the order of `tables`.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`prepare`, or if a table is too large for placement "basis".
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> config = SpectralConfig(builder="ring", placement="basis")
+    >>> prepare_tables(model, config, match_tables(model, config)[0])[0].spectrum.complete
+    True
+    """
     if config.builder is None:
         return tuple(
             PreparedTable(table, table.shape[0], 0, table.shape[0], None, None, 0.0, "no graph: L = 0")
@@ -116,6 +161,8 @@ def prepare(
         )
     sets = calibration_sets(batches)
     check_calibration(config, sets, loss)
+    if config.runs_in_basis:
+        _check_basis_sizes(tables)
     features: dict[str, Tensor] = {}
     if reads_features(config):
         features = collect(model, tables, config.source, batches=sets.get(config.batches), loss=loss)
@@ -177,7 +224,11 @@ def _prepare_table(
     if config.penalty:
         _check_form(table, config, operator)
     graph_filter, spectrum, reason = None, None, "no filter"
-    if config.has_filter:
+    if config.runs_in_basis:
+        # The step reads the spectrum itself: a filter would hold the eigenvectors a second time.
+        spectrum = eigenpairs(operator, seed=config.seed)
+        reason = f"basis: complete spectrum by {spectrum.solver}; the optimizer runs on U^T G and U^T Theta"
+    elif config.has_filter:
         spectrum = _spectrum(operator, config) if keep_spectra else None
         graph_filter = make_filter(operator, config, spectrum=spectrum)
         reason = f"{graph_filter.method}: {graph_filter.reason}"
@@ -202,6 +253,15 @@ def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | Non
     if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
         return eigenpairs(operator, seed=config.seed)
     return None
+
+
+def _check_basis_sizes(tables: Mapping[str, NodeTable]) -> None:
+    large = [f"{key!r} ({table.shape[0]})" for key, table in tables.items() if table.shape[0] > EXACT_NODES]
+    if large:
+        raise ValueError(
+            f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes; too large: "
+            f"{', '.join(large[:3])}. Use placement='update', another scheme, or exclude them"
+        )
 
 
 def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Any:

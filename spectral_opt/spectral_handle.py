@@ -1,20 +1,18 @@
 """The handle that `attach` returns: the hooks of one optimizer, their metrics and their state."""
 
 import logging
-import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from spectral_opt.bound_table import BoundTable, Energies
+from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import Explanation, learning_rates
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.explanation import Explanation
+from spectral_opt.refresh import Refresher
 from spectral_opt.spectral_state import (
     check_state,
     checksum,
@@ -23,6 +21,7 @@ from spectral_opt.spectral_state import (
     restore_table,
     table_tensors,
 )
+from spectral_opt.spectral_step import SpectralStep
 
 _logger = logging.getLogger(__name__)
 
@@ -43,10 +42,12 @@ class SpectralHandle:
         The bare optimizer.
     configs : sequence of SpectralConfig
         In the order in which they act.
-    prepared : sequence of tuple of PreparedTable
-        One tuple per config.
+    tables : sequence of BoundTable
+        Config by config.
     explanation : Explanation
         What is touched, why, and what it costs.
+    refresher : Refresher
+        Builds graphs anew.
 
     Examples
     --------
@@ -63,30 +64,25 @@ class SpectralHandle:
         model: nn.Module,
         optimizer: Optimizer,
         configs: Sequence[SpectralConfig],
-        prepared: Sequence[tuple[PreparedTable, ...]],
+        tables: Sequence[BoundTable],
         explanation: Explanation,
+        refresher: Refresher,
     ) -> None:
-        named = dict(model.named_parameters(remove_duplicate=False))
         self.explanation = explanation
         self.configs = tuple(configs)
-        self._tables = [
-            BoundTable(config, ready, {name: named[name] for name in ready.table.parameters})
-            for config, tables in zip(configs, prepared, strict=True)
-            for ready in tables
-        ]
-        self._start = {
+        start = {
             name: parameter.detach().clone()
-            for table in self._penalties()
-            if table.config.penalty_on == "delta"
+            for table in tables
+            if table.config.penalty > 0 and table.config.penalty_on == "delta"
             for name, parameter in table.parameters.items()
         }
-        self._checksum = checksum({name: p for table in self._tables for name, p in table.parameters.items()})
-        self._before: dict[str, Tensor] = {}
-        self._energies: list[Energies] = []
-        self._step, self._seconds, self._asked = 0, 0.0, False
+        self._steps = SpectralStep(tables, start)
+        self._refresher = refresher
+        self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
+        self._asked = False
         self._optimizer = optimizer
         self._hooks = [
-            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_pre_hook(self._steps.before),
             optimizer.register_step_post_hook(self._after_step),
         ]
         live_optimizers.add(optimizer)
@@ -109,7 +105,7 @@ class SpectralHandle:
             number), detached for the others; exactly 0 on the delta before the first step.
         """
         self._asked = True
-        values = [table.penalty(self._start) for table in self._penalties()]
+        values = [table.penalty(self._steps.start) for table in self._steps.penalties()]
         if not values:
             return torch.zeros(())
         return torch.stack([value.to(values[0]) for value in values]).sum()
@@ -122,16 +118,23 @@ class SpectralHandle:
         dict of str to float
             "spectral/penalty": the penalty now. "spectral/ms": milliseconds in the hooks of the last step (host
             time). "spectral/kept_energy": share of the squared norm that the filters let through in the last
-            step, before norm matching; absent without a filter or a step.
+            step, before norm matching; absent without a filter or a step. "spectral/refreshes": graphs built anew so
+            far, and "spectral/drift": the largest drift of a table when it was last measured; absent where graphs
+            are never built anew.
         """
         asked = self._asked
         with torch.no_grad():
-            metrics = {"spectral/penalty": float(self.penalty()), "spectral/ms": 1e3 * self._seconds}
+            metrics = {"spectral/penalty": float(self.penalty()), "spectral/ms": 1e3 * self._steps.seconds}
         self._asked = asked
-        if self._energies:
-            before = sum(float(energy) for energy, _ in self._energies)
-            after = sum(float(energy) for _, energy in self._energies)
+        energies = self._steps.energies
+        if energies:
+            before = sum(float(energy) for energy, _ in energies)
+            after = sum(float(energy) for _, energy in energies)
             metrics["spectral/kept_energy"] = after / before if before else 1.0
+        if any(config.refresh != "never" for config in self.configs):
+            metrics["spectral/refreshes"] = float(self._refresher.counts.sum())
+        if self._refresher.drift is not None:
+            metrics["spectral/drift"] = self._refresher.drift
         return metrics
 
     def remove(self) -> None:
@@ -139,7 +142,7 @@ class SpectralHandle:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        self._before = {}
+        self._steps.abandon()
         live_optimizers.discard(self._optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -148,18 +151,22 @@ class SpectralHandle:
         Returns
         -------
         dict of str to Tensor
-            "step", "checksum" (of Theta_0 of all parameters acted on), "config" and "names" (text as bytes), and
-            "<table>/<part>", operator and filter of each table in its order. Copies on the CPU.
+            "step", "refreshes" (of each table), "checksum" (of Theta_0 of all parameters acted on), "config" and
+            "names" (text as bytes), and "<table>/<part>", operator, filter and spectrum of each table in its order.
+            Copies on the CPU.
         """
-        names = [f"{table.config.scheme} {table.prepared.table.group}" for table in self._tables]
+        tables = self._steps.tables
         state = {
-            "step": torch.tensor(self._step, dtype=torch.int64),
+            "step": torch.tensor(self._steps.count, dtype=torch.int64),
+            "refreshes": self._refresher.counts.clone(),
             "checksum": self._checksum.clone(),
             "config": encode_text("\n".join(map(describe_config, self.configs))),
-            "names": encode_text("\n".join(names)),
+            "names": encode_text("\n".join(f"{table.config.scheme} {table.name}" for table in tables)),
         }
-        for index, table in enumerate(self._tables):
+        for index, table in enumerate(tables):
             state |= {f"{index}/{key}": value for key, value in table_tensors(table.prepared).items()}
+        for index, gram in self._refresher.references.items():
+            state[f"{index}/gradient_gram"] = gram.clone()
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -179,7 +186,7 @@ class SpectralHandle:
         """
         check_state(self.state_dict(), state)
         restored = []
-        for index, table in enumerate(self._tables):
+        for index, table in enumerate(self._steps.tables):
             prefix = f"{index}/"
             parts = {
                 key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
@@ -187,89 +194,21 @@ class SpectralHandle:
             try:
                 ready = restore_table(table.prepared, parts)
             except (ValueError, TypeError, KeyError, RuntimeError) as error:
-                group = table.prepared.table.group
-                raise ValueError(f"this spectral state is broken at table {group!r}: {error}") from error
-            restored.append(replace(table, prepared=ready))
-        self._tables = restored
-        self._step = int(state["step"])
-
-    def _filters(self, placement: str) -> list[BoundTable]:
-        return [
-            table
-            for table in self._tables
-            # The identity is skipped: adding a zero would turn -0.0 into 0.0.
-            if table.prepared.filter is not None
-            and table.config.placement == placement
-            and not table.prepared.filter.is_identity
-        ]
-
-    def _penalties(self, *modes: str) -> list[BoundTable]:
-        return [
-            table
-            for table in self._tables
-            if table.config.penalty > 0 and (not modes or table.config.penalty_mode in modes)
-        ]
-
-    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = time.perf_counter()
-        _refuse_fused_scaler(optimizer)
-        self._energies = []
-        # All at once, as the optimizer moves all parameters before the hook after the step runs.
-        self._before = {
-            name: parameter.detach().clone()
-            for table in self._filters("update")
-            for name, parameter in table.parameters.items()
+                raise ValueError(f"this spectral state is broken at table {table.name!r}: {error}") from error
+            restored.append(table.with_prepared(ready))
+        self._steps.tables = restored
+        self._steps.count = int(state["step"])
+        self._refresher.counts = state["refreshes"].cpu().clone()
+        self._refresher.references = {
+            index: state[f"{index}/gradient_gram"].cpu().clone() for index in self._refresher.references
         }
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
-            self._change_gradients()
-            self._seconds = time.perf_counter() - started
-            return None
 
-        def closure_and_change() -> Any:
-            result = closure()
-            self._change_gradients()
-            return result
-
-        self._seconds = time.perf_counter() - started
-        # The gradient does not exist before the closure has run.
-        if len(args) > 1:
-            return (args[0], closure_and_change, *args[2:]), kwargs
-        return args, kwargs | {"closure": closure_and_change}
-
-    @torch.no_grad()
-    def _change_gradients(self) -> None:
-        for table in self._penalties("gradient"):
-            if table.has_gradient:
-                table.add_penalty_gradient_(self._start)
-        for table in self._filters("gradient"):
-            if table.has_gradient:
-                self._energies.append(table.filter_gradient_())
-
-    @torch.no_grad()
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        started = time.perf_counter()
-        for table in self._filters("update"):
-            if table.has_gradient:
-                self._energies.append(table.filter_update_(self._before))
-        self._before = {}
-        decoupled = self._penalties("decoupled")
-        if decoupled:
-            rates = learning_rates(optimizer)
-            for table in decoupled:
-                if table.has_gradient:
-                    table.decay_(self._start, rates)
-        self._step += 1
-        self._seconds += time.perf_counter() - started
-        if self._step == 1 and not self._asked and self._penalties("loss"):
+        if not self._steps.after(optimizer):
+            return
+        count = self._steps.count
+        self._steps.tables = self._refresher.after_step(count, self._steps.tables, optimizer)
+        if count == 1 and not self._asked and self._steps.penalties("loss"):
             _logger.warning(
                 "penalty_mode is 'loss', but handle.penalty() was not asked for before the first step"
             )
-
-
-def _refuse_fused_scaler(optimizer: Optimizer) -> None:
-    if getattr(optimizer, "grad_scale", None) is not None:
-        raise ValueError(
-            "a fused optimizer under GradScaler unscales gradients inside its step, after the spectral hooks; this is "
-            "not available yet: use fused=False, or bfloat16 without a scaler"
-        )

@@ -15,6 +15,8 @@ from paramgraph.shifts import ShiftOperator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
 
+_SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
+
 
 def encode_text(text: str) -> Tensor:
     """Write a text as a tensor of its UTF-8 bytes.
@@ -121,7 +123,8 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     -------
     dict of str to Tensor
         "edges", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what the
-        filter holds: eigenvectors and gains, or coefficients. Empty where there is no graph. Copies on the CPU.
+        filter holds: eigenvectors and gains, or coefficients; for placement "basis" the spectrum. Empty where there
+        is no graph. Copies on the CPU.
 
     Examples
     --------
@@ -144,6 +147,8 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
             value = getattr(design, name)
             if value is not None:
                 tensors[f"filter.{name}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
+    elif ready.spectrum is not None:
+        tensors |= {f"spectrum.{name}": getattr(ready.spectrum, name).clone() for name in _SPECTRUM}
     return tensors
 
 
@@ -177,13 +182,19 @@ def restore_table(ready: PreparedTable, tensors: Mapping[str, Tensor]) -> Prepar
         symmetric, _ = operator.symmetrized()
         design = replace(graph_filter.design, operator=symmetric, rest=float(tensors["rest"]), **saved)
         graph_filter = replace(graph_filter, operator=operator, design=design)
+    spectrum = None
+    if ready.filter is None and ready.spectrum is not None:
+        found = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
+        spectrum = replace(ready.spectrum, components=operator.components, **found)
+        if not spectrum.complete or spectrum.nodes != operator.nodes:
+            raise ValueError(f"its spectrum holds {spectrum.modes} modes of {operator.nodes} nodes, not all")
     return replace(
         ready,
         edges=int(tensors["edges"]),
         components=operator.components,
         operator=operator,
         filter=graph_filter,
-        spectrum=None,
+        spectrum=spectrum,
     )
 
 
@@ -213,11 +224,17 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         )
         if key in state and key in own and not torch.equal(own[key].cpu(), state[key].cpu())
     ]
-    missing = sorted(set(own) - set(state))
+    # A graph that was built anew may have become dense or sparse.
+    missing = sorted(set(map(_layout, own)) - set(map(_layout, state)))
     if missing:
         found.append(f"it lacks {', '.join(missing[:4])}")
     if found:
         raise ValueError(f"this spectral state is not of this run: {'; '.join(found)}")
+
+
+def _layout(key: str) -> str:
+    head, dot, part = key.rpartition("." if "." in key.rpartition("/")[2] else "/")
+    return f"{head}{dot}matrix" if part in ("data", "indices", "indptr") else key
 
 
 def _operator_tensors(operator: ShiftOperator) -> dict[str, Tensor]:

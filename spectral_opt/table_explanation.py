@@ -8,7 +8,7 @@ from torch import Tensor
 from paramgraph.nodes import NodeTable
 from paramgraph.registry import builder_options
 from spectral_opt.config import SpectralConfig
-from spectral_opt.penalty import step_kind
+from spectral_opt.decoupled_penalty import step_kind
 from spectral_opt.preparation import PreparedTable
 
 
@@ -35,7 +35,7 @@ class TableExplanation:
     penalty : str
         Mode of the penalty; for "decoupled" also which step is taken, or below which learning rate.
     extra_bytes : int
-        Operator, eigenvectors, Theta_0 and the copy for a filter on the update.
+        Operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or in the basis (three).
     flops_per_step : float
         Estimated operations per step.
     """
@@ -190,9 +190,12 @@ def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
 
 def _filter_cost(ready: PreparedTable, entries: int) -> tuple[int, float]:
     """Bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
+    nodes, width = ready.table.shape
+    if ready.filter is None and ready.spectrum is not None:
+        # Eigenvectors in float64 and in float32; gradient and parameter there, the increment back.
+        return 12 * nodes * nodes, 6.0 * nodes * nodes * width
     if ready.filter is None or ready.filter.is_identity:
         return 0, 0.0
-    nodes, width = ready.table.shape
     rank = ready.filter.rank
     if rank is None:
         return 0, 2.0 * (ready.filter.order or 0) * entries * width
@@ -227,4 +230,5 @@ def _penalty_flops(entries: int, nodes: int, width: int) -> float:
 def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
     size = sum(member.numel() * member.element_size() for member in members)
     start = bool(config.penalty) and config.penalty_on == "delta"
-    return size * (start + (config.has_filter and config.placement == "update"))
+    copies = {"update": 1, "basis": 3}.get(config.placement, 0) if config.has_filter else 0
+    return size * (start + copies)

@@ -43,9 +43,12 @@ def test_defaults_are_the_example_of_the_design():
             penalty=0.0,
         ),
         SpectralConfig(response=paramgraph.heat(3.0)),
+        SpectralConfig(placement="basis", refresh=np.int64(10)),
+        SpectralConfig(refresh="drift:0.1"),
+        SpectralConfig.literal(strength=0.1, builder="ring"),
         SpectralConfig(builder_options={"k": 5}, filter_method="lowrank", rank=4, tail=1, norm_matching=True),
     ],
-    ids=["default", "l2sp", "lists", "preserve", "response-value", "lowrank"],
+    ids=["default", "l2sp", "lists", "preserve", "response-value", "basis", "drift", "literal", "lowrank"],
 )
 def test_json_round_trip_gives_an_equal_config(config):
     assert SpectralConfig.from_json(config.to_json()) == config
@@ -82,17 +85,24 @@ def test_an_option_that_is_no_json_value_cannot_be_written():
         ({"builder": "cosine_kn"}, "cosine_knn"),
         ({"builder": "no.such.module:name"}, "nothing importable"),
         ({"scheme": "row"}, "'rows'"),
-        ({"scheme": "heads"}, "not available yet"),
+        ({"scheme": "head"}, "did you mean"),
         ({"source": "gradient"}, "'gradients'"),
-        ({"source": "attention"}, "not available yet"),
+        ({"source": "updates"}, "tuned model"),
         ({"shift": "laplace"}, "laplacian"),
         ({"normalization": "symmetric"}, "'sym'"),
         ({"batches": "tasks"}, "'preserve'"),
         ({"response": "tikonov"}, "tikhonov"),
-        ({"placement": "basis"}, "not available yet.*'gradient', 'update', None"),
+        ({"placement": "bases"}, "did you mean 'basis'.*'gradient', 'update', 'basis', None"),
+        ({"placement": "basis", "normalization": "rw", "penalty": 0.0}, "no rotation"),
+        ({"placement": "basis", "filter_method": "lowrank"}, "complete spectrum"),
         ({"placement": "after"}, "'update'"),
-        ({"refresh": 10}, "not available yet"),
-        ({"refresh": "drift:0.1"}, "not available yet"),
+        ({"refresh": 0}, "'drift:0.1'"),
+        ({"refresh": True}, "'drift:0.1'"),
+        ({"refresh": 2.5}, "'drift:0.1'"),
+        ({"refresh": "always"}, "'drift:0.1'"),
+        ({"refresh": "drift:"}, "'drift:0.1'"),
+        ({"refresh": "drift:-1"}, "'drift:0.1'"),
+        ({"refresh": "drift:nan"}, "'drift:0.1'"),
         ({"filter_method": "lancsoz"}, "lowrank"),
         ({"rank": 0}, ">= 1"),
         ({"rank": True}, "int"),
@@ -196,3 +206,33 @@ def test_equal_configs_have_equal_hashes():
 def test_text_that_is_no_json_raises_and_says_so():
     with pytest.raises(ValueError, match="not JSON"):
         SpectralConfig.from_json("{builder")
+
+
+def test_the_literal_mode_is_the_papers_letter():
+    config = SpectralConfig.literal(strength=0.25, cutoff=2.0, targets=["query"])
+    assert (config.shift, config.normalization) == ("laplacian", None)
+    assert (config.penalty, config.penalty_on, config.ridge) == (0.5, "weight", 0.0)
+    assert (config.response, config.response_options, config.placement) == (
+        "lowpass",
+        {"cutoff": 2.0},
+        "gradient",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"penalty_on": "delta"}, "fixed by the letter"),
+        ({"strenght": 1.0}, "no field"),
+        ({"strength": "much"}, "must be a number"),
+    ],
+    ids=repr,
+)
+def test_the_literal_mode_takes_no_other_letter(fields, words):
+    with pytest.raises(TypeError, match=words):
+        SpectralConfig.literal(**fields)
+
+
+@pytest.mark.parametrize("scheme", list(paramgraph.schemes.SCHEMES))
+def test_every_scheme_of_paramgraph_is_a_choice(scheme):
+    assert SpectralConfig(scheme=scheme).scheme == scheme

@@ -455,17 +455,6 @@ def test_wrapped_models_and_optimizers_are_unwrapped(model):
     AcceleratorState._reset_state(True)
 
 
-def test_a_fused_optimizer_under_a_scaler_is_refused_at_the_step(model):
-    optimizer = sgd(model)
-    attach(model, optimizer, SpectralConfig(**RING))
-    give_gradients(model)
-    before = model[0].weight.detach().clone()
-    optimizer.grad_scale = torch.tensor(2.0)  # as GradScaler sets it for the time of a fused step
-    with pytest.raises(ValueError, match="GradScaler"):
-        optimizer.step()
-    assert torch.equal(model[0].weight, before)
-
-
 def test_sparse_gradients_are_refused(model):
     optimizer = sgd(model)
     attach(model, optimizer, SpectralConfig(**RING))
