@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from paramgraph.builders.permuted import Permuted as Permuted
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
+    from paramgraph.clusters import ClusteringAgreement as ClusteringAgreement
+    from paramgraph.clusters import clustering_agreement as clustering_agreement
     from paramgraph.construct import build as build
     from paramgraph.eigensolve import eigenpairs as eigenpairs
+    from paramgraph.eigenvalue_measures import algebraic_connectivity as algebraic_connectivity
+    from paramgraph.eigenvalue_measures import spectral_distance as spectral_distance
     from paramgraph.errors import NotConvergedError as NotConvergedError
     from paramgraph.errors import NumericalWarning as NumericalWarning
     from paramgraph.errors import PerformanceWarning as PerformanceWarning
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
     from paramgraph.filters import GraphFilter as GraphFilter
     from paramgraph.filters import apply_filter as apply_filter
     from paramgraph.filters import prepare_filter as prepare_filter
+    from paramgraph.generalized import generalized_eigenpairs as generalized_eigenpairs
+    from paramgraph.graph_agreement import EdgeAgreement as EdgeAgreement
+    from paramgraph.graph_agreement import edge_agreement as edge_agreement
     from paramgraph.graph_data import ParameterGraph as ParameterGraph
     from paramgraph.graphs import check_graph as check_graph
     from paramgraph.graphs import connected_components as connected_components
@@ -41,15 +48,24 @@ if TYPE_CHECKING:
     from paramgraph.graphs import graph_to_networkx as graph_to_networkx
     from paramgraph.graphs import graph_to_scipy as graph_to_scipy
     from paramgraph.graphs import symmetrize as symmetrize
+    from paramgraph.head_scheme import heads as heads
+    from paramgraph.layer_scheme import layers as layers
     from paramgraph.lift import BandLift as BandLift
     from paramgraph.lift import band_lift as band_lift
+    from paramgraph.matrix_schemes import blocks as blocks
+    from paramgraph.matrix_schemes import columns as columns
+    from paramgraph.matrix_schemes import rows as rows
     from paramgraph.measures import BandStatistics as BandStatistics
+    from paramgraph.measures import band_energy as band_energy
+    from paramgraph.measures import compaction as compaction
     from paramgraph.measures import mode_energy as mode_energy
+    from paramgraph.measures import mode_signal_to_noise as mode_signal_to_noise
     from paramgraph.measures import signal_to_noise as signal_to_noise
     from paramgraph.measures import smoothness as smoothness
     from paramgraph.measures import spectral_gap as spectral_gap
     from paramgraph.nodes import NodeTable as NodeTable
     from paramgraph.nodes import ParameterSlice as ParameterSlice
+    from paramgraph.parameter_updates import updates as updates
     from paramgraph.registry import get_builder as get_builder
     from paramgraph.registry import list_builders as list_builders
     from paramgraph.registry import register as register
@@ -60,18 +76,21 @@ if TYPE_CHECKING:
     from paramgraph.responses import list_responses as list_responses
     from paramgraph.responses import lowpass as lowpass
     from paramgraph.responses import tikhonov as tikhonov
-    from paramgraph.schemes import columns as columns
+    from paramgraph.schemes import list_schemes as list_schemes
     from paramgraph.schemes import node_tables as node_tables
-    from paramgraph.schemes import rows as rows
     from paramgraph.shifts import ShiftOperator as ShiftOperator
     from paramgraph.shifts import adjacency as adjacency
     from paramgraph.shifts import laplacian as laplacian
     from paramgraph.sources import activations as activations
+    from paramgraph.sources import attention_maps as attention_maps
     from paramgraph.sources import collect as collect
     from paramgraph.sources import collect_batch_gradients as collect_batch_gradients
     from paramgraph.sources import gradients as gradients
+    from paramgraph.sources import source_refusal as source_refusal
     from paramgraph.sources import weights as weights
     from paramgraph.spectrum import Spectrum as Spectrum
+    from paramgraph.subspaces import SubspaceAlignment as SubspaceAlignment
+    from paramgraph.subspaces import subspace_alignment as subspace_alignment
 
 __version__ = "0.1.0.dev0"
 

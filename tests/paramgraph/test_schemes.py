@@ -48,5 +48,5 @@ def test_a_scheme_is_added_as_one_function(monkeypatch, tiny_transformer):
 
 
 def test_unknown_scheme_lists_the_known_ones(tiny_transformer):
-    with pytest.raises(UnknownNameError, match=r"'row'; did you mean 'rows'\? \(available: columns, rows\)"):
+    with pytest.raises(UnknownNameError, match=r"'row'; did you mean 'rows'\? \(available: blocks, columns, heads, layers, rows\)"):
         node_tables(tiny_transformer, "row")

@@ -1,0 +1,58 @@
+"""Names by which attention modules call their projections, their number of heads and a head's size."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SPLIT = (
+    ("query", "key", "value"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("q", "k", "v"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("query_proj", "key_proj", "value_proj"),
+    ("to_q", "to_k", "to_v"),
+    ("wq", "wk", "wv"),
+    ("q_proj_weight", "k_proj_weight", "v_proj_weight"),
+)
+# Cross attention of GPT-2: a query of its own, keys and values fused.
+QUERY_BESIDE_FUSED = ("q_attn", "c_attn")
+# "blocked": all queries, then all keys, then all values. "grouped": for each key/value head, the queries that
+# use it, its key, its value. "*" stands for every model type.
+FUSED: Mapping[str, Mapping[str, str]] = {
+    "c_attn": {"*": "blocked", "gpt_bigcode": "grouped"},
+    "query_key_value": dict.fromkeys(
+        ("bloom", "falcon", "gpt_neox", "gpt_neox_japanese", "persimmon"), "grouped"
+    ),
+    "qkv_proj": dict.fromkeys(("phi3", "phi4_multimodal"), "blocked"),
+    "Wqkv": {"*": "blocked"},
+    "qkv": {"*": "blocked"},
+    "in_proj": {"deberta": "grouped"},
+    "in_proj_weight": {"*": "blocked"},
+}
+OUTPUT = ("o_proj", "out_proj", "o", "c_proj", "dense", "out_lin", "wo", "Wo", "proj", "to_out.0", "to_out")
+# BERT keeps the output projection beside the module that has the other three.
+OUTPUT_BESIDE = ("output.dense",)
+HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead")
+KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads")
+HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "key_value_proj_dim", "d_kv")
+
+
+def is_attention(module: Any) -> bool:
+    """Tell by its class whether a module calls itself attention.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any module.
+
+    Returns
+    -------
+    bool
+        Whether "attention" is in the name of its class, in any case.
+
+    Examples
+    --------
+    >>> import torch
+    >>> is_attention(torch.nn.MultiheadAttention(4, 2)), is_attention(torch.nn.Linear(4, 2))
+    (True, False)
+    """
+    return "attention" in type(module).__name__.lower()
