@@ -150,17 +150,20 @@ class GradientCapture:
         Raises
         ------
         ValueError
-            If the loss has no graph to the model.
+            If the loss has no graph to the model, or the model checkpoints activations in a way that
+            autograd cannot differentiate without writing to `.grad`.
         """
         self._totals: dict[str, Tensor] = {}
         self._pending: Counter[str] = Counter()
         self._done: set[str] = set()
         self._probe = torch.zeros((), requires_grad=True)
         with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+            self._forward = True
             value = loss()
+            self._forward = False
             if not value.requires_grad:
                 raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
-            torch.autograd.grad(value, self._probe, allow_unused=True)
+            _backward(value, self._probe)
         for name, modules in self.layers.items():
             if name not in self._done:
                 weight = cast(Tensor, next(iter(modules)).weight)
@@ -172,7 +175,9 @@ class GradientCapture:
             self.called.add(name)
             if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
                 return None
-            self._pending[name] += 1
+            # During backward, a model that checkpoints activations runs its layers once more: to save their inputs
+            # again, for the same call.
+            self._pending[name] += self._forward
             receive = functools.partial(self._receive, name, module)
             return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
 
@@ -185,6 +190,18 @@ class GradientCapture:
         if self._pending[name] == 0:
             self._done.add(name)
             self.consume(name, self._totals.pop(name))
+
+
+def _backward(value: Tensor, probe: Tensor) -> None:
+    try:
+        torch.autograd.grad(value, probe, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise ValueError(
+            "the model checkpoints activations with use_reentrant=True, which allows no gradient that leaves "
+            "`.grad` alone: use use_reentrant=False, or switch checkpointing off for the measurement"
+        ) from error
 
 
 def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:

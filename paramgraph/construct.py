@@ -20,6 +20,7 @@ def build(
     source: str | Callable[..., Any] = "weights",
     batches: Iterable[Any] | None = None,
     loss: Callable[..., Any] | None = None,
+    tuned: Any = None,
     **options: Any,
 ) -> Data:
     """Build the graph of a table of parameters.
@@ -33,12 +34,15 @@ def build(
     builder : str or callable
         A registered name, or any callable `Data -> Data` such as a PyG transform.
     source : str or callable, default "weights"
-        Where features come from: "weights", "gradients", "batch_gradients", "activations", or a function
-        `(model, table, batches) -> Tensor`.
+        Where features come from: "weights", "gradients", "batch_gradients", "activations", "attention_maps",
+        "updates", or a function `(model, table, batches) -> Tensor`.
     batches : iterable, optional
         Calibration batches, for the sources that run the model.
     loss : callable, optional
         `(model, batch) -> scalar`; by default `model(**batch).loss`.
+    tuned : torch.nn.Module, mapping of str to Tensor, str or path, optional
+        For the source "updates" alone: the model after fine-tuning, as in `paramgraph.updates`; `model` is the one
+        before.
     **options : object
         Options of the named builder. A builder that wraps another is given ready made, as
         `get_builder("permuted", builder="cosine_knn")`.
@@ -52,7 +56,8 @@ def build(
     Raises
     ------
     ValueError
-        If the builder or the source refuses, or what the builder returns is no graph; the message names it.
+        If the builder or the source refuses, or what the builder returns is no graph; the message names it. A
+        builder with a method `check_nodes(nodes)` is asked before the source runs.
 
     Examples
     --------
@@ -60,10 +65,14 @@ def build(
     >>> from paramgraph.schemes import rows
     >>> model = nn.Linear(4, 8)
     >>> build(model, rows(model)["weight"], "cosine_knn", k=3).builder
-    'CosineKNN(k=3, signed=False, mutual=False)'
+    "CosineKNN(k=3, signed=False, mutual=False, connect='none', search='exact')"
     """
     make = get_builder(builder, **options)
-    features = collect(model, one_table(table), source, batches=batches, loss=loss)[table.group]
+    tables = one_table(table)
+    check_nodes = getattr(make, "check_nodes", None)
+    if check_nodes is not None:
+        check_nodes(table.shape[0])
+    features = collect(model, tables, source, batches=batches, loss=loss, tuned=tuned)[table.group]
     made = make(table.to_data(features))
     try:
         graph = check_graph(made)

@@ -5,18 +5,24 @@ Every source returns a tensor (nodes, features) in the table's order. None of th
 mode, without dropout. `collect` measures all tables of a model in one pass over the batches.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
-from paramgraph.collection import Batches, Loss, activation_passes, gradient_passes
+from paramgraph.activation_reading import activation_passes
+from paramgraph.attention_reading import attention_passes
+from paramgraph.collection import gradient_passes
 from paramgraph.errors import UnknownNameError
+from paramgraph.model_runs import Batches, Loss
 from paramgraph.nodes import NodeTable, one_table
+from paramgraph.parameter_updates import collect_updates
 from paramgraph.targets import unwrap
 
-Source = Callable[[nn.Module, Mapping[str, NodeTable], Batches | None, Loss | None], dict[str, Tensor]]
+Source = Callable[..., dict[str, Tensor]]
 
 
 def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
@@ -101,9 +107,14 @@ def gradients(
 
 
 def activations(
-    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, compress: bool = False
+    model: nn.Module,
+    table: NodeTable,
+    batches: Batches,
+    loss: Loss | None = None,
+    compress: bool = False,
+    side: str = "auto",
 ) -> Float[Tensor, "nodes features"]:
-    """Take what flows through the nodes as features: outputs of the layer for rows, inputs for columns.
+    """Take what flows through the nodes as features: inputs or outputs of their layers.
 
     Parameters
     ----------
@@ -111,29 +122,38 @@ def activations(
         The model that the table was made from; wrappers are taken off. It runs in eval mode, without
         gradients.
     table : NodeTable
-        Of the scheme "rows" or "columns".
+        Of any scheme but "blocks".
     batches : iterable
         Iterated once. A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last
         entries (labels) for which `forward` has no argument; else `model(batch)`. Where a mapping has an
-        "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out.
+        "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out; in the
+        decoder of an encoder-decoder those of "decoder_attention_mask", else those with the label -100.
     loss : callable (model, batch), optional
         How to run a batch, if otherwise; what it returns is not used.
     compress : bool, default False
-        Replace more than nodes + 1 tokens by at most nodes + 1 columns with the same norms, angles, distances
+        Replace more than nodes + 1 features by at most nodes + 1 columns with the same norms, angles, distances
         and correlations (`paramgraph.accumulators.StreamingGram`): memory O(nodes^2), whatever the number of
         tokens.
+    side : str, default "auto"
+        "output": what the layer returns, for rows (the row's output), key/value heads (key and value vectors),
+        query heads (query vectors; also key and value vectors where each head has its own) and layers (all
+        outputs). "input": what the layer is given, for columns (the column's input), query heads (the head's part
+        of the output projection's input, which is what the head has computed) and layers (all inputs). "auto":
+        inputs for columns and query heads, outputs for the others.
 
     Returns
     -------
-    Tensor of shape (nodes, tokens)
-        One feature per token, in the batches' order; in float32 (float64 for a float64 model). Biases are in
-        the outputs.
+    Tensor of shape (nodes, features)
+        One feature per token, or as many as the node has inputs or outputs, in the batches' order; in float32
+        (float64 for a float64 model). Biases are in the outputs; LoRA adapters around a layer are not. Where
+        layers of one table see different tokens (encoder and decoder), each has columns of its own and is 0 in
+        the others'.
 
     Raises
     ------
     ValueError
-        If there are no batches, the layer is never called, or an activation is not finite (the parameter and
-        the index of the batch are named).
+        If the nodes have no such side (blocks have none), there are no batches, the layer is never called, or
+        an activation is not finite (the parameter and the index of the batch are named).
 
     Examples
     --------
@@ -144,8 +164,131 @@ def activations(
     tensor([[1., 3.],
             [2., 4.]])
     """
-    source = _reduced(activation_passes, StreamingGram if compress else AllColumns)
+    check_sources(["activations"], [table])
+    read = functools.partial(activation_passes, side=side)
+    source = _reduced(read, StreamingGram if compress else AllColumns)
     return source(model, one_table(table), batches, loss)[table.group]
+
+
+def attention_maps(
+    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, compress: bool = False
+) -> Float[Tensor, "heads features"]:
+    r"""Take where heads look as features: their attention probabilities over all pairs of real tokens.
+
+    .. math:: x_h = \bigl( \operatorname{softmax}(Q_h K_h^\top / \sqrt{d})_{ij} \bigr)_{\text{texts}, i, j}
+
+    A key/value head that several query heads share has the mean of their maps. The model runs its eager attention
+    with `output_attentions`; its config and hooks are restored, also after an exception. Without `compress`, memory
+    O(heads x pairs of tokens); with it, that of one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode, without
+        gradients.
+    table : NodeTable
+        Of the scheme "heads".
+    batches : iterable
+        As in `activations`. Pairs with a padded query or key are left out; pairs that a causal mask forbids are
+        features, with the value 0.
+    loss : callable (model, batch), optional
+        How to run a batch, if not as `model(**batch)`; what it returns is not used.
+    compress : bool, default False
+        As in `activations`.
+
+    Returns
+    -------
+    Tensor of shape (heads, features)
+        In float32 (float64 for a float64 model), in the table's order. In an encoder-decoder, self-attention of
+        the encoder, that of the decoder and cross attention each have columns of their own and are 0 in the
+        others'.
+
+    Raises
+    ------
+    ValueError
+        If the table is of another scheme, there are no batches, or the model gives no attention probabilities.
+
+    References
+    ----------
+    .. [1] K. Clark et al., "What Does BERT Look At? An Analysis of BERT's Attention", BlackboxNLP 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from transformers import BertConfig, BertModel
+    >>> from paramgraph.schemes import node_tables
+    >>> shape = dict(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+    >>> model = BertModel(BertConfig(**shape, intermediate_size=8))
+    >>> table = node_tables(model, "heads")["query"]
+    >>> attention_maps(model, table, [{"input_ids": torch.tensor([[1, 2, 3]])}]).shape
+    torch.Size([4, 9])
+    """
+    check_sources(["attention_maps"], [table])
+    source = _reduced(attention_passes, StreamingGram if compress else AllColumns)
+    return source(model, one_table(table), batches, loss)[table.group]
+
+
+def source_refusal(source: str, scheme: str) -> str:
+    """Say why a source gives no features of the nodes of a scheme.
+
+    Parameters
+    ----------
+    source : str
+        Name of a source.
+    scheme : str
+        Name of a scheme; a scheme of your own is refused nothing but what is known to need another.
+
+    Returns
+    -------
+    str
+        The reason; "" where it does.
+
+    Raises
+    ------
+    UnknownNameError
+        If no source has that name.
+
+    Examples
+    --------
+    >>> source_refusal("weights", "blocks")
+    ''
+    >>> source_refusal("attention_maps", "rows")
+    "attention maps belong to heads, not to 'rows': make the tables with scheme='heads'"
+    """
+    if source not in SOURCES:
+        raise UnknownNameError.among("source", source, SOURCES)
+    if source == "attention_maps" and scheme != "heads":
+        return f"attention maps belong to heads, not to {scheme!r}: make the tables with scheme='heads'"
+    if source == "activations" and scheme == "blocks":
+        return (
+            "activations do not belong to blocks: a block is a part of the outputs and of the inputs, and all blocks "
+            "beside or below each other would have the same; make the tables with scheme='rows' or 'columns'"
+        )
+    return ""
+
+
+def check_sources(sources: Iterable[str], tables: Iterable[NodeTable]) -> None:
+    """Refuse sources that give no features of some tables, before anything runs.
+
+    Parameters
+    ----------
+    sources : iterable of str
+        Names of sources.
+    tables : iterable of NodeTable
+        Tables that each of them should measure.
+
+    Raises
+    ------
+    UnknownNameError
+        If no source has one of the names.
+    ValueError
+        With the reason of `source_refusal`.
+    """
+    schemes = [(table.scheme, table) for table in tables]
+    for source in sources:
+        for scheme, table in schemes:
+            if reason := source_refusal(source, scheme):
+                raise ValueError(f"{reason} (asked for {table})")
 
 
 def collect(
@@ -154,6 +297,7 @@ def collect(
     source: str | Callable[..., Tensor],
     batches: Batches | None = None,
     loss: Loss | None = None,
+    tuned: Any = None,
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 
@@ -165,12 +309,15 @@ def collect(
         From `paramgraph.node_tables`.
     source : str or callable (model, table, batches) -> Tensor
         "weights"; "gradients" (their mean over batches); "batch_gradients" (`gradients` with the reduction
-        "batches"); "activations" (compressed where there are more tokens than nodes + 1); or your own
-        function, which is called once per table, with the batches as a list.
+        "batches"); "activations" and "attention_maps" (compressed where there are more features than nodes + 1);
+        "updates" (from `model` to `tuned`); or your own function, which is called once per table, with the
+        batches as a list.
     batches : iterable, optional
-        Iterated once. Needed by all named sources but "weights".
+        Iterated once. Needed by all named sources but "weights" and "updates".
     loss : callable (model, batch) -> Tensor, optional
         As in `gradients`.
+    tuned : nn.Module, mapping of str to Tensor, str or path, optional
+        For "updates" alone, and needed there: the fine-tuned model or adapter, as in `updates`.
 
     Returns
     -------
@@ -182,7 +329,9 @@ def collect(
     UnknownNameError
         If no source has that name.
     ValueError
-        As in `gradients` and `activations`, or if a source of your own returns no matrix with a row per node.
+        As in `gradients`, `activations`, `attention_maps` and `updates`; if the source gives no features of the
+        tables' scheme (`source_refusal`); if `tuned` is missing, or given for another source; or if a source of
+        your own returns no matrix with a row per node.
 
     Examples
     --------
@@ -192,11 +341,14 @@ def collect(
     >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
     {'0.weight': (8, 4), '1.weight': (2, 8)}
     """
+    if not callable(source):
+        check_sources([source], tables.values())
+    if tuned is not None and source != "updates":
+        raise ValueError(f"tuned is read by the source 'updates' alone, not by {source!r}: leave it out")
     if callable(source):
         return _collect_with(source, model, tables, batches)
-    if source not in SOURCES:
-        raise UnknownNameError.among("source", source, SOURCES)
-    return SOURCES[source](model, tables, batches, loss)
+    options = {} if tuned is None else {"tuned": tuned}
+    return SOURCES[source](model, tables, batches, loss, **options)
 
 
 def collect_batch_gradients(
@@ -238,6 +390,18 @@ def collect_batch_gradients(
         yield {group: of_batch.pop(group) for group in tables}
 
 
+def _collect_updates(
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    tuned: Any = None,
+) -> dict[str, Tensor]:
+    if tuned is None:
+        raise ValueError("the source 'updates' needs tuned=..., the fine-tuned model, its folder or adapter")
+    return collect_updates(unwrap(model), tuned, tables)
+
+
 def _collect_weights(
     model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
 ) -> dict[str, Tensor]:
@@ -277,4 +441,6 @@ SOURCES: dict[str, Source] = {
     "gradients": _reduced(gradient_passes, MeanFeatures),
     "batch_gradients": _reduced(gradient_passes, StreamingGram),
     "activations": _reduced(activation_passes, StreamingGram),
+    "attention_maps": _reduced(attention_passes, StreamingGram),
+    "updates": _collect_updates,
 }

@@ -282,7 +282,7 @@ def test_loss_says_how_to_run_a_batch(layer):
 def test_activations_of_another_scheme_are_refused(layer):
     table = rows(layer)["0.weight"]
     other = type(table)(**{**{f: getattr(table, f) for f in table.__dataclass_fields__}, "scheme": "blocks"})
-    with pytest.raises(ValueError, match="'rows' and 'columns', not to"):
+    with pytest.raises(ValueError, match="activations do not belong to blocks"):
         activations(layer, other, [torch.ones(1, 3)])
 
 

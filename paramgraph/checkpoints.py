@@ -1,0 +1,102 @@
+"""Open a model's weights wherever they are: in a module, a mapping, a file, a folder, an adapter, on the hub."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from paramgraph.lora_adapters import CONFIG, AdaptedWeights
+from paramgraph.module_weights import open_module
+from paramgraph.safetensors_files import open_files
+from paramgraph.weight_mapping import WeightMapping
+
+
+def open_checkpoint(source: Any, base: WeightMapping | None = None) -> WeightMapping:
+    """Open the weights of a model without loading them.
+
+    Parameters
+    ----------
+    source : nn.Module, mapping of str to Tensor, str or path
+        A module, with its active LoRA adapters added in; a mapping such as a state dict; a .safetensors file
+        or the index of a sharded one; a folder with either; a folder with a PEFT adapter; or, for a name that
+        is no local path, a model on the hub, of which only .safetensors and .json files are fetched. Pickled
+        files are refused.
+    base : WeightMapping, optional
+        What an adapter is added to; read for adapters only.
+
+    Returns
+    -------
+    WeightMapping
+        Lazy: a tensor of a file is read when it is asked for and not kept, so a pass over a checkpoint needs the
+        memory of its largest tensor. It finds parameters of a bare model in its task model and the other way
+        round.
+
+    Raises
+    ------
+    TypeError
+        If `source` is none of these.
+    ValueError
+        If there is nothing to read there, or nothing that can be read safely; the message says what to give.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weights = open_checkpoint({"bert.encoder.weight": torch.ones(2)})
+    >>> weights["encoder.weight"]
+    tensor([1., 1.])
+    """
+    if isinstance(source, WeightMapping):
+        return source
+    if isinstance(source, nn.Module):
+        return open_module(source)
+    if isinstance(source, Mapping):
+        return WeightMapping("the mapping", source, lambda name: _tensor(source, name))
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            "a checkpoint is a module, a mapping of names to tensors, a file, a folder or a name on the hub; "
+            f"got {type(source).__name__}"
+        )
+    path = Path(source).expanduser()
+    if not path.exists():
+        path = _fetch(str(source))
+    if not (path / CONFIG).is_file():
+        return open_files(path)
+    if (path / "model.safetensors").is_file():
+        raise ValueError(
+            f"{path} has both a model and an adapter: give the file model.safetensors, or a folder"
+        )
+    if base is None:
+        raise ValueError(
+            f"{path} is an adapter, an update of a model and no model: give it as `tuned`, with its base"
+        )
+    return AdaptedWeights(path, base)
+
+
+def _tensor(mapping: Mapping[str, Any], name: str) -> Tensor:
+    value = mapping[name]
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name!r} in the mapping is a {type(value).__name__} and not a tensor")
+    return value.detach()
+
+
+def _fetch(name: str) -> Path:
+    # The form of a hub name; anything else was meant as a path.
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) or name.endswith(
+        (".safetensors", ".json", ".bin")
+    ):
+        raise ValueError(f"no file or folder {name!r}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Files of the top folder only: others are the same weights for other programs.
+        return Path(
+            snapshot_download(name, allow_patterns=["*.safetensors", "*.json"], ignore_patterns=["*/*"])
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{name!r} is no local file or folder, and the model hub gave none of that name: {error}. Check the "
+            "path, or download the model while online and give its folder"
+        ) from None
