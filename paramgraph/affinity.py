@@ -7,13 +7,17 @@ rows are centred first.
 import warnings
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from paramgraph.candidates import CHUNK_ELEMENTS
+from paramgraph.component_links import cosine_outside, joining_pairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.graph_contract import count_nodes
-from paramgraph.neighbours import CHUNK_ELEMENTS, GRID, nearest_neighbours, pair_similarity
+from paramgraph.neighbours import GRID, nearest_neighbours, pair_similarity
 
 
 def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:
@@ -122,7 +126,12 @@ def unit_rows(
 
 
 def neighbour_edges(
-    unit: Float64[Tensor, "nodes width"], k: int, *, signed: bool = False, mutual: bool = False
+    unit: Float64[Tensor, "nodes width"],
+    k: int,
+    *,
+    signed: bool = False,
+    mutual: bool = False,
+    search: str = "exact",
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
     """Link each node with its k nearest neighbours.
 
@@ -136,6 +145,8 @@ def neighbour_edges(
         Rank by the absolute value and keep negative similarities; otherwise a negative one is no edge.
     mutual : bool, default False
         Link two nodes only if each is among the neighbours of the other, instead of either.
+    search : {"exact", "faiss"}, default "exact"
+        Who proposes candidates, torch or faiss; the result does not depend on it.
 
     Returns
     -------
@@ -149,20 +160,104 @@ def neighbour_edges(
     >>> neighbour_edges(unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]])), k=1)[0].tolist()
     [[0, 0], [1, 2]]
     """
-    nodes = unit.shape[0]
-    indices, values = nearest_neighbours(unit, k, signed=signed)
-    first = torch.arange(nodes, device=unit.device)[:, None].expand_as(indices)
-    kept = _is_edge(values, signed)
-    first, second, values = first[kept], indices[kept], values[kept]
+    indices, values = nearest_neighbours(unit, k, signed=signed, search=search)
+    return linked_pairs(indices, values, _is_edge(values, signed), mutual=mutual)
+
+
+def linked_pairs(
+    indices: Int64[Tensor, "nodes k"],
+    values: Float64[Tensor, "nodes k"],
+    is_link: Bool[Tensor, "nodes k"],
+    *,
+    mutual: bool = False,
+) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
+    """Unite the neighbours of all nodes to edges.
+
+    Parameters
+    ----------
+    indices : Tensor of shape (nodes, k), int64
+        Neighbours of each node.
+    values : Tensor of shape (nodes, k), float64
+        Their similarity or distance, the same number from either end.
+    is_link : Tensor of shape (nodes, k), bool
+        Which of them count.
+    mutual : bool, default False
+        Link two nodes only if each is among the neighbours of the other, instead of either.
+
+    Returns
+    -------
+    pairs : Tensor of shape (2, pairs), int64
+        Each edge once, lower node first, sorted.
+    values : Tensor of shape (pairs,), float64
+        Of the edges; O(nodes x k) memory, and time to sort as many.
+
+    Examples
+    --------
+    >>> near, values = torch.tensor([[1], [2], [1]]), torch.tensor([[0.5], [0.7], [0.7]]).double()
+    >>> linked_pairs(near, values, values > 0, mutual=True)[0].tolist()
+    [[1], [2]]
+    """
+    nodes = indices.shape[0]
+    first = torch.arange(nodes, device=indices.device)[:, None].expand_as(indices)
+    first, second, values = first[is_link], indices[is_link], values[is_link]
     key, inverse, times = torch.unique(
         torch.minimum(first, second) * nodes + torch.maximum(first, second),
         return_inverse=True,
         return_counts=True,
     )
-    similarity = values.new_empty(len(key))
-    similarity[inverse] = values  # the same number from either end
+    once = values.new_empty(len(key))
+    once[inverse] = values  # the same number from either end
     pairs = torch.stack([key // nodes, key % nodes])
-    return (pairs[:, times == 2], similarity[times == 2]) if mutual else (pairs, similarity)
+    return (pairs[:, times == 2], once[times == 2]) if mutual else (pairs, once)
+
+
+def join_by_cosine(
+    unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
+) -> tuple[Int64[Tensor, "2 added"], Float64[Tensor, " added"]]:
+    """Find the links of largest cosine that join the components of a graph.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero.
+    pairs : Tensor of shape (2, pairs), int64
+        The edges there are, each once.
+    signed : bool, default False
+        Compare absolute values; otherwise a link must have a positive cosine.
+
+    Returns
+    -------
+    pairs : Tensor of shape (2, added), int64
+        The links, each once, lower node first, sorted.
+    similarity : Tensor of shape (added,), float64
+        Their cosines. O(nodes outside the largest component x nodes x width) time per round, at most
+        log2(components) rounds; O(nodes x width) memory and 64 MB.
+
+    Warns
+    -----
+    NumericalWarning
+        If components stay apart because no cosine between them is positive. Zero rows are not counted.
+
+    Examples
+    --------
+    >>> unit = unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]]))
+    >>> join_by_cosine(unit, torch.tensor([[0], [1]]))[0].tolist()
+    [[0], [2]]
+    """
+    nodes = len(unit)
+    added = joining_pairs(pairs, nodes, cosine_outside(unit, signed))
+    dead = int((unit == 0).all(dim=1).sum())
+    edges = torch.cat([pairs, added], dim=1).cpu().numpy()
+    matrix = sp.coo_array((np.ones(edges.shape[1]), tuple(edges)), shape=(nodes, nodes))
+    apart = sp.csgraph.connected_components(matrix, directed=False)[0] - dead if nodes else 0
+    if apart > 1:
+        what = "differs from zero" if signed else "is positive"
+        warnings.warn(
+            f"connect='mst' leaves {apart} components apart: no cosine between them {what}",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return added, pair_similarity(unit, added)
 
 
 def threshold_edges(

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.affinity import neighbour_edges, node_features, unit_rows
+from paramgraph.affinity import join_by_cosine, neighbour_edges, node_features, unit_rows
+from paramgraph.candidates import check_search
+from paramgraph.component_links import CONNECTIONS
 from paramgraph.graph_contract import undirected_graph
-from paramgraph.options import check_count
+from paramgraph.neighbours import check_neighbours
+from paramgraph.options import check_choice, check_count
 from paramgraph.registry import register
 
 
@@ -31,10 +35,17 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         Rank by the absolute cosine and keep the sign in the weight.
     mutual : bool, default False
         Keep an edge only if each node is a neighbour of the other ("and" in place of "or").
+    connect : {"none", "mst"}, default "none"
+        "mst" joins the components by a maximum spanning tree: the links of largest cosine between them. The
+        graph then says which they are: `connecting_edges` of shape (2, added), each once. Components between
+        which no cosine is positive (differs from zero, if `signed`) stay apart, and a NumericalWarning counts
+        them; so do zero rows.
+    search : {"exact", "faiss"}, default "exact"
+        "faiss" lets `faiss.IndexFlatIP` propose the candidates, on the CPU; neighbours and weights are the
+        same to the last bit. Needs ``pip install 'paramgraph[faiss]'``.
 
     Examples
     --------
-    >>> import torch
     >>> graph = CosineKNN(k=1)(Data(x=torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]])))
     >>> graph.edge_index.tolist()
     [[0, 0, 1, 2], [1, 2, 0, 0]]
@@ -47,9 +58,32 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     k: int | np.integer = 10
     signed: bool = False
     mutual: bool = False
+    connect: str = "none"
+    search: str = "exact"
 
     def __post_init__(self) -> None:
         check_count("cosine_knn", "k", self.k)
+        check_choice("cosine_knn", "connect", self.connect, CONNECTIONS)
+        check_search("cosine_knn: search", self.search)
+
+    def check_nodes(self, nodes: int) -> None:
+        """Check that a graph of so many nodes can be built, before features are collected for it.
+
+        Parameters
+        ----------
+        nodes : int
+            Nodes of the graph.
+
+        Raises
+        ------
+        ValueError
+            If k is not below the number of nodes.
+
+        Examples
+        --------
+        >>> CosineKNN(k=10).check_nodes(11)
+        """
+        check_neighbours(int(self.k), nodes)
 
     def forward(self, data: Data) -> Data:
         """Build the graph of the rows of `data.x`.
@@ -63,7 +97,8 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         -------
         torch_geometric.data.Data
             With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
-            O(nodes x (width + k)) memory and 64 MB.
+            O(nodes x (width + k)) memory and 64 MB. With `connect="mst"`, each of at most log2(components)
+            rounds takes as long again for the share of nodes outside the largest component.
 
         Raises
         ------
@@ -71,7 +106,14 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
             If `x` is missing or not finite, or k is not below the number of nodes.
         """
         features = node_features(data, "cosine_knn")
+        unit = unit_rows(features)
         pairs, similarity = neighbour_edges(
-            unit_rows(features), int(self.k), signed=self.signed, mutual=self.mutual
+            unit, int(self.k), signed=self.signed, mutual=self.mutual, search=self.search
         )
-        return undirected_graph(data, pairs, similarity.to(features.dtype), signed=self.signed)
+        if self.connect == "none":
+            return undirected_graph(data, pairs, similarity.to(features.dtype), signed=self.signed)
+        added, cosine = join_by_cosine(unit, pairs, signed=self.signed)
+        pairs, similarity = torch.cat([pairs, added], dim=1), torch.cat([similarity, cosine])
+        graph = undirected_graph(data, pairs, similarity.to(features.dtype), signed=self.signed)
+        graph.connecting_edges = added
+        return graph

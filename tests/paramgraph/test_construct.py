@@ -38,7 +38,7 @@ def test_graph_of_weights_is_the_builder_on_the_weights(model: nn.Module, table:
 
 def test_graph_says_where_it_comes_from(model: nn.Module, table: NodeTable) -> None:
     graph = build(model, table, "cosine_knn", k=3)
-    assert graph.builder == "CosineKNN(k=3, signed=False, mutual=False)"
+    assert graph.builder == repr(CosineKNN(k=3))
     assert graph.source == "weights"
 
 
