@@ -1,52 +1,22 @@
 """Eigenpairs of a shift operator: write the zeros down, choose a solver, check what came back."""
 
-import importlib
-import pkgutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import torch
-from jaxtyping import Float
 
-import paramgraph.solvers
-from paramgraph.errors import NotConvergedError, UnknownNameError
+from paramgraph.certificate import certify_count
+from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError
 from paramgraph.shift_operator import ShiftOperator
+from paramgraph.solver_choice import choose_solvers, solver_modules
+from paramgraph.solver_choice import list_solvers as list_solvers
 from paramgraph.spectrum import EigenProblem, SolverResult, Spectrum, fix_signs
 
-# One thread: 1,000 nodes take 0.3 s dense, and no pair is ever missed; Lanczos for 64 pairs takes 0.03 s
-# there, but dense takes 2 s at 2,000 nodes and half a minute at 5,000.
-DENSE_NODES = 1000
-# Beyond, a dense matrix alone takes 0.5 GB, so `auto` leaves it to the one who asks for it.
-DENSE_FALLBACK_NODES = 8192
-# The inertia of a dense matrix: 2 s at 2,000 nodes.
-CERTIFIED_NODES = 2000
-
-
-@cache
-def _solvers() -> dict[str, ModuleType]:
-    found = pkgutil.iter_modules(paramgraph.solvers.__path__)
-    return {entry.name: importlib.import_module(f"paramgraph.solvers.{entry.name}") for entry in found}
-
-
-def list_solvers() -> list[str]:
-    """Name the eigensolvers, one for each file of `paramgraph/solvers`.
-
-    Returns
-    -------
-    list of str
-        Sorted names.
-
-    Examples
-    --------
-    >>> list_solvers()
-    ['arpack', 'dense', 'lobpcg']
-    """
-    return sorted(_solvers())
+# A dense decomposition takes 2 s at 2,000 nodes and half a minute at 5,000.
+SLOW_DENSE_NODES = 2000
 
 
 def eigenpairs(
@@ -63,9 +33,10 @@ def eigenpairs(
 
     Laplacian: the k smallest eigenvalues, ascending. Adjacency: the k largest, descending, since its strong
     modes are its low graph frequencies. The null space of a Laplacian is written down from the connected
-    components, with eigenvalues of exactly 0.0; the rest is solved component by component in its orthogonal
-    complement, so that equal components cannot hide each other's eigenvalues. The "rw" Laplacian is solved
-    through the symmetric one; its eigenvectors are right eigenvectors of unit norm, not orthogonal.
+    components (of a signed one, from those that are balanced), with eigenvalues of exactly 0.0; the rest is
+    solved component by component in its orthogonal complement, so that equal components cannot hide each
+    other's eigenvalues. The "rw" Laplacian is solved through the symmetric one; its eigenvectors are right
+    eigenvectors of unit norm, not orthogonal.
 
     Parameters
     ----------
@@ -75,20 +46,30 @@ def eigenpairs(
         Number of pairs; all of them by default. Where k cuts through equal eigenvalues, which vectors of that
         eigenspace are found is arbitrary.
     solver : str, default "auto"
-        A name of `list_solvers()`. "auto" looks at nodes, pairs and edges, falls back where a solver does not
-        converge, and says in `reason` what ran and why. A named solver that cannot do a component, such as
+        A name of `list_solvers()`. "auto" looks at components, nodes, pairs and the estimated fill-in
+        of a factorization (`choose_solvers`), falls back along its chain where a solver does not converge,
+        and says in `reason` what ran and why. A named solver that cannot do a component, such as
         all pairs by ARPACK, leaves it to "dense", and says so.
     tol : float, default 1e-8
         Largest residual norm, relative to the bound of the operator.
     certify : bool, default False
-        Prove by the inertia of the shifted matrix that no eigenvalue was missed; up to 2,000 nodes.
+        Prove by the inertia of the shifted matrix that no eigenvalue was missed: for components of up to
+        2,000 nodes, and beyond where the estimated fill-in is small (rings, paths, grids; extra `certify`).
+        Where the proof fails (a pair was missed) or cannot be made (an expander, no qdldl), nothing is raised:
+        `certified` is False, and `reason` says which.
     seed : int or numpy.random.Generator, default 0
         Of the start vectors; the same seed gives the same vectors.
 
     Returns
     -------
     Spectrum
-        Float64 tensors on the CPU. Dense: O(nodes^3) time, O(nodes^2) memory; otherwise O(nodes x k) memory.
+        Float64 tensors on the CPU. Dense: O(nodes^3) time, O(nodes^2) memory; otherwise O(edges + nodes x k)
+        memory, with shift-invert the sparse factors besides.
+
+    Warns
+    -----
+    PerformanceWarning
+        If some pairs of more than 2,000 nodes have to be taken from a dense decomposition.
 
     Raises
     ------
@@ -109,10 +90,14 @@ def eigenpairs(
     tensor([0., 4.], dtype=torch.float64)
     """
     _check(operator, solver, tol)
-    k = _count(k, operator.nodes)
+    k = count_pairs(k, operator.nodes)
     symmetric, scale = operator.symmetrized()
     values, vectors, reports, iterations = _assemble(symmetric, k, solver, float(tol), seed)
-    certified, remark = _certificate(symmetric, values, k) if certify else (None, "")
+    certified, remark = None, ""
+    if certify:
+        errors = np.linalg.norm(symmetric.matrix @ vectors - vectors * values, axis=0)
+        certified, remark = certify_count(symmetric, values, float(errors.max(initial=0.0)))
+        remark = f"; {remark}"
     if not operator.symmetric:
         vectors = vectors / scale[:, None]
         vectors /= np.linalg.norm(vectors, axis=0)
@@ -129,6 +114,7 @@ def eigenpairs(
         certified=certified,
         iterations=iterations,
         kind=operator.kind,
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
     )
 
 
@@ -144,7 +130,33 @@ def _check(operator: Any, solver: str, tol: Any) -> None:
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
 
 
-def _count(k: Any, nodes: int) -> int:
+def count_pairs(k: Any, nodes: int) -> int:
+    """Check a number of pairs.
+
+    Parameters
+    ----------
+    k : int, optional
+        1 to `nodes`, or None for all.
+    nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If k is below 1 or above the number of nodes.
+    TypeError
+        If k is no int.
+
+    Examples
+    --------
+    >>> count_pairs(None, 5)
+    5
+    """
     if k is None:
         return nodes
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -157,7 +169,7 @@ def _count(k: Any, nodes: int) -> int:
 def _assemble(operator: ShiftOperator, k: int, solver: str, tol: float, seed: Any) -> Any:
     """Solve each component, and take the k lowest graph frequencies of all; the zeros come first."""
     laplacian = operator.kind == "laplacian"
-    zeros = min(k, operator.components) if laplacian else 0
+    zeros = min(k, operator.nullity) if laplacian else 0
     values = [np.zeros(zeros)]
     vectors = np.zeros((operator.nodes, k))
     if laplacian:
@@ -192,9 +204,11 @@ def _problems(
     sizes = np.bincount(labels, minlength=operator.components)
     order, ends = np.argsort(labels, kind="stable"), np.cumsum(sizes)
     matrix = operator.matrix if operator.components == 1 else operator.matrix[order][:, order]
-    null = operator.null_basis().data if laplacian else None
+    null = operator.null_entries() if laplacian else None
     for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
-        count = min(wanted, size - laplacian)
+        first = int(order[end - size])
+        known = null is not None and bool(null[first])
+        count = min(wanted, size - known)
         if count:
             part = slice(end - size, end)
             members = order[part]
@@ -205,7 +219,7 @@ def _problems(
                     count,
                     smallest=laplacian,
                     interval=operator.interval,
-                    null=None if null is None else null[members],
+                    null=null[members] if null is not None and known else None,
                     tol=tol,
                     seed=seed,
                 ),
@@ -214,16 +228,19 @@ def _problems(
 
 def _solve(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:
     """Run the named solver, or the chain of "auto"; refine and check what it gives."""
+    modules = solver_modules()
     if solver == "auto":
-        chain, reason = _choose(problem)
+        chain, reason = choose_solvers(problem)
     else:
         chain, reason = [solver], "asked for"
-        refusal = _solvers()[solver].refusal(problem)
+        refusal = modules[solver].refusal(problem)
         if refusal:
             chain, reason = ["dense"], f"asked for {solver}, but {refusal}"
     for name in chain:
+        if name == "dense" and solver != "dense":
+            _warn_of_dense(problem)
         try:
-            result = _refine(problem, _solvers()[name].solve(problem))
+            result = _refine(problem, modules[name].solve(problem))
             return name, reason + (f", {result.note}" if result.note else ""), result
         except NotConvergedError as failure:
             if name == chain[-1]:
@@ -232,16 +249,15 @@ def _solve(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:
     raise AssertionError("unreachable: a chain is never empty")
 
 
-def _choose(problem: EigenProblem) -> tuple[list[str], str]:
-    """Order the solvers for a problem, the best first, with the reason for the first."""
-    nodes, count = problem.nodes, problem.count
-    if nodes <= DENSE_NODES:
-        return ["dense"], f"no more than {DENSE_NODES} nodes"
-    if 8 * count > nodes and nodes <= DENSE_FALLBACK_NODES:
-        return ["dense"], f"{count} pairs are more than an eighth of {nodes} nodes"
-    chain = ["arpack", "lobpcg", *(["dense"] if nodes <= DENSE_FALLBACK_NODES else [])]
-    chain = [name for name in chain if not _solvers()[name].refusal(problem)] or ["dense"]
-    return chain, f"{count} pairs of {nodes} nodes, mean degree {problem.mean_degree:.3g}"
+def _warn_of_dense(problem: EigenProblem) -> None:
+    """Say that some pairs of a large graph are taken from a dense decomposition; for all there is no other way."""
+    if problem.nodes > SLOW_DENSE_NODES and problem.count < problem.nodes - (problem.null is not None):
+        warnings.warn(
+            f"{problem.count} pairs of {problem.nodes} nodes are taken from a dense decomposition, which grows "
+            f"with the cube of the nodes; ask for fewer than an eighth ({problem.nodes // 8}), or a larger tol",
+            PerformanceWarning,
+            stacklevel=5,
+        )
 
 
 def _refine(problem: EigenProblem, result: SolverResult) -> SolverResult:
@@ -267,30 +283,9 @@ def _refine(problem: EigenProblem, result: SolverResult) -> SolverResult:
     return result
 
 
-def _certificate(operator: ShiftOperator, values: Float[np.ndarray, "modes"], k: int) -> tuple[bool, str]:
-    """Count the eigenvalues before the last cluster by Sylvester's law of inertia."""
-    if k == operator.nodes:
-        return True, "; certified: all pairs"
-    if operator.nodes > CERTIFIED_NODES:
-        return False, f"; not certified: {operator.nodes} nodes are more than {CERTIFIED_NODES}"
-    flip = 1.0 if operator.kind == "laplacian" else -1.0
-    ascending = flip * values
-    # Within a cluster of equal eigenvalues any choice is right: count just before the last cluster.
-    width = 1e-7 * (operator.bound or 1.0)
-    below = k - 1
-    while below > 0 and ascending[below] - ascending[below - 1] < width:
-        below -= 1
-    shift = ascending[below] - width / 2
-    block = scipy.linalg.ldl(flip * operator.to_dense() - shift * np.eye(operator.nodes))[1]
-    counted = scipy.linalg.eigh_tridiagonal(block.diagonal(), np.diag(block, -1), eigvals_only=True)
-    missed = int((counted < 0).sum()) - below
-    remark = "certified by inertia" if missed == 0 else f"not certified: {missed} pairs missed"
-    return missed == 0, f"; {remark}"
-
-
 def _reason(reports: Counter[tuple[str, str]], operator: ShiftOperator) -> str:
     """Join the reasons of all components."""
     if not reports:
-        return f"all pairs belong to the null space of {operator.components} components"
+        return f"all pairs belong to the null space of {operator.nullity} components"
     each = "{}: {} ({} components)" if operator.components > 1 else "{}: {}"
     return "; ".join(each.format(name, reason, times) for (name, reason), times in reports.items())

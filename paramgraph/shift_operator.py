@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -38,6 +39,8 @@ class ShiftOperator:
         Number of each node's connected component, from 0.
     similar : ShiftOperator, optional
         For "rw", the symmetric Laplacian of the same graph.
+    signs : ndarray of shape (nodes,), optional
+        Of a signed Laplacian: 1 or -1 for the two sides of a balanced component, 0 in all others.
 
     Examples
     --------
@@ -53,13 +56,15 @@ class ShiftOperator:
     degrees: Float[np.ndarray, "nodes"]
     component_labels: Int64[np.ndarray, "nodes"]
     similar: Any = None
+    signs: Float[np.ndarray, "nodes"] | None = None
 
     # NumPy would otherwise take `array @ operator` apart element by element.
     __array_ufunc__ = None
 
     def __repr__(self) -> str:
         name = self.kind if self.kind == "adjacency" else f"laplacian, normalization={self.normalization!r}"
-        return f"ShiftOperator({name}, nodes={self.nodes})"
+        signed = "" if self.signs is None else ", signed=True"
+        return f"ShiftOperator({name}{signed}, nodes={self.nodes})"
 
     @property
     def nodes(self) -> int:
@@ -73,8 +78,16 @@ class ShiftOperator:
 
     @property
     def components(self) -> int:
-        """Number of connected components; the multiplicity of the eigenvalue 0 of a Laplacian."""
+        """Number of connected components; edges of either sign connect."""
         return int(self.component_labels.max(initial=-1)) + 1
+
+    @property
+    def nullity(self) -> int:
+        """Multiplicity of the eigenvalue 0 of a Laplacian: components, or balanced ones where it is signed."""
+        self._need_laplacian()
+        if self.signs is None:
+            return self.components
+        return len(np.unique(self.component_labels[self.signs != 0]))
 
     @property
     def symmetric(self) -> bool:
@@ -91,7 +104,8 @@ class ShiftOperator:
         r"""Interval that is proven to hold all eigenvalues, in O(edges).
 
         Laplacian: [0, 2] for "sym" and "rw"; [0, :math:`\max_{ij \in E} d_i + d_j`] for the combinatorial one
-        (Anderson and Morley 1985). Adjacency: Gershgorin's discs. Without edges a Laplacian is 0.
+        (Anderson and Morley 1985; absolute weights bound the signed one). Adjacency: Gershgorin's discs.
+        Without edges a Laplacian is 0.
         """
         if self.kind == "adjacency":
             diagonal = self.matrix.diagonal()
@@ -131,7 +145,7 @@ class ShiftOperator:
         return self.matrix.copy() if isinstance(self.matrix, np.ndarray) else self.matrix.toarray()
 
     def to_torch(
-        self, device: Any = None, dtype: torch.dtype | None = None, layout: str = "auto"
+        self, device: Any = None, dtype: Any = None, layout: str = "auto"
     ) -> Float[Tensor, "nodes nodes"]:
         """Copy the matrix as a torch tensor.
 
@@ -142,7 +156,8 @@ class ShiftOperator:
         dtype : torch.dtype, default torch.float64
             Any floating dtype; the sparse layouts of torch do not multiply in half precision on the CPU.
         layout : {"auto", "dense", "coo", "csr"}
-            "auto" is dense where the graph is, else "coo". torch warns that "csr" is in beta.
+            "auto" is dense where the graph is, else "coo". torch's warning that "csr" is in beta is not
+            passed on here.
 
         Returns
         -------
@@ -153,10 +168,14 @@ class ShiftOperator:
         ------
         ValueError
             If `layout` is none of these.
+        TypeError
+            If `dtype` is not floating: it would cut the entries off.
         """
         if layout not in ("auto", "dense", "coo", "csr"):
             raise ValueError(f"no layout {layout!r}; allowed: 'auto', 'dense', 'coo', 'csr'")
         dtype = torch.float64 if dtype is None else dtype
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise TypeError(f"dtype is a floating torch dtype such as torch.float32, got {dtype}")
         device = "cpu" if device is None else device  # whatever torch.set_default_device says
         if layout == "dense" or (layout == "auto" and self.is_dense):
             return torch.tensor(self.to_dense(), dtype=dtype, device=device)
@@ -168,43 +187,70 @@ class ShiftOperator:
         tensor = torch.sparse_coo_tensor(
             places, values, self.shape, device=device, is_coalesced=True, check_invariants=False
         )
-        return tensor.to_sparse_csr() if layout == "csr" else tensor
+        if layout != "csr":
+            return tensor
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            return tensor.to_sparse_csr()
 
-    def null_basis(self) -> sp.csr_array:
-        r"""Write down the null space of a Laplacian, one sparse column for each component.
+    def null_entries(self) -> Float[np.ndarray, "nodes"]:
+        r"""Write down the null vectors of a Laplacian, all in one array, since no two share a node.
 
-        On its component the column is constant (None, "rw") or proportional to :math:`\sqrt{d}` ("sym"); an
-        isolated node is a unit vector. One entry in each row: O(nodes) memory, however many components.
+        On its component a null vector is constant (None, "rw") or proportional to :math:`\sqrt{d}` ("sym"); an
+        isolated node is a unit vector. A signed Laplacian has the same with one sign for each side of a
+        balanced component, and none on a component that is not balanced.
 
         Returns
         -------
-        csr_array of shape (nodes, components)
-            Orthonormal columns, in the order of `component_labels`.
+        ndarray of shape (nodes,)
+            Of unit norm on each component that has a null vector, 0 on the others.
 
         Raises
         ------
         ValueError
             If the operator is an adjacency.
         """
-        if self.kind != "laplacian":
-            raise ValueError("an adjacency has no null space that is known beforehand; use laplacian(graph)")
+        self._need_laplacian()
         entry = np.ones(self.nodes)
         if self.normalization == "sym":
             entry = np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
         square = np.bincount(self.component_labels, weights=entry**2, minlength=self.components)
         entry = entry / np.sqrt(square[self.component_labels])
-        rows = np.arange(self.nodes + 1)
-        return sp.csr_array((entry, self.component_labels, rows), shape=(self.nodes, self.components))
+        return entry if self.signs is None else entry * self.signs
 
-    def null_space(self) -> Float[np.ndarray, "nodes components"]:
+    def null_basis(self) -> sp.csr_array:
+        """Write down the null space of a Laplacian, one sparse column for each null vector.
+
+        At most one entry in each row: O(nodes) memory, however many components.
+
+        Returns
+        -------
+        csr_array of shape (nodes, nullity)
+            Orthonormal columns, in the order of `component_labels`; see `null_entries`.
+
+        Raises
+        ------
+        ValueError
+            If the operator is an adjacency.
+        """
+        entry = self.null_entries()
+        rows = np.flatnonzero(entry) if self.signs is not None else np.arange(self.nodes)
+        columns = np.unique(self.component_labels[rows], return_inverse=True)[1]
+        return sp.csr_array((entry[rows], (rows, columns)), shape=(self.nodes, self.nullity))
+
+    def null_space(self) -> Float[np.ndarray, "nodes nullity"]:
         """Write down an orthonormal basis of the null space of a Laplacian, in closed form.
 
         Returns
         -------
-        ndarray of shape (nodes, components)
+        ndarray of shape (nodes, nullity)
             The columns of `null_basis`, dense.
         """
         return self.null_basis().toarray()
+
+    def _need_laplacian(self) -> None:
+        if self.kind != "laplacian":
+            raise ValueError("an adjacency has no null space that is known beforehand; use laplacian(graph)")
 
     def symmetrized(self) -> tuple["ShiftOperator", Float[np.ndarray, "nodes"]]:
         r"""Give the symmetric matrix with the same eigenvalues.
@@ -241,7 +287,11 @@ class ShiftOperator:
         return {}
 
     def __matmul__(self, X: _Signal) -> _Signal:
-        """Multiply a signal of shape (nodes,) or (nodes, width); dtype and device are those of the signal."""
+        """Multiply a signal of shape (nodes,) or (nodes, width); dtype and device are those of the signal.
+
+        A plain product: NaN and infinite entries spread to the neighbours (to all nodes where the matrix is
+        dense), as in any matrix product. `apply_filter` refuses them.
+        """
         if not isinstance(X, Tensor | np.ndarray) and not sp.issparse(X):
             raise TypeError(f"a signal is a torch tensor, a NumPy or a SciPy array, got {type(X).__name__}")
         signal: Any = X

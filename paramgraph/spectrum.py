@@ -40,6 +40,9 @@ class Spectrum:
         Matrix products (ARPACK) or block steps (LOBPCG) in all components; None for a direct solve.
     kind : {"laplacian", "adjacency"}
         Kind of the operator.
+    nullity : int, optional
+        Dimension of the null space of a Laplacian, known beforehand: as many as components, or as balanced
+        components of a signed one. None where nothing is known.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Spectrum:
     certified: bool | None = None
     iterations: int | None = None
     kind: str = "laplacian"
+    nullity: int | None = None
 
     def _repr_html_(self) -> str:
         return spectrum_html(self)

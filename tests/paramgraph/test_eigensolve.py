@@ -81,8 +81,8 @@ def test_chain_is_solved_by_shift_invert_and_says_so():
     expected = np.sort(2 - 2 * np.cos(2 * np.pi * np.arange(nodes) / nodes))[:9]
     # Refined pairs have an error of the squared residual: far below the smallest value, 1.8e-5.
     np.testing.assert_allclose(spectrum.eigenvalues.numpy(), expected, rtol=1e-8)
-    assert spectrum.solver == "arpack"
-    assert "shift-invert" in spectrum.reason
+    assert spectrum.solver == "shift_invert"
+    assert "estimated fill-in 2 entries a row, about 751 levels" in spectrum.reason
 
 
 def test_expander_is_solved_by_plain_lanczos_and_certified():
@@ -99,7 +99,7 @@ def test_many_pairs_are_solved_densely_with_the_reason():
     assert "eighth" in spectrum.reason
 
 
-@pytest.mark.parametrize("solver", ["arpack", "lobpcg"])
+@pytest.mark.parametrize("solver", sorted(set(list_solvers()) - {"dense"}))
 def test_named_solver_that_cannot_leaves_it_to_dense_and_says_so(solver):
     spectrum = eigenpairs(adjacency(nx.path_graph(6)), solver=solver)
     assert spectrum.solver == "dense"
@@ -114,8 +114,8 @@ def test_projectors_of_whole_eigenspaces_agree_between_solvers():
         U = eigenpairs(operator, k=9, solver=solver, tol=1e-10).eigenvectors
         projectors.append(U @ U.T)
     # Angle of a subspace: residual 4e-10 over the gap to the next eigenvalue, 0.07.
-    torch.testing.assert_close(projectors[0], projectors[1], atol=1e-8, rtol=0)
-    torch.testing.assert_close(projectors[0], projectors[2], atol=1e-8, rtol=0)
+    for other in projectors[1:]:
+        torch.testing.assert_close(projectors[0], other, atol=1e-8, rtol=0)
 
 
 @pytest.mark.parametrize("solver", list_solvers())
@@ -240,4 +240,4 @@ def test_certificate_is_not_asked_by_default_and_refused_for_large_graphs():
     assert eigenpairs(operator, k=3).certified is None
     refused = eigenpairs(operator, k=3, certify=True)
     assert refused.certified is False
-    assert "2000" in refused.reason
+    assert "2002 nodes, more than 2000, whose estimated fill-in" in refused.reason
