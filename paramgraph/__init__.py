@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from paramgraph.nodes import NodeTable as NodeTable
     from paramgraph.nodes import ParameterSlice as ParameterSlice
     from paramgraph.parameter_updates import updates as updates
+    from paramgraph.product import ProductGraph as ProductGraph
+    from paramgraph.product_filter import ProductFilter as ProductFilter
+    from paramgraph.product_spectrum import ProductModes as ProductModes
     from paramgraph.registry import get_builder as get_builder
     from paramgraph.registry import list_builders as list_builders
     from paramgraph.registry import register as register
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
     from paramgraph.shifts import ShiftOperator as ShiftOperator
     from paramgraph.shifts import adjacency as adjacency
     from paramgraph.shifts import laplacian as laplacian
+    from paramgraph.solver_choice import list_solvers as list_solvers
     from paramgraph.sources import activations as activations
     from paramgraph.sources import attention_maps as attention_maps
     from paramgraph.sources import collect as collect
