@@ -69,7 +69,7 @@ def spectrum_html(spectrum: Any) -> str:
     ]
     finite = values[np.isfinite(values)]
     picture = ""
-    if len(finite):
+    if len(finite) > 1:
         picture = dot_picture(finite, f"eigenvalues from {finite[0]:.4g} to {finite[-1]:.4g}, by mode")
     return html_card("Spectrum", spectrum.kind, facts, picture)
 
@@ -124,13 +124,13 @@ def _edge_facts(data: Any, nodes: int) -> tuple[list[tuple[str, str]], str]:
         links = sp.coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(nodes, nodes))
         parts = connected_components(links.tocsr(), directed=False, return_labels=False)
         isolated = int((degree + np.bincount(column, minlength=nodes) == 0).sum())
-        facts.append(("components", f"{parts:,}, isolated nodes {isolated:,}"))
+        facts += [("components", f"{parts:,}"), ("isolated nodes", f"{isolated:,}")]
     if len(row):
         facts.append(("weights", _range(data.get("edge_weight"))))
     if isinstance(data.get("node_weight"), Tensor) and data.node_weight.numel():
         facts.append(("node_weight", _range(data.node_weight)))
-    if not nodes:
-        return facts, ""
+    if not nodes or not np.ptp(degree):
+        return [*facts, ("degree", f"{degree[0]:,} each")] if nodes else facts, ""
     bars = np.histogram(degree, bins=min(DEGREE_BARS, int(np.ptp(degree)) + 1))[0]
     label = f"nodes by degree, {degree.min():,} to {degree.max():,}, mean {degree.mean():.3g}"
     return facts, bar_picture(bars.astype(float), label)

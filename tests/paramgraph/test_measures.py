@@ -7,8 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paramgraph.band_statistics import signal_to_noise
 from paramgraph.eigensolve import eigenpairs
-from paramgraph.measures import mode_energy, smoothness, spectral_gap
+from paramgraph.measures import (
+    band_energy,
+    compaction,
+    mode_energy,
+    mode_signal_to_noise,
+    smoothness,
+    spectral_gap,
+)
 from paramgraph.shifts import adjacency, laplacian, zero_operator
 
 OPERATOR = laplacian(nx.random_geometric_graph(30, 0.4, seed=1))
@@ -95,3 +103,66 @@ def test_gap_without_edges_is_zero():
 def test_gap_needs_a_mode_after_the_zeros():
     with pytest.raises(ValueError, match="2 modes"):
         spectral_gap(eigenpairs(OPERATOR, k=1))
+
+
+def test_energy_of_bands_is_that_of_their_modes():
+    X = signal(30, 3)
+    energy = mode_energy(SPECTRUM, X)
+    expected = torch.stack([energy[:3].sum(), energy[3:15].sum(), energy[15:].sum()])
+    torch.testing.assert_close(band_energy(SPECTRUM, X, (0, 0.1, 0.5, 1)), expected, rtol=1e-14, atol=0)
+
+
+def test_energy_of_white_noise_is_the_share_of_modes():
+    X = torch.eye(30)  # every direction alike, exactly
+    torch.testing.assert_close(
+        band_energy(SPECTRUM, X), torch.full((5,), 6.0, dtype=torch.float64), rtol=1e-12, atol=0
+    )
+    assert compaction(SPECTRUM, X, 0.3) == pytest.approx(0.3, rel=1e-12)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1 / 30, 0.0), (0.1, 0.0), (4 / 30, 1.0), (1, 1.0)])
+def test_compaction_of_an_eigenvector_is_a_step(share, expected):
+    assert compaction(SPECTRUM, SPECTRUM.eigenvectors[:, 3], share) == pytest.approx(expected, abs=1e-13)
+
+
+def test_compaction_is_the_same_of_an_incomplete_spectrum():
+    X = signal(30, 4).bfloat16()
+    assert compaction(eigenpairs(OPERATOR, k=7), X) == pytest.approx(compaction(SPECTRUM, X), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("share", "match"),
+    [(0, "share is more"), (1.2, "share is more"), (0.01, "raise share"), (0.5, "raise k")],
+)
+def test_compaction_of_no_whole_mode_raises(share, match):
+    with pytest.raises(ValueError, match=match):
+        compaction(eigenpairs(OPERATOR, k=7), signal(30, 1), share)
+
+
+def test_compaction_of_nothing_is_not_a_number():
+    assert math.isnan(compaction(SPECTRUM, torch.zeros(30, 2)))
+    assert math.isnan(compaction(eigenpairs(laplacian(np.zeros((0, 0)))), torch.zeros(0, 2)))
+
+
+def test_signal_to_noise_of_a_mode_has_its_closed_form():
+    # One mode carries 2 in each batch, noise of +-1 lies in another: S = 4 and 0 - 4/3 / 4, N = 0 and 4/3.
+    U = SPECTRUM.eigenvectors
+    batches = [2 * U[:, [4]] + sign * U[:, [9]] for sign in (1.0, -1.0, 1.0, -1.0)]
+    found = mode_signal_to_noise(SPECTRUM, batches)
+    assert found.signal[4] == pytest.approx(4, rel=1e-12)
+    assert found.noise[9] == pytest.approx(4 / 3, rel=1e-12)
+    assert found.signal[9] == pytest.approx(-1 / 3, rel=1e-12)
+    assert found.snr[9] == pytest.approx(-0.25, rel=1e-12)
+    np.testing.assert_array_equal(found.modes, np.ones(30))
+
+
+def test_signal_and_noise_of_modes_add_up_to_those_of_their_band():
+    batches = torch.randn(6, 30, 4, generator=torch.Generator().manual_seed(3)) + 0.2
+    modes, bands = mode_signal_to_noise(SPECTRUM, batches), signal_to_noise(SPECTRUM, batches)
+    np.testing.assert_allclose(modes.signal.reshape(5, 6).sum(axis=1), bands.signal, rtol=1e-10)
+    np.testing.assert_allclose(modes.left_noise.reshape(5, 6, 6).sum(axis=1), bands.left_noise, rtol=1e-10)
+
+
+def test_signal_to_noise_of_no_modes_raises():
+    with pytest.raises(ValueError, match="without modes"):
+        mode_signal_to_noise(eigenpairs(laplacian(np.zeros((0, 0)))), torch.zeros(3, 0, 2))
