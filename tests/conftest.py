@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,24 @@ class Measurable(NamedTuple):
     loss: Callable[[nn.Module, Any], Tensor] | None = None
 
 
+class RandomModel(NamedTuple):
+    """A tiny random model of some architecture, which a test must leave as it is, and its inputs."""
+
+    model: nn.Module
+    inputs: dict[str, Tensor]
+
+
+def _load(name: str) -> Any:
+    # Tests are imported one by one (importmode=importlib), so they cannot import each other by name.
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TINY = _load("tiny_architectures")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -133,3 +152,21 @@ def measurable(
     if request.param == "bfloat16":
         tiny_transformer.to(torch.bfloat16)
     return Measurable(tiny_transformer, tiny_batches[:3])
+
+
+@pytest.fixture(params=list(TINY.ARCHITECTURES))
+def architecture(request: pytest.FixtureRequest) -> RandomModel:
+    """Every architecture that the schemes are tested on, with two or three layers of random weights."""
+    return RandomModel(TINY.make(request.param), TINY.ARCHITECTURES[request.param].inputs)
+
+
+@pytest.fixture
+def random_model() -> Callable[[str], RandomModel]:
+    """Make the model of one of these architectures by its name."""
+    return lambda name: RandomModel(TINY.make(name), TINY.ARCHITECTURES[name].inputs)
+
+
+@pytest.fixture
+def published() -> Callable[[str], nn.Module]:
+    """Make a whole published model on the meta device, without weights, by its name."""
+    return lambda name: TINY.make(name)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 TEXT = {"input_ids": torch.arange(1, 13).reshape(2, 6)}
 BOTH = {**TEXT, "decoder_input_ids": torch.arange(5, 15).reshape(2, 5)}
+CROSS = {**TEXT, "encoder_hidden_states": torch.linspace(-1, 1, 2 * 4 * 32).reshape(2, 4, 32)}
 IMAGE = {"pixel_values": torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)}
 SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 ENCODER = {**SMALL, "intermediate_size": 64, "max_position_embeddings": 32}
@@ -37,7 +38,7 @@ ARCHITECTURES = {
         "ModernBertModel", {**ENCODER, "pad_token_id": 0, "global_attn_every_n_layers": 1}
     ),
     "GPT-2": Architecture("GPT2LMHeadModel", MULTI),
-    "GPT-2 (cross attention)": Architecture("GPT2LMHeadModel", {**MULTI, "add_cross_attention": True}),
+    "GPT-2 (cross attention)": Architecture("GPT2LMHeadModel", {**MULTI, "add_cross_attention": True}, CROSS),
     "GPT-BigCode (multi-query)": Architecture("GPTBigCodeForCausalLM", MULTI),
     "GPT-BigCode (multi-head)": Architecture("GPTBigCodeForCausalLM", {**MULTI, "multi_query": False}),
     "GPT-NeoX": Architecture("GPTNeoXForCausalLM", ENCODER),
