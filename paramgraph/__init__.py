@@ -18,15 +18,21 @@ from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
     from paramgraph.band_pooling import pool_bands as pool_bands
+    from paramgraph.builders.attention_head import AttentionHead as AttentionHead
+    from paramgraph.builders.complete import Complete as Complete
     from paramgraph.builders.correlation import Correlation as Correlation
     from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
+    from paramgraph.builders.gaussian_knn import GaussianKNN as GaussianKNN
     from paramgraph.builders.gram import Gram as Gram
+    from paramgraph.builders.layer_adjacency import LayerAdjacency as LayerAdjacency
     from paramgraph.builders.permuted import Permuted as Permuted
+    from paramgraph.builders.random import RandomRewired as RandomRewired
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
     from paramgraph.clusters import ClusteringAgreement as ClusteringAgreement
     from paramgraph.clusters import clustering_agreement as clustering_agreement
     from paramgraph.construct import build as build
+    from paramgraph.drawing import draw_graph as draw_graph
     from paramgraph.eigensolve import eigenpairs as eigenpairs
     from paramgraph.eigenvalue_measures import algebraic_connectivity as algebraic_connectivity
     from paramgraph.eigenvalue_measures import spectral_distance as spectral_distance
@@ -93,6 +99,7 @@ if TYPE_CHECKING:
     from paramgraph.sources import source_refusal as source_refusal
     from paramgraph.sources import weights as weights
     from paramgraph.spectrum import Spectrum as Spectrum
+    from paramgraph.spectrum_drawing import draw_spectrum as draw_spectrum
     from paramgraph.subspaces import SubspaceAlignment as SubspaceAlignment
     from paramgraph.subspaces import subspace_alignment as subspace_alignment
 
