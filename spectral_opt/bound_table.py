@@ -267,5 +267,5 @@ class BoundTable:
 
 
 def _energy(X: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(X, dtype=torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(X, dtype=torch.promote_types(X.dtype, torch.float32))
     return norm.square()

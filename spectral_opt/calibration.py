@@ -217,7 +217,7 @@ def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any
     """
     if loss is not None and not callable(loss):
         raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
-    drifts = bool(refresh_schedule(config.refresh).drift)
+    drifts = config.builder is not None and bool(refresh_schedule(config.refresh).drift)
     if not needs_batches(config) and not drifts:
         return
     chosen = sets.get(config.batches)

@@ -18,7 +18,7 @@ from spectral_opt.gradient_filter import GradientFilter, Tensors
 from spectral_opt.table_filter import put_back
 
 
-def chain(*transforms: GradientFilter) -> GradientFilter:
+def chain(*transforms: Any) -> GradientFilter:
     """Apply several transforms one after the other.
 
     Parameters
@@ -54,7 +54,8 @@ def chain(*transforms: GradientFilter) -> GradientFilter:
         return {f"{i}/{key}": value for i, state in enumerate(states) for key, value in state.items()}
 
     def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Tensors, Tensors]:
-        result, states = dict(gradients), {}
+        result: Tensors = dict(gradients)
+        states: Tensors = {}
         for i, transform in enumerate(transforms):
             prefix = f"{i}/"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -91,7 +92,11 @@ def clip_by_global_norm(max_norm: Any) -> GradientFilter:
     >>> pair.update({"w": torch.tensor([6.0, 8.0])}, pair.init())[0]
     {'w': tensor([3., 4.])}
     """
-    if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real) or not 0 < max_norm < math.inf:
+    if (
+        isinstance(max_norm, bool)
+        or not isinstance(max_norm, numbers.Real)
+        or not 0 < float(max_norm) < math.inf
+    ):
         raise ValueError(f"max_norm is {max_norm!r}; it must be a finite number > 0")
 
     def change(gradients: Tensors) -> Tensors:

@@ -59,7 +59,7 @@ class Refresher:
         self.references: dict[int, Tensor] = {}
         self.drift: float | None = None
         self.seconds = 0.0
-        for config in {table.config: None for table in tables}:
+        for config in _configs(tables):
             if refresh_schedule(config.refresh).drift:
                 self.references |= self._grams(config, tables)
 
@@ -86,7 +86,7 @@ class Refresher:
             If a source or a builder fails; the tables are then those of before.
         """
         result = tables
-        for config in {table.config: None for table in tables}:
+        for config in _configs(tables):
             due = self._due(config, step, tables)
             if not due:
                 continue
@@ -119,9 +119,7 @@ class Refresher:
 
     def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
         schedule = refresh_schedule(config.refresh)
-        mine = [i for i, table in enumerate(tables) if table.config == config]
-        if config.builder is None:
-            return []
+        mine = [i for i, table in enumerate(tables) if table.config is config]
         if schedule.every:
             return mine if step % schedule.every == 0 else []
         if not schedule.drift or step % DRIFT_EVERY:
@@ -134,7 +132,7 @@ class Refresher:
         return due
 
     def _grams(self, config: SpectralConfig, tables: Sequence[BoundTable]) -> dict[int, Tensor]:
-        mine = {i: table for i, table in enumerate(tables) if table.config == config}
+        mine = {i: table for i, table in enumerate(tables) if table.config is config}
         chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
         with torch.enable_grad():
             features = collect(
@@ -165,6 +163,11 @@ class Refresher:
             rotation = after.eigenvectors.T @ before.eigenvectors
             moved = move_moments(optimizer, new.prepared.table, new.parameters, rotation)
         _logger.info("step %d: built the graph of %s anew; optimizer: %s", step, new.name, moved)
+
+
+def _configs(tables: Sequence[BoundTable]) -> list[SpectralConfig]:
+    """Configs that have a graph, each object once."""
+    return list({id(table.config): table.config for table in tables if table.config.builder}.values())
 
 
 def gradient_gram(features: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def refresh_schedule(refresh: Any) -> RefreshSchedule:
     """
     if refresh == "never":
         return RefreshSchedule()
-    if isinstance(refresh, numbers.Integral) and not isinstance(refresh, bool) and refresh >= 1:
+    if isinstance(refresh, numbers.Integral) and refresh is not True and int(refresh) >= 1:
         return RefreshSchedule(every=int(refresh))
     if isinstance(refresh, str) and refresh.startswith("drift:"):
         try:

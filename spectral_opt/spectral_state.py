@@ -184,7 +184,7 @@ def restore_table(ready: PreparedTable, tensors: Mapping[str, Tensor]) -> Prepar
         graph_filter = replace(graph_filter, operator=operator, design=design)
     spectrum = None
     if ready.filter is None and ready.spectrum is not None:
-        found = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
+        found: dict[str, Any] = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
         spectrum = replace(ready.spectrum, components=operator.components, **found)
         if not spectrum.complete or spectrum.nodes != operator.nodes:
             raise ValueError(f"its spectrum holds {spectrum.modes} modes of {operator.nodes} nodes, not all")

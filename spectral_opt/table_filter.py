@@ -77,10 +77,11 @@ def match_norm(
     >>> match_norm(torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[0., 5.]])
     """
-    before = torch.linalg.vector_norm(X, dtype=torch.float64)
-    after = torch.linalg.vector_norm(filtered, dtype=torch.float64)
+    working = torch.promote_types(X.dtype, torch.float32)
+    before = torch.linalg.vector_norm(X, dtype=working)
+    after = torch.linalg.vector_norm(filtered, dtype=working)
     # 16 roundings: what is left of a signal that the filter removes is noise, and is not to be blown up.
-    noise = 16 * torch.finfo(torch.float64 if X.dtype == torch.float64 else torch.float32).eps * before
+    noise = 16 * torch.finfo(working).eps * before
     # A choice by `where` and not by `if`: nothing waits for an accelerator. A factor of 1 changes no bit.
     matched: Tensor = filtered * torch.where(after > noise, before / after, torch.ones_like(after))
     return matched

@@ -10,6 +10,7 @@ from paramgraph.responses import heat, highpass, identity, lowpass, tikhonov
 from paramgraph.schemes import node_tables
 from paramgraph.shifts import adjacency, laplacian
 from spectral_opt.gradient_filter import filter_gradients, gradient_filter
+from spectral_opt.gradient_transforms import chain, clip_by_global_norm, masked, project
 
 RESPONSES = [heat(2.0), tikhonov(1.0), lowpass(0.9), highpass(0.9), identity()]
 METHODS = ["exact", "lowrank", "chebyshev"]
@@ -136,3 +137,110 @@ def test_the_pure_function_and_the_pair_agree(method):
     found = filter_gradients(gradients, operators, heat(2.0), method=method)
     for name, value in pair.update(gradients, pair.init(gradients))[0].items():
         torch.testing.assert_close(found[name], value)
+
+
+def _projection(dtype=torch.float32, keep=False):
+    table = node_tables(nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 4)))["0.weight"]
+    vectors = torch.linalg.qr(torch.randn(9, 3, generator=torch.Generator().manual_seed(3))).Q
+    return project(table, vectors, keep=keep), vectors
+
+
+TRANSFORMS = {
+    "filter": lambda: make(heat(2.0), "exact"),
+    "filter with norm matching": lambda: make(heat(2.0), "exact", norm_matching=True),
+    "clip": lambda: clip_by_global_norm(0.5),
+    "project": lambda: _projection()[0],
+    "keep": lambda: _projection(keep=True)[0],
+    "masked": lambda: masked(make(heat(2.0), "exact"), ["0.weight"]),
+    "masked by function": lambda: masked(clip_by_global_norm(0.5), lambda name: name.endswith("weight")),
+    "chain": lambda: chain(clip_by_global_norm(1.0), make(heat(2.0), "exact"), _projection()[0]),
+    "chain of a chain": lambda: chain(
+        chain(make(heat(2.0), "exact")), masked(clip_by_global_norm(1.0), ["0.bias"])
+    ),
+    "empty chain": lambda: chain(),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_every_transform_keeps_keys_shapes_dtypes_and_its_input(name, dtype):
+    transform, gradients = TRANSFORMS[name](), gradients_of(dtype) | {"unused": None}
+    before = {key: None if value is None else value.clone() for key, value in gradients.items()}
+    state = transform.init(gradients)
+    changed, after = transform.update(gradients, state, gradients)
+    assert list(changed) == list(gradients)
+    assert changed["unused"] is None
+    assert after.keys() == state.keys()
+    assert all(isinstance(value, torch.Tensor) for value in after.values())
+    for key, value in before.items():
+        if value is not None:
+            assert torch.equal(gradients[key], value)
+            assert (changed[key].shape, changed[key].dtype) == (value.shape, value.dtype)
+
+
+def test_a_chain_is_one_after_the_other_and_keeps_each_state():
+    first, second = make(heat(2.0), "exact"), clip_by_global_norm(0.5)
+    gradients = gradients_of(torch.float32)
+    both = chain(first, second)
+    found, state = both.update(gradients, both.init(gradients))
+    expected = second.update(first.update(gradients, first.init())[0], second.init())[0]
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert {name: int(value) for name, value in state.items()} == {"0/count": 1}
+
+
+def test_clipping_is_that_of_torch():
+    gradients = gradients_of(torch.float32)
+    parameters = [nn.Parameter(torch.zeros_like(value)) for value in gradients.values()]
+    for parameter, value in zip(parameters, gradients.values(), strict=True):
+        parameter.grad = value.clone()
+    nn.utils.clip_grad_norm_(parameters, 0.5)
+    found = clip_by_global_norm(0.5).update(gradients, {})[0]
+    for parameter, value in zip(parameters, found.values(), strict=True):
+        torch.testing.assert_close(value, parameter.grad, rtol=1e-5, atol=0)  # torch adds 1e-6 to the norm
+
+
+def test_clipping_of_a_small_norm_changes_no_bit_and_nan_stays_visible():
+    gradients = gradients_of(torch.float32)
+    found = clip_by_global_norm(1e6).update(gradients, {})[0]
+    assert all(torch.equal(found[name], gradients[name]) for name in gradients)
+    gradients["0.weight"][0, 0] = float("nan")
+    assert torch.isnan(clip_by_global_norm(1e6).update(gradients, {})[0]["0.weight"]).any()
+    assert clip_by_global_norm(1.0).update({"w": None}, {})[0] == {"w": None}
+
+
+def test_a_projection_takes_the_modes_out_or_keeps_them():
+    (remove, vectors), (keep, _) = _projection(), _projection(keep=True)
+    gradients = gradients_of(torch.float32)
+    rest, along = (pair.update(gradients, {})[0]["0.weight"] for pair in (remove, keep))
+    torch.testing.assert_close(vectors.T @ rest, torch.zeros(3, 5), rtol=0, atol=1e-5)  # float32
+    torch.testing.assert_close(along, vectors @ (vectors.T @ gradients["0.weight"]))
+    torch.testing.assert_close(rest + along, gradients["0.weight"])
+
+
+def test_a_mask_hands_the_others_through_as_they_are():
+    gradients = gradients_of(torch.float32)
+    found = TRANSFORMS["masked"]().update(gradients, {"count": torch.tensor(0)})[0]
+    assert found["2.weight"] is gradients["2.weight"]
+    assert not torch.equal(found["0.weight"], gradients["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: chain("clip"), TypeError, "pairs"),
+        (lambda: clip_by_global_norm(0.0), ValueError, "> 0"),
+        (lambda: clip_by_global_norm("1"), ValueError, "> 0"),
+        (lambda: masked(clip_by_global_norm(1.0), "weight"), TypeError, "list of names"),
+        (lambda: masked(clip_by_global_norm(1.0), ["w"]).update({"v": None}, {}), KeyError, "no gradients"),
+        (lambda: project(_table(), torch.ones(9, 1)), ValueError, "orthonormal"),
+        (lambda: project(_table(), torch.eye(4)), ValueError, "4 nodes"),
+    ],
+    ids=["chain", "zero", "text", "one name", "lost name", "not orthonormal", "other nodes"],
+)
+def test_what_no_transform_can_do_raises(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def _table():
+    return node_tables(nn.Sequential(nn.Linear(5, 9)))["0.weight"]
