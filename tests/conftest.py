@@ -120,23 +120,32 @@ def perceptron() -> nn.Module:
         return nn.Sequential(nn.Linear(5, 9), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(9, 4))
 
 
-@pytest.fixture(params=["perceptron", "bert", "gpt2", "tied", "frozen", "partly_frozen", "bfloat16"])
+KINDS = ("perceptron", "bert", "gpt2", "tied", "frozen", "partly_frozen", "bfloat16")
+
+
+@pytest.fixture(params=KINDS)
 def measurable(
     request: pytest.FixtureRequest,
     tiny_transformer: BertForSequenceClassification,
     tiny_batches: list[dict[str, Tensor]],
 ) -> Measurable:
     """Every kind of model that a node table or a source must work with."""
+    return _measurable(request.param, tiny_transformer, tiny_batches)
+
+
+def _measurable(
+    kind: str, tiny_transformer: BertForSequenceClassification, tiny_batches: list[dict[str, Tensor]]
+) -> Measurable:
     source = torch.Generator().manual_seed(2)
-    if request.param == "perceptron":
+    if kind == "perceptron":
         batches = [torch.randn(7, 5, generator=source) for _ in range(3)]
         return Measurable(perceptron(), batches, mean_square)
-    if request.param == "tied":
+    if kind == "tied":
         tokens = [torch.randint(0, 20, (3, 5), generator=source) for _ in range(3)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return Measurable(TiedModel(), tokens, next_token_loss)
-    if request.param == "gpt2":
+    if kind == "gpt2":
         config = GPT2Config(
             vocab_size=100, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
         )
@@ -144,12 +153,12 @@ def measurable(
             torch.manual_seed(0)
             model = GPT2LMHeadModel(config)
         return Measurable(model, [{**batch, "labels": batch["input_ids"]} for batch in tiny_batches[:3]])
-    if request.param == "frozen":
+    if kind == "frozen":
         tiny_transformer.requires_grad_(False)
-    if request.param == "partly_frozen":
+    if kind == "partly_frozen":
         tiny_transformer.bert.embeddings.requires_grad_(False)
         tiny_transformer.bert.encoder.layer[0].requires_grad_(False)
-    if request.param == "bfloat16":
+    if kind == "bfloat16":
         tiny_transformer.to(torch.bfloat16)
     return Measurable(tiny_transformer, tiny_batches[:3])
 
@@ -170,3 +179,39 @@ def random_model() -> Callable[[str], RandomModel]:
 def published() -> Callable[[str], nn.Module]:
     """Make a whole published model on the meta device, without weights, by its name."""
     return lambda name: TINY.make(name)
+
+
+# One architecture of each form: the others differ in names, which the tests of heads look at.
+FORMS = (
+    *("RoBERTa", "GPT-NeoX", "Llama", "Qwen2", "Qwen3", "Mistral", "Gemma", "T5", "ViT"),
+    *("ALBERT (shared layers)", "Falcon (grouped queries)", "Phi-3", "BART"),
+)
+
+
+@pytest.fixture(params=[*KINDS, "lora", *FORMS])
+def any_model(
+    request: pytest.FixtureRequest,
+    tiny_transformer: BertForSequenceClassification,
+    tiny_batches: list[dict[str, Tensor]],
+) -> nn.Module:
+    """Every kind of model, one with adapters, and every form of architecture."""
+    if request.param in FORMS:
+        model: nn.Module = TINY.make(request.param)
+        return model
+    if request.param == "lora":
+        return lora(tiny_transformer)
+    return _measurable(request.param, tiny_transformer, tiny_batches).model
+
+
+def lora(model: nn.Module) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(target_modules=["query", "value"], task_type="SEQ_CLS", r=2)
+    adapted: nn.Module = get_peft_model(model, config)
+    return adapted
+
+
+@pytest.fixture
+def lora_transformer(tiny_transformer: BertForSequenceClassification) -> nn.Module:
+    """The tiny BERT with adapters on its queries and values, and its classifier trained as a saved copy."""
+    return lora(tiny_transformer)

@@ -1,4 +1,4 @@
-"""What every table of every scheme guarantees, on every kind of model."""
+"""What every table of every scheme guarantees, on every kind of model and every architecture."""
 
 import pickle
 
@@ -6,16 +6,25 @@ import pytest
 import torch
 
 from paramgraph.schemes import SCHEMES, node_tables
+from paramgraph.targets import linear_layers
 
 
 @pytest.fixture(params=sorted(SCHEMES))
-def tables(request, measurable):
-    return node_tables(measurable.model, request.param)
+def tables(request, any_model):
+    if request.param == "heads" and not has_attention(any_model):
+        with pytest.raises(ValueError, match="heads need attention"):
+            node_tables(any_model, "heads")
+        return {}
+    return node_tables(any_model, request.param)
+
+
+def has_attention(model):
+    return any("attention" in type(part).__name__.lower() for part in model.modules())
 
 
 @pytest.fixture
-def parameters(measurable):
-    return {name: p.detach() for name, p in measurable.model.named_parameters()}
+def parameters(any_model):
+    return {name: p.detach() for name, p in any_model.named_parameters()}
 
 
 def test_scatter_is_the_adjoint_of_gather(tables, parameters, generator):
@@ -37,8 +46,8 @@ def test_scatter_undoes_gather_on_covered_parameters(tables, parameters):
 
 
 def test_gather_keeps_dtype_and_passes_gradients_to_every_covered_entry(tables, parameters):
-    leaves = {name: p.clone().requires_grad_() for name, p in parameters.items()}
     for table in tables.values():
+        leaves = {name: parameters[name].clone().requires_grad_() for name in table.parameters}
         X = table.gather(leaves)
         assert X.dtype == leaves[table.parameters[0]].dtype
         X.sum().backward()
@@ -60,9 +69,25 @@ def test_tables_name_parameters_of_the_model(tables, parameters):
     assert all(name in parameters for table in tables.values() for name in table.parameters)
 
 
-def test_no_memory_belongs_to_two_tables(tables, parameters):
-    touched = [parameters[name].data_ptr() for table in tables.values() for name in table.parameters]
-    assert len(touched) == len(set(touched))
+def test_no_memory_belongs_to_two_nodes(tables, parameters):
+    times = {}
+    for table in tables.values():
+        for name, ones in table.scatter(torch.ones(table.shape)).items():
+            times[name] = times.get(name, 0.0) + ones
+    assert all(count.max() <= 1.0 for count in times.values())
+    starts = [parameters[name].data_ptr() for name in times]
+    assert len(starts) == len(set(starts))
+
+
+def test_rows_columns_blocks_and_layers_cover_the_same_parameters_and_heads_some(tables, any_model):
+    covered = {name for table in tables.values() for name in table.parameters}
+    targeted = {layer.parameter for layer in linear_layers(any_model)}
+    scheme = next((table.scheme for table in tables.values()), "heads")
+    assert covered <= targeted if scheme == "heads" else covered == targeted
+
+
+def test_no_bias_belongs_to_a_node(tables, parameters):
+    assert all(parameters[name].ndim == 2 for table in tables.values() for name in table.parameters)
 
 
 def test_data_has_the_nodes_in_the_order_of_the_table(tables, parameters):
