@@ -159,8 +159,7 @@ def _draw_edges(network: nx.Graph, positions: np.ndarray, ax: Any) -> bool:
 def _draw_nodes(network: nx.Graph, positions: np.ndarray, colours: NodeColours, chosen: Any, ax: Any) -> None:
     from matplotlib import colors
 
-    size = float(np.clip(4000 / max(len(chosen), 1), 12, 160))
-    style = {"node_size": size, "edgecolors": MIDDLE_GREY, "linewidths": 0.4, "ax": ax}
+    style = {"node_size": _node_size(len(chosen)), "edgecolors": MIDDLE_GREY, "linewidths": 0.4, "ax": ax}
     scale = colour_scale()
     if colours.values is not None:
         shown = colours.values[chosen]
@@ -178,15 +177,26 @@ def _draw_nodes(network: nx.Graph, positions: np.ndarray, colours: NodeColours, 
             drawn.set_zorder(2)
 
 
+def _node_size(nodes: int) -> float:
+    """Area in square points: a crowd of nodes still shows its edges, few are not huge."""
+    return float(np.clip(4000 / max(nodes, 1), 12, 160))
+
+
 def _draw_labels(names: dict[int, str], positions: np.ndarray, ax: Any) -> None:
+    reach = np.sqrt(_node_size(len(positions))) / 2 + 6
+    away = positions - (positions.max(axis=0) + positions.min(axis=0)) / 2 if len(positions) else positions
     for at, text in names.items():
+        # Outwards, where there are fewer edges; upwards from the middle.
+        far = np.linalg.norm(away[at])
+        offset = reach * away[at] / far if far > 1e-9 else (0, reach)
         # parse_math off: a name with two dollar signs is a name, not a formula.
         ax.annotate(
             text,
             positions[at],
-            xytext=(0, 5),
+            xytext=offset,
             textcoords="offset points",
             ha="center",
+            va="center",
             fontsize="x-small",
             color=MIDDLE_GREY,
             parse_math=False,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 
 def new_axes(width: float, height: float) -> Any:
     """Give the axes of a new pyplot figure of this size in inches, or name the pip line of matplotlib."""
