@@ -1,25 +1,9 @@
 import pytest
-import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
+import paramgraph
 from paramgraph.errors import UnknownNameError
-from paramgraph.schemes import SCHEMES, columns, node_tables, rows
-
-
-@pytest.mark.parametrize("layer", [nn.Linear(3, 5), Conv1D(5, 3)], ids=["Linear", "Conv1D"])
-def test_rows_are_output_features_and_columns_input_features(layer, generator):
-    model = nn.Sequential(layer)
-    parameters = dict(model.named_parameters())
-    x = torch.randn(1, 3, generator=generator)
-    output = x @ rows(model)["0.weight"].gather(parameters).T + layer.bias
-    torch.testing.assert_close(output, layer(x))
-    assert columns(model)["0.weight"].shape == (3, 5)
-
-
-def test_node_names_index_the_parameter_as_it_is_stored():
-    assert rows(nn.Sequential(Conv1D(5, 3)))["0.weight"].names[4] == "0.weight[:, 4]"
-    assert rows(nn.Sequential(nn.Linear(3, 5)))["0.weight"].names[4] == "0.weight[4]"
+from paramgraph.schemes import SCHEMES, columns, list_schemes, node_tables, rows
 
 
 def test_layer_and_role_come_from_the_path(tiny_transformer):
@@ -48,5 +32,57 @@ def test_a_scheme_is_added_as_one_function(monkeypatch, tiny_transformer):
 
 
 def test_unknown_scheme_lists_the_known_ones(tiny_transformer):
-    with pytest.raises(UnknownNameError, match=r"'row'; did you mean 'rows'\? \(available: blocks, columns, heads, layers, rows\)"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"'row'; did you mean 'rows'\? \(available: blocks, columns, heads, layers, rows\)",
+    ):
         node_tables(tiny_transformer, "row")
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_each_scheme_is_a_public_function_of_its_name(scheme, random_model):
+    model = random_model("Llama").model
+    assert getattr(paramgraph, scheme)(model) == paramgraph.node_tables(model, scheme)
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_weights_are_not_read(scheme, published):
+    for name in ("all-MiniLM-L6-v2", "SmolLM2-135M"):
+        tables = node_tables(published(name), scheme)
+        assert all(min(table.shape) > 0 and table.scheme == scheme for table in tables.values())
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_output_embeddings_belong_to_no_scheme(scheme, published):
+    tables = node_tables(published("SmolLM2-135M"), scheme)
+    touched = {name for table in tables.values() for name in table.parameters}
+    assert not touched & {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_options_of_a_scheme_are_keywords(tiny_transformer):
+    tables = node_tables(tiny_transformer, "blocks", size=16)
+    assert tables["bert.pooler.dense.weight"].shape == (4, 256)
+
+
+@pytest.mark.parametrize(("scheme", "known"), [("rows", "none"), ("blocks", "size"), ("heads", "fused")])
+def test_an_unknown_option_is_named_with_the_known_ones(scheme, known, tiny_transformer):
+    with pytest.raises(TypeError, match=f"'{scheme}' has no option sise; it has {known}"):
+        node_tables(tiny_transformer, scheme, sise=3)
+
+
+def test_schemes_are_listed_by_pattern():
+    assert list_schemes("*s") == sorted(SCHEMES)
+    assert list_schemes("r*") == ["rows"]
+
+
+@pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"heads"}))
+def test_stacks_of_an_encoder_decoder_are_told_apart(scheme, random_model):
+    tables = node_tables(random_model("T5").model, scheme)
+    for table in tables.values():
+        stack = table.parameters[0].split(".")[0]
+        assert all(role.startswith(f"{stack}.") for role in table.role)
+
+
+@pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"heads"}))
+def test_one_linear_layer_is_a_model(scheme):
+    assert list(node_tables(nn.Linear(4, 4), scheme)) == ["weight"]

@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from paramgraph.targets import linear_layers, storage_key, unwrap
+from paramgraph.targets import linear_layers, storage_key
 
 
 def names(model, *rule, **options):
@@ -114,28 +114,42 @@ def test_meta_weights_are_not_all_tied_together():
     assert storage_key(model[0].weight) != storage_key(model[2].weight)
 
 
+def test_a_wrapped_model_has_the_same_layers():
+    assert names(torch.compile(nn.DataParallel(nn.Sequential(nn.Linear(2, 2))))) == ["0"]
+
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
 @pytest.mark.parametrize(
-    "wrap", [nn.DataParallel, torch.compile, lambda m: torch.compile(nn.DataParallel(m))]
+    "targets",
+    [
+        [QUERY],
+        QUERY.replace(".", r"\."),
+        [f"base_model.model.{QUERY}"],
+        ["0.attention.self.query"],
+        [f"{QUERY}.base_layer"],
+    ],
+    ids=["name", "expression", "name in the wrapper", "suffix", "name with base_layer"],
 )
-def test_wrappers_are_taken_off(wrap):
-    model = nn.Sequential(nn.Linear(2, 2))
-    assert unwrap(wrap(model)) is model
-    assert names(wrap(model)) == ["0"]
+def test_an_adapted_layer_is_named_with_and_without_its_wrappers(lora_transformer, targets):
+    (layer,) = linear_layers(lora_transformer, targets)
+    assert layer.module == QUERY
+    assert layer.parameter == f"base_model.model.{QUERY}.base_layer.weight"
+    assert layer.parameter in dict(lora_transformer.named_parameters())
 
 
-def test_distributed_data_parallel_is_taken_off(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        model = nn.Sequential(nn.Linear(2, 2))
-        assert unwrap(nn.parallel.DistributedDataParallel(model)) is model
-    finally:
-        torch.distributed.destroy_process_group()
+def test_layers_of_adapters_and_saved_heads_are_no_targets(lora_transformer):
+    layers = linear_layers(lora_transformer)
+    assert len(layers) == 2 * 6 + 1
+    assert not any(part in layer.parameter for layer in layers for part in ("lora_", "classifier"))
+    with pytest.raises(ValueError, match="no linear layer"):
+        names(lora_transformer, ["lora_A.default"])
 
 
-def test_an_attribute_named_module_is_no_wrapper():
-    model = nn.Module()
-    model.module = nn.Linear(2, 2)
-    assert unwrap(model) is model
+def test_a_saved_head_that_is_asked_for_is_the_trained_copy(lora_transformer):
+    (layer,) = linear_layers(lora_transformer, ["classifier"])
+    assert layer.parameter == "base_model.model.classifier.modules_to_save.default.weight"
 
 
 @pytest.mark.parametrize(("targets", "near"), [(["qury"], "query"), (["outptu.dense"], "output.dense")])
@@ -185,9 +199,3 @@ def test_a_quantized_weight_is_named():
 def test_a_frozen_model_has_the_same_layers(tiny_transformer):
     before = names(tiny_transformer)
     assert names(tiny_transformer.requires_grad_(False)) == before
-
-
-@pytest.mark.parametrize("model", ["bert-base-uncased", None, {}])
-def test_what_is_no_module_is_refused(model):
-    with pytest.raises(TypeError, match=rf"torch.nn.Module, got {type(model).__name__}"):
-        unwrap(model)

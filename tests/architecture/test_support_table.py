@@ -1,0 +1,46 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from paramgraph.schemes import SCHEMES
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def support():
+    return load("write_support_table")
+
+
+def test_every_architecture_has_nodes_in_every_scheme(support):
+    empty = [cells[0] for cells in support.support_cells(SCHEMES) if not all(cells)]
+    assert not empty
+
+
+def test_the_page_is_as_generated(support):
+    """After a deliberate change: run `python tests/architecture/write_support_table.py`."""
+    assert support.RECORD.read_text(encoding="utf-8") == support.support_page()
+
+
+def test_a_scheme_that_refuses_a_model_leaves_an_empty_cell(support):
+    def refuse(model):
+        raise ValueError("no such nodes")
+
+    assert all(cells[1:] == [""] for cells in support.support_cells({"mine": refuse}))
+
+
+PROMISED = (
+    *("BERT", "RoBERTa", "GPT-2", "GPT-NeoX", "Llama", "Qwen2", "Qwen3", "Mistral", "Gemma", "T5", "ViT"),
+    *("all-MiniLM-L6-v2", "SmolLM2-135M"),
+)
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_promised_architectures_are_on_the_page(support, name):
+    assert f"\n| {name} |" in support.RECORD.read_text(encoding="utf-8")

@@ -1,0 +1,75 @@
+"""Write tutorials/manual/support.md: which architecture has which nodes, counted on the models of the tests."""
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from paramgraph.schemes import SCHEMES
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "tutorials" / "manual" / "support.md"
+ABOUT = """\
+# Supported architectures
+
+Node tables are made from modules, their names and sizes and the model's config, without a class per
+architecture. `blocks`, `columns`, `layers` and `rows` work for any `nn.Module` with `Linear` or `Conv1D`
+layers; `heads` for attention modules whose projections have known names. Each cell is counted on a model of
+the test suite: {tiny} tiny random ones, and {whole} as published. It says how many tables the scheme makes
+and how many nodes they have together, as "tables / nodes"; for heads, nodes x width of each table.
+
+This page is generated: `python tests/architecture/write_support_table.py` writes it, and a test fails while it
+is out of date or has an empty cell.
+"""
+NOTES = """\
+Fused projections are cut where their layout is known (`c_attn`, `query_key_value`, `qkv_proj`, `Wqkv`, `qkv`,
+`in_proj`, and `in_proj_weight` of `nn.MultiheadAttention`). Any other layout is an error that names the
+module; `heads(model, fused="blocked")` or `fused="grouped"` gives it. Tests move the rows of each head and
+see its own output move and no other's, and see a zeroed head do what masking its output does.
+
+Wrappers (`DistributedDataParallel`, `torch.compile`, PEFT) change no table. Adapters' own layers are no nodes.
+"""
+
+
+def load_models() -> Any:
+    """Load the models of the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location("tiny_architectures", ROOT / "tests/tiny_architectures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cell(scheme: str, tables: Mapping[str, Any]) -> str:
+    """Say what one scheme makes of one model; empty where it makes nothing."""
+    if scheme == "heads":
+        return "; ".join(f"{key.split('[')[0]} {t.shape[0]} x {t.shape[1]}" for key, t in tables.items())
+    return f"{len(tables)} / {sum(t.shape[0] for t in tables.values())}" if tables else ""
+
+
+def support_cells(schemes: Mapping[str, Callable[..., Any]]) -> Iterator[list[str]]:
+    """Yield a row of cells per model, its name first; a scheme that refuses the model leaves its cell empty."""
+    models = load_models()
+    for name in (*models.PUBLISHED, *models.ARCHITECTURES):
+        cells = [name]
+        for scheme in sorted(schemes):
+            try:
+                cells.append(cell(scheme, schemes[scheme](models.make(name))))
+            except ValueError:
+                cells.append("")
+        yield cells
+
+
+def support_page() -> str:
+    """Return the whole page."""
+    models = load_models()
+    header = ["model", *sorted(SCHEMES)]
+    lines = [header, ["---"] * len(header), *support_cells(SCHEMES)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    about = ABOUT.format(tiny=len(models.ARCHITECTURES), whole=len(models.PUBLISHED))
+    return f"{about}\n{table}\n\n{NOTES}"
+
+
+if __name__ == "__main__":
+    RECORD.write_text(support_page(), encoding="utf-8")
