@@ -18,6 +18,8 @@ from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
     from paramgraph.band_pooling import pool_bands as pool_bands
+    from paramgraph.batch_gain import BatchGain as BatchGain
+    from paramgraph.batch_gain import effective_batch_gain as effective_batch_gain
     from paramgraph.builders.attention_head import AttentionHead as AttentionHead
     from paramgraph.builders.complete import Complete as Complete
     from paramgraph.builders.correlation import Correlation as Correlation
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from paramgraph.clusters import clustering_agreement as clustering_agreement
     from paramgraph.construct import build as build
     from paramgraph.drawing import draw_graph as draw_graph
+    from paramgraph.contrast_filter import ContrastFilter as ContrastFilter
+    from paramgraph.contrast_filter import contrast as contrast
     from paramgraph.eigensolve import eigenpairs as eigenpairs
     from paramgraph.eigenvalue_measures import algebraic_connectivity as algebraic_connectivity
     from paramgraph.eigenvalue_measures import spectral_distance as spectral_distance

@@ -7,17 +7,14 @@ rows are centred first.
 import warnings
 from typing import Any
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from paramgraph.candidates import CHUNK_ELEMENTS
-from paramgraph.component_links import cosine_outside, joining_pairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.graph_contract import count_nodes
-from paramgraph.neighbours import GRID, nearest_neighbours, pair_similarity
+from paramgraph.neighbours import GRID, check_neighbours, nearest_neighbours, pair_similarity
 
 
 def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:
@@ -211,55 +208,6 @@ def linked_pairs(
     return (pairs[:, times == 2], once[times == 2]) if mutual else (pairs, once)
 
 
-def join_by_cosine(
-    unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
-) -> tuple[Int64[Tensor, "2 added"], Float64[Tensor, " added"]]:
-    """Find the links of largest cosine that join the components of a graph.
-
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    pairs : Tensor of shape (2, pairs), int64
-        The edges there are, each once.
-    signed : bool, default False
-        Compare absolute values; otherwise a link must have a positive cosine.
-
-    Returns
-    -------
-    pairs : Tensor of shape (2, added), int64
-        The links, each once, lower node first, sorted.
-    similarity : Tensor of shape (added,), float64
-        Their cosines. O(nodes outside the largest component x nodes x width) time per round, at most
-        log2(components) rounds; O(nodes x width) memory and 64 MB.
-
-    Warns
-    -----
-    NumericalWarning
-        If components stay apart because no cosine between them is positive. Zero rows are not counted.
-
-    Examples
-    --------
-    >>> unit = unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]]))
-    >>> join_by_cosine(unit, torch.tensor([[0], [1]]))[0].tolist()
-    [[0], [2]]
-    """
-    nodes = len(unit)
-    added = joining_pairs(pairs, nodes, cosine_outside(unit, signed))
-    dead = int((unit == 0).all(dim=1).sum())
-    edges = torch.cat([pairs, added], dim=1).cpu().numpy()
-    matrix = sp.coo_array((np.ones(edges.shape[1]), tuple(edges)), shape=(nodes, nodes))
-    apart = sp.csgraph.connected_components(matrix, directed=False)[0] - dead if nodes else 0
-    if apart > 1:
-        what = "differs from zero" if signed else "is positive"
-        warnings.warn(
-            f"connect='mst' leaves {apart} components apart: no cosine between them {what}",
-            NumericalWarning,
-            stacklevel=2,
-        )
-    return added, pair_similarity(unit, added)
-
-
 def threshold_edges(
     unit: Float64[Tensor, "nodes width"], threshold: float, *, signed: bool = False
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
@@ -297,6 +245,52 @@ def threshold_edges(
     similarity = pair_similarity(unit, pairs)
     kept = _is_edge(similarity, signed) & (similarity.abs() >= threshold - 1.0 / GRID)
     return pairs[:, kept], similarity[kept]
+
+
+def matrix_edges(
+    matrix: Float64[Tensor, "nodes nodes"],
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+    signed: bool = False,
+) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
+    """Link nodes by a given matrix of similarities, by rank or by threshold.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (nodes, nodes), float64
+        Symmetric, entries from -1 to 1; the diagonal is not read.
+    k : int, optional
+        Neighbours per node, united over both ends; a tie goes to the lower index.
+    threshold : float, optional
+        Link all pairs that reach it in absolute value instead.
+    signed : bool, default False
+        Rank by the absolute value and keep negative similarities; otherwise they are no edges.
+
+    Returns
+    -------
+    pairs : Tensor of shape (2, pairs), int64
+        Each edge once, lower node first, sorted.
+    similarity : Tensor of shape (pairs,), float64
+        Zero (below 1e-11) is no edge. O(nodes^2 log nodes) time, O(nodes^2) memory.
+
+    Examples
+    --------
+    >>> matrix = torch.tensor([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]], dtype=torch.float64)
+    >>> matrix_edges(matrix, k=1)[0].tolist()
+    [[0, 1], [1, 2]]
+    """
+    if k is None:
+        pairs = torch.triu_indices(*matrix.shape, offset=1, device=matrix.device)
+        values = matrix[pairs[0], pairs[1]]
+        kept = _is_edge(values, signed) & (values.abs() >= (threshold or 0.0) - 1.0 / GRID)
+        return pairs[:, kept], values[kept]
+    check_neighbours(k, len(matrix))
+    grid = ((matrix.abs() if signed else matrix) * GRID).round()
+    grid.fill_diagonal_(-torch.inf)
+    indices = grid.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    values = matrix.gather(1, indices)
+    return linked_pairs(indices, values, _is_edge(values, signed))
 
 
 def _is_edge(similarity: Tensor, signed: bool) -> Tensor:

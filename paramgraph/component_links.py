@@ -5,6 +5,7 @@ pairs, of nodes or of components, exists. The links chosen are those of a maximu
 under the largest similarity between them (single linkage), so no cheaper set of links joins them.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from paramgraph.candidates import CHUNK_ELEMENTS
-from paramgraph.neighbours import GRID
+from paramgraph.errors import NumericalWarning
+from paramgraph.neighbours import GRID, pair_similarity
 
 CONNECTIONS = ("none", "mst")
 
@@ -124,6 +126,53 @@ def distance_outside(rows: Float64[Tensor, "nodes width"]) -> Outside:
         return (centred[part] @ centred.T).mul_(2.0).sub_(square).sub_(square[part][:, None])
 
     return _chunked(compare, len(rows))
+
+
+def join_by_cosine(
+    unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
+) -> tuple[Int64[Tensor, "2 added"], Float64[Tensor, " added"]]:
+    """Find the links of largest cosine that join the components of a graph.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero.
+    pairs : Tensor of shape (2, pairs), int64
+        The edges there are, each once.
+    signed : bool, default False
+        Compare absolute values; otherwise a link must have a positive cosine.
+
+    Returns
+    -------
+    pairs : Tensor of shape (2, added), int64
+        The links, each once, lower node first, sorted.
+    similarity : Tensor of shape (added,), float64
+        Their cosines. O(nodes outside the largest component x nodes x width) time per round, at most
+        log2(components) rounds; O(nodes x width) memory and 64 MB.
+
+    Warns
+    -----
+    NumericalWarning
+        If components stay apart because no cosine between them is positive. Zero rows are not counted.
+
+    Examples
+    --------
+    >>> unit = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    >>> join_by_cosine(unit, torch.tensor([[0], [1]]))[0].tolist()
+    [[0], [2]]
+    """
+    nodes = len(unit)
+    added = joining_pairs(pairs, nodes, cosine_outside(unit, signed))
+    dead = int((unit == 0).all(dim=1).sum())
+    apart = int(_components(torch.cat([pairs, added], dim=1), nodes).max(initial=-1)) + 1 - dead
+    if apart > 1:
+        what = "differs from zero" if signed else "is positive"
+        warnings.warn(
+            f"connect='mst' leaves {apart} components apart: no cosine between them {what}",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return added, pair_similarity(unit, added)
 
 
 def _chunked(compare: Callable[[Tensor], Tensor], nodes: int) -> Outside:

@@ -153,6 +153,36 @@ def undirected_graph(
     return with_edges(data, edge_index[:, order], torch.cat([weight, weight])[order], signed, node_weight)
 
 
+def unit_weights(data: Data, count: int) -> Float[Tensor, " count"]:
+    """Make weights of one for edges that do not depend on features.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        The nodes.
+    count : int
+        How many weights.
+
+    Returns
+    -------
+    Tensor of shape (count,)
+        float64 where `x` is, else float32; on the device of `x`, else on the CPU.
+
+    Examples
+    --------
+    >>> unit_weights(Data(num_nodes=3), 2)
+    tensor([1., 1.])
+    """
+    features = data.get("x")
+    has_features = isinstance(features, Tensor)
+    double = has_features and features.dtype == torch.float64
+    return torch.ones(
+        count,
+        dtype=torch.float64 if double else torch.float32,
+        device=features.device if has_features else "cpu",
+    )
+
+
 def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
     """Give a `Data` the signed graph of a symmetric matrix, its diagonal as `node_weight`.
 

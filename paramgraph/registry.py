@@ -101,7 +101,7 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
     Examples
     --------
     >>> get_builder("cosine_knn", k=5)
-    CosineKNN(k=5, signed=False, mutual=False)
+    CosineKNN(k=5, signed=False, mutual=False, connect='none', search='exact')
     """
     if not isinstance(builder, str) and not callable(builder):
         raise TypeError(f"a builder is a name or a callable Data -> Data, got {type(builder).__name__}")
@@ -136,7 +136,7 @@ def list_builders(pattern: str = "*") -> list[str]:
     Examples
     --------
     >>> list_builders("*knn")
-    ['cosine_knn']
+    ['cosine_knn', 'gaussian_knn']
     """
     _scan()
     return sorted(name for name in _registered if fnmatchcase(name, pattern))
@@ -163,9 +163,33 @@ def builder_options(name: str) -> dict[str, Any]:
     Examples
     --------
     >>> builder_options("cosine_knn")
-    {'k': 10, 'signed': False, 'mutual': False}
+    {'k': 10, 'signed': False, 'mutual': False, 'connect': 'none', 'search': 'exact'}
     """
     return {option.name: option.default for option in _options_of(_find(name))}
+
+
+def check_inner_nodes(builder: Any, nodes: int) -> None:
+    """Ask a builder, where it can tell in advance, whether a graph of so many nodes can be built.
+
+    Parameters
+    ----------
+    builder : callable or str
+        A builder or its name; one without a method `check_nodes` is not asked.
+    nodes : int
+        Nodes of the graph.
+
+    Raises
+    ------
+    ValueError
+        If the builder refuses so few, or so many, nodes.
+
+    Examples
+    --------
+    >>> check_inner_nodes("cosine_knn", nodes=11)
+    """
+    check = getattr(get_builder(builder), "check_nodes", None)
+    if check is not None:
+        check(nodes)
 
 
 def _find(name: str) -> Callable[..., Any]:

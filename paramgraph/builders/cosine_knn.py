@@ -8,9 +8,9 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.affinity import join_by_cosine, neighbour_edges, node_features, unit_rows
+from paramgraph.affinity import neighbour_edges, node_features, unit_rows
 from paramgraph.candidates import check_search
-from paramgraph.component_links import CONNECTIONS
+from paramgraph.component_links import CONNECTIONS, join_by_cosine
 from paramgraph.graph_contract import undirected_graph
 from paramgraph.neighbours import check_neighbours
 from paramgraph.options import check_choice, check_count

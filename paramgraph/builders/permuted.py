@@ -10,7 +10,7 @@ from torch_geometric.transforms import BaseTransform
 
 from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
 from paramgraph.options import check_seed
-from paramgraph.registry import get_builder, register
+from paramgraph.registry import check_inner_nodes, get_builder, register
 
 
 @register("permuted")
@@ -42,6 +42,25 @@ class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     def __post_init__(self) -> None:
         object.__setattr__(self, "builder", get_builder(self.builder))
         check_seed("permuted", self.seed)
+
+    def check_nodes(self, nodes: int) -> None:
+        """Ask the inner builder whether a graph of so many nodes can be built.
+
+        Parameters
+        ----------
+        nodes : int
+            Nodes of the graph.
+
+        Raises
+        ------
+        ValueError
+            If the inner builder refuses.
+
+        Examples
+        --------
+        >>> Permuted("ring").check_nodes(3)
+        """
+        check_inner_nodes(self.builder, nodes)
 
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and permute its nodes.

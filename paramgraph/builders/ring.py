@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graph_contract import count_nodes, undirected_graph
+from paramgraph.graph_contract import count_nodes, undirected_graph, unit_weights
 from paramgraph.registry import register
 
 
@@ -43,9 +43,6 @@ class Ring(BaseTransform):  # type: ignore[misc]  # PyG is untyped
             If the number of nodes is not known.
         """
         nodes = count_nodes(data)
-        features = data.get("x")
-        double = isinstance(features, torch.Tensor) and features.dtype == torch.float64
-        device = features.device if isinstance(features, torch.Tensor) else None
-        first = torch.arange(nodes if nodes > 2 else max(nodes - 1, 0), device=device)
-        weight = torch.ones(len(first), dtype=torch.float64 if double else torch.float32, device=device)
+        weight = unit_weights(data, nodes if nodes > 2 else max(nodes - 1, 0))
+        first = torch.arange(len(weight), device=weight.device)
         return undirected_graph(data, torch.stack([first, (first + 1) % max(nodes, 1)]), weight)

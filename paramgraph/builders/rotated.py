@@ -11,7 +11,7 @@ from torch_geometric.transforms import BaseTransform
 from paramgraph.graph_contract import dense_graph
 from paramgraph.graphs import graph_to_scipy
 from paramgraph.options import check_seed
-from paramgraph.registry import get_builder, register
+from paramgraph.registry import check_inner_nodes, get_builder, register
 
 
 @register("rotated")
@@ -50,6 +50,25 @@ class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     def __post_init__(self) -> None:
         object.__setattr__(self, "builder", get_builder(self.builder))
         check_seed("rotated", self.seed)
+
+    def check_nodes(self, nodes: int) -> None:
+        """Ask the inner builder whether a graph of so many nodes can be built.
+
+        Parameters
+        ----------
+        nodes : int
+            Nodes of the graph.
+
+        Raises
+        ------
+        ValueError
+            If the inner builder refuses.
+
+        Examples
+        --------
+        >>> Rotated("ring").check_nodes(3)
+        """
+        check_inner_nodes(self.builder, nodes)
 
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and rotate its matrix.

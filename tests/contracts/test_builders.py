@@ -48,8 +48,8 @@ def nodes_with_features(nodes: int = 24, width: int = 7, dtype: torch.dtype = to
     x = torch.randn(nodes, width, generator=source, dtype=torch.float64).to(dtype)
     return Data(
         x=x,
-        layer=torch.zeros(nodes, dtype=torch.int64),
-        head=torch.full((nodes,), -1),
+        layer=torch.arange(nodes) * 4 // max(nodes, 1),  # four layers, for the builders that look at depth
+        head=torch.arange(nodes) % 6,
         role=["query"] * nodes,
     )
 
@@ -195,7 +195,8 @@ def test_awkward_features_still_give_a_graph(name: str, kind: str) -> None:
         "huge": data.x * 1e200,
         "tiny": data.x * 1e-200,
     }
-    check_graph(example(name)(Data(x=changes[kind])))
+    data.x = changes[kind]
+    check_graph(example(name)(data))
 
 
 def test_hundred_nodes_take_less_than_a_second(name: str) -> None:
@@ -204,6 +205,31 @@ def test_hundred_nodes_take_less_than_a_second(name: str) -> None:
     start = time.perf_counter()
     builder(data)
     assert time.perf_counter() - start < 1.0
+
+
+class LabelledData(Data):
+    """A `Data` of a user's own class."""
+
+
+def test_class_of_the_data_survives(name: str) -> None:
+    assert type(example(name)(LabelledData(**nodes_with_features().to_dict()))) is LabelledData
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if {"k", "builder"} & set(builder_options(name))])
+def test_too_few_nodes_are_refused_before_any_feature_is_collected(name: str) -> None:
+    builder = example(name)
+    builder.check_nodes(4)
+    with pytest.raises(ValueError, match="k=3 neighbours asked of a graph of 3 nodes"):
+        builder.check_nodes(3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_whole_numbers_are_features_like_any_other(name: str, dtype: torch.dtype) -> None:
+    data = nodes_with_features()
+    data.x = (data.x * 10).to(dtype)
+    as_numbers = nodes_with_features()
+    as_numbers.x = data.x.float()
+    assert same_graph(example(name)(data), example(name)(as_numbers))
 
 
 def test_what_is_no_data_is_refused(name: str) -> None:

@@ -17,7 +17,10 @@ from paramgraph.builders.permuted import Permuted
 from paramgraph.errors import UnknownNameError
 from paramgraph.registry import builder_options, get_builder, list_builders, register
 
-BUILT_IN = ["correlation", "cosine_knn", "gram", "permuted", "ring", "rotated"]
+BUILT_IN = [
+    *("attention_head", "complete", "correlation", "cosine_knn", "gaussian_knn", "gram"),
+    *("layer_adjacency", "permuted", "random", "ring", "rotated"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,9 @@ def test_built_in_names_are_listed_in_order() -> None:
     assert list_builders() == sorted(list_builders())
 
 
-@pytest.mark.parametrize(("pattern", "names"), [("*knn*", ["cosine_knn"]), ("r*d", ["rotated"]), ("KNN", [])])
+@pytest.mark.parametrize(
+    ("pattern", "names"), [("*knn*", ["cosine_knn", "gaussian_knn"]), ("r*d", ["rotated"]), ("KNN", [])]
+)
 def test_pattern_selects_names(pattern: str, names: list[str]) -> None:
     assert list_builders(pattern) == names
 
@@ -46,7 +51,7 @@ def test_pattern_selects_names(pattern: str, names: list[str]) -> None:
 def test_name_and_options_make_a_builder_that_shows_them() -> None:
     builder = get_builder("cosine_knn", k=5, mutual=True)
     assert builder == CosineKNN(k=5, mutual=True)
-    assert repr(builder) == "CosineKNN(k=5, signed=False, mutual=True)"
+    assert repr(builder) == "CosineKNN(k=5, signed=False, mutual=True, connect='none', search='exact')"
 
 
 def test_unknown_name_says_the_near_and_all_names() -> None:
@@ -67,12 +72,12 @@ def test_name_like_no_other_gets_no_suggestion() -> None:
 def test_unknown_option_lists_the_options() -> None:
     with pytest.raises(
         TypeError,
-        match=r"'cosine_knn' has no option 'n_neighbors' \(options: k=10, signed=False, mutual=False\)",
+        match=r"'cosine_knn' has no option 'n_neighbors' \(options: k=10, signed=False, mutual=False, ",
     ):
         get_builder("cosine_knn", n_neighbors=3)
 
 
-@pytest.mark.parametrize("name", ["permuted", "rotated"])
+@pytest.mark.parametrize("name", ["permuted", "random", "rotated"])
 def test_bare_null_says_what_it_needs(name: str) -> None:
     with pytest.raises(
         TypeError, match=rf"'{name}' needs 'builder' .*get_builder\('{name}', builder='cosine_knn'\)"
@@ -205,3 +210,44 @@ def test_entry_points_of_other_packages_are_found_and_a_broken_one_harms_nobody(
             get_builder("broken")
     finally:
         registry._load_entry_points.cache_clear()
+
+
+THEIR_MODULE = """
+from dataclasses import dataclass
+from torch_geometric.transforms import BaseTransform
+
+@dataclass(frozen=True)
+class Lonely(BaseTransform):
+    size: int = 1
+
+    def forward(self, data):
+        return data
+"""
+
+
+def test_installed_package_brings_its_builders_through_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_lonely_package.py").write_text(THEIR_MODULE)
+    metadata = tmp_path / "their_lonely_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-lonely-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[paramgraph.builders]\ntheir_lonely = their_lonely_package:Lonely\nbroken_one = no_such_module_x:Y\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._load_entry_points.cache_clear()
+    try:
+        assert "their_lonely" in list_builders("their*")
+        assert repr(get_builder("their_lonely", size=3)) == "Lonely(size=3)"
+        with pytest.raises(ImportError, match=r"builder 'broken_one' .*no_such_module_x"):
+            get_builder("broken_one")
+    finally:
+        registry._load_entry_points.cache_clear()
+        sys.modules.pop("their_lonely_package", None)
+
+
+def test_wrapper_asks_what_it_wraps_and_a_plain_function_is_not_asked() -> None:
+    registry.check_inner_nodes(named_function, nodes=0)
+    with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 5 nodes"):
+        registry.check_inner_nodes(Permuted(Permuted("cosine_knn")), nodes=5)

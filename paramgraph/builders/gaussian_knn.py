@@ -1,0 +1,175 @@
+"""Nearest neighbours by distance, with a Gaussian kernel of self-tuned width."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from paramgraph.affinity import linked_pairs, node_features
+from paramgraph.candidates import check_search
+from paramgraph.component_links import CONNECTIONS, distance_outside, joining_pairs
+from paramgraph.distances import nearest_by_distance, pair_distance, scaled_rows
+from paramgraph.errors import NumericalWarning
+from paramgraph.graph_contract import undirected_graph
+from paramgraph.neighbours import check_neighbours
+from paramgraph.options import check_choice, check_count, check_number
+from paramgraph.registry import register
+
+
+@register("gaussian_knn")
+@dataclass(frozen=True)
+class GaussianKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+    r"""Link each node with the k nearest nodes, by a Gaussian of the distance.
+
+    .. math:: W_{ij} = \exp\left(-\frac{|x_i - x_j|^2}{\sigma_i \sigma_j}\right)
+              \quad \text{if } j \in N_k(i) \text{ or } i \in N_k(j)
+
+    with the width :math:`\sigma_i` of a node its distance to its k-th neighbour [1]_, or one fixed width for
+    all. Neighbours are exact; a tie goes to the lower index. A zero row is a point like any other. A node of
+    which k duplicates exist has width zero; it gets the smallest width that is not zero, and one
+    NumericalWarning says how many such nodes there are. Duplicates have weight 1.
+
+    Parameters
+    ----------
+    k : int, default 10
+        Neighbours per node, below the number of nodes.
+    sigma : float, optional
+        Fixed width of all nodes, :math:`W_{ij} = \exp(-d^2 / \sigma^2)`, in the unit of the features.
+    mutual : bool, default False
+        Keep an edge only if each node is a neighbour of the other ("and" in place of "or").
+    connect : {"none", "mst"}, default "none"
+        "mst" joins the components by a minimum spanning tree: the shortest links between them. The graph then
+        says which they are: `connecting_edges` of shape (2, added), each once.
+    search : {"exact", "faiss"}, default "exact"
+        "faiss" lets `faiss.IndexFlatIP` propose the candidates, on the CPU; neighbours and weights are the
+        same to the last bit. Needs ``pip install 'paramgraph[faiss]'``.
+
+    References
+    ----------
+    .. [1] L. Zelnik-Manor, P. Perona, "Self-tuning spectral clustering", NIPS 2004.
+
+    Examples
+    --------
+    >>> graph = GaussianKNN(k=1)(Data(x=torch.tensor([[0.0], [1.0], [3.0]])))
+    >>> graph.edge_index.tolist()
+    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    >>> graph.edge_weight  # exp(-1 / (1 x 1)), exp(-4 / (1 x 2))
+    tensor([0.3679, 0.3679, 0.1353, 0.1353])
+    """
+
+    equivariant: ClassVar[bool] = True
+
+    k: int | np.integer = 10
+    sigma: float | None = None
+    mutual: bool = False
+    connect: str = "none"
+    search: str = "exact"
+
+    def __post_init__(self) -> None:
+        check_count("gaussian_knn", "k", self.k)
+        if self.sigma is not None:
+            check_number("gaussian_knn", "sigma", self.sigma, low=0.0)
+        check_choice("gaussian_knn", "connect", self.connect, CONNECTIONS)
+        check_search("gaussian_knn: search", self.search)
+
+    def check_nodes(self, nodes: int) -> None:
+        """Check that a graph of so many nodes can be built, before features are collected for it.
+
+        Parameters
+        ----------
+        nodes : int
+            Nodes of the graph.
+
+        Raises
+        ------
+        ValueError
+            If k is not below the number of nodes.
+
+        Examples
+        --------
+        >>> GaussianKNN(k=10).check_nodes(11)
+        """
+        check_neighbours(int(self.k), nodes)
+
+    def forward(self, data: Data) -> Data:
+        """Build the graph of the rows of `data.x`.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data
+            With `x` of shape (nodes, width), any real dtype.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
+            O(nodes x (width + k)) memory and 64 MB. Weights that underflow to zero are no edges, and one
+            NumericalWarning says how many.
+
+        Raises
+        ------
+        ValueError
+            If `x` is missing or not finite, or k is not below the number of nodes.
+
+        Examples
+        --------
+        >>> GaussianKNN(k=1, sigma=2.0)(Data(x=torch.tensor([[0.0], [2.0]]))).edge_weight
+        tensor([0.3679, 0.3679])
+        """
+        features = node_features(data, "gaussian_knn")
+        rows, exponent = scaled_rows(features)
+        indices, squared = nearest_by_distance(rows, int(self.k), search=self.search)
+        pairs, distance = linked_pairs(
+            indices, squared, torch.ones_like(squared, dtype=torch.bool), mutual=self.mutual
+        )
+        added = pairs[:, :0]
+        if self.connect == "mst":
+            added = joining_pairs(pairs, len(rows), distance_outside(rows))
+            pairs = torch.cat([pairs, added], dim=1)
+            distance = torch.cat([distance, pair_distance(rows, added)])
+        width = self._widths(squared, exponent)
+        # Divided one after the other: the product of two small widths would underflow.
+        weight = torch.exp(-(distance / width[pairs[0]] / width[pairs[1]])).to(features.dtype)
+        kept = weight > 0
+        if not bool(kept.all()):
+            warnings.warn(
+                f"{int((~kept).sum())} of {len(kept)} weights underflow to zero and are no edges: "
+                "the width is far below these distances",
+                NumericalWarning,
+                stacklevel=2,
+            )
+        graph = undirected_graph(data, pairs[:, kept], weight[kept])
+        if self.connect == "mst":
+            graph.connecting_edges = added
+        return graph
+
+    def _widths(self, squared: Tensor, exponent: int) -> Tensor:
+        """Give each node its width, in the unit of the scaled rows."""
+        if self.sigma is not None:
+            return squared.new_full((len(squared),), _scaled_width(float(self.sigma), exponent))
+        width = squared[:, -1].sqrt()
+        without = width == 0
+        if bool(without.any()):
+            smallest = width[~without].min() if bool((~without).any()) else width.new_ones(())
+            width = torch.where(without, smallest, width)
+            warnings.warn(
+                f"{int(without.sum())} of {len(width)} nodes have {self.k} duplicates or more, and so width "
+                "zero: they get the smallest width of the others",
+                NumericalWarning,
+                stacklevel=3,
+            )
+        return width
+
+
+def _scaled_width(sigma: float, exponent: int) -> float:
+    try:
+        width = math.ldexp(sigma, -exponent)
+    except OverflowError:  # every feature is zero beside this width
+        return math.inf
+    return max(width, 5e-324)  # so that duplicates divide zero by something
