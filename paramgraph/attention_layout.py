@@ -20,7 +20,7 @@ from paramgraph.attention_names import (
     SPLIT,
     is_attention,
 )
-from paramgraph.linear_modules import LinearLayer, role_of
+from paramgraph.linear_modules import LinearLayer
 from paramgraph.slices import ParameterSlice
 
 
@@ -199,8 +199,8 @@ class _Reader:
         inputs = output.shape[0 if output.transposed else 1]
         cuts = [*cuts, _cut("output", output, (heads, self._divide(inputs, heads, output)))]
         layer = next(iter(self.own.values()))
-        # The module's own place: a module at the root or beside the layers has no index.
-        role = role_of(self.name, layer.stack) or type(self.owners[0]).__name__
+        # Read off a layer, so that a module directly in a list of layers has the same role in each of them.
+        role = layer.role.rpartition(".")[0] or type(self.owners[0]).__name__
         return Attention(self.name, layer.layer, role, heads, pairs, tuple(cuts))
 
     def _heads(self, outputs: int | None) -> int:

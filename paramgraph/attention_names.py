@@ -28,7 +28,20 @@ FUSED: Mapping[str, Mapping[str, str]] = {
     "in_proj": {"deberta": "grouped"},
     "in_proj_weight": {"*": "blocked"},
 }
-OUTPUT = ("o_proj", "out_proj", "o", "c_proj", "dense", "out_lin", "wo", "Wo", "proj", "to_out.0", "to_out")
+OUTPUT = (
+    "o_proj",
+    "out_proj",
+    "o",
+    "c_proj",
+    "dense",
+    "out_lin",
+    "wo",
+    "Wo",
+    "proj",
+    "projection",
+    "to_out.0",
+    "to_out",
+)
 # BERT keeps the output projection beside the module that has the other three.
 OUTPUT_BESIDE = ("output.dense",)
 HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead")
