@@ -13,9 +13,9 @@ from paramgraph.weight_matrix import edge_part, weight_matrix
 def strongest_neighbourhood(graph: Any, nodes: int, around: Any = None) -> Int64[np.ndarray, " chosen"]:
     """Choose the nodes that grow from one along the heaviest edges.
 
-    Whichever outside node has the heaviest edge into the part comes next (Prim's order); of equal weights, the
-    lower node. Where a component ends, the strongest node left is the next start. The sign of a weight does not
-    matter.
+    Whichever outside node has the heaviest edge into the part comes next (Prim's order); of equal weights, the one
+    fewer steps from the start, then the lower node. Where a component ends, the strongest node left is the next
+    start. The sign of a weight does not matter.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ def strongest_neighbourhood(graph: Any, nodes: int, around: Any = None) -> Int64
     if around is not None:
         starts.insert(0, int(around))
     chosen: set[int] = set()
-    heap: list[tuple[float, int]] = []
+    heap: list[tuple[float, int, int]] = []
     while len(chosen) < min(nodes, count):
-        node = heapq.heappop(heap)[1] if heap else starts.pop(0)
+        _, steps, node = heapq.heappop(heap) if heap else (0.0, 0, starts.pop(0))
         if node in chosen:
             continue
         chosen.add(node)
         edges = slice(W.indptr[node], W.indptr[node + 1])
         for other, weight in zip(W.indices[edges].tolist(), W.data[edges].tolist(), strict=True):
             if other not in chosen:
-                heapq.heappush(heap, (-weight, other))
+                heapq.heappush(heap, (-weight, steps + 1, other))
     return np.array(sorted(chosen), dtype=np.int64)
