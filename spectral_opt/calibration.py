@@ -118,7 +118,9 @@ def match_tables(
     {'0.weight': NodeTable('0.weight', scheme='rows', nodes=2, width=3)}
     """
     model = bare_model(model)
-    tables = node_tables(model, config.scheme, config.targets, config.exclude)
+    # Entries lie in the table of the rows; the column graph is beside it.
+    scheme = "rows" if config.scheme == "entries" else config.scheme
+    tables = node_tables(model, scheme, config.targets, config.exclude)
     if parameters is None:
         return tables, {}
     named = dict(model.named_parameters(remove_duplicate=False))

@@ -38,7 +38,8 @@ class SpectralConfig(JsonFields):
     builder_options : mapping, default {}
         Arguments of the builder. Empty, because each builder has its own defaults (k = 10 for "cosine_knn").
     scheme : str, default "rows"
-        What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`.
+        What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`; or "entries",
+        each scalar of a matrix, linked by a row graph and a column graph of the same builder and source.
     source : str or callable, default "gradients"
         Features of the nodes: "weights", "gradients", "batch_gradients", "activations", any other source of
         :func:`paramgraph.collect` but "updates", or a callable `(model, table, batches) -> Tensor`.
@@ -161,8 +162,12 @@ class SpectralConfig(JsonFields):
             )
         if self.runs_in_basis:
             self._check_basis()
+        if self.scheme == "entries" and self.normalization == "rw" and self.shift == "laplacian":
+            raise ValueError("scheme 'entries' sums symmetric operators; use normalization 'sym' or None")
 
     def _check_basis(self) -> None:
+        if self.scheme == "entries":
+            raise ValueError("placement 'basis' has no basis of 'entries'; use placement='update', or 'rows'")
         if self.normalization == "rw" and self.shift == "laplacian":
             raise ValueError(
                 "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no rotation; "

@@ -14,7 +14,7 @@ from paramgraph.sources import SOURCES
 
 # Schemes, sources and filter methods are those of paramgraph: one that is added there is a choice here.
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "scheme": tuple(SCHEMES),
+    "scheme": (*SCHEMES, "entries"),
     "source": tuple(name for name in SOURCES if name != "updates"),
     "shift": ("laplacian", "adjacency"),
     "normalization": (None, "sym", "rw"),

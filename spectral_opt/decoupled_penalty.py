@@ -107,22 +107,27 @@ def _proximal(X: Tensor, operator: Any, step: float, ridge: float) -> Tensor:
     def system(Y: Tensor) -> Tensor:
         return scale * Y + step * multiply(operator, Y, False)
 
+    def inner(left: Tensor, right: Tensor) -> Tensor:
+        # Columns are systems of their own, unless the operator links them.
+        product = left * right
+        return product.sum() if getattr(operator, "couples_columns", False) else product.sum(0)
+
     solution = target / scale
     residual = target - system(solution)
     direction = residual.clone()
-    energy = residual.square().sum(0)
+    energy = inner(residual, residual)
     # 1e-12 of the signal: below float32's rounding, above what float64 can reach for any sane step.
-    goal = 1e-24 * target.square().sum(0)
+    goal = 1e-24 * inner(target, target)
     # In exact arithmetic n iterations suffice; NaN compares False and ends the loop at once.
     for _ in range(2 * X.shape[0] + 10):
         if not bool((energy > goal).any()):
             break
         image = system(direction)
-        curvature = (direction * image).sum(0)
+        curvature = inner(direction, image)
         length = torch.where(curvature > 0, energy / curvature.clamp_min(1e-300), torch.zeros_like(energy))
         solution = solution + length * direction
         residual = residual - length * image
-        renewed = residual.square().sum(0)
+        renewed = inner(residual, residual)
         ratio = torch.where(energy > 0, renewed / energy.clamp_min(1e-300), torch.zeros_like(energy))
         direction = residual + ratio * direction
         energy = renewed

@@ -2,63 +2,26 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor, nn
 
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.filter_design import EXACT_NODES
-from paramgraph.filters import GraphFilter, prepare_filter
-from paramgraph.graph_contract import check_graph
+from paramgraph.filters import prepare_filter
+from paramgraph.kronecker_sum import KroneckerSum
 from paramgraph.nodes import NodeTable
-from paramgraph.registry import get_builder
-from paramgraph.shifts import ShiftOperator, adjacency, laplacian
+from paramgraph.product_filter import prepare_product_filter
+from paramgraph.schemes import node_tables
+from paramgraph.shifts import ShiftOperator
 from paramgraph.sources import collect
 from paramgraph.spectrum import Spectrum
 from spectral_opt.calibration import calibration_sets, check_calibration, match_tables, reads_features
 from spectral_opt.config import SpectralConfig
-
-# Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
-_DENSE_NODES = 2048
-
-
-@dataclass(frozen=True)
-class PreparedTable:
-    """One table with its graph's operator and filter, ready for the training step.
-
-    The graph itself is not kept: a dense one is many times the size of its operator.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Which parameters, and how they lie in the graph.
-    nodes, edges, components : int
-        Size of the graph; each undirected edge counts once.
-    operator : ShiftOperator or None
-        Graph shift operator; None: no graph, L = 0.
-    filter : GraphFilter or None
-        Prepared filter; None where the config has none.
-    seconds : float
-        Time taken by builder, operator and filter of this table.
-    reason : str
-        How the filter is applied and why, in words.
-    spectrum : Spectrum, optional
-        Eigenpairs of the operator, where they were to be kept for other responses; complete for placement "basis".
-    """
-
-    table: NodeTable
-    nodes: int
-    edges: int
-    components: int
-    operator: ShiftOperator | None
-    filter: GraphFilter | None
-    seconds: float
-    reason: str
-    spectrum: Spectrum | None = None
+from spectral_opt.entry_operator import EntryOperator
+from spectral_opt.prepared_table import PreparedTable as PreparedTable
+from spectral_opt.prepared_table import build_operator, check_form
 
 
 def prepare(
@@ -163,6 +126,8 @@ def prepare_tables(
     check_calibration(config, sets, loss)
     if config.runs_in_basis:
         _check_basis_sizes(tables)
+    if config.scheme == "entries":
+        return _prepare_entries(model, config, tables, sets.get(config.batches), loss)
     features: dict[str, Tensor] = {}
     if reads_features(config):
         features = collect(model, tables, config.source, batches=sets.get(config.batches), loss=loss)
@@ -173,13 +138,13 @@ def prepare_tables(
 
 
 def make_filter(
-    operator: ShiftOperator, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
-) -> GraphFilter:
+    operator: Any, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
+) -> Any:
     """Prepare the filter of one operator as a config says.
 
     Parameters
     ----------
-    operator : ShiftOperator
+    operator : ShiftOperator or EntryOperator
         Graph shift operator.
     config : SpectralConfig
         Its response, filter_method, rank, tail and seed are read; `rank` only by the low-rank filter, at most the
@@ -191,7 +156,7 @@ def make_filter(
 
     Returns
     -------
-    GraphFilter
+    GraphFilter or ProductFilter
         Ready for signals of any dtype and device.
 
     Examples
@@ -201,6 +166,14 @@ def make_filter(
     >>> make_filter(L, SpectralConfig()).method
     'exact'
     """
+    if isinstance(operator, EntryOperator):
+        return prepare_product_filter(
+            operator.sum,
+            config.make_response() if response is None else response,
+            method=config.filter_method,
+            tail=config.tail,
+            rank=min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None,
+        )
     lowrank = {"rank": min(config.rank, operator.nodes)} if config.filter_method == "lowrank" else {}
     return prepare_filter(
         operator,
@@ -217,12 +190,8 @@ def _prepare_table(
     table: NodeTable, config: SpectralConfig, features: Tensor, keep_spectra: bool
 ) -> PreparedTable:
     started = time.perf_counter()
-    graph = _build(table, config, features)
-    operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
-    edges = int(graph.num_edges) // 2
-    del graph
-    if config.penalty:
-        _check_form(table, config, operator)
+    operator, edges = build_operator(table, config, features)
+    check_form(table, config, operator)
     graph_filter, spectrum, reason = None, None, "no filter"
     if config.runs_in_basis:
         # The step reads the spectrum itself: a filter would hold the eigenvectors a second time.
@@ -245,6 +214,43 @@ def _prepare_table(
     )
 
 
+def _prepare_entries(
+    model: nn.Module, config: SpectralConfig, tables: Mapping[str, NodeTable], batches: Any, loss: Any
+) -> tuple[PreparedTable, ...]:
+    """Build a row graph and a column graph of each matrix; a source that runs the model runs it for each."""
+    columns = {key: node_tables(model, "columns", config.targets, config.exclude)[key] for key in tables}
+    built: dict[str, list[tuple[ShiftOperator, int]]] = {key: [] for key in tables}
+    started = time.perf_counter()
+    for side in (tables, columns):
+        features: dict[str, Tensor] = {}
+        if reads_features(config):
+            features = collect(model, side, config.source, batches=batches, loss=loss)
+        for key, table in side.items():
+            found = features.pop(key, torch.zeros(table.shape[0], 0))
+            built[key].append(build_operator(table, config, found))
+    ready = []
+    for key, table in tables.items():
+        (rows, row_edges), (cols, column_edges) = built.pop(key)
+        check_form(table, config, rows, cols)
+        operator = EntryOperator(KroneckerSum(rows, cols))
+        graph_filter = make_filter(operator, config) if config.has_filter else None
+        ready.append(
+            PreparedTable(
+                table=table,
+                nodes=operator.nodes,
+                edges=row_edges * cols.nodes + column_edges * rows.nodes,
+                components=operator.components,
+                operator=operator,
+                filter=graph_filter,
+                seconds=(time.perf_counter() - started) / len(tables),
+                reason="no filter"
+                if graph_filter is None
+                else f"{graph_filter.method}: {graph_filter.reason}",
+            )
+        )
+    return tuple(ready)
+
+
 def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | None:
     """Solve the eigenproblem that the config's filter needs; None where it needs none."""
     method = config.filter_method
@@ -262,37 +268,3 @@ def _check_basis_sizes(tables: Mapping[str, NodeTable]) -> None:
             f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes; too large: "
             f"{', '.join(large[:3])}. Use placement='update', another scheme, or exclude them"
         )
-
-
-def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Any:
-    builder = get_builder(config.builder, **config.builder_options)
-    try:
-        graph = check_graph(builder(table.to_data(features)))
-        if graph.num_nodes != table.shape[0]:
-            raise ValueError(f"the graph has {graph.num_nodes} nodes, the table has {table.shape[0]}")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"builder {config.builder!r} failed on table {table.group!r}: {error}") from error
-    return graph
-
-
-def _check_form(table: NodeTable, config: SpectralConfig, operator: ShiftOperator) -> None:
-    """Refuse a penalty that is unbounded below: its minimum would be at infinity."""
-    if config.shift == "laplacian":
-        return
-    smallest = _smallest_eigenvalue(operator)
-    # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
-    if smallest + config.ridge < -1e-5 * operator.bound:
-        raise ValueError(
-            f"the adjacency of table {table.group!r} has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + "
-            f"ridge I) X) has no minimum; use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"
-        )
-
-
-def _smallest_eigenvalue(operator: ShiftOperator) -> float:
-    if operator.nodes == 0:
-        return 0.0
-    if operator.nodes <= _DENSE_NODES:
-        return float(np.linalg.eigvalsh(operator.to_dense())[0])
-    start = np.random.default_rng(0).standard_normal(operator.nodes)
-    values = spla.eigsh(operator.to_scipy(), k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-4)
-    return float(values[0])

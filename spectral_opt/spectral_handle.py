@@ -192,7 +192,7 @@ class SpectralHandle:
                 key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
             }
             try:
-                ready = restore_table(table.prepared, parts)
+                ready = restore_table(table.prepared, parts, table.config)
             except (ValueError, TypeError, KeyError, RuntimeError) as error:
                 raise ValueError(f"this spectral state is broken at table {table.name!r}: {error}") from error
             restored.append(table.with_prepared(ready))

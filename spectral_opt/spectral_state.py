@@ -11,9 +11,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from paramgraph.kronecker_sum import KroneckerSum
 from paramgraph.shifts import ShiftOperator
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.entry_operator import EntryOperator
+from spectral_opt.preparation import PreparedTable, make_filter
 
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
 
@@ -135,7 +137,15 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     """
     if ready.operator is None:
         return {}
-    tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64)} | _operator_tensors(ready.operator)
+    edges = {"edges": torch.tensor(ready.edges, dtype=torch.int64)}
+    if isinstance(ready.operator, EntryOperator):
+        # The filter follows from the two operators, which are small beside its bases.
+        return edges | {
+            f"{side}.{key}": value
+            for side, part in zip(("rows", "columns"), ready.operator.parts, strict=True)
+            for key, value in _operator_tensors(part).items()
+        }
+    tensors = edges | _operator_tensors(ready.operator)
     if ready.operator.similar is not None:
         tensors |= {
             f"similar.{key}": value for key, value in _operator_tensors(ready.operator.similar).items()
@@ -152,7 +162,9 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_table(ready: PreparedTable, tensors: Mapping[str, Tensor]) -> PreparedTable:
+def restore_table(
+    ready: PreparedTable, tensors: Mapping[str, Tensor], config: SpectralConfig
+) -> PreparedTable:
     """Put a saved operator and filter in the place of those of a prepared table.
 
     Parameters
@@ -161,14 +173,23 @@ def restore_table(ready: PreparedTable, tensors: Mapping[str, Tensor]) -> Prepar
         The table as this run prepared it.
     tensors : mapping of str to Tensor
         From `table_tensors`.
+    config : SpectralConfig
+        Of the table; read for the filter of entries.
 
     Returns
     -------
     PreparedTable
-        With the saved graph; no eigenproblem is solved.
+        With the saved graph; no eigenproblem is solved, but for entries.
     """
     if ready.operator is None:
         return ready
+    if isinstance(ready.operator, EntryOperator):
+        rows, columns = ready.operator.parts
+        entries = EntryOperator(
+            KroneckerSum(_operator_from(tensors, "rows.", rows), _operator_from(tensors, "columns.", columns))
+        )
+        product_filter = ready.filter and make_filter(entries, config)
+        return replace(ready, edges=int(tensors["edges"]), operator=entries, filter=product_filter)
     operator = _operator_from(tensors, "", ready.operator)
     graph_filter = ready.filter
     if graph_filter is not None:

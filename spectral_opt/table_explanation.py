@@ -9,6 +9,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.registry import builder_options
 from spectral_opt.config import SpectralConfig
 from spectral_opt.decoupled_penalty import step_kind
+from spectral_opt.entry_operator import EntryOperator
 from spectral_opt.preparation import PreparedTable
 
 
@@ -83,15 +84,11 @@ def explain_table(
     """
     nodes, width = ready.table.shape
     members = [named[name] for name in ready.table.parameters]
-    matrix_bytes, entries = 0, 0
-    if ready.operator is not None:
-        dense = ready.operator.is_dense
-        entries = nodes * nodes if dense else 2 * ready.edges + nodes
-        matrix_bytes = entries * (8 if dense else 12)  # float64, with an int32 index where sparse
-    filter_bytes, flops = _filter_cost(ready, entries)
+    matrix_bytes, products = _operator_cost(ready)
+    filter_bytes, flops = _filter_cost(ready, products)
     penalty = _penalty_text(config)
     if config.penalty:
-        flops += _penalty_flops(entries, nodes, width)
+        flops += _penalty_flops(products, nodes, width)
         if config.penalty_mode == "decoupled" and rates:
             rate = max(rates.get(id(member), 0.0) for member in members)
             penalty += f", {step_kind(ready.operator, config.ridge, rate * config.penalty)}"
@@ -101,8 +98,8 @@ def explain_table(
         config=index,
         parameter=ready.table.group,
         scheme=config.scheme,
-        nodes=nodes,
-        width=width,
+        nodes=ready.nodes,
+        width=nodes * width // ready.nodes if ready.nodes else width,
         edges=ready.edges,
         edges_known=True,
         components=ready.components,
@@ -137,18 +134,24 @@ def estimate_table(
     nodes, width = table.shape
     options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
     neighbours = (options | config.builder_options).get("k")
-    edges = nodes * (nodes - 1) // 2
-    if isinstance(neighbours, int):
-        edges = min(edges, nodes * neighbours)
-    entries = 2 * edges + nodes
+    edges, stored, products = 0, 0, 0.0
+    # Entries have a graph of their rows and one of their columns, repeated over the other side.
+    sides = ((nodes, width), (width, nodes)) if config.scheme == "entries" else ((nodes, width),)
+    for size, others in sides:
+        linked = size * (size - 1) // 2
+        if isinstance(neighbours, int):
+            linked = min(linked, size * neighbours)
+        edges += linked * (others if config.scheme == "entries" else 1)
+        stored += 2 * linked + size
+        products += float((2 * linked + size) * others)
     members = [named[name] for name in table.parameters]
     flops = 4.0 * config.rank * nodes * width if config.has_filter else 0.0
     return TableExplanation(
         config=index,
         parameter=table.group,
         scheme=config.scheme,
-        nodes=nodes,
-        width=width,
+        nodes=nodes * width if config.scheme == "entries" else nodes,
+        width=1 if config.scheme == "entries" else width,
         edges=edges,
         edges_known=False,
         components=None,
@@ -156,8 +159,8 @@ def estimate_table(
         if config.has_filter
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
-        extra_bytes=12 * entries + _copied_bytes(config, members),
-        flops_per_step=flops + (_penalty_flops(entries, nodes, width) if config.penalty else 0.0),
+        extra_bytes=12 * stored + _copied_bytes(config, members),
+        flops_per_step=flops + (_penalty_flops(products, nodes, width) if config.penalty else 0.0),
     )
 
 
@@ -188,7 +191,21 @@ def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
     )
 
 
-def _filter_cost(ready: PreparedTable, entries: int) -> tuple[int, float]:
+def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
+    """Bytes of the operator, and the multiplications of one product with a signal."""
+    if ready.operator is None:
+        return 0, 0.0
+    nodes, width = ready.table.shape
+    parts = ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,)
+    size, products = 0, 0.0
+    for part, others in zip(parts, (width, nodes), strict=False):
+        stored = part.matrix.size if part.is_dense else part.matrix.nnz
+        size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
+        products += float(stored * others)
+    return size, products
+
+
+def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
     """Bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
     nodes, width = ready.table.shape
     if ready.filter is None and ready.spectrum is not None:
@@ -196,9 +213,13 @@ def _filter_cost(ready: PreparedTable, entries: int) -> tuple[int, float]:
         return 12 * nodes * nodes, 6.0 * nodes * nodes * width
     if ready.filter is None or ready.filter.is_identity:
         return 0, 0.0
+    if ready.filter.order is not None:
+        return 0, 2.0 * ready.filter.order * products
+    if isinstance(ready.operator, EntryOperator):
+        return 12 * (nodes**2 + width**2), 4.0 * nodes * width * (nodes + width)
     rank = ready.filter.rank
     if rank is None:
-        return 0, 2.0 * (ready.filter.order or 0) * entries * width
+        return 0, 2.0 * products
     if 2 * rank >= nodes:
         return 12 * nodes * nodes, 2.0 * nodes * nodes * width
     return 16 * nodes * rank, 4.0 * nodes * rank * width
@@ -223,8 +244,8 @@ def _estimated_switch(config: SpectralConfig) -> str:
     return ", explicit or proximal, by the graph"
 
 
-def _penalty_flops(entries: int, nodes: int, width: int) -> float:
-    return (2.0 * entries + 4.0 * nodes) * width
+def _penalty_flops(products: float, nodes: int, width: int) -> float:
+    return 2.0 * products + 4.0 * nodes * width
 
 
 def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
