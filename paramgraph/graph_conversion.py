@@ -17,6 +17,8 @@ from paramgraph.graph_data import ParameterGraph
 
 # Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
 SYMMETRY_TOLERANCE = 1e-6
+# What a node table says of its nodes.
+NODE_FIELDS = ("layer", "head", "role")
 
 
 def graph_to_scipy(data: Data) -> sp.csr_array:
@@ -123,14 +125,16 @@ def graph_from_networkx(graph: Any, like: Data | None = None) -> Data:
     """Convert a networkx graph, with isolated nodes and weights.
 
     Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
-    parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`.
+    parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`. The node
+    attributes `layer` and `head`, where every node has a whole number, and `role`, where every node has text, are
+    fields of the graph again; other attributes are left behind.
 
     Parameters
     ----------
     graph : networkx.Graph
         A directed graph must have equal weights in both directions.
     like : torch_geometric.data.Data, optional
-        Nodes whose fields the graph carries on; not changed.
+        Nodes whose fields the graph carries on, before those of networkx; not changed.
 
     Returns
     -------
@@ -155,7 +159,13 @@ def graph_from_networkx(graph: Any, like: Data | None = None) -> Data:
         return graph_from_scipy(sp.csr_array((0, 0)), like)
     diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
     node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")
-    return graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
+    found = graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
+    for name in NODE_FIELDS:
+        values = [value for _, value in graph.nodes(data=name)]
+        kind = str if name == "role" else int
+        if name not in found and all(isinstance(value, kind) for value in values):
+            found[name] = values if kind is str else torch.tensor(values, dtype=torch.int64, device="cpu")
+    return found
 
 
 def graph_to_networkx(data: Data) -> nx.Graph:
@@ -169,8 +179,8 @@ def graph_to_networkx(data: Data) -> nx.Graph:
     Returns
     -------
     networkx.Graph
-        Nodes 0 to nodes - 1 with the attribute `node_weight` where the graph has one, edges with the
-        attribute `weight`; a Python loop over the edges, for small graphs.
+        Nodes 0 to nodes - 1 with the attributes `node_weight`, `layer`, `head` and `role` where the graph has them,
+        edges with the attribute `weight`; a Python loop over the edges, for small graphs.
 
     Raises
     ------
@@ -186,9 +196,12 @@ def graph_to_networkx(data: Data) -> nx.Graph:
     """
     graph = check_graph(readable_edges(data))
     plain = Data(edge_index=graph.edge_index, weight=graph.edge_weight, num_nodes=count_nodes(graph))
-    attributes = ["node_weight"] if graph.get("node_weight") is not None else []
-    if attributes:
-        plain.node_weight = graph.node_weight
+    attributes = []
+    for name in ("node_weight", *NODE_FIELDS):
+        values = graph.get(name)
+        if isinstance(values, Tensor | list) and len(values) == plain.num_nodes:
+            plain[name] = values
+            attributes.append(name)
     return to_networkx(plain, node_attrs=attributes, edge_attrs=["weight"], to_undirected="upper")
 
 

@@ -66,3 +66,33 @@ def test_names_of_a_user_are_no_hindrance():
     assert graph.edge_index.tolist() == [[0, 1], [1, 0]]
     assert graph.num_nodes == 3
     assert graph.signed is True
+
+
+def test_fields_of_the_nodes_are_attributes_and_come_back_without_like():
+    graph = nodes_of_a_model()
+    graph.layer = torch.arange(14) - 1
+    graph.role = [f"role {node}" for node in range(14)]
+    network = graph_to_networkx(graph := Gram()(graph))
+    assert network.nodes[3]["layer"] == 2
+    assert network.nodes[3]["head"] == -1
+    assert network.nodes[3]["role"] == "role 3"
+    back = graph_from_networkx(network)
+    assert torch.equal(back.layer, graph.layer)
+    assert torch.equal(back.head, graph.head)
+    assert back.role == graph.role
+
+
+def test_attributes_of_other_types_are_left_behind():
+    network = nx.path_graph(3)
+    nx.set_node_attributes(network, {0: 1, 1: 2}, "layer")
+    nx.set_node_attributes(network, "q", "head")
+    back = graph_from_networkx(network)
+    assert "layer" not in back
+    assert "head" not in back
+
+
+def test_fields_of_like_come_before_those_of_networkx():
+    graph = dense_signed()
+    network = graph_to_networkx(graph)
+    nx.set_node_attributes(network, 7, "layer")
+    assert torch.equal(graph_from_networkx(network, like=graph).layer, graph.layer)
