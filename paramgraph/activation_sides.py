@@ -92,7 +92,7 @@ def readings(table: NodeTable, transposed: frozenset[str], side: str) -> list[Re
     for reading in found[output]:
         first, (nodes, size) = reading.at[0], reading.features.shape
         covered[first : first + nodes] += size
-    if len(covered.unique()) > 1:
+    if len(set(covered.tolist())) > 1:
         raise ValueError(
             f"the nodes of {table} read different numbers of {'out' if output else 'in'}puts: "
             f"{sorted(set(covered.tolist()))}"

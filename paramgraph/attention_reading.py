@@ -99,7 +99,7 @@ def _heads_of(tables: Mapping[str, NodeTable]) -> list[_Heads]:
 def _above(model: nn.Module, parameter: str) -> list[nn.Module]:
     """List the modules around a projection, innermost first."""
     name = parameter.rpartition(".")[0]
-    above = []
+    above: list[nn.Module] = []
     while name and len(above) < LEVELS:
         adapted = name.endswith(".base_layer")
         name = name.rpartition(".")[0]
@@ -125,13 +125,18 @@ def _probabilities(output: Any, heads: int) -> Tensor | None:
     parts = (
         output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     )
+    best, mass = None, 0.0
     for part in parts:
         if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point():
             continue
-        # 1e-2: rows of bfloat16 probabilities add up to 1 within their 8 bits. Less than 1 where a model has sinks.
-        if part.shape[1] % heads == 0 and not ((part < 0).any() or (part.float().sum(-1) > 1.01).any()):
-            return part
-    return None
+        if part.shape[1] % heads or (part < 0).any():
+            continue
+        # T5 returns its position bias as well, which may be all zero. Rows of bfloat16 probabilities add up to 1
+        # within their 8 bits; to less than 1 where a model has attention sinks.
+        rows = part.float().sum(-1)
+        if not (rows > 1.01).any() and not rows.mean() <= mass:
+            best, mass = part, float(rows.mean())
+    return best
 
 
 def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) -> Tensor:

@@ -57,10 +57,9 @@ class TableAssembly:
             if len(table.parameters) == 1:
                 self._sink(group, table.gather({name: value}))
                 continue
-            X, missing = self._partial.pop(group, None) or (
-                value.new_zeros(table.shape),
-                set(table.parameters),
-            )
+            if group not in self._partial:
+                self._partial[group] = (value.new_zeros(table.shape), set(table.parameters))
+            X, missing = self._partial.pop(group)
             X = X.to(torch.promote_types(X.dtype, value.dtype))
             for part in table.slices:
                 if part.parameter == name:
