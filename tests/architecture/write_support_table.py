@@ -27,6 +27,10 @@ Fused projections are cut where their layout is known (`c_attn`, `query_key_valu
 module; `heads(model, fused="blocked")` or `fused="grouped"` gives it. Tests move the rows of each head and
 see its own output move and no other's, and see a zeroed head do what masking its output does.
 
+In `layers`, matrices of one role that differ in shape have one table per shape, and so have heads; nothing is
+padded. The roles of an encoder-decoder begin with its stack, as "decoder.layer.1.EncDecAttention". What
+`nn.MultiheadAttention` keeps outside of layers (`in_proj_weight`) belongs to `heads` only.
+
 Wrappers (`DistributedDataParallel`, `torch.compile`, PEFT) change no table. Adapters' own layers are no nodes.
 """
 
