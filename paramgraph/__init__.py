@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from paramgraph.errors import NumericalWarning as NumericalWarning
     from paramgraph.errors import PerformanceWarning as PerformanceWarning
     from paramgraph.errors import UnknownNameError as UnknownNameError
+    from paramgraph.filter_bank import apply_filter_bank as apply_filter_bank
     from paramgraph.filters import GraphFilter as GraphFilter
     from paramgraph.filters import apply_filter as apply_filter
     from paramgraph.filters import prepare_filter as prepare_filter
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from paramgraph.matrix_schemes import blocks as blocks
     from paramgraph.matrix_schemes import columns as columns
     from paramgraph.matrix_schemes import rows as rows
+    from paramgraph.measured_response import MeasuredResponse as MeasuredResponse
+    from paramgraph.measured_response import measured_steps as measured_steps
     from paramgraph.measures import BandStatistics as BandStatistics
     from paramgraph.measures import band_energy as band_energy
     from paramgraph.measures import compaction as compaction
@@ -82,6 +85,8 @@ if TYPE_CHECKING:
     from paramgraph.registry import get_builder as get_builder
     from paramgraph.registry import list_builders as list_builders
     from paramgraph.registry import register as register
+    from paramgraph.response_estimation import measured as measured
+    from paramgraph.responses import bandpass as bandpass
     from paramgraph.responses import get_response as get_response
     from paramgraph.responses import heat as heat
     from paramgraph.responses import highpass as highpass
@@ -106,6 +111,7 @@ if TYPE_CHECKING:
     from paramgraph.spectrum_drawing import draw_spectrum as draw_spectrum
     from paramgraph.subspaces import SubspaceAlignment as SubspaceAlignment
     from paramgraph.subspaces import subspace_alignment as subspace_alignment
+    from paramgraph.wavelet_bank import wavelets as wavelets
 
 __version__ = "0.1.0.dev0"
 
