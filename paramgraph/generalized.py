@@ -46,8 +46,8 @@ class _Pencil:
 
 
 def generalized_eigenpairs(
-    operator: ShiftOperator,
-    reference: ShiftOperator,
+    operator: Any,
+    reference: Any,
     k: Any = None,
     ridge: Any = 0.0,
     solver: str = "auto",

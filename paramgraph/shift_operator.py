@@ -215,7 +215,7 @@ class ShiftOperator:
         if self.normalization == "sym":
             entry = np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
         square = np.bincount(self.component_labels, weights=entry**2, minlength=self.components)
-        entry = entry / np.sqrt(square[self.component_labels])
+        entry /= np.sqrt(square[self.component_labels])
         return entry if self.signs is None else entry * self.signs
 
     def null_basis(self) -> sp.csr_array:

@@ -11,8 +11,9 @@ import paramgraph.solvers
 from paramgraph.fill_in import estimate_fill_in
 from paramgraph.spectrum import EigenProblem
 
-# One thread: 16 pairs of 300 nodes take 8 ms dense and 7 ms by Lanczos; dense grows with the cube.
-DENSE_NODES = 256
+# One thread: 16 pairs of 384 nodes take 11 ms dense and 13 ms by Lanczos, of 576 nodes 23 and 15 ms; dense
+# grows with the cube, but passes no pair over.
+DENSE_NODES = 400
 # Beyond, a dense matrix alone takes 0.5 GB, so `auto` leaves it to the one who asks for it.
 DENSE_FALLBACK_NODES = 8192
 # A 64 x 64 grid has 95 levels, points in the plane 45 to 60: shift-invert wins by 3 to 4 times. In three
@@ -79,7 +80,7 @@ def choose_solvers(problem: EigenProblem) -> tuple[list[str], str]:
     Examples
     --------
     >>> choose_solvers(EigenProblem(np.eye(2), 1, True, (0.0, 1.0)))
-    (['dense'], 'no more than 256 nodes')
+    (['dense'], 'no more than 400 nodes')
     """
     nodes, count = problem.nodes, problem.count
     if nodes <= DENSE_NODES:

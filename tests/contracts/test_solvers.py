@@ -71,3 +71,24 @@ def test_solver_accepts_what_it_does_not_refuse(solver):
     if not solver.refusal(task):
         assert len(solver.solve(task).eigenvalues) == 80
     assert solver.refusal(problem("laplacian")) == ""
+
+
+def test_every_solver_finds_the_same_eigenspaces_of_a_signed_graph(solver):
+    source = np.random.default_rng(3)
+    graph = nx.random_regular_graph(6, 80, seed=2)
+    nx.set_edge_attributes(graph, {edge: source.choice([-1.0, 1.0]) for edge in graph.edges}, "weight")
+    operator = laplacian(graph, None, signed=True)
+    task = EigenProblem(operator.matrix, 4, True, operator.interval, None, 1e-9)
+    found = solver.solve(task).eigenvectors
+    expected = np.linalg.eigh(operator.to_dense())[1][:, :4]
+    # Angle of the subspaces: 1e-9 of a norm of 12, over a gap of 0.1.
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-6)
+
+
+def test_refusal_is_a_text_and_changes_nothing(solver):
+    task = problem("laplacian")
+    assert isinstance(solver.refusal(task), str)
+
+
+def test_list_names_the_file(solver):
+    assert solver.__name__.rpartition(".")[2] in list_solvers()

@@ -241,3 +241,32 @@ def test_certificate_is_not_asked_by_default_and_refused_for_large_graphs():
     refused = eigenpairs(operator, k=3, certify=True)
     assert refused.certified is False
     assert "2002 nodes, more than 2000, whose estimated fill-in" in refused.reason
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 999), normalization=st.sampled_from([None, "sym"]))
+def test_projectors_of_any_graph_agree_between_solvers(seed, normalization):
+    operator = laplacian(random_graph(90, seed, 6.0), normalization)
+    whole = eigenpairs(operator)
+    # Cut where the spectrum has its widest gap, never through a cluster.
+    gaps = whole.eigenvalues[operator.components : operator.components + 8].diff()
+    k = operator.components + 1 + int(gaps.argmax())
+    expected = whole.eigenvectors[:, :k] @ whole.eigenvectors[:, :k].T
+    for solver in list_solvers():
+        U = eigenpairs(operator, k=k, solver=solver, tol=1e-9).eigenvectors
+        # Residual 1e-9 of a norm up to 30, over a gap of the order of 0.05.
+        torch.testing.assert_close(U @ U.T, expected, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 999), k=st.integers(1, 6))
+def test_relabelling_the_nodes_permutes_the_projector(seed, k):
+    weights = nx.to_numpy_array(random_graph(30, seed, 4.0))
+    order = np.random.default_rng(seed).permutation(30)
+    whole = eigenpairs(laplacian(weights)).eigenvalues
+    k += int(
+        (whole[k:].diff(prepend=whole[k - 1 : k]) < 1e-6).long().cumprod(0).sum()
+    )  # not through a cluster
+    one = eigenpairs(laplacian(weights), k=k).eigenvectors
+    other = eigenpairs(laplacian(weights[np.ix_(order, order)]), k=k).eigenvectors
+    torch.testing.assert_close(other @ other.T, (one @ one.T)[order][:, order], atol=1e-8, rtol=0)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from pygsp import graphs as pygsp_graphs
 from scipy.sparse import csgraph
+from scipy.sparse.linalg import eigsh
 from torch_geometric.utils import from_scipy_sparse_matrix, get_laplacian, to_scipy_sparse_matrix
 
-from paramgraph.eigensolve import eigenpairs
+from paramgraph.eigensolve import eigenpairs, list_solvers
 from paramgraph.shifts import adjacency, laplacian
 
 GRAPHS = {
@@ -70,3 +72,31 @@ def test_components_are_those_of_scipy(weights):
 def test_eigenvalues_are_those_of_torch(weights):
     expected = torch.linalg.eigvalsh(torch.tensor(weights.toarray())).flip(0)
     torch.testing.assert_close(eigenpairs(adjacency(weights)).eigenvalues, expected, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize(("normalization", "kind"), [(None, "combinatorial"), ("sym", "normalized")])
+def test_laplacian_and_spectrum_are_those_of_pygsp(normalization, kind):
+    # Without loners: PyGSP divides by their degree.
+    weights = nx.to_scipy_sparse_array(GRAPHS["karate"], dtype=np.float64, format="csr")
+    peer = pygsp_graphs.Graph(weights.toarray(), lap_type=kind)
+    peer.compute_fourier_basis()
+    operator = laplacian(weights, normalization)
+    np.testing.assert_allclose(operator.to_dense(), peer.L.toarray(), atol=1e-13)
+    np.testing.assert_allclose(eigenpairs(operator).eigenvalues.numpy(), peer.e, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", [name for name in list_solvers() if name != "dense"])
+def test_smallest_pairs_are_those_of_scipys_eigsh(solver):
+    operator = laplacian(nx.random_regular_graph(5, 300, seed=4))
+    expected = np.sort(eigsh(operator.to_scipy(), k=6, sigma=-0.01, return_eigenvectors=False))
+    spectrum = eigenpairs(operator, k=6, solver=solver)
+    # Both have residuals below 1e-8, and eigenvalues good to its square over the gap.
+    np.testing.assert_allclose(spectrum.eigenvalues.numpy(), expected, atol=1e-10)
+
+
+def test_signed_laplacian_is_that_of_scipy_on_absolute_degrees(weights):
+    flipped = weights.copy()
+    rows = np.repeat(np.arange(flipped.shape[0]), np.diff(flipped.indptr))
+    flipped.data[(rows + flipped.indices) % 2 == 1] *= -1
+    expected = np.diag(abs(flipped).sum(axis=1)) - flipped.toarray()
+    np.testing.assert_allclose(laplacian(flipped, None, signed=True).to_dense(), expected, atol=1e-15)
