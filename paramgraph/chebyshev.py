@@ -1,4 +1,4 @@
-r"""Chebyshev polynomials of a shift operator: filters without eigenvectors.
+r"""Chebyshev expansions of responses, and how far they are from them.
 
 .. math:: h(L) X \approx \sum_{j=0}^{m} c_j T_j(\tilde L) X
 
@@ -16,8 +16,7 @@ from jaxtyping import Float
 from scipy.fft import dct
 from torch import Tensor
 
-from paramgraph.responses import ResponseFunction, evaluate_response
-from paramgraph.shift_operator import ShiftOperator
+from paramgraph.response import ResponseFunction, evaluate_response
 
 # Nodes of the interpolation that stands for the response itself; a filter is a much shorter part of it.
 REFERENCE_NODES = 4096
@@ -29,7 +28,7 @@ def chebyshev_coefficients(
     r"""Expand h - 1 in Chebyshev polynomials on an interval.
 
     The first m + 1 coefficients are a filter of order m; its largest error on the interval is at most the sum of
-    the magnitudes of the rest (for a continuous response, up to rounding).
+    the magnitudes of the rest, and of what all 4,096 together miss (`chebyshev_remainder`).
 
     Parameters
     ----------
@@ -57,13 +56,7 @@ def chebyshev_coefficients(
     low, high = interval
     nodes = np.cos(np.pi * (np.arange(REFERENCE_NODES) + 0.5) / REFERENCE_NODES)
     points = torch.from_numpy((high - low) / 2 * nodes + (high + low) / 2)
-    try:
-        values = evaluate_response(response, points).numpy() - 1
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; a Chebyshev filter needs the response on all of [{low:.4g}, {high:.4g}], which is proven to "
-            "hold the spectrum: use method='exact', or 'lowrank' with a rank"
-        ) from error
+    values = _evaluate(response, points, interval)
     coefficients = dct(values, type=2) / REFERENCE_NODES
     coefficients[0] /= 2
     return np.asarray(coefficients)
@@ -91,44 +84,90 @@ def chebyshev_errors(coefficients: Float[np.ndarray, "reference"]) -> Float[np.n
     return np.append(left_out[1:], 0.0)
 
 
-def chebyshev_product(
-    operator: ShiftOperator,
-    X: Float[Tensor, "nodes width"],
-    coefficients: Float[np.ndarray, "orders"],
+def chebyshev_remainder(
+    response: ResponseFunction,
     interval: tuple[float, float],
-) -> Float[Tensor, "nodes width"]:
-    """Apply a Chebyshev polynomial of the operator to a signal by the three-term recurrence.
+    coefficients: Float[np.ndarray, "reference"],
+) -> float:
+    """Measure what the expansion itself misses, at the points halfway between those that it was made from.
 
     Parameters
     ----------
-    operator : ShiftOperator
-        Symmetric operator.
-    X : Tensor of shape (nodes, width)
-        Signal, float32 or float64; not changed.
-    coefficients : ndarray of shape (order + 1,)
-        From order 0 on.
+    response : callable
+        h, on tensors of eigenvalues.
     interval : tuple of (float, float)
-        The interval of the coefficients.
+        Holds all eigenvalues; its ends are among the points.
+    coefficients : ndarray of shape (reference,)
+        From `chebyshev_coefficients` for the same response and interval.
 
     Returns
     -------
-    Tensor of shape (nodes, width)
-        Differentiable in X. O(order x edges x width) time, four signals of memory.
+    float
+        Largest difference: rounding for a smooth response, of the order of the jump for one that jumps.
+
+    Raises
+    ------
+    ValueError
+        If the response is not finite at a point.
 
     Examples
     --------
-    >>> from paramgraph.shifts import zero_operator
-    >>> chebyshev_product(zero_operator(2), torch.ones(2, 1), np.array([0.5]), (0.0, 1.0)).T
-    tensor([[0.5000, 0.5000]])
+    >>> from paramgraph.responses import heat
+    >>> chebyshev_remainder(heat(1.0), (0.0, 2.0), chebyshev_coefficients(heat(1.0), (0.0, 2.0))) < 1e-14
+    True
     """
     low, high = interval
-    centre, radius = (high + low) / 2, (high - low) / 2 or 1.0
-    result = float(coefficients[0]) * X
-    if len(coefficients) == 1:
-        return result
-    before, term = X, ((operator @ X) - centre * X) / radius
-    result = result + float(coefficients[1]) * term
-    for coefficient in coefficients[2:]:
-        before, term = term, (2 / radius) * ((operator @ term) - centre * term) - before
-        result = result + float(coefficient) * term
-    return result
+    count = len(coefficients)
+    points = (high - low) / 2 * np.cos(np.pi * np.arange(count + 1) / count) + (high + low) / 2
+    values = _evaluate(response, torch.from_numpy(points.clip(low, high)), interval)
+    halves = np.append(coefficients / 2, 0.0)
+    halves[0] *= 2
+    return float(np.abs(dct(halves, type=1) - values).max())
+
+
+def jackson_damping(order: int) -> Float[np.ndarray, "orders"]:
+    r"""Give the factors that take the oscillations out of a truncated Chebyshev expansion.
+
+    .. math::
+        g_j = \frac{(m - j + 2) \cos j\alpha + \sin j\alpha \cot \alpha}{m + 2},
+        \qquad \alpha = \frac{\pi}{m + 2}
+
+    The damped polynomial is an average of the response with positive weights, so it stays between the smallest
+    and the largest value of the response, where a truncated expansion of a jump over- and undershoots.
+
+    Parameters
+    ----------
+    order : int
+        m, 0 or larger.
+
+    Returns
+    -------
+    ndarray of shape (order + 1,)
+        Factors of the coefficients, from 1 down towards 0.
+
+    References
+    ----------
+    .. [1] L. O. Jay et al., "Electronic structure calculations for plane-wave codes without diagonalization",
+       Computer Physics Communications 118(1), 1999.
+
+    Examples
+    --------
+    >>> jackson_damping(1).round(4).tolist()
+    [1.0, 0.5]
+    """
+    index, angle = np.arange(order + 1), np.pi / (order + 2)
+    factors = (order - index + 2) * np.cos(index * angle) + np.sin(index * angle) / np.tan(angle)
+    return np.asarray(factors / (order + 2))
+
+
+def _evaluate(
+    response: ResponseFunction, points: Float[Tensor, "points"], interval: tuple[float, float]
+) -> Float[np.ndarray, "points"]:
+    """Evaluate h - 1 at points of the interval."""
+    try:
+        return np.asarray(evaluate_response(response, points).numpy() - 1)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; a Chebyshev filter needs the response on all of [{interval[0]:.4g}, {interval[1]:.4g}], which "
+            "is proven to hold the spectrum: use method='exact', or 'lowrank' with a rank"
+        ) from error

@@ -1,8 +1,8 @@
-"""What stands for h(L) - I: some modes and a tail, or the coefficients of a polynomial."""
+"""What stands for h(L) - I: some modes and a tail, the coefficients of a polynomial, or a linear system."""
 
 import logging
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,37 +10,39 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.chebyshev import chebyshev_coefficients, chebyshev_errors
 from paramgraph.eigensolve import eigenpairs
-from paramgraph.errors import NumericalWarning
-from paramgraph.responses import ResponseFunction, evaluate_response, get_response
+from paramgraph.linear_solve import LinearSolve, factor_is_cheap, prepare_solve
+from paramgraph.polynomial_design import AUTO_ERROR as AUTO_ERROR
+from paramgraph.polynomial_design import AUTO_ORDER as AUTO_ORDER
+from paramgraph.polynomial_design import DAMPINGS, design_polynomial
+from paramgraph.response import Response, ResponseFunction, evaluate_response
+from paramgraph.responses import get_response
 from paramgraph.shift_operator import ShiftOperator
 from paramgraph.spectrum import Spectrum
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("auto", "exact", "lowrank", "chebyshev")
+METHODS = ("auto", "exact", "lowrank", "chebyshev", "solve")
 # A complete basis of 4,096 nodes takes 0.13 GB and some 20 s on one thread; beyond, both grow fast.
 EXACT_NODES = 4096
+# Up to here eigenpairs take less than a third of a second, and are exact for every response.
+SMALL_NODES = 1000
 DEFAULT_RANK = 32
-# Below the rounding of a float32 signal; the order that "auto" may take for it.
-AUTO_ERROR = 1e-6
-AUTO_ORDER = 500
-WARN_ERROR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class FilterDesign:
     r"""Hold the numbers of a filter, on the symmetric operator.
 
-    .. math:: h(L) - I = S^{-1} (U \operatorname{diag}(g) U^T + r I) S \quad \text{or} \quad S^{-1} p(L) S
+    .. math:: h(L) - I = S^{-1} (U \operatorname{diag}(g) U^T + r I) S ,
+        \quad S^{-1} p(L) S \quad \text{or} \quad S^{-1} ((I + \gamma L)^{-1} - I) S
 
     Parameters
     ----------
     operator : ShiftOperator
         Symmetric operator.
     method : str
-        "exact", "lowrank" or "chebyshev".
+        "exact", "lowrank", "chebyshev" or "solve".
     reason : str
         Why, and what happens to modes that are not computed.
     rank : int, optional
@@ -48,7 +50,7 @@ class FilterDesign:
     order : int, optional
         Order of the polynomial.
     error : float
-        Estimated largest error of the response.
+        Bound of the error of the response; see `PolynomialDesign` and `LinearSolve`.
     basis : Tensor of shape (nodes, active), optional
         U, those modes whose gain is not zero.
     gain : Tensor of shape (active,), optional
@@ -59,6 +61,8 @@ class FilterDesign:
         Of the polynomial p.
     scale : Tensor of shape (nodes,), optional
         Diagonal of S for the "rw" Laplacian; None is the unit matrix.
+    gamma : float, optional
+        Strength of the linear system.
 
     Examples
     --------
@@ -78,12 +82,21 @@ class FilterDesign:
     rest: float = 0.0
     coefficients: Float[np.ndarray, "orders"] | None = None
     scale: Float[Tensor, "nodes"] | None = None
+    gamma: float | None = None
 
     @property
     def is_zero(self) -> bool:
         """Whether the correction is exactly zero."""
         modes = self.gain is not None and len(self.gain) > 0
-        return not (modes or self.rest or (self.coefficients is not None and self.coefficients.any()))
+        polynomial = self.coefficients is not None and bool(self.coefficients.any())
+        return not (modes or self.rest or polynomial or self.gamma)
+
+    @cached_property
+    def solver(self) -> LinearSolve:
+        """The linear system of "solve", factored at the first call."""
+        if self.gamma is None:
+            raise ValueError(f"a filter by {self.method!r} has no linear system")
+        return prepare_solve(self.operator, self.gamma)
 
 
 def design_filter(
@@ -95,6 +108,8 @@ def design_filter(
     tail: Any,
     spectrum: Spectrum | None,
     seed: Any,
+    damping: Any = "none",
+    once: bool = False,
 ) -> tuple[FilterDesign, ResponseFunction]:
     """Choose the method and compute its numbers; see `paramgraph.filters.prepare_filter`.
 
@@ -105,7 +120,7 @@ def design_filter(
     response : callable or str
         The response.
     method : str
-        One of the three, or "auto".
+        One of the four, or "auto".
     order : int
         Order of the polynomial.
     rank : int, optional
@@ -116,6 +131,10 @@ def design_filter(
         Of the operator.
     seed : int or numpy.random.Generator
         Of the eigensolver.
+    damping : {"none", "jackson"}, default "none"
+        Of the coefficients of a polynomial.
+    once : bool, default False
+        Whether one signal only will be filtered.
 
     Returns
     -------
@@ -126,13 +145,23 @@ def design_filter(
     """
     response = get_response(response)
     _check_options(operator, method, order, rank, tail, spectrum)
+    gamma = _strength(response)
+    _check_method(method, response, gamma, damping)
     asked = method
-    method, reason = _choose(operator, method, rank, spectrum)
     symmetric, scale = operator.symmetrized()
+    method, reason = _choose(symmetric, method, rank, spectrum, gamma, damping, once)
     shared: dict[str, Any] = {"scale": None if operator.symmetric else torch.from_numpy(scale)}
     if method == "chebyshev":
-        shared |= _polynomial(symmetric, response, asked, order)
-    else:
+        try:
+            found = design_polynomial(response, symmetric.interval, order, asked == "auto", damping)
+        except ValueError as error:
+            if asked != "auto" or gamma is None or damping != "none":
+                raise
+            method, reason = "solve", f"{reason}, and no polynomial will do ({error})"
+        else:
+            shared |= {"order": found.order, "error": found.error, "coefficients": found.coefficients}
+            reason += found.remark
+    if method in ("exact", "lowrank"):
         if method == "exact":
             rank = operator.nodes
         elif rank is None:
@@ -140,10 +169,30 @@ def design_filter(
         if rank > operator.nodes:
             reason += f"; rank {rank} is more than {operator.nodes} nodes, so all modes are used"
         shared |= _modes(operator, response, min(rank, operator.nodes), tail, spectrum, seed)
-    reason += shared.pop("remark")
-    design = FilterDesign(operator=symmetric, method=method, reason=reason, **shared)
-    logger.info("filter %s on %d nodes: %s, %s", response, operator.nodes, method, reason)
+        reason += shared.pop("remark")
+    design = FilterDesign(symmetric, method, reason, gamma=gamma if method == "solve" else None, **shared)
+    if method == "solve":
+        design = _solved(design)
+    logger.info("filter %s on %d nodes: %s, %s", response, operator.nodes, method, design.reason)
     return design, response
+
+
+def _strength(response: ResponseFunction) -> float | None:
+    """Strength of a response that is one linear system: 1 / (1 + gamma x), or 1."""
+    if not isinstance(response, Response) or response.name not in ("tikhonov", "identity"):
+        return None
+    return float(dict(response.options).get("gamma", 0.0))
+
+
+def _solved(design: FilterDesign) -> FilterDesign:
+    """Factor at once, so that a matrix that is not positive definite is refused now and not in a step."""
+    if not design.gamma:
+        return replace(design, reason=f"{design.reason}; nothing to solve")
+    solver = design.solver
+    reason = f"{design.reason}; {solver.reason}, in float64 on the CPU"
+    solved = replace(design, reason=reason, error=solver.error)
+    solved.__dict__["solver"] = solver  # a cached property: the factor is not made again
+    return solved
 
 
 def _check_options(operator: Any, method: Any, order: Any, rank: Any, tail: Any, spectrum: Any) -> None:
@@ -172,18 +221,42 @@ def _check_options(operator: Any, method: Any, order: Any, rank: Any, tail: Any,
         )
 
 
+def _check_method(method: str, response: ResponseFunction, gamma: float | None, damping: Any) -> None:
+    if method == "solve" and gamma is None:
+        raise ValueError(
+            f"method 'solve' is one linear system, for tikhonov(gamma) only; the response {response!r} needs "
+            "'exact', 'lowrank' or 'chebyshev'"
+        )
+    if damping not in DAMPINGS:
+        raise ValueError(f"no damping {damping!r}; allowed: {', '.join(map(repr, DAMPINGS))}")
+    if damping != "none" and method not in ("auto", "chebyshev"):
+        raise ValueError(f"damping {damping!r} is for method 'chebyshev', not for {method!r}")
+
+
 def _choose(
-    operator: ShiftOperator, method: str, rank: int | None, spectrum: Spectrum | None
+    operator: ShiftOperator,
+    method: str,
+    rank: int | None,
+    spectrum: Spectrum | None,
+    gamma: float | None,
+    damping: str,
+    once: bool,
 ) -> tuple[str, str]:
     if method != "auto":
         return method, "asked for"
+    if damping != "none":
+        return "chebyshev", "damping asked for"
     if rank is not None:
         return "lowrank", "rank given"
     if spectrum is not None:
         kind = "complete" if spectrum.complete else "incomplete"
         return ("exact" if spectrum.complete else "lowrank"), f"{kind} spectrum given"
     if operator.nodes <= EXACT_NODES:
+        if once and gamma and operator.nodes > SMALL_NODES:
+            return "solve", f"one signal on more than {SMALL_NODES} nodes costs less than eigenpairs"
         return "exact", f"no more than {EXACT_NODES} nodes"
+    if gamma and not operator.is_dense and factor_is_cheap(operator):
+        return "solve", f"more than {EXACT_NODES} nodes"
     return "chebyshev", f"more than {EXACT_NODES} nodes"
 
 
@@ -220,35 +293,4 @@ def _modes(
         "gain": gain[active],
         "rest": level - 1.0,
         "remark": remark,
-    }
-
-
-def _polynomial(
-    operator: ShiftOperator, response: ResponseFunction, asked: str, order: int
-) -> dict[str, Any]:
-    """Expand the response, and raise the order where it was left to us."""
-    coefficients = chebyshev_coefficients(response, operator.interval)
-    errors = chebyshev_errors(coefficients)
-    order = min(order, len(errors) - 1)
-    if asked == "auto":
-        needed = int(np.argmax(errors <= AUTO_ERROR))
-        if needed > max(order, AUTO_ORDER):
-            raise ValueError(
-                f"the response {response!r} needs a polynomial of order {needed} for an error of {AUTO_ERROR}; give "
-                "rank=... for a low-rank filter, or method='chebyshev' and accept the error in its reason"
-            )
-        order = max(order, needed)
-    error = float(errors[order])
-    if error > WARN_ERROR:
-        warnings.warn(
-            f"a Chebyshev filter of order {order} misses the response {response!r} by up to {error:.2g}; raise "
-            "order, or use method='exact' or 'lowrank'",
-            NumericalWarning,
-            stacklevel=4,
-        )
-    return {
-        "order": order,
-        "error": error,
-        "coefficients": coefficients[: order + 1],
-        "remark": f"; order {order}, estimated error of the response {error:.1g}",
     }

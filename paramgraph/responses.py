@@ -4,8 +4,9 @@ A response is any callable from a tensor of eigenvalues to a tensor of the same 
 frozen values whose `repr` is the call that makes them, so that a record or a report can print what was used.
 
 * smoothing: `heat`, `tikhonov`, `lowpass`
-* the rest of the spectrum: `highpass`
+* the rest of the spectrum: `highpass`; a part of it: `bandpass`, and the wavelets of `wavelets`
 * nothing at all: `identity`
+* sums and products of them: `1 - 0.5 * heat(1.0) * tikhonov(2.0)`
 
 Eigenvalues are taken as they come, never rescaled. On a Laplacian a large eigenvalue is a high graph
 frequency, so the falling responses smooth. On an adjacency operator a large eigenvalue is a *strong mode*, so
@@ -13,67 +14,32 @@ the same falling response shrinks the strong modes and leaves the weak ones: wit
 `Delta (I + gamma C)^-1`.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.errors import UnknownNameError
+from paramgraph.response import Response, ResponseFunction, evaluate_response, strength
+from paramgraph.response_algebra import combine
+from paramgraph.wavelet_bank import itersine, mexican_hat, meyer
 
-ResponseFunction = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, repr=False)
-class Response:
-    """Name a response, so that it can be compared, printed and stored.
-
-    Parameters
-    ----------
-    name : str
-        Name of the factory that made it.
-    options : tuple of (str, float)
-        Options of the factory, in its order.
-    rule : callable
-        Function of the eigenvalues and the options.
-
-    Examples
-    --------
-    >>> heat(5.0)
-    heat(t=5.0)
-    >>> heat(5.0) == heat(5)
-    True
-    """
-
-    name: str
-    options: tuple[tuple[str, float], ...]
-    rule: Callable[..., Tensor]
-
-    def __call__(self, eigenvalues: Any) -> Tensor:
-        """Give the response at each eigenvalue, in the dtype of the eigenvalues."""
-        # Under torch.set_default_device, as_tensor would move a tensor there.
-        values = eigenvalues if isinstance(eigenvalues, Tensor) else torch.as_tensor(eigenvalues)
-        if not values.is_floating_point():
-            values = values.to(torch.float64)
-        return self.rule(values, **dict(self.options))
-
-    def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.options)})"
-
-
-def _option(factory: str, name: str, value: Any) -> float:
-    """Check one strength or cut-off."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{factory}({name}=...) takes a number, got {value!r}") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{factory}({name}={value!r}): {name} must be a finite number, 0 or larger")
-    return number
+__all__ = [
+    "RESPONSES",
+    "Response",
+    "ResponseFunction",
+    "bandpass",
+    "evaluate_response",
+    "get_response",
+    "heat",
+    "highpass",
+    "identity",
+    "list_responses",
+    "lowpass",
+    "tikhonov",
+]
 
 
 def _heat(x: Tensor, t: float) -> Tensor:
@@ -97,6 +63,10 @@ def _lowpass(x: Tensor, cutoff: float) -> Tensor:
 
 def _highpass(x: Tensor, cutoff: float) -> Tensor:
     return (x > cutoff).to(x.dtype)
+
+
+def _bandpass(x: Tensor, low: float, high: float) -> Tensor:
+    return ((x > low) & (x <= high)).to(x.dtype)
 
 
 def _identity(x: Tensor) -> Tensor:
@@ -128,7 +98,7 @@ def heat(t: Any) -> Response:
     >>> heat(1.0)(torch.tensor([0.0, 2.0]))
     tensor([1.0000, 0.1353])
     """
-    return Response("heat", (("t", _option("heat", "t", t)),), _heat)
+    return Response("heat", (("t", strength("heat", "t", t)),), _heat)
 
 
 def tikhonov(gamma: Any) -> Response:
@@ -164,7 +134,7 @@ def tikhonov(gamma: Any) -> Response:
     >>> tikhonov(1.0)(torch.tensor([0.0, 1.0]))
     tensor([1.0000, 0.5000])
     """
-    return Response("tikhonov", (("gamma", _option("tikhonov", "gamma", gamma)),), _tikhonov)
+    return Response("tikhonov", (("gamma", strength("tikhonov", "gamma", gamma)),), _tikhonov)
 
 
 def lowpass(cutoff: Any) -> Response:
@@ -192,7 +162,7 @@ def lowpass(cutoff: Any) -> Response:
     >>> lowpass(1.0)(torch.tensor([0.0, 1.0, 1.5]))
     tensor([1., 1., 0.])
     """
-    return Response("lowpass", (("cutoff", _option("lowpass", "cutoff", cutoff)),), _lowpass)
+    return Response("lowpass", (("cutoff", strength("lowpass", "cutoff", cutoff)),), _lowpass)
 
 
 def highpass(cutoff: Any) -> Response:
@@ -210,7 +180,38 @@ def highpass(cutoff: Any) -> Response:
     ValueError
         If `cutoff` is negative or not finite.
     """
-    return Response("highpass", (("cutoff", _option("highpass", "cutoff", cutoff)),), _highpass)
+    return Response("highpass", (("cutoff", strength("highpass", "cutoff", cutoff)),), _highpass)
+
+
+def bandpass(low: Any, high: Any) -> Response:
+    r"""Keep the eigenvalues of a band.
+
+    .. math:: h(x) = 1 \text{ if } a < x \le b, \text{ else } 0
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the band, in the units of the eigenvalues; only the upper one belongs to it.
+
+    Returns
+    -------
+    Response
+        Callable on a tensor of eigenvalues; with `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
+
+    Raises
+    ------
+    ValueError
+        If an end is negative or not finite, or `low` is above `high`.
+
+    Examples
+    --------
+    >>> bandpass(0.5, 1.0)(torch.tensor([0.5, 0.75, 1.0, 1.5]))
+    tensor([0., 1., 1., 0.])
+    """
+    ends = (("low", strength("bandpass", "low", low)), ("high", strength("bandpass", "high", high)))
+    if ends[0][1] > ends[1][1]:
+        raise ValueError(f"bandpass(low={low!r}, high={high!r}): low must not be above high")
+    return Response("bandpass", ends, _bandpass)
 
 
 def identity() -> Response:
@@ -227,7 +228,8 @@ def identity() -> Response:
 
 
 RESPONSES: dict[str, Callable[..., Response]] = {
-    factory.__name__: factory for factory in (heat, highpass, identity, lowpass, tikhonov)
+    factory.__name__: factory
+    for factory in (bandpass, heat, highpass, identity, itersine, lowpass, mexican_hat, meyer, tikhonov)
 }
 
 
@@ -242,7 +244,7 @@ def list_responses() -> list[str]:
     Examples
     --------
     >>> list_responses()
-    ['heat', 'highpass', 'identity', 'lowpass', 'tikhonov']
+    ['bandpass', 'heat', 'highpass', 'identity', 'itersine', 'lowpass', 'mexican_hat', 'meyer', 'tikhonov']
     """
     return sorted(RESPONSES)
 
@@ -253,8 +255,9 @@ def get_response(response: Any, **options: Any) -> ResponseFunction:
     Parameters
     ----------
     response : str or callable
-        One of `list_responses()`, or any callable on a tensor of eigenvalues.
-    **options : float
+        One of `list_responses()`, or any callable on a tensor of eigenvalues. "sum" and "product" combine
+        `parts`: numbers, callables, and pairs of a name and its options.
+    **options : object
         Options of the named response; for a callable, keywords that are bound to it.
 
     Returns
@@ -273,8 +276,13 @@ def get_response(response: Any, **options: Any) -> ResponseFunction:
     --------
     >>> get_response("tikhonov", gamma=0.5)
     tikhonov(gamma=0.5)
+    >>> get_response("sum", parts=[1.0, ["product", {"parts": [-0.5, ["heat", {"t": 2.0}]]}]])
+    1.0 - 0.5 * heat(t=2.0)
     """
     if isinstance(response, str):
+        if response in ("sum", "product") and set(options) == {"parts"}:
+            combined: ResponseFunction = combine(response, options["parts"], get_response)
+            return combined
         if response not in RESPONSES:
             raise UnknownNameError.among("response", response, RESPONSES)
         try:
@@ -286,46 +294,3 @@ def get_response(response: Any, **options: Any) -> ResponseFunction:
             f"a response is a name ({', '.join(list_responses())}) or a callable, got {response!r}"
         )
     return partial(response, **options) if options else response
-
-
-def evaluate_response(
-    response: ResponseFunction, eigenvalues: Float[Tensor, "modes"]
-) -> Float[Tensor, "modes"]:
-    """Call a response and check what it gives back.
-
-    Parameters
-    ----------
-    response : callable
-        From a tensor of eigenvalues to a tensor of the same shape.
-    eigenvalues : Tensor of shape (modes,)
-        Eigenvalues, float64.
-
-    Returns
-    -------
-    Tensor of shape (modes,)
-        The response at each eigenvalue, of the dtype of `eigenvalues`, detached.
-
-    Raises
-    ------
-    ValueError
-        If the result has another shape or is not finite.
-
-    Examples
-    --------
-    >>> evaluate_response(lambda x: 1 - x / 2, torch.tensor([0.0, 2.0]))
-    tensor([1., 0.])
-    """
-    gain = torch.as_tensor(response(eigenvalues.clone()), device=eigenvalues.device).detach().to(eigenvalues)
-    if gain.shape != eigenvalues.shape:
-        raise ValueError(
-            f"the response {response!r} gave shape {tuple(gain.shape)} for {tuple(eigenvalues.shape)} "
-            "eigenvalues; it must give one number for each"
-        )
-    bad = ~torch.isfinite(gain)
-    if bool(bad.any()):
-        where = eigenvalues[bad][0].item()
-        raise ValueError(
-            f"the response {response!r} is {gain[bad][0].item()} at the eigenvalue {where:.6g}; it must be "
-            "finite on the whole spectrum"
-        )
-    return gain

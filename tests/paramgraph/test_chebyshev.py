@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy.special import ive
 
-from paramgraph.chebyshev import chebyshev_coefficients, chebyshev_errors, chebyshev_product
+from paramgraph.chebyshev import chebyshev_coefficients, chebyshev_errors
+from paramgraph.chebyshev_recurrence import chebyshev_product
 from paramgraph.responses import heat, identity
 from paramgraph.shifts import laplacian
 
