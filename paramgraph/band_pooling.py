@@ -15,7 +15,8 @@ def pool_bands(statistics: Sequence[BandStatistics]) -> BandStatistics:
     with :math:`N_m^{all}` the noise of matrix m over all its bands, so that every matrix counts alike, whatever
     the scale of its gradient. Signals are summed before the ratio is taken and never clipped: weak bands stay
     unbiased, as they would not in a mean of ratios. The jackknife leaves out one batch of all matrices together,
-    because matrices share their batches and are not independent.
+    because matrices share their batches and are not independent. What it cannot tell: one matrix from another; a
+    few with much signal look like many with little.
 
     Parameters
     ----------

@@ -159,7 +159,8 @@ def signal_to_noise(
     .. math:: S = \sum_{k \in band} (E_k - v_k / B), \qquad N = \sum_{k \in band} v_k, \qquad snr = S / N
 
     S and N are unbiased: nothing is clipped, so pure noise gives ratios around 0 on both sides of it. The interval
-    is the delete-one jackknife with Student's t for B - 1 degrees of freedom.
+    is the delete-one jackknife with Student's t for B - 1 degrees of freedom. What it cannot tell: whether training
+    gains from the signal; nor anything, where the graph is built from these very batches.
 
     Parameters
     ----------
