@@ -77,3 +77,67 @@ def test_the_table_of_layouts_decides(name, fused, wrong, random_model, monkeypa
     other = heads(model)["query"].gather(parameters)
     known = {"GPT-NeoX": "grouped", "GPT-2": "blocked"}[name]
     assert torch.equal(right, other) == (wrong == known)
+
+
+class Attention(nn.Module):
+    """Attention of nobody's library: layers under given names, and attributes."""
+
+    def __init__(self, names, sizes, **attributes):
+        super().__init__()
+        for name, (features, outputs) in zip(names, sizes, strict=True):
+            self.add_module(name, nn.Linear(features, outputs))
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+SQUARE = [(8, 8)] * 4
+
+
+@pytest.mark.parametrize("count", [{"num_heads": 2}, {"head_dim": 4}])
+def test_your_own_attention_needs_names_and_a_number_of_heads(count):
+    model = nn.Sequential(Attention(["q_proj", "k_proj", "v_proj", "out_proj"], SQUARE, **count))
+    assert heads(model)["query"].shape == (2, 4 * 4 * 8)
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (Attention(["q", "k", "v", "o"], SQUARE), "how many heads"),
+        (Attention(["q", "k", "v", "o"], SQUARE, num_heads=3), "8 features of 0.q are no multiple of 3"),
+        (Attention(["q", "k", "v", "mix"], SQUARE, num_heads=2), "no output projection found"),
+        (Attention(["q", "k", "v", "o"], SQUARE, num_heads=2, head_dim=2), "not 2 heads of 2"),
+        (Attention(["q", "k", "v", "o"], [(8, 12), *[(8, 8)] * 3], num_heads=3), "share 2 key/value heads"),
+        (Attention(["query_key_value", "dense"], [(8, 24), (8, 8)], num_heads=2), "fused='blocked'"),
+        (Attention(["qkv", "proj"], [(8, 20), (8, 8)], num_heads=2), "no multiple of 6"),
+        (Attention(["a", "b"], [(8, 8)] * 2, num_heads=2), "layer '0.a' has no known name"),
+    ],
+)
+def test_heads_that_cannot_be_told_apart_are_named(module, why):
+    with pytest.raises(ValueError, match=f"cannot tell the heads of Attention '0' apart: .*{why}"):
+        heads(nn.Sequential(module))
+
+
+@pytest.mark.parametrize(("fused", "second"), [("blocked", [1, 3, 5]), ("grouped", [3, 4, 5])])
+def test_an_unknown_fused_layout_can_be_given(fused, second):
+    module = Attention(["query_key_value", "dense"], [(8, 24), (8, 8)], num_heads=2)
+    model = nn.Sequential(module)
+    parameters = dict(model.named_parameters())
+    X = heads(model, fused=fused)["query"].gather(parameters)
+    W = parameters["0.query_key_value.weight"].reshape(6, 4, 8)
+    assert torch.equal(X[1, : 3 * 32], W[second].flatten())
+
+
+def test_an_unknown_layout_name_is_refused(random_model):
+    with pytest.raises(ValueError, match="'blocked', 'grouped' or None, got 'rows'"):
+        heads(random_model("BERT").model, fused="rows")
+
+
+def test_attention_of_unknown_names_can_be_left_out(random_model):
+    strange = Attention(["a", "b"], [(8, 8)] * 2)
+    model = nn.ModuleList([strange, Attention(["q", "k", "v", "o"], SQUARE, num_heads=2)])
+    assert heads(model, exclude=["a", "b"])["query"].shape == (2, 128)
+
+
+def test_a_model_without_attention_is_told_what_is_missing():
+    with pytest.raises(ValueError, match=r"heads need attention: .*query, key, value.* it has 0"):
+        heads(nn.Sequential(nn.Linear(2, 2)))
