@@ -5,6 +5,7 @@ all measured in the same way.
 """
 
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 from transformers.pytorch_utils import Conv1D
 
 from paramgraph.targets import storage_key
+
+REENTRANT = (
+    "the model checkpoints activations with use_reentrant=True, which gives no gradients without writing to "
+    "`.grad`: use use_reentrant=False, or switch checkpointing off for the measurement"
+)
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor | None]
 Receive = Callable[[Tensor, Tensor], None]
@@ -174,6 +181,9 @@ class GradientCapture:
         def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
             self.called.add(name)
             if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
+                # Unless it does so to run this part once more during backward, with gradients of its own.
+                if _in_reentrant_checkpoint():
+                    raise ValueError(REENTRANT)
                 return None
             # During backward, a model that checkpoints activations runs its layers once more: to save their inputs
             # again, for the same call.
@@ -198,10 +208,14 @@ def _backward(value: Tensor, probe: Tensor) -> None:
     except RuntimeError as error:
         if "use_reentrant" not in str(error):
             raise
-        raise ValueError(
-            "the model checkpoints activations with use_reentrant=True, which allows no gradient that leaves "
-            "`.grad` alone: use use_reentrant=False, or switch checkpointing off for the measurement"
-        ) from error
+        raise ValueError(REENTRANT) from error
+
+
+def _in_reentrant_checkpoint() -> bool:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:

@@ -4,18 +4,45 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.schemes import node_tables
-from paramgraph.sources import SOURCES, collect
+from paramgraph.errors import UnknownNameError
+from paramgraph.schemes import SCHEMES, node_tables
+from paramgraph.sources import SOURCES, collect, source_refusal
+
+# Rows on every kind of model; the others where they differ from rows: GPT-2 has Conv1D and fused projections.
+KINDS = dict.fromkeys(SCHEMES, ["gpt2"]) | {
+    "rows": ["perceptron", "bert", "gpt2", "tied", "frozen", "partly_frozen", "bfloat16"],
+    "columns": ["perceptron", "tied"],
+}
+RUNNING = sorted(SOURCES.keys() - {"weights", "updates"})
+# The whole table of sources by schemes: a pair that is not here must work.
+REFUSED = {("activations", "blocks")} | {
+    ("attention_maps", scheme) for scheme in SCHEMES if scheme != "heads"
+}
 
 
-@pytest.fixture(params=sorted(SOURCES))
-def source(request):
-    return request.param
+def on_every_kind_of_model(sources):
+    """Give a test every source on every kind of model and scheme that goes with it."""
+    cases = [
+        (kind, scheme, source)
+        for scheme in sorted(SCHEMES)
+        for kind in KINDS[scheme]
+        for source in sources
+        if (source, scheme) not in REFUSED
+    ]
+    return pytest.mark.parametrize(
+        ("measurable", "tables", "source"), cases, indirect=["measurable", "tables"]
+    )
 
 
-@pytest.fixture(params=["rows", "columns"])
+@pytest.fixture
 def tables(request, measurable):
     return node_tables(measurable.model, request.param)
+
+
+def measure(model, tables, source, batches, loss):
+    """Collect, with a second checkpoint for the one source that needs it."""
+    tuned = {name: 1.5 * value.detach() for name, value in model.named_parameters()}
+    return collect(model, tables, source, batches, loss, tuned=tuned if source == "updates" else None)
 
 
 def snapshot(model):
@@ -28,7 +55,11 @@ def snapshot(model):
     hooks = [
         (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()
     ]
-    return tensors, identities, marks, hooks, [m.training for m in model.modules()]
+    attributes = [sorted(m.__dict__) for m in model.modules()]
+    configs = [dict(m.config.__dict__) for m in model.modules() if hasattr(m, "config")]
+    for config in configs:
+        del config["problem_type"]  # the forward of a classifier writes it, whoever calls
+    return tensors, identities, marks, hooks, [m.training for m in model.modules()], attributes, configs
 
 
 def random_states():
@@ -47,8 +78,9 @@ def assert_same(before, after):
     assert after[3:] == before[3:]
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_features_are_one_finite_row_per_node(source, tables, measurable):
-    features = collect(measurable.model, tables, source, measurable.batches, measurable.loss)
+    features = measure(measurable.model, tables, source, measurable.batches, measurable.loss)
     assert list(features) == list(tables)
     for group, X in features.items():
         assert X.ndim == 2
@@ -58,6 +90,7 @@ def test_features_are_one_finite_row_per_node(source, tables, measurable):
         assert torch.isfinite(X).all()
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_model_and_random_states_are_left_as_they_were(source, tables, measurable):
     model = measurable.model.train()
     if any(p.requires_grad for p in model.parameters()):
@@ -65,47 +98,51 @@ def test_model_and_random_states_are_left_as_they_were(source, tables, measurabl
             [p.sum() for p in model.parameters() if p.requires_grad]
         )  # gradients of a running accumulation
     before, states = snapshot(model), random_states()
-    collect(model, tables, source, measurable.batches, measurable.loss)
+    measure(model, tables, source, measurable.batches, measurable.loss)
     assert random_states() == states
     assert_same(before, snapshot(model))
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_features_depend_neither_on_the_mode_nor_on_random_states(source, tables, measurable):
     model, batches, loss = measurable
-    first = collect(model.train(), tables, source, batches, loss)
+    first = measure(model.train(), tables, source, batches, loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
-        second = collect(model.eval(), tables, source, batches, loss)
+        second = measure(model.eval(), tables, source, batches, loss)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_features_do_not_depend_on_which_weights_are_frozen(source, tables, measurable):
     model, batches, loss = measurable
-    first = collect(model, tables, source, batches, loss)
+    first = measure(model, tables, source, batches, loss)
     model.requires_grad_(False)
-    second = collect(model, tables, source, batches, loss)
+    second = measure(model, tables, source, batches, loss)
     # The same operations in the same order; sums over several calls of a tied layer may come in another one.
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_batches_are_iterated_once(source, tables, measurable):
     model, batches, loss = measurable
     seen = []
     stream = (seen.append(index) or batch for index, batch in enumerate(batches))
-    expected = collect(model, tables, source, batches, loss)
-    torch.testing.assert_close(collect(model, tables, source, stream, loss), expected, rtol=0, atol=0)
+    expected = measure(model, tables, source, batches, loss)
+    torch.testing.assert_close(measure(model, tables, source, stream, loss), expected, rtol=0, atol=0)
     assert seen in ([], list(range(len(batches))))
 
 
+@on_every_kind_of_model(sorted(SOURCES))
 def test_one_table_gives_the_same_as_all_in_one_pass(source, tables, measurable):
     model, batches, loss = measurable
-    together = collect(model, tables, source, batches, loss)
+    together = measure(model, tables, source, batches, loss)
     group = list(tables)[-1]
-    alone = collect(model, {group: tables[group]}, source, batches, loss)
+    alone = measure(model, {group: tables[group]}, source, batches, loss)
     torch.testing.assert_close(alone[group], together[group], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("source", sorted(SOURCES.keys() - {"weights"}))
+@on_every_kind_of_model(RUNNING)
 def test_state_is_restored_after_an_exception(source, tables, measurable):
     model = measurable.model.train()
     before, states = snapshot(model), random_states()
@@ -115,6 +152,27 @@ def test_state_is_restored_after_an_exception(source, tables, measurable):
         raise RuntimeError("broken batch")
 
     with pytest.raises(RuntimeError, match="broken batch"):
-        collect(model, tables, source, measurable.batches, broken)
+        measure(model, tables, source, measurable.batches, broken)
     assert random_states() == states
     assert_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_every_pair_of_source_and_scheme_works_or_says_why_not(
+    source, scheme, tiny_transformer, tiny_batches
+):
+    tables = node_tables(tiny_transformer, scheme)
+    reason = source_refusal(source, scheme)
+    assert bool(reason) == ((source, scheme) in REFUSED)
+    if reason:
+        with pytest.raises(ValueError, match="make the tables with scheme=") as refused:
+            measure(tiny_transformer, tables, source, iter(()), None)  # before a batch is asked for
+        assert reason in str(refused.value)
+    else:
+        assert measure(tiny_transformer, tables, source, tiny_batches[:1], None).keys() == tables.keys()
+
+
+def test_refusals_of_an_unknown_source_list_the_known_ones():
+    with pytest.raises(UnknownNameError, match="did you mean 'weights'"):
+        source_refusal("weight", "rows")

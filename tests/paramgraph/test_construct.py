@@ -111,6 +111,20 @@ def test_builder_is_refused_before_features_are_collected(model: nn.Module, tabl
         build(model, table, "rings", source=never)
 
 
+def test_builder_that_can_check_the_nodes_does_so_before_features_are_collected(
+    model: nn.Module, table: NodeTable
+) -> None:
+    class Particular(CosineKNN):
+        def check_nodes(self, nodes: int) -> None:
+            raise ValueError(f"not for {nodes} nodes")
+
+    def never(*_: object) -> torch.Tensor:
+        raise AssertionError("features were collected first")
+
+    with pytest.raises(ValueError, match="not for 12 nodes"):
+        build(model, table, Particular(k=3), source=never)
+
+
 def test_k_beyond_the_table_says_what_is_allowed(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 3 nodes; allowed: 1 to 2"):
         build(model, rows(model, targets=["2"])["2.weight"], "cosine_knn")

@@ -1,7 +1,14 @@
+import warnings
+import weakref
+
 import pytest
 import torch
+import torch.utils.checkpoint
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from paramgraph.accumulators import StreamingGram
+from paramgraph.collection import gradient_passes
 from paramgraph.errors import UnknownNameError
 from paramgraph.schemes import columns, node_tables, rows
 from paramgraph.sources import activations, collect, collect_batch_gradients, gradients, weights
@@ -27,6 +34,104 @@ def layer():
 
 def mean_output(model, x):
     return model(x).mean()
+
+
+@pytest.mark.parametrize("scheme", ["blocks", "heads", "layers"])
+def test_gradients_of_tables_of_many_matrices_are_those_of_autograd(tiny_transformer, tiny_batches, scheme):
+    tables = node_tables(tiny_transformer, scheme)
+    mean = collect(tiny_transformer, tables, "gradients", tiny_batches[:2])
+    found = collect(tiny_transformer, tables, "batch_gradients", tiny_batches[:2])
+    per_batch = autograd_gradients(tiny_transformer, tables, tiny_batches[:2], None)
+    for group, F in found.items():
+        both = [gradients[group] for gradients in per_batch]
+        scale = both[0].abs().max().item()
+        torch.testing.assert_close(mean[group], sum(both) / 2, rtol=1e-4, atol=1e-5 * scale)
+        gram = sum(X.double() @ X.double().T for X in both)
+        # float32 gradients; sums of up to 4,096 products
+        torch.testing.assert_close(
+            (F.double() @ F.double().T), gram, rtol=1e-3, atol=1e-5 * gram.max().item()
+        )
+
+
+class Checkpointed(nn.Module):
+    """Two layers behind activation checkpointing, in every mode."""
+
+    def __init__(self, use_reentrant):
+        super().__init__()
+        self.first, self.second, self.last = (nn.Linear(4, 4) for _ in range(3))
+        self.use_reentrant = use_reentrant
+
+    def forward(self, x):
+        def inner(x):
+            return self.second(torch.tanh(self.first(x)))
+
+        x = torch.utils.checkpoint.checkpoint(inner, self.last(x), use_reentrant=self.use_reentrant)
+        return torch.tanh(self.first(x))  # one weight inside and outside
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_checkpointed_activations_give_the_same_gradients_as_early(generator, frozen):
+    model = Checkpointed(use_reentrant=False).requires_grad_(not frozen)
+    batches, arrived = list(torch.randn(2, 3, 4, generator=generator)), []
+    tables = rows(model)
+    for _ in gradient_passes(model, tables, batches, mean_output, lambda group, X: arrived.append(group)):
+        pass
+    # Each as soon as its last call is done, and none kept to the end because the layer ran once more.
+    assert arrived == ["second.weight", "first.weight", "last.weight"] * 2
+    found = list(collect_batch_gradients(model, tables, batches, mean_output))
+    for ours, theirs in zip(found, autograd_gradients(model, tables, batches, mean_output), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("layer", ["first", "last"], ids=["inside", "before"])
+def test_reentrant_checkpointing_is_refused_with_what_to_do(generator, layer):
+    # Inside, no gradient would come back, and the sum over calls would miss one; before, autograd refuses.
+    model = Checkpointed(use_reentrant=True)
+    x = torch.randn(3, 4, generator=generator)
+    with pytest.raises(ValueError, match="use use_reentrant=False, or switch checkpointing off"):
+        gradients(model, rows(model)[f"{layer}.weight"], [x], mean_output)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointing_of_a_hugging_face_model_changes_nothing(tiny_transformer, tiny_batches, use_reentrant):
+    table = rows(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"]
+    expected = gradients(tiny_transformer, table, tiny_batches[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # renamed during transformers 5; the old name works in all
+        tiny_transformer.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    assert torch.equal(gradients(tiny_transformer.train(), table, tiny_batches[:2]), expected)
+
+
+def test_gradients_of_the_frozen_weight_under_an_adapter_are_those_of_autograd(
+    tiny_transformer, tiny_batches
+):
+    options = {"r": 2, "target_modules": ["query"], "init_lora_weights": False}
+    model = get_peft_model(tiny_transformer, LoraConfig(**options)).eval()
+    tables = rows(model, targets=["query"])
+    assert all(not dict(model.named_parameters())[group].requires_grad for group in tables)
+    found = list(collect_batch_gradients(model, tables, tiny_batches[:1]))
+    (expected,) = autograd_gradients(model, tables, tiny_batches[:1], None)
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_no_gradient_outlives_its_batch(tiny_transformer, tiny_batches):
+    tables = {**rows(tiny_transformer), **node_tables(tiny_transformer, "layers")}
+    kept = {group: StreamingGram(table.shape[0]) for group, table in tables.items()}
+    pieces = []
+
+    def sink(group, X):
+        kept[group].add(X)
+        pieces.append(weakref.ref(X))
+
+    alive = []
+    for _ in gradient_passes(tiny_transformer, tables, tiny_batches, None, sink):
+        alive.append(sum(piece() is not None for piece in pieces))
+    assert len(pieces) == 6 * len(tables)
+    # Columns are kept as they come up to nodes + 1 of them: two batches' 32 for the 64 nodes of one table.
+    assert alive[2:] == [0] * 4
 
 
 @pytest.mark.parametrize("scheme", ["rows", "columns"])
