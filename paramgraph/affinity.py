@@ -281,7 +281,7 @@ def matrix_edges(
     [[0, 1], [1, 2]]
     """
     if k is None:
-        pairs = torch.triu_indices(*matrix.shape, offset=1, device=matrix.device)
+        pairs = torch.triu_indices(len(matrix), len(matrix), offset=1, device=matrix.device)
         values = matrix[pairs[0], pairs[1]]
         kept = _is_edge(values, signed) & (values.abs() >= (threshold or 0.0) - 1.0 / GRID)
         return pairs[:, kept], values[kept]

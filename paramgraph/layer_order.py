@@ -92,7 +92,7 @@ def layer_places(data: Any, wanted_by: str, schemes: str) -> Int64[Tensor, "node
     roles = role if isinstance(role, list | tuple) and len(role) == len(layer) else [""] * len(layer)
     stack = torch.tensor([_stack(str(one)) for one in roles], dtype=torch.int64, device=layer.device)
     rank = torch.zeros_like(layer)
-    for one in stack.unique().tolist():
+    for one in torch.unique(stack).tolist():
         inside = stack == one
         rank[inside] = torch.unique(layer[inside], return_inverse=True)[1]
     return torch.stack([stack, rank], dim=1)
@@ -119,7 +119,7 @@ def pairs_apart(places: Int64[Tensor, "nodes 2"], gap: int) -> Int64[Tensor, "2 
     [[0, 0], [1, 2]]
     """
     found = [places.new_zeros((2, 0))]
-    for stack in places[:, 0].unique().tolist():
+    for stack in torch.unique(places[:, 0]).tolist():
         inside = (places[:, 0] == stack).nonzero().squeeze(1)
         order = torch.argsort(places[inside, 1], stable=True)
         layers = torch.split(inside[order], torch.bincount(places[inside, 1]).tolist())

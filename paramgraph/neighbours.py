@@ -164,7 +164,9 @@ def row_values(
     size = max(1, _CACHE_ELEMENTS // max(1, count * width))
     parts = [
         combine(features.index_select(0, some.reshape(-1)).view(len(some), count, width), mine).sum(dim=2)
-        for some, mine in zip(others.split(size), features[rows][:, None].split(size), strict=True)
+        for some, mine in zip(
+            torch.split(others, size), torch.split(features[rows][:, None], size), strict=True
+        )
     ]
     return torch.cat(parts)
 

@@ -112,6 +112,6 @@ def check_number(builder: str, option: str, value: Any, low: float, high: float 
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{builder}: {option} must be a number, got {value!r}")
-    if not (low < value <= high and math.isfinite(value)):
+    if not (low < float(value) <= high and math.isfinite(value)):
         end = f" and at most {high:g}" if math.isfinite(high) else " and finite"
         raise ValueError(f"{builder}: {option} must be above {low:g}{end}, got {value!r}")

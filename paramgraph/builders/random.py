@@ -15,6 +15,8 @@ from paramgraph.options import check_count, check_seed
 from paramgraph.registry import check_inner_nodes, get_builder, register
 from paramgraph.rewiring import rewired_pairs
 
+_ATTEMPTS = 10  # two edges on four nodes are the same again once in three times
+
 
 @register("random")
 @dataclass(frozen=True)
@@ -109,13 +111,10 @@ class RandomRewired(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         nodes = count_nodes(graph)
         once = graph.edge_index[0] < graph.edge_index[1]
         before = graph.edge_index[:, once].cpu().numpy()
-        pairs = rewired_pairs(before, nodes, int(self.sweeps), np.random.default_rng(int(self.seed)))
-        low, high = np.sort(pairs, axis=0)
-        known = np.isin(low * nodes + high, before[0] * nodes + before[1])
-        share = float((~known).mean()) if len(known) else 0.0
-        if share == 0.0 and len(known):
+        pairs, share = _new_pairs(before, nodes, int(self.sweeps), int(self.seed))
+        if share == 0.0 and before.size:
             warnings.warn(
-                f"random: the graph of {nodes} nodes and {len(known)} edges came back as it was, as its "
+                f"random: the graph of {nodes} nodes and {before.shape[1]} edges came back as it was, as its "
                 "degrees leave no choice (complete or star-like); take `permuted` or `rotated` as its null",
                 NumericalWarning,
                 stacklevel=2,
@@ -129,3 +128,17 @@ class RandomRewired(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         )
         rewired.rewired_share = share
         return rewired
+
+
+def _new_pairs(before: np.ndarray, nodes: int, sweeps: int, seed: int) -> tuple[np.ndarray, float]:
+    """Rewire, again where chance led a tiny graph back to where it was; tell the share of new edges."""
+    rng = np.random.default_rng(seed)
+    pairs, share = before, 0.0
+    for _ in range(_ATTEMPTS):
+        pairs = rewired_pairs(pairs, nodes, sweeps, rng)
+        low, high = np.sort(pairs, axis=0)
+        known = np.isin(low * nodes + high, before[0] * nodes + before[1])
+        share = float((~known).mean()) if len(known) else 0.0
+        if share > 0.0:
+            break
+    return pairs, share

@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csgraph
+from sklearn.covariance import GraphicalLasso, LedoitWolf
 from sklearn.neighbors import kneighbors_graph
 from torch_geometric.data import Data
+from torch_geometric.transforms import (
+    GDC,
+    AddRandomWalkPE,
+    Compose,
+    LargestConnectedComponents,
+    ToUndirected,
+)
 from torch_geometric.utils import (
     coalesce,
     contains_isolated_nodes,
@@ -17,13 +25,17 @@ from torch_geometric.utils import (
 
 from paramgraph.builders.correlation import Correlation
 from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.builders.gaussian_knn import GaussianKNN
 from paramgraph.builders.gram import Gram
+from paramgraph.builders.random import RandomRewired
 from paramgraph.graphs import (
+    check_graph,
     connected_components,
     graph_from_networkx,
     graph_from_scipy,
     graph_to_networkx,
     graph_to_scipy,
+    symmetrize,
 )
 
 
@@ -108,3 +120,92 @@ def test_scipy_matrix_comes_back_unchanged() -> None:
     matrix = csgraph.csgraph_from_dense(np.corrcoef(some_nodes(12).x.numpy()))
     matrix = (matrix + matrix.T) / 2
     assert abs(graph_to_scipy(graph_from_scipy(matrix)) - matrix).max() == 0
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("search", ["exact", "faiss"])
+def test_gaussian_neighbours_and_distances_are_those_of_scikit_learn(k: int, search: str) -> None:
+    data = some_nodes()
+    distance = kneighbors_graph(data.x.numpy(), k, mode="distance").toarray()
+    width = distance.max(axis=1)
+    distance = np.maximum(distance, distance.T)
+    expected = np.where(distance > 0, np.exp(-(distance**2) / np.outer(width, width)), 0.0)
+    found = graph_to_scipy(GaussianKNN(k=k, search=search)(data)).toarray()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)  # theirs expands the square
+
+
+def test_shrunk_correlations_are_those_of_scikit_learn() -> None:
+    data = some_nodes(30)
+    covariance = LedoitWolf().fit(data.x.T.numpy()).covariance_
+    expected = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    np.fill_diagonal(expected, 0.0)
+    found = graph_to_scipy(Correlation(k=29, signed=True, estimator="ledoit_wolf")(data)).toarray()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)  # below this is no edge
+
+
+def test_partial_correlations_are_those_of_scikit_learn() -> None:
+    data = some_nodes(12)
+    x = data.x.numpy()
+    standard = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    precision = GraphicalLasso(alpha=0.2).fit(standard.T).precision_
+    expected = -precision / np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
+    np.fill_diagonal(expected, 0.0)
+    builder = Correlation(threshold=0.0, signed=True, estimator="partial", alpha=0.2)
+    # 1e-6: both stop at a duality gap of 1e-4, on the same path.
+    np.testing.assert_allclose(graph_to_scipy(builder(data)).toarray(), expected, rtol=0, atol=1e-6)
+
+
+def test_links_are_those_of_the_spanning_tree_of_networkx() -> None:
+    data = Data(x=some_nodes(60, 3).x.abs())
+    graph = CosineKNN(k=1, connect="mst")(data)
+    labels = connected_components(CosineKNN(k=1)(data)).numpy()
+    cosine = (data.x / data.x.norm(dim=1, keepdim=True)).numpy()
+    cosine = cosine @ cosine.T
+    between = nx.Graph()
+    for i, j in zip(*np.nonzero(labels[:, None] < labels), strict=True):
+        a, b = labels[i], labels[j]
+        if not between.has_edge(a, b) or between[a][b]["weight"] < cosine[i, j]:
+            between.add_edge(a, b, weight=cosine[i, j])
+    expected = nx.maximum_spanning_tree(between).size(weight="weight")
+    added = graph.connecting_edges.numpy()
+    assert added.shape[1] == labels.max()
+    np.testing.assert_allclose(cosine[tuple(added)].sum(), expected, rtol=1e-12)
+    assert connected_components(graph).max() == 0
+
+
+def test_rewired_graphs_share_edges_as_those_of_networkx_do() -> None:
+    graph = CosineKNN(k=4)(some_nodes(100))
+    old = graph_to_networkx(graph)
+
+    def kept(new: nx.Graph) -> float:
+        return len(nx.intersection(old, new).edges) / len(old.edges)
+
+    ours = [kept(graph_to_networkx(RandomRewired(lambda data: graph, seed=s)(graph))) for s in range(10)]
+    theirs = [kept(nx.double_edge_swap(old.copy(), nswap=2000, max_tries=200_000, seed=s)) for s in range(10)]
+    # Three standard errors of the difference of the two means.
+    spread = 3.0 * np.sqrt((np.var(ours) + np.var(theirs)) / 10)
+    assert abs(np.mean(ours) - np.mean(theirs)) < spread
+
+
+def diffused(data: Data) -> Data:
+    """Run PyG's graph diffusion, which keeps weights in `edge_attr`."""
+    data.edge_attr = data.edge_weight
+    del data.edge_weight
+    data = GDC(sparsification_kwargs={"method": "topk", "k": 5, "dim": 0}, exact=True)(data)
+    data.edge_weight = data.edge_attr
+    return data
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        ToUndirected(reduce="mean"),
+        AddRandomWalkPE(walk_length=3),
+        LargestConnectedComponents(),
+        lambda data: diffused(data),
+    ],
+    ids=["ToUndirected", "AddRandomWalkPE", "LargestConnectedComponents", "GDC"],
+)
+def test_transforms_of_pyg_take_our_graphs_and_a_repair_makes_builders_of_them(transform: object) -> None:
+    made = Compose([CosineKNN(k=3), transform, symmetrize])(Data(x=some_nodes(40).x.float()))
+    assert check_graph(made).num_edges > 0

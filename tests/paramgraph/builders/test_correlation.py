@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 from paramgraph.builders.correlation import Correlation
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.errors import NumericalWarning
+from paramgraph.errors import NotConvergedError, NumericalWarning
 from paramgraph.graphs import graph_to_scipy
 
 
@@ -64,3 +64,56 @@ def test_constant_row_has_no_edges_and_one_warning() -> None:
 def test_threshold_outside_zero_to_one_is_refused_at_once(threshold: float) -> None:
     with pytest.raises(ValueError, match="correlation: threshold must be a number from 0 to 1"):
         Correlation(threshold=threshold)
+
+
+@pytest.mark.parametrize("estimator", ["ledoit_wolf", "partial"])
+@pytest.mark.parametrize("options", [{"k": 3}, {"threshold": 0.05}])
+def test_other_estimates_are_linked_by_rank_and_threshold_alike(estimator: str, options: dict) -> None:
+    every = graph_to_scipy(
+        Correlation(threshold=0.0, signed=True, estimator=estimator)(some_nodes())
+    ).toarray()
+    found = graph_to_scipy(Correlation(**options, signed=True, estimator=estimator)(some_nodes())).toarray()
+    size = np.abs(every)
+    if "threshold" in options:
+        expected = size >= 0.05
+    else:
+        rank = np.argsort(-size, axis=1, kind="stable")[:, :3]
+        chosen = np.zeros_like(size, dtype=bool)
+        np.put_along_axis(chosen, rank, True, axis=1)
+        expected = (chosen | chosen.T) & (size > 0)
+    np.testing.assert_allclose(found, np.where(expected, every, 0.0), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("estimator", ["ledoit_wolf", "partial"])
+def test_constant_row_has_no_edges_whatever_the_estimator(estimator: str) -> None:
+    data = some_nodes()
+    data.x[4] = 0.1
+    with pytest.warns(NumericalWarning, match="1 of 15 feature rows are constant") as caught:
+        graph = Correlation(threshold=0.0, estimator=estimator)(data)
+    assert len(caught) == 1
+    assert 4 not in graph.edge_index
+
+
+def test_too_many_nodes_for_partial_correlations_name_the_option() -> None:
+    data = Data(x=torch.randn(30, 4, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match=r"partial correlations of 30 nodes .* max_nodes=30"):
+        Correlation(k=2, estimator="partial", max_nodes=20)(data)
+    with pytest.raises(ValueError, match=r"of 601 nodes .* up to 600"):
+        Correlation(estimator="partial").check_nodes(601)
+    Correlation(estimator="sample").check_nodes(601)
+
+
+def test_graphical_lasso_that_does_not_converge_is_an_error() -> None:
+    data = Data(x=torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(NotConvergedError, match=r"graphical lasso of 20 nodes .* raise alpha"):
+        Correlation(k=2, estimator="partial", alpha=1e-9)(data)
+
+
+def test_penalty_above_every_correlation_leaves_no_edges() -> None:
+    assert Correlation(k=3, estimator="partial", alpha=1.0)(some_nodes()).num_edges == 0
+
+
+@pytest.mark.parametrize("options", [{"estimator": "oas"}, {"alpha": 0.0}, {"alpha": 2.0}, {"max_nodes": 0}])
+def test_options_outside_their_range_are_refused_at_once(options: dict) -> None:
+    with pytest.raises(ValueError, match="correlation: "):
+        Correlation(**options)

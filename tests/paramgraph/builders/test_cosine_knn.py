@@ -1,11 +1,15 @@
 """Nearest neighbours by cosine."""
 
+import importlib
+from typing import Any
+
 import pytest
 import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs import check_graph, connected_components
 
 
 def fan() -> Data:
@@ -85,3 +89,81 @@ def test_k_that_counts_nothing_is_refused_at_once(k: int) -> None:
 def test_k_that_is_no_integer_is_a_type_error(k: object) -> None:
     with pytest.raises(TypeError):
         CosineKNN(k=k)  # type: ignore[arg-type]
+
+
+def bundles() -> Data:
+    """Return three bundles of rows, at 0, 40 and 80 degrees, each 2 degrees wide."""
+    angle = torch.deg2rad(torch.tensor([0.0, 2.0, 40.0, 42.0, 80.0, 82.0], dtype=torch.float64))
+    return Data(x=torch.stack([angle.cos(), angle.sin()], dim=1))
+
+
+def test_largest_cosines_join_the_components() -> None:
+    apart, joined = CosineKNN(k=1)(bundles()), check_graph(CosineKNN(k=1, connect="mst")(bundles()))
+    assert connected_components(apart).max() == 2
+    assert connected_components(joined).max() == 0
+    assert joined.connecting_edges.tolist() == [[1, 3], [2, 4]]
+    assert edges(joined) == edges(apart) | {(1, 2), (3, 4)}
+    assert joined.edge_weight[joined.edge_index[0] == 1][-1] == pytest.approx(0.788011, abs=1e-6)  # cos 38
+
+
+def test_connected_graph_gets_no_links() -> None:
+    graph = CosineKNN(k=5, connect="mst")(bundles())
+    assert graph.connecting_edges.shape == (2, 0)
+    assert torch.equal(graph.edge_index, CosineKNN(k=5)(bundles()).edge_index)
+
+
+def test_links_of_an_earlier_graph_are_forgotten() -> None:
+    assert "connecting_edges" not in CosineKNN(k=1)(CosineKNN(k=1, connect="mst")(bundles()))
+
+
+def test_opposed_components_stay_apart_and_are_counted() -> None:
+    data = bundles()
+    data.x[4:] = -data.x[:2]
+    with pytest.warns(
+        NumericalWarning, match="leaves 2 components apart: no cosine between them is positive"
+    ):
+        graph = CosineKNN(k=1, connect="mst")(data)
+    assert connected_components(graph).max() == 1
+    signed = CosineKNN(k=1, connect="mst", signed=True)(data)
+    assert connected_components(signed).max() == 0
+
+
+def test_zero_row_stays_alone_with_one_warning() -> None:
+    data = bundles()
+    data.x[5] = 0.0
+    with pytest.warns(NumericalWarning) as caught:
+        graph = CosineKNN(k=1, connect="mst")(data)
+    assert [str(one.message) for one in caught] == ["1 of 6 feature rows are zero: these nodes get no edges"]
+    assert 5 not in graph.edge_index
+    assert connected_components(graph).max() == 1
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("mutual", [False, True])
+def test_faiss_finds_the_same_graph(signed: bool, mutual: bool) -> None:
+    x = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
+    x[250:] = x[:50]  # ties
+    ours = CosineKNN(k=4, signed=signed, mutual=mutual)(Data(x=x))
+    theirs = CosineKNN(k=4, signed=signed, mutual=mutual, search="faiss")(Data(x=x))
+    assert torch.equal(ours.edge_index, theirs.edge_index)
+    assert torch.equal(ours.edge_weight, theirs.edge_weight)
+
+
+def test_missing_faiss_is_said_when_the_builder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def without_faiss(name: str, *rest: Any) -> Any:
+        if name == "faiss":
+            raise ImportError("No module named 'faiss'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", without_faiss)
+    with pytest.raises(ImportError, match=r"pip install 'paramgraph\[faiss\]'"):
+        CosineKNN(search="faiss")
+    CosineKNN()
+
+
+@pytest.mark.parametrize("options", [{"connect": "tree"}, {"search": "hnsw"}])
+def test_unknown_word_is_refused_at_once(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be one of"):
+        CosineKNN(**options)
