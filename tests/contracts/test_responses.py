@@ -9,10 +9,15 @@ import torch
 
 from paramgraph.responses import RESPONSES, evaluate_response, get_response, list_responses
 
+# For options that are no numbers.
+SAMPLES = {"measured": {"edges": [0.5, 1.5], "gains": [0.9, 0.7, 0.1]}}
+
 
 @pytest.fixture(params=list_responses())
 def response(request: pytest.FixtureRequest):
     """With its default options, and 0.7, 1.7 and so on for those that have none."""
+    if request.param in SAMPLES:
+        return get_response(request.param, **SAMPLES[request.param])
     parameters = inspect.signature(RESPONSES[request.param]).parameters.values()
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     return get_response(request.param, **{name: 0.7 + place for place, name in enumerate(required)})
