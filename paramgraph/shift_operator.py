@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from paramgraph.sparse_tensors import sparse_tensor
 from paramgraph.weight_matrix import Matrix
 
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
@@ -179,19 +179,7 @@ class ShiftOperator:
         device = "cpu" if device is None else device  # whatever torch.set_default_device says
         if layout == "dense" or (layout == "auto" and self.is_dense):
             return torch.tensor(self.to_dense(), dtype=dtype, device=device)
-        entries = sp.coo_array(self.matrix)
-        index = np.stack([entries.row, entries.col]).astype(np.int64)
-        values = torch.tensor(entries.data, dtype=dtype, device=device)
-        # Rows of a CSR are in order, so coalescing would only sort again.
-        places = torch.tensor(index, device=device)
-        tensor = torch.sparse_coo_tensor(
-            places, values, self.shape, device=device, is_coalesced=True, check_invariants=False
-        )
-        if layout != "csr":
-            return tensor
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-            return tensor.to_sparse_csr()
+        return sparse_tensor(self.matrix, device, dtype, "csr" if layout == "csr" else "coo")
 
     def null_entries(self) -> Float[np.ndarray, "nodes"]:
         r"""Write down the null vectors of a Laplacian, all in one array, since no two share a node.
