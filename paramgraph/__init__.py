@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from paramgraph.clusters import ClusteringAgreement as ClusteringAgreement
     from paramgraph.clusters import clustering_agreement as clustering_agreement
     from paramgraph.construct import build as build
-    from paramgraph.drawing import draw_graph as draw_graph
     from paramgraph.contrast_filter import ContrastFilter as ContrastFilter
     from paramgraph.contrast_filter import contrast as contrast
+    from paramgraph.drawing import draw_graph as draw_graph
     from paramgraph.eigensolve import eigenpairs as eigenpairs
     from paramgraph.eigenvalue_measures import algebraic_connectivity as algebraic_connectivity
     from paramgraph.eigenvalue_measures import spectral_distance as spectral_distance
@@ -100,17 +100,17 @@ if TYPE_CHECKING:
     from paramgraph.shifts import adjacency as adjacency
     from paramgraph.shifts import laplacian as laplacian
     from paramgraph.solver_choice import list_solvers as list_solvers
-    from paramgraph.sources import activations as activations
-    from paramgraph.sources import attention_maps as attention_maps
     from paramgraph.sources import collect as collect
     from paramgraph.sources import collect_batch_gradients as collect_batch_gradients
-    from paramgraph.sources import gradients as gradients
     from paramgraph.sources import source_refusal as source_refusal
-    from paramgraph.sources import weights as weights
     from paramgraph.spectrum import Spectrum as Spectrum
     from paramgraph.spectrum_drawing import draw_spectrum as draw_spectrum
     from paramgraph.subspaces import SubspaceAlignment as SubspaceAlignment
     from paramgraph.subspaces import subspace_alignment as subspace_alignment
+    from paramgraph.table_features import activations as activations
+    from paramgraph.table_features import attention_maps as attention_maps
+    from paramgraph.table_features import gradients as gradients
+    from paramgraph.table_features import weights as weights
     from paramgraph.wavelet_bank import wavelets as wavelets
 
 __version__ = "0.1.0.dev0"
