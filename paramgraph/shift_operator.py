@@ -215,11 +215,6 @@ class ShiftOperator:
         -------
         csr_array of shape (nodes, nullity)
             Orthonormal columns, in the order of `component_labels`; see `null_entries`.
-
-        Raises
-        ------
-        ValueError
-            If the operator is an adjacency.
         """
         entry = self.null_entries()
         rows = np.flatnonzero(entry) if self.signs is not None else np.arange(self.nodes)
@@ -277,8 +272,7 @@ class ShiftOperator:
     def __matmul__(self, X: _Signal) -> _Signal:
         """Multiply a signal of shape (nodes,) or (nodes, width); dtype and device are those of the signal.
 
-        A plain product: NaN and infinite entries spread to the neighbours (to all nodes where the matrix is
-        dense), as in any matrix product. `apply_filter` refuses them.
+        NaN and infinite entries spread as in any matrix product; `apply_filter` refuses them.
         """
         if not isinstance(X, Tensor | np.ndarray) and not sp.issparse(X):
             raise TypeError(f"a signal is a torch tensor, a NumPy or a SciPy array, got {type(X).__name__}")
