@@ -91,3 +91,11 @@ def test_what_cannot_be_compared_raises(second, clusters, match):
 def test_too_few_nodes_raise(nodes):
     with pytest.raises(ValueError, match="clusters"):
         clustering_agreement(nx.empty_graph(nodes), nx.empty_graph(nodes), 2)
+
+
+def test_a_loosely_tied_node_is_no_cluster():
+    # Of D - W the lowest mode after the constant is the pendant's; the normalized one cuts between the blocks.
+    graph = nx.disjoint_union(nx.complete_graph(8), nx.complete_graph(8))
+    graph.add_edges_from([(0, 8), (1, 9)])
+    graph.add_edge(2, 16, weight=0.1)
+    assert clustering_agreement(graph, [0] * 8 + [1] * 8 + [0]).adjusted_rand == 1.0
