@@ -146,19 +146,19 @@ def _superlu(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -
     factor = spla.splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
     )
+    # The signs of the pivots are those of the eigenvalues (Sylvester).
     if not proven and not (factor.U.diagonal() > 0).all():
-        _check_smallest(operator, gamma)
+        raise ValueError(
+            f"tikhonov(gamma={gamma}) has its pole at {-1 / gamma:.3g}, above the smallest eigenvalue; take a smaller "
+            "gamma, or an operator without negative eigenvalues"
+        )
     return LinearSolve(
         "superlu", f"sparse factorization (SuperLU) of {factor.nnz} entries", 0.0, lambda X: factor.solve(X)
     )
 
 
 def _conjugate_gradients(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -> LinearSolve:
-    low, high = (1 + gamma * end for end in operator.interval)
-    # Twice the bound for the condition number that is known; without one, as many as rounding may take.
-    limit = 10 * operator.nodes + 100
-    if proven:
-        limit = min(limit, 100 + math.ceil(math.sqrt(high / low) * math.log(2 / CG_TOLERANCE)))
+    limit = _most_steps(operator, gamma, proven)
     inverse = 1 / matrix.diagonal()
     jacobi = spla.LinearOperator(matrix.shape, matvec=lambda x: inverse * x.ravel(), dtype=np.float64)
 
@@ -178,11 +178,22 @@ def _conjugate_gradients(operator: ShiftOperator, matrix: Any, gamma: float, pro
                 )
         return out
 
+    # Of Y: the residual over the smallest eigenvalue of the matrix, where that is known.
+    error = CG_TOLERANCE / (1 + gamma * operator.interval[0]) if proven else math.inf
     reason = (
         f"conjugate gradients with Jacobi's preconditioner to a relative residual of {CG_TOLERANCE}, since a "
         f"factor may have {estimate_fill_in(operator.matrix).entries} entries"
     )
-    return LinearSolve("cg", reason, CG_TOLERANCE / low if proven else math.inf, apply)
+    return LinearSolve("cg", reason, error, apply)
+
+
+def _most_steps(operator: ShiftOperator, gamma: float, proven: bool) -> int:
+    """Allow twice the steps that the condition number asks for; where it is unknown, what rounding may take."""
+    limit = 10 * operator.nodes + 100
+    if not proven:
+        return limit
+    low, high = (1 + gamma * end for end in operator.interval)
+    return min(limit, 100 + math.ceil(math.sqrt(high / low) * math.log(2 / CG_TOLERANCE)))
 
 
 def _check_smallest(operator: ShiftOperator, gamma: float) -> None:

@@ -100,9 +100,7 @@ def design_polynomial(
     order = min(int(order), len(coefficients) - 1)
     if damping == "jackson":
         return _damped(response, interval, coefficients, order)
-    errors = chebyshev_errors(coefficients)
-    if coefficients.any():
-        errors = errors + chebyshev_remainder(response, interval, coefficients)
+    errors = chebyshev_errors(coefficients) + chebyshev_remainder(response, interval, coefficients)
     if automatic:
         enough = np.flatnonzero(errors <= AUTO_ERROR)
         if not len(enough) or enough[0] > max(order, AUTO_ORDER):
@@ -128,8 +126,7 @@ def _damped(response: Any, interval: Any, coefficients: Any, order: int) -> Poly
     factors = jackson_damping(order)
     kept = coefficients[: order + 1]
     error = float(np.abs((1 - factors) * kept).sum() + chebyshev_errors(coefficients)[order])
-    if coefficients.any():
-        error += chebyshev_remainder(response, interval, coefficients)
+    error += chebyshev_remainder(response, interval, coefficients)
     return PolynomialDesign(
         factors * kept, error, f"; order {order}, Jackson damping, error of the response at most {error:.1g}"
     )

@@ -9,10 +9,20 @@ from hypothesis import strategies as st
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.filters import apply_filter, prepare_filter
-from paramgraph.responses import heat, highpass, identity, lowpass, tikhonov
+from paramgraph.responses import bandpass, heat, highpass, identity, lowpass, tikhonov
 from paramgraph.shifts import adjacency, laplacian, zero_operator
 
-METHODS = [{"method": "exact"}, {"method": "lowrank", "rank": 12}, {"method": "chebyshev"}]
+METHODS = [
+    {"method": "exact"},
+    {"method": "lowrank", "rank": 12},
+    {"method": "chebyshev"},
+    {"method": "solve"},
+]
+
+
+def smoothing(options):
+    """A response that the method can do: "solve" is one linear system."""
+    return tikhonov(1.0) if options.get("method") == "solve" else heat(1.0)
 
 
 def signal(nodes: int, width: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
@@ -146,9 +156,9 @@ def test_identity_changes_no_bit(dtype, options, normalization):
 def test_dtype_comes_back_and_half_precision_is_summed_in_float32(dtype, options):
     operator = laplacian(some_graph())
     X = signal(40, dtype=dtype)
-    filtered = apply_filter(operator, X, heat(1.0), **options)
+    filtered = apply_filter(operator, X, smoothing(options), **options)
     assert filtered.dtype == dtype
-    expected = apply_filter(operator, X.double(), heat(1.0), **options)
+    expected = apply_filter(operator, X.double(), smoothing(options), **options)
     # One rounding of entries below 4 to the dtype, and float32 sums of 40 terms.
     atol = 4 * torch.finfo(dtype).eps
     torch.testing.assert_close(filtered.double(), expected, atol=atol, rtol=0)
@@ -158,20 +168,20 @@ def test_dtype_comes_back_and_half_precision_is_summed_in_float32(dtype, options
 def test_callers_autocast_does_not_round_the_result(options):
     operator, X = laplacian(some_graph()), signal(40, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        filtered = apply_filter(operator, X, heat(1.0), **options)
-    assert torch.equal(filtered, apply_filter(operator, X, heat(1.0), **options))
+        filtered = apply_filter(operator, X, smoothing(options), **options)
+    assert torch.equal(filtered, apply_filter(operator, X, smoothing(options), **options))
 
 
 @pytest.mark.parametrize("options", METHODS, ids=str)
 @pytest.mark.parametrize("normalization", ["sym", "rw"])
 def test_filter_is_differentiable(options, normalization):
-    prepared = prepare_filter(laplacian(some_graph(12), normalization), heat(1.0), **options)
+    prepared = prepare_filter(laplacian(some_graph(12), normalization), smoothing(options), **options)
     assert torch.autograd.gradcheck(prepared, signal(12, 2).requires_grad_())
 
 
 @pytest.mark.parametrize("options", METHODS, ids=str)
 def test_result_is_signal_plus_correction_and_the_signal_is_not_changed(options):
-    prepared = prepare_filter(laplacian(some_graph()), heat(1.0), **options)
+    prepared = prepare_filter(laplacian(some_graph()), smoothing(options), **options)
     X = signal(40)
     before = X.clone()
     assert torch.equal(prepared(X), X + prepared.correction(X))
@@ -180,7 +190,7 @@ def test_result_is_signal_plus_correction_and_the_signal_is_not_changed(options)
 
 @pytest.mark.parametrize("options", METHODS, ids=str)
 def test_vector_is_filtered_like_a_column(options):
-    prepared = prepare_filter(laplacian(some_graph()), heat(1.0), **options)
+    prepared = prepare_filter(laplacian(some_graph()), smoothing(options), **options)
     X = signal(40, 1)
     torch.testing.assert_close(prepared(X[:, 0]), prepared(X)[:, 0], atol=1e-15, rtol=0)
 
@@ -213,6 +223,132 @@ def test_heat_adds_up_over_time_and_never_amplifies(seed, nodes, t, s):
 
 
 @settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), nodes=st.integers(1, 20), gamma=st.floats(0, 50), normalized=st.booleans())
+def test_solve_is_exact(seed, nodes, gamma, normalized):
+    operator = laplacian(some_graph(nodes, seed), "sym" if normalized else None)
+    X = signal(nodes, seed=seed)
+    solved, exact = (apply_filter(operator, X, tikhonov(gamma), method) for method in ("solve", "exact"))
+    torch.testing.assert_close(solved, exact, atol=1e-11, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    nodes=st.integers(1, 20),
+    order=st.integers(1, 40),
+    t=st.floats(0, 20),
+    damping=st.sampled_from(["none", "jackson"]),
+)
+@pytest.mark.filterwarnings("ignore::paramgraph.errors.NumericalWarning")
+def test_chebyshev_differs_from_exact_by_no_more_than_its_bound(seed, nodes, order, t, damping):
+    operator = laplacian(some_graph(nodes, seed), None)
+    X = signal(nodes, seed=seed)
+    short = prepare_filter(operator, heat(t), "chebyshev", order=order, damping=damping)
+    gap = torch.linalg.norm(short(X) - apply_filter(operator, X, heat(t), "exact"))
+    assert gap <= short.error * torch.linalg.norm(X) + 1e-11
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), nodes=st.integers(1, 20), scale=st.floats(-3, 3), at=st.integers(0, 3))
+def test_filters_are_linear_in_the_signal_and_products_are_one_after_the_other(seed, nodes, scale, at):
+    operator = laplacian(some_graph(nodes, seed))
+    X, Y = signal(nodes, seed=seed), signal(nodes, seed=seed + 1)
+    prepared = prepare_filter(operator, smoothing(METHODS[at]), **METHODS[at])
+    torch.testing.assert_close(prepared(X + scale * Y), prepared(X) + scale * prepared(Y), atol=1e-11, rtol=0)
+    both = apply_filter(operator, X, heat(1.0) * tikhonov(2.0))
+    after = apply_filter(operator, apply_filter(operator, X, tikhonov(2.0)), heat(1.0))
+    torch.testing.assert_close(both, after, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["exact", "chebyshev"])
+def test_parts_of_a_sum_of_responses_add_up(method):
+    operator, X = laplacian(some_graph()), signal(40)
+    parts = [
+        apply_filter(operator, X, response, method) for response in (1 - 0.3 * heat(1.0), 0.3 * heat(1.0))
+    ]
+    torch.testing.assert_close(parts[0] + parts[1], X, atol=1e-12, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), nodes=st.integers(2, 20), low=st.floats(0, 2), high=st.floats(0, 2))
+def test_bands_take_the_signal_apart(seed, nodes, low, high):
+    operator, X = laplacian(some_graph(nodes, seed)), signal(nodes, seed=seed)
+    low, high = min(low, high), max(low, high)
+    bands = [apply_filter(operator, X, h) for h in (lowpass(low), bandpass(low, high), highpass(high))]
+    torch.testing.assert_close(sum(bands), X, atol=1e-12, rtol=0)
+    energy = sum(band.square().sum() for band in bands)
+    torch.testing.assert_close(energy, X.square().sum(), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("normalization", [None, "sym"])
+@pytest.mark.parametrize("options", METHODS, ids=str)
+def test_gradient_is_the_filter_of_the_upstream_gradient(options, normalization):
+    prepared = prepare_filter(laplacian(some_graph(), normalization), smoothing(options), **options)
+    X, upstream = signal(40).requires_grad_(), signal(40, seed=1)
+    prepared(X).backward(upstream)
+    torch.testing.assert_close(X.grad, prepared(upstream), atol=1e-12, rtol=0)
+
+
+def test_large_graph_of_little_fill_in_is_solved_for_tikhonov():
+    operator = laplacian(nx.cycle_graph(4100), None)
+    prepared = prepare_filter(operator, tikhonov(1e5))
+    assert prepared.method == "solve"
+    assert "SuperLU" in prepared.reason
+    assert "float64 on the CPU" in prepared.reason
+    X = signal(4100, 2)
+    Y = prepared(X)
+    # Residual of a system of condition 4e5, solved in float64.
+    torch.testing.assert_close(Y + 1e5 * (operator @ Y), X, atol=1e-9, rtol=0)
+
+
+def test_one_signal_on_a_middling_graph_is_solved_and_not_diagonalized(monkeypatch):
+    monkeypatch.setattr(
+        "paramgraph.filter_design.eigenpairs", lambda *_, **__: pytest.fail("an eigenproblem")
+    )
+    operator, X = laplacian(nx.cycle_graph(1100)), signal(1100, 1)
+    Y = apply_filter(operator, X, tikhonov(1.0))
+    torch.testing.assert_close(Y + operator @ Y, X, atol=1e-12, rtol=0)
+
+
+def test_pole_on_the_interval_of_a_large_adjacency_goes_to_solve():
+    operator = adjacency(nx.to_scipy_sparse_array(nx.path_graph(4100)))
+    prepared = prepare_filter(operator, tikhonov(0.45))
+    assert prepared.method == "solve"
+    with pytest.raises(ValueError, match="pole"):
+        prepare_filter(operator, tikhonov(0.6))
+
+
+def test_identity_has_nothing_to_solve():
+    prepared = prepare_filter(laplacian(some_graph()), identity(), "solve")
+    assert prepared.is_identity
+    assert "nothing to solve" in prepared.reason
+
+
+@pytest.mark.parametrize("response", [heat(1.0), 0.5 * tikhonov(1.0), lambda x: 1 / (1 + x)])
+def test_solve_refuses_what_is_no_single_system(response):
+    with pytest.raises(ValueError, match="tikhonov"):
+        prepare_filter(laplacian(some_graph()), response, "solve")
+
+
+def test_damped_jump_stays_between_its_values_where_a_plain_one_does_not():
+    operator = laplacian(nx.cycle_graph(200))
+    eye = torch.eye(200, dtype=torch.float64)
+    damped = prepare_filter(operator, lowpass(0.7), "chebyshev", order=40, damping="jackson")
+    assert "Jackson" in damped.reason
+    with pytest.warns(NumericalWarning):
+        plain = prepare_filter(operator, lowpass(0.7), "chebyshev", order=40)
+    gains = {name: torch.linalg.eigvalsh(f(eye)) for name, f in (("damped", damped), ("plain", plain))}
+    assert gains["damped"].min() > -1e-12
+    assert gains["damped"].max() < 1 + 1e-12
+    assert gains["plain"].min() < -0.02
+
+
+def test_damping_asked_for_makes_a_polynomial_of_the_given_order():
+    prepared = prepare_filter(laplacian(some_graph()), heat(1.0), damping="jackson", order=12)
+    assert (prepared.method, prepared.order) == ("chebyshev", 12)
+
+
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 999), nodes=st.integers(2, 20), cutoff=st.floats(0, 2))
 def test_lowpass_is_a_projector_and_highpass_its_complement(seed, nodes, cutoff):
     operator = laplacian(some_graph(nodes, seed))
@@ -227,8 +363,8 @@ def test_relabelling_the_nodes_relabels_the_result(options):
     weights = nx.to_numpy_array(some_graph())
     order = np.random.default_rng(0).permutation(40)
     X = signal(40)
-    here = apply_filter(laplacian(weights), X, heat(1.0), **options)
-    there = apply_filter(laplacian(weights[np.ix_(order, order)]), X[order], heat(1.0), **options)
+    here = apply_filter(laplacian(weights), X, smoothing(options), **options)
+    there = apply_filter(laplacian(weights[np.ix_(order, order)]), X[order], smoothing(options), **options)
     torch.testing.assert_close(there, here[order], atol=1e-9, rtol=0)  # the low-rank one ends at a gap
 
 
@@ -259,12 +395,12 @@ def test_any_callable_is_a_response():
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "chebyshev"}, {"rank": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"method": "chebyshev"}, {"method": "solve"}, {"rank": 3}], ids=str)
 def test_no_nodes_one_node_and_no_edges(options):
-    assert apply_filter(zero_operator(0), torch.zeros(0, 2), heat(1.0), **options).shape == (0, 2)
+    assert apply_filter(zero_operator(0), torch.zeros(0, 2), smoothing(options), **options).shape == (0, 2)
     for operator in (zero_operator(1), zero_operator(4)):
         X = signal(operator.nodes)
-        torch.testing.assert_close(apply_filter(operator, X, heat(1.0), **options), X)
+        torch.testing.assert_close(apply_filter(operator, X, smoothing(options), **options), X)
 
 
 def test_signal_without_columns_stays_empty():

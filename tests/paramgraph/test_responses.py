@@ -6,6 +6,7 @@ import torch
 
 from paramgraph.errors import UnknownNameError
 from paramgraph.responses import (
+    bandpass,
     evaluate_response,
     get_response,
     heat,
@@ -33,6 +34,21 @@ def test_cutoff_belongs_to_the_low_side():
 @pytest.mark.parametrize("cutoff", [0.0, 0.3, 1.0, 2.0, 9.0])
 def test_lowpass_and_highpass_add_up_to_exactly_one(cutoff):
     assert torch.equal(lowpass(cutoff)(X) + highpass(cutoff)(X), torch.ones_like(X))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.3), (0.5, 0.5), (0.25, 1.0), (0.0, 9.0)])
+def test_three_bands_add_up_to_exactly_one(low, high):
+    total = lowpass(low)(X) + bandpass(low, high)(X) + highpass(high)(X)
+    assert torch.equal(total, torch.ones_like(X))
+
+
+def test_upper_end_belongs_to_the_band_and_the_lower_one_does_not():
+    assert bandpass(0.5, 1.0)(X).tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
+
+
+def test_band_the_wrong_way_round_raises():
+    with pytest.raises(ValueError, match="low must not be above high"):
+        bandpass(1.0, 0.5)
 
 
 @pytest.mark.parametrize("response", [heat(0.0), tikhonov(0.0), identity()])
