@@ -471,6 +471,7 @@ def test_sparse_gradients_are_refused(model):
         {"placement": "update", "penalty_mode": "decoupled"},
         {"filter_method": "lowrank", "rank": 3},
         {"filter_method": "chebyshev"},
+        {"filter_method": "solve"},
         {"normalization": "rw", "penalty": 0.0},
         {"builder": "gram", "source": "weights", "shift": "adjacency"},
         {"builder": None, "ridge": 1.0},
