@@ -194,7 +194,9 @@ def calibration_sets(batches: Any) -> dict[str, Any]:
         states.restore()
 
 
-def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any = None) -> None:
+def check_calibration(
+    config: SpectralConfig, sets: Mapping[str, Any], loss: Any = None, refreshes: bool = False
+) -> None:
     """Check, before any work, that the calibration set that a config reads is there.
 
     Parameters
@@ -205,6 +207,8 @@ def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any
         From :func:`calibration_sets`.
     loss : callable, optional
         As in `attach`.
+    refreshes : bool, default False
+        Whether graphs will be built anew, so that a refresh by drift needs the set whatever the source.
 
     Raises
     ------
@@ -219,7 +223,7 @@ def check_calibration(config: SpectralConfig, sets: Mapping[str, Any], loss: Any
     """
     if loss is not None and not callable(loss):
         raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
-    drifts = config.builder is not None and bool(refresh_schedule(config.refresh).drift)
+    drifts = refreshes and config.builder is not None and bool(refresh_schedule(config.refresh).drift)
     if not needs_batches(config) and not drifts:
         return
     chosen = sets.get(config.batches)

@@ -100,7 +100,7 @@ def attach(
     sets = calibration_sets(batches)
     for item in configs:
         if prepared is None or item.refresh != "never":
-            check_calibration(item, sets, loss)
+            check_calibration(item, sets, loss, refreshes=True)
     if prepared is None:
         prepared = [prepare(bare, item, sets, loss, parameters) for item in configs]
     elif [[ready.table for ready in tables] for tables in prepared] != [

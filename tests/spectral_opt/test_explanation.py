@@ -129,3 +129,15 @@ def test_without_an_optimizer_the_switch_of_the_decoupled_step_is_stated(model, 
 def test_an_explanation_of_no_config_raises(model):
     with pytest.raises(ValueError, match="at least one"):
         explain(model, [])
+
+
+def test_what_the_basis_and_drift_cost_is_said(model):
+    fields = {"builder": "ring", "targets": ["0"], "penalty": 0.0}
+    plain = explain(model, SpectralConfig(**fields, response=None)).extra_bytes
+    found = explain(model, SpectralConfig(**fields, placement="basis", refresh="drift:0.1"))
+    # Eigenvectors in float64 and float32, and three copies of the table in float32.
+    assert found.extra_bytes - plain == 12 * 16 * 16 + 3 * 4 * 16 * 5
+    assert found.flops_per_step == 6 * 16 * 16 * 5
+    assert "complete spectrum" in found.tables[0].filter
+    assert "part of the increment" in str(found)
+    assert "every 50 steps" in str(found)
