@@ -1,14 +1,11 @@
-"""Figures of graphs and spectra: the graph itself, its eigenvalues, energy and signal-to-noise by frequency."""
+"""Curves over the graph frequency: eigenvalues, energy, signal-to-noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
-from jaxtyping import Float, Int
-from torch_geometric.data import Data
+from jaxtyping import Float
 
-from paramgraph.graphs import graph_to_networkx
 from paramgraph.report.svg import GRID, INK, PALETTE, new_figure, themed_svg
 
 
@@ -37,52 +34,6 @@ class Curve:
     high: Float[np.ndarray, " points"] | None = None
     colour: int = 0
     style: str = "-"
-
-
-def draw_graph(graph: Data, name: str, groups: Int[np.ndarray, " nodes"], seed: int = 0) -> str:
-    """Draw a parameter graph by a spring layout, one colour a group.
-
-    Parameters
-    ----------
-    graph : Data
-        A graph of some hundred nodes; every edge is drawn.
-    name : str
-        Identifier of the figure.
-    groups : int array of shape (nodes,)
-        The group of each node, which decides its colour.
-    seed : int, default 0
-        Seed of the layout.
-
-    Returns
-    -------
-    str
-        An `<svg>` element.
-
-    Raises
-    ------
-    ValueError
-        If there is not one group for each node.
-
-    Notes
-    -----
-    Time O(nodes^2) for each of 60 rounds of the layout.
-    """
-    if len(groups) != graph.num_nodes:
-        raise ValueError(
-            f"a drawing needs one group for each of the {graph.num_nodes} nodes, got {len(groups)}"
-        )
-    network = graph_to_networkx(graph)
-    positions = nx.spring_layout(network, weight="edge_weight", seed=seed, iterations=60)
-    points = np.array([positions[node] for node in range(graph.num_nodes or 0)]).reshape(-1, 2)
-    figure = new_figure(4.6, 4.0)
-    axes = figure.axes[0]
-    axes.axis("off")
-    for first, second in network.edges:
-        axes.plot(*points[[first, second]].T, color=INK, alpha=0.12, linewidth=0.5)
-    axes.scatter(
-        points[:, 0], points[:, 1], c=[PALETTE[group % len(PALETTE)] for group in groups], s=9, zorder=2
-    )
-    return themed_svg(figure, name)
 
 
 def draw_curves(

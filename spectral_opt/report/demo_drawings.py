@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from paramgraph.drawing import draw_graph
 from paramgraph.eigensolve import eigenpairs
-from paramgraph.report.drawings import Curve, draw_curves, draw_graph
+from paramgraph.report.drawings import Curve, draw_curves
 from paramgraph.report.page import FigureView
+from paramgraph.report.svg import new_figure, themed_svg
 from paramgraph.shifts import laplacian
 from paramgraph.sources import collect
 from spectral_opt.study.demo_setting import DemoSetting
@@ -40,11 +42,13 @@ def example_drawings(setting: DemoSetting) -> list[FigureView]:
         if construction.name == "cosine of gradients":
             # The first vector that is not constant on components splits the graph where it is thinnest.
             fiedler = spectrum.eigenvectors[:, min(spectrum.components, len(values) - 1)].numpy()
-            groups = np.digitize(fiedler, np.quantile(fiedler, [0.25, 0.5, 0.75]))
+            quarter = np.digitize(fiedler, np.quantile(fiedler, [0.25, 0.5, 0.75])) + 1
+            figure = new_figure(4.6, 4.0)
+            draw_graph(graph, figure.axes[0], color=quarter, seed=setting.options.seed)
             drawn.append(
                 FigureView(
                     f"The graph of gradients: {name}",
-                    draw_graph(graph, "graph", groups, seed=setting.options.seed),
+                    themed_svg(figure, "graph"),
                     f"{table.shape[0]} rows, {graph.edge_index.shape[1] // 2} edges; colours are quarters of the first "
                     "oscillating eigenvector.",
                 )
