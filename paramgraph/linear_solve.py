@@ -42,10 +42,14 @@ class LinearSolve:
         Bound of the error of Y over the norm of X: 0 for a factorization.
     apply : callable
         From X to Y, both ndarrays of shape (nodes, width), float64.
+    operations : float
+        Estimated operations for one column.
+    stored_bytes : int
+        Of the factor, or of the matrix where there is none.
 
     Examples
     --------
-    >>> LinearSolve("cholesky", "", 0.0, np.copy)(np.ones((2, 1))).ravel()
+    >>> LinearSolve("cholesky", "", 0.0, np.copy, 8.0, 32)(np.ones((2, 1))).ravel()
     array([1., 1.])
     """
 
@@ -53,6 +57,8 @@ class LinearSolve:
     reason: str
     error: float
     apply: Callable[[Any], Any]
+    operations: float
+    stored_bytes: int
 
     def __call__(self, X: Float[np.ndarray, "nodes width"]) -> Float[np.ndarray, "nodes width"]:
         """Solve for all columns of X, which is not changed."""
@@ -136,8 +142,14 @@ def _cholesky(operator: ShiftOperator, gamma: float) -> LinearSolve:
         factor = scipy.linalg.cho_factor(np.eye(operator.nodes) + gamma * operator.to_dense())
     except np.linalg.LinAlgError:
         _raise_pole(gamma, float(np.linalg.eigvalsh(operator.to_dense())[0]))
+    entries = operator.nodes**2
     return LinearSolve(
-        "cholesky", "Cholesky of a dense operator", 0.0, lambda X: scipy.linalg.cho_solve(factor, X)
+        "cholesky",
+        "Cholesky of a dense operator",
+        0.0,
+        lambda X: scipy.linalg.cho_solve(factor, X),
+        2.0 * entries,
+        8 * entries,
     )
 
 
@@ -152,8 +164,14 @@ def _superlu(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -
             f"tikhonov(gamma={gamma}) has its pole at {-1 / gamma:.3g}, above the smallest eigenvalue; take a smaller "
             "gamma, or an operator without negative eigenvalues"
         )
+    # Float64 with an int32 index.
     return LinearSolve(
-        "superlu", f"sparse factorization (SuperLU) of {factor.nnz} entries", 0.0, lambda X: factor.solve(X)
+        "superlu",
+        f"sparse factorization (SuperLU) of {factor.nnz} entries",
+        0.0,
+        lambda X: factor.solve(X),
+        2.0 * factor.nnz,
+        12 * factor.nnz,
     )
 
 
@@ -184,7 +202,9 @@ def _conjugate_gradients(operator: ShiftOperator, matrix: Any, gamma: float, pro
         f"conjugate gradients with Jacobi's preconditioner to a relative residual of {CG_TOLERANCE}, since a "
         f"factor may have {estimate_fill_in(operator.matrix).entries} entries"
     )
-    return LinearSolve("cg", reason, error, apply)
+    # Half of the steps that are allowed, each a product and five operations on vectors.
+    operations = limit / 2 * (2.0 * matrix.nnz + 10.0 * operator.nodes)
+    return LinearSolve("cg", reason, error, apply, operations, 12 * matrix.nnz)
 
 
 def _most_steps(operator: ShiftOperator, gamma: float, proven: bool) -> int:

@@ -213,6 +213,9 @@ def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
         return 12 * nodes * nodes, 6.0 * nodes * nodes * width
     if ready.filter is None or ready.filter.is_identity:
         return 0, 0.0
+    if ready.filter.method == "solve":
+        solver = ready.filter.design.solver
+        return solver.stored_bytes, solver.operations * width
     if ready.filter.order is not None:
         return 0, 2.0 * ready.filter.order * products
     if isinstance(ready.operator, EntryOperator):

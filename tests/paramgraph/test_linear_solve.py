@@ -86,3 +86,13 @@ def test_random_graph_is_too_full_to_factor_and_a_grid_is_not():
 def test_graph_without_edges(nodes):
     right = np.ones((nodes, 2))
     np.testing.assert_array_equal(prepare_solve(zero_operator(nodes), 3.0)(right), right)
+
+
+@pytest.mark.parametrize("solver", ["superlu", "cg"])
+def test_cost_is_stated(solver, request):
+    if solver == "cg":
+        request.getfixturevalue("no_factor")
+    operator = laplacian(GRAPH)
+    solve = prepare_solve(operator, 1.0)
+    assert solve.operations >= 2 * operator.matrix.nnz
+    assert solve.stored_bytes >= 8 * operator.matrix.nnz
