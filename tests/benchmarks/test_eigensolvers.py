@@ -1,7 +1,8 @@
 """`auto` beside every single eigensolver, and beside plain SciPy; each spectrum is checked where it is timed.
 
 Run by `pytest tests/benchmarks/test_eigensolvers.py -m bench -s`. The aim: at most 1.2 times the best single solver and
-5 ms more, on each graph. Pairs are interleaved (A B A B ...), 20 of small graphs and 3 of those that take seconds.
+5 ms more, on each graph. Pairs are interleaved (A B A B ...), 20 of small graphs and 3 to 5 of those that
+take seconds. Two at 50,000 nodes run the same code on a busy machine with ratios from 0.7 to 1.4: run it alone.
 """
 
 import statistics
@@ -73,7 +74,7 @@ CASES = {
     "knn_1000": Case(lambda: knn(1000)),
     "knn_5000": Case(lambda: knn(5000)),
     "knn_20000": Case(lambda: knn(20_000), pairs=5),
-    "knn_50000": Case(lambda: knn(50_000), pairs=3),
+    "knn_50000": Case(lambda: knn(50_000), pairs=4),
     "ring_4096": Case(lambda: [laplacian(nx.cycle_graph(4096))]),
     "grid_64x64": Case(grid),
     "thirty_blocks": Case(blocks, k=48, pairs=10),
@@ -114,8 +115,9 @@ def test_auto_is_close_to_the_best_single_solver(benchmark, name):
     # One run does not tell near ones apart: the best two are both paired with auto.
     rivals = sorted(once, key=once.__getitem__)[:2]
     times: dict[str, list[float]] = {solver: [] for solver in ["auto", *rivals]}
-    for _ in range(case.pairs):
-        for solver in times:
+    for turn in range(case.pairs):
+        # Forwards and backwards in turn: a drifting machine favours neither.
+        for solver in list(times)[:: 1 if turn % 2 else -1]:
             times[solver].append(timed(operators, case.k, solver)[0])
     best = min(rivals, key=lambda solver: statistics.median(times[solver]))
     pairs = list(zip(times["auto"], times[best], strict=True))
