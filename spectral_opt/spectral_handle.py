@@ -13,15 +13,9 @@ from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import Explanation
 from spectral_opt.refresh import Refresher
-from spectral_opt.spectral_state import (
-    check_state,
-    checksum,
-    describe_config,
-    encode_text,
-    restore_table,
-    table_tensors,
-)
+from spectral_opt.spectral_state import check_state, checksum, describe_tables
 from spectral_opt.spectral_step import SpectralStep
+from spectral_opt.table_state import restore_table, table_tensors
 
 _logger = logging.getLogger(__name__)
 
@@ -73,8 +67,7 @@ class SpectralHandle:
         start = {
             name: parameter.detach().clone()
             for table in tables
-            if table.config.penalty > 0 and table.config.penalty_on == "delta"
-            for name, parameter in table.parameters.items()
+            for name, parameter in table.start_parameters.items()
         }
         self._steps = SpectralStep(tables, start)
         self._refresher = refresher
@@ -109,6 +102,43 @@ class SpectralHandle:
         if not values:
             return torch.zeros(())
         return torch.stack([value.to(values[0]) for value in values]).sum()
+
+    @property
+    def start(self) -> dict[str, Tensor]:
+        """Theta_0 of the parameters whose penalty is on the delta, by name; not to be changed."""
+        return self._steps.start
+
+    @property
+    def checksum(self) -> Tensor:
+        """SHA-256 of Theta_0 of all parameters acted on, as 32 bytes."""
+        return self._checksum
+
+    def load_start(self, start: Mapping[str, Tensor], checked: Tensor | None = None) -> None:
+        """Take Theta_0 from elsewhere, where `attach` found weights that are already trained.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Theta_0 by the names of the bare model's parameters: of all parameters acted on, or, with `checked`, of
+            those whose penalty is on the delta. Kept, not copied, where dtype and device are the parameter's.
+        checked : Tensor of shape (32,), optional
+            Checksum of all of Theta_0, of the handle that knew it.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing or has another shape. Nothing is changed then.
+        """
+        named = {name: p for table in self._steps.tables for name, p in table.parameters.items()}
+        needed = {name: named[name] for name in (named if checked is None else self._steps.start)}
+        broken = [name for name, p in needed.items() if name not in start or start[name].shape != p.shape]
+        if broken:
+            raise ValueError(
+                f"this Theta_0 lacks {broken[:3]}, or they have another shape; take it from the model before training"
+            )
+        taken = {name: start[name].detach().to(p) for name, p in needed.items()}
+        self._checksum = checksum(taken) if checked is None else checked.cpu().clone()
+        self._steps.start = {name: taken[name] for name in self._steps.start}
 
     def metrics(self) -> dict[str, float]:
         """Return numbers for a log.
@@ -160,9 +190,7 @@ class SpectralHandle:
             "step": torch.tensor(self._steps.count, dtype=torch.int64),
             "refreshes": self._refresher.counts.clone(),
             "checksum": self._checksum.clone(),
-            "config": encode_text("\n".join(map(describe_config, self.configs))),
-            "names": encode_text("\n".join(f"{table.config.scheme} {table.name}" for table in tables)),
-        }
+        } | describe_tables(self.configs, [(table.config, table.name) for table in tables])
         for index, table in enumerate(tables):
             state |= {f"{index}/{key}": value for key, value in table_tensors(table.prepared).items()}
         for index, gram in self._refresher.references.items():
@@ -192,8 +220,8 @@ class SpectralHandle:
                 key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
             }
             try:
-                ready = restore_table(table.prepared, parts, table.config)
-            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                ready = restore_table(table.prepared.table, parts, table.config)
+            except (ValueError, TypeError, RuntimeError) as error:
                 raise ValueError(f"this spectral state is broken at table {table.name!r}: {error}") from error
             restored.append(table.with_prepared(ready))
         self._steps.tables = restored

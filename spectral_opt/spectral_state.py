@@ -2,64 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from paramgraph.kronecker_sum import KroneckerSum
-from paramgraph.shifts import ShiftOperator
+from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
-from spectral_opt.entry_operator import EntryOperator
-from spectral_opt.preparation import PreparedTable, make_filter
-
-_SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
-
-
-def encode_text(text: str) -> Tensor:
-    """Write a text as a tensor of its UTF-8 bytes.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    Tensor of shape (bytes,)
-        uint8.
-
-    Examples
-    --------
-    >>> encode_text("ok")
-    tensor([111, 107], dtype=torch.uint8)
-    """
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
-
-
-def decode_text(data: Tensor) -> str:
-    """Read the text back that `encode_text` wrote.
-
-    Parameters
-    ----------
-    data : Tensor of shape (bytes,)
-        uint8.
-
-    Returns
-    -------
-    str
-        The text.
-
-    Examples
-    --------
-    >>> decode_text(encode_text("ok"))
-    'ok'
-    """
-    return bytes(data.cpu().tolist()).decode()
+from spectral_opt.preparation import PreparedTable
+from spectral_opt.table_state import decode_text as decode_text
+from spectral_opt.table_state import encode_text as encode_text
+from spectral_opt.table_state import restore_table as restore_table
+from spectral_opt.table_state import table_tensors as table_tensors
 
 
 def describe_config(config: SpectralConfig) -> str:
@@ -113,110 +67,95 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
-def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
-    """Write a prepared table's operator and filter as tensors.
+def describe_tables(
+    configs: Sequence[SpectralConfig], tables: Iterable[tuple[SpectralConfig, str]]
+) -> dict[str, Tensor]:
+    """Write down which configs act on which tables.
 
     Parameters
     ----------
-    ready : PreparedTable
-        From `prepare`.
+    configs : sequence of SpectralConfig
+        In the order in which they act.
+    tables : iterable of (SpectralConfig, str)
+        Config and key of each table, in their order.
 
     Returns
     -------
     dict of str to Tensor
-        "edges", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what the
-        filter holds: eigenvectors and gains, or coefficients; for placement "basis" the spectrum. Empty where there
-        is no graph. Copies on the CPU.
+        "config" and "names", as bytes.
 
     Examples
     --------
-    >>> from spectral_opt.preparation import prepare
-    >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), SpectralConfig(builder="ring", response=None))
-    >>> sorted(table_tensors(ready))
-    ['degrees', 'edges', 'labels', 'matrix']
+    >>> config = SpectralConfig()
+    >>> decode_text(describe_tables([config], [(config, "0.weight")])["names"])
+    'rows 0.weight'
     """
-    if ready.operator is None:
-        return {}
-    edges = {"edges": torch.tensor(ready.edges, dtype=torch.int64)}
-    if isinstance(ready.operator, EntryOperator):
-        # The filter follows from the two operators, which are small beside its bases.
-        return edges | {
-            f"{side}.{key}": value
-            for side, part in zip(("rows", "columns"), ready.operator.parts, strict=True)
-            for key, value in _operator_tensors(part).items()
-        }
-    tensors = edges | _operator_tensors(ready.operator)
-    if ready.operator.similar is not None:
-        tensors |= {
-            f"similar.{key}": value for key, value in _operator_tensors(ready.operator.similar).items()
-        }
-    if ready.filter is not None:
-        design = ready.filter.design
-        tensors["rest"] = torch.tensor(design.rest, dtype=torch.float64)
-        for name in ("basis", "gain", "scale", "coefficients"):
-            value = getattr(design, name)
-            if value is not None:
-                tensors[f"filter.{name}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
-    elif ready.spectrum is not None:
-        tensors |= {f"spectrum.{name}": getattr(ready.spectrum, name).clone() for name in _SPECTRUM}
-    return tensors
+    return {
+        "config": encode_text("\n".join(map(describe_config, configs))),
+        "names": encode_text("\n".join(f"{config.scheme} {name}" for config, name in tables)),
+    }
 
 
-def restore_table(
-    ready: PreparedTable, tensors: Mapping[str, Tensor], config: SpectralConfig
-) -> PreparedTable:
-    """Put a saved operator and filter in the place of those of a prepared table.
+def prepared_from_state(
+    model: nn.Module,
+    configs: Sequence[SpectralConfig],
+    state: Mapping[str, Tensor],
+    parameters: Iterable[Tensor] | None = None,
+) -> list[tuple[PreparedTable, ...]]:
+    """Make what `attach` takes as `prepared` of a saved state: nothing is calibrated, built or solved.
 
     Parameters
     ----------
-    ready : PreparedTable
-        The table as this run prepared it.
-    tensors : mapping of str to Tensor
-        From `table_tensors`.
-    config : SpectralConfig
-        Of the table; read for the filter of entries.
+    model : nn.Module
+        Bare or wrapped; its weights are not read.
+    configs : sequence of SpectralConfig
+        Those of the saved handle.
+    state : mapping of str to Tensor
+        From `SpectralHandle.state_dict`.
+    parameters : iterable of Tensor, optional
+        Parameters of the optimizer, see `calibration.match_tables`.
 
     Returns
     -------
-    PreparedTable
-        With the saved graph; no eigenproblem is solved, but for entries.
+    list of tuple of PreparedTable
+        One tuple per config.
+
+    Raises
+    ------
+    ValueError
+        If configs or parameters are others, or a part is missing or broken.
+
+    Examples
+    --------
+    >>> from spectral_opt.hooks import attach
+    >>> model, config = nn.Sequential(nn.Linear(2, 8)), SpectralConfig(builder="ring")
+    >>> handle = attach(model, torch.optim.SGD(model.parameters(), lr=0.1), config)
+    >>> (ready,), = prepared_from_state(model, [config], handle.state_dict())
+    >>> ready.edges
+    8
     """
-    if ready.operator is None:
-        return ready
-    if isinstance(ready.operator, EntryOperator):
-        rows, columns = ready.operator.parts
-        entries = EntryOperator(
-            KroneckerSum(_operator_from(tensors, "rows.", rows), _operator_from(tensors, "columns.", columns))
-        )
-        product_filter = ready.filter and make_filter(entries, config)
-        return replace(ready, edges=int(tensors["edges"]), operator=entries, filter=product_filter)
-    operator = _operator_from(tensors, "", ready.operator)
-    graph_filter = ready.filter
-    if graph_filter is not None:
-        saved: dict[str, Any] = {
-            name: tensors[f"filter.{name}"].clone()
-            for name in ("basis", "gain", "scale", "coefficients")
-            if f"filter.{name}" in tensors
-        }
-        if "coefficients" in saved:
-            saved["coefficients"] = saved["coefficients"].numpy()
-        symmetric, _ = operator.symmetrized()
-        design = replace(graph_filter.design, operator=symmetric, rest=float(tensors["rest"]), **saved)
-        graph_filter = replace(graph_filter, operator=operator, design=design)
-    spectrum = None
-    if ready.filter is None and ready.spectrum is not None:
-        found: dict[str, Any] = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
-        spectrum = replace(ready.spectrum, components=operator.components, **found)
-        if not spectrum.complete or spectrum.nodes != operator.nodes:
-            raise ValueError(f"its spectrum holds {spectrum.modes} modes of {operator.nodes} nodes, not all")
-    return replace(
-        ready,
-        edges=int(tensors["edges"]),
-        components=operator.components,
-        operator=operator,
-        filter=graph_filter,
-        spectrum=spectrum,
-    )
+    given = None if parameters is None else list(parameters)
+    matched = [match_tables(model, config, given)[0] for config in configs]
+    named = [(config, name) for config, of_config in zip(configs, matched, strict=True) for name in of_config]
+    check_state(describe_tables(configs, named), state)
+    index, prepared = 0, []
+    for config, tables in zip(configs, matched, strict=True):
+        ready = []
+        for table in tables.values():
+            parts = {
+                key.removeprefix(f"{index}/"): value
+                for key, value in state.items()
+                if key.startswith(f"{index}/")
+            }
+            try:
+                ready.append(restore_table(table, parts, config))
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise ValueError(
+                    f"this spectral state is broken at table {table.group!r}: {error}"
+                ) from error
+            index += 1
+        prepared.append(tuple(ready))
+    return prepared
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
@@ -254,34 +193,9 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
 
 
 def _layout(key: str) -> str:
-    head, dot, part = key.rpartition("." if "." in key.rpartition("/")[2] else "/")
-    return f"{head}{dot}matrix" if part in ("data", "indices", "indptr") else key
-
-
-def _operator_tensors(operator: ShiftOperator) -> dict[str, Tensor]:
-    arrays: dict[str, Any] = {"degrees": operator.degrees, "labels": operator.component_labels}
-    if isinstance(operator.matrix, np.ndarray):
-        arrays["matrix"] = operator.matrix
-    else:
-        arrays |= {part: getattr(operator.matrix, part) for part in ("data", "indices", "indptr")}
-    return {name: torch.tensor(value) for name, value in arrays.items()}
-
-
-def _operator_from(tensors: Mapping[str, Tensor], prefix: str, like: ShiftOperator) -> ShiftOperator:
-    arrays = {
-        key.removeprefix(prefix): value.cpu().numpy().copy()
-        for key, value in tensors.items()
-        if key.startswith(prefix)
-    }
-    if "matrix" in arrays:
-        matrix: Any = arrays["matrix"]
-    else:
-        matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=like.shape)
-    for part, expected in (("matrix", like.shape), ("degrees", like.shape[:1]), ("labels", like.shape[:1])):
-        found = matrix.shape if part == "matrix" else arrays[part].shape
-        if found != expected:
-            raise ValueError(f"its {part} has the shape {found}, expected {expected}")
-    similar = None if like.similar is None else _operator_from(tensors, "similar.", like.similar)
-    return replace(
-        like, matrix=matrix, degrees=arrays["degrees"], component_labels=arrays["labels"], similar=similar
-    )
+    index, slash, part = key.rpartition("/")
+    if part.startswith("filter."):
+        # A graph that was built anew may be filtered by another method; `restore_table` knows what each needs.
+        return f"{index}{slash}filter"
+    head, dot, last = part.rpartition(".")
+    return f"{index}{slash}{head}{dot}{'matrix' if last in ('data', 'indices', 'indptr') else last}"
