@@ -46,6 +46,21 @@ class BoundTable:
         return self.prepared.table.group
 
     @property
+    def has_penalty(self) -> bool:
+        """Whether a penalty is taken on this table."""
+        return self.config.penalty > 0
+
+    @property
+    def ridge(self) -> float:
+        """What is added to every eigenvalue in the penalty of this table."""
+        return self.config.ridge
+
+    @property
+    def start_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters whose value at the start the penalty reads; those are copied."""
+        return self.parameters if self.has_penalty and self.config.penalty_on == "delta" else {}
+
+    @property
     def has_gradient(self) -> bool:
         """Whether every parameter has a gradient; a table without one is left alone in this step.
 
@@ -128,7 +143,7 @@ class BoundTable:
             Differentiable in mode "loss", else detached.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
-            value = penalty_value(self.signal(start), self.prepared.operator, self.config.ridge)
+            value = penalty_value(self.signal(start), self.prepared.operator, self.ridge)
             scaled: Tensor = self.config.penalty * value
             return scaled
 
@@ -142,7 +157,7 @@ class BoundTable:
         scale : Tensor of one element, optional
             By what `.grad` is multiplied at present, under a GradScaler.
         """
-        gradient = penalty_gradient(self.signal(start), self.prepared.operator, self.config.ridge)
+        gradient = penalty_gradient(self.signal(start), self.prepared.operator, self.ridge)
         if scale is not None:
             gradient = gradient * scale.to(gradient.device)
         for name, change in self.prepared.table.scatter(gradient).items():
@@ -236,7 +251,7 @@ class BoundTable:
             )
         X = self.signal(start)
         step = found.pop() * self.config.penalty
-        moved, kind = decoupled_step(X, self.prepared.operator, self.config.ridge, step)
+        moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
         self._add_(moved - X)
         return kind
 

@@ -60,7 +60,7 @@ class SpectralStep:
         return [
             table
             for table in self.tables
-            if table.config.penalty > 0 and (not modes or table.config.penalty_mode in modes)
+            if table.has_penalty and (not modes or table.config.penalty_mode in modes)
         ]
 
     def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
