@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from paramgraph.schemes import heads, list_schemes, node_tables
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks.loading import load_text
 from spectral_opt.tasks.models import load_model
@@ -40,6 +41,21 @@ def test_it_reads_english(smollm2):
         loss = smollm2.encoder(tokens, labels=tokens).loss.item()
     # A model whose weights were read in a wrong layout is at log(49,152) = 10.8; perplexity 100 is 4.6.
     assert loss < math.log(100)
+
+
+@pytest.mark.parametrize("scheme", list_schemes())
+def test_its_real_weights_are_cut_into_nodes_of_every_scheme(smollm2, scheme):
+    parameters = dict(smollm2.encoder.named_parameters())
+    for table in node_tables(
+        smollm2.encoder, scheme, targets=r".*layers\.(0|29)\.(self_attn|mlp)\.\w+"
+    ).values():
+        back = table.scatter(table.gather(parameters))
+        assert all(torch.equal(back[name], parameters[name]) for name in table.parameters)
+
+
+def test_its_heads_are_nine_that_ask_and_three_that_answer_in_each_layer(smollm2):
+    tables = heads(smollm2.encoder)
+    assert {name: len(table.names) for name, table in tables.items()} == {"query": 270, "key_value": 90}
 
 
 def test_an_unknown_head_is_refused_with_the_known_ones():
