@@ -110,6 +110,9 @@ def _proximal(X: Tensor, operator: Any, step: float, ridge: float) -> Tensor:
     def inner(left: Tensor, right: Tensor) -> Tensor:
         # Columns are systems of their own, unless the operator links them.
         product = left * right
+        if getattr(operator, "spans_ranks", False):
+            total: Tensor = operator.inner(product)
+            return total
         return product.sum() if getattr(operator, "couples_columns", False) else product.sum(0)
 
     solution = target / scale
@@ -119,7 +122,7 @@ def _proximal(X: Tensor, operator: Any, step: float, ridge: float) -> Tensor:
     # 1e-12 of the signal: below float32's rounding, above what float64 can reach for any sane step.
     goal = 1e-24 * inner(target, target)
     # In exact arithmetic n iterations suffice; NaN compares False and ends the loop at once.
-    for _ in range(2 * X.shape[0] + 10):
+    for _ in range(2 * int(getattr(operator, "nodes", X.shape[0])) + 10):
         if not bool((energy > goal).any()):
             break
         image = system(direction)

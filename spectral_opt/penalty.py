@@ -232,7 +232,8 @@ def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
     tensor([[2.],
             [0.]])
     """
-    if not X.numel():
+    # An operator on several ranks is waited for by the others, also where this one has no rows.
+    if not X.numel() and not getattr(operator, "spans_ranks", False):
         return X.clone()
     if isinstance(operator, Tensor):
         matrix = operator if operator.layout == torch.strided else torch.Tensor.to_sparse(operator)
