@@ -104,6 +104,69 @@ class AdaptedWeights(WeightMapping):
             return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
         return self._product(name, tuple(weight.shape)).to(weight.device)
 
+    @property
+    def stored(self) -> WeightMapping:
+        """The tensors of the adapter's file, under their own names."""
+        return self._file
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The adapter's configuration, as PEFT saved it."""
+        return dict(self._config)
+
+    def factor_names(self, name: str) -> tuple[str, str] | None:
+        """Name the factors A and B of a weight in the adapter's file.
+
+        Parameters
+        ----------
+        name : str
+            Of the weight, as in any `WeightMapping`.
+
+        Returns
+        -------
+        tuple of str or None
+            Names of A (rank x inputs) and B (outputs x rank); None where the weight has no such factors, as an
+            embedding, whose factors are stored the other way round.
+        """
+        factors = self._factors.get(self.base.resolve(name))
+        return None if factors is None or factors.embedding else (factors.A, factors.B)
+
+    def scaling(self, name: str) -> float:
+        """Give the factor s of an adapted weight's update s B A.
+
+        Parameters
+        ----------
+        name : str
+            Of the weight.
+
+        Returns
+        -------
+        float
+            alpha / r, or alpha over the root of r.
+
+        Raises
+        ------
+        KeyError
+            If the weight is not adapted.
+        """
+        factors = self._factors[self.base.resolve(name)]
+        return self._scaling(plain_name(factors.A).partition(".lora_")[0])[1]
+
+    def is_whole(self, name: str) -> bool:
+        """Tell whether a weight was saved as a whole (`modules_to_save`) and not as factors.
+
+        Parameters
+        ----------
+        name : str
+            Of the weight.
+
+        Returns
+        -------
+        bool
+            True where the file has the weight itself.
+        """
+        return self.base.resolve(name) in self._whole
+
     def _adapted(self, name: str) -> Tensor:
         return _wide(self.base[name]) + self.update(name)
 
