@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spectral_opt.gradient_transforms import project as project
     from spectral_opt.hooks import SpectralHandle as SpectralHandle
     from spectral_opt.hooks import attach as attach
+    from spectral_opt.integrations.transformers_callback import SpectralCallback as SpectralCallback
     from spectral_opt.low_rank_penalty import low_rank_penalty_gradient as low_rank_penalty_gradient
     from spectral_opt.low_rank_penalty import low_rank_penalty_value as low_rank_penalty_value
     from spectral_opt.penalty import penalty_gradient as penalty_gradient

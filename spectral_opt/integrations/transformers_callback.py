@@ -1,0 +1,279 @@
+"""Penalty and filter in an unmodified Trainer of transformers, or one derived from it, as a callback."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from spectral_opt.calibration import as_configs, calibration_sets, needs_batches
+from spectral_opt.config import SpectralConfig
+from spectral_opt.config_fields import whole_number
+from spectral_opt.hooks import attach
+from spectral_opt.integrations.calibration_draw import draw_batches
+from spectral_opt.integrations.start_weights import StartWeights
+from spectral_opt.integrations.trainer_checkpoint import (
+    calling_trainer,
+    checkpoint_folder,
+    read_state,
+    write_state,
+)
+from spectral_opt.refresh_schedule import refresh_schedule
+from spectral_opt.spectral_handle import SpectralHandle
+from spectral_opt.spectral_state import prepared_from_state
+
+_logger = logging.getLogger(__name__)
+
+
+class SpectralCallback(TrainerCallback):  # type: ignore[misc]
+    """Attach penalty and filter to the optimizer of a Trainer or SFTTrainer, and take them off at the end.
+
+    Theta_0 are the weights that the model has when the Trainer has been made; they stay Theta_0 in every later
+    `train()` and on resume. Hooks act inside `optimizer.step()`, so after the Trainer has clipped the gradients. With
+    each checkpoint goes `spectral_state.safetensors`: graphs, spectra, counters and the checksum of Theta_0, not
+    Theta_0 itself, which the resumed run has again before it loads trained weights. The Trainer's logs get
+    "spectral/penalty", "spectral/kept_energy" and "spectral/ms", see `SpectralHandle.metrics`.
+
+    Parameters
+    ----------
+    config : SpectralConfig or sequence of SpectralConfig
+        As in `attach`; penalty_mode "loss" is refused.
+    batches : iterable, mapping of str to iterable, or None
+        As in `attach`. Where the set "task" is needed and not given, it is drawn from the training set with the
+        Trainer's collate function and batch size; the Trainer's loader is never iterated.
+    loss : callable, optional
+        `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: the model's own, `model(**batch).loss`,
+        which knows nothing of label smoothing or of a `compute_loss_func`.
+    calibration_batches : int, default 16
+        How many batches are drawn.
+    calibration_seed : int, default 0
+        Of the draw, which has a generator of its own.
+
+    Attributes
+    ----------
+    handle : SpectralHandle or None
+        While training.
+
+    Raises
+    ------
+    ValueError
+        If a config has penalty_mode "loss": a callback cannot change the loss.
+    TypeError
+        If `config`, `batches` or `loss` is of the wrong kind.
+
+    Notes
+    -----
+    The training itself, its data and its random states are bitwise those of a Trainer without the callback, but for
+    what penalty and filter do. The callback moves itself before the others, so that what reports logs sees its values.
+    A checkpoint that is pushed to the hub while training goes without the spectral state, which is written after.
+
+    Examples
+    --------
+    >>> callback = SpectralCallback(SpectralConfig(builder="ring"))
+    >>> callback.handle is None  # Trainer(..., callbacks=[callback]).train() attaches it
+    True
+    """
+
+    def __init__(
+        self,
+        config: SpectralConfig | Sequence[SpectralConfig],
+        batches: Any = None,
+        loss: Any = None,
+        calibration_batches: Any = 16,
+        calibration_seed: Any = 0,
+    ) -> None:
+        self.configs = as_configs(config)
+        if any(item.penalty > 0 and item.penalty_mode == "loss" for item in self.configs):
+            raise ValueError(
+                "penalty_mode 'loss' cannot be used here: a callback cannot change the loss; use "
+                "penalty_mode='gradient', which adds the same gradient, or 'decoupled'"
+            )
+        if loss is not None and not callable(loss):
+            raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
+        self.handle: SpectralHandle | None = None
+        self._sets = calibration_sets(batches)
+        self._loss = loss
+        self._count = whole_number("calibration_batches", calibration_batches, 1)
+        self._seed = whole_number("calibration_seed", calibration_seed, 0)
+        self._start: StartWeights | None = None
+        self._left: dict[str, Tensor] | None = None
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Take Theta_0.
+
+        Parameters
+        ----------
+        args, state, control : TrainingArguments, TrainerState and TrainerControl
+            Of the Trainer.
+        **given : object
+            Model and, where the Trainer was given one, optimizer.
+
+        Raises
+        ------
+        ValueError
+            If a config matches nothing that can be trained.
+        """
+        optimizer = given.get("optimizer")
+        groups = getattr(optimizer, "param_groups", None)
+        parameters = groups and [parameter for group in groups for parameter in group["params"]]
+        self._start, self._left = StartWeights(given["model"], self.configs, parameters), None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Attach to the optimizer; on resume, with the graphs of the checkpoint.
+
+        Parameters
+        ----------
+        args, state, control : TrainingArguments, TrainerState and TrainerControl
+            Of the Trainer.
+        **given : object
+            Model, optimizer, loader and tokenizer.
+
+        Raises
+        ------
+        ValueError
+            If `attach` refuses, or the checkpoint has no spectral state of this run. Nothing was trained then.
+        """
+        self._let_go()
+        model, trainer, folder = given["model"], *calling_trainer()
+        callbacks = [] if trainer is None else trainer.callback_handler.callbacks
+        if self in callbacks:
+            callbacks.insert(0, callbacks.pop(callbacks.index(self)))
+        if self._start is not None and not self._start.is_of(model) and not state.global_step:
+            self._start, self._left = None, None  # model_init made another model
+        if state.global_step:
+            where = Path(folder) if folder else checkpoint_folder(args.output_dir, state.global_step)
+            self._resume(args, given, read_state(where, state.global_step))
+        elif self._left is not None:
+            self._resume(args, given, self._left)
+        else:
+            self._begin(args, given)
+        assert self.handle is not None
+        if args.max_grad_norm:
+            _logger.info("gradients are clipped before penalty and filter act on them (max_grad_norm)")
+        _logger.info("spectral_opt acts as follows\n%s", self.handle.explanation)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
+        """Add the metrics to what the Trainer logs of its steps.
+
+        Parameters
+        ----------
+        args, state, control : TrainingArguments, TrainerState and TrainerControl
+            Of the Trainer.
+        logs : dict of str to float, optional
+            Changed in place, as is the entry in `state.log_history`.
+        **given : object
+            Not read.
+        """
+        if self.handle is None or not logs or "loss" not in logs:
+            return
+        metrics = self.handle.metrics()
+        logs.update(metrics)
+        if state.log_history:
+            state.log_history[-1].update(metrics)
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Write the spectral state into the checkpoint that the Trainer has just written.
+
+        Parameters
+        ----------
+        args, state, control : TrainingArguments, TrainerState and TrainerControl
+            Of the Trainer.
+        **given : object
+            Not read.
+        """
+        if self.handle is None:
+            return
+        saved = self.handle.state_dict()
+        folder = checkpoint_folder(args.output_dir, state.global_step)
+        if not args.should_save:
+            return
+        if folder.is_dir():
+            write_state(folder, saved, state.global_step)
+        else:
+            _logger.warning("no spectral state was written: there is no folder %s", folder)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Take the hooks off the optimizer.
+
+        Parameters
+        ----------
+        args, state, control : TrainingArguments, TrainerState and TrainerControl
+            Of the Trainer.
+        **given : object
+            Not read.
+        """
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Remove a handle, also one that an interrupted `train()` has left; the next one goes on from there."""
+        if self.handle is not None:
+            self._left = self.handle.state_dict()
+            self.handle.remove()
+            self.handle = None
+
+    def _begin(self, args: Any, given: Any) -> None:
+        model, sets = given["model"], self._calibration(args, given)
+        handle = attach(model, given["optimizer"], self.configs, sets, self._loss)
+        if self._start is None:
+            self._start = StartWeights(model, self.configs)
+        moved = self._start.moved(model)
+        if moved:
+            _logger.warning(
+                "%d parameters (%s, ...) have changed since the Trainer was made; Theta_0 is of before that",
+                *(len(moved), moved[0]),
+            )
+            self._settle(handle, self._start, {})
+        else:
+            self._start.take(handle)
+            self.handle = handle
+
+    def _resume(self, args: Any, given: Any, saved: dict[str, Tensor]) -> None:
+        if self._start is None:
+            raise ValueError(
+                "Theta_0 is not known: the callback came to the Trainer after trained weights could have; give it to "
+                "the Trainer's constructor, callbacks=[SpectralCallback(...)]"
+            )
+        model, optimizer = given["model"], given["optimizer"]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        prepared = prepared_from_state(model, self.configs, saved, parameters)
+        refreshed = any(item.refresh != "never" for item in self.configs)
+        sets = self._calibration(args, given) if refreshed else self._sets
+        handle = attach(model, optimizer, self.configs, sets, self._loss, prepared)
+        self._settle(handle, self._start, saved)
+
+    def _settle(self, handle: SpectralHandle, start: StartWeights, saved: dict[str, Tensor]) -> None:
+        """Give a handle its Theta_0 and its state, or take it off again."""
+        try:
+            start.give(handle)
+            if saved:
+                handle.load_state_dict(saved)
+        except ValueError:
+            handle.remove()
+            raise
+        self.handle = handle
+
+    def _calibration(self, args: Any, given: Any) -> dict[str, Any]:
+        """Complete the calibration sets by a draw, on the device of the model."""
+        from accelerate.utils import send_to_device
+
+        model, loader, sets = given["model"], given["train_dataloader"], dict(self._sets)
+        if "task" not in sets and any(_reads_task(config) for config in self.configs):
+            shared = given.get("processing_class"), model
+            sets["task"] = draw_batches(
+                *(loader.dataset, loader.collate_fn, args.train_batch_size, self._count, self._seed, shared)
+            )
+        device = _device(model)
+        if device.type == "cpu":
+            return sets
+        return {name: [send_to_device(batch, device) for batch in found] for name, found in sets.items()}
+
+
+def _reads_task(config: SpectralConfig) -> bool:
+    drifts = config.builder is not None and bool(refresh_schedule(config.refresh).drift)
+    return config.batches == "task" and (needs_batches(config) or drifts)
+
+
+def _device(model: nn.Module) -> Any:
+    return next(model.parameters()).device
