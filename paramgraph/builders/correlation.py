@@ -48,11 +48,11 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     signed : bool, default False
         Rank by the absolute correlation and keep the sign in the weight.
     estimator : {"sample", "ledoit_wolf", "partial"}, default "sample"
-        How r is estimated; the latter two through scikit-learn.
+        How r is estimated.
     alpha : float, default 0.1
         Penalty of the graphical lasso on entries of P, above 0 and at most 1. Only for "partial".
     max_nodes : int, default 600
-        What "partial" accepts: it takes O(nodes^3) time per sweep, minutes beyond this number.
+        What "partial" accepts: it takes O(nodes^3) time per iteration, minutes beyond this number.
 
     References
     ----------
@@ -132,7 +132,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         -------
         torch_geometric.data.Data
             With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
-            O(nodes x width + edges) memory and 64 MB. "partial" takes up to O(nodes^3) time per sweep and
+            O(nodes x width + edges) memory and 64 MB. "partial" takes O(nodes^3) time per iteration and
             O(nodes^2) memory.
 
         Raises
