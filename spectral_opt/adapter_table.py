@@ -8,14 +8,15 @@ Its decoupled step :math:`\Delta \mapsto (I - 2 \eta M) \Delta` is, for an updat
 :math:`B \mapsto (I - 2 \eta M) B` of the factor whose nodes the graph has; the other factor is left alone.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spectral_opt.adapter_layers import low_rank_scale, starts_with_an_update
+from spectral_opt.adapters import check_starts
 from spectral_opt.basis_step import wide
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
@@ -35,7 +36,7 @@ class AdapterTable(BoundTable):
     layer : nn.Module
         PEFT's layer, whose present scale is read at each use.
     start_scale : float, optional
-        s at the start; None where B_0 A_0 = 0, so that nothing of the start is kept.
+        s at the start; None where B_0 A_0 = 0, so that nothing of the start is read or kept.
     """
 
     factors: dict[str, nn.Parameter]
@@ -43,19 +44,58 @@ class AdapterTable(BoundTable):
     start_scale: float | None
 
     @property
+    def touched(self) -> dict[str, nn.Parameter]:
+        """All parameters that the methods read or change."""
+        return self.factors
+
+    @property
     def has_penalty(self) -> bool:
         """Whether the penalty of the update is taken with this factor's graph."""
-        return self._own_config.penalty > 0
+        return bool(self._own_config.penalty > 0)
 
     @property
     def ridge(self) -> float:
         """What is added to every eigenvalue in the penalty of this table."""
-        return self._own_config.ridge
+        return float(self._own_config.ridge)
 
-    @property
-    def start_parameters(self) -> dict[str, nn.Parameter]:
-        """The factors, where the update does not start at zero."""
-        return self.factors if self.has_penalty and self.start_scale is not None else {}
+    def copy_start(self) -> dict[str, Tensor]:
+        """Copy the factors, where the update does not start at zero.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Under the names of the factors; zeros without memory of their own where B_0 A_0 = 0, so that a resumed run
+            finds the start there.
+        """
+        if not self.has_penalty:
+            return {}
+        if self.start_scale is None:
+            return {name: p.detach().new_zeros(()).expand(p.shape) for name, p in self.factors.items()}
+        return {name: p.detach().clone() for name, p in self.factors.items()}
+
+    def with_start(self, start: Mapping[str, Tensor]) -> "AdapterTable":
+        """Take another Theta_0 than the parameters at `attach`.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            The factors at the start.
+
+        Returns
+        -------
+        AdapterTable
+            With the same scale at the start, or none where the update started at zero.
+
+        Raises
+        ------
+        ValueError
+            If the penalty is decoupled and the update did not start at zero.
+        """
+        if not self.has_penalty:
+            return self
+        check_starts(self.config, [self._table], start)
+        scale = _start_scale(self.layer, self._table.adapter, [start[name] for name in self.factors])
+        return replace(self, start_scale=scale)
 
     def signal(self, start: Mapping[str, Tensor]) -> Tensor:
         """Gather the factor that a decoupled step moves.
@@ -148,7 +188,10 @@ class AdapterTable(BoundTable):
 
 
 def bind_table(
-    config: SpectralConfig, ready: PreparedTable, model: nn.Module, named: Mapping[str, nn.Parameter]
+    config: SpectralConfig,
+    ready: PreparedTable,
+    model: nn.Module,
+    named: Mapping[str, nn.Parameter],
 ) -> BoundTable:
     """Bind a prepared table to the live parameters of a model.
 
@@ -181,7 +224,9 @@ def bind_table(
         return BoundTable(config, ready, own)
     factors = {name: named[name] for name in ready.table.factors}
     layer = model.get_submodule(ready.table.layer_name)
-    start_scale = None
-    if starts_with_an_update(factors.values()):
-        start_scale = float(low_rank_scale(layer, ready.table.adapter))
-    return AdapterTable(config, ready, own, factors, layer, start_scale)
+    scale = _start_scale(layer, ready.table.adapter, factors.values())
+    return AdapterTable(config, ready, own, factors, layer, scale)
+
+
+def _start_scale(layer: nn.Module, adapter: str, factors: Iterable[Tensor]) -> float | None:
+    return float(low_rank_scale(layer, adapter)) if starts_with_an_update(factors) else None

@@ -1,11 +1,12 @@
 """Tables of what is trained beside frozen matrices: factors of adapters, their vectors, and biases."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from paramgraph.linear_modules import LinearLayer, weighted_layers
+from paramgraph.nodes import NodeTable
 from paramgraph.schemes import node_tables
 from paramgraph.targets import matched_layers
 from spectral_opt.adapter_layers import (
@@ -26,9 +27,9 @@ def adapter_tables(
 
     Of a low-rank update s B A the graph of the matrix's rows acts on B and that of its columns on A, whatever the
     scheme; a config without a filter has only the graph that its penalty needs. A vector with an entry per feature
-    (the scale of IA3, the magnitude of DoRA, a bias whose matrix is frozen) is a signal of width 1 on the rows, or on
-    the columns where it scales inputs; the penalty takes it there, whatever the scheme. A bias beside a trained matrix
-    is left alone, as rows carry none.
+    (the scale of IA3, the magnitude of DoRA, a bias) is a signal of width 1 on the rows, or on the columns where it
+    scales inputs; the penalty takes it there, whatever the scheme. Biases count only where all targeted matrices are
+    frozen (BitFit): elsewhere rows carry none.
 
     Parameters
     ----------
@@ -59,11 +60,8 @@ def adapter_tables(
     {'0.bias': NodeTable('0.bias', scheme='rows', nodes=2, width=1)}
     """
     named = dict(model.named_parameters(remove_duplicate=False))
-    frozen = {
-        bare: layer
-        for bare, layer in matched_layers(model, config.targets, config.exclude).items()
-        if id(named[layer.parameter]) not in trained
-    }
+    targeted = matched_layers(model, config.targets, config.exclude)
+    frozen = {bare: layer for bare, layer in targeted.items() if id(named[layer.parameter]) not in trained}
     layers = adapter_layers(model)
     skipped = {
         key: reason
@@ -73,7 +71,7 @@ def adapter_tables(
     }
     tables: dict[str, FactorTable] = {}
     measured: dict[str, Any] = {}
-    for layer_name, layer, part in _parts(model, frozen, layers):
+    for layer_name, layer, part in _parts(model, frozen, layers, len(frozen) == len(targeted)):
         parameter = named[part.parameter]
         if id(parameter) not in trained:
             if parameter.requires_grad:
@@ -95,8 +93,41 @@ def adapter_tables(
         else:
             skipped[part.parameter] = "the penalty is taken with the graph of the other factor"
     if config.penalty:
-        _check_penalty(config, tables, named)
+        _check_penalty(config, tables)
     return tables, {key: reason for key, reason in skipped.items() if key not in tables}
+
+
+def check_starts(config: SpectralConfig, tables: Iterable[NodeTable], start: Mapping[str, Tensor]) -> None:
+    """Refuse a decoupled penalty on an update that does not start at zero.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        Its penalty is read.
+    tables : iterable of NodeTable
+        From `match_tables`.
+    start : mapping of str to Tensor
+        Theta_0.
+
+    Raises
+    ------
+    ValueError
+        If there is one: a step on s (B A - B_0 A_0) has no factors of the same rank.
+
+    Examples
+    --------
+    >>> check_starts(SpectralConfig(penalty=0.1, penalty_mode="decoupled"), [], {})
+    """
+    if not config.penalty or config.penalty_mode != "decoupled":
+        return
+    for table in tables:
+        if not isinstance(table, FactorTable) or not table.factors or not table.penalizes(config.scheme):
+            continue
+        if starts_with_an_update([start[name] for name in table.factors]):
+            raise ValueError(
+                f"the adapter of {table.layer_name!r} does not start at zero (B_0 A_0 != 0), and a decoupled step on "
+                "s (B A - B_0 A_0) is not of its rank; use penalty_mode='gradient'"
+            )
 
 
 _SIDES = ("rows", "columns")
@@ -106,6 +137,7 @@ def _parts(
     model: nn.Module,
     frozen: Mapping[str, LinearLayer],
     layers: Mapping[str, list[tuple[str, Any]]],
+    with_biases: bool,
 ) -> Iterator[tuple[str, LinearLayer, AdapterPart]]:
     """List the parts beside each frozen matrix: those of its adapters, then its bias."""
     weighted = weighted_layers(model)
@@ -117,15 +149,13 @@ def _parts(
                 yield name, layer, part
         raw = weighted[bare].raw
         bias = modules[raw]._parameters.get("bias")
-        if bias is not None and id(bias) not in biases:
+        if with_biases and bias is not None and id(bias) not in biases:
             biases.add(id(bias))  # tied layers may share it
             text = f"bias of {bare}: a signal of width 1 on the rows"
             yield raw, layer, AdapterPart(f"{raw}.bias" if raw else "bias", "rows", "", (), text)
 
 
-def _check_penalty(
-    config: SpectralConfig, tables: Mapping[str, FactorTable], named: Mapping[str, Tensor]
-) -> None:
+def _check_penalty(config: SpectralConfig, tables: Mapping[str, FactorTable]) -> None:
     """Refuse a penalty on an update that would have to be formed."""
     pairs = [table for table in tables.values() if table.factors]
     if not pairs:
@@ -146,14 +176,9 @@ def _check_penalty(
             carrier = table.factors[_SIDES.index(side)]
             if carrier not in tables:
                 raise ValueError(
-                    f"the penalty with scheme {config.scheme!r} acts on the nodes of {carrier!r}, which is not trained; use "
-                    f" scheme {_SIDES[1 - _SIDES.index(side)]!r}, or penalty=0.0"
+                    f"a penalty with scheme {config.scheme!r} acts on the nodes of {carrier!r}, which is not trained; "
+                    f"use scheme {_SIDES[1 - _SIDES.index(side)]!r}, or penalty=0.0"
                 )
-        if config.penalty_mode == "decoupled" and starts_with_an_update(named[f] for f in table.factors):
-            raise ValueError(
-                f"the adapter of {table.layer_name!r} does not start at zero (B_0 A_0 != 0), and a decoupled step on "
-                "s (B A - B_0 A_0) is not of its rank; use penalty_mode='gradient'"
-            )
     adapters: dict[str, set[str]] = {}
     for table in pairs:
         adapters.setdefault(table.layer_name, set()).add(table.adapter)

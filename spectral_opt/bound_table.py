@@ -46,19 +46,19 @@ class BoundTable:
         return self.prepared.table.group
 
     @property
+    def touched(self) -> dict[str, nn.Parameter]:
+        """All parameters that the methods read or change."""
+        return self.parameters
+
+    @property
     def has_penalty(self) -> bool:
         """Whether a penalty is taken on this table."""
-        return self.config.penalty > 0
+        return bool(self.config.penalty > 0)
 
     @property
     def ridge(self) -> float:
         """What is added to every eigenvalue in the penalty of this table."""
-        return self.config.ridge
-
-    @property
-    def start_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters whose value at the start the penalty reads; those are copied."""
-        return self.parameters if self.has_penalty and self.config.penalty_on == "delta" else {}
+        return float(self.config.ridge)
 
     @property
     def has_gradient(self) -> bool:
@@ -97,6 +97,33 @@ class BoundTable:
         if placement == "basis":
             return True
         return self.prepared.filter is not None and not self.prepared.filter.is_identity
+
+    def copy_start(self) -> dict[str, Tensor]:
+        """Copy what the penalty reads of the start, Theta_0 being the present parameters.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Under the names of the parameters; empty without a penalty on the delta.
+        """
+        if not self.has_penalty or self.config.penalty_on != "delta":
+            return {}
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    def with_start(self, start: Mapping[str, Tensor]) -> "BoundTable":
+        """Take another Theta_0 than the parameters at `attach`.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            What the penalties read of it.
+
+        Returns
+        -------
+        BoundTable
+            Of the same kind, bound to the same parameters.
+        """
+        return self
 
     def with_prepared(self, prepared: PreparedTable) -> "BoundTable":
         """Take another graph and filter of the same table.

@@ -11,6 +11,8 @@ from paramgraph.nodes import NodeTable
 from paramgraph.registry import get_builder
 from paramgraph.schemes import node_tables
 from paramgraph.targets import unwrap
+from spectral_opt.adapter_layers import check_adapters
+from spectral_opt.adapters import adapter_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.refresh_schedule import refresh_schedule
 
@@ -97,19 +99,20 @@ def match_tables(
         Its scheme, targets and exclude are read.
     parameters : iterable of Tensor, optional
         Parameters of the optimizer, compared by identity: tables with a frozen parameter or with one that is not
-        among these are left out. None keeps every targeted table.
+        among these are left out. None keeps every targeted table, of frozen matrices too.
 
     Returns
     -------
     tables : dict of str to NodeTable
-        What is acted on.
+        What is acted on. Beside a frozen matrix those are the factors of its adapter, its vectors and its bias, see
+        :func:`spectral_opt.adapters.adapter_tables`.
     skipped : dict of str to str
         Targeted tables that are left out, each with its reason.
 
     Raises
     ------
     ValueError
-        If nothing is left; the message says why.
+        If nothing is left; the message says why. If an adapter is of a kind that cannot be acted on.
 
     Examples
     --------
@@ -123,6 +126,7 @@ def match_tables(
     tables = node_tables(model, scheme, config.targets, config.exclude)
     if parameters is None:
         return tables, {}
+    check_adapters(model)
     named = dict(model.named_parameters(remove_duplicate=False))
     given = {id(parameter) for parameter in parameters}
     kept: dict[str, NodeTable] = {}
@@ -135,6 +139,9 @@ def match_tables(
             skipped[key] = "not in the optimizer"
         else:
             kept[key] = table
+    trained = given & {id(parameter) for parameter in named.values() if parameter.requires_grad}
+    beside, unused = adapter_tables(model, config, trained)
+    kept, skipped = kept | beside, skipped | unused
     if not kept:
         reasons = ", ".join(sorted(set(skipped.values())))
         raise ValueError(

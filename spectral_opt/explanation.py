@@ -95,6 +95,7 @@ class Explanation:
         for reason, names in reasons.items():
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
+        lines += [f"beside a frozen matrix: {table.adapter}" for table in self.tables if table.adapter]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 

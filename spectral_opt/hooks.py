@@ -14,7 +14,8 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from paramgraph.nodes import NodeTable
-from spectral_opt.bound_table import BoundTable
+from spectral_opt.adapter_table import bind_table
+from spectral_opt.adapters import check_starts
 from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared, learning_rates
@@ -101,7 +102,10 @@ def attach(
     for item in configs:
         if prepared is None or item.refresh != "never":
             check_calibration(item, sets, loss, refreshes=True)
+    named = dict(bare.named_parameters(remove_duplicate=False))
     if prepared is None:
+        for item, found in zip(configs, matched, strict=True):
+            check_starts(item, found.values(), named)
         prepared = [prepare(bare, item, sets, loss, parameters) for item in configs]
     elif [[ready.table for ready in tables] for tables in prepared] != [
         list(tables.values()) for tables in matched
@@ -111,9 +115,8 @@ def attach(
             "in this model; make it with prepare(model, config, batches, parameters=trained parameters)"
         )
     explanation = explain_prepared(bare, configs, prepared, parameters, optimizer)
-    named = dict(bare.named_parameters(remove_duplicate=False))
     tables = [
-        BoundTable(item, ready, {name: named[name] for name in ready.table.parameters})
+        bind_table(item, ready, bare, named)
         for item, of_config in zip(configs, prepared, strict=True)
         for ready in of_config
     ]

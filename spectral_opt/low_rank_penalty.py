@@ -9,7 +9,8 @@ its columns on A's columns:
     \operatorname{tr}(\Delta M \Delta^T) = s^2 \operatorname{tr}((B^T B)(A M A^T)), \qquad M = L + \text{ridge}\, I
 
 An adapter that starts at B_0 A_0 != 0 has the update s (B A - B_0 A_0), which is the product of the stacked factors
-[B, -B_0] and [A; A_0], of rank 2 r.
+[B - B_0, B_0] and [A; A - A_0], of rank 2 r. At the start one factor of each half is zero, so the penalty is exactly 0,
+and near it nothing large cancels.
 """
 
 from typing import Any
@@ -94,7 +95,7 @@ def low_rank_penalty_gradient(
 
     .. math:: \nabla_B = 2 s^2 B (A M A^T), \qquad \nabla_A = 2 s^2 (B^T B) A M \qquad\text{(columns)}
 
-    With a start, the blocks of the stacked factors that belong to B and A.
+    With a start, those of the stacked factors, summed over the blocks that B and A are in.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ def low_rank_penalty_gradient(
         if axis == "columns":
             of_left, of_right = of_right.T, of_left.T
         rank = B.shape[1]
-        return of_left[:, :rank].to(B.dtype), of_right[:rank].to(A.dtype)
+        # A is in both halves of the right factor, B in the first of the left one.
+        of_A = of_right if start is None else of_right[:rank] + of_right[rank:]
+        return of_left[:, :rank].to(B.dtype), of_A.to(A.dtype)
 
 
 def _stacked(B: Tensor, A: Tensor, start: tuple[Tensor, Tensor] | None, axis: str) -> tuple[Tensor, Tensor]:
@@ -150,7 +153,7 @@ def _stacked(B: Tensor, A: Tensor, start: tuple[Tensor, Tensor] | None, axis: st
             f"start has the shapes {tuple(first.shape)} and {tuple(second.shape)}; those of B and A are "
             f"{tuple(B.shape)} and {tuple(A.shape)}"
         )
-    return torch.cat([left, -first], dim=1), torch.cat([right, second], dim=0)
+    return torch.cat([left - first, first], dim=1), torch.cat([right, right - second], dim=0)
 
 
 def _wide(X: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Prepare what a config names: match tables, collect features once, build graphs, operators and filters."""
 
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from paramgraph.spectrum import Spectrum
 from spectral_opt.calibration import calibration_sets, check_calibration, match_tables, reads_features
 from spectral_opt.config import SpectralConfig
 from spectral_opt.entry_operator import EntryOperator
+from spectral_opt.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.prepared_table import PreparedTable as PreparedTable
 from spectral_opt.prepared_table import build_operator, check_form
 
@@ -82,6 +84,8 @@ def prepare_tables(
     batches: Any = None,
     loss: Any = None,
     keep_spectra: bool = False,
+    measure: Callable[..., Any] = collect,
+    share: Callable[..., PreparedTable] | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of these tables; see :func:`prepare`.
 
@@ -99,6 +103,10 @@ def prepare_tables(
         `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
     keep_spectra : bool, default False
         Keep the eigenpairs of filters that use them.
+    measure : callable, default paramgraph.collect
+        What gives the features, called as `collect` is; ranks put their own in its place.
+    share : callable (table, config, make) -> PreparedTable, optional
+        What runs `make()` for a table, on one rank for all; None: each process for itself.
 
     Returns
     -------
@@ -127,14 +135,22 @@ def prepare_tables(
     if config.runs_in_basis:
         _check_basis_sizes(tables)
     if config.scheme == "entries":
-        return _prepare_entries(model, config, tables, sets.get(config.batches), loss)
+        entries = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
+        run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
+        ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
+        tables_left = {key: table for key, table in tables.items() if key not in entries}
+    else:
+        ready, tables_left = {}, dict(tables)
     features: dict[str, Tensor] = {}
-    if reads_features(config):
-        features = collect(model, tables, config.source, batches=sets.get(config.batches), loss=loss)
-    return tuple(
-        _prepare_table(table, config, features.pop(key, torch.zeros(table.shape[0], 0)), keep_spectra)
-        for key, table in tables.items()
-    )
+    if reads_features(config) and tables_left:
+        measured = {key: measured_table(table) for key, table in tables_left.items()}
+        features = measure(model, measured, config.source, batches=sets.get(config.batches), loss=loss)
+    for key, table in tables_left.items():
+        found = features.pop(key, torch.zeros(table.shape[0], 0))
+        of_table = config_on(config, table)
+        make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+        ready[key] = make() if share is None else share(table, of_table, make)
+    return tuple(ready[key] for key in tables)
 
 
 def make_filter(
@@ -215,40 +231,56 @@ def _prepare_table(
 
 
 def _prepare_entries(
-    model: nn.Module, config: SpectralConfig, tables: Mapping[str, NodeTable], batches: Any, loss: Any
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    measure: Callable[..., Any],
+    share: Callable[..., PreparedTable] | None,
 ) -> tuple[PreparedTable, ...]:
     """Build a row graph and a column graph of each matrix; a source that runs the model runs it for each."""
+    if not tables:
+        return ()
     columns = {key: node_tables(model, "columns", config.targets, config.exclude)[key] for key in tables}
     built: dict[str, list[tuple[ShiftOperator, int]]] = {key: [] for key in tables}
     started = time.perf_counter()
     for side in (tables, columns):
         features: dict[str, Tensor] = {}
         if reads_features(config):
-            features = collect(model, side, config.source, batches=batches, loss=loss)
+            features = measure(model, side, config.source)
         for key, table in side.items():
             found = features.pop(key, torch.zeros(table.shape[0], 0))
             built[key].append(build_operator(table, config, found))
+    seconds = (time.perf_counter() - started) / len(tables)
     ready = []
     for key, table in tables.items():
-        (rows, row_edges), (cols, column_edges) = built.pop(key)
-        check_form(table, config, rows, cols)
-        operator = EntryOperator(KroneckerSum(rows, cols))
-        graph_filter = make_filter(operator, config) if config.has_filter else None
-        ready.append(
-            PreparedTable(
-                table=table,
-                nodes=operator.nodes,
-                edges=row_edges * cols.nodes + column_edges * rows.nodes,
-                components=operator.components,
-                operator=operator,
-                filter=graph_filter,
-                seconds=(time.perf_counter() - started) / len(tables),
-                reason="no filter"
-                if graph_filter is None
-                else f"{graph_filter.method}: {graph_filter.reason}",
-            )
-        )
+        make = functools.partial(_join_sides, table, config, *built.pop(key), seconds)
+        ready.append(make() if share is None else share(table, config, make))
     return tuple(ready)
+
+
+def _join_sides(
+    table: NodeTable,
+    config: SpectralConfig,
+    of_rows: tuple[ShiftOperator, int],
+    of_columns: tuple[ShiftOperator, int],
+    seconds: float,
+) -> PreparedTable:
+    """Make the operator and the filter on the entries of a matrix."""
+    started = time.perf_counter()
+    (rows, row_edges), (columns, column_edges) = of_rows, of_columns
+    check_form(table, config, rows, columns)
+    operator = EntryOperator(KroneckerSum(rows, columns))
+    graph_filter = make_filter(operator, config) if config.has_filter else None
+    return PreparedTable(
+        table=table,
+        nodes=operator.nodes,
+        edges=row_edges * columns.nodes + column_edges * rows.nodes,
+        components=operator.components,
+        operator=operator,
+        filter=graph_filter,
+        seconds=seconds + time.perf_counter() - started,
+        reason="no filter" if graph_filter is None else f"{graph_filter.method}: {graph_filter.reason}",
+    )
 
 
 def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | None:

@@ -24,6 +24,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
+from spectral_opt.factor_table import measured_table
 from spectral_opt.moments import move_moments
 from spectral_opt.preparation import PreparedTable, prepare_tables
 from spectral_opt.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
@@ -117,6 +118,23 @@ class Refresher:
         """
         return prepare_tables(self._model, config, tables, self._batches, self._loss)
 
+    def measure(self, tables: Mapping[str, NodeTable], batches: Sequence[Any]) -> dict[str, Tensor]:
+        """Measure the gradients of tables, batch by batch; ranks override this to measure together.
+
+        Parameters
+        ----------
+        tables : mapping of str to NodeTable
+            Which parameters.
+        batches : sequence
+            Calibration batches.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Features of the source "batch_gradients".
+        """
+        return collect(self._model, tables, "batch_gradients", batches, self._loss)
+
     def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
         schedule = refresh_schedule(config.refresh)
         mine = [i for i, table in enumerate(tables) if table.config is config]
@@ -135,12 +153,8 @@ class Refresher:
         mine = {i: table for i, table in enumerate(tables) if table.config is config}
         chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
         with torch.enable_grad():
-            features = collect(
-                self._model,
-                {table.name: table.prepared.table for table in mine.values()},
-                "batch_gradients",
-                chosen,
-                self._loss,
+            features = self.measure(
+                {table.name: measured_table(table.prepared.table) for table in mine.values()}, chosen
             )
         return {i: gradient_gram(features[table.name]) for i, table in mine.items()}
 

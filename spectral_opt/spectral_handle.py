@@ -64,11 +64,7 @@ class SpectralHandle:
     ) -> None:
         self.explanation = explanation
         self.configs = tuple(configs)
-        start = {
-            name: parameter.detach().clone()
-            for table in tables
-            for name, parameter in table.start_parameters.items()
-        }
+        start = {name: value for table in tables for name, value in table.copy_start().items()}
         self._steps = SpectralStep(tables, start)
         self._refresher = refresher
         self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
@@ -129,16 +125,25 @@ class SpectralHandle:
         ValueError
             If a parameter is missing or has another shape. Nothing is changed then.
         """
-        named = {name: p for table in self._steps.tables for name, p in table.parameters.items()}
-        needed = {name: named[name] for name in (named if checked is None else self._steps.start)}
+        own = {name for table in self._steps.tables for name in table.parameters}
+        named = {name: p for table in self._steps.tables for name, p in table.touched.items()}
+        names = self._steps.start.keys() | (own if checked is None else set())
+        needed = {name: named[name] for name in sorted(names)}
         broken = [name for name, p in needed.items() if name not in start or start[name].shape != p.shape]
         if broken:
             raise ValueError(
                 f"this Theta_0 lacks {broken[:3]}, or they have another shape; take it from the model before training"
             )
         taken = {name: start[name].detach().to(p) for name, p in needed.items()}
-        self._checksum = checksum(taken) if checked is None else checked.cpu().clone()
-        self._steps.start = {name: taken[name] for name in self._steps.start}
+        read = {name: taken[name] for name in self._steps.start}
+        # First what may refuse.
+        self._steps.tables = [table.with_start(read) for table in self._steps.tables]
+        self._checksum = (
+            checksum({name: value for name, value in taken.items() if name in own})
+            if checked is None
+            else checked.cpu().clone()
+        )
+        self._steps.start = read
 
     def metrics(self) -> dict[str, float]:
         """Return numbers for a log.

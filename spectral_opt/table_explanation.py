@@ -7,9 +7,11 @@ from torch import Tensor
 
 from paramgraph.nodes import NodeTable
 from paramgraph.registry import builder_options
+from spectral_opt.adapter_layers import starts_with_an_update
 from spectral_opt.config import SpectralConfig
 from spectral_opt.decoupled_penalty import step_kind
 from spectral_opt.entry_operator import EntryOperator
+from spectral_opt.factor_table import FactorTable, config_on
 from spectral_opt.preparation import PreparedTable
 
 
@@ -39,6 +41,8 @@ class TableExplanation:
         Operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or in the basis (three).
     flops_per_step : float
         Estimated operations per step.
+    adapter : str
+        What is trained there beside a frozen matrix, and which graph acts on it; "" for a matrix.
     """
 
     config: int
@@ -53,6 +57,7 @@ class TableExplanation:
     penalty: str
     extra_bytes: int
     flops_per_step: float
+    adapter: str = ""
 
 
 def explain_table(
@@ -83,6 +88,7 @@ def explain_table(
         With known sizes.
     """
     nodes, width = ready.table.shape
+    config = config_on(config, ready.table)
     members = [named[name] for name in ready.table.parameters]
     matrix_bytes, products = _operator_cost(ready)
     filter_bytes, flops = _filter_cost(ready, products)
@@ -105,8 +111,12 @@ def explain_table(
         components=ready.components,
         filter=ready.reason,
         penalty=penalty,
-        extra_bytes=matrix_bytes + filter_bytes + _copied_bytes(config, members),
+        extra_bytes=matrix_bytes
+        + filter_bytes
+        + _copied_bytes(config, members)
+        + _start_bytes(config, ready.table, named),
         flops_per_step=flops,
+        adapter=_adapter_text(config, ready.table),
     )
 
 
@@ -132,6 +142,7 @@ def estimate_table(
         With the most edges that the builder can make: nodes x k where it has a k, else all pairs.
     """
     nodes, width = table.shape
+    config = config_on(config, table)
     options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
     neighbours = (options | config.builder_options).get("k")
     edges, stored, products = 0, 0, 0.0
@@ -159,8 +170,9 @@ def estimate_table(
         if config.has_filter
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
-        extra_bytes=12 * stored + _copied_bytes(config, members),
+        extra_bytes=12 * stored + _copied_bytes(config, members) + _start_bytes(config, table, named),
         flops_per_step=flops + (_penalty_flops(products, nodes, width) if config.penalty else 0.0),
+        adapter=_adapter_text(config, table),
     )
 
 
@@ -252,7 +264,29 @@ def _penalty_flops(products: float, nodes: int, width: int) -> float:
 
 
 def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
-    size = sum(member.numel() * member.element_size() for member in members)
-    start = bool(config.penalty) and config.penalty_on == "delta"
     copies = {"update": 1, "basis": 3}.get(config.placement, 0) if config.has_filter else 0
-    return size * (start + copies)
+    return copies * _size(members)
+
+
+def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:
+    """Theta_0 where the penalty reads it: of both factors of an adapter, unless their product starts at zero."""
+    if not config.penalty or config.penalty_on != "delta":
+        return 0
+    if not isinstance(table, FactorTable) or not table.factors:
+        return _size(named[name] for name in table.parameters)
+    factors = [named[name] for name in table.factors]
+    return _size(factors) if starts_with_an_update(factors) else 0
+
+
+def _size(members: Iterable[Tensor]) -> int:
+    return sum(member.numel() * member.element_size() for member in members)
+
+
+def _adapter_text(config: SpectralConfig, table: NodeTable) -> str:
+    if not isinstance(table, FactorTable):
+        return ""
+    return (
+        f"{table.text}; the penalty of the update is with this graph"
+        if config.penalty and table.factors
+        else table.text
+    )
