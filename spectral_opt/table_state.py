@@ -17,6 +17,7 @@ from paramgraph.shifts import ShiftOperator
 from paramgraph.spectrum import Spectrum
 from spectral_opt.config import SpectralConfig
 from spectral_opt.entry_operator import EntryOperator
+from spectral_opt.factor_table import config_on
 from spectral_opt.preparation import PreparedTable, make_filter
 
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
@@ -150,7 +151,7 @@ def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: Spect
     'exact'
     """
     try:
-        return _restore(table, tensors, config)
+        return _restore(table, tensors, config_on(config, table))
     except KeyError as error:
         raise ValueError(f"it lacks the part {error}") from error
 
