@@ -5,44 +5,59 @@ With X the delta of one table, :math:`\Delta = \Theta_{tuned} - \Theta_{base}`, 
 columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paramgraph.responses import get_response
-from paramgraph.targets import unwrap
+from paramgraph.module_weights import open_module
+from spectral_opt.adapter_refinement import refine_factors
 from spectral_opt.calibration import as_configs, calibration_sets, check_calibration
-from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, make_filter, prepare
+from spectral_opt.refined_folder import check_folder, read_folder, write_folder
+from spectral_opt.refined_state import RefinedState
+from spectral_opt.refinement_filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement_match import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement_sources import TunedCheckpoint, load_base, open_tuned
 from spectral_opt.table_filter import filter_in_place_of
 
 
 class Refiner:
-    """Prepare graphs and spectra of a base model once, then refine any number of checkpoints and strengths.
+    """Build the graphs of a base model once, then refine any number of checkpoints and strengths.
 
     Parameters
     ----------
-    base : nn.Module, str or Path
-        The model before fine-tuning, or its local folder. Its graphs are built here; it is not changed. Its weights
-        must not be trained while the refiner is in use.
+    base : nn.Module, mapping of str to Tensor, str or Path
+        The model before fine-tuning: a module, a local folder or a name on the hub; or its weights alone (a state
+        dict, a .safetensors file) with `like`. Graphs are built from it; it is not changed. Its weights must not be
+        trained while the refiner is in use.
     configs : SpectralConfig or sequence of SpectralConfig
         Filters in the order in which they act. Penalty and placement play no part, but `response` must be there.
+        "auto" solves a Tikhonov filter on a dense graph, which needs no eigenpairs, and else does as ever.
     batches : iterable, mapping of str to iterable, or None
         Calibration sets, as in `attach`.
     loss : callable, optional
         As in `attach`.
+    like : nn.Module, str or Path, optional
+        A model of the same architecture, for a base that is weights alone.
 
     Raises
     ------
     ValueError
-        If a config has no response or no builder, matches nothing, or lacks its calibration set.
+        If a config has no response or no builder, matches nothing, or lacks its calibration set; if the base cannot
+        be loaded, or has adapters in it.
+    TypeError
+        If `base` is none of these.
+
+    Notes
+    -----
+    One pass over the calibration batches for each config; memory 8 nodes^2 bytes for each dense graph.
 
     Examples
     --------
+    >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refiner = Refiner(base, SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0}))
     >>> sweep = [refiner.apply(tuned, [lambda x, t=t: torch.exp(-t * x)]) for t in (0.0, 1.0, 2.0)]
@@ -50,7 +65,7 @@ class Refiner:
     True
     """
 
-    def __init__(self, base: Any, configs: Any, batches: Any = None, loss: Any = None) -> None:
+    def __init__(self, base: Any, configs: Any, batches: Any = None, loss: Any = None, like: Any = None) -> None:
         self.configs = as_configs(configs)
         for config in self.configs:
             if config.response is None or config.builder is None:
@@ -58,108 +73,240 @@ class Refiner:
                     f"refinement filters the delta: a config needs a response and a builder, this one has response="
                     f"{config.response!r}, builder={config.builder!r}"
                 )
-        model = unwrap(_load(base))
         sets = calibration_sets(batches)
         for config in self.configs:
             check_calibration(config, sets, loss)
-        # Only the filter is used: without this the config's default penalty would have its operator checked.
-        filters = [_only_filter(config) for config in self.configs]
-        self.prepared: tuple[tuple[PreparedTable, ...], ...] = tuple(
-            prepare(model, config, sets, loss, keep_spectra=True) for config in filters
-        )
-        self._aliases = _aliases(model)
-        self._base = model.state_dict()
+        self.base = load_base(base, like)
+        self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
+        self._weights = open_module(self.base.model)
 
-    def apply(self, tuned: Any, responses: Sequence[Any] | None = None) -> dict[str, Tensor]:
+    def apply(self, tuned: Any, responses: Sequence[Any] | None = None) -> RefinedState:
         r"""Refine one fine-tuned checkpoint.
 
         .. math:: \Theta = \Theta_{tuned} + (h(L) - I) (\Theta_{tuned} - \Theta_{base})
 
         Parameters
         ----------
-        tuned : nn.Module, mapping of str to Tensor, str or Path
-            The fine-tuned model, its state dict, or its local folder; never changed.
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            The fine-tuned model, its state dict, a .safetensors file, a local folder, a name on the hub; or a LoRA
+            adapter, as a folder or PeftModel. Never changed.
         responses : sequence, optional
             One response per config, by name or callable on eigenvalues, in place of the config's own: a sweep of
-            strengths costs neither a graph nor an eigenbasis.
+            strengths costs no graph.
 
         Returns
         -------
-        dict of str to Tensor
-            A state dict with the keys and dtypes of `tuned`, sharing no memory with it (tied names share theirs).
-            What no config targets, and what the filter does not change, is `tuned` to the last bit.
+        RefinedState
+            A state dict with the names and dtypes of `tuned`, sharing no memory with it (tied names share theirs),
+            and `.form`, `.remarks`, `.norm_kept`. What no config targets, what has no counterpart in the base (a
+            fresh head), and what the filter does not change, is `tuned` to the last bit. An adapter gives an adapter
+            of the same rank where every filter acts on rows or columns, else merged weights.
 
         Raises
         ------
         ValueError
-            If keys or shapes differ from those of the base, or `responses` has another length.
+            If `tuned` and the base are two different models, or `responses` has another length.
         """
-        if responses is not None and len(responses) != len(self.configs):
-            raise ValueError(f"{len(responses)} responses for {len(self.configs)} configs; give one for each")
-        state = dict(tuned) if isinstance(tuned, Mapping) else unwrap(_load(tuned)).state_dict()
-        complete = self._with_tied_names(state)
-        _check_same(self._base, complete)
-        refined = {name: value.detach().clone() for name, value in complete.items()}
-        for index, (config, tables) in enumerate(zip(self.configs, self.prepared, strict=True)):
-            for ready in tables:
-                response = None if responses is None else responses[index]
-                graph_filter = _with_response(ready, response, config)
-                self._refine_table(refined, ready, graph_filter, config.norm_matching)
-        return {name: refined[name] for name in state}
+        filters = self.filters.of(responses)
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, merged = self._match(checkpoint)
+            if checkpoint.adapter is not None and not merged:
+                return self._refine_adapter(checkpoint, filters, match)
+            norms = _Norms()
+            tensors = _own_memory(self._stream(checkpoint, match, filters, norms), tuned)
+        return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), norms.kept)
 
-    def _with_tied_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add the names that saved files leave out, because another name has the same weight."""
-        complete = dict(state)
-        for names in self._aliases.values():
-            present = next((name for name in names if name in state), None)
-            if present is not None:
-                complete |= {name: state[present] for name in names if name not in state}
-        return complete
+    def stream(self, tuned: Any, responses: Sequence[Any] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Refine matrix by matrix, with the delta of one table in memory at a time.
 
-    def _refine_table(
-        self, refined: dict[str, Tensor], ready: PreparedTable, graph_filter: Any, norm_matching: bool
-    ) -> None:
-        names = ready.table.parameters
-        delta = {
-            name: _wide(refined[name]) - _wide(self._base[name]).to(refined[name].device) for name in names
+        Parameters
+        ----------
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            As in :meth:`apply`; an adapter comes out merged.
+        responses : sequence, optional
+            As in :meth:`apply`.
+
+        Yields
+        ------
+        tuple of str and Tensor
+            Names as in :meth:`apply` and refined weights. A weight that nothing acts on is the tuned one itself.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`apply`.
+        """
+        filters = self.filters.of(responses)
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, _ = self._match(checkpoint)
+            yield from self._stream(checkpoint, match, filters, _Norms())
+
+    def save(
+        self, tuned: Any, out: str | Path, responses: Sequence[Any] | None = None, overwrite: bool = False
+    ) -> RefinedState:
+        """Refine into a folder that `from_pretrained` reads, matrix by matrix.
+
+        Parameters
+        ----------
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            As in :meth:`apply`.
+        out : str or Path
+            Folder; made if it is not there. Weights in safetensors, config and tokenizer files as in the tuned
+            folder (as in that of the base, for an adapter that was merged).
+        responses : sequence, optional
+            As in :meth:`apply`.
+        overwrite : bool, default False
+            Write into a folder that is not empty.
+
+        Returns
+        -------
+        RefinedState
+            What was written; its tensors are read from the files.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`apply`, or if the folder is not empty.
+        """
+        folder = check_folder(out, overwrite)
+        filters = self.filters.of(responses)
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, merged = self._match(checkpoint)
+            if checkpoint.adapter is not None and not merged:
+                state = self._refine_adapter(checkpoint, filters, match)
+                write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
+                return state
+            norms = _Norms()
+            write_folder(folder, self._stream(checkpoint, match, filters, norms), checkpoint, self.base)
+        remarks = (*match.remarks, *merged)
+        return RefinedState(read_folder(folder), _form(checkpoint), remarks, norms.kept)
+
+    def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
+        """Match names; say, for an adapter, why its result cannot be one."""
+        targeted = {
+            name for tables in self.filters.tables for ready in tables.values() for name in ready.table.parameters
         }
-        filtered = filter_in_place_of(delta, ready.table, graph_filter, norm_matching)
+        match = match_checkpoints(
+            self.base.model, checkpoint.weights, targeted, checkpoint.buffers, self.base.fresh
+        )
+        adapter = checkpoint.adapter
+        if adapter is None:
+            return match, ()
+        schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns"})
+        if schemes:
+            return match, (f"the adapter was merged: a filter on {', '.join(schemes)} mixes its factors",)
+        whole = sorted(name for name in targeted - match.unmatched if adapter.is_whole(name))
+        if whole:
+            return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
+        return match, ()
+
+    def _stream(
+        self, checkpoint: TunedCheckpoint, match: CheckpointMatch, filters: ResponseFilters, norms: "_Norms"
+    ) -> Iterator[tuple[str, Tensor]]:
+        groups = _groups(self.filters, match)
+        of_tuned = {tuned: name for name, several in match.names.items() for tuned in several}
+        names = list(checkpoint.weights)
+        last = {own: name for name in names if (own := of_tuned.get(name)) is not None}
+        ready: dict[str, Tensor] = {}
         for name in names:
+            own = of_tuned.get(name)
+            if own is None or own not in groups:
+                value = checkpoint.weights[name]
+            else:
+                if own not in ready:
+                    ready |= self._refine_group(groups[own], checkpoint, match, filters, norms)
+                # Kept for the other names of a tied weight, and no longer.
+                value = ready.pop(own) if last[own] == name else ready[own]
+            if checkpoint.adapter is not None:
+                value = value.to(self._weights[name].dtype)  # base and adapter were added in float32
+            yield name, value
+
+    def _refine_group(
+        self,
+        group: tuple[str, ...],
+        checkpoint: TunedCheckpoint,
+        match: CheckpointMatch,
+        filters: ResponseFilters,
+        norms: "_Norms",
+    ) -> dict[str, Tensor]:
+        """Refine parameters that share tables."""
+        values = {name: checkpoint.weights[match.names[name][0]] for name in group}
+        delta = {
+            name: _wide(value) - _wide(self._weights[name]).to(value.device) for name, value in values.items()
+        }
+        filtered = delta
+        for config, table, graph_filter in filters.acting(group):
+            filtered = filtered | filter_in_place_of(filtered, table.table, graph_filter, config.norm_matching)
+        norms.add(delta, filtered)
+        refined = {}
+        for name, value in values.items():
             change = filtered[name] - delta[name]
-            value = refined[name]
             # Where the filter changes nothing, tuned stays tuned bit for bit.
-            result = torch.where(change == 0, value, (_wide(value) + change).to(value.dtype))
-            for alias in self._aliases.get(name, (name,)):
-                refined[alias] = result
+            refined[name] = torch.where(change == 0, value, (_wide(value) + change).to(value.dtype))
+        return refined
+
+    def _refine_adapter(
+        self, checkpoint: TunedCheckpoint, filters: ResponseFilters, match: CheckpointMatch
+    ) -> RefinedState:
+        adapter = checkpoint.adapter
+        assert adapter is not None, "the caller has looked"
+        acting = {
+            name: [
+                (config.scheme, graph_filter, config.norm_matching)
+                for config, _, graph_filter in filters.acting(group)
+            ]
+            for name, group in _groups(self.filters, match).items()
+            if adapter.factor_names(name) is not None
+        }
+        tensors, before, after = refine_factors(adapter, acting)
+        kept = math.sqrt(after / before) if before else 1.0
+        return RefinedState(tensors, "adapter", match.remarks, kept, adapter.config)
 
 
-def refine(base: Any, tuned: Any, configs: Any, batches: Any = None, loss: Any = None) -> dict[str, Tensor]:
+def refine(
+    base: Any,
+    tuned: Any,
+    configs: Any,
+    batches: Any = None,
+    loss: Any = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> RefinedState:
     r"""Filter the delta of a finished fine-tune with the graphs of its base model.
 
     .. math:: \Theta = \Theta_{base} + h(L) (\Theta_{tuned} - \Theta_{base})
 
     Parameters
     ----------
-    base : nn.Module, str or Path
-        The model before fine-tuning, or its local folder; graphs are built from it.
-    tuned : nn.Module, mapping of str to Tensor, str or Path
-        The fine-tuned model, its state dict, or its local folder.
+    base : nn.Module, mapping of str to Tensor, str or Path
+        The model before fine-tuning, its state dict, .safetensors file, local folder or name on the hub; graphs are
+        built from it. Weights alone take the architecture of `tuned`.
+    tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+        The fine-tuned model, in the same forms, or a LoRA adapter, as a folder or PeftModel.
     configs : SpectralConfig or sequence of SpectralConfig
         Filters in the order in which they act; `placement` plays no part, `response` must be there.
     batches : iterable, mapping of str to iterable, or None
         Calibration sets: what is to be preserved under "preserve".
     loss : callable, optional
         As in `attach`.
+    out : str or Path, optional
+        Write the result into this folder, matrix by matrix, for `from_pretrained`; see :meth:`Refiner.save`.
+    overwrite : bool, default False
+        Write into a folder that is not empty.
 
     Returns
     -------
-    dict of str to Tensor
-        State dict of plain tensors with the keys and dtypes of `tuned`; base and tuned are not changed.
+    RefinedState
+        State dict of plain tensors with the names and dtypes of `tuned`; base and tuned are not changed. `.form` says
+        whether it is "weights", an "adapter" of the same rank, or a "merged" one; `.remarks` what was left alone.
 
     Raises
     ------
     ValueError
-        If base and tuned do not match, a config has no response, or its calibration set is missing.
+        If base and tuned do not match, a config has no response, its calibration set is missing, or `out` is not
+        empty.
+    TypeError
+        If `base` or `tuned` is nothing that has weights.
 
     References
     ----------
@@ -167,70 +314,63 @@ def refine(base: Any, tuned: Any, configs: Any, batches: Any = None, loss: Any =
 
     Examples
     --------
+    >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
     >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)
     (True, False)
     """
-    return Refiner(base, configs, batches, loss).apply(tuned)
+    if out is not None:
+        check_folder(out, overwrite)
+    refiner = Refiner(base, configs, batches, loss, like=tuned)
+    return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
 
 
-def _only_filter(config: SpectralConfig) -> SpectralConfig:
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    return SpectralConfig(**(values | {"penalty": 0.0, "placement": "update"}))
+class _Norms:
+    """Squared norms of deltas before and after."""
+
+    def __init__(self) -> None:
+        self.before = self.after = 0.0
+
+    def add(self, delta: dict[str, Tensor], filtered: dict[str, Tensor]) -> None:
+        self.before += sum(float(value.double().square().sum()) for value in delta.values())
+        self.after += sum(float(filtered[name].double().square().sum()) for name in delta)
+
+    @property
+    def kept(self) -> float:
+        return math.sqrt(self.after / self.before) if self.before else 1.0
 
 
-def _with_response(ready: PreparedTable, response: Any, config: SpectralConfig) -> Any:
-    if response is None or ready.filter is None or ready.operator is None:
-        return ready.filter
-    return make_filter(ready.operator, config, get_response(response), ready.spectrum)
+def _groups(filters: RefinementFilters, match: CheckpointMatch) -> dict[str, tuple[str, ...]]:
+    """For each filtered parameter, all parameters that share tables with it, over all configs."""
+    groups: dict[str, set[str]] = {}
+    for tables in filters.tables:
+        for ready in tables.values():
+            if match.unmatched.intersection(ready.table.parameters):
+                continue
+            joined = set(ready.table.parameters).union(
+                *(groups.get(name, ()) for name in ready.table.parameters)
+            )
+            groups |= dict.fromkeys(joined, joined)
+    return {name: tuple(sorted(group)) for name, group in groups.items()}
+
+
+def _form(checkpoint: TunedCheckpoint) -> str:
+    return "weights" if checkpoint.adapter is None else "merged"
+
+
+def _own_memory(stream: Iterator[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
+    """Copy what is the caller's own memory; names of one tensor get one copy."""
+    state = tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
+    theirs = {value.data_ptr() for value in state.values()}
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    tensors = {}
+    for name, value in stream:
+        if value.data_ptr() in theirs:
+            value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
+        tensors[name] = value
+    return tensors
 
 
 def _wide(value: Tensor) -> Tensor:
     return value.detach().float() if value.dtype in (torch.bfloat16, torch.float16) else value.detach()
-
-
-def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """All names of each parameter in the state dict, under the name that the tables use."""
-    groups: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        groups.setdefault(id(parameter), []).append(name)
-    return {names[0]: tuple(names) for names in groups.values()}
-
-
-def _check_same(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:
-    missing, extra = sorted(set(base) - set(tuned)), sorted(set(tuned) - set(base))
-    shapes = [
-        f"{name} {tuple(base[name].shape)} against {tuple(tuned[name].shape)}"
-        for name in base
-        if name in tuned and base[name].shape != tuned[name].shape
-    ]
-    if missing or extra or shapes:
-        parts = [
-            f"tuned lacks {missing[:3]}" if missing else "",
-            f"base lacks {extra[:3]}" if extra else "",
-            f"shapes differ: {', '.join(shapes[:3])}" if shapes else "",
-        ]
-        raise ValueError(
-            f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; "
-            "give the model from which the fine-tuning started, with the same head"
-        )
-
-
-def _load(source: Any) -> nn.Module:
-    """Take a module as it is, and load a local folder in the dtype in which it was saved."""
-    if isinstance(source, nn.Module):
-        return source
-    if not isinstance(source, (str, Path)):
-        raise TypeError(f"expected a module or a local folder, got {type(source).__name__}")
-    file = Path(source) / "config.json"
-    if not file.is_file():
-        raise ValueError(f"no model in {str(source)!r}: a local folder with config.json is needed")
-    import transformers
-
-    names = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
-    found = getattr(transformers, names[0], None) if names else None
-    if found is None:
-        raise ValueError(f"{str(file)!r} names the architectures {names}, which transformers does not have")
-    model: nn.Module = found.from_pretrained(source, dtype="auto", local_files_only=True)
-    return model

@@ -1,0 +1,45 @@
+"""What refinement gives back: plain tensors, with what kind of result they are and what was left alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+FORMS = ("weights", "merged", "adapter")
+
+
+class RefinedState(dict[str, Tensor]):
+    """A state dict of plain tensors that says what it is.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Under the names of the tuned checkpoint; of an adapter's file for the form "adapter".
+    form : {"weights", "merged", "adapter"}
+        Weights of a model; weights of a model into which an adapter was merged; or an adapter of the same rank.
+    remarks : tuple of str
+        What was left as tuned and why, and why an adapter was merged.
+    norm_kept : float
+        Norm of the refined update over that of the update, over all tables that were filtered; 1 where nothing was.
+    config : mapping of str to object
+        Of an adapter.
+
+    Examples
+    --------
+    >>> RefinedState({}, "weights").form
+    'weights'
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        form: str,
+        remarks: tuple[str, ...] = (),
+        norm_kept: float = 1.0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(tensors)
+        self.form = form
+        self.remarks = remarks
+        self.norm_kept = norm_kept
+        self.config = dict(config or {})
