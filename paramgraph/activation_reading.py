@@ -14,7 +14,7 @@ from paramgraph.measurement import passes
 from paramgraph.model_runs import Batches, Loss, Sink, check_called, check_finite, parameters_of, run_batch
 from paramgraph.nodes import NodeTable
 from paramgraph.targets import unwrap
-from paramgraph.token_streams import mask_of_signal, stream_of
+from paramgraph.token_streams import real_tokens, stream_of_signal
 
 
 def activation_passes(
@@ -75,7 +75,8 @@ def activation_passes(
         called.difference_update(together)
 
         def hook(name: str) -> Hook:
-            mask = mask_of_signal(bare, name, batch)
+            stream = stream_of_signal(bare, name)
+            mask = real_tokens(bare, batch, stream)
 
             def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
                 called.add(name)
@@ -84,7 +85,7 @@ def activation_passes(
                     check_finite(tokens, "activation", name, index)
                     piece = _of_nodes(tokens, reading.features)
                     if group in blocks:
-                        blocks[group].add((reading.at[1], stream_of(bare, name)), reading.at[0], piece)
+                        blocks[group].add((reading.at[1], stream), reading.at[0], piece)
                     else:
                         sink(group, piece)
 

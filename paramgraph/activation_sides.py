@@ -88,7 +88,7 @@ def readings(table: NodeTable, transposed: frozenset[str], side: str) -> list[Re
             f"the nodes of {table} are {there} features of their layers, so there is no side={here!r}: "
             f"side={there!r} is possible, or the scheme {'rows' if output else 'columns'!r}"
         )
-    covered = torch.zeros(table.shape[0], dtype=torch.int64)
+    covered = torch.zeros(table.shape[0], dtype=torch.int64, device="cpu")
     for reading in found[output]:
         first, (nodes, size) = reading.at[0], reading.features.shape
         covered[first : first + nodes] += size
@@ -121,10 +121,10 @@ def _axes_of_rows(part: ParameterSlice) -> range:
 def _features(part: ParameterSlice, stored: int) -> Int64[Tensor, "nodes size"]:
     """Index the features along a stored axis that belong to each node."""
     if part.node_axes == 0:
-        return torch.arange(part.shape[stored])[None]
+        return torch.arange(part.shape[stored], device="cpu")[None]
     rows = _axes_of_rows(part)
     own = [axis for axis in range(len(part.view)) if (axis in rows) == (stored == 0)]
-    index = torch.arange(part.shape[stored]).reshape([part.view[axis] for axis in own])
+    index = torch.arange(part.shape[stored], device="cpu").reshape([part.view[axis] for axis in own])
     index = index[tuple(slice(*part.bounds[axis]) for axis in own)]
     order = [own.index(axis) for axis in part.order if axis in own]
     return index.permute(order).reshape(part.nodes, -1)

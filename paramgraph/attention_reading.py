@@ -142,8 +142,8 @@ def _probabilities(output: Any, heads: int) -> Tensor | None:
 def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) -> Tensor:
     texts, count, queries, keys = attention.shape
     stream = stream_of(model, found.parameter)
-    of_queries = _mask(batch, stream in ("decoder", "cross"), texts, queries)
-    of_keys = _mask(batch, stream == "decoder", texts, keys)
+    of_queries = _mask(model, batch, "decoder" if stream == "cross" else stream, texts, queries)
+    of_keys = _mask(model, batch, "encoder" if stream == "cross" else stream, texts, keys)
     if stream != "cross" and (of_queries is None) != (of_keys is None):
         raise ValueError(
             f"the attention at {found.parameter!r} has {queries} queries and {keys} keys, and the batch's mask fits "
@@ -158,8 +158,8 @@ def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) 
     return wide.reshape(found.count, count // found.count, -1).mean(dim=1)
 
 
-def _mask(batch: Any, decoder: bool, texts: int, positions: int) -> Tensor | None:
-    mask = real_tokens(batch, decoder)
+def _mask(model: nn.Module, batch: Any, stream: str, texts: int, positions: int) -> Tensor | None:
+    mask = real_tokens(model, batch, stream)
     return mask if mask is not None and tuple(mask.shape) == (texts, positions) else None
 
 

@@ -163,7 +163,7 @@ class GradientCapture:
         self._totals: dict[str, Tensor] = {}
         self._pending: Counter[str] = Counter()
         self._done: set[str] = set()
-        self._probe = torch.zeros((), requires_grad=True)
+        self._probe = torch.zeros((), dtype=torch.float32, device="cpu", requires_grad=True)
         with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
             self._forward = True
             value = loss()

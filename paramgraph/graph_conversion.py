@@ -227,7 +227,7 @@ def readable_edges(data: Any) -> Any:
         return data
     edge_index, weight = data.edge_index, data.edge_weight
     if weight is None:
-        weight = torch.ones(edge_index.shape[-1], device=edge_index.device)
+        weight = torch.ones(edge_index.shape[-1], dtype=torch.float32, device=edge_index.device)
     if edge_index.shape[:-1] == (2,) and isinstance(weight, Tensor) and weight.shape == edge_index.shape[1:]:
         key = edge_index[0] * count_nodes(data) + edge_index[1]
         if (key[1:] < key[:-1]).any():

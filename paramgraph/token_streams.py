@@ -15,66 +15,52 @@ CROSS = (
     "cross_attention",
     "encoder_decoder_attention",
 )
-OF_ENCODER = ("k", "v", "key", "value", "k_proj", "v_proj", "key_proj", "value_proj")
+OF_ENCODER = (
+    "k",
+    "v",
+    "key",
+    "value",
+    "k_proj",
+    "v_proj",
+    "key_proj",
+    "value_proj",
+    "c_attn",
+)
 
 
 def stream_of(model: nn.Module, parameter: str) -> str:
-    """Say which part of an encoder-decoder a parameter belongs to.
+    """Say which part of a model of two parts a parameter belongs to.
 
     Parameters
     ----------
     model : nn.Module
-        The bare model; its `config.is_encoder_decoder` decides whether there are parts at all.
+        The bare model; its `config.is_encoder_decoder` tells an encoder-decoder, whose parts are told apart.
     parameter : str
         Name of the parameter.
 
     Returns
     -------
     str
-        "encoder", "decoder" or "cross" (attention of the decoder to the encoder); "" in models of one part.
+        "cross" (attention to the tokens of an encoder, also of a decoder that stands alone); "encoder" or
+        "decoder" in an encoder-decoder; "" elsewhere.
 
     Examples
     --------
     >>> stream_of(nn.Linear(2, 2), "encoder.layer.0.query.weight")
     ''
+    >>> stream_of(nn.Linear(2, 2), "h.0.crossattention.q_attn.weight")
+    'cross'
     """
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return ""
     parts = parameter.lower().split(".")
     if any(part in CROSS for part in parts):
         return "cross"
+    if not _has_encoder(model):
+        return ""
     return next((part for part in parts if part in ("encoder", "decoder")), "")
 
 
-def real_tokens(batch: Any, decoder: bool) -> Tensor | None:
-    """Read from a batch which tokens are no padding.
-
-    Parameters
-    ----------
-    batch : object
-        Anything a model runs on; only mappings say something.
-    decoder : bool
-        Whether the tokens of the decoder of an encoder-decoder are asked for.
-
-    Returns
-    -------
-    Tensor of shape (texts, tokens) or None
-        True where a token is real. For the decoder from "decoder_attention_mask", else from "labels" (-100 is
-        padding); otherwise from "attention_mask". None where the batch does not say, and every token counts.
-    """
-    if not isinstance(batch, Mapping):
-        return None
-    mask = batch.get("decoder_attention_mask" if decoder else "attention_mask")
-    if isinstance(mask, Tensor):
-        return mask == 1
-    labels = batch.get("labels") if decoder else None
-    if isinstance(labels, Tensor) and not torch.is_floating_point(labels) and labels.ndim == 2:
-        return labels != -100
-    return None
-
-
-def mask_of_signal(model: nn.Module, parameter: str, batch: Any) -> Tensor | None:
-    """Read which tokens are real at the input or output of a layer.
+def stream_of_signal(model: nn.Module, parameter: str) -> str:
+    """Say whose tokens go through a layer.
 
     Parameters
     ----------
@@ -82,15 +68,60 @@ def mask_of_signal(model: nn.Module, parameter: str, batch: Any) -> Tensor | Non
         The bare model.
     parameter : str
         Name of the layer's weight.
+
+    Returns
+    -------
+    str
+        "encoder", "decoder" or "". Keys and values of cross attention are made of the encoder's tokens, all else
+        there of the decoder's.
+
+    Examples
+    --------
+    >>> stream_of_signal(nn.Linear(2, 2), "h.0.crossattention.c_attn.weight")
+    'encoder'
+    """
+    stream = stream_of(model, parameter)
+    if stream != "cross":
+        return stream
+    if any(part in OF_ENCODER for part in parameter.lower().split(".")):
+        return "encoder"
+    return "decoder" if _has_encoder(model) else ""
+
+
+def real_tokens(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
+    """Read from a batch which tokens are no padding.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The bare model.
     batch : object
-        The batch that runs.
+        Anything a model runs on; only mappings say something.
+    stream : str
+        Whose tokens are asked for: "encoder", "decoder" or "" (of the only part, as "decoder" is there).
 
     Returns
     -------
     Tensor of shape (texts, tokens) or None
-        As `real_tokens`.
+        True where a token is real. For the decoder of an encoder-decoder from "decoder_attention_mask", else from
+        "labels" (-100 is padding); for an encoder outside of the model from "encoder_attention_mask"; otherwise
+        from "attention_mask". None where the batch does not say, and every token counts.
     """
-    stream = stream_of(model, parameter)
-    # Keys and values of cross attention are made of the encoder's tokens.
-    reads_encoder = any(part in OF_ENCODER for part in parameter.lower().split("."))
-    return real_tokens(batch, stream == "decoder" or (stream == "cross" and not reads_encoder))
+    if not isinstance(batch, Mapping):
+        return None
+    apart = (
+        {"decoder": "decoder_attention_mask"}
+        if _has_encoder(model)
+        else {"encoder": "encoder_attention_mask"}
+    )
+    mask = batch.get(apart.get(stream, "attention_mask"))
+    if isinstance(mask, Tensor):
+        return mask == 1
+    labels = batch.get("labels") if stream == "decoder" and _has_encoder(model) else None
+    if isinstance(labels, Tensor) and not torch.is_floating_point(labels) and labels.ndim == 2:
+        return labels != -100
+    return None
+
+
+def _has_encoder(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))

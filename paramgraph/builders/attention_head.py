@@ -22,7 +22,7 @@ class AttentionHead(BaseTransform):  # type: ignore[misc]  # PyG is untyped
 
     .. math:: W_{ij} = \cos(x_i, x_j) \quad \text{if } |l_i - l_j| \le \text{reach}
 
-    The features are what the heads are compared by: attention maps (`source="attention"`), weights or
+    The features are what the heads are compared by: attention maps (`source="attention_maps"`), weights or
     gradients. The layer l counts the layers that the table has; an encoder and a decoder, told by `role`, are
     stacks of their own that no edge joins. Negative cosines are no edges unless `signed`. A zero row has no
     edges, and one NumericalWarning says how many there are.

@@ -173,3 +173,25 @@ def test_maps_make_a_graph_of_heads(tiny_transformer: BertModel, tiny_batches):
     table = node_tables(tiny_transformer, "heads")["query"]
     graph = build(tiny_transformer, table, "cosine_knn", source="attention_maps", batches=tiny_batches, k=3)
     assert graph.num_nodes == 8
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_decoder_alone_has_columns_for_its_attention_to_an_encoder(random_model, padded):
+    model, inputs = random_model("GPT-2 (cross attention)")
+    texts, keys = inputs["encoder_hidden_states"].shape[:2]
+    mask, encoder_mask = torch.ones_like(inputs["input_ids"]), torch.ones(texts, keys, dtype=torch.int64)
+    if padded:
+        mask[1, 4:] = 0
+        encoder_mask[0, 3:] = 0
+    batch = dict(inputs, attention_mask=mask, encoder_attention_mask=encoder_mask)
+    table = node_tables(model, "heads")["query"]
+    cross = torch.tensor(["crossattention" in role for role in table.role])
+    found = attention_maps(model, table, [batch])
+    itself = of_real_pairs(own(model, batch), mask, mask)
+    outside = of_real_pairs(own(model, batch, "cross_attentions"), mask, encoder_mask)
+    assert found.shape == (16, itself.shape[1] + outside.shape[1])
+    assert torch.equal(found[~cross][:, : itself.shape[1]], itself)
+    assert torch.equal(found[cross][:, itself.shape[1] :], outside)
+    assert (
+        found[cross][:, : itself.shape[1]].abs().sum() == found[~cross][:, itself.shape[1] :].abs().sum() == 0
+    )
