@@ -16,7 +16,14 @@ from spectral_opt.refinement_sources import ADAPTER_CONFIG, BaseModel, TunedChec
 SHARD_BYTES = 2 * 10**9
 # What describes a model and its tokenizer; weights and training states are left behind.
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
-NOT_COMPANIONS = ("*.index.json", "trainer_state.json", "training_args*", "optimizer*", "scheduler*", "results.json")
+NOT_COMPANIONS = (
+    "*.index.json",
+    "trainer_state.json",
+    "training_args*",
+    "optimizer*",
+    "scheduler*",
+    "results.json",
+)
 
 
 def check_folder(out: str | Path, overwrite: bool = False) -> Path:

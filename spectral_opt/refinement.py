@@ -6,11 +6,11 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from paramgraph.module_weights import open_module
@@ -21,7 +21,7 @@ from spectral_opt.refined_state import RefinedState
 from spectral_opt.refinement_filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement_match import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement_sources import TunedCheckpoint, load_base, open_tuned
-from spectral_opt.table_filter import filter_in_place_of
+from spectral_opt.refinement_stream import DeltaStream, filtered_groups
 
 
 class Refiner:
@@ -57,6 +57,7 @@ class Refiner:
 
     Examples
     --------
+    >>> import torch
     >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refiner = Refiner(base, SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0}))
@@ -65,7 +66,9 @@ class Refiner:
     True
     """
 
-    def __init__(self, base: Any, configs: Any, batches: Any = None, loss: Any = None, like: Any = None) -> None:
+    def __init__(
+        self, base: Any, configs: Any, batches: Any = None, loss: Any = None, like: Any = None
+    ) -> None:
         self.configs = as_configs(configs)
         for config in self.configs:
             if config.response is None or config.builder is None:
@@ -112,12 +115,15 @@ class Refiner:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
-            norms = _Norms()
-            tensors = _own_memory(self._stream(checkpoint, match, filters, norms), tuned)
-        return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), norms.kept)
+            found = DeltaStream(checkpoint, match, self._weights, filters)
+            tensors = _own_memory(found, tuned)
+        return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), found.norm_kept)
 
-    def stream(self, tuned: Any, responses: Sequence[Any] | None = None) -> Iterator[tuple[str, Tensor]]:
-        """Refine matrix by matrix, with the delta of one table in memory at a time.
+    @contextmanager
+    def opened(
+        self, tuned: Any, responses: Sequence[Any] | None = None, factor: float | None = None
+    ) -> Iterator[DeltaStream]:
+        """Open a checkpoint to be refined matrix by matrix, with the delta of one table in memory at a time.
 
         Parameters
         ----------
@@ -125,21 +131,23 @@ class Refiner:
             As in :meth:`apply`; an adapter comes out merged.
         responses : sequence, optional
             As in :meth:`apply`.
+        factor : float, optional
+            Multiply the whole delta by this number (WiSE-FT) instead of filtering it; 0 is the base.
 
         Yields
         ------
-        tuple of str and Tensor
-            Names as in :meth:`apply` and refined weights. A weight that nothing acts on is the tuned one itself.
+        DeltaStream
+            Iterable once, over pairs of name and refined weight; `.norm_kept` is known at its end.
 
         Raises
         ------
         ValueError
             As in :meth:`apply`.
         """
-        filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model) as checkpoint:
-            match, _ = self._match(checkpoint)
-            yield from self._stream(checkpoint, match, filters, _Norms())
+            match, merged = self._match(checkpoint)
+            remarks = (*match.remarks, *merged)
+            yield DeltaStream(checkpoint, match, self._weights, self.filters.of(responses), factor, remarks)
 
     def save(
         self, tuned: Any, out: str | Path, responses: Sequence[Any] | None = None, overwrite: bool = False
@@ -176,15 +184,18 @@ class Refiner:
                 state = self._refine_adapter(checkpoint, filters, match)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
-            norms = _Norms()
-            write_folder(folder, self._stream(checkpoint, match, filters, norms), checkpoint, self.base)
+            found = DeltaStream(checkpoint, match, self._weights, filters)
+            write_folder(folder, found, checkpoint, self.base)
         remarks = (*match.remarks, *merged)
-        return RefinedState(read_folder(folder), _form(checkpoint), remarks, norms.kept)
+        return RefinedState(read_folder(folder), _form(checkpoint), remarks, found.norm_kept)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""
         targeted = {
-            name for tables in self.filters.tables for ready in tables.values() for name in ready.table.parameters
+            name
+            for tables in self.filters.tables
+            for ready in tables.values()
+            for name in ready.table.parameters
         }
         match = match_checkpoints(
             self.base.model, checkpoint.weights, targeted, checkpoint.buffers, self.base.fresh
@@ -200,51 +211,6 @@ class Refiner:
             return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
         return match, ()
 
-    def _stream(
-        self, checkpoint: TunedCheckpoint, match: CheckpointMatch, filters: ResponseFilters, norms: "_Norms"
-    ) -> Iterator[tuple[str, Tensor]]:
-        groups = _groups(self.filters, match)
-        of_tuned = {tuned: name for name, several in match.names.items() for tuned in several}
-        names = list(checkpoint.weights)
-        last = {own: name for name in names if (own := of_tuned.get(name)) is not None}
-        ready: dict[str, Tensor] = {}
-        for name in names:
-            own = of_tuned.get(name)
-            if own is None or own not in groups:
-                value = checkpoint.weights[name]
-            else:
-                if own not in ready:
-                    ready |= self._refine_group(groups[own], checkpoint, match, filters, norms)
-                # Kept for the other names of a tied weight, and no longer.
-                value = ready.pop(own) if last[own] == name else ready[own]
-            if checkpoint.adapter is not None:
-                value = value.to(self._weights[name].dtype)  # base and adapter were added in float32
-            yield name, value
-
-    def _refine_group(
-        self,
-        group: tuple[str, ...],
-        checkpoint: TunedCheckpoint,
-        match: CheckpointMatch,
-        filters: ResponseFilters,
-        norms: "_Norms",
-    ) -> dict[str, Tensor]:
-        """Refine parameters that share tables."""
-        values = {name: checkpoint.weights[match.names[name][0]] for name in group}
-        delta = {
-            name: _wide(value) - _wide(self._weights[name]).to(value.device) for name, value in values.items()
-        }
-        filtered = delta
-        for config, table, graph_filter in filters.acting(group):
-            filtered = filtered | filter_in_place_of(filtered, table.table, graph_filter, config.norm_matching)
-        norms.add(delta, filtered)
-        refined = {}
-        for name, value in values.items():
-            change = filtered[name] - delta[name]
-            # Where the filter changes nothing, tuned stays tuned bit for bit.
-            refined[name] = torch.where(change == 0, value, (_wide(value) + change).to(value.dtype))
-        return refined
-
     def _refine_adapter(
         self, checkpoint: TunedCheckpoint, filters: ResponseFilters, match: CheckpointMatch
     ) -> RefinedState:
@@ -255,7 +221,7 @@ class Refiner:
                 (config.scheme, graph_filter, config.norm_matching)
                 for config, _, graph_filter in filters.acting(group)
             ]
-            for name, group in _groups(self.filters, match).items()
+            for name, group in filtered_groups(self.filters, match).items()
             if adapter.factor_names(name) is not None
         }
         tensors, before, after = refine_factors(adapter, acting)
@@ -314,6 +280,7 @@ def refine(
 
     Examples
     --------
+    >>> import torch
     >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
@@ -326,42 +293,15 @@ def refine(
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
 
 
-class _Norms:
-    """Squared norms of deltas before and after."""
-
-    def __init__(self) -> None:
-        self.before = self.after = 0.0
-
-    def add(self, delta: dict[str, Tensor], filtered: dict[str, Tensor]) -> None:
-        self.before += sum(float(value.double().square().sum()) for value in delta.values())
-        self.after += sum(float(filtered[name].double().square().sum()) for name in delta)
-
-    @property
-    def kept(self) -> float:
-        return math.sqrt(self.after / self.before) if self.before else 1.0
-
-
-def _groups(filters: RefinementFilters, match: CheckpointMatch) -> dict[str, tuple[str, ...]]:
-    """For each filtered parameter, all parameters that share tables with it, over all configs."""
-    groups: dict[str, set[str]] = {}
-    for tables in filters.tables:
-        for ready in tables.values():
-            if match.unmatched.intersection(ready.table.parameters):
-                continue
-            joined = set(ready.table.parameters).union(
-                *(groups.get(name, ()) for name in ready.table.parameters)
-            )
-            groups |= dict.fromkeys(joined, joined)
-    return {name: tuple(sorted(group)) for name, group in groups.items()}
-
-
 def _form(checkpoint: TunedCheckpoint) -> str:
     return "weights" if checkpoint.adapter is None else "merged"
 
 
-def _own_memory(stream: Iterator[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
+def _own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
     """Copy what is the caller's own memory; names of one tensor get one copy."""
-    state = tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
+    state = (
+        tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
+    )
     theirs = {value.data_ptr() for value in state.values()}
     copies: dict[tuple[Any, ...], Tensor] = {}
     tensors = {}
@@ -370,7 +310,3 @@ def _own_memory(stream: Iterator[tuple[str, Tensor]], tuned: Any) -> dict[str, T
             value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
         tensors[name] = value
     return tensors
-
-
-def _wide(value: Tensor) -> Tensor:
-    return value.detach().float() if value.dtype in (torch.bfloat16, torch.float16) else value.detach()

@@ -97,7 +97,7 @@ class ResponseFilters:
     """
 
     def __init__(self, filters: RefinementFilters, responses: Sequence[Any]) -> None:
-        self._filters = filters
+        self.owner = filters
         self._responses = responses
         self._last: dict[tuple[int, int], Any] = {}
 
@@ -115,9 +115,7 @@ class ResponseFilters:
             Config, prepared table, and its filter.
         """
         wanted = set(parameters)
-        for place, (config, tables) in enumerate(
-            zip(self._filters.configs, self._filters.tables, strict=True)
-        ):
+        for place, (config, tables) in enumerate(zip(self.owner.configs, self.owner.tables, strict=True)):
             for ready in tables.values():
                 if wanted.issuperset(ready.table.parameters):
                     yield config, ready, self._filter(place, config, ready.operator)
@@ -134,7 +132,7 @@ class ResponseFilters:
         # A factor costs a twentieth of all eigenpairs of 1,536 nodes, so it wins for any sweep of usual length.
         if config.filter_method == "auto" and _is_solved_best(operator, response):
             return make_filter(operator, _by("solve", config), response)
-        return make_filter(operator, config, response, self._filters.spectrum(operator, config))
+        return make_filter(operator, config, response, self.owner.spectrum(operator, config))
 
 
 def _is_solved_best(operator: Any, response: Any) -> bool:

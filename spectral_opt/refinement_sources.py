@@ -232,7 +232,11 @@ def _load_folder(source: str | Path) -> BaseModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model, info = found.from_pretrained(
-                source, dtype="auto", use_safetensors=True, output_loading_info=True, local_files_only=path.exists()
+                source,
+                dtype="auto",
+                use_safetensors=True,
+                output_loading_info=True,
+                local_files_only=path.exists(),
             )
     except OSError as error:
         raise ValueError(f"cannot load {str(source)!r}: {' '.join(str(error).split())}") from None
