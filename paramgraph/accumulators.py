@@ -184,6 +184,63 @@ class StreamingGram:
         features = torch.cat([spread, mean[:, None]], dim=1)
         return _mean_to_constant(features).to(self._dtype)
 
+    def sums(self) -> tuple[Float[Tensor, "nodes nodes"], Float[Tensor, "nodes"], int]:
+        """Return what all columns so far amount to, to be joined with others' by `add_sums`.
+
+        Returns
+        -------
+        gram : Tensor of shape (nodes, nodes)
+            X X^T, float64.
+        total : Tensor of shape (nodes,)
+            X 1, float64.
+        columns : int
+            Number of columns.
+
+        Raises
+        ------
+        ValueError
+            If no column was added.
+        """
+        if self.columns == 0:
+            raise ValueError("no feature columns were added")
+        if self._pieces:
+            self._fold()
+        assert self._gram is not None
+        assert self._sum is not None
+        return self._gram.clone(), self._sum.clone(), self.columns
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What `features` returns: float64 if a piece was float64, else float32."""
+        return self._dtype
+
+    def add_sums(
+        self,
+        gram: Float[Tensor, "nodes nodes"],
+        total: Float[Tensor, "nodes"],
+        columns: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Take in columns of which only the sums are known.
+
+        Parameters
+        ----------
+        gram : Tensor of shape (nodes, nodes)
+            X X^T.
+        total : Tensor of shape (nodes,)
+            X 1.
+        columns : int
+            Number of columns.
+        dtype : torch.dtype, default torch.float32
+            Of the columns.
+        """
+        if self._pieces:
+            self._fold()
+        self._dtype = torch.promote_types(self._dtype, dtype)
+        self._gram = gram.double() if self._gram is None else self._gram + gram
+        self._sum = total.double() if self._sum is None else self._sum + total
+        self.columns += columns
+
     def _fold(self) -> None:
         # float64 also for the products: the mean of activations can exceed their spread a hundredfold, and
         # the difference C - s s^T / T loses the square of that ratio.

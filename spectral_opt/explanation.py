@@ -2,8 +2,8 @@
 
 import dataclasses
 import numbers
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,7 +18,10 @@ from spectral_opt.calibration import (
     needs_batches,
 )
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, prepare
+from spectral_opt.preparation import PreparedTable
+from spectral_opt.rank_building import is_sharded, prepare_on_ranks
+from spectral_opt.rank_traffic import rank_traffic, traffic_text
+from spectral_opt.ranks import Ranks, find_ranks
 from spectral_opt.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
 from spectral_opt.table_explanation import TableExplanation, estimate_table, explain_table, table_cells
 
@@ -37,6 +40,8 @@ class Explanation:
         Parameters that no config touches, each with its reason.
     notes : tuple of str
         What a reader must know about these configs.
+    traffic : mapping of str to int
+        Bytes between ranks, see :func:`spectral_opt.rank_traffic.rank_traffic`; empty for one process.
 
     Examples
     --------
@@ -49,6 +54,7 @@ class Explanation:
     tables: tuple[TableExplanation, ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    traffic: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def extra_bytes(self) -> int:
@@ -66,7 +72,7 @@ class Explanation:
         Returns
         -------
         dict
-            "tables", "skipped", "notes", "configs" (as text), "extra_bytes" and "flops_per_step".
+            "tables", "skipped", "notes", "configs" (as text), "extra_bytes", "flops_per_step" and "traffic".
         """
         return {
             "configs": [repr(config) for config in self.configs],
@@ -75,6 +81,7 @@ class Explanation:
             "notes": list(self.notes),
             "extra_bytes": self.extra_bytes,
             "flops_per_step": self.flops_per_step,
+            "traffic": dict(self.traffic),
         }
 
     def __str__(self) -> str:
@@ -89,6 +96,7 @@ class Explanation:
             f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
             f"about {self.flops_per_step / 1e9:.3g} GFLOP per step"
         )
+        lines += [traffic_text(self.traffic)] if self.traffic else []
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
@@ -126,8 +134,9 @@ def explain(
     Returns
     -------
     Explanation
-        Matched and skipped parameters with reasons, sizes, methods and costs. Building the graphs takes as long as
-        in `attach`.
+        Matched and skipped parameters with reasons, sizes, methods and costs, and what attach, a step and a refresh
+        move between ranks. Building the graphs takes as long as in `attach`. Where parameters are sharded, all ranks
+        call this together.
 
     Raises
     ------
@@ -152,7 +161,9 @@ def explain(
         if needs_batches(item) and item.batches not in sets:
             prepared.append(match_tables(model, item, parameters)[0])
         else:
-            prepared.append(prepare(model, item, sets, loss, parameters))
+            # A sharded model cannot run on one rank; with replicas this may be called on one alone.
+            ranks = find_ranks(model) if is_sharded(model) else Ranks()
+            prepared.append(prepare_on_ranks(ranks, model, item, sets, loss, parameters=parameters))
     return explain_prepared(model, configs, prepared, parameters, optimizer)
 
 
@@ -162,6 +173,7 @@ def explain_prepared(
     prepared: Sequence[Any],
     parameters: Iterable[Tensor],
     optimizer: Optimizer | None = None,
+    ranks: Ranks | None = None,
 ) -> Explanation:
     """Explain tables that are already prepared.
 
@@ -177,6 +189,8 @@ def explain_prepared(
         What may be trained.
     optimizer : torch.optim.Optimizer, optional
         For its learning rates.
+    ranks : Ranks, optional
+        Who trains the model together; None: found by the model.
 
     Returns
     -------
@@ -196,7 +210,9 @@ def explain_prepared(
             tables += [explain_table(index, config, item, named, rates) for item in ready]
     touched = {name for item in tables for name in [item.parameter]}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
-    return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(_notes(configs, tables)))
+    traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
+    notes = tuple(_notes(configs, tables))
+    return Explanation(tuple(configs), tuple(tables), tuple(left.items()), notes, traffic)
 
 
 def learning_rates(optimizer: Optimizer) -> dict[int, float]:

@@ -10,17 +10,21 @@ user's affair: before `optimizer.step()` it comes before all of this.
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from paramgraph.nodes import NodeTable
-from spectral_opt.adapter_table import bind_table
 from spectral_opt.adapters import check_starts
 from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared, learning_rates
-from spectral_opt.preparation import PreparedTable, prepare
+from spectral_opt.preparation import PreparedTable
+from spectral_opt.rank_building import prepare_on_ranks
+from spectral_opt.rank_handle import RankHandle, bind_on_ranks, check_split_filters
+from spectral_opt.rank_refresh import RankRefresher
+from spectral_opt.ranks import find_ranks
 from spectral_opt.refresh import Refresher
+from spectral_opt.shard_layout import check_layout, check_sharded
 from spectral_opt.spectral_handle import SpectralHandle as SpectralHandle
 from spectral_opt.spectral_handle import live_optimizers
 
@@ -38,7 +42,7 @@ def attach(
     Parameters
     ----------
     model : nn.Module
-        Bare, or in DistributedDataParallel or `torch.compile`; its present weights are Theta_0.
+        Bare, or in DistributedDataParallel or `torch.compile`, or sharded by FSDP2; its present weights are Theta_0.
     optimizer : torch.optim.Optimizer
         Any, over parameters of this model (matched by identity); accelerate's wrapper is taken off. Closures work.
     config : SpectralConfig or sequence of SpectralConfig
@@ -72,6 +76,10 @@ def attach(
     Parameters whose `.grad` is None are left alone. Under a GradScaler a fused optimizer gets scaled gradients: what is
     added to them is scaled too, and a step that is skipped for an overflow is skipped here.
 
+    Where torch.distributed runs with more than one rank, all ranks call this together. Calibration gradients are
+    averaged over the batches of all ranks; graphs are built on rank 0 and sent, and compared, as are the weights; what
+    fails on one rank raises on all. FSDP2: rows and columns of matrices, and no basis; `explain` says what is moved.
+
     Examples
     --------
     >>> import torch
@@ -84,8 +92,34 @@ def attach(
     True
     >>> handle.remove()
     """
-    configs = as_configs(config)
     bare = bare_model(model)
+    ranks = find_ranks(model)
+    with ranks.together():
+        request = _check_request(bare, optimizer, config, batches, loss, prepared)
+    configs, optimizer, parameters, named, sets = request
+    if prepared is None:
+        prepared = [
+            prepare_on_ranks(ranks, bare, item, sets, loss, parameters=parameters) for item in configs
+        ]
+    check_split_filters(configs, prepared, named)
+    explanation = explain_prepared(bare, configs, prepared, parameters, optimizer, ranks)
+    tables = [
+        bind_on_ranks(ranks, item, ready, bare, named)
+        for item, of_config in zip(configs, prepared, strict=True)
+        for ready in of_config
+    ]
+    if ranks.size == 1:
+        refresher = Refresher(bare, sets, loss, tables)
+        return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher)
+    refresher = RankRefresher(bare, sets, loss, tables, ranks)
+    return RankHandle(bare, optimizer, configs, tables, explanation, refresher, ranks=ranks)
+
+
+def _check_request(
+    bare: nn.Module, optimizer: Any, config: Any, batches: Any, loss: Any, prepared: Any
+) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Any]]:
+    """Check, before any work, what `attach` was given; no rank waits for another in here."""
+    configs = as_configs(config)
     while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = optimizer.optimizer
     if not isinstance(optimizer, Optimizer):
@@ -94,34 +128,27 @@ def attach(
         raise ValueError(
             "this optimizer has a live handle: remove() it, or give all configs in one attach call"
         )
+    check_layout(bare)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     _check_rates(configs, optimizer)
     matched = [match_tables(bare, item, parameters)[0] for item in configs]
     _check_basis(configs, matched, optimizer)
     sets = calibration_sets(batches)
-    for item in configs:
+    named = dict(bare.named_parameters(remove_duplicate=False))
+    for item, found in zip(configs, matched, strict=True):
+        check_sharded(item, found, named)
         if prepared is None or item.refresh != "never":
             check_calibration(item, sets, loss, refreshes=True)
-    named = dict(bare.named_parameters(remove_duplicate=False))
-    if prepared is None:
-        for item, found in zip(configs, matched, strict=True):
+        if prepared is None:
             check_starts(item, found.values(), named)
-        prepared = [prepare(bare, item, sets, loss, parameters) for item in configs]
-    elif [[ready.table for ready in tables] for tables in prepared] != [
+    if prepared is not None and [[ready.table for ready in tables] for tables in prepared] != [
         list(tables.values()) for tables in matched
     ]:
         raise ValueError(
             "prepared does not fit: it needs one tuple per config, with the very tables that the config matches "
             "in this model; make it with prepare(model, config, batches, parameters=trained parameters)"
         )
-    explanation = explain_prepared(bare, configs, prepared, parameters, optimizer)
-    tables = [
-        bind_table(item, ready, bare, named)
-        for item, of_config in zip(configs, prepared, strict=True)
-        for ready in of_config
-    ]
-    refresher = Refresher(bare, sets, loss, tables)
-    return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher)
+    return configs, optimizer, parameters, named, sets
 
 
 def _check_basis(

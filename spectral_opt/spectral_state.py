@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
+from spectral_opt.ranks import whole
 from spectral_opt.table_state import decode_text as decode_text
 from spectral_opt.table_state import encode_text as encode_text
 from spectral_opt.table_state import restore_table as restore_table
@@ -46,7 +47,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        In any order, on any device; hashed one at a time.
+        In any order, on any device; hashed one at a time. Of a DTensor all is gathered, on all its ranks together.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
+        value = whole(tensors[name].detach()).cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         # NumPy knows no bfloat16; bytes are bytes.
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
