@@ -9,13 +9,26 @@ from paramgraph.schemes import SCHEMES, node_tables
 from paramgraph.targets import linear_layers
 
 
+@pytest.fixture(scope="module")
+def made():
+    """The tables so far: values, which name parameters and hold none of a model."""
+    return {}
+
+
 @pytest.fixture(params=sorted(SCHEMES))
-def tables(request, any_model):
-    if request.param == "heads" and not has_attention(any_model):
+def tables(request, any_model, made):
+    key = request.node.callspec.params["any_model"], request.param
+    if key not in made:
+        made[key] = tables_of(any_model, request.param)
+    return made[key]
+
+
+def tables_of(model, scheme):
+    if scheme == "heads" and not has_attention(model):
         with pytest.raises(ValueError, match="heads need attention"):
-            node_tables(any_model, "heads")
+            node_tables(model, "heads")
         return {}
-    return node_tables(any_model, request.param)
+    return node_tables(model, scheme)
 
 
 def has_attention(model):

@@ -9,10 +9,12 @@ from paramgraph.schemes import SCHEMES, node_tables
 from paramgraph.sources import SOURCES, collect, source_refusal
 
 # Rows on every kind of model; the others where they differ from rows: GPT-2 has Conv1D and fused projections.
-KINDS = dict.fromkeys(SCHEMES, ["gpt2"]) | {
-    "rows": ["perceptron", "bert", "gpt2", "tied", "frozen", "partly_frozen", "bfloat16"],
-    "columns": ["perceptron", "tied"],
+KINDS = dict.fromkeys(SCHEMES, ("gpt2",)) | {
+    "rows": ("perceptron", "gpt2", "tied", "partly_frozen", "bfloat16"),
+    "columns": ("perceptron", "tied"),
 }
+# What does not depend on the model is seen on the smallest of each kind that runs.
+FEW = {"rows": ("perceptron", "bfloat16"), "columns": ("tied",), "heads": ("gpt2",)}
 RUNNING = sorted(SOURCES.keys() - {"weights", "updates"})
 # The whole table of sources by schemes: a pair that is not here must work.
 REFUSED = {("activations", "blocks")} | {
@@ -20,12 +22,12 @@ REFUSED = {("activations", "blocks")} | {
 }
 
 
-def on_every_kind_of_model(sources):
+def on_every_kind_of_model(sources, kinds=KINDS):
     """Give a test every source on every kind of model and scheme that goes with it."""
     cases = [
         (kind, scheme, source)
-        for scheme in sorted(SCHEMES)
-        for kind in KINDS[scheme]
+        for scheme in sorted(kinds)
+        for kind in kinds[scheme]
         for source in sources
         if (source, scheme) not in REFUSED
     ]
@@ -103,7 +105,7 @@ def test_model_and_random_states_are_left_as_they_were(source, tables, measurabl
     assert_same(before, snapshot(model))
 
 
-@on_every_kind_of_model(sorted(SOURCES))
+@on_every_kind_of_model(sorted(SOURCES), FEW)
 def test_features_depend_neither_on_the_mode_nor_on_random_states(source, tables, measurable):
     model, batches, loss = measurable
     first = measure(model.train(), tables, source, batches, loss)
@@ -123,7 +125,7 @@ def test_features_do_not_depend_on_which_weights_are_frozen(source, tables, meas
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
 
 
-@on_every_kind_of_model(sorted(SOURCES))
+@on_every_kind_of_model(sorted(SOURCES), FEW)
 def test_batches_are_iterated_once(source, tables, measurable):
     model, batches, loss = measurable
     seen = []
@@ -133,7 +135,7 @@ def test_batches_are_iterated_once(source, tables, measurable):
     assert seen in ([], list(range(len(batches))))
 
 
-@on_every_kind_of_model(sorted(SOURCES))
+@on_every_kind_of_model(sorted(SOURCES), FEW)
 def test_one_table_gives_the_same_as_all_in_one_pass(source, tables, measurable):
     model, batches, loss = measurable
     together = measure(model, tables, source, batches, loss)
@@ -142,7 +144,27 @@ def test_one_table_gives_the_same_as_all_in_one_pass(source, tables, measurable)
     torch.testing.assert_close(alone[group], together[group], rtol=0, atol=0)
 
 
-@on_every_kind_of_model(RUNNING)
+@pytest.mark.parametrize("measurable", ["perceptron"], indirect=True)
+@pytest.mark.parametrize(("device", "dtype"), [("meta", torch.float32), ("cpu", torch.float64)])
+@pytest.mark.parametrize("scheme", ["columns", "layers"])
+@pytest.mark.parametrize("source", sorted(SOURCES.keys() - {"attention_maps"}))
+def test_features_depend_neither_on_the_default_device_nor_on_the_default_dtype(
+    source, scheme, device, dtype, measurable
+):
+    model, batches, loss = measurable
+    tables = node_tables(model, scheme)
+    expected = measure(model, tables, source, batches, loss)
+    usual = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.device(device):
+            found = measure(model, tables, source, batches, loss)
+    finally:
+        torch.set_default_dtype(usual)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@on_every_kind_of_model(RUNNING, FEW)
 def test_state_is_restored_after_an_exception(source, tables, measurable):
     model = measurable.model.train()
     before, states = snapshot(model), random_states()
