@@ -8,6 +8,8 @@ from scipy.sparse.linalg import lobpcg
 
 from paramgraph.spectrum import EigenProblem, SolverResult
 
+STARTS = 4
+
 
 def block_refusal(problem: EigenProblem) -> str:
     """Say why a block method cannot solve the problem.
@@ -63,18 +65,27 @@ def solve_block(problem: EigenProblem, preconditioner: Any, steps: int, note: st
     [19.0]
     """
     constraint = None if problem.null is None else problem.null[:, None]
-    with warnings.catch_warnings():
-        # It warns where it stops short of the tolerance; the caller raises on the true residuals instead.
-        warnings.simplefilter("ignore", UserWarning)
-        values, vectors, history = lobpcg(
-            problem.matrix,
-            problem.start(problem.count),
-            M=preconditioner,
-            Y=constraint,
-            tol=problem.tol * problem.scale / 2,
-            maxiter=steps,
-            largest=not problem.smallest,
-            retResidualNormsHistory=True,
-        )
+    tolerance = problem.tol * problem.scale / 2
+    vectors, taken, residual = problem.start(problem.count), 0, np.inf
+    # Its search directions can become dependent shortly before the tolerance: a fresh start from the vectors of then
+    # takes some five steps more (seen on one ring in four of 11 to 60 nodes).
+    for _ in range(STARTS):
+        with warnings.catch_warnings():
+            # It warns where it stops short of the tolerance; the caller raises on the true residuals instead.
+            warnings.simplefilter("ignore", UserWarning)
+            values, vectors, history = lobpcg(
+                problem.matrix,
+                vectors,
+                M=preconditioner,
+                Y=constraint,
+                tol=tolerance,
+                maxiter=steps - taken,
+                largest=not problem.smallest,
+                retResidualNormsHistory=True,
+            )
+        taken += len(history)
+        before, residual = residual, np.linalg.norm(problem.matrix @ vectors - vectors * values, axis=0).max()
+        if residual <= tolerance or not residual < before or taken >= steps:
+            break
     order = np.argsort(values if problem.smallest else -values, kind="stable")
-    return SolverResult(values[order], vectors[:, order], len(history), note)
+    return SolverResult(values[order], vectors[:, order], taken, note)

@@ -26,7 +26,7 @@ from paramgraph.generalized import generalized_eigenpairs
 from paramgraph.responses import ResponseFunction, evaluate_response, get_response, tikhonov
 from paramgraph.shift_operator import ShiftOperator
 from paramgraph.shifts import adjacency
-from paramgraph.signals import check_signal, working_dtype
+from paramgraph.signals import check_signal, keep_tensor, working_dtype
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
@@ -132,7 +132,7 @@ class ContrastFilter:
             # One product of nodes x nodes is cheaper than two with more than half as many modes.
             whole = 2 * len(self.gain) >= self.nodes
             parts = (weighted @ self.dual.T,) if whole else (weighted, self.dual.T)
-            self._copies[key] = tuple(part.to(*key) for part in parts)
+            self._copies[key] = tuple(keep_tensor(part, *key) for part in parts)
         # A caller's autocast would round the products to half precision.
         with torch.autocast(signal.device.type, enabled=False):
             for part in reversed(self._copies[key]):

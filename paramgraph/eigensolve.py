@@ -285,6 +285,8 @@ def _refine(problem: EigenProblem, result: SolverResult) -> SolverResult:
 
 def _reason(reports: Counter[tuple[str, str]], operator: ShiftOperator) -> str:
     """Join the reasons of all components."""
+    if not operator.nodes:
+        return "no nodes, no pairs"
     if not reports:
         return f"all pairs belong to the null space of {operator.nullity} components"
     each = "{}: {} ({} components)" if operator.components > 1 else "{}: {}"

@@ -139,6 +139,8 @@ def generalized_eigenpairs(
         reason=f"{k} generalized pairs of {operator.nodes} nodes in {components} joint components, ridge {ridge:g}",
         components=components,
         kind=operator.kind,
+        # B + ridge I is definite, so the zeros are those of A alone, whatever B connects.
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
     )
 
 

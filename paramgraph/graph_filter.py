@@ -15,7 +15,7 @@ from paramgraph.filter_design import FilterDesign
 from paramgraph.linear_product import linear_product
 from paramgraph.response import ResponseFunction
 from paramgraph.shift_operator import ShiftOperator
-from paramgraph.signals import check_signal, working_dtype
+from paramgraph.signals import check_signal, keep_tensor, working_dtype
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,5 +178,7 @@ class GraphFilter:
                     wanted = {"basis": design.basis, "weighted": weighted}
             if design.scale is not None:
                 wanted["scale"] = design.scale[:, None]
-            self._copies[device, dtype] = {name: item.to(device, dtype) for name, item in wanted.items()}
+            self._copies[device, dtype] = {
+                name: keep_tensor(item, device, dtype) for name, item in wanted.items()
+            }
         return self._copies[device, dtype]

@@ -63,7 +63,7 @@ def spectrum_html(spectrum: Any) -> str:
         ("solver", spectrum.solver),
         ("reason", spectrum.reason),
         ("components", f"{spectrum.components:,}"),
-        ("gap", _gap(values, spectrum.kind, spectrum.components)),
+        ("gap", _gap(values, spectrum.kind, spectrum.zeros)),
         ("largest residual", f"{residual:.2g}"),
         ("certified", proof[spectrum.certified]),
     ]
@@ -146,10 +146,10 @@ def _range(weight: Any) -> str:
     return f"{text} {f'({broken:,} not finite)' if broken else ''}".strip()
 
 
-def _gap(values: np.ndarray, kind: str, components: int) -> str:
+def _gap(values: np.ndarray, kind: str, zeros: int) -> str:
     if kind == "adjacency":
         return f"{values[0] - values[1]:.4g}" if len(values) > 1 else "needs two modes"
-    return f"{values[components]:.4g}" if len(values) > components else "no mode after the zeros"
+    return f"{values[zeros]:.4g}" if len(values) > zeros else "no mode after the zeros"
 
 
 def _indices(indices: Any) -> str:

@@ -81,6 +81,11 @@ class KroneckerSum:
         return self.rows.components * self.columns.components
 
     @property
+    def nullity(self) -> int:
+        """Multiplicity of the eigenvalue 0 of Laplacians, the product of those of rows and columns."""
+        return self.rows.nullity * self.columns.nullity
+
+    @property
     def interval(self) -> tuple[float, float]:
         """Interval that is proven to hold all eigenvalues."""
         (low, high), (lower, upper) = self.rows.interval, self.columns.interval
@@ -112,8 +117,8 @@ class KroneckerSum:
 
         Returns
         -------
-        csr_array of shape (rows x columns, components)
-            Orthonormal columns, one entry in each row; O(rows x columns) memory.
+        csr_array of shape (rows x columns, nullity)
+            Orthonormal columns, at most one entry in each row; O(rows x columns) memory.
 
         Raises
         ------

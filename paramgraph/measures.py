@@ -252,14 +252,15 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
 def spectral_gap(spectrum: Spectrum) -> float:
     """Measure how far the lowest graph frequencies stand apart.
 
-    Laplacian: the smallest eigenvalue after the zeros of the components, so the algebraic connectivity of the
-    least connected component. Adjacency: the largest eigenvalue less the second. What it cannot tell: how many
-    clusters there are, or whether any signal lies below the gap.
+    Laplacian: the smallest eigenvalue after the zeros of the null space, so the algebraic connectivity of the
+    least connected component; of a signed one, the least of these or of what a component that is not balanced lacks to
+    a zero. Adjacency: the largest eigenvalue less the second. What it cannot tell: how many clusters there are, or
+    whether any signal lies below the gap.
 
     Parameters
     ----------
     spectrum : Spectrum
-        With one mode more than components, or two of an adjacency.
+        With one mode more than zeros (components, or balanced ones of a signed Laplacian), or two of an adjacency.
 
     Returns
     -------
@@ -280,7 +281,7 @@ def spectral_gap(spectrum: Spectrum) -> float:
     5.0
     """
     values = spectrum.eigenvalues
-    first = 1 if spectrum.kind == "adjacency" else spectrum.components
+    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
     if spectrum.modes <= first:
         if spectrum.complete:
             return 0.0

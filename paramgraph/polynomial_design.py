@@ -1,5 +1,6 @@
 """The order and the coefficients of a Chebyshev filter, and a bound of its error."""
 
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -116,10 +117,19 @@ def design_polynomial(
             f"a Chebyshev filter of order {order} misses the response {response!r} by up to {error:.2g}; raise "
             "order, or use method='exact' or 'lowrank'",
             NumericalWarning,
-            stacklevel=5,
+            stacklevel=_users_level(),
         )
     remark = f"; order {order}, error of the response at most {error:.1g}"
     return PolynomialDesign(coefficients[: order + 1], error, remark)
+
+
+def _users_level() -> int:
+    """Count the frames up to the first outside of this package: filters and banks get here by ways of many depths."""
+    frame: Any = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("paramgraph."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _damped(response: Any, interval: Any, coefficients: Any, order: int) -> PolynomialDesign:

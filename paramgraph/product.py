@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.eigensolve import count_pairs
 from paramgraph.kronecker_sum import KroneckerSum
 from paramgraph.product_filter import ProductFilter, prepare_product_filter
 from paramgraph.product_spectrum import ProductModes, product_eigenpairs, product_modes
@@ -20,9 +20,6 @@ from paramgraph.shift_operator import ShiftOperator
 from paramgraph.shifts import laplacian
 from paramgraph.signals import check_signal, working_dtype
 from paramgraph.spectrum import Spectrum
-
-# Eigenvectors written out; `modes` holds the same pairs by their factors, in a few MB.
-MOST_BYTES = 2**31
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,10 +76,9 @@ class ProductGraph:
     @cached_property
     def operator(self) -> KroneckerSum:
         """L, as `operator @ X`, SciPy linear operator or, for small matrices, sparse matrix."""
-        given = (self.row_graph, self.column_graph)
         rows, columns = (
             graph if isinstance(graph, ShiftOperator) else laplacian(graph, self.normalization)
-            for graph in given
+            for graph in (self.row_graph, self.column_graph)
         )
         return KroneckerSum(rows, columns)
 
@@ -183,18 +179,7 @@ class ProductGraph:
         ValueError
             If k is below 1 or above the number of entries; a TypeError if it is no int.
         """
-        return product_modes(self.operator, self._count(k), solver, seed)
-
-    def _count(self, k: Any) -> int:
-        if k is None:
-            return self.nodes
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
-            raise TypeError(f"k is a number of eigenpairs (int) or None for all, got {k!r}")
-        if not 1 <= k <= self.nodes:
-            raise ValueError(
-                f"k={k} eigenpairs of {self.shape[0]} x {self.shape[1]} entries: k must be 1 to {self.nodes}, or None"
-            )
-        return int(k)
+        return product_modes(self.operator, count_pairs(k, self.nodes), solver, seed)
 
     def eigenvalues(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> Float[Tensor, "k"]:
         r"""Find the k eigenvalues of lowest graph frequency without forming the sum.
@@ -239,14 +224,7 @@ class ProductGraph:
         ValueError
             If the eigenvectors would take more than 2 GiB; `modes` holds them by their factors.
         """
-        count = self._count(k)
-        size = 8 * self.nodes * count
-        if size > MOST_BYTES:
-            raise ValueError(
-                f"{count} eigenvectors of {self.nodes} entries take {size / 2**30:.1f} GiB; ask for fewer pairs, or "
-                "take modes(k), which holds them by their factors"
-            )
-        return product_eigenpairs(self.operator, count, solver, seed)
+        return product_eigenpairs(self.operator, count_pairs(k, self.nodes), solver, seed)
 
     def prepare_filter(
         self,
@@ -263,8 +241,8 @@ class ProductGraph:
         response : callable or str
             h on tensors of eigenvalues, such as `tikhonov(1.0)`.
         method : {"auto", "separable", "exact", "lowrank", "chebyshev"}
-            "auto": lowrank with a `rank`; separable for heat; exact up to 4,096 rows and columns; else chebyshev of
-            an order with an estimated error below 1e-6. What runs, and why, is in `.method` and `.reason`.
+            "auto": lowrank with a `rank`; separable for heat; exact up to 4,096 rows and columns; else chebyshev with
+            an error below 1e-6. What runs, and why, is in `.method` and `.reason`.
         order, rank : int, optional
             Order of the polynomial, the lowest that "auto" takes; number of modes of `lowrank`, 32 by default.
         tail : {"edge", 0, 1}
@@ -274,13 +252,17 @@ class ProductGraph:
         -------
         ProductFilter
             Exact: O(rows^3 + columns^3) once and the memory of both bases. Lowrank: a few pairs of each factor.
-            Chebyshev: nothing but 4,096 values of h.
 
         Raises
         ------
         ValueError
-            If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no
-            order up to 500 that is enough (a response with a jump on a large matrix).
+            If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no order
+            up to 500 that is enough (a jump on a large matrix).
+
+        Warns
+        -----
+        NumericalWarning
+            If "chebyshev" was asked for, and its error is above 0.01.
         """
         return prepare_product_filter(self.operator, response, method, order, rank, tail)
 

@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.chebyshev import chebyshev_coefficients, chebyshev_errors
-from paramgraph.filter_design import AUTO_ERROR, AUTO_ORDER, EXACT_NODES
+from paramgraph.chebyshev_recurrence import symmetric_polynomial
+from paramgraph.filter_design import EXACT_NODES
 from paramgraph.filters import GraphFilter, prepare_filter
 from paramgraph.kronecker_sum import KroneckerSum
+from paramgraph.polynomial_design import design_polynomial
 from paramgraph.product_spectrum import product_modes
 from paramgraph.responses import ResponseFunction, evaluate_response, get_response
-from paramgraph.signals import check_signal, working_dtype
+from paramgraph.signals import check_signal, keep_tensor, working_dtype
 
 METHODS = ("auto", "separable", "exact", "lowrank", "chebyshev")
 
@@ -49,7 +50,7 @@ class ProductFilter:
     factors : tuple of (GraphFilter, GraphFilter), optional
         Of a separable response.
     error : float, default 0.0
-        Estimated largest error of the response.
+        Bound of the largest error of the response; see `PolynomialDesign`.
 
     Examples
     --------
@@ -138,30 +139,18 @@ class ProductFilter:
                 first = self.factors[0].correction(X, check=False)
                 return first + self.factors[1].correction((X + first).T, check=False).T
             if self.coefficients is not None:
-                return self._polynomial(X)
+                operator = self.operator
+                return symmetric_polynomial(operator.times, X, self.coefficients, operator.interval)
             U, V, gain = self._modes(X)
             delta = U @ (gain * (U.T @ X @ V)) @ V.T
             return delta + self.rest * X if self.rest else delta
-
-    def _polynomial(self, X: Tensor) -> Tensor:
-        """Clenshaw's three terms on the sum moved to [-1, 1]; as `chebyshev_product`, with two operators."""
-        low, high = self.operator.interval
-        centre, radius = (high + low) / 2, (high - low) / 2 or 1.0
-        coefficients = [float(number) for number in self.coefficients]  # type: ignore[union-attr]
-        result = coefficients[0] * X
-        before, term = torch.zeros_like(X), X
-        for order, coefficient in enumerate(coefficients[1:], start=1):
-            moved = (self.operator.times(term) - centre * term) / radius
-            before, term = term, (moved if order == 1 else 2 * moved - before)
-            result = result + coefficient * term
-        return result
 
     def _modes(self, X: Tensor) -> tuple[Tensor, ...]:
         """Copy bases and gains to a device, once for each dtype."""
         key = (X.device, X.dtype)
         if key not in self._copies:
             parts = (*self.bases, self.gain)  # type: ignore[misc]
-            self._copies[key] = tuple(part.to(*key) for part in parts)
+            self._copies[key] = tuple(keep_tensor(part, *key) for part in parts)
         return self._copies[key]
 
 
@@ -198,6 +187,11 @@ def prepare_product_filter(
     ValueError
         If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no
         order that is enough.
+
+    Warns
+    -----
+    NumericalWarning
+        If "chebyshev" was asked for, and its error is above 0.01.
     """
     response = get_response(response)
     _check(method, order, rank, tail)
@@ -209,8 +203,9 @@ def prepare_product_filter(
         reason += f"; rows: {factors[0].method}, columns: {factors[1].method}"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
     elif method == "chebyshev":
-        shared = _expansion(operator, response, asked, order)
-        reason += f"; order {len(shared['coefficients']) - 1}, estimated error {shared['error']:.1g}"
+        found = design_polynomial(response, operator.interval, order, automatic=asked == "auto")
+        shared = {"coefficients": found.coefficients, "error": found.error}
+        reason += found.remark
     else:
         everything = operator.nodes
         wanted = everything if method == "exact" else min(32 if rank is None else int(rank), everything)
@@ -260,22 +255,7 @@ def _gains(
         where = "the last computed mode" if tail == "edge" else "asked for"
         remark = f"; the other {others} modes are multiplied by h = {level:.4g} ({where})"
     a, b = int(modes.row.max(initial=-1)) + 1, int(modes.column.max(initial=-1)) + 1
-    gain = torch.zeros(a, b, dtype=torch.float64)
+    gain = torch.zeros(a, b, dtype=torch.float64, device="cpu")
     gain[torch.from_numpy(modes.row), torch.from_numpy(modes.column)] = values - level
     bases = modes.row_spectrum.eigenvectors[:, :a], modes.column_spectrum.eigenvectors[:, :b]
     return {"bases": bases, "gain": gain, "rest": level - 1.0}, remark
-
-
-def _expansion(operator: KroneckerSum, response: ResponseFunction, asked: str, order: int) -> dict[str, Any]:
-    coefficients = chebyshev_coefficients(response, operator.interval)
-    errors = chebyshev_errors(coefficients)
-    order = min(order, len(errors) - 1)
-    if asked == "auto":
-        needed = int(np.argmax(errors <= AUTO_ERROR))
-        if needed > max(order, AUTO_ORDER):
-            raise ValueError(
-                f"the response {response!r} needs a polynomial of order {needed} for an error of {AUTO_ERROR}; give "
-                "rank=... for a low-rank filter, or method='chebyshev' and accept the error in its reason"
-            )
-        order = max(order, needed)
-    return {"coefficients": coefficients[: order + 1], "error": float(errors[order])}

@@ -21,6 +21,8 @@ from paramgraph.spectrum import Spectrum
 
 # One dense decomposition of 1,000 nodes takes 0.3 s, and there is nothing to find out about it.
 WHOLE_NODES = 1000
+# Eigenvectors written out; `product_modes` holds the same pairs by their factors, in a few MB.
+MOST_BYTES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,18 @@ def product_eigenpairs(operator: KroneckerSum, k: int, solver: str = "auto", see
     -------
     Spectrum
         Of rows x columns nodes; O(rows x columns x k) memory.
+
+    Raises
+    ------
+    ValueError
+        If the eigenvectors would take more than 2 GiB.
     """
+    size = 8 * operator.nodes * k
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"{k} eigenvectors of {operator.nodes} entries take {size / 2**30:.1f} GiB; ask for fewer pairs, or take "
+            "modes(k), which holds them by their factors"
+        )
     modes = product_modes(operator, k, solver, seed)
     factors = (modes.row_spectrum, modes.column_spectrum)
     U = factors[0].eigenvectors[:, torch.from_numpy(modes.row)]
@@ -157,6 +170,7 @@ def product_eigenpairs(operator: KroneckerSum, k: int, solver: str = "auto", see
         f"({factors[1].reason})",
         components=operator.components,
         kind=operator.kind,
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
     )
 
 

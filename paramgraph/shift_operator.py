@@ -293,7 +293,9 @@ class ShiftOperator:
         working = torch.float64 if X.dtype == torch.float64 else torch.float32
         key = (X.device, working)
         if key not in self._tensors:
-            self._tensors[key] = self.to_torch(*key)
+            # Autograd may not save what was made in inference mode, and this is kept for later.
+            with torch.inference_mode(False):
+                self._tensors[key] = self.to_torch(*key)
         columns = X.to(working).reshape(self.nodes, math.prod(X.shape[1:]))
         # A caller's autocast would round the product to half precision.
         with torch.autocast(X.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""What a filter takes: a floating tensor of the right rows and of finite numbers, and the precision of its sums."""
+"""What a filter takes: a floating tensor of the right rows and of finite numbers; and in which precision it works."""
 
 from typing import Any
 
@@ -64,3 +64,35 @@ def working_dtype(X: Tensor) -> torch.dtype:
     torch.float32
     """
     return torch.float64 if X.dtype == torch.float64 else torch.float32
+
+
+def keep_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Bring a factor of a filter to a device and a dtype, to be kept for later signals.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Not changed.
+    device : torch.device
+        Where it shall lie.
+    dtype : torch.dtype
+        Its dtype there.
+
+    Returns
+    -------
+    Tensor
+        The tensor itself where nothing changes. Never one of inference mode, which autograd could not save when a
+        filter that was first called there is differentiated later.
+
+    Examples
+    --------
+    >>> with torch.inference_mode():
+    ...     kept = keep_tensor(torch.ones(2), torch.device("cpu"), torch.float32)
+    >>> kept.is_inference()
+    False
+    """
+    moved = tensor.to(device, dtype)
+    if not moved.is_inference():
+        return moved
+    with torch.inference_mode(False):
+        return moved.clone()

@@ -76,6 +76,16 @@ class Spectrum:
         return int(self.eigenvectors.shape[1])
 
     @property
+    def zeros(self) -> int:
+        """Number of modes of a Laplacian's null space, which come first: `nullity`, or components where it is None.
+
+        0 for an adjacency, of which nothing is known beforehand.
+        """
+        if self.kind != "laplacian":
+            return 0
+        return self.components if self.nullity is None else self.nullity
+
+    @property
     def complete(self) -> bool:
         """Whether all eigenpairs are held, so that the eigenvectors are a basis."""
         return self.modes == self.nodes

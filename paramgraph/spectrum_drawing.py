@@ -42,9 +42,10 @@ def draw_spectrum(spectrum: Spectrum, ax: Any = None) -> Any:
     values = spectrum.eigenvalues.detach().cpu().double().numpy()
     modes = np.arange(1, len(values) + 1)
     ax.plot(modes, values, ".", color=PALETTE[0], markersize=6 if len(values) < 100 else 3)
-    first = 1 if spectrum.kind == "adjacency" else spectrum.components
-    if 0 < first < len(values):
-        low, high = sorted(values[first - 1 : first + 1])
+    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
+    if first < len(values):
+        # A signed graph may have no zero: its gap begins at 0 all the same.
+        low, high = sorted((values[first - 1] if first else 0.0, values[first]))
         ax.axhspan(low, high, color=PALETTE[1], alpha=0.25, linewidth=0)
         ax.annotate(
             f"gap {high - low:.3g}",

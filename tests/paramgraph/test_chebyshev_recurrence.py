@@ -49,7 +49,7 @@ def test_blocks_and_threads_do_not_change_the_polynomial(operator, threads, monk
 
 def test_torch_and_scipy_recur_alike():
     operator, X = laplacian(GRAPH, None), signal(5, torch.float32)
-    by_torch = chebyshev_recurrence._recur_torch(operator, X, TABLE, operator.interval)
+    by_torch = chebyshev_recurrence._recur_torch(operator.__matmul__, X, TABLE, operator.interval)
     by_scipy = chebyshev_recurrence._recur_blocks(operator, X, TABLE, operator.interval)
     assert by_torch.dtype == by_scipy.dtype == torch.float32
     # Four float32 products of some ten terms below 30.

@@ -151,9 +151,7 @@ def test_vector_and_empty_width_and_no_nodes_work():
     torch.testing.assert_close(shrink(X[:, 0]), shrink(X)[:, 0])
     assert shrink(X[:, :0]).shape == (NODES, 0)
     assert contrast(np.zeros((0, 0)), np.zeros((0, 0)))(torch.zeros(0, 2)).shape == (0, 2)
-    assert contrast(2 * np.eye(1), np.eye(1), ridge=0)(torch.ones(1, 1)).item() == pytest.approx(
-        2 / 3
-    )
+    assert contrast(2 * np.eye(1), np.eye(1), ridge=0)(torch.ones(1, 1)).item() == pytest.approx(2 / 3)
 
 
 def test_filter_is_differentiable_in_the_signal():
@@ -210,3 +208,12 @@ def test_repr_says_what_it_does():
     assert text.startswith(
         "ContrastFilter(tikhonov(gamma=1.0), ridge=0.1, exact, nodes=8: 8 generalized pairs"
     )
+
+
+def test_filter_first_called_in_inference_mode_is_differentiable_later():
+    shrink = contrast(2 * np.eye(3), np.eye(3), ridge=0)
+    X = torch.ones(3, 1, requires_grad=True)
+    with torch.inference_mode():
+        shrink(X)
+    shrink(X).sum().backward()
+    torch.testing.assert_close(X.grad, torch.full((3, 1), 2 / 3))

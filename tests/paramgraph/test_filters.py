@@ -179,6 +179,24 @@ def test_filter_is_differentiable(options, normalization):
     assert torch.autograd.gradcheck(prepared, signal(12, 2).requires_grad_())
 
 
+@pytest.mark.parametrize("prepared_there", [True, False])
+@pytest.mark.parametrize("options", METHODS, ids=str)
+@pytest.mark.parametrize("normalization", ["sym", "rw"])
+def test_filter_first_called_in_inference_mode_is_differentiable_later(
+    options, normalization, prepared_there
+):
+    X = signal(40, dtype=torch.float32)
+    with torch.inference_mode(prepared_there):
+        smooth = prepare_filter(laplacian(some_graph(), normalization), smoothing(options), **options)
+    with torch.inference_mode():
+        expected = smooth(X)
+    watched = X.clone().requires_grad_()
+    again = smooth(watched)
+    again.sum().backward()
+    assert torch.equal(again.detach(), expected)
+    assert watched.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("options", METHODS, ids=str)
 def test_result_is_signal_plus_correction_and_the_signal_is_not_changed(options):
     prepared = prepare_filter(laplacian(some_graph()), smoothing(options), **options)

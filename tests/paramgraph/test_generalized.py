@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from paramgraph import generalized
 from paramgraph.errors import NotConvergedError, UnknownNameError
 from paramgraph.generalized import generalized_eigenpairs
+from paramgraph.measures import spectral_gap
 from paramgraph.shifts import adjacency, laplacian, zero_operator
 
 
@@ -210,3 +211,11 @@ def test_sparse_matrices_stay_sparse(monkeypatch):
     ring = nx.cycle_graph(2000)
     pairs = generalized_eigenpairs(adjacency(ring), laplacian(ring), k=1, ridge=1.0)
     assert pairs.eigenvalues.item() == pytest.approx(2.0, rel=1e-8)
+
+
+def test_zeros_of_a_laplacian_are_its_own_whatever_the_reference_connects():
+    two = laplacian(nx.disjoint_union(nx.path_graph(3), nx.path_graph(3)), None)
+    pairs = generalized_eigenpairs(two, laplacian(nx.path_graph(6), None), ridge=0.5)
+    assert (pairs.components, pairs.zeros) == (1, 2)
+    assert spectral_gap(pairs) == pytest.approx(pairs.eigenvalues[2].item())
+    assert spectral_gap(pairs) > 0.1

@@ -1,7 +1,10 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
 
+from paramgraph import polynomial_design
 from paramgraph.chebyshev import chebyshev_coefficients, chebyshev_remainder, jackson_damping
 from paramgraph.errors import NumericalWarning
 from paramgraph.polynomial_design import AUTO_ERROR, design_polynomial
@@ -82,3 +85,10 @@ def test_jackson_factors_fall_from_one_and_make_a_positive_kernel(order):
     assert (np.diff(factors) < 0).all()
     kernel = np.polynomial.chebyshev.chebval(np.linspace(-1, 1, 501), np.append(factors[0], 2 * factors[1:]))
     assert kernel.min() > -1e-12
+
+
+def test_warning_is_laid_to_the_first_frame_outside_of_the_package():
+    # Unwrapped: the type checks of the tests put frames of their own between.
+    module = {"__name__": "paramgraph.inner", "level": inspect.unwrap(polynomial_design._users_level)}
+    exec("def one(): return level()\ndef two(): return one()", module)
+    assert (module["one"](), module["two"]()) == (2, 3)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import paramgraph.product_filter as product_filter
+from paramgraph.errors import NumericalWarning
 from paramgraph.kronecker_sum import KroneckerSum
 from paramgraph.product_filter import prepare_product_filter
 from paramgraph.responses import heat, highpass, identity, lowpass, tikhonov
@@ -120,6 +121,7 @@ def test_jump_on_a_large_matrix_is_refused_with_a_way_out(monkeypatch):
         prepare_product_filter(PRODUCT, lowpass(1.0))
 
 
+@pytest.mark.filterwarnings("ignore::paramgraph.errors.NumericalWarning")
 def test_polynomial_stays_within_its_stated_error():
     found = prepare_product_filter(PRODUCT, tikhonov(5.0), "chebyshev", order=6)
     miss = np.linalg.norm(found(X).numpy() - explicit(tikhonov(5.0)))
@@ -160,3 +162,24 @@ def test_response_that_is_not_finite_raises():
 def test_repr_says_what_runs():
     text = repr(prepare_product_filter(PRODUCT, heat(1.0)))
     assert text.startswith("ProductFilter(heat(t=1.0), separable, shape=(9, 6): ")
+
+
+def test_poor_polynomial_that_was_asked_for_warns():
+    with pytest.warns(NumericalWarning, match="raise order"):
+        prepare_product_filter(PRODUCT, tikhonov(1e4), "chebyshev", order=3)
+
+
+@pytest.mark.parametrize("method", ["separable", "exact", "lowrank", "chebyshev"])
+def test_filter_first_called_in_inference_mode_is_differentiable_later(method):
+    found = prepare_product_filter(PRODUCT, heat(0.5), method)
+    with torch.inference_mode():
+        expected = found(X)
+    watched = X.clone().requires_grad_()
+    found(watched).sum().backward()
+    torch.testing.assert_close(found(X), expected, rtol=0, atol=0)
+    assert watched.grad.abs().sum() > 0
+
+
+def test_default_device_of_torch_is_not_used():
+    with torch.device("meta"):
+        assert prepare_product_filter(PRODUCT, tikhonov(1.0), "exact")(X).device.type == "cpu"

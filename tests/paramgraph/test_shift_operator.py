@@ -59,3 +59,12 @@ def test_null_entries_are_the_null_space_in_one_array(normalization):
     operator = laplacian(nx.disjoint_union(nx.path_graph(4), nx.empty_graph(2)), normalization)
     assert np.array_equal(operator.null_space().sum(axis=1), operator.null_entries())
     assert operator.nullity == operator.components == 3
+
+
+def test_product_in_inference_mode_first_is_differentiable_later():
+    operator = laplacian(nx.path_graph(5))
+    X = torch.ones(5, 2, requires_grad=True)
+    with torch.inference_mode():
+        operator @ X
+    (operator @ X).square().sum().backward()
+    assert X.grad.shape == X.shape

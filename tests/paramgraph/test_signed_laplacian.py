@@ -3,13 +3,19 @@
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
 from paramgraph.eigensolve import eigenpairs
+from paramgraph.html_summary import spectrum_html
+from paramgraph.measures import spectral_gap
+from paramgraph.product import ProductGraph
 from paramgraph.shifts import adjacency, laplacian
+from paramgraph.spectrum_drawing import draw_spectrum
 
 NORMALIZATIONS = [None, "sym", "rw"]
 
@@ -164,3 +170,32 @@ def test_repr_says_signed():
 def test_adjacency_has_no_nullity():
     with pytest.raises(ValueError, match="use laplacian"):
         _ = adjacency(BALANCED).nullity
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_gap_comes_after_the_zeros_of_the_balanced_components(normalization):
+    # A component without balance has no zero, so zeros are fewer than components.
+    operator = laplacian(scipy.linalg.block_diag(BALANCED, UNBALANCED), normalization, signed=True)
+    spectrum = eigenpairs(operator)
+    assert (spectrum.components, spectrum.zeros) == (2, 1)
+    expected = np.sort(np.linalg.eigvals(operator.to_dense()).real)[1]
+    assert spectral_gap(spectrum) == pytest.approx(expected, abs=1e-12)
+    assert f">{expected:.4g}</td>" in spectrum_html(spectrum)
+    assert draw_spectrum(spectrum, Figure().subplots()).texts[0].get_text() == f"gap {expected:.3g}"
+
+
+def test_gap_of_an_unbalanced_graph_begins_at_zero():
+    spectrum = eigenpairs(laplacian(UNBALANCED, None, signed=True))
+    ax = draw_spectrum(spectrum, Figure().subplots())
+    assert spectrum.zeros == 0
+    assert spectral_gap(spectrum) == spectrum.eigenvalues[0].item() > 0
+    assert ax.texts[0].get_text() == f"gap {spectral_gap(spectrum):.3g}"
+
+
+def test_product_of_signed_graphs_has_the_product_of_their_zeros():
+    parts = [laplacian(weights, None, signed=True) for weights in (BALANCED, UNBALANCED)]
+    product = ProductGraph(*parts)
+    spectrum = product.eigenpairs()
+    assert spectrum.zeros == product.operator.nullity == 0
+    assert product.operator.null_basis().shape == (25, 0)
+    assert ProductGraph(parts[0], parts[0]).eigenpairs().zeros == 1
