@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paramgraph.registry import get_builder
+from paramgraph.response_algebra import Combination
 from paramgraph.responses import Response, get_response
 from spectral_opt.config_fields import (
     CHOICES,
@@ -52,7 +53,8 @@ class SpectralConfig(JsonFields):
     batches : {"task", "preserve"}, default "task"
         Which of the given calibration sets the source reads.
     response : str, callable or None, default "tikhonov"
-        Response h of the filter, by name or any callable on eigenvalues; None: no filter.
+        Response h of the filter, by name or any callable on eigenvalues, sums and products of responses too; None:
+        no filter.
     response_options : mapping, default {}; {"gamma": 1.0} for "tikhonov"
         Arguments of the response.
     placement : {"gradient", "update", "basis", None}, default "gradient"
@@ -60,7 +62,7 @@ class SpectralConfig(JsonFields):
         optimizer itself on U^T G and U^T Theta and rotate the increment h(Lambda) E back, weight decay
         included ("basis": complete spectrum only, at most 4,096 nodes). None: no filter.
     filter_method : str, default "auto"
-        How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", or any other method of
+        How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", "solve", or any other method of
         :func:`paramgraph.apply_filter`.
     rank : int, default 32
         Number of eigenpairs of the low-rank filter; read by no other method. 32 costs about 2 % of a step.
@@ -125,7 +127,7 @@ class SpectralConfig(JsonFields):
             object.__setattr__(self, name, resolve_callable(getattr(self, name)))
         for name in ("builder_options", "response_options"):
             object.__setattr__(self, name, check_options(name, getattr(self, name)))
-        if isinstance(self.response, Response) and not self.response_options:
+        if isinstance(self.response, Response | Combination) and not self.response_options:
             object.__setattr__(self, "response_options", dict(self.response.options))
             object.__setattr__(self, "response", self.response.name)
         if self.response == "tikhonov" and not self.response_options:
@@ -149,7 +151,11 @@ class SpectralConfig(JsonFields):
         elif self.builder_options:
             raise ValueError(f"builder is None, so builder_options {self.builder_options!r} would be ignored")
         if self.response is not None:
-            self.make_response()
+            made = self.make_response()
+            if isinstance(self.response, str) and isinstance(made, Response | Combination):
+                # One spelling of equal responses: JSON gives lists for tuples.
+                object.__setattr__(self, "response_options", dict(made.options))
+                object.__setattr__(self, "response", made.name)
         if (
             self.penalty
             and self.builder is not None

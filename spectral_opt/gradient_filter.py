@@ -123,7 +123,7 @@ def filter_gradients(
         Where the nodes lie; the keys of `operators` are then those of the tables.
     norm_matching : bool, default False
         Rescale each table to the norm of its input; a zero result stays zero.
-    method : {"auto", "exact", "lowrank", "chebyshev"}, default "auto"
+    method : {"auto", "exact", "lowrank", "chebyshev", "solve"}, default "auto"
         How h(L) is applied, see :func:`paramgraph.apply_filter`.
 
     Returns

@@ -43,12 +43,28 @@ def test_defaults_are_the_example_of_the_design():
             penalty=0.0,
         ),
         SpectralConfig(response=paramgraph.heat(3.0)),
+        SpectralConfig(response=paramgraph.heat(1.0) * paramgraph.tikhonov(1.0)),
+        SpectralConfig(
+            response=1 - 0.5 * paramgraph.heat(1.0) * paramgraph.measured_steps([0.5], [1.0, 0.25])
+        ),
         SpectralConfig(placement="basis", refresh=np.int64(10)),
         SpectralConfig(refresh="drift:0.1"),
         SpectralConfig.literal(strength=0.1, builder="ring"),
         SpectralConfig(builder_options={"k": 5}, filter_method="lowrank", rank=4, tail=1, norm_matching=True),
     ],
-    ids=["default", "l2sp", "lists", "preserve", "response-value", "basis", "drift", "literal", "lowrank"],
+    ids=[
+        "default",
+        "l2sp",
+        "lists",
+        "preserve",
+        "response-value",
+        "product",
+        "sum",
+        "basis",
+        "drift",
+        "literal",
+        "lowrank",
+    ],
 )
 def test_json_round_trip_gives_an_equal_config(config):
     assert SpectralConfig.from_json(config.to_json()) == config
@@ -236,3 +252,10 @@ def test_the_literal_mode_takes_no_other_letter(fields, words):
 @pytest.mark.parametrize("scheme", list(paramgraph.schemes.SCHEMES))
 def test_every_scheme_of_paramgraph_is_a_choice(scheme):
     assert SpectralConfig(scheme=scheme).scheme == scheme
+
+
+def test_a_product_with_a_part_without_a_name_acts_and_cannot_be_written():
+    config = SpectralConfig(response=paramgraph.heat(1.0) * (lambda x: x))
+    assert config.make_response()(2.0).item() == pytest.approx(2 * math.exp(-2))
+    with pytest.raises(ValueError, match="cannot be written as JSON"):
+        config.to_json()
