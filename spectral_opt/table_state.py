@@ -190,7 +190,12 @@ def _spectrum_from(tensors: Mapping[str, Tensor], operator: ShiftOperator) -> Sp
     solver, _, reason = decode_text(tensors["spectrum.solver"]).partition(" ")
     found: dict[str, Any] = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
     spectrum = Spectrum(
-        **found, solver=solver, reason=reason, components=operator.components, kind=operator.kind
+        **found,
+        solver=solver,
+        reason=reason,
+        components=operator.components,
+        kind=operator.kind,
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
     )
     if not spectrum.complete or spectrum.nodes != operator.nodes:
         raise ValueError(f"its spectrum holds {spectrum.modes} modes of {operator.nodes} nodes, not all")
