@@ -5,6 +5,7 @@ r"""A filter that is ready: one response on one operator, for any number of sign
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -132,6 +133,33 @@ class GraphFilter:
             return X.clone()
         signal = self._working(X)
         return (signal + self._delta(signal)).reshape(X.shape).to(X.dtype)
+
+    def thin_factors(self, device: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, float] | None:
+        r"""Give the correction as a product of two thin factors, for a caller that applies it in place.
+
+        .. math:: (h(L) - I) X = A (U^T X) + r X, \qquad A = U \operatorname{diag}(g)
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where they shall lie; copied once.
+        dtype : torch.dtype
+            float32 or float64.
+
+        Returns
+        -------
+        (Tensor, Tensor, Tensor, float) or None
+            U and A of shape (nodes, active), :math:`h^2 - (1 + r)^2` of shape (active,), and r. None where the
+            filter is no such product of orthonormal modes, or where one matrix of nodes x nodes costs less.
+        """
+        factors = self._factors(device, dtype)
+        if "basis" not in factors or "scale" in factors:
+            return None
+        if "surplus" not in factors:
+            kept = 1.0 + self.design.rest
+            gain = self.design.gain
+            factors["surplus"] = ((gain + kept) ** 2 - kept**2).to(device, dtype)
+        return factors["basis"], factors["weighted"], factors["surplus"], float(self.design.rest)
 
     def _working(self, X: Tensor) -> Tensor:
         return X.to(working_dtype(X)).reshape(self.nodes, -1) if X.numel() else X.new_zeros(self.nodes, 0)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from paramgraph.responses import evaluate_response
 from spectral_opt.basis_step import BasisStep, enter_basis, wide
 from spectral_opt.config import SpectralConfig
-from spectral_opt.decoupled_penalty import decoupled_step
+from spectral_opt.decoupled_penalty import decoupled_step, step_kind
+from spectral_opt.in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.penalty import penalty_gradient, penalty_value
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.table_filter import filter_table, match_norm, put_back
@@ -184,7 +185,13 @@ class BoundTable:
         scale : Tensor of one element, optional
             By what `.grad` is multiplied at present, under a GradScaler.
         """
-        gradient = penalty_gradient(self.signal(start), self.prepared.operator, self.ridge)
+        X = self.signal(start).detach()
+        # Reading a scale that lies on an accelerator would stop it at every table.
+        if scale is None or scale.device.type == "cpu":
+            factor = 2.0 * self.config.penalty * (1.0 if scale is None else float(scale))
+            if self._form.add_(writable_view(self.prepared.table, self._gradients()), X, factor):
+                return
+        gradient = penalty_gradient(X, self.prepared.operator, self.ridge)
         if scale is not None:
             gradient = gradient * scale.to(gradient.device)
         for name, change in self.prepared.table.scatter(gradient).items():
@@ -200,7 +207,11 @@ class BoundTable:
         (Tensor, Tensor)
             Squared norms before and after the filter, before norm matching.
         """
-        gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        gradients = self._gradients()
+        view = None if self.config.norm_matching else writable_view(self.prepared.table, gradients)
+        found = None if view is None else filter_(view, self.prepared.filter)
+        if found is not None:
+            return found
         X, filtered, energies = self._filter(gradients)
         for name, value in put_back(gradients, self.prepared.table, X, filtered).items():
             gradients[name].copy_(value)
@@ -220,6 +231,11 @@ class BoundTable:
             Squared norms before and after the filter, before norm matching.
         """
         update = {name: wide(p.detach()) - wide(before[name]) for name, p in self.parameters.items()}
+        view = None if self.config.norm_matching else writable_view(self.prepared.table, self.parameters)
+        if view is not None:
+            found = filter_(self.prepared.table.gather(update), self.prepared.filter, view)
+            if found is not None:
+                return found
         X, filtered, energies = self._filter(update)
         self._add_(filtered - X)
         return energies
@@ -276,8 +292,11 @@ class BoundTable:
                 f"the parameters of table {self.name!r} have the learning rates "
                 f"{sorted(found)}; a decoupled penalty needs one per table"
             )
-        X = self.signal(start)
-        step = found.pop() * self.config.penalty
+        X, step = self.signal(start).detach(), found.pop() * self.config.penalty
+        if step_kind(self.prepared.operator, self.ridge, step) == "explicit":
+            view = writable_view(self.prepared.table, self.parameters)
+            if self._form.add_(view, X, -2.0 * step):
+                return "explicit"
         moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
         self._add_(moved - X)
         return kind
@@ -295,6 +314,13 @@ class BoundTable:
         assert spectrum is not None
         gain = evaluate_response(self.config.make_response(), spectrum.eigenvalues.to("cpu", torch.float64))
         return gain.to(self._basis)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+
+    @cached_property
+    def _form(self) -> PenaltyForm:
+        return PenaltyForm(self.prepared.operator, self.ridge)
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
         X = self.prepared.table.gather(tensors)
