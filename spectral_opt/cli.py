@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spectral_opt.refine_command import add_refine, run_refine
+
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
 THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 DEMO_OPTIONS = (
@@ -52,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
+    command = shlex.join(["spectral-opt", *given])
     try:
-        _demo(options, shlex.join(["spectral-opt", *given]))
+        if options.command == "refine":
+            return run_refine(options, command)
+        _demo(options, command)
     except (ValueError, ImportError, OSError) as error:
         if options.traceback:
             raise
@@ -88,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--shuffle-labels", action="store_true", help="a control: accuracy has to fall to chance"
     )
     demo.add_argument("--traceback", action="store_true", help="show where an error arose")
+    add_refine(commands)
     return parser
 
 

@@ -16,6 +16,9 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.input_moments import input_operators, is_input_gram
 from spectral_opt.preparation import PreparedTable, make_filter, prepare_tables
 
+# A layer of a transformer has four different inputs.
+KEPT = 4
+
 
 class RefinementFilters:
     """Operators of every table of every config, and the filters on them.
@@ -123,8 +126,9 @@ class ResponseFilters:
     def _filter(self, place: int, config: SpectralConfig, operator: Any) -> Any:
         key = place, id(operator)
         if key not in self._last:
-            # Tables that share an operator follow each other; a factor of every one would fill the memory.
-            self._last = {other: made for other, made in self._last.items() if other[0] != place}
+            # Tables that share an operator are near each other; a factor of every one would fill the memory.
+            for old in list(self._last)[: max(0, len(self._last) + 1 - KEPT)]:
+                del self._last[old]
             self._last[key] = self._make(config, operator, self._responses[place])
         return self._last[key]
 
