@@ -129,6 +129,6 @@ def check_graphs(ranks: Ranks, tables: Sequence[BoundTable]) -> None:
         for key, value in table_tensors(table.prepared).items()
     }
     ranks.check_equal(
-        {"the graphs": checksum(tensors)},
+        {"set of graphs": checksum(tensors)},
         "build them once and let attach hand them out (leave `prepared` out), or prepare all ranks alike",
     )

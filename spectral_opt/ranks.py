@@ -157,21 +157,21 @@ class Ranks:
     def check_equal(self, values: Mapping[str, Tensor], advice: str) -> None:
         """Compare checksums over the ranks.
 
-            Parameters
-            ----------
-            values : mapping of str to Tensor
-                Small tensors, by what they are of.
-            advice : str
-                What to do where they differ.
+        Parameters
+        ----------
+        values : mapping of str to Tensor
+            Small tensors, by what they are of.
+        advice : str
+            What to do where they differ.
 
-            Raises
-            ------
-            ValueError
-                On all ranks, if one differs from rank 0; what differs, and where, is named.
+        Raises
+        ------
+        ValueError
+            On all ranks, if one differs from rank 0; what differs, and where, is named.
 
-            Examples
-            --------
-            >>> import torch
+        Examples
+        --------
+        >>> import torch
         >>> Ranks().check_equal({"graphs": torch.zeros(32)}, "")
         """
         if self.size == 1:
@@ -183,7 +183,7 @@ class Ranks:
             others = [rank for rank, theirs in enumerate(found) if theirs.get(what) != found[0].get(what)]
             if others:
                 raise ValueError(
-                    f"{what} of rank {', '.join(map(str, others[:5]))} is not that of rank 0: {advice}"
+                    f"rank {', '.join(map(str, others[:5]))} has another {what} than rank 0: {advice}"
                 )
 
 

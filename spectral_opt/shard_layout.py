@@ -62,6 +62,11 @@ def check_layout(model: nn.Module) -> None:
                 f"{name or 'the model'} is wrapped by FSDP1 (FullyShardedDataParallel), whose flat parameters have no "
                 f"rows; {SUPPORTED}"
             )
+    sharding = tuple(
+        f"{name}." if name else ""
+        for name, module in model.named_modules()
+        if hasattr(module, "reshard") and hasattr(module, "unshard")
+    )
     for name, parameter in model.named_parameters():
         if hasattr(parameter, "ds_id") or hasattr(parameter, "ds_status"):
             raise ValueError(f"{name!r} is partitioned by DeepSpeed's ZeRO stage 3; {SUPPORTED}")
@@ -72,6 +77,11 @@ def check_layout(model: nn.Module) -> None:
             raise ValueError(
                 f"{name!r} is a DTensor with the placements {tuple(split.placements)} on a mesh of the shape "
                 f"{tuple(split.device_mesh.shape)}; {SUPPORTED}"
+            )
+        if is_split(parameter) and not name.startswith(sharding):
+            raise ValueError(
+                f"{name!r} is a DTensor that no fully_shard has made (tensor parallelism?): its layer computes with a "
+                f"part of it alone; {SUPPORTED}"
             )
 
 

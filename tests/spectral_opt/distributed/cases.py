@@ -1,0 +1,140 @@
+"""What a rank does in the tests of several ranks: one small model, trained as a config says."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectral_opt.config import SpectralConfig
+from spectral_opt.hooks import attach
+
+ROWS, INPUTS, STEPS = 7, 6, 3
+
+# Gradient and update, penalty added and decoupled, rows and columns, few modes and all, norms matched.
+TRAINED: dict[str, dict[str, Any]] = {
+    "gradient, rows, lowrank": {
+        "placement": "gradient",
+        "filter_method": "lowrank",
+        "rank": 3,
+        "penalty": 0.0,
+    },
+    "gradient, rows, exact": {"placement": "gradient", "filter_method": "exact", "rank": 3, "penalty": 0.0},
+    "gradient, columns, exact": {"placement": "gradient", "scheme": "columns", "filter_method": "exact"},
+    "update, rows, lowrank": {
+        "placement": "update",
+        "filter_method": "lowrank",
+        "rank": 3,
+        "norm_matching": True,
+    },
+    "update, columns, lowrank": {
+        "placement": "update",
+        "scheme": "columns",
+        "filter_method": "lowrank",
+        "rank": 3,
+    },
+    "update, columns, chebyshev": {"placement": "update", "scheme": "columns", "filter_method": "chebyshev"},
+    "update, rows, rw": {"placement": "update", "normalization": "rw", "penalty": 0.0},
+    "gradient, rows, activations": {"source": "activations", "placement": "gradient"},
+    "gradient, rows, weights": {"source": "weights", "placement": "gradient"},
+    "gradient, rows, batch gradients": {"source": "batch_gradients", "placement": "gradient"},
+    "penalty gradient, rows": {"response": None, "placement": None, "penalty": 0.5, "ridge": 0.1, "rank": 2},
+    "penalty gradient, columns": {"response": None, "placement": None, "scheme": "columns", "penalty": 0.5},
+    "penalty decoupled, rows": {
+        "response": None,
+        "placement": None,
+        "penalty": 0.5,
+        "penalty_mode": "decoupled",
+    },
+    "penalty decoupled, columns": {
+        "response": None,
+        "placement": None,
+        "penalty": 0.5,
+        "penalty_mode": "decoupled",
+        "scheme": "columns",
+    },
+    "penalty proximal, rows": {
+        "response": None,
+        "placement": None,
+        "penalty": 20.0,
+        "penalty_mode": "decoupled",
+        "rank": 2,
+    },
+    "penalty loss, rows": {"response": None, "placement": None, "penalty": 0.5, "penalty_mode": "loss"},
+    "penalty weight, dense": {
+        "response": None,
+        "placement": None,
+        "penalty": 0.1,
+        "penalty_on": "weight",
+        "builder": "gram",
+        "builder_options": {},
+        "shift": "adjacency",
+    },
+    "L2-SP": {
+        "builder": None,
+        "builder_options": {},
+        "response": None,
+        "placement": None,
+        "penalty": 0.5,
+        "ridge": 1.0,
+    },
+    "refreshed by steps": {"placement": "gradient", "refresh": 2},
+}
+
+
+def make_config(changes: dict[str, Any]) -> SpectralConfig:
+    # One row has no neighbours; its matrix takes part where there are columns, or no graph.
+    has_graph = changes.get("builder", "cosine_knn") is not None
+    defaults: dict[str, Any] = {"builder": "cosine_knn", "builder_options": {"k": 2}, "penalty": 0.01}
+    if has_graph and changes.get("scheme", "rows") == "rows":
+        defaults["exclude"] = ["4"]
+    return SpectralConfig(**defaults | changes)
+
+
+def make_model(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """Rows that two ranks, and three, cannot share evenly, and a layer of fewer rows than ranks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(INPUTS, ROWS), nn.Tanh(), nn.Linear(ROWS, 5), nn.Tanh(), nn.Linear(5, 1)
+        ).to(dtype)
+
+
+def make_batches(seed: int, count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    return [torch.randn(12, INPUTS, generator=source).to(dtype) for _ in range(count)]
+
+
+def mean_square(model: nn.Module, batch: Tensor) -> Tensor:
+    return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+
+
+def calibration(size: int, rank: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Twelve texts a batch, six batches in all, of which each rank takes its share."""
+    return make_batches(1, 6, dtype)[rank::size]
+
+
+def train(
+    model: nn.Module,
+    bare: nn.Module,
+    config: SpectralConfig,
+    size: int,
+    rank: int,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Any, dict[str, Tensor]]:
+    """Train a few steps on this rank's share of each batch; handle and metrics come back."""
+    optimizer = torch.optim.AdamW(bare.parameters(), lr=0.05)
+    handle = attach(model, optimizer, config, batches=calibration(size, rank, dtype), loss=mean_square)
+    for batch in make_batches(2, STEPS, dtype):
+        optimizer.zero_grad()
+        loss = mean_square(model, batch.chunk(size)[rank])
+        if config.penalty_mode == "loss":
+            loss = loss + handle.penalty()
+        loss.backward()
+        optimizer.step()
+    found = {
+        f"metrics/{key}": torch.tensor(value)
+        for key, value in handle.metrics().items()
+        if key != "spectral/ms"
+    }
+    found["penalty"] = handle.penalty().detach().clone()
+    return handle, found

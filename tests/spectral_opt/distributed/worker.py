@@ -1,0 +1,211 @@
+"""One rank of the tests of several ranks, started by torchrun; writes what it found to a file of its own."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.nn.parallel import DistributedDataParallel
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cases
+
+from spectral_opt.hooks import attach
+from spectral_opt.preparation import prepare
+from spectral_opt.ranks import whole
+
+
+def sharded(model: nn.Sequential) -> nn.Sequential:
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            fully_shard(layer)
+    fully_shard(model)
+    return model
+
+
+def result(bare: nn.Module, handle: Any, found: dict[str, Any]) -> dict[str, Any]:
+    state = {f"state/{key}": value for key, value in handle.state_dict().items()}
+    weights = {f"weight/{name}": whole(p.detach()).clone() for name, p in bare.named_parameters()}
+    return found | state | weights | {"traffic": dict(handle.explanation.traffic)}
+
+
+def counted(run: Callable[[], Any]) -> tuple[Any, list[int]]:
+    """Note the number of entries of every reduction that is made through torch.distributed's own functions."""
+    sizes: list[int] = []
+    original = dist.all_reduce
+
+    def noting(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(tensor.numel())
+        return original(tensor, *args, **kwargs)
+
+    dist.all_reduce = noting
+    try:
+        return run(), sizes
+    finally:
+        dist.all_reduce = original
+
+
+def refusal(run: Callable[[], Any]) -> str:
+    try:
+        run()
+    except (ValueError, TypeError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was raised"
+
+
+def attached(model: nn.Module, **changes: Any) -> Any:
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    batches = cases.calibration(dist.get_world_size(), dist.get_rank())
+    return attach(model, optimizer, cases.make_config(changes), batches=batches, loss=cases.mean_square)
+
+
+def trained(size: int, rank: int) -> dict[str, Any]:
+    found = {}
+    for name, changes in cases.TRAINED.items():
+        config = cases.make_config(changes)
+        bare = cases.make_model()
+        handle, numbers = cases.train(DistributedDataParallel(bare), bare, config, size, rank)
+        found[f"ddp: {name}"] = result(bare, handle, numbers)
+        model = sharded(cases.make_model())
+        handle, numbers = cases.train(model, model, config, size, rank)
+        found[f"fsdp: {name}"] = result(model, handle, numbers)
+    config = cases.make_config({"placement": "basis", "filter_method": "exact"})
+    bare = cases.make_model()
+    handle, numbers = cases.train(DistributedDataParallel(bare), bare, config, size, rank)
+    found["ddp: basis"] = result(bare, handle, numbers)
+    config = cases.make_config({"penalty": 0.1, "penalty_mode": "decoupled", "placement": "gradient"})
+    model = sharded(cases.make_model(torch.bfloat16))
+    handle, numbers = cases.train(model, model, config, size, rank, torch.bfloat16)
+    found["fsdp: bfloat16"] = result(model, handle, numbers)
+    return found
+
+
+def moved(size: int, rank: int) -> dict[str, Any]:
+    """Count what a step reduces, and see that attach leaves gradients and random states alone."""
+    model = sharded(cases.make_model())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    cases.mean_square(model, cases.make_batches(5, 1)[0]).backward()
+    before = {name: whole(p.grad).clone() for name, p in model.named_parameters()}
+    random = torch.get_rng_state()
+    config = cases.make_config(
+        {"placement": "gradient", "filter_method": "lowrank", "rank": 3, "penalty": 0.5}
+    )
+    batches = cases.calibration(size, rank)
+    handle = attach(model, optimizer, config, batches=batches, loss=cases.mean_square)
+    same = all(torch.equal(whole(p.grad), before[name]) for name, p in model.named_parameters())
+    same = same and torch.equal(random, torch.get_rng_state())
+    _, sizes = counted(optimizer.step)
+    traffic = dict(handle.explanation.traffic)
+    state = handle.state_dict()
+    again = sharded(cases.make_model())
+    steps = torch.optim.SGD(again.parameters(), lr=0.1)
+    loaded = attach(again, steps, config, batches=batches, loss=cases.mean_square)
+    loaded.load_state_dict(state)
+    loaded.load_start({name: whole(p.detach()) for name, p in again.named_parameters()})
+    return {
+        "untouched": same,
+        "sizes": sizes,
+        "traffic": traffic,
+        "text": str(handle.explanation),
+        "loaded": all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items()),
+        "penalty": loaded.penalty(),
+    }
+
+
+def refused(size: int, rank: int) -> dict[str, str]:
+    mesh = init_device_mesh("cpu", (size, 1), mesh_dim_names=("replicate", "shard"))
+    found = {}
+    found["basis"] = refusal(lambda: attached(sharded(cases.make_model()), placement="basis"))
+    found["chebyshev"] = refusal(lambda: attached(sharded(cases.make_model()), filter_method="chebyshev"))
+    found["solve"] = refusal(lambda: attached(sharded(cases.make_model()), filter_method="solve"))
+    found["entries"] = refusal(lambda: attached(sharded(cases.make_model()), scheme="entries"))
+    found["layers"] = refusal(
+        lambda: attached(sharded(cases.make_model()), scheme="layers", source="weights")
+    )
+    hybrid = cases.make_model()
+    fully_shard(hybrid, mesh=mesh)
+    found["hybrid"] = refusal(lambda: attached(hybrid))
+    second = cases.make_model()
+    fully_shard(second[0], shard_placement_fn=lambda p: Shard(p.ndim - 1))
+    found["Shard(1)"] = refusal(lambda: attached(second))
+    parallel = cases.make_model()
+    line = init_device_mesh("cpu", (size,))
+    parallelize_module(parallel, line, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    found["tensor parallel, rows"] = refusal(lambda: attached(parallel))
+    parallel = cases.make_model()
+    parallelize_module(parallel, line, {"0": ColwiseParallel()})
+    found["tensor parallel, columns"] = refusal(lambda: attached(parallel))
+    partitioned = cases.make_model()
+    partitioned[0].weight.ds_id = 0
+    found["ZeRO-3"] = refusal(lambda: attached(partitioned))
+    plain = cases.make_model()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    batches = cases.calibration(size, rank) if rank == 0 else None
+    found["one rank lacks batches"] = refusal(
+        lambda: attach(plain, optimizer, cases.make_config({}), batches, cases.mean_square)
+    )
+
+    def broken(data: Any) -> Any:
+        raise ValueError("no graph today")
+
+    def broken_twice(data: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    found["builder"] = refusal(
+        lambda: attached(
+            cases.make_model(), builder=broken if rank == 0 else broken_twice, builder_options={}
+        )
+    )
+    other = cases.make_model()
+    with torch.no_grad():
+        other[0].weight[0, 0] += rank
+    found["other weights"] = refusal(lambda: attached(other, builder="ring", builder_options={}))
+    model = cases.make_model()
+    ring, other_ring = (
+        cases.make_config({"builder": "ring", "builder_options": {}, "normalization": name})
+        for name in ("sym", None)
+    )
+    ready = prepare(model, other_ring if rank else ring)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found["other graphs"] = refusal(lambda: attach(model, optimizer, ring, prepared=[ready]))
+    found["hooks left"] = str(len(optimizer._optimizer_step_pre_hooks))
+    shard = sharded(cases.make_model())
+    batches = cases.calibration(size, rank)[: 1 + rank]
+    optimizer = torch.optim.SGD(shard.parameters(), lr=0.1)
+    config = cases.make_config({})
+    found["uneven batches"] = refusal(lambda: attach(shard, optimizer, config, batches, cases.mean_square))
+    nan = [torch.full_like(batch, float("nan")) if rank else batch for batch in cases.calibration(size, rank)]
+    found["NaN loss"] = refusal(lambda: attach(shard, optimizer, config, nan, cases.mean_square))
+    return found
+
+
+PARTS = {"trained": trained, "moved": moved, "refused": refused}
+
+
+def main(out: Path, parts: list[str]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    size, rank = dist.get_world_size(), dist.get_rank()
+    try:
+        found = {part: PARTS[part](size, rank) for part in parts}
+        torch.save(found, out / f"rank{rank}.pt")
+    except BaseException:
+        (out / f"rank{rank}.txt").write_text(traceback.format_exc())
+        # At once: the others wait in a collective, and an orderly end would wait for them.
+        os._exit(1)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
