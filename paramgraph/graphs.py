@@ -61,9 +61,11 @@ def symmetrize(data: Any, rule: str = "union") -> Data:
         raise ValueError(f"rule must be 'union' or 'mutual', got {rule!r}")
     nodes = count_nodes(data)
     data = readable_edges(data)
+    weight = data.edge_weight
+    if isinstance(data.edge_index, Tensor) and isinstance(weight, Tensor) and not weight.is_complex():
+        data.edge_weight = weight if weight.dtype == torch.float64 else weight.to(torch.float32)
     check_fields(data, nodes)
-    weight = data.edge_weight if data.edge_weight.dtype == torch.float64 else data.edge_weight.float()
-    directed, weight = remove_self_loops(data.edge_index, weight)
+    directed, weight = remove_self_loops(data.edge_index, data.edge_weight)
     directed, weight = coalesce(directed, weight, num_nodes=nodes, reduce="sum")
     edge_index, (total, times) = to_undirected(
         directed, [weight, torch.ones_like(weight)], nodes, reduce="sum"

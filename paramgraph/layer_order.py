@@ -8,7 +8,11 @@ from torch import Tensor
 
 from paramgraph.graph_contract import count_nodes
 
-_STACKS = ("encoder", "decoder")
+# How models name stacks that stand beside each other; the first name in a role decides.
+_STACKS = (
+    *("encoder", "decoder"),
+    *("text_model", "language_model", "vision_model", "vision_tower", "visual", "audio_model", "audio_tower"),
+)
 
 
 def node_field(data: Any, field: str, wanted_by: str, schemes: str) -> Int64[Tensor, " nodes"]:
@@ -60,7 +64,8 @@ def node_field(data: Any, field: str, wanted_by: str, schemes: str) -> Int64[Ten
 def layer_places(data: Any, wanted_by: str, schemes: str) -> Int64[Tensor, "nodes 2"]:
     """Find the stack of each node and its place among the layers that the table has of this stack.
 
-    The encoder and the decoder of a model are stacks of their own, told by `data.role`; all else is one stack.
+    The encoder and the decoder of a model are stacks of their own, told by `data.role`, and so are its towers of
+    text, images and sound; all else is one stack.
 
     Parameters
     ----------

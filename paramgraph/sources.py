@@ -62,6 +62,7 @@ def source_refusal(source: str, scheme: str) -> str:
     >>> source_refusal("attention_maps", "rows")
     "attention maps belong to heads, not to 'rows': make the tables with scheme='heads'"
     """
+    source = SHORT_NAMES.get(source, source)
     if source not in SOURCES:
         raise UnknownNameError.among("source", source, SOURCES)
     return scheme_refusal(source, scheme)
@@ -85,9 +86,9 @@ def collect(
         From `paramgraph.node_tables`.
     source : str or callable (model, table, batches) -> Tensor
         "weights"; "gradients" (their mean over batches); "batch_gradients" (`gradients` with the reduction
-        "batches"); "activations" and "attention_maps" (compressed where there are more features than nodes + 1);
-        "updates" (from `model` to `tuned`); or your own function, which is called once per table, with the
-        batches as a list.
+        "batches"); "activations" and "attention_maps", in short "attention" (both compressed where there are more
+        features than nodes + 1); "updates" (from `model` to `tuned`); or your own function, which is called once
+        per table, with the batches as a list.
     batches : iterable, optional
         Iterated once. Needed by all named sources but "weights" and "updates".
     loss : callable (model, batch) -> Tensor, optional
@@ -118,6 +119,7 @@ def collect(
     {'0.weight': (8, 4), '1.weight': (2, 8)}
     """
     if not callable(source):
+        source = SHORT_NAMES.get(source, source)
         if source not in SOURCES:
             raise UnknownNameError.among("source", source, SOURCES)
         check_scheme(source, tables.values())
@@ -208,3 +210,4 @@ SOURCES: dict[str, Source] = {
     "attention_maps": reduced(attention_passes, StreamingGram),
     "updates": _collect_updates,
 }
+SHORT_NAMES = {"attention": "attention_maps"}

@@ -45,7 +45,8 @@ class GaussianKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         Keep an edge only if each node is a neighbour of the other ("and" in place of "or").
     connect : {"none", "mst"}, default "none"
         "mst" joins the components by a minimum spanning tree: the shortest links between them. The graph then
-        says which they are: `connecting_edges` of shape (2, added), each once.
+        says which they are: `connecting_edges` of shape (2, added), each once. Components so far apart that the
+        weight between them underflows to zero stay apart, and the NumericalWarning about such weights says so.
     search : {"exact", "faiss"}, default "exact"
         "faiss" lets `faiss.IndexFlatIP` propose the candidates, on the CPU; neighbours and weights are the
         same to the last bit. Needs ``pip install 'paramgraph[faiss]'``.
@@ -138,15 +139,18 @@ class GaussianKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         weight = torch.exp(-(distance / width[pairs[0]] / width[pairs[1]])).to(features.dtype)
         kept = weight > 0
         if not bool(kept.all()):
+            lost = int((~kept[len(kept) - added.shape[1] :]).sum())
+            apart = f"; {lost} of them were to join components, which stay apart" if lost else ""
             warnings.warn(
                 f"{int((~kept).sum())} of {len(kept)} weights underflow to zero and are no edges: "
-                "the width is far below these distances",
+                f"the width is far below these distances{apart}",
                 NumericalWarning,
                 stacklevel=2,
             )
         graph = undirected_graph(data, pairs[:, kept], weight[kept])
         if self.connect == "mst":
-            graph.connecting_edges = added
+            joined = len(kept) - added.shape[1]
+            graph.connecting_edges = added[:, kept[joined:]]
         return graph
 
     def _widths(self, squared: Tensor, exponent: int) -> Tensor:

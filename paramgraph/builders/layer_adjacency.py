@@ -25,7 +25,7 @@ class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
               \text{ (or 2, if residual)}
 
     The layer l counts the layers that the table has, so that "next" is the next one there. An encoder and a
-    decoder, told by `role`, are stacks of their own that no edge joins.
+    decoder, and towers of text and images, told by `role`, are stacks of their own that no edge joins.
 
     Parameters
     ----------

@@ -141,3 +141,12 @@ def test_symmetrize_makes_a_builder_of_a_transform_without_weights() -> None:
         return data
 
     check_graph(Compose([chain, symmetrize])(Data(num_nodes=3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float16])
+def test_symmetrize_reads_weights_of_any_real_type(dtype: torch.dtype) -> None:
+    data = Data(edge_index=torch.tensor([[1], [0]]), edge_weight=torch.ones(1, dtype=dtype), num_nodes=2)
+    graph = check_graph(symmetrize(data))
+    assert graph.edge_weight.dtype == torch.float32
+    assert graph.edge_weight.tolist() == [1.0, 1.0]
+    assert data.edge_weight.dtype == dtype

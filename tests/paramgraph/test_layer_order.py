@@ -33,3 +33,10 @@ def test_pairs_are_those_of_comparing_all_nodes(gap: int) -> None:
     found = [tuple(sorted(pair)) for pair in pairs_apart(places, gap).T.tolist()]
     assert set(found) == expected
     assert len(found) == len(expected)
+
+
+def test_towers_of_text_and_images_are_stacks_of_their_own() -> None:
+    roles = ["text_model.self_attn"] * 2 + ["vision_model.self_attn"] * 2
+    data = Data(num_nodes=4, layer=torch.tensor([0, 1, 0, 1]), role=roles)
+    places = layer_places(data, "layer_adjacency", "'heads'")
+    assert pairs_apart(places, gap=1).tolist() == [[0, 2], [1, 3]]

@@ -11,7 +11,14 @@ from paramgraph.accumulators import StreamingGram
 from paramgraph.collection import gradient_passes
 from paramgraph.errors import UnknownNameError
 from paramgraph.schemes import columns, node_tables, rows
-from paramgraph.sources import activations, collect, collect_batch_gradients, gradients, weights
+from paramgraph.sources import (
+    activations,
+    collect,
+    collect_batch_gradients,
+    gradients,
+    source_refusal,
+    weights,
+)
 
 
 def autograd_gradients(model, tables, batches, loss):
@@ -495,3 +502,10 @@ def test_weights_used_by_no_linear_layer_are_refused(layer):
     other = type(table)("weight", "rows", (part,), table.names, table.layer, table.head, table.role)
     with pytest.raises(ValueError, match="no Linear, Conv1D or Embedding layer uses"):
         gradients(model, other, [torch.ones(1, 3)], mean_output)
+
+
+def test_attention_is_short_for_attention_maps(tiny_transformer, tiny_batches):
+    tables = node_tables(tiny_transformer, "heads")
+    expected = collect(tiny_transformer, tables, "attention_maps", tiny_batches)
+    torch.testing.assert_close(collect(tiny_transformer, tables, "attention", tiny_batches), expected)
+    assert source_refusal("attention", "rows") == source_refusal("attention_maps", "rows")

@@ -115,3 +115,13 @@ def test_shortest_links_join_clusters() -> None:
 def test_options_are_checked_at_once(options: dict, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         GaussianKNN(**options)
+
+
+def test_components_out_of_reach_of_the_kernel_stay_apart_and_are_said_so() -> None:
+    data = Data(x=torch.tensor([[0.0], [1.0], [1e6], [1e6 + 1]]))
+    with pytest.warns(
+        NumericalWarning, match="1 of 3 weights underflow .*; 1 of them were to join components"
+    ):
+        graph = GaussianKNN(k=1, connect="mst")(data)
+    assert graph.edge_index.tolist() == [[0, 1, 2, 3], [1, 0, 3, 2]]
+    assert graph.connecting_edges.shape == (2, 0)  # what joins nothing is not listed
