@@ -51,7 +51,7 @@ def draw_batches(
     Examples
     --------
     >>> draw_batches([3, 1, 4, 1], sorted, batch_size=2, batches=5)
-    [[1, 4], [1, 3]]
+    [[1, 3], [1, 4]]
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from paramgraph.measurement import RandomStates
 from spectral_opt.calibration import as_configs, calibration_sets, needs_batches
 from spectral_opt.config import SpectralConfig
 from spectral_opt.config_fields import whole_number
@@ -185,14 +186,15 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         """
         if self.handle is None:
             return
+        # The checkpoint's random states are written already: what comes after must not draw from them.
+        states = RandomStates.capture()
         saved = self.handle.state_dict()
         folder = checkpoint_folder(args.output_dir, state.global_step)
-        if not args.should_save:
-            return
-        if folder.is_dir():
+        if args.should_save and folder.is_dir():
             write_state(folder, saved, state.global_step)
-        else:
+        elif args.should_save:
             _logger.warning("no spectral state was written: there is no folder %s", folder)
+        states.restore()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Take the hooks off the optimizer.

@@ -1,5 +1,6 @@
 """A tiny model and invented opinions: the whole way in seconds."""
 
+import copy
 import csv
 import random
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
+
+import spectral_opt
 
 OPINIONS = (("bad", "poor", "sad"), ("good", "great", "fine"))
 FILLER = ("a", "film", "story", "scene", "actor", "plot", "the", "of")
@@ -60,3 +63,50 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         rows = {" ".join(generator.choices(VOCABULARY[4:], k=8)) for _ in range(200)}
         paths[name].write_text("text\n" + "\n".join(sorted(rows)) + "\n")
     return paths
+
+
+@pytest.fixture
+def examples(tiny_batches):
+    """Twenty-four texts of 12 tokens with labels."""
+    return [{key: value[i] for key, value in batch.items()} for batch in tiny_batches for i in range(4)]
+
+
+@pytest.fixture
+def trainer(tmp_path, tiny_transformer, examples):
+    """Make a Trainer of a copy of the tiny model."""
+
+    def make(config=None, folder="run", callback=None, model=None, optimizers=(None, None), **settings):
+        options = {
+            "output_dir": str(tmp_path / folder),
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+        }
+        callback = spectral_opt.SpectralCallback(config) if config is not None else callback
+        return Trainer(
+            copy.deepcopy(tiny_transformer) if model is None else model,
+            TrainingArguments(**(options | settings)),
+            train_dataset=examples,
+            eval_dataset=examples[:4],
+            callbacks=[callback] if callback else None,
+            optimizers=optimizers,
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(trainer):
+    """Make a Trainer and train at once: its constructor seeds everything."""
+
+    def train(*args, **settings):
+        made = trainer(*args, **settings)
+        made.train()
+        return made
+
+    return train

@@ -1,17 +1,12 @@
-"""An unmodified Trainer with the callback: the same training but for the penalty and the filter, under every setting."""
+"""An unmodified Trainer with the callback: the same training but for penalty and filter, under every setting."""
 
 import copy
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import Trainer, TrainingArguments
 
 import spectral_opt
-from spectral_opt.penalty import penalty_gradient
-from spectral_opt.preparation import prepare
 
 TARGETS = r".*layer\.0.*dense"
 RING = {"builder": "ring", "targets": TARGETS}
@@ -32,41 +27,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def examples(tiny_batches):
-    """Twenty-four texts of 12 tokens with labels."""
-    return [{key: value[i] for key, value in batch.items()} for batch in tiny_batches for i in range(4)]
-
-
-@pytest.fixture
-def trainer(tmp_path, tiny_transformer, examples):
-    """Make a Trainer of a copy of the tiny model."""
-
-    def make(config=None, folder="run", callback=None, model=None, optimizers=(None, None), **settings):
-        options = {
-            "output_dir": str(tmp_path / folder),
-            "max_steps": 4,
-            "per_device_train_batch_size": 4,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "use_cpu": True,
-        }
-        callback = spectral_opt.SpectralCallback(config) if config is not None else callback
-        return Trainer(
-            copy.deepcopy(tiny_transformer) if model is None else model,
-            TrainingArguments(**(options | settings)),
-            train_dataset=examples,
-            eval_dataset=examples[:4],
-            callbacks=[callback] if callback else None,
-            optimizers=optimizers,
-        )
-
-    return make
-
-
 def weights(trainer):
     return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
@@ -77,18 +37,6 @@ def losses(trainer):
 
 def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.fixture
-def run(trainer):
-    """Make a Trainer and train at once: its constructor seeds everything."""
-
-    def train(*args, **settings):
-        made = trainer(*args, **settings)
-        made.train()
-        return made
-
-    return train
 
 
 SETTINGS = {
