@@ -1,4 +1,6 @@
+import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return launch([*torchrun(2), str(out), "trained", "moved", "refused"], out)
 
 
+@functools.cache
 def reference(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, dict[str, Any], torch.nn.Module]:
     """Train one process on the union of the data."""
     changes = EXTRA[name] if name in EXTRA else cases.TRAINED[name]
@@ -106,3 +109,88 @@ def test_sharded_bfloat16_stays_near_one_process(two_ranks):
         # Weights of about 1 in steps of 2^-8; the loss of half a batch rounds the gradient there.
         torch.testing.assert_close(theirs[f"weight/{name}"], parameter.detach(), rtol=0.02, atol=0.02)
     torch.testing.assert_close(theirs["penalty"], found["penalty"], rtol=0.05, atol=1e-3)
+
+
+def test_a_step_reduces_nothing_larger_than_rank_x_width(two_ranks):
+    for found in two_ranks:
+        moved = found["moved"]
+        # Rank 3; the tables are 6 and 7 wide. Two numbers are the norms.
+        assert max(moved["sizes"]) <= 3 * 7
+        assert moved["sizes"].count(2) == 2
+        assert 4 * sum(moved["sizes"]) == moved["traffic"]["step"]
+        assert 4 * max(moved["sizes"]) == moved["traffic"]["largest"]
+
+
+def test_explain_says_what_is_moved(two_ranks):
+    moved = two_ranks[0]["moved"]
+    assert "between 2 ranks: attach moves" in moved["text"]
+    assert moved["traffic"]["ranks"] == 2
+    assert moved["traffic"]["attach"] > 0
+    assert moved["traffic"]["refresh"] == 0
+    assert two_ranks[0]["trained"]["fsdp: refreshed by steps"]["traffic"]["refresh"] > 0
+    assert two_ranks[0]["trained"]["ddp: gradient, rows, lowrank"]["traffic"]["step"] == 0
+
+
+def test_columns_of_sharded_matrices_move_two_numbers_a_step(two_ranks):
+    # Three tables, two squared norms each, in float32.
+    assert two_ranks[0]["trained"]["fsdp: update, columns, lowrank"]["traffic"]["step"] == 3 * 8
+
+
+def test_attach_leaves_sharded_gradients_and_random_states_alone(two_ranks):
+    assert all(found["moved"]["untouched"] for found in two_ranks)
+
+
+def test_sharded_state_loads_again(two_ranks):
+    for found in two_ranks:
+        assert found["moved"]["loaded"]
+        assert found["moved"]["penalty"] == 0
+
+
+def test_one_rank_may_explain_replicas_alone(two_ranks):
+    assert "between 2 ranks" in two_ranks[0]["moved"]["alone"]
+
+
+REFUSED = {
+    "basis": "placement 'basis'.*FSDP2",
+    "chebyshev": "0.weight.*chebyshev.*use filter_method='lowrank'",
+    "solve": "0.weight.*solve.*use filter_method='lowrank'",
+    "entries": "scheme='entries'.*use scheme='rows' or 'columns'",
+    "layers": "scheme='layers'.*use scheme='rows' or 'columns'",
+    "hybrid": r"Replicate\(\), Shard\(dim=0\).*supported are",
+    "Shard(1)": r"Shard\(dim=1\).*supported are",
+    "tensor parallel, rows": "no fully_shard has made.*supported are",
+    "tensor parallel, columns": "no fully_shard has made.*supported are",
+    "ZeRO-3": "ZeRO stage 3; supported are",
+    "FSDP1": "FSDP1.*supported are",
+    "one rank lacks batches": "calibration batches 'task', which are missing",
+    "builder": "failed on table '0.weight': no graph today",
+    "other weights": "rank 1 has another Theta_0 than rank 0",
+    "other graphs": "rank 1 has another set of graphs than rank 0",
+    "uneven batches": r"\[1, 2\] calibration batches 'task'",
+    "NaN loss": "the loss of batch 0 is nan",
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_what_cannot_work_raises_on_every_rank(two_ranks, case):
+    for found in two_ranks:
+        assert re.search(f"^ValueError: .*{REFUSED[case]}", found["refused"][case]), found["refused"][case]
+
+
+def test_a_refused_attach_leaves_no_hook(two_ranks):
+    assert all(found["refused"]["hooks left"] == "0" for found in two_ranks)
+
+
+def test_accelerate_launches_the_same(tmp_path):
+    where = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    script = [str(FOLDER / "accelerated.py"), str(tmp_path)]
+    # --multi_gpu is how this launcher starts several processes; the script asks for the CPU.
+    first, second = launch(
+        ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", *where, *script], tmp_path
+    )
+    _, found, model = reference("update, rows, lowrank")
+    assert first["size"] == 2
+    for name, parameter in model.named_parameters():
+        assert torch.equal(first["weights"][name], second["weights"][name])
+        torch.testing.assert_close(first["weights"][name], parameter.detach(), **TOLERANCE)
+    torch.testing.assert_close(first["penalty"], found["penalty"], **TOLERANCE)

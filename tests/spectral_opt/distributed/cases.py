@@ -77,6 +77,19 @@ TRAINED: dict[str, dict[str, Any]] = {
         "penalty": 0.5,
         "ridge": 1.0,
     },
+    # The last matrix has one row: a rank without nodes takes part in every product.
+    "a rank without rows": {
+        "builder": "ring",
+        "builder_options": {},
+        "exclude": None,
+        "placement": "gradient",
+        "rank": 2,
+        "penalty": 20.0,
+        "penalty_mode": "decoupled",
+        "ridge": 0.1,
+        "norm_matching": True,
+    },
+    "refreshed on drift": {"placement": "update", "refresh": "drift:0.0001"},
     "refreshed by steps": {"placement": "gradient", "refresh": 2},
 }
 

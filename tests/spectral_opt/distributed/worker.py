@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cases
 
+from spectral_opt.explanation import explain
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import prepare
 from spectral_opt.ranks import whole
@@ -107,6 +109,8 @@ def moved(size: int, rank: int) -> dict[str, Any]:
     same = same and torch.equal(random, torch.get_rng_state())
     _, sizes = counted(optimizer.step)
     traffic = dict(handle.explanation.traffic)
+    # No other rank calls this one.
+    alone = str(explain(cases.make_model(), config, batches, loss=cases.mean_square)) if rank == 0 else ""
     state = handle.state_dict()
     again = sharded(cases.make_model())
     steps = torch.optim.SGD(again.parameters(), lr=0.1)
@@ -118,6 +122,7 @@ def moved(size: int, rank: int) -> dict[str, Any]:
         "sizes": sizes,
         "traffic": traffic,
         "text": str(handle.explanation),
+        "alone": alone,
         "loaded": all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items()),
         "penalty": loaded.penalty(),
     }
@@ -152,6 +157,12 @@ def refused(size: int, rank: int) -> dict[str, str]:
     plain = cases.make_model()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     batches = cases.calibration(size, rank) if rank == 0 else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        flat = FullyShardedDataParallel(
+            cases.make_model(), device_id=torch.device("cpu"), use_orig_params=True
+        )
+    found["FSDP1"] = refusal(lambda: attached(flat))
     found["one rank lacks batches"] = refusal(
         lambda: attach(plain, optimizer, cases.make_config({}), batches, cases.mean_square)
     )
