@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from spectral_opt.adapter_table import bind_table
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
+from spectral_opt.factor_table import FactorTable, config_on
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_refresh import check_graphs
 from spectral_opt.ranks import Ranks, is_split
@@ -94,6 +95,11 @@ def bind_on_ranks(
     BoundTable
         A `ShardedTable` where the parameters are sharded.
 
+    Raises
+    ------
+    ValueError
+        If a penalty is on a low-rank update whose factors are sharded.
+
     Examples
     --------
     >>> from spectral_opt.preparation import prepare
@@ -104,6 +110,16 @@ def bind_on_ranks(
     """
     if not any(is_split(named[name]) for name in ready.table.parameters):
         return bind_table(config, ready, model, named)
+    if (
+        isinstance(ready.table, FactorTable)
+        and ready.table.factors
+        and config_on(config, ready.table).penalty
+    ):
+        raise ValueError(
+            f"the factors of {ready.table.layer_name!r} are sharded, and the penalty of their product needs both whole: "
+            "train adapters under DistributedDataParallel, keep them out of fully_shard, or use penalty=0.0 (the filter "
+            "acts on sharded factors)"
+        )
     return ShardedTable(config, ready, {name: named[name] for name in ready.table.parameters}, ranks)
 
 
