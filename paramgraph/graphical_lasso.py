@@ -64,7 +64,8 @@ def sparse_precision(
         # The dual is the gradient R - P^-1, which vanishes where nothing is penalized.
         change = _norm(sparse - before) / max(_norm(dual), size * TOLERANCE)
         if max(primal, change) <= TOLERANCE and np.linalg.eigvalsh(sparse)[0] > 0:
-            return sparse + 0.0  # no -0.0
+            found: np.ndarray = sparse + 0.0  # no -0.0
+            return found
         if primal > BALANCE * change:
             step, dual = step * 2.0, dual / 2.0
         elif change > BALANCE * primal:
@@ -83,7 +84,8 @@ def _smooth_step(shifted: np.ndarray, step: float) -> np.ndarray:
     root = np.sqrt(values * values + 4.0 * step)
     solved = np.where(values >= 0, (values + root) / (2.0 * step), 2.0 / (root - values))
     product = (vectors * solved) @ vectors.T
-    return (product + product.T) / 2.0
+    symmetric: np.ndarray = (product + product.T) / 2.0
+    return symmetric
 
 
 def _norm(matrix: np.ndarray) -> float:

@@ -1,21 +1,19 @@
 """The null model that keeps a graph and forgets which node is which."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
-from paramgraph.options import check_seed
-from paramgraph.registry import check_inner_nodes, get_builder, register
+from paramgraph.null_model import NullModel
+from paramgraph.registry import get_builder, register
 
 
 @register("permuted")
 @dataclass(frozen=True)
-class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Permuted(NullModel):
     r"""Build a graph, then give its nodes to each other at random.
 
     .. math:: A \mapsto P A P^T
@@ -36,31 +34,7 @@ class Permuted(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     torch.Size([2, 8])
     """
 
-    builder: Callable[[Data], Data] | str
-    seed: int | np.integer = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "builder", get_builder(self.builder))
-        check_seed("permuted", self.seed)
-
-    def check_nodes(self, nodes: int) -> None:
-        """Ask the inner builder whether a graph of so many nodes can be built.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses.
-
-        Examples
-        --------
-        >>> Permuted("ring").check_nodes(3)
-        """
-        check_inner_nodes(self.builder, nodes)
+    registered_name: ClassVar[str] = "permuted"
 
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and permute its nodes.

@@ -1,18 +1,18 @@
 """The null model that keeps nothing of a graph but its degrees and weights."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph.errors import NumericalWarning
 from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
-from paramgraph.options import check_count, check_seed
-from paramgraph.registry import check_inner_nodes, get_builder, register
+from paramgraph.null_model import NullModel
+from paramgraph.options import check_count
+from paramgraph.registry import get_builder, register
 from paramgraph.rewiring import rewired_pairs
 
 _ATTEMPTS = 10  # two edges on four nodes are the same again once in three times
@@ -20,7 +20,7 @@ _ATTEMPTS = 10  # two edges on four nodes are the same again once in three times
 
 @register("random")
 @dataclass(frozen=True)
-class RandomRewired(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class RandomRewired(NullModel):
     r"""Build a graph, then rewire its edges at random, degrees kept.
 
     .. math:: (a, b), (c, d) \mapsto (a, d), (c, b)
@@ -54,33 +54,13 @@ class RandomRewired(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     (tensor([2]), True)
     """
 
-    builder: Callable[[Data], Data] | str
-    seed: int | np.integer = 0
+    registered_name: ClassVar[str] = "random"
+
     sweeps: int | np.integer = 20
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "builder", get_builder(self.builder))
-        check_seed("random", self.seed)
+        super().__post_init__()
         check_count("random", "sweeps", self.sweeps)
-
-    def check_nodes(self, nodes: int) -> None:
-        """Ask the inner builder whether a graph of so many nodes can be built.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses.
-
-        Examples
-        --------
-        >>> RandomRewired("ring").check_nodes(3)
-        """
-        check_inner_nodes(self.builder, nodes)
 
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and rewire it.

@@ -1,22 +1,20 @@
 """The null model that keeps nothing of a graph but its spectrum."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph.graph_contract import dense_graph
 from paramgraph.graphs import graph_to_scipy
-from paramgraph.options import check_seed
-from paramgraph.registry import check_inner_nodes, get_builder, register
+from paramgraph.null_model import NullModel
+from paramgraph.registry import get_builder, register
 
 
 @register("rotated")
 @dataclass(frozen=True)
-class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Rotated(NullModel):
     r"""Build a graph, then turn its adjacency matrix by a random rotation.
 
     .. math:: A \mapsto Q A Q^T, \qquad Q \sim \text{Haar}(O(n))
@@ -44,31 +42,7 @@ class Rotated(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     tensor([-2.,  0.,  0.,  2.], dtype=torch.float64)
     """
 
-    builder: Callable[[Data], Data] | str
-    seed: int | np.integer = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "builder", get_builder(self.builder))
-        check_seed("rotated", self.seed)
-
-    def check_nodes(self, nodes: int) -> None:
-        """Ask the inner builder whether a graph of so many nodes can be built.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses.
-
-        Examples
-        --------
-        >>> Rotated("ring").check_nodes(3)
-        """
-        check_inner_nodes(self.builder, nodes)
+    registered_name: ClassVar[str] = "rotated"
 
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and rotate its matrix.
