@@ -1,7 +1,6 @@
 r"""From features to edges: unit rows, neighbour graphs and thresholds.
 
-Similarity is the inner product of unit rows: the cosine of the features, or their Pearson correlation if the
-rows are centred first.
+Similarity is the inner product of unit rows: a cosine, or a Pearson correlation where rows are centred first.
 """
 
 import warnings
@@ -253,6 +252,7 @@ def matrix_edges(
     k: int | None = None,
     threshold: float | None = None,
     signed: bool = False,
+    mutual: bool = False,
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
     """Link nodes by a given matrix of similarities, by rank or by threshold.
 
@@ -261,11 +261,13 @@ def matrix_edges(
     matrix : Tensor of shape (nodes, nodes), float64
         Symmetric, entries from -1 to 1; the diagonal is not read.
     k : int, optional
-        Neighbours per node, united over both ends; a tie goes to the lower index.
+        Neighbours per node; a tie goes to the lower index.
     threshold : float, optional
         Link all pairs that reach it in absolute value instead.
     signed : bool, default False
         Rank by the absolute value and keep negative similarities; otherwise they are no edges.
+    mutual : bool, default False
+        Link two nodes by rank only if each is among the neighbours of the other, instead of either.
 
     Returns
     -------
@@ -290,7 +292,7 @@ def matrix_edges(
     grid.fill_diagonal_(-torch.inf)
     indices = grid.sort(dim=1, descending=True, stable=True).indices[:, :k]
     values = matrix.gather(1, indices)
-    return linked_pairs(indices, values, _is_edge(values, signed))
+    return linked_pairs(indices, values, _is_edge(values, signed), mutual=mutual)
 
 
 def _is_edge(similarity: Tensor, signed: bool) -> Tensor:

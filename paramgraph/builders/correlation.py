@@ -42,7 +42,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     Parameters
     ----------
     k : int, default 10
-        Neighbours per node, below the number of nodes, united over both ends. Not used with a threshold.
+        Neighbours per node, below the number of nodes. Not used with a threshold.
     threshold : float, optional
         Link all pairs with :math:`|r| \ge` threshold instead, 0 to 1.
     signed : bool, default False
@@ -53,6 +53,9 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         Penalty of the graphical lasso on entries of P, above 0 and at most 1. Only for "partial".
     max_nodes : int, default 600
         What "partial" accepts: it takes O(nodes^3) time per iteration, minutes beyond this number.
+    mutual : bool, default False
+        Keep an edge only if each node is a neighbour of the other ("and" in place of "or"). Not used with a
+        threshold, where both ends agree.
 
     References
     ----------
@@ -79,6 +82,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     estimator: str = "sample"
     alpha: float = 0.1
     max_nodes: int | np.integer = 600
+    mutual: bool = False
 
     def __post_init__(self) -> None:
         check_count("correlation", "k", self.k)
@@ -159,10 +163,10 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         if self.estimator == "partial":
             matrix = partial_correlations(features, float(self.alpha))
             if self.threshold is None:
-                return matrix_edges(matrix, k=int(self.k), signed=self.signed)
+                return matrix_edges(matrix, k=int(self.k), signed=self.signed, mutual=self.mutual)
             return matrix_edges(matrix, threshold=float(self.threshold), signed=self.signed)
         shrunk = self.estimator == "ledoit_wolf"
         rows = shrunk_rows(features) if shrunk else unit_rows(features, centred=True)
         if self.threshold is None:
-            return neighbour_edges(rows, int(self.k), signed=self.signed)
+            return neighbour_edges(rows, int(self.k), signed=self.signed, mutual=self.mutual)
         return threshold_edges(rows, float(self.threshold), signed=self.signed)

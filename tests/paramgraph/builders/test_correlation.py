@@ -117,3 +117,13 @@ def test_penalty_above_every_correlation_leaves_no_edges() -> None:
 def test_options_outside_their_range_are_refused_at_once(options: dict) -> None:
     with pytest.raises(ValueError, match="correlation: "):
         Correlation(**options)
+
+
+@pytest.mark.parametrize("estimator", ["sample", "ledoit_wolf", "partial"])
+def test_mutual_neighbours_are_those_that_choose_each_other(estimator: str) -> None:
+    options = {"signed": True, "estimator": estimator, "alpha": 0.01}
+    size = np.abs(graph_to_scipy(Correlation(threshold=0.0, **options)(some_nodes())).toarray())
+    chosen = np.zeros_like(size, dtype=bool)
+    np.put_along_axis(chosen, np.argsort(-size, axis=1, kind="stable")[:, :3], True, axis=1)
+    found = graph_to_scipy(Correlation(k=3, mutual=True, **options)(some_nodes())).toarray()
+    np.testing.assert_array_equal(found != 0, chosen & chosen.T & (size > 0))
