@@ -1,0 +1,100 @@
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from spectral_opt.integrations.calibration_draw import draw_batches
+
+
+class Collator:
+    """Counts its calls and draws from a generator of its own, as collators that mask tokens do."""
+
+    def __init__(self):
+        self.calls = 0
+        self.tokenizer = object()
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __call__(self, items):
+        self.calls += 1
+        return torch.tensor(items) + torch.rand((), generator=self.generator)
+
+
+def test_examples_are_drawn_without_replacement():
+    drawn = draw_batches(range(10), list, batch_size=3, batches=4)
+    assert [len(batch) for batch in drawn] == [3, 3, 3, 1]
+    assert sorted(place for batch in drawn for place in batch) == list(range(10))
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    first, second, other = (draw_batches(range(100), list, 4, 2, seed) for seed in (0, 0, 1))
+    assert first == second != other
+
+
+def test_global_random_states_stay_where_they_are_whatever_data_and_collator_draw():
+    class Augmented:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, place):
+            return torch.rand(()).item() + random.random() + np.random.rand()  # noqa: NPY002
+
+    random.seed(0)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    expected = torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+    random.seed(0)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    draw_batches(Augmented(), lambda items: torch.tensor(items) + torch.rand(()), 2, 2)
+    assert (torch.rand(()).item(), random.random(), np.random.rand()) == expected  # noqa: NPY002
+
+
+def test_a_collator_with_a_generator_of_its_own_stays_as_it_is():
+    collate = Collator()
+    before = collate.generator.get_state()
+    draw_batches(range(8), collate, 2, 2)
+    assert collate.calls == 0
+    assert torch.equal(collate.generator.get_state(), before)
+
+
+def test_what_the_collator_shares_is_not_copied():
+    collate, seen = Collator(), []
+
+    class Watched(Collator):
+        def __call__(self, items):
+            seen.append(self.tokenizer)
+
+    collate = Watched()
+    draw_batches(range(4), collate, 2, 1, shared=(collate.tokenizer, None))
+    assert seen[0] is collate.tokenizer
+
+
+def test_a_bound_method_is_called_as_it_is():
+    class Trainerlike:
+        def collate(self, items):
+            return id(self), items
+
+    owner = Trainerlike()
+    assert draw_batches(range(4), owner.collate, 4, 1)[0][0] == id(owner)
+
+
+def test_a_stream_is_not_read():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            raise AssertionError("read")
+
+    with pytest.raises(ValueError, match=r"a Stream has no length.*pass batches="):
+        draw_batches(Stream(), list, 2, 2)
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(ValueError, match="is empty; pass batches="):
+        draw_batches([], list, 2, 2)
+
+
+def test_what_was_drawn_is_logged(caplog):
+    with caplog.at_level(logging.INFO):
+        draw_batches(range(5), list, 2, 9, seed=4)
+    assert "drew 3 calibration batches (5 of 5 examples, seed 4)" in caplog.text
