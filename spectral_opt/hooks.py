@@ -18,6 +18,7 @@ from spectral_opt.adapters import check_starts
 from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared, learning_rates
+from spectral_opt.optimizer_groups import check_groups
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_building import prepare_on_ranks
 from spectral_opt.rank_handle import RankHandle, bind_on_ranks, check_split_filters
@@ -135,6 +136,7 @@ def _check_request(
     _check_basis(configs, matched, optimizer)
     sets = calibration_sets(batches)
     named = dict(bare.named_parameters(remove_duplicate=False))
+    check_groups(configs, matched, named, optimizer)
     for item, found in zip(configs, matched, strict=True):
         check_sharded(item, found, named)
         if prepared is None or item.refresh != "never":

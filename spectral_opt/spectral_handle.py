@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import Explanation
+from spectral_opt.parameter_watch import ParameterWatch
 from spectral_opt.refresh import Refresher
 from spectral_opt.spectral_state import check_state, checksum, describe_tables
 from spectral_opt.spectral_step import SpectralStep
@@ -65,7 +66,7 @@ class SpectralHandle:
         self.explanation = explanation
         self.configs = tuple(configs)
         start = {name: value for table in tables for name, value in table.copy_start().items()}
-        self._steps = SpectralStep(tables, start)
+        self._steps = SpectralStep(tables, start, ParameterWatch(model, tables))
         self._refresher = refresher
         self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
         self._asked = False

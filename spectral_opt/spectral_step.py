@@ -12,6 +12,8 @@ from spectral_opt.basis_step import BasisStep
 from spectral_opt.bound_table import BoundTable, Energies
 from spectral_opt.explanation import learning_rates
 from spectral_opt.gradient_scaling import GradientScaling, read_scaling
+from spectral_opt.optimizer_groups import rising_parameters
+from spectral_opt.parameter_watch import ParameterWatch
 
 
 class SpectralStep:
@@ -27,6 +29,8 @@ class SpectralStep:
         In the order in which they act.
     start : mapping of str to Tensor
         Theta_0 of the tables whose penalty is on the delta.
+    watch : ParameterWatch, optional
+        Checks the parameters before each step.
 
     Examples
     --------
@@ -34,7 +38,13 @@ class SpectralStep:
     0
     """
 
-    def __init__(self, tables: Iterable[BoundTable], start: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        tables: Iterable[BoundTable],
+        start: Mapping[str, Tensor],
+        watch: ParameterWatch | None = None,
+    ) -> None:
+        self._watch = watch
         self.tables = list(tables)
         self.start = dict(start)
         self.count = 0
@@ -80,7 +90,8 @@ class SpectralStep:
         """
         started = time.perf_counter()
         self.abandon()
-        self.energies = []
+        if self._watch is not None:
+            self._watch.check(optimizer)
         scaling = read_scaling(optimizer)
         self._is_skipped = scaling.is_skipped
         if self._is_skipped:
@@ -91,13 +102,12 @@ class SpectralStep:
             for table in self._filters("update")
             for name, parameter in table.parameters.items()
         }
+        self.seconds = time.perf_counter() - started
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
-            self._change(scaling)
-            self.seconds = time.perf_counter() - started
+            self._change(optimizer, scaling)
             return None
-        changing = self._with_closure(closure, scaling)
-        self.seconds = time.perf_counter() - started
+        changing = self._with_closure(closure, optimizer, scaling)
         # The gradient does not exist before the closure has run.
         if len(args) > 1:
             return (args[0], changing, *args[2:]), kwargs
@@ -147,7 +157,9 @@ class SpectralStep:
     def _filters(self, placement: str) -> list[BoundTable]:
         return [table for table in self.tables if table.acts_on(placement)]
 
-    def _with_closure(self, closure: Callable[[], Any], scaling: GradientScaling) -> Callable[[], Any]:
+    def _with_closure(
+        self, closure: Callable[[], Any], optimizer: Optimizer, scaling: GradientScaling
+    ) -> Callable[[], Any]:
         def closure_and_change() -> Any:
             if self._rotated:
                 self.abandon()
@@ -156,19 +168,33 @@ class SpectralStep:
                     "allow: the loss is that of the parameters outside the basis; use placement='update'"
                 )
             result = closure()
-            self._change(scaling)
+            self._change(optimizer, scaling)
             return result
 
         return closure_and_change
 
     @torch.no_grad()
-    def _change(self, scaling: GradientScaling) -> None:
-        for table in self.penalties("gradient"):
-            if table.has_gradient:
-                table.add_penalty_gradient_(self.start, scaling.scale)
-        for table in self._filters("gradient"):
-            if table.has_gradient:
+    def _change(self, optimizer: Optimizer, scaling: GradientScaling) -> None:
+        started = time.perf_counter()
+        self.energies = []  # of the last evaluation, where a closure has several
+        # All of them first: what a gradient is refused for must not leave half of the tables changed.
+        live = [table for table in self.tables if table.has_gradient]
+        rising = rising_parameters(optimizer)
+        for table in live:
+            if table.has_penalty and table.config.penalty_mode == "gradient":
+                climbs = any(id(parameter) in rising for parameter in table.parameters.values())
+                table.add_penalty_gradient_(
+                    self.start, _descending(scaling.scale) if climbs else scaling.scale
+                )
+        for table in live:
+            if table.acts_on("gradient"):
                 self.energies.append(table.filter_gradient_())
-        for table in self._filters("basis"):
-            if table.has_gradient:
+        for table in live:
+            if table.acts_on("basis"):
                 self._rotated.append((table, table.enter_basis_()))
+        self.seconds += time.perf_counter() - started
+
+
+def _descending(scale: Tensor | None) -> Tensor:
+    """Scale of a gradient that stands for its negative, as the optimizer goes up it."""
+    return torch.tensor(-1.0) if scale is None else -scale
