@@ -253,7 +253,8 @@ def _prepare_entries(
     seconds = (time.perf_counter() - started) / len(tables)
     ready = []
     for key, table in tables.items():
-        make = functools.partial(_join_sides, table, config, *built.pop(key), seconds)
+        of_rows, of_columns = built.pop(key)
+        make = functools.partial(_join_sides, table, config, of_rows, of_columns, seconds)
         ready.append(make() if share is None else share(table, config, make))
     return tuple(ready)
 

@@ -164,7 +164,8 @@ def collect_on_ranks(
                 found = collect(model, tables, source, batches, loss)
     finally:
         # After a forward pass alone the root's parameters stay gathered.
-        for module in model.modules():
+        modules: Any = model.modules()
+        for module in modules:
             if hasattr(module, "reshard") and hasattr(module, "unshard"):
                 module.reshard()
     for group, accumulator in kept.items():

@@ -119,7 +119,8 @@ def _graph_bytes(ready: PreparedTable) -> int:
     size = 0
     for part in ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,):
         # Values in float64, an index of 32 bits; degrees and labels of each node.
-        size += 16 * part.nodes + (8 * part.matrix.size if part.is_dense else 12 * part.matrix.nnz)
+        matrix: Any = part.matrix
+        size += 16 * part.nodes + (8 * matrix.size if part.is_dense else 12 * matrix.nnz)
     design = getattr(ready.filter, "design", None)
     for value in (getattr(design, "basis", None), getattr(design, "gain", None)):
         size += 0 if value is None else _size(value)

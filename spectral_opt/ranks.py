@@ -210,7 +210,8 @@ def find_ranks(model: nn.Module) -> Ranks:
         return Ranks()
     for parameter in model.parameters():
         if is_split(parameter):
-            mesh: Any = parameter.device_mesh
+            split: Any = parameter
+            mesh = split.device_mesh
             return Ranks(mesh.get_group() if mesh.ndim == 1 else dist.group.WORLD)
     if isinstance(model, nn.parallel.DistributedDataParallel):
         return Ranks(model.process_group)

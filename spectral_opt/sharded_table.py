@@ -99,7 +99,8 @@ class ShardedTable(BoundTable):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
             X = as_accumulator(self.signal(start))
             value: Tensor = _SharedPenalty.apply(X, self._operator, self.ridge, self.ranks)  # type: ignore[no-untyped-call]
-            return self.config.penalty * value
+            scaled: Tensor = self.config.penalty * value
+            return scaled
 
     @torch.no_grad()
     def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:

@@ -64,7 +64,9 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
         value = whole(tensors[name].detach()).cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         # NumPy knows no bfloat16; bytes are bytes.
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        # One entry may come with any stride, and would then have no view as bytes.
+        entries = value.as_strided((value.numel(),), (1,))
+        digest.update(entries.view(torch.uint8).numpy().tobytes())
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
