@@ -116,9 +116,9 @@ def bind_on_ranks(
         and config_on(config, ready.table).penalty
     ):
         raise ValueError(
-            f"the factors of {ready.table.layer_name!r} are sharded, and the penalty of their product needs both whole: "
-            "train adapters under DistributedDataParallel, keep them out of fully_shard, or use penalty=0.0 (the filter "
-            "acts on sharded factors)"
+            f"the factors of {ready.table.layer_name!r} are sharded, and the penalty of their product needs both "
+            "whole: train adapters under DistributedDataParallel, keep them out of fully_shard, or use penalty=0.0 "
+            "(the filter acts on sharded factors)"
         )
     return ShardedTable(config, ready, {name: named[name] for name in ready.table.parameters}, ranks)
 

@@ -14,6 +14,9 @@ from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain
 from spectral_opt.hooks import attach
+from spectral_opt.preparation import prepare
+from spectral_opt.rank_handle import bind_on_ranks
+from spectral_opt.ranks import Ranks
 
 
 def ring(nodes):
@@ -304,6 +307,16 @@ def test_a_penalty_on_the_nodes_of_a_frozen_factor_is_refused():
     attach(model, optimizer_of(model), config_of()).remove()
     with pytest.raises(ValueError, match=r"lora_A.*not trained; use scheme 'rows'"):
         attach(model, optimizer_of(model), config_of(scheme="columns"))
+
+
+def test_a_penalty_on_the_product_of_sharded_factors_is_refused_and_a_filter_is_not(monkeypatch):
+    model = wrap(KINDS["lora"]())
+    ready = prepare(model, config_of(), parameters=model.parameters())[0]
+    named = dict(model.named_parameters())
+    monkeypatch.setattr("spectral_opt.rank_handle.is_split", lambda tensor: True)
+    with pytest.raises(ValueError, match=r"are sharded.*DistributedDataParallel"):
+        bind_on_ranks(Ranks(), config_of(), ready, model, named)
+    assert bind_on_ranks(Ranks(), config_of(penalty=0.0), ready, model, named).name == ready.table.group
 
 
 def test_merged_adapters_are_refused():
