@@ -99,3 +99,35 @@ def test_pieces_are_not_changed(generator):
         accumulator.features()
     assert torch.equal(X, copy)
     assert torch.equal(mean.features(), copy)
+
+
+@pytest.mark.parametrize("widths", [(2, 3), (2, 30), (40, 30)], ids=str)
+def test_sums_of_two_grams_join_to_that_of_all_columns(widths, generator):
+    pieces = [torch.randn(6, width, generator=generator) for width in widths]
+    joined = StreamingGram(6)
+    for piece in pieces:
+        one = StreamingGram(6)
+        one.add(piece)
+        joined.add_sums(*one.sums())
+    X, F = torch.cat(pieces, dim=1), joined.features()
+    # float32 features of sums in float64.
+    torch.testing.assert_close(F @ F.T, X @ X.T, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(F.corrcoef(), X.corrcoef(), rtol=1e-4, atol=1e-5)
+    assert joined.columns == sum(widths)
+
+
+def test_columns_before_and_after_sums_count_too(generator):
+    pieces = [torch.randn(4, 2, generator=generator, dtype=torch.float64) for _ in range(3)]
+    other, joined = StreamingGram(4), StreamingGram(4)
+    other.add(pieces[1])
+    joined.add(pieces[0])
+    joined.add_sums(*other.sums(), other.dtype)
+    joined.add(pieces[2])
+    X, F = torch.cat(pieces, dim=1), joined.features()
+    assert F.dtype == torch.float64
+    torch.testing.assert_close(F @ F.T, X @ X.T)
+
+
+def test_sums_of_no_columns_are_refused():
+    with pytest.raises(ValueError, match="no feature columns"):
+        StreamingGram(3).sums()
