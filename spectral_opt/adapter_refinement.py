@@ -17,7 +17,9 @@ from paramgraph.lora_adapters import AdaptedWeights
 Filters = Sequence[tuple[str, Any, bool]]
 
 
-def refine_factors(adapter: AdaptedWeights, filters: Mapping[str, Filters]) -> tuple[dict[str, Tensor], float, float]:
+def refine_factors(
+    adapter: AdaptedWeights, filters: Mapping[str, Filters]
+) -> tuple[dict[str, Tensor], float, float]:
     """Filter the factors of an adapter.
 
     Parameters

@@ -127,9 +127,7 @@ def input_operators(
     return {group: operators[sums.leaders[group]] for group in tables}
 
 
-def _summed(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Any, loss: Any, share: bool
-) -> _Sums:
+def _summed(model: nn.Module, tables: Mapping[str, NodeTable], batches: Any, loss: Any, share: bool) -> _Sums:
     sums = _Sums(share)
     for _ in activation_passes(model, tables, batches, loss, sums.add, side="input"):
         pass

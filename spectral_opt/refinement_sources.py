@@ -152,7 +152,7 @@ def open_tuned(tuned: Any, base: nn.Module) -> Iterator[TunedCheckpoint]:
         )
 
 
-def _of_state(state: Mapping[str, Tensor]) -> WeightMapping:
+def _of_state(state: Mapping[str, Any]) -> WeightMapping:
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
         raise TypeError(f"{wrong[0]!r} in the state dict is a {type(state[wrong[0]]).__name__}, no tensor")

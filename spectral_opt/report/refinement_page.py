@@ -50,11 +50,11 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
     for family, at in results["picked"].items():
         if at["family"] == "tuned":
             said.append(
-                f"{NAMES[family].capitalize()}: no strength forgot less and stayed within one standard error of the "
+                f"{_sentence(NAMES[family])}: no strength forgot less and stayed within one standard error of the "
                 "fine-tune on dev, so the fine-tune itself stays."
             )
         else:
-            said.append(f"{NAMES[family].capitalize()}: strength {at['strength']:g} was picked on dev.")
+            said.append(f"{_sentence(NAMES[family])}: strength {at['strength']:g} was picked on dev.")
     for row in results["test"]:
         if row["family"] == "tuned" or row["is_tuned"]:
             continue
@@ -74,7 +74,7 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
         said.append(
             f"Written: {form}, {strength} ({written['why']}); {written['norm_kept']:.0%} of the delta's norm."
         )
-    return [*said, *(remark[:1].upper() + remark[1:] + "." for remark in results["remarks"])]
+    return [*said, *(f"{_sentence(remark)}." for remark in results["remarks"])]
 
 
 def refinement_page(results: dict[str, Any]) -> str:
@@ -197,3 +197,8 @@ def _figures(results: dict[str, Any]) -> list[FigureView]:
 def _value(row: dict[str, Any], name: str, form: str) -> list[str]:
     interval = f"[{form.format(row[f'{name}_low'])}, {form.format(row[f'{name}_high'])}]"
     return [form.format(row[name]), interval]
+
+
+def _sentence(words: str) -> str:
+    # str.capitalize would write WiSE-FT as wise-ft.
+    return words[:1].upper() + words[1:]

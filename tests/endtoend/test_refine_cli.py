@@ -1,0 +1,332 @@
+"""`spectral-opt refine` from end to end, on tiny models and invented text."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import (
+    AutoTokenizer,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from spectral_opt.cli import main
+from spectral_opt.study.refinement_sweep import Sweep
+
+SIZES = ["--texts", "24", "--held-out", "14", "--dev", "16", "--test", "24", "--max-length", "16"]
+SWEEP = ["--strengths", "0.1,1", "--scales", "0.5"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    folder: Path
+    out: str
+    err: str
+
+    @property
+    def results(self) -> dict:
+        return json.loads((self.folder / "results.json").read_text())
+
+    @property
+    def last_line(self) -> str:
+        return self.err.strip().splitlines()[-1]
+
+
+def run(base: Path | str, tuned: Path | str, preserve: Path | str, folder: Path, *more: str) -> Finished:
+    out, err = io.StringIO(), io.StringIO()
+    arguments = [
+        "refine",
+        str(base),
+        str(tuned),
+        "--preserve",
+        str(preserve),
+        "--out",
+        str(folder),
+        *SIZES,
+        *SWEEP,
+    ]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([*arguments, *more])
+    return Finished(code, folder, out.getvalue(), err.getvalue())
+
+
+def moved(model: torch.nn.Module) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture(scope="module")
+def classifier(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tune with a head that its base does not have."""
+    folder = tmp_path_factory.mktemp("tuned") / "word-classifier"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = BertForSequenceClassification.from_pretrained(
+            word_model_folder, num_labels=2, id2label={0: "negative", 1: "positive"}
+        )
+    moved(model).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(word_model_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def language_models(
+    texts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, Path]:
+    """A tiny Llama with grouped queries and tied embeddings, its fine-tune, and a LoRA adapter for it."""
+    from peft import LoraConfig, get_peft_model
+
+    folder = tmp_path_factory.mktemp("llama")
+    words = ["[PAD]", "[UNK]", *sorted(set(texts["preserve"].read_text().split()))]
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=64, unk_token="[UNK]", pad_token="[PAD]"
+    )
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+        model.save_pretrained(folder / "base")
+        adapter = LoraConfig(target_modules=["q_proj", "down_proj"], r=2, task_type="CAUSAL_LM")
+        adapted = get_peft_model(LlamaForCausalLM.from_pretrained(folder / "base"), adapter)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(3))
+    adapted.save_pretrained(folder / "adapter")
+    moved(model).save_pretrained(folder / "tuned")
+    for name in ("base", "tuned"):
+        fast.save_pretrained(folder / name)
+    return folder / "base", folder / "tuned", folder / "adapter"
+
+
+@pytest.fixture(scope="module")
+def finished(
+    word_model_folder: Path,
+    classifier: Path,
+    texts: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Finished:
+    folder = tmp_path_factory.mktemp("refine") / "out"
+    return run(word_model_folder, classifier, texts["preserve"], folder, "--task", str(texts["labelled"]))
+
+
+def test_a_run_leaves_a_table_numbers_a_page_and_a_model(finished):
+    assert finished.code == 0, finished.err
+    assert {path.name for path in finished.folder.iterdir()} == {
+        "model",
+        "report.html",
+        "results.csv",
+        "results.json",
+    }
+    assert "scaling (WiSE-FT)" in finished.out
+    assert "left" in finished.err
+    found = finished.results
+    assert found["finished"]
+    assert [(point["family"], point["strength"]) for point in found["points"]] == [
+        ("base", 0.0),
+        ("tuned", 1.0),
+        ("filter", 0.1),
+        ("filter", 1.0),
+        ("scaling", 0.5),
+    ]
+    assert set(found["picked"]) == {"filter", "scaling"}
+    assert {row["family"] for row in found["test"]} == {"tuned", "filter", "scaling"}
+    assert found["sizes"] == {"build": 24, "held_out": 14, "dev": 16, "test": 24}
+    rows = list(csv.DictReader((finished.folder / "results.csv").open()))
+    assert {row["part"] for row in rows} == {"sweep", "test"}
+    page = (finished.folder / "report.html").read_text()
+    assert page.count("<svg") == 1
+    assert not re.search(r'(?:src|href)="(?!#)', page)
+
+
+def test_the_base_forgot_nothing_and_stronger_filters_forget_less(finished):
+    points = {(point["family"], point["strength"]): point for point in finished.results["points"]}
+    assert points["base", 0.0]["forgotten"] == pytest.approx(0, abs=1e-6)  # float32 embeddings
+    assert points["base", 0.0]["neighbours_kept"] == 1
+    assert (
+        points["filter", 1.0]["forgotten"]
+        < points["filter", 0.1]["forgotten"]
+        < points["tuned", 1.0]["forgotten"]
+    )
+    assert points["filter", 1.0]["norm_kept"] < points["filter", 0.1]["norm_kept"] < 1
+
+
+def test_the_model_is_read_by_from_pretrained_and_keeps_the_head(finished, classifier):
+    model, info = BertForSequenceClassification.from_pretrained(
+        finished.folder / "model", output_loading_info=True
+    )
+    tuned = BertForSequenceClassification.from_pretrained(classifier)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert torch.equal(model.classifier.weight, tuned.classifier.weight)
+    assert model.config.id2label == tuned.config.id2label
+    assert any("classifier.weight" in remark for remark in finished.results["remarks"])
+
+
+def test_the_same_seed_gives_the_same_numbers_and_json_is_printed(
+    finished, word_model_folder, classifier, texts, tmp_path
+):
+    more = ("--task", str(texts["labelled"]), "--json")
+    again = run(word_model_folder, classifier, texts["preserve"], tmp_path / "again", *more)
+    printed = json.loads(again.out)
+    for one, other in zip(finished.results["points"], printed["points"], strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_without_task_data_nothing_is_picked_and_that_is_said(word_model_folder, classifier, texts, tmp_path):
+    plain = tmp_path / "paragraphs.txt"
+    plain.write_text("\n\n".join(texts["preserve"].read_text().splitlines()[1:60]))
+    found = run(word_model_folder, classifier, plain, tmp_path / "out", "--default-strength", "0.2")
+    assert found.code == 0, found.err
+    assert found.results["picked"] == {}
+    assert found.results["written"]["strength"] == 0.2
+    assert "no task data" in found.out
+    assert all(point["task"] is None for point in found.results["points"])
+
+
+def test_a_bare_encoder_is_measured_by_a_linear_probe(word_model_folder, texts, tmp_path):
+    from transformers import BertModel
+
+    moved(BertModel.from_pretrained(word_model_folder)).save_pretrained(tmp_path / "tuned")
+    found = run(
+        word_model_folder,
+        tmp_path / "tuned",
+        texts["preserve"],
+        tmp_path / "out",
+        "--task",
+        str(texts["labelled"]),
+    )
+    assert found.code == 0, found.err
+    assert found.results["task_metric"] == "probe"
+
+
+@pytest.mark.parametrize("form", ["weights", "adapter"])
+def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_path, form):
+    from peft import PeftModel
+
+    base, tuned, adapter = language_models
+    found = run(
+        base,
+        tuned if form == "weights" else adapter,
+        texts["preserve"],
+        tmp_path / "out",
+        *("--task", str(texts["retention"])),
+    )
+    assert found.code == 0, found.err
+    results = found.results
+    assert (results["kind"], results["task_metric"], results["written"]["form"]) == ("causal", "loss", form)
+    assert results["points"][0]["forgotten"] == pytest.approx(0, abs=1e-6)  # float32 losses
+    model = LlamaForCausalLM.from_pretrained(base if form == "adapter" else tmp_path / "out" / "model")
+    if form == "adapter":
+        model = PeftModel.from_pretrained(model, tmp_path / "out" / "model")
+        assert model.peft_config["default"].r == 2
+    else:
+        start = LlamaForCausalLM.from_pretrained(tuned)
+        assert torch.equal(model.lm_head.weight, start.lm_head.weight)
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, texts, tmp_path, monkeypatch):
+    measure = Sweep._measure
+
+    def interrupted(self, family, strength):
+        if family == "scaling":
+            raise KeyboardInterrupt
+        measure(self, family, strength)
+
+    monkeypatch.setattr(Sweep, "_measure", interrupted)
+    stopped = run(word_model_folder, classifier, texts["preserve"], tmp_path / "out")
+    assert stopped.code == 130
+    assert "4 measured states" in stopped.last_line
+    assert not stopped.results["finished"]
+    assert len(stopped.results["points"]) == 4
+    assert "Interrupted" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--metric", "bleu"], "no metric 'bleu'"),
+        (["--metric", "probe", "--strengths", "0"], "--strengths"),
+        (["--strengths", "a,b"], "separated by commas"),
+        (["--scales", "1.5"], "--scales"),
+        (["--texts", "3"], "--texts is 3"),
+        (["--texts", "500"], "514 are needed"),
+        (["--preserve", "missing.txt"], "missing.txt"),
+        (["--preserve", "missing.csv"], "missing.csv"),
+        (["--task", "missing.csv"], "missing.csv"),
+        (["--max-length", "4000"], "max_length is 4000"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(word_model_folder, classifier, texts, tmp_path, more, words):
+    stopped = run(word_model_folder, classifier, texts["preserve"], tmp_path / "out", *more)
+    assert stopped.code == 2
+    assert stopped.last_line.startswith("spectral-opt: ")
+    assert words in stopped.last_line
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_do_not_match_or_cannot_be_read_are_refused(
+    word_model_folder, classifier, language_models, texts, tmp_path
+):
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert"}')
+    (pickled / "pytorch_model.bin").write_bytes(b"no")
+    cases = (
+        (word_model_folder, language_models[1], "not two states of one model"),
+        (word_model_folder, word_model_folder, "one folder"),
+        (word_model_folder, pickled, "run code"),
+        (pickled, classifier, "run code"),
+        (word_model_folder, tmp_path / "none", "no file or folder"),
+        (word_model_folder, texts["preserve"], "is a file"),
+    )
+    for base, tuned, words in cases:
+        stopped = run(base, tuned, texts["preserve"], tmp_path / "out")
+        assert stopped.code == 2
+        assert words in stopped.last_line
+
+
+def test_a_folder_in_use_is_refused_first_and_overwritten_on_demand(
+    word_model_folder, classifier, texts, tmp_path
+):
+    (tmp_path / "note").write_text("mine")
+    stopped = run(word_model_folder, classifier, texts["preserve"], tmp_path)
+    assert stopped.code == 2
+    assert "not empty" in stopped.last_line
+    assert "loading" not in stopped.err
+    assert run(word_model_folder, classifier, texts["preserve"], tmp_path, "--overwrite").code == 0
+    assert (tmp_path / "note").read_text() == "mine"
+
+
+def test_an_empty_text_is_refused(word_model_folder, classifier, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n\n \n")
+    stopped = run(word_model_folder, classifier, tmp_path / "empty.txt", tmp_path / "out")
+    assert stopped.code == 2
+    assert "is empty" in stopped.last_line
