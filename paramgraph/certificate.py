@@ -114,7 +114,9 @@ def _count_below(matrix: Any, shift: float, allowed: float) -> tuple[int, str]:
         installed = importlib.util.find_spec("qdldl") is not None
         sparse = fill.entries <= SPARSE_CERTIFIED * nodes
         if installed and sparse:
-            return _count_sparse(matrix, shift, allowed)
+            counted, doubt = _count_sparse(matrix, shift, allowed)
+            if not doubt or nodes > DENSE_CERTIFIED:
+                return counted, doubt
         if nodes > DENSE_CERTIFIED and sparse:
             return 0, f"a component of {nodes} nodes needs qdldl, which is not installed: {_PIP}"
         if nodes > DENSE_CERTIFIED:

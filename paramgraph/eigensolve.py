@@ -80,7 +80,7 @@ def eigenpairs(
     NotConvergedError
         If a residual stays above the tolerance; it carries the residuals.
     TypeError
-        If `operator` is not a shift operator.
+        If `operator` is not a shift operator, or `seed` neither int nor generator.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def eigenpairs(
     >>> eigenpairs(laplacian(nx.complete_graph(4), normalization=None), k=2).eigenvalues
     tensor([0., 4.], dtype=torch.float64)
     """
-    _check(operator, solver, tol)
+    _check(operator, solver, tol, seed)
     k = count_pairs(k, operator.nodes)
     symmetric, scale = operator.symmetrized()
     values, vectors, reports, iterations = _assemble(symmetric, k, solver, float(tol), seed)
@@ -118,7 +118,7 @@ def eigenpairs(
     )
 
 
-def _check(operator: Any, solver: str, tol: Any) -> None:
+def _check(operator: Any, solver: str, tol: Any, seed: Any) -> None:
     if not isinstance(operator, ShiftOperator):
         raise TypeError(
             f"eigenpairs takes a shift operator, got {type(operator).__name__}; call laplacian(graph) first"
@@ -128,6 +128,8 @@ def _check(operator: Any, solver: str, tol: Any) -> None:
         raise UnknownNameError.among("solver", solver, names)
     if not tol >= 0:
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer, np.random.Generator)):
+        raise TypeError(f"seed is an int or a numpy.random.Generator, got {type(seed).__name__}")
 
 
 def count_pairs(k: Any, nodes: int) -> int:

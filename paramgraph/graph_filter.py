@@ -153,12 +153,12 @@ class GraphFilter:
             filter is no such product of orthonormal modes, or where one matrix of nodes x nodes costs less.
         """
         factors = self._factors(device, dtype)
-        if "basis" not in factors or "scale" in factors:
+        gain = self.design.gain
+        if gain is None or "basis" not in factors or "scale" in factors:
             return None
         if "surplus" not in factors:
             kept = 1.0 + self.design.rest
-            gain = self.design.gain
-            factors["surplus"] = ((gain + kept) ** 2 - kept**2).to(device, dtype)
+            factors["surplus"] = keep_tensor((gain + kept).square() - kept**2, torch.device(device), dtype)
         return factors["basis"], factors["weighted"], factors["surplus"], float(self.design.rest)
 
     def _working(self, X: Tensor) -> Tensor:

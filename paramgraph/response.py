@@ -108,14 +108,17 @@ def evaluate_response(
     Raises
     ------
     ValueError
-        If the result has another shape or is not finite.
+        If the result has another shape, is complex or is not finite.
 
     Examples
     --------
     >>> evaluate_response(lambda x: 1 - x / 2, torch.tensor([0.0, 2.0]))
     tensor([1., 0.])
     """
-    gain = torch.as_tensor(response(eigenvalues.clone()), device=eigenvalues.device).detach().to(eigenvalues)
+    gain = torch.as_tensor(response(eigenvalues.clone()), device=eigenvalues.device).detach()
+    if gain.is_complex():
+        raise ValueError(f"the response {response!r} gave complex numbers ({gain.dtype}); it must give real ones")
+    gain = gain.to(eigenvalues)
     if gain.shape != eigenvalues.shape:
         raise ValueError(
             f"the response {response!r} gave shape {tuple(gain.shape)} for {tuple(eigenvalues.shape)} "

@@ -60,8 +60,8 @@ def solve(problem: EigenProblem) -> SolverResult:
     def apply(x: Any) -> Any:
         flipped = top * x - matrix @ x
         if problem.null is not None:
-            # One below the interval: the null vector ends outside the pairs that are asked for.
-            flipped -= (top + 1) * (problem.null @ x) * problem.null
+            # Below the interval by its scale: the null vector ends outside the pairs that are asked for.
+            flipped -= (top + problem.scale) * (problem.null @ x) * problem.null
         return flipped
 
     return largest_pairs(

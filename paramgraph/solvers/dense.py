@@ -27,7 +27,8 @@ def refusal(problem: EigenProblem) -> str:
 def solve(problem: EigenProblem) -> SolverResult:
     """Solve with a dense symmetric eigendecomposition.
 
-    The null vector is lifted to one above the interval, so that it ends outside the pairs that are asked for.
+    The null vector is lifted above the interval by its scale, so that it ends outside the pairs that are asked for
+    and costs small weights no digits.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def solve(problem: EigenProblem) -> SolverResult:
         problem.matrix.copy() if isinstance(problem.matrix, np.ndarray) else problem.matrix.toarray()
     )
     if problem.null is not None:
-        matrix += (problem.interval[1] + 1) * np.outer(problem.null, problem.null)
+        matrix += (problem.interval[1] + problem.scale) * np.outer(problem.null, problem.null)
     first = 0 if problem.smallest else nodes - count
     # Divide and conquer for the whole basis is faster than the selective driver from a quarter on.
     subset = [first, first + count - 1] if 4 * count < nodes else None

@@ -54,6 +54,15 @@ def test_multiple_eigenvalues_are_all_found(solver):
     np.testing.assert_allclose(solver.solve(task).eigenvalues, 60.0, rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e6])
+def test_scale_of_the_weights_costs_no_digits(solver, scale):
+    graph = laplacian(scale * nx.to_numpy_array(nx.random_regular_graph(6, 80, seed=2)), None)
+    task = EigenProblem(graph.matrix, 5, True, graph.interval, graph.null_space()[:, 0], 1e-9)
+    _, vectors, *_ = result = solver.solve(task)
+    residuals = np.linalg.norm(task.matrix @ vectors - vectors * result.eigenvalues, axis=0)
+    assert residuals.max() < 1e-8 * task.scale
+
+
 def test_matrix_is_not_changed(solver):
     task = problem("laplacian")
     before = task.matrix.copy()

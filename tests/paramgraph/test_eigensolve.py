@@ -200,6 +200,17 @@ def test_unknown_solver_suggests_a_near_one():
         eigenpairs(laplacian(nx.path_graph(3)), solver="lobcpg")
 
 
+@pytest.mark.parametrize("seed", [None, "0", 1.5, True, torch.Generator()])
+def test_seed_is_an_int_or_a_generator_of_numpy(seed):
+    with pytest.raises(TypeError, match=r"numpy\.random\.Generator"):
+        eigenpairs(laplacian(nx.path_graph(3)), seed=seed)
+
+
+def test_weights_of_any_scale_are_solved():
+    values = eigenpairs(laplacian(1e-12 * nx.to_numpy_array(nx.path_graph(4)), None)).eigenvalues.numpy()
+    np.testing.assert_allclose(values, 1e-12 * (2 - 2 * np.cos(np.pi * np.arange(4) / 4)), rtol=1e-12)
+
+
 def test_negative_tolerance_raises():
     with pytest.raises(ValueError, match="tol"):
         eigenpairs(laplacian(nx.path_graph(3)), tol=-1.0)

@@ -77,7 +77,7 @@ def test_identity_as_reference_gives_the_ordinary_pairs():
 @pytest.mark.parametrize("entries", [20_000_000, 0], ids=["factor", "gradients"])
 def test_large_sparse_problems_are_solved_by_lanczos(monkeypatch, entries):
     monkeypatch.setattr(generalized, "FACTOR_ENTRIES", entries)
-    A, B = sparse_adjacency(800, 0), laplacian(nx.random_regular_graph(4, 800, seed=1), None)
+    A, B = sparse_adjacency(600, 0), laplacian(nx.random_regular_graph(4, 600, seed=1), None)
     pairs = generalized_eigenpairs(A, B, k=6, ridge=0.5)
     assert pairs.solver in ("arpack", "arpack+dense")  # loners are dense
     dense = generalized_eigenpairs(A, B, k=6, ridge=0.5, solver="dense")

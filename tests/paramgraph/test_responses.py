@@ -111,6 +111,11 @@ def test_wrong_shape_is_named():
         evaluate_response(lambda x: x.sum(), X)
 
 
+def test_complex_response_is_refused_and_not_cut_to_its_real_part():
+    with pytest.raises(ValueError, match="complex"):
+        evaluate_response(lambda x: torch.exp(1j * x), X)
+
+
 def test_response_that_is_not_finite_is_named_with_its_eigenvalue():
     with pytest.raises(ValueError, match="at the eigenvalue 0"):
         evaluate_response(lambda x: 1 / x, X)
