@@ -129,7 +129,7 @@ def _sweep(setting: Any, folder: Path, command: str, arguments: argparse.Namespa
             def advance(work: float, what: str) -> None:
                 bar.set_description_str(what, refresh=False)
                 # Rounding of the sum must not take the bar past its end.
-                bar.update(min(work, bar.total - bar.n))
+                bar.update(min(work, sweep.work - bar.n))
 
             sweep.advance = advance
             sweep.run()

@@ -123,7 +123,7 @@ def _write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
     if len(parts) == 1:
         parts[0][0].rename(folder / "model.safetensors")
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, (part, names) in enumerate(parts, start=1):
         file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         part.rename(folder / file)

@@ -143,8 +143,7 @@ def open_tuned(tuned: Any, base: nn.Module) -> Iterator[TunedCheckpoint]:
         yield TunedCheckpoint(_of_state(tuned))
     elif isinstance(tuned, str | Path | WeightMapping):
         weights = open_checkpoint(tuned, open_module(base))
-        folder = None if isinstance(tuned, WeightMapping) else _local_folder(tuned)
-        yield TunedCheckpoint(weights, folder)
+        yield TunedCheckpoint(weights, None if isinstance(tuned, WeightMapping) else _local_folder(tuned))
     else:
         raise TypeError(
             f"tuned is a {type(tuned).__name__}; a module, a state dict, a .safetensors file, a local folder or a "

@@ -107,8 +107,10 @@ class Measures:
             logits = logits[:, self._classes] if self._classes is not None else logits
         if self.metric == "loss":
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
-            return loss.double().numpy()
-        return (logits.argmax(dim=1).numpy() == labels).astype(np.float64)
+            losses: Values = loss.double().numpy()
+            return losses
+        right: Values = (logits.argmax(dim=1).numpy() == labels).astype(np.float64)
+        return right
 
     def _probe(self, chosen: Part, classes: int) -> Tensor:
         assert self._task is not None, "only with task data"

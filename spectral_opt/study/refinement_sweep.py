@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Sweep:
 
     setting: RefinementSetting
     advance: Callable[[float, str], None]
-    on_point: Callable[["Sweep"], None] = lambda sweep: None
+    on_point: Callable[["Sweep"], Any] = lambda sweep: None
     points: list[SweepPoint] = field(default_factory=list)
     tests: dict[str, Values] = field(default_factory=dict)
     picked: dict[str, SweepPoint] = field(default_factory=dict)
@@ -219,7 +219,7 @@ def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed:
     return found
 
 
-def _copy(stream: DeltaStream, names: Any, state: dict[str, torch.Tensor]) -> None:
+def _copy(stream: DeltaStream, names: Any, state: Mapping[str, torch.Tensor]) -> None:
     for name, value in stream:
         at = names.find(name)
         if at is not None:
