@@ -18,12 +18,16 @@ from spectral_opt.calibration import (
     needs_batches,
 )
 from spectral_opt.config import SpectralConfig
+from spectral_opt.explanation_html import explanation_html
+from spectral_opt.explanation_notes import explanation_notes
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_building import is_sharded, prepare_on_ranks
 from spectral_opt.rank_traffic import rank_traffic, traffic_text
 from spectral_opt.ranks import Ranks, find_ranks
-from spectral_opt.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
+from spectral_opt.step_timing import estimate_milliseconds, measure_table
 from spectral_opt.table_explanation import TableExplanation, estimate_table, explain_table, table_cells
+
+_HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,28 @@ class Explanation:
         """Estimated operations that all tables add to a step."""
         return sum(table.flops_per_step for table in self.tables)
 
+    @property
+    def milliseconds_per_step(self) -> float:
+        """Time that all tables add to a step; see `timing` for where it is from."""
+        return sum(
+            estimate_milliseconds(table.flops_per_step) if table.milliseconds is None else table.milliseconds
+            for table in self.tables
+        )
+
+    @property
+    def timing(self) -> str:
+        """Where the milliseconds are from: "measured", "estimated" from operations, or "partly estimated"."""
+        known = [table.milliseconds is not None for table in self.tables]
+        return "measured" if all(known) else "partly estimated" if any(known) else "estimated"
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON.
 
         Returns
         -------
         dict
-            "tables", "skipped", "notes", "configs" (as text), "extra_bytes", "flops_per_step" and "traffic".
+            "tables", "skipped", "notes", "configs" (as text), "extra_bytes", "flops_per_step",
+            "milliseconds_per_step", "timing" and "traffic".
         """
         return {
             "configs": [repr(config) for config in self.configs],
@@ -81,22 +100,19 @@ class Explanation:
             "notes": list(self.notes),
             "extra_bytes": self.extra_bytes,
             "flops_per_step": self.flops_per_step,
+            "milliseconds_per_step": self.milliseconds_per_step,
+            "timing": self.timing,
             "traffic": dict(self.traffic),
         }
 
     def __str__(self) -> str:
-        header = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
-        cells = [header, *(table_cells(table, len(self.configs) > 1) for table in self.tables)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        cells = [_HEADER, *self._rows()]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in cells
         ]
-        lines.append(
-            f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
-            f"about {self.flops_per_step / 1e9:.3g} GFLOP per step"
-        )
-        lines += [traffic_text(self.traffic)] if self.traffic else []
+        lines += self.totals()
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
             reasons.setdefault(reason, []).append(name)
@@ -105,6 +121,27 @@ class Explanation:
             lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
         lines += [f"beside a frozen matrix: {table.adapter}" for table in self.tables if table.adapter]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def totals(self) -> list[str]:
+        """Write what all tables cost together.
+
+        Returns
+        -------
+        list of str
+            Memory, operations and time of a step, and what moves between ranks.
+        """
+        return [
+            f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
+            f"about {self.flops_per_step / 1e9:.3g} GFLOP and {self.milliseconds_per_step:.2g} ms per step "
+            f"({self.timing})",
+            traffic_text(self.traffic) if self.traffic else "one process: nothing moves between ranks",
+        ]
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self, _HEADER, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [table_cells(table, len(self.configs) > 1) for table in self.tables]
 
 
 def explain(
@@ -135,8 +172,9 @@ def explain(
     -------
     Explanation
         Matched and skipped parameters with reasons, sizes, methods and costs, and what attach, a step and a refresh
-        move between ranks. Building the graphs takes as long as in `attach`. Where parameters are sharded, all ranks
-        call this together.
+        move between ranks. Building the graphs takes as long as in `attach`; the milliseconds of a step are measured
+        on stand-ins, twice for each shape of a table, and estimated from the operations for what is not built.
+        Where parameters are sharded, all ranks call this together.
 
     Raises
     ------
@@ -146,11 +184,13 @@ def explain(
     Examples
     --------
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
-    >>> print(explain(model, SpectralConfig(builder=None, ridge=1.0, penalty=0.1, targets=["0"])))
+    >>> print(explain(model, SpectralConfig(builder=None, ridge=1.0, penalty=0.1, targets=["0"])))  # doctest: +ELLIPSIS
     parameter  nodes  width  edges  parts  filter           penalty
     0.weight   8      3      0      8      no graph: L = 0  gradient on delta
-    1 tables; 0.0 MiB beside the model; about 9.6e-08 GFLOP per step
+    1 tables; 0.0 MiB beside the model; about 9.6e-08 GFLOP and ... ms per step (measured)
+    one process: nothing moves between ranks
     left alone, not matched by targets: 0.bias, 2.weight, 2.bias
+    note: a penalty of mode 'gradient' is added inside optimizer.step(): clipping does not see it, filters ... do
     """
     configs, model = as_configs(config), bare_model(model)
     held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
@@ -164,7 +204,7 @@ def explain(
             # A sharded model cannot run on one rank; with replicas this may be called on one alone.
             ranks = find_ranks(model) if is_sharded(model) else Ranks()
             prepared.append(prepare_on_ranks(ranks, model, item, sets, loss, parameters=parameters))
-    return explain_prepared(model, configs, prepared, parameters, optimizer)
+    return explain_prepared(model, configs, prepared, parameters, optimizer, measured=True)
 
 
 def explain_prepared(
@@ -174,6 +214,7 @@ def explain_prepared(
     parameters: Iterable[Tensor],
     optimizer: Optimizer | None = None,
     ranks: Ranks | None = None,
+    measured: bool = False,
 ) -> Explanation:
     """Explain tables that are already prepared.
 
@@ -191,6 +232,8 @@ def explain_prepared(
         For its learning rates.
     ranks : Ranks, optional
         Who trains the model together; None: found by the model.
+    measured : bool, default False
+        Run what a step does with one table of each shape, and time it.
 
     Returns
     -------
@@ -207,11 +250,12 @@ def explain_prepared(
         if isinstance(ready, dict):
             tables += [estimate_table(index, config, table, named) for table in ready.values()]
         else:
-            tables += [explain_table(index, config, item, named, rates) for item in ready]
-    touched = {name for item in tables for name in [item.parameter]}
+            found = [explain_table(index, config, item, named, rates) for item in ready]
+            tables += _timed(config, ready, found, named) if measured else found
+    touched = {name for item in tables for name in item.parameters}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
     traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
-    notes = tuple(_notes(configs, tables))
+    notes = tuple(explanation_notes(configs, tables, prepared))
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), notes, traffic)
 
 
@@ -244,26 +288,18 @@ def learning_rates(optimizer: Optimizer) -> dict[int, float]:
     }
 
 
-def _notes(configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation]) -> list[str]:
-    notes = []
-    if any(config.has_filter and config.placement == "update" for config in configs):
-        notes.append(
-            "a filter on the update also filters weight decay; it needs a copy of the tables during a step"
-        )
-    if any(config.has_filter and config.placement == "gradient" for config in configs):
-        notes.append("a filter on the gradient acts inside optimizer.step(), after any clipping")
-    if any(config.runs_in_basis for config in configs):
-        notes.append(
-            "placement 'basis': weight decay acts on U^T Theta and is part of the increment that h filters; three "
-            "copies of the tables during a step"
-        )
-    if any(refresh_schedule(config.refresh).drift for config in configs):
-        notes.append(
-            f"refresh by drift: the gradients of at most {DRIFT_BATCHES} calibration batches are measured every "
-            f"{DRIFT_EVERY} steps, and a matrix of nodes x nodes is kept per table"
-        )
-    if any(config.penalty and config.penalty_mode == "loss" for config in configs):
-        notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
-    if not all(table.edges_known for table in tables):
-        notes.append("edges are upper estimates: give the calibration batches to have the graphs built")
-    return notes
+def _timed(
+    config: SpectralConfig,
+    prepared: Iterable[PreparedTable],
+    tables: Iterable[TableExplanation],
+    named: Mapping[str, Tensor],
+) -> list[TableExplanation]:
+    """Measure one table of each shape, and let it stand for the others."""
+    times: dict[tuple[Any, ...], float | None] = {}
+    timed = []
+    for ready, table in zip(prepared, tables, strict=True):
+        key = ready.table.shape, len(ready.table.slices), table.flops_per_step
+        if key not in times:
+            times[key] = measure_table(config, ready, named)
+        timed.append(dataclasses.replace(table, milliseconds=times[key]))
+    return timed

@@ -43,6 +43,10 @@ class TableExplanation:
         Estimated operations per step.
     adapter : str
         What is trained there beside a frozen matrix, and which graph acts on it; "" for a matrix.
+    parameters : tuple of str
+        Names of the parameters that the table covers.
+    milliseconds : float or None
+        Time that it adds to a step, as measured; None where only `flops_per_step` is known.
     """
 
     config: int
@@ -58,6 +62,8 @@ class TableExplanation:
     extra_bytes: int
     flops_per_step: float
     adapter: str = ""
+    parameters: tuple[str, ...] = ()
+    milliseconds: float | None = None
 
 
 def explain_table(
@@ -117,6 +123,7 @@ def explain_table(
         + _start_bytes(config, ready.table, named),
         flops_per_step=flops,
         adapter=_adapter_text(config, ready.table),
+        parameters=ready.table.parameters,
     )
 
 
@@ -173,6 +180,7 @@ def estimate_table(
         extra_bytes=12 * stored + _copied_bytes(config, members) + _start_bytes(config, table, named),
         flops_per_step=flops + (_penalty_flops(products, nodes, width) if config.penalty else 0.0),
         adapter=_adapter_text(config, table),
+        parameters=table.parameters,
     )
 
 

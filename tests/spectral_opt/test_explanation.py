@@ -6,6 +6,7 @@ from torch import nn
 
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain
+from spectral_opt.hooks import attach
 
 
 @pytest.fixture
@@ -141,3 +142,87 @@ def test_what_the_basis_and_drift_cost_is_said(model):
     assert "complete spectrum" in found.tables[0].filter
     assert "part of the increment" in str(found)
     assert "every 50 steps" in str(found)
+
+
+@pytest.mark.parametrize("scheme", ["layers", "blocks"])
+def test_parameters_of_a_table_of_several_are_not_left_alone(scheme):
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    found = explain(model, SpectralConfig(builder="ring", scheme=scheme))
+    assert {name for table in found.tables for name in table.parameters} == {"0.weight", "1.weight"}
+    assert found.skipped == ()
+
+
+MODES = {
+    "filter": {"penalty": 0.0},
+    "lowrank": {"penalty": 0.0, "filter_method": "lowrank", "rank": 2},
+    "update": {"penalty": 0.0, "placement": "update"},
+    "basis": {"penalty": 0.0, "placement": "basis"},
+    "penalty": {"response": None},
+    "loss": {"response": None, "penalty_mode": "loss"},
+    "decoupled": {"response": None, "penalty_mode": "decoupled"},
+    "both": {"penalty_on": "weight"},
+    "entries": {"scheme": "entries"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_time_of_a_step_is_measured_where_the_graph_is_built_and_changes_nothing(model, mode):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = explain(model, SpectralConfig(**({"builder": "ring"} | MODES[mode])))
+    assert found.timing == "measured"
+    assert found.milliseconds_per_step == sum(table.milliseconds for table in found.tables) > 0
+    assert "(measured)" in str(found)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_time_of_a_step_is_an_estimate_where_the_graph_is_not_built(model):
+    found = explain(model, SpectralConfig(builder_options={"k": 3}))
+    assert found.timing == "estimated"
+    assert found.milliseconds_per_step > 0
+    both = explain(model, [SpectralConfig(builder="ring"), SpectralConfig(builder_options={"k": 3})])
+    assert both.timing == both.to_dict()["timing"] == "partly estimated"
+
+
+def test_attach_does_not_spend_time_on_timing(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = attach(model, optimizer, SpectralConfig(builder="ring"))
+    assert handle.explanation.timing == "estimated"
+
+
+def test_one_process_says_that_nothing_moves(model):
+    found = explain(model, SpectralConfig(builder="ring"))
+    assert "nothing moves between ranks" in str(found)
+    assert found.to_dict()["traffic"] == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"refresh": 50}, "built anew every 50 steps, "),
+        ({"penalty_mode": "gradient"}, "clipping does not see it"),
+        ({"penalty_mode": "decoupled"}, "acts last"),
+    ],
+    ids=repr,
+)
+def test_consequences_of_modes_and_refreshes_are_said(model, fields, words):
+    assert words in str(explain(model, SpectralConfig(builder="ring", **fields)))
+
+
+def test_a_notebook_shows_a_card_with_all_text_escaped(model):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("a<b>", nn.Linear(3, 8))
+
+    shown = explain(Odd(), SpectralConfig(builder="ring"))._repr_html_()
+    assert "a&lt;b&gt;.weight" in shown
+    assert "<b>" not in shown
+    assert "not matched by targets: a&lt;b&gt;.bias" in shown
+    assert "1 tables" in shown
+
+
+def test_a_card_of_very_many_tables_is_cut_and_says_so():
+    model = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(103)))
+    shown = explain(model, SpectralConfig(builder=None, ridge=1.0))._repr_html_()
+    assert "and 3 more tables" in shown
