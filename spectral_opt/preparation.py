@@ -134,17 +134,15 @@ def prepare_tables(
     check_calibration(config, sets, loss)
     if config.runs_in_basis:
         _check_basis_sizes(tables)
-    if config.scheme == "entries":
-        entries = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
-        run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
-        ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
-        tables_left = {key: table for key, table in tables.items() if key not in entries}
-    else:
-        ready, tables_left = {}, dict(tables)
+    entries = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
+    entries = entries if config.scheme == "entries" else {}
+    run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
+    ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
+    tables_left = {key: table for key, table in tables.items() if key not in entries}
     features: dict[str, Tensor] = {}
     if reads_features(config) and tables_left:
         measured = {key: measured_table(table) for key, table in tables_left.items()}
-        features = measure(model, measured, config.source, batches=sets.get(config.batches), loss=loss)
+        features = run(model, measured, config.source)
     for key, table in tables_left.items():
         found = features.pop(key, torch.zeros(table.shape[0], 0))
         of_table = config_on(config, table)
