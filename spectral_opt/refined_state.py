@@ -1,9 +1,9 @@
 """What refinement gives back: plain tensors, with what kind of result they are and what was left alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 FORMS = ("weights", "merged", "adapter")
 
@@ -43,3 +43,31 @@ class RefinedState(dict[str, Tensor]):
         self.remarks = remarks
         self.norm_kept = norm_kept
         self.config = dict(config or {})
+
+
+def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
+    """Gather refined weights, and copy what is the caller's own memory; names of one tensor get one copy.
+
+    Parameters
+    ----------
+    stream : iterable of name and Tensor
+        Refined weights.
+    tuned : nn.Module, mapping or other
+        What they were refined from.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Sharing no memory with `tuned`.
+    """
+    state = (
+        tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
+    )
+    theirs = {value.data_ptr() for value in state.values()}
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    tensors = {}
+    for name, value in stream:
+        if value.data_ptr() in theirs:
+            value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
+        tensors[name] = value
+    return tensors

@@ -6,18 +6,16 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor, nn
 
 from paramgraph.module_weights import open_module
 from spectral_opt.adapter_refinement import refine_factors
 from spectral_opt.calibration import as_configs, calibration_sets, check_calibration
 from spectral_opt.refined_folder import check_folder, read_folder, write_folder
-from spectral_opt.refined_state import RefinedState
+from spectral_opt.refined_state import RefinedState, own_memory
 from spectral_opt.refinement_filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement_match import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement_sources import TunedCheckpoint, load_base, open_tuned
@@ -116,7 +114,7 @@ class Refiner:
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
             found = DeltaStream(checkpoint, match, self._weights, filters)
-            tensors = _own_memory(found, tuned)
+            tensors = own_memory(found, tuned)
         return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), found.norm_kept)
 
     @contextmanager
@@ -295,18 +293,3 @@ def refine(
 
 def _form(checkpoint: TunedCheckpoint) -> str:
     return "weights" if checkpoint.adapter is None else "merged"
-
-
-def _own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
-    """Copy what is the caller's own memory; names of one tensor get one copy."""
-    state = (
-        tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
-    )
-    theirs = {value.data_ptr() for value in state.values()}
-    copies: dict[tuple[Any, ...], Tensor] = {}
-    tensors = {}
-    for name, value in stream:
-        if value.data_ptr() in theirs:
-            value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
-        tensors[name] = value
-    return tensors

@@ -159,7 +159,7 @@ def test_a_run_leaves_a_table_numbers_a_page_and_a_model(finished):
     assert set(found["picked"]) == {"filter", "scaling"}
     assert {row["family"] for row in found["test"]} == {"tuned", "filter", "scaling"}
     assert found["sizes"] == {"build": 24, "held_out": 14, "dev": 16, "test": 24}
-    rows = list(csv.DictReader((finished.folder / "results.csv").open()))
+    rows = list(csv.DictReader((finished.folder / "results.csv").read_text().splitlines()))
     assert {row["part"] for row in rows} == {"sweep", "test"}
     page = (finished.folder / "report.html").read_text()
     assert page.count("<svg") == 1
