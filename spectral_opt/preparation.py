@@ -134,8 +134,8 @@ def prepare_tables(
     check_calibration(config, sets, loss)
     if config.runs_in_basis:
         _check_basis_sizes(tables)
-    entries = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
-    entries = entries if config.scheme == "entries" else {}
+    matrices = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
+    entries = matrices if config.scheme == "entries" else {}
     run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
     ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
     tables_left = {key: table for key, table in tables.items() if key not in entries}
@@ -147,7 +147,7 @@ def prepare_tables(
         found = features.pop(key, torch.zeros(table.shape[0], 0))
         of_table = config_on(config, table)
         make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
-        ready[key] = make() if share is None else share(table, of_table, make)
+        ready[key] = share(table, of_table, make) if share else make()
     return tuple(ready[key] for key in tables)
 
 
@@ -251,8 +251,7 @@ def _prepare_entries(
     seconds = (time.perf_counter() - started) / len(tables)
     ready = []
     for key, table in tables.items():
-        of_rows, of_columns = built.pop(key)
-        make = functools.partial(_join_sides, table, config, of_rows, of_columns, seconds)
+        make = functools.partial(_join_sides, table, config, built[key][0], built[key][1], seconds)
         ready.append(make() if share is None else share(table, config, make))
     return tuple(ready)
 
