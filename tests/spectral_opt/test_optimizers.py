@@ -1,5 +1,7 @@
 """Every optimizer: what the hooks change equals the formula in NumPy around the optimizer itself."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,6 +12,7 @@ from torch import nn
 import paramgraph
 from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
+from spectral_opt.preparation import prepare
 
 GAMMA, PENALTY, RATE, NODES = 2.0, 0.1, 0.05, 8
 # A path whose edges differ: no eigenvalue is there twice, so a basis is the same everywhere but for signs.
@@ -76,16 +79,24 @@ def make_model():
         return nn.Sequential(nn.Linear(12, NODES), nn.Tanh(), nn.Linear(NODES, 2))
 
 
+@functools.cache
+def prepared_once(mode):
+    """Build the graph of a config once for all optimizers: it does not depend on the weights."""
+    config = SpectralConfig(**(FIELDS | CONFIGS[mode]))
+    return config, [prepare(make_model(), config)]
+
+
 def set_gradients(model, step):
     source = torch.Generator().manual_seed(step)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=source)
 
 
-def expected_run(factory, mode, steps):
+@functools.cache
+def expected_run(name, mode, steps):
     """Run the bare optimizer; do what the hooks do by NumPy, outside of it."""
     model = make_model()
-    optimizer, weight = factory(model.parameters()), model[0].weight
+    optimizer, weight = OPTIMIZERS[name](model.parameters()), model[0].weight
     U = np.linalg.eigh(LAPLACIAN)[1]
     gains = np.diag(U.T @ FILTER @ U)[:, None]
     theta = weight.detach().double().numpy().copy()
@@ -119,13 +130,14 @@ def expected_run(factory, mode, steps):
 def test_the_effect_is_the_formula_and_not_zero(name, mode):
     model = make_model()
     optimizer = OPTIMIZERS[name](model.parameters())
-    attach(model, optimizer, SpectralConfig(**(FIELDS | CONFIGS[mode])))
+    config, prepared = prepared_once(mode)
+    attach(model, optimizer, config, prepared=prepared)
     for step in range(3):
         set_gradients(model, step)
         optimizer.step()
     found = model[0].weight.detach().double().numpy()
-    expected = expected_run(OPTIMIZERS[name], mode, 3)
-    plain = expected_run(OPTIMIZERS[name], "none", 3)
+    expected = expected_run(name, mode, 3)
+    plain = expected_run(name, "none", 3)
     assert np.abs(expected - plain).max() > 1e-3
     # Float32; Adam-like rules amplify rounding where a gradient is near zero, orthogonalization runs in bfloat16.
     tolerance = 2e-2 if "muon" in name else 2e-4

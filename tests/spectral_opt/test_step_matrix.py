@@ -5,6 +5,7 @@ the penalty, the filter, the clipping and SGD with momentum and weight decay on 
 """
 
 import contextlib
+import functools
 import itertools
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import paramgraph
 from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
+from spectral_opt.preparation import prepare
 
 OUT, IN, BATCH, STEPS = 6, 4, 5, 3
 RATE, MOMENTUM, DECAY, PENALTY, RIDGE, GAMMA, CLIP = 0.5, 0.9, 0.05, 0.05, 0.1, 1.5, 0.02
@@ -78,6 +80,13 @@ def config_of(placement, mode):
     )
 
 
+@functools.cache
+def prepared_once(placement, mode):
+    """Build the graph of a config once for all precisions: it does not depend on the weights."""
+    config = config_of(placement, mode)
+    return config, [prepare(make_model(torch.float32), config)]
+
+
 def formula(theta, placement, mode, accumulation, clip, steps=STEPS):
     """Train in NumPy; placement and mode None is the plain optimizer."""
     start, velocity = theta.copy(), 0.0
@@ -109,7 +118,8 @@ def train(model, placement, mode, precision, accumulation, clip):
     dtype, autocast, scaled, _ = PRECISIONS[precision]
     bare = getattr(model, "_orig_mod", model)
     optimizer = torch.optim.SGD(bare.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
-    handle = attach(model, optimizer, config_of(placement, mode))
+    config, prepared = prepared_once(placement, mode)
+    handle = attach(model, optimizer, config, prepared=prepared)
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=scaled)
     for step in range(STEPS):
         optimizer.zero_grad()
