@@ -117,7 +117,9 @@ def evaluate_response(
     """
     gain = torch.as_tensor(response(eigenvalues.clone()), device=eigenvalues.device).detach()
     if gain.is_complex():
-        raise ValueError(f"the response {response!r} gave complex numbers ({gain.dtype}); it must give real ones")
+        raise ValueError(
+            f"the response {response!r} gave complex numbers ({gain.dtype}); it must give real ones"
+        )
     gain = gain.to(eigenvalues)
     if gain.shape != eigenvalues.shape:
         raise ValueError(
