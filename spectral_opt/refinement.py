@@ -56,6 +56,7 @@ class Refiner:
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
     >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refiner = Refiner(base, SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0}))
@@ -279,6 +280,7 @@ def refine(
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
     >>> from spectral_opt.config import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
