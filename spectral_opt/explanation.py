@@ -1,7 +1,6 @@
 """explain(): which parameters a config will touch, why, how, and what a step will cost."""
 
 import dataclasses
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from spectral_opt.calibration import (
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation_html import explanation_html
 from spectral_opt.explanation_notes import explanation_notes
+from spectral_opt.optimizer_groups import learning_rates
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_building import is_sharded, prepare_on_ranks
 from spectral_opt.rank_traffic import rank_traffic, traffic_text
@@ -254,38 +254,17 @@ def explain_prepared(
             tables += _timed(config, ready, found, named) if measured else found
     touched = {name for item in tables for name in item.parameters}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
+    left |= _tied(model, named)
     traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
     notes = tuple(explanation_notes(configs, tables, prepared))
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), notes, traffic)
 
 
-def learning_rates(optimizer: Optimizer) -> dict[int, float]:
-    """Read the present learning rates of an optimizer.
-
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Any.
-
-    Returns
-    -------
-    dict of int to float
-        By `id` of the parameter; groups whose "lr" is no number, or that have none, are left out.
-
-    Examples
-    --------
-    >>> import torch
-    >>> layer = nn.Linear(2, 2)
-    >>> list(learning_rates(torch.optim.SGD([layer.weight], lr=0.5)).values())
-    [0.5]
-    """
-    # Adafactor keeps lr=None when it chooses the step itself.
-    return {
-        id(parameter): float(group["lr"])
-        for group in optimizer.param_groups
-        if isinstance(group.get("lr"), numbers.Real | Tensor)
-        for parameter in group["params"]
-    }
+def _tied(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, str]:
+    """Say of each further name of a tied parameter under which name it is listed."""
+    first = {id(parameter): name for name, parameter in named.items()}
+    every = bare_model(model).named_parameters(remove_duplicate=False)
+    return {name: f"tied to {first[id(p)]}, listed under that name" for name, p in every if name not in named}
 
 
 def _timed(

@@ -17,8 +17,8 @@ from paramgraph.nodes import NodeTable
 from spectral_opt.adapters import check_starts
 from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
 from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import explain_prepared, learning_rates
-from spectral_opt.optimizer_groups import check_groups
+from spectral_opt.explanation import explain_prepared
+from spectral_opt.optimizer_groups import check_groups, learning_rates
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_building import prepare_on_ranks
 from spectral_opt.rank_handle import RankHandle, bind_on_ranks, check_split_filters

@@ -1,5 +1,6 @@
 """What the parameter groups of an optimizer say about a step: its direction, and one rate for each table."""
 
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,35 @@ from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import learning_rates
+
+
+def learning_rates(optimizer: Optimizer) -> dict[int, float]:
+    """Read the present learning rates of an optimizer.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Any.
+
+    Returns
+    -------
+    dict of int to float
+        By `id` of the parameter; groups whose "lr" is no number, or that have none, are left out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> list(learning_rates(torch.optim.SGD([layer.weight], lr=0.5)).values())
+    [0.5]
+    """
+    # Adafactor keeps lr=None when it chooses the step itself.
+    return {
+        id(parameter): float(group["lr"])
+        for group in optimizer.param_groups
+        if isinstance(group.get("lr"), numbers.Real | Tensor)
+        for parameter in group["params"]
+    }
 
 
 def rising_parameters(optimizer: Optimizer) -> set[int]:

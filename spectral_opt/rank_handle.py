@@ -50,7 +50,7 @@ class RankHandle(SpectralHandle):
             self.remove()
             raise
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Take over graphs, spectra and step count of a run that is to be resumed, on all ranks.
 
         Parameters

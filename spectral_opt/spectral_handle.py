@@ -203,7 +203,7 @@ class SpectralHandle:
             state[f"{index}/gradient_gram"] = gram.clone()
         return state
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Take over the graphs, the spectra and the step count of a run that is to be resumed.
 
         Attach to the model in the state from which that run started, load this, then the trained weights.
@@ -217,6 +217,8 @@ class SpectralHandle:
         ------
         ValueError
             If a part is missing or broken, or configs, parameters or Theta_0 are others. Nothing is changed then.
+        TypeError
+            If `state` is no mapping.
         """
         check_state(self.state_dict(), state)
         restored = []

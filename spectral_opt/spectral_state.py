@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -161,7 +162,7 @@ def prepared_from_state(
     return prepared
 
 
-def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+def check_state(own: Mapping[str, Tensor], state: Any) -> None:
     """Check that a saved state belongs to this run.
 
     Parameters
@@ -173,11 +174,15 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     ------
     ValueError
         If a part is missing, or configs, parameters or Theta_0 are others; all that differs is named.
+    TypeError
+        If `state` is no mapping.
 
     Examples
     --------
     >>> check_state({"step": torch.tensor(0)}, {"step": torch.tensor(5)})
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the state is a {type(state).__name__}; give what state_dict() of a handle returned")
     found = [
         what
         for key, what in (

@@ -10,9 +10,8 @@ from torch.optim import Optimizer
 
 from spectral_opt.basis_step import BasisStep
 from spectral_opt.bound_table import BoundTable, Energies
-from spectral_opt.explanation import learning_rates
 from spectral_opt.gradient_scaling import GradientScaling, read_scaling
-from spectral_opt.optimizer_groups import rising_parameters
+from spectral_opt.optimizer_groups import learning_rates, rising_parameters
 from spectral_opt.parameter_watch import ParameterWatch
 
 

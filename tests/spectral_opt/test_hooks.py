@@ -440,6 +440,7 @@ def test_tied_weights_are_counted_once():
     )
     handle = attach(model, optimizer, config)
     assert len(handle.explanation.tables) == 1
+    assert dict(handle.explanation.skipped)["second.weight"] == "tied to first.weight, listed under that name"
     torch.testing.assert_close(
         handle.penalty(), penalty_value(model.first.weight.detach(), ring_laplacian(4))
     )
@@ -564,6 +565,12 @@ def test_a_state_of_a_model_that_started_elsewhere_raises(model):
     with torch.no_grad():
         model[0].weight.add_(1.0)
     with pytest.raises(ValueError, match="Theta_0"):
+        attach(model, sgd(model), SpectralConfig(**RING)).load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [None, "spectral_state.safetensors", [("step", 1)]])
+def test_a_state_that_is_no_mapping_raises(model, state):
+    with pytest.raises(TypeError, match=r"the state is a \w+; give what state_dict\(\)"):
         attach(model, sgd(model), SpectralConfig(**RING)).load_state_dict(state)
 
 
