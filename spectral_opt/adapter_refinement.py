@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from paramgraph.lora_adapters import AdaptedWeights
+from spectral_opt.half_precision import wide
 
 Filters = Sequence[tuple[str, Any, bool]]
 
@@ -48,7 +49,7 @@ def refine_factors(
         pair = adapter.factor_names(weight)
         if pair is None:
             continue
-        A, B = (_wide(tensors[name]) for name in pair)
+        A, B = (wide(tensors[name]) for name in pair)
         scale = adapter.scaling(weight) ** 2
         start = _squared_norm(A, B)
         for scheme, graph_filter, norm_matching in acting:
@@ -61,7 +62,7 @@ def refine_factors(
         before, after = before + scale * start, after + scale * _squared_norm(A, B)
         for name, value in zip(pair, (A, B), strict=True):
             old = tensors[name]
-            tensors[name] = torch.where(_wide(old) == value, old, value.to(old.dtype))
+            tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
     return tensors, before, after
 
 
@@ -78,7 +79,3 @@ def _squared_norm(A: Tensor, B: Tensor) -> float:
     """Compute |B A|^2 = tr(B^T B A A^T), rank x rank."""
     wide_A, wide_B = A.double(), B.double()
     return float(((wide_B.T @ wide_B) * (wide_A @ wide_A.T)).sum())
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

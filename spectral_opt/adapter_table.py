@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from spectral_opt.adapter_layers import low_rank_scale, starts_with_an_update
 from spectral_opt.adapters import check_starts
-from spectral_opt.basis_step import wide
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.factor_table import FactorTable, config_on
+from spectral_opt.half_precision import wide
 from spectral_opt.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.prepared_table import PreparedTable
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
+from spectral_opt.half_precision import wide
 from spectral_opt.table_filter import match_norm
 
 Basis = Float[Tensor, "nodes nodes"]
@@ -146,27 +147,6 @@ def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Ba
     _overwrite(table, gradients, basis, lambda name, value: setattr(parameters[name], "grad", value))
     _overwrite(table, start, basis, lambda name, value: parameters[name].copy_(value))
     return BasisStep(table, parameters, basis, start, gradients, table.gather(parameters).detach().clone())
-
-
-def wide(X: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Widen half precision, so that a difference keeps its bits.
-
-    Parameters
-    ----------
-    X : Tensor
-        Of any floating dtype.
-
-    Returns
-    -------
-    Tensor
-        In float32 where `X` has 16 bits, else `X` itself.
-
-    Examples
-    --------
-    >>> wide(torch.ones(2, dtype=torch.float16)).dtype
-    torch.float32
-    """
-    return X.float() if X.dtype in (torch.bfloat16, torch.float16) else X
 
 
 def _overwrite(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.responses import evaluate_response
-from spectral_opt.basis_step import BasisStep, enter_basis, wide
+from spectral_opt.basis_step import BasisStep, enter_basis
 from spectral_opt.config import SpectralConfig
 from spectral_opt.decoupled_penalty import decoupled_step, step_kind
+from spectral_opt.half_precision import wide
 from spectral_opt.in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.penalty import penalty_gradient, penalty_value
 from spectral_opt.preparation import PreparedTable

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spectral_opt.penalty import as_accumulator, checked_operator, is_symmetric, multiply, penalty_gradient
+from spectral_opt.half_precision import wide
+from spectral_opt.penalty import checked_operator, is_symmetric, multiply, penalty_gradient
 
 
 def decoupled_step(
@@ -64,8 +65,8 @@ def decoupled_step(
     kind = step_kind(operator, ridge, step, bound)
     if kind == "explicit":
         with torch.no_grad():
-            wide = as_accumulator(X.detach())
-            return (wide - step * penalty_gradient(wide, operator, ridge)).to(X.dtype), kind
+            signal = wide(X.detach())
+            return (signal - step * penalty_gradient(signal, operator, ridge)).to(X.dtype), kind
     return _proximal(X.detach(), operator, 2.0 * step, ridge), kind
 
 

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_opt.half_precision import wide
 from spectral_opt.penalty import shifted_product
 
 
@@ -144,17 +145,13 @@ def _stacked(B: Tensor, A: Tensor, start: tuple[Tensor, Tensor] | None, axis: st
         raise ValueError(
             f"B {tuple(B.shape)} and A {tuple(A.shape)} make no product B A; B is (out, rank), A is (rank, in)"
         )
-    left, right = _wide(B), _wide(A)
+    left, right = wide(B), wide(A)
     if start is None:
         return left, right
-    first, second = (_wide(part.detach()).to(B.device) for part in start)
+    first, second = (wide(part.detach()).to(B.device) for part in start)
     if first.shape != B.shape or second.shape != A.shape:
         raise ValueError(
             f"start has the shapes {tuple(first.shape)} and {tuple(second.shape)}; those of B and A are "
             f"{tuple(B.shape)} and {tuple(A.shape)}"
         )
     return torch.cat([left - first, first], dim=1), torch.cat([right, right - second], dim=0)
-
-
-def _wide(X: Tensor) -> Tensor:
-    return X.float() if X.dtype in (torch.bfloat16, torch.float16) else X

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_opt.half_precision import wide
+
 
 class _Product(torch.autograd.Function):
     """L @ X with L^T @ (...) as its derivative, to any order: the operator itself knows no autograd."""
@@ -68,11 +70,11 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
     """
     operator = checked_operator(X, operator)
     with torch.autocast(X.device.type, enabled=False):
-        wide = as_accumulator(X)
+        signal = wide(X)
         if operator is None:
-            return ridge * wide.square().sum()
-        value = (wide * _product(wide, operator, False)).sum()
-        return value + ridge * wide.square().sum() if ridge else value
+            return ridge * signal.square().sum()
+        value = (signal * _product(signal, operator, False)).sum()
+        return value + ridge * signal.square().sum() if ridge else value
 
 
 def penalty_gradient(
@@ -111,15 +113,15 @@ def penalty_gradient(
     """
     operator = checked_operator(X, operator)
     with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
-        wide = as_accumulator(X.detach())
+        signal = wide(X.detach())
         if operator is None:
-            return (2.0 * ridge * wide).to(X.dtype)
+            return (2.0 * ridge * signal).to(X.dtype)
         if is_symmetric(operator):
-            gradient = 2.0 * multiply(operator, wide, False)
+            gradient = 2.0 * multiply(operator, signal, False)
         else:
-            gradient = multiply(operator, wide, False) + multiply(operator, wide, True)
+            gradient = multiply(operator, signal, False) + multiply(operator, signal, True)
         if ridge:
-            gradient = gradient.add_(wide, alpha=2.0 * ridge)
+            gradient = gradient.add_(signal, alpha=2.0 * ridge)
         return gradient.to(X.dtype)
 
 
@@ -157,32 +159,11 @@ def shifted_product(
     """
     operator = checked_operator(X, operator)
     with torch.autocast(X.device.type, enabled=False):
-        wide = as_accumulator(X)
+        signal = wide(X)
         if operator is None:
-            return ridge * wide
-        product = _product(wide, operator, False)
-        return product + ridge * wide if ridge else product
-
-
-def as_accumulator(X: Float[Tensor, "nodes width"]) -> Float[Tensor, "nodes width"]:
-    """Widen half precision, in which sums over a matrix have too few bits.
-
-    Parameters
-    ----------
-    X : Tensor
-        Of any floating dtype.
-
-    Returns
-    -------
-    Tensor
-        In float32 where `X` is bfloat16 or float16, else `X` itself.
-
-    Examples
-    --------
-    >>> as_accumulator(torch.ones(1, 1, dtype=torch.bfloat16)).dtype
-    torch.float32
-    """
-    return X.float() if X.dtype in (torch.bfloat16, torch.float16) else X
+            return ridge * signal
+        product = _product(signal, operator, False)
+        return product + ridge * signal if ridge else product
 
 
 def is_symmetric(operator: Any) -> bool:
@@ -246,7 +227,7 @@ def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
     return torch.from_numpy(matrix @ X.double().cpu().numpy()).to(X.device, X.dtype)
 
 
-def checked_operator(X: Tensor, operator: Any) -> Any:
+def checked_operator(X: Any, operator: Any) -> Any:
     """Check that an operator and a signal fit.
 
     Parameters
@@ -264,7 +245,7 @@ def checked_operator(X: Tensor, operator: Any) -> Any:
     Raises
     ------
     TypeError
-        If the signal is not floating, or the operator is no square matrix.
+        If the signal is no floating tensor, or the operator is no square matrix.
     ValueError
         If the number of nodes differs.
 
@@ -273,6 +254,8 @@ def checked_operator(X: Tensor, operator: Any) -> Any:
     >>> checked_operator(torch.ones(2, 1), None) is None
     True
     """
+    if not isinstance(X, Tensor):
+        raise TypeError(f"X is a {type(X).__name__}; a tensor of shape (nodes, width) is needed")
     if not X.is_floating_point():
         raise TypeError(f"X is {X.dtype}; a floating tensor is needed: X.float()")
     if isinstance(operator, np.ndarray) or sp.issparse(operator):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from paramgraph.weight_mapping import WeightMapping
+from spectral_opt.half_precision import wide
 from spectral_opt.refinement_filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement_match import CheckpointMatch
 from spectral_opt.refinement_sources import TunedCheckpoint
@@ -83,15 +84,17 @@ class DeltaStream:
         if not all(value.is_floating_point() for value in values.values()):
             return values
         delta = {
-            name: _wide(value) - _wide(self._base[name]).to(value.device) for name, value in values.items()
+            name: wide(value.detach()) - wide(self._base[name].detach()).to(value.device)
+            for name, value in values.items()
         }
         if self._factor is not None:
             # As torch.lerp: the factors 0 and 1 give base and tuned without rounding.
             pairs = (
-                (name, _wide(self._base[name]).to(value.device), value) for name, value in values.items()
+                (name, wide(self._base[name].detach()).to(value.device), value)
+                for name, value in values.items()
             )
             return {
-                name: torch.lerp(start, _wide(value), self._factor).to(value.dtype)
+                name: torch.lerp(start, wide(value.detach()), self._factor).to(value.dtype)
                 for name, start, value in pairs
             }
         filtered: dict[str, Tensor] = delta
@@ -105,7 +108,7 @@ class DeltaStream:
             self._after += float(filtered[name].double().square().sum())
             change = filtered[name] - delta[name]
             # Where the filter changes nothing, tuned stays tuned bit for bit.
-            refined[name] = torch.where(change == 0, value, (_wide(value) + change).to(value.dtype))
+            refined[name] = torch.where(change == 0, value, (wide(value.detach()) + change).to(value.dtype))
         return refined
 
 
@@ -134,7 +137,3 @@ def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mappi
             )
             groups |= dict.fromkeys(joined, joined)
     return {name: tuple(sorted(group)) for name, group in groups.items()}
-
-
-def _wide(value: Tensor) -> Tensor:
-    return value.detach().float() if value.dtype in (torch.bfloat16, torch.float16) else value.detach()

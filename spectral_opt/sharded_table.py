@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectral_opt.basis_step import BasisStep, wide
+from spectral_opt.basis_step import BasisStep
 from spectral_opt.bound_table import BoundTable, Energies
 from spectral_opt.decoupled_penalty import decoupled_step
+from spectral_opt.half_precision import wide
 from spectral_opt.node_split import NodeSplit, SplitFilter, SplitOperator
-from spectral_opt.penalty import as_accumulator, multiply, penalty_gradient
+from spectral_opt.penalty import multiply, penalty_gradient
 from spectral_opt.ranks import Ranks, is_split, local
 from spectral_opt.shard_layout import TableShard, shard_of
 from spectral_opt.table_filter import put_back
@@ -97,7 +98,7 @@ class ShardedTable(BoundTable):
             Differentiable in mode "loss", else detached. FSDP2 averages no gradient that comes this way.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
-            X = as_accumulator(self.signal(start))
+            X = wide(self.signal(start))
             value: Tensor = _SharedPenalty.apply(X, self._operator, self.ridge, self.ranks)  # type: ignore[no-untyped-call]
             scaled: Tensor = self.config.penalty * value
             return scaled

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from paramgraph.shifts import adjacency, laplacian, zero_operator
 from spectral_opt.decoupled_penalty import decoupled_step
-from spectral_opt.penalty import penalty_gradient, penalty_value
+from spectral_opt.penalty import checked_operator, penalty_gradient, penalty_value
 
 
 def graph(nodes, seed=0, density=0.5):
@@ -151,6 +151,12 @@ def test_what_is_not_finite_stays_visible(value):
 def test_a_wrong_number_of_nodes_raises(function):
     with pytest.raises(ValueError, match="X has 3 nodes"):
         function(torch.ones(3, 2), laplacian(graph(4)))
+
+
+@pytest.mark.parametrize("X", [None, [[1.0]], np.ones((3, 2))])
+def test_a_signal_that_is_no_tensor_raises(X):
+    with pytest.raises(TypeError, match=r"X is a \w+; a tensor of shape \(nodes, width\) is needed"):
+        checked_operator(X, laplacian(graph(3)))
 
 
 def test_arguments_are_not_changed():
