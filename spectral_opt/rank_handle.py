@@ -11,10 +11,11 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.factor_table import FactorTable, config_on
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.rank_refresh import check_graphs
-from spectral_opt.ranks import Ranks, is_split
+from spectral_opt.ranks import Ranks
 from spectral_opt.shard_layout import splits_nodes
 from spectral_opt.sharded_table import ShardedTable
 from spectral_opt.spectral_handle import SpectralHandle
+from spectral_opt.split_tensors import is_split
 
 
 class RankHandle(SpectralHandle):

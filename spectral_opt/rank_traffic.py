@@ -12,8 +12,9 @@ from spectral_opt.entry_operator import EntryOperator
 from spectral_opt.factor_table import measured_table
 from spectral_opt.node_split import NodeSplit
 from spectral_opt.prepared_table import PreparedTable
-from spectral_opt.ranks import Ranks, is_split
+from spectral_opt.ranks import Ranks
 from spectral_opt.shard_layout import shard_of, splits_nodes
+from spectral_opt.split_tensors import is_split
 
 
 def rank_traffic(

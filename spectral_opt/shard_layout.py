@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.ranks import is_split
+from spectral_opt.split_tensors import is_split
 
 SUPPORTED = (
     "supported are DistributedDataParallel, and FSDP2 (torch.distributed.fsdp.fully_shard) on a mesh of one dimension, "

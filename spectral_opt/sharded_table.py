@@ -14,8 +14,9 @@ from spectral_opt.decoupled_penalty import decoupled_step
 from spectral_opt.half_precision import wide
 from spectral_opt.node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.penalty import multiply, penalty_gradient
-from spectral_opt.ranks import Ranks, is_split, local
+from spectral_opt.ranks import Ranks
 from spectral_opt.shard_layout import TableShard, shard_of
+from spectral_opt.split_tensors import is_split, local
 from spectral_opt.table_filter import put_back
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
-from spectral_opt.ranks import whole
+from spectral_opt.split_tensors import whole
 from spectral_opt.table_state import decode_text as decode_text
 from spectral_opt.table_state import encode_text as encode_text
 from spectral_opt.table_state import restore_table as restore_table

@@ -6,8 +6,9 @@ from paramgraph.schemes import columns, node_tables, rows
 from spectral_opt.config import SpectralConfig
 from spectral_opt.rank_building import collect_on_ranks, prepare_on_ranks
 from spectral_opt.rank_traffic import rank_traffic
-from spectral_opt.ranks import Ranks, find_ranks, is_split, local, whole
+from spectral_opt.ranks import Ranks, find_ranks
 from spectral_opt.shard_layout import check_layout, shard_of, splits_nodes
+from spectral_opt.split_tensors import is_split, local, whole
 
 
 def model(inputs=4, outputs=5):

@@ -25,7 +25,7 @@ import cases
 from spectral_opt.explanation import explain
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import prepare
-from spectral_opt.ranks import whole
+from spectral_opt.split_tensors import whole
 
 
 def sharded(model: nn.Sequential) -> nn.Sequential:
