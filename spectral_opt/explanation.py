@@ -20,7 +20,7 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation_html import explanation_html
 from spectral_opt.explanation_notes import explanation_notes
 from spectral_opt.optimizer_groups import learning_rates
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.rank_building import is_sharded, prepare_on_ranks
 from spectral_opt.rank_traffic import rank_traffic, traffic_text
 from spectral_opt.ranks import Ranks, find_ranks

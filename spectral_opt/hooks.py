@@ -19,7 +19,7 @@ from spectral_opt.calibration import as_configs, bare_model, calibration_sets, c
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation import explain_prepared
 from spectral_opt.optimizer_groups import check_groups, learning_rates
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.rank_building import prepare_on_ranks
 from spectral_opt.rank_handle import RankHandle, bind_on_ranks, check_split_filters
 from spectral_opt.rank_refresh import RankRefresher

@@ -13,7 +13,7 @@ from spectral_opt.decoupled_penalty import decoupled_step, step_kind
 from spectral_opt.half_precision import wide
 from spectral_opt.in_place import PenaltyForm, writable_view
 from spectral_opt.penalty import penalty_gradient, penalty_value
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 
 Table = TypeVar("Table", bound="PenalizedTable")
 

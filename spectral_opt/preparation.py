@@ -22,8 +22,7 @@ from spectral_opt.calibration import calibration_sets, check_calibration, match_
 from spectral_opt.config import SpectralConfig
 from spectral_opt.entry_operator import EntryOperator
 from spectral_opt.factor_table import FactorTable, config_on, measured_table
-from spectral_opt.prepared_table import PreparedTable as PreparedTable
-from spectral_opt.prepared_table import build_operator, check_form
+from spectral_opt.prepared_table import PreparedTable, build_operator, check_form
 
 
 def prepare(

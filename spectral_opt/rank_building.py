@@ -18,7 +18,8 @@ from paramgraph.sources import collect
 from paramgraph.table_assembly import TableAssembly
 from spectral_opt.calibration import calibration_sets, check_calibration, match_tables, needs_batches
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, prepare_tables
+from spectral_opt.preparation import prepare_tables
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.ranks import Ranks
 from spectral_opt.split_tensors import is_split, whole
 from spectral_opt.table_state import restore_table, table_tensors

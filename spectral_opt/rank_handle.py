@@ -9,7 +9,7 @@ from spectral_opt.adapter_table import bind_table
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.factor_table import FactorTable, config_on
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.rank_refresh import check_graphs
 from spectral_opt.ranks import Ranks
 from spectral_opt.shard_layout import splits_nodes

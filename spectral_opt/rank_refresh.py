@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from paramgraph.nodes import NodeTable
 from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.rank_building import collect_on_ranks, prepare_on_ranks
 from spectral_opt.ranks import Ranks
 from spectral_opt.refresh import Refresher

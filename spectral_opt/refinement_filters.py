@@ -14,7 +14,8 @@ from paramgraph.spectrum import Spectrum
 from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
 from spectral_opt.input_moments import input_operators, is_input_gram
-from spectral_opt.preparation import PreparedTable, make_filter, prepare_tables
+from spectral_opt.preparation import make_filter, prepare_tables
+from spectral_opt.prepared_table import PreparedTable
 
 # A layer of a transformer has four different inputs.
 KEPT = 4

@@ -26,7 +26,8 @@ from spectral_opt.bound_table import BoundTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.factor_table import measured_table
 from spectral_opt.moments import move_moments
-from spectral_opt.preparation import PreparedTable, prepare_tables
+from spectral_opt.preparation import prepare_tables
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
 
 _logger = logging.getLogger(__name__)

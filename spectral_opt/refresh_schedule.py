@@ -21,17 +21,12 @@ class RefreshSchedule(NamedTuple):
 
     Examples
     --------
-    >>> RefreshSchedule(every=10).is_never
-    False
+    >>> RefreshSchedule(every=10)
+    RefreshSchedule(every=10, drift=0.0)
     """
 
     every: int = 0
     drift: float = 0.0
-
-    @property
-    def is_never(self) -> bool:
-        """Whether graphs stay what they are."""
-        return not (self.every or self.drift)
 
 
 def refresh_schedule(refresh: Any) -> RefreshSchedule:

@@ -1,6 +1,6 @@
 """Which part of a table this rank holds, where parameters are split over ranks by their first axis."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,27 +197,6 @@ def splits_nodes(table: NodeTable) -> bool:
     False
     """
     return table.slices[0].order[0] == 0
-
-
-def sharded_names(parameters: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """List the parameters that are split over ranks.
-
-    Parameters
-    ----------
-    parameters : iterable of (str, Tensor)
-        As `model.named_parameters()`.
-
-    Returns
-    -------
-    list of str
-        Their names.
-
-    Examples
-    --------
-    >>> sharded_names(nn.Linear(2, 2).named_parameters())
-    []
-    """
-    return [name for name, parameter in parameters if is_split(parameter)]
 
 
 def _is_plain_shard(parameter: Any) -> bool:

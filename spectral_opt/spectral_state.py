@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from spectral_opt.calibration import match_tables
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.split_tensors import whole
-from spectral_opt.table_state import decode_text as decode_text
-from spectral_opt.table_state import encode_text as encode_text
-from spectral_opt.table_state import restore_table as restore_table
-from spectral_opt.table_state import table_tensors as table_tensors
+from spectral_opt.table_state import encode_text, restore_table
 
 
 def describe_config(config: SpectralConfig) -> str:
@@ -91,6 +88,7 @@ def describe_tables(
     Examples
     --------
     >>> config = SpectralConfig()
+    >>> from spectral_opt.table_state import decode_text
     >>> decode_text(describe_tables([config], [(config, "0.weight")])["names"])
     'rows 0.weight'
     """

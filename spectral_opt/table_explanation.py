@@ -12,7 +12,7 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.decoupled_penalty import step_kind
 from spectral_opt.entry_operator import EntryOperator
 from spectral_opt.factor_table import FactorTable, config_on
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 
 
 @dataclass(frozen=True)

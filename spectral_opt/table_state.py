@@ -18,7 +18,8 @@ from paramgraph.spectrum import Spectrum
 from spectral_opt.config import SpectralConfig
 from spectral_opt.entry_operator import EntryOperator
 from spectral_opt.factor_table import config_on
-from spectral_opt.preparation import PreparedTable, make_filter
+from spectral_opt.preparation import make_filter
+from spectral_opt.prepared_table import PreparedTable
 
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
 _FACTORS = ("basis", "gain", "scale", "coefficients")

@@ -14,7 +14,7 @@ from torch import nn
 
 from paramgraph.schemes import node_tables
 from paramgraph.sources import collect_batch_gradients
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.study.demo_setting import DemoSetting
 from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
 from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune, prepare_method

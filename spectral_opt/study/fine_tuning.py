@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from paramgraph.sources import collect
 from spectral_opt.calibration import match_tables
 from spectral_opt.hooks import attach
-from spectral_opt.preparation import PreparedTable, prepare
+from spectral_opt.preparation import prepare
+from spectral_opt.prepared_table import PreparedTable
 from spectral_opt.study.methods import Method
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from paramgraph.module_weights import open_module
@@ -229,8 +228,3 @@ def _copy(stream: DeltaStream, names: Any, state: Mapping[str, torch.Tensor]) ->
 def _run_body(model: Any, batch: Any) -> Any:
     """Run the model without its head: the logits of a language model are its largest product, and not needed."""
     return getattr(model, "base_model", model)(**batch)
-
-
-def forgotten_mean(point: SweepPoint) -> float:
-    """Mean of what a state forgot."""
-    return float(np.mean(point.forgotten.per_text))
