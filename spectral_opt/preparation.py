@@ -160,8 +160,7 @@ def make_filter(
     operator : ShiftOperator or EntryOperator
         Graph shift operator.
     config : SpectralConfig
-        Its response, filter_method, rank, tail and seed are read; `rank` only by the low-rank filter, at most the
-        number of nodes.
+        Its response, filter_method, tail, seed and, where that is low-rank, rank (at most all nodes) are read.
     response : callable, optional
         In place of the config's.
     spectrum : Spectrum, optional
@@ -179,15 +178,15 @@ def make_filter(
     >>> make_filter(L, SpectralConfig()).method
     'exact'
     """
+    rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):
         return prepare_product_filter(
             operator.sum,
             config.make_response() if response is None else response,
             method=config.filter_method,
             tail=config.tail,
-            rank=min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None,
+            rank=rank,
         )
-    lowrank = {"rank": min(config.rank, operator.nodes)} if config.filter_method == "lowrank" else {}
     return prepare_filter(
         operator,
         config.make_response() if response is None else response,
@@ -195,7 +194,7 @@ def make_filter(
         tail=config.tail,
         spectrum=spectrum,
         seed=config.seed,
-        **lowrank,
+        **({} if rank is None else {"rank": rank}),
     )
 
 
@@ -214,6 +213,8 @@ def _prepare_table(
         spectrum = _spectrum(operator, config) if keep_spectra else None
         graph_filter = make_filter(operator, config, spectrum=spectrum)
         reason = f"{graph_filter.method}: {graph_filter.reason}"
+        if config.filter_method == "lowrank" and config.rank > operator.nodes:
+            reason += f"; rank {config.rank} is more than there are modes, so all {operator.nodes} are kept"
     return PreparedTable(
         table=table,
         nodes=operator.nodes,

@@ -79,6 +79,8 @@ def test_a_dense_graph_is_kept_as_its_operator_only(model, batches):
 def test_rank_is_read_by_the_lowrank_filter_only_and_is_at_most_all_nodes(model):
     lowrank = SpectralConfig(builder="ring", filter_method="lowrank", rank=7)
     assert [ready.filter.rank for ready in prepare(model, lowrank)] == [7, 6]
+    said = "; rank 7 is more than there are modes, so all 6 are kept"
+    assert [ready.reason.endswith(said) for ready in prepare(model, lowrank)] == [False, True]
     assert prepare(model, SpectralConfig(builder="ring", rank=2))[0].filter.method == "exact"
 
 
