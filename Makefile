@@ -46,8 +46,9 @@ format: install  ## apply the formatter and the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The shapes that tests check at every call would be part of what is timed.
 bench: install  ## benchmarks, with their peers in the same run
-	$(BIN)/python -m pytest tests/benchmarks -m bench -s
+	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest tests/benchmarks -m bench -s
 
 tutorials: install  ## run the notebooks in full, as far as there are any
 	@if ls tutorials/*.ipynb >/dev/null 2>&1; then $(BIN)/python -m pytest tutorials --nbmake --nbmake-timeout=300; \
