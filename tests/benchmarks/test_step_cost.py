@@ -1,10 +1,11 @@
 """What penalty and filter add to a step of fused AdamW on all-MiniLM-L6-v2, and the floors of that.
 
 Run by `pytest tests/benchmarks/test_step_cost.py -m bench -s` with OMP_WAIT_POLICY=passive and JAXTYPING_DISABLE=1
-(the shapes that tests check at every call take as long as the hooks), on a machine that does nothing else. Two models step in turn, one bare and one with the hooks; the share of a step is the time in the hooks
-over the time of the bare step beside it, median of the pairs. Beside it stand the shortest time in the hooks over the
-shortest step, which a busy machine spoils least, and the ratio of whole steps, which holds what the hooks do to caches
-and the noise of two steps. Every effect is compared with its formula in float64 where it is timed.
+(the shapes that tests check at every call take as long as the hooks), on a machine that does nothing else. Two models
+step in turn, one bare and one with the hooks; the share of a step is the time in the hooks over the time of the bare
+step beside it, median of the pairs. Beside it stand the shortest time in the hooks over the shortest step, which a busy
+machine spoils least, and the ratio of whole steps, which holds what the hooks do to caches and the noise of two steps.
+Every effect is compared with its formula in float64 where it is timed.
 """
 
 import copy
