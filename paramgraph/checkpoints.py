@@ -1,13 +1,13 @@
 """Open a model's weights wherever they are: in a module, a mapping, a file, a folder, an adapter, on the hub."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from paramgraph.hub_files import fetch_from_hub
 from paramgraph.lora_adapters import CONFIG, AdaptedWeights
 from paramgraph.module_weights import open_module
 from paramgraph.safetensors_files import open_files
@@ -61,7 +61,7 @@ def open_checkpoint(source: Any, base: WeightMapping | None = None) -> WeightMap
         )
     path = Path(source).expanduser()
     if not path.exists():
-        path = _fetch(str(source))
+        path = fetch_from_hub(str(source), ["*.safetensors", "*.json"])
     if not (path / CONFIG).is_file():
         return open_files(path)
     if (path / "model.safetensors").is_file():
@@ -80,23 +80,3 @@ def _tensor(mapping: Mapping[str, Any], name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name!r} in the mapping is a {type(value).__name__} and not a tensor")
     return value.detach()
-
-
-def _fetch(name: str) -> Path:
-    # The form of a hub name; anything else was meant as a path.
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) or name.endswith(
-        (".safetensors", ".json", ".bin")
-    ):
-        raise ValueError(f"no file or folder {name!r}")
-    from huggingface_hub import snapshot_download
-
-    try:
-        # Files of the top folder only: others are the same weights for other programs.
-        return Path(
-            snapshot_download(name, allow_patterns=["*.safetensors", "*.json"], ignore_patterns=["*/*"])
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{name!r} is no local file or folder, and the model hub gave none of that name: {error}. Check the "
-            "path, or download the model while online and give its folder"
-        ) from None

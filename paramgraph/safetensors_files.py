@@ -51,11 +51,9 @@ def open_files(path: Path) -> WeightMapping:
     ...     open_files(pathlib.Path(folder))["weight"]
     tensor([1., 1.])
     """
-    file = _pick(path) if path.is_dir() else path
+    file = pick_file(path)
     if file.name.endswith(INDEX):
         return _open_index(file)
-    if file.suffix in PICKLED:
-        raise ValueError(f"{file} is no safetensors file; {HOW_TO_CONVERT}")
     names, aliases = _header(file)
     return WeightMapping(str(path), names, lambda name: _read(file, name), aliases)
 
@@ -85,6 +83,31 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold a JSON object, got {type(content).__name__}")
     return content
+
+
+def pick_file(path: Path) -> Path:
+    """Choose the file with which a checkpoint is opened, as `open_files` does.
+
+    Parameters
+    ----------
+    path : Path
+        A file, which is the one, or a folder.
+
+    Returns
+    -------
+    Path
+        A safetensors file or the index of several.
+
+    Raises
+    ------
+    ValueError
+        If a folder has none or several, or the file is of a kind that can run code.
+    """
+    if path.is_dir():
+        return _pick(path)
+    if path.suffix in PICKLED:
+        raise ValueError(f"{path} is no safetensors file; {HOW_TO_CONVERT}")
+    return path
 
 
 def _pick(folder: Path) -> Path:
