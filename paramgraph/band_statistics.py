@@ -4,7 +4,7 @@ Bands are shares of the computed modes, low graph frequency first; where a band 
 eigenvalues, which of their modes fall on either side is arbitrary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 import scipy.stats
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
 
+from paramgraph.projection import ProjectedGradients, project_gradients
 from paramgraph.spectrum import Spectrum
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -52,37 +52,6 @@ def band_edges(modes: int, bands: Sequence[Any] = FIFTHS) -> tuple[int, ...]:
     if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or not rising:
         raise ValueError(f"bands are shares that rise from 0 to 1, such as {FIFTHS}; got {tuple(shares)}")
     return tuple(round(share * modes) for share in shares)
-
-
-def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
-    """Take a signal to the modes of a spectrum.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of a symmetric operator.
-    X : Tensor of shape (nodes,) or (nodes, width)
-        Signal of any floating dtype and device; not changed.
-
-    Returns
-    -------
-    Tensor of shape (modes, width)
-        U^T X, float64, on the CPU, detached.
-
-    Raises
-    ------
-    ValueError
-        If X has other rows or is not finite.
-    """
-    if X.ndim not in (1, 2) or X.shape[0] != spectrum.nodes:
-        raise ValueError(
-            f"a signal on the {spectrum.nodes} nodes of this spectrum has as many rows, got {tuple(X.shape)}"
-        )
-    if not bool(torch.isfinite(X).all()):
-        raise ValueError("the signal has NaN or infinite entries; drop that batch or mend its source")
-    U = spectrum.eigenvectors.to("cpu", torch.float64)
-    signal = X.detach().to("cpu", torch.float64)
-    return U.T @ (signal[:, None] if X.ndim == 1 else signal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +118,7 @@ class BandStatistics:
 
 
 def signal_to_noise(
-    spectrum: Spectrum, gradients: Tensor | Sequence[Tensor], bands: Sequence[Any] = FIFTHS
+    spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = FIFTHS
 ) -> BandStatistics:
     r"""Estimate how much of a gradient is signal in each band of a spectrum.
 
@@ -166,8 +135,9 @@ def signal_to_noise(
     ----------
     spectrum : Spectrum
         Of a symmetric operator on the same nodes, best from other batches than these.
-    gradients : Tensor of shape (batches, nodes, width) or sequence of Tensor of shape (nodes, width)
-        Gradients of at least three batches of equal size; not changed. A sequence is gone through twice.
+    gradients : Tensor (batches, nodes, width), sequence of Tensor (nodes, width), or ProjectedGradients
+        Gradients of at least three batches of equal size; not changed. A sequence is gone through twice. What
+        `project_gradients` made of them on this spectrum saves the projection, which is nearly all of the work.
     bands : sequence of float, default (0, .2, .4, .6, .8, 1)
         Shares of the modes where bands begin and end; `LOW_BANDS` is finer at the low end.
 
@@ -196,14 +166,15 @@ def signal_to_noise(
     >>> bool(found.snr[0] > 0.5), bool(found.snr[1] < 0.1)
     (True, True)
     """
-    count = len(gradients)
+    known = isinstance(gradients, ProjectedGradients)
+    count = gradients.batches if known else len(gradients)
     if count < 3:
         raise ValueError(f"the jackknife over batches needs at least 3 of them, got {count}")
     edges = band_edges(spectrum.modes, bands)
-    mean, cross, square = _projected_moments(spectrum, gradients)
-    energy = _band_sums(mean[:, None], edges)[:, 0]
+    projected = gradients if known else project_gradients(spectrum, gradients)
+    energy = _band_sums(projected.mean_energy[:, None], edges)[:, 0]
     # Band sums of m_k . p_bk and p_bk . p_bk are all that leaving a batch out needs.
-    a, q = _band_sums(cross, edges), _band_sums(square, edges)  # (bands, batches)
+    a, q = _band_sums(projected.with_mean, edges), _band_sums(projected.energy, edges)  # (bands, batches)
     total = q.sum(axis=1)
     signal, noise = _moments(energy, total, count)
     left_energy = (count**2 * energy[:, None] - 2 * count * a + q) / (count - 1) ** 2
@@ -271,24 +242,6 @@ def _moments(energy: Any, total: Any, count: int) -> tuple[Any, Any]:
     # A difference of two sums; identical batches leave rounding, of which a variance has no negative.
     noise = np.maximum((total - count * energy) / (count - 1), 0.0)
     return energy - noise / count, noise
-
-
-def _projected_moments(spectrum: Spectrum, gradients: Any) -> tuple[Any, Any, Any]:
-    """Energy of the mean per mode, and for each batch its product with the mean and its own energy."""
-    total = torch.zeros_like(gradients[0], dtype=torch.float64, device="cpu")
-    for gradient in _batches(gradients):
-        total += gradient.detach().to("cpu", torch.float64)
-    mean = project_signal(spectrum, total / len(gradients))
-    cross, square = [], []
-    for gradient in _batches(gradients):
-        projected = project_signal(spectrum, gradient)
-        cross.append((mean * projected).sum(dim=1))
-        square.append(projected.square().sum(dim=1))
-    return mean.square().sum(dim=1).numpy(), torch.stack(cross, 1).numpy(), torch.stack(square, 1).numpy()
-
-
-def _batches(gradients: Any) -> Iterator[Tensor]:
-    return (gradients[number] for number in range(len(gradients)))
 
 
 def _band_sums(values: Any, edges: tuple[int, ...]) -> Any:

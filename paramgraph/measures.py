@@ -18,9 +18,9 @@ from paramgraph.band_statistics import (
     LOW_BANDS,
     BandStatistics,
     band_edges,
-    project_signal,
     signal_to_noise,
 )
+from paramgraph.projection import project_signal
 from paramgraph.shift_operator import ShiftOperator
 from paramgraph.spectrum import Spectrum
 
