@@ -106,11 +106,9 @@ def _named_class(config: Any) -> Any:
     """Find the first class of `config.architectures` that transformers has for such a configuration."""
     for name in getattr(config, "architectures", None) or ():
         kind: Any = getattr(transformers, str(name), None)
-        if (
-            isinstance(kind, type)
-            and issubclass(kind, transformers.PreTrainedModel)
-            and isinstance(config, kind.config_class or ())
-        ):
+        described: Any = getattr(kind, "config_class", None)
+        # The architecture may be named as of another one, or be an alias of something that is no model.
+        if described and issubclass(kind, transformers.PreTrainedModel) and isinstance(config, described):
             return kind
     return None
 

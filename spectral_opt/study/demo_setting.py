@@ -18,10 +18,8 @@ from spectral_opt.tasks.classifier import MeanPooledClassifier
 from spectral_opt.tasks.labelled import LabelledText
 from spectral_opt.tasks.loading import load_labelled_text, load_text
 from spectral_opt.tasks.models import LoadedModel, load_model
-from spectral_opt.tasks.probing import embed_texts, fit_linear_probe
+from spectral_opt.tasks.probing import embed_texts, fit_best_probe
 from spectral_opt.tasks.splits import Split, few_shot_split
-
-PROBE_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def make_setting(options: DemoOptions) -> DemoSetting:
     train_texts, train_labels = part(split.train)
     dev_texts, dev_labels = part(split.dev)
     dev = batches(dev_texts)
-    probe_strength = _probe(
+    probe_strength = fit_best_probe(
         start, embed_texts(start, batches(train_texts)), train_labels, embed_texts(start, dev), dev_labels
     )
     building_texts, building_labels = part(building)
@@ -153,25 +151,6 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         tables=_spread(node_tables(start, exclude=UNUSED_BY_MEAN_POOLING), options.matrices),
         origins={"model": str(loaded.provenance), "data": str(data.provenance)},
     )
-
-
-def _probe(
-    model: MeanPooledClassifier,
-    train: Float[Tensor, "texts width"],
-    train_labels: Int[np.ndarray, " texts"],
-    dev: Float[Tensor, "others width"],
-    dev_labels: Int[np.ndarray, " others"],
-) -> float:
-    """Set the head to the linear probe that is best on dev; the stronger regularisation wins a tie."""
-    accuracy = {}
-    for strength in PROBE_STRENGTHS:
-        fit_linear_probe(model, train, train_labels, C=strength)
-        with torch.no_grad():
-            predicted = model.classifier(dev).argmax(dim=1).numpy()
-        accuracy[strength] = float(np.mean(predicted == dev_labels))
-    best = max(PROBE_STRENGTHS, key=lambda strength: (accuracy[strength], -strength))
-    fit_linear_probe(model, train, train_labels, C=best)
-    return best
 
 
 def _rest(

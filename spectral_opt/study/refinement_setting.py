@@ -20,6 +20,7 @@ from spectral_opt.study.refinement_measures import Measures
 from spectral_opt.study.refinement_options import RefinementOptions, same_place
 from spectral_opt.study.refinement_texts import RefinementTexts, read_texts
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
+from spectral_opt.tasks.class_matching import match_classes
 from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.models import EMBEDDED_MODELS
 from spectral_opt.tasks.wheels import fetch
@@ -137,7 +138,10 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         module = copy.deepcopy(module)
     module = module.float().eval().requires_grad_(False)
     tokenizer = _tokenizer(tuned_folder, base_folder)
-    classes, remarks = _classes(module, texts) if kind == "classifier" and texts.task else (None, [])
+    classes: list[int] | None = None
+    remarks: list[str] = []
+    if kind == "classifier" and texts.task is not None:
+        classes, remarks = match_classes(module, texts.task.label_names)
     with open_tuned(tuned_folder, base.model) as checkpoint:
         tables, _ = match_tables(base.model, preserve_config(options.default_strength))
         targeted = [name for table in tables.values() for name in table.parameters]
@@ -258,18 +262,3 @@ def _tokenizer(tuned: Path, base: Path) -> Any:
             raise ModelError(f"the tokenizer of {tuned} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _classes(module: Any, texts: RefinementTexts) -> tuple[list[int], list[str]]:
-    """Find the model's class of each class of the data: by name, by number, or by order, which is said."""
-    assert texts.task is not None, "the caller has looked"
-    names = texts.task.label_names
-    known = {str(name).lower(): int(number) for name, number in (module.config.label2id or {}).items()}
-    size = int(module.config.num_labels)
-    if all(name.lower() in known for name in names):
-        return [known[name.lower()] for name in names], []
-    if all(name.isdigit() and int(name) < size for name in names):
-        return [int(name) for name in names], []
-    if len(names) != size:
-        raise DataError(f"the data have the classes {', '.join(names)}, and the model has {size} others")
-    return list(range(size)), [f"classes of data and model matched by order: {', '.join(names)}"]

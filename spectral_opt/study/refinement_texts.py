@@ -1,20 +1,16 @@
 """The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectral_opt.errors import DataError
 from spectral_opt.study.refinement_options import RefinementOptions
-from spectral_opt.tasks.cleaning import Table, clean_unlabelled
-from spectral_opt.tasks.files import existing_path
-from spectral_opt.tasks.labelled import UnlabelledText
-from spectral_opt.tasks.loading import load_labelled_text, load_text
+from spectral_opt.tasks.loading import load_labelled_text
+from spectral_opt.tasks.paragraphs import read_paragraphs
 from spectral_opt.tasks.splits import few_shot_split
 
-PLAIN = (".txt", ".md", ".rst", "")
 # Of each class, to fit the head of a linear probe.
 PROBE_TEXTS = 32
 
@@ -84,7 +80,7 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
         If a text is missing, empty, or has too few parts.
     """
     held_out, dev, test = options.sizes(causal)
-    preserve = read_preserved(options.preserve, options.text_column)
+    preserve = read_paragraphs(options.preserve, options.text_column)
     wanted = options.texts + held_out
     if len(preserve) < wanted:
         raise DataError(
@@ -108,45 +104,6 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
         f"{split}; seed {options.seed}",
         str(preserve.provenance),
     )
-
-
-def read_preserved(name: str, text_column: str = "text") -> UnlabelledText:
-    """Read text to be preserved: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
-
-    Parameters
-    ----------
-    name : str
-        Path of a text file, of a table, embedded name or data set.
-    text_column : str, default "text"
-        Of a table.
-
-    Returns
-    -------
-    UnlabelledText
-        Without empty and repeated paragraphs.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read or has no text.
-    """
-    path = existing_path(name)
-    if path is None and Path(name).suffix.lower() in PLAIN[:-1]:
-        raise DataError(
-            f"no file {name!r}: give a text file, a table (.csv, .tsv, .jsonl), or an embedded name"
-        )
-    if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
-        return load_text(name, text_column)
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} as UTF-8 text: {error}") from error
-    paragraphs: list[str | int | None] = [
-        " ".join(part.split()) for part in content.split("\n\n") if part.strip()
-    ]
-    if not paragraphs:
-        raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
-    return clean_unlabelled(Table(path.stem, f"file {path.name}", {"text": paragraphs}))
 
 
 def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
@@ -182,7 +139,7 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
 
 def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
     assert options.task is not None, "the caller has looked"
-    data = read_preserved(options.task, options.text_column)
+    data = read_paragraphs(options.task, options.text_column)
     left = [text for text in data.texts if text not in used]
     order = np.random.default_rng(options.seed + 1).permutation(len(left))
     if len(left) < dev:

@@ -8,6 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+# BERT's pooler runs in every forward pass, and nothing on mean-pooled states ever reaches it: it has no gradient.
+UNUSED_BY_MEAN_POOLING = r".*\bpooler\b.*"
+
 
 @dataclass
 class MeanPooledOutput(ModelOutput):  # type: ignore[misc]

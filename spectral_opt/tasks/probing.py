@@ -11,6 +11,8 @@ from torch import Tensor
 from spectral_opt.tasks.batches import TokenizedBatches
 from spectral_opt.tasks.classifier import MeanPooledClassifier
 
+PROBE_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+
 
 def embed_texts(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts width"]:
     """Return the mean-pooled embedding of every text, without dropout and without gradients.
@@ -147,6 +149,45 @@ def fit_linear_probe(
         model.classifier.weight.copy_(torch.from_numpy(weight))
         model.classifier.bias.copy_(torch.from_numpy(bias))
     return float(fitted.score(features, target))
+
+
+def fit_best_probe(
+    model: MeanPooledClassifier,
+    embeddings: Float[Tensor, "texts width"],
+    labels: Sequence[int] | np.ndarray | Tensor,
+    dev_embeddings: Float[Tensor, "others width"],
+    dev_labels: Sequence[int] | np.ndarray | Tensor,
+) -> float:
+    """Set the head to the linear probe that is best on other texts; the stronger regularisation wins a tie.
+
+    Parameters
+    ----------
+    model : MeanPooledClassifier
+        Its head is overwritten.
+    embeddings, dev_embeddings : Tensor of shape (texts, width)
+        From `embed_texts`: of the texts that fit the probe, and of those that choose its strength.
+    labels, dev_labels : sequence of int
+        Their class numbers.
+
+    Returns
+    -------
+    float
+        The inverse strength C that was chosen, of those in `PROBE_STRENGTHS`.
+
+    Raises
+    ------
+    ValueError
+        As in `fit_linear_probe`.
+    """
+    accuracy = {}
+    for strength in PROBE_STRENGTHS:
+        fit_linear_probe(model, embeddings, labels, C=strength)
+        with torch.no_grad():
+            predicted = model.classifier(dev_embeddings).argmax(dim=1).numpy()
+        accuracy[strength] = float(np.mean(predicted == np.asarray(dev_labels)))
+    best = max(PROBE_STRENGTHS, key=lambda strength: (accuracy[strength], -strength))
+    fit_linear_probe(model, embeddings, labels, C=best)
+    return best
 
 
 @contextmanager

@@ -8,9 +8,7 @@ from typing import Any
 from paramgraph.errors import UnknownNameError
 from paramgraph.registry import get_builder
 from spectral_opt.config import SpectralConfig
-
-# BERT's pooler runs in every forward pass, and nothing on mean-pooled states ever reaches it: it has no gradient.
-UNUSED_BY_MEAN_POOLING = r".*\bpooler\b.*"
+from spectral_opt.tasks.classifier import UNUSED_BY_MEAN_POOLING as UNUSED_BY_MEAN_POOLING
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from sklearn.linear_model import LogisticRegression
 
 from spectral_opt.tasks.batches import tokenize_batches
 from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.probing import embed_texts, fit_linear_probe, predict_logits
+from spectral_opt.tasks.probing import (
+    PROBE_STRENGTHS,
+    embed_texts,
+    fit_best_probe,
+    fit_linear_probe,
+    predict_logits,
+)
 
 TEXTS = ["a good film", "bad", "a long long long film", "short", "a bad film"]
 
@@ -109,3 +115,15 @@ def test_half_precision_embeddings_come_back_as_float32(encoder, tokenizer):
     assert embeddings.dtype == torch.float32
     fit_linear_probe(model, embeddings, [0, 1, 0, 1, 1])
     assert model.classifier.weight.dtype == torch.bfloat16
+
+
+def test_the_best_probe_is_chosen_on_other_texts(classifier, generator):
+    embeddings = torch.randn(60, 8, generator=generator)
+    labels = (embeddings[:, 0] > 0.5).long() + (embeddings[:, 0] > -0.5).long()
+    strength = fit_best_probe(classifier, embeddings[:30], labels[:30], embeddings[30:], labels[30:])
+    scores = {}
+    for tried in PROBE_STRENGTHS:
+        fit_linear_probe(classifier, embeddings[:30], labels[:30], C=tried)
+        scores[tried] = (classifier.classifier(embeddings[30:]).argmax(dim=1) == labels[30:]).float().mean()
+    assert scores[strength] == max(scores.values())
+    assert all(scores[tried] < scores[strength] for tried in PROBE_STRENGTHS if tried < strength)
