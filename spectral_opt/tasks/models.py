@@ -164,7 +164,7 @@ def load_model(
         _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
         return _load(path.resolve().name, str(path), origin, head, dtype, options, seed)
-    _refuse_what_is_no_hub_name(asked)
+    refuse_what_is_no_hub_name(asked)
     wanted = revision or "main"
     source = f"Hugging Face model {asked}" + (f" at {revision}" if revision else "")
     origin = Provenance(source, licence="see its card on the hub")
@@ -172,6 +172,33 @@ def load_model(
     loaded = _load(asked, asked, origin, head, dtype, options, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
+
+
+def refuse_what_is_no_hub_name(asked: str) -> None:
+    """Refuse what can be no model on the hub: a path, and an embedded name with a slip of the pen.
+
+    Parameters
+    ----------
+    asked : str
+        What names no embedded model and no local folder.
+
+    Raises
+    ------
+    ModelError
+        If it has not the form of a hub name, or is near to an embedded one.
+    """
+    near = difflib.get_close_matches(asked.lower(), [n.lower() for n in EMBEDDED_MODELS], n=1, cutoff=0.75)
+    if near and "/" not in asked:
+        right = next(known for known in EMBEDDED_MODELS if known.lower() == near[0])
+        raise ModelError(
+            f"no model named {asked!r}; did you mean {right!r}? (embedded: {', '.join(EMBEDDED_MODELS)}; "
+            "else a local folder or a Hugging Face name)"
+        )
+    if not asked or asked.startswith((".", "/", "~")) or asked.count("/") > 1 or "\\" in asked:
+        raise ModelError(
+            f"no folder {asked!r}: name an existing folder, a Hugging Face model (owner/name), or one of the "
+            f"embedded: {', '.join(EMBEDDED_MODELS)}"
+        )
 
 
 def _load(
@@ -245,21 +272,6 @@ def _cached_commit(name: str, revision: str) -> str:
     # transformers keeps the commit to itself; the hub's cache names its snapshot folder after it.
     config = try_to_load_from_cache(name, "config.json", revision=revision)
     return f"commit {Path(config).parent.name}" if isinstance(config, str) else ""
-
-
-def _refuse_what_is_no_hub_name(asked: str) -> None:
-    near = difflib.get_close_matches(asked.lower(), [n.lower() for n in EMBEDDED_MODELS], n=1, cutoff=0.75)
-    if near and "/" not in asked:
-        right = next(known for known in EMBEDDED_MODELS if known.lower() == near[0])
-        raise ModelError(
-            f"no model named {asked!r}; did you mean {right!r}? (embedded: {', '.join(EMBEDDED_MODELS)}; "
-            "else a local folder or a Hugging Face name)"
-        )
-    if not asked or asked.startswith((".", "/", "~")) or asked.count("/") > 1 or "\\" in asked:
-        raise ModelError(
-            f"no folder {asked!r}: name an existing folder, a Hugging Face model (owner/name), or one of the "
-            f"embedded: {', '.join(EMBEDDED_MODELS)}"
-        )
 
 
 def _describe(error: Exception, shown: str, source: str) -> str:

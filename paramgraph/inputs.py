@@ -1,0 +1,218 @@
+"""Models and texts by name: installed packages open them, found by entry points.
+
+This package knows models and batches, and nothing of names of data sets, files of texts or tokenizers. A package
+that does gives a module, or an object, with the functions of `InputProvider` under the entry point
+"paramgraph.inputs".
+"""
+
+import functools
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from paramgraph.targets import Targets
+
+ENTRY_POINT_GROUP = "paramgraph.inputs"
+TASKS = ("auto", "language_model", "classification", "none")
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Say how texts become batches.
+
+    Parameters
+    ----------
+    task : {"auto", "language_model", "classification", "none"}, default "auto"
+        What the loss is of: the next token, the label, or nothing: without a loss there are no gradients.
+        "auto": what the model is made for and the text allows.
+    batches, batch_size, max_length : int, default 12, 16 and 48
+        Number of batches, texts in each, and tokens of a text.
+    seed : int, default 0
+        Of every draw.
+    text_column : str, default "text"
+        Column of the text in a table.
+    label_column : str, optional
+        Column of the label in a table; by default "label", where there is one.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1 (the seed: below 0), or there is no such task.
+
+    Examples
+    --------
+    >>> InputOptions(batches=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: batches is 0: at least 1 is needed
+    """
+
+    task: str = "auto"
+    batches: int = 12
+    batch_size: int = 16
+    max_length: int = 48
+    seed: int = 0
+    text_column: str = "text"
+    label_column: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("batches", 1), ("batch_size", 1), ("max_length", 1), ("seed", 0)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} is {getattr(self, name)}: at least {lowest} is needed")
+        if self.task not in TASKS:
+            raise ValueError(f"no task {self.task!r}; allowed: {', '.join(TASKS)}")
+
+
+@dataclass(frozen=True)
+class ComparisonInputs:
+    """Hold a model in memory and batches for it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model for tables.
+    model : nn.Module
+        In evaluation mode. Its layers have the names that they have in its checkpoint.
+    batches : sequence
+        What the model, or `loss`, is run on.
+    loss : callable (model, batch) -> Tensor, optional
+        By default `model(**batch).loss`.
+    exclude : str or sequence of str, optional
+        Layers that nothing can be measured of, as in `paramgraph.node_tables`.
+    notes : sequence of str, default ()
+        What a reader of results must know: origins, splits, the loss.
+    no_gradients : str, default ""
+        Why there are no gradients; "" where there are.
+    """
+
+    name: str
+    model: nn.Module
+    batches: Sequence[Any]
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
+    exclude: Targets | None = None
+    notes: Sequence[str] = ()
+    no_gradients: str = ""
+
+
+@runtime_checkable
+class InputProvider(Protocol):
+    """What a package offers under the entry point "paramgraph.inputs"; a module with two functions will do."""
+
+    def folder_of(self, name: str) -> str | Path | None:
+        """Find where the files of a model are, without loading it.
+
+        Parameters
+        ----------
+        name : str
+            As a user wrote it.
+
+        Returns
+        -------
+        str or Path or None
+            A folder or file, or a name on the hub; None where the name says nothing to this package.
+        """
+
+    def open_inputs(self, model: str, data: str, options: InputOptions) -> ComparisonInputs | None:
+        """Load a model, and make batches of a text.
+
+        Parameters
+        ----------
+        model, data : str
+            As a user wrote them.
+        options : InputOptions
+            How the batches are to be.
+
+        Returns
+        -------
+        ComparisonInputs or None
+            None where the names say nothing to this package.
+        """
+
+
+def locate_model(name: str) -> str | Path:
+    """Find where the files of a model are, without loading it.
+
+    Parameters
+    ----------
+    name : str
+        A folder or file, a name that an installed package knows, or a name on the hub.
+
+    Returns
+    -------
+    str or Path
+        For `paramgraph.compare`, `paramgraph.model_skeleton.open_skeleton` and `open_checkpoint`.
+
+    Raises
+    ------
+    ValueError
+        If an installed package knows that there is no such model.
+
+    Examples
+    --------
+    >>> str(locate_model("."))
+    '.'
+    """
+    # A folder is a folder, whatever a package may call by the same name.
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    for provider in _providers()[0]:
+        place = provider.folder_of(name)
+        if place is not None:
+            return place
+    return name
+
+
+def open_inputs(model: str, data: str, options: InputOptions | None = None) -> ComparisonInputs:
+    """Load a model by its name, and make batches of a text by its name.
+
+    Parameters
+    ----------
+    model : str
+        As for `locate_model`.
+    data : str
+        A file, or a name that an installed package knows.
+    options : InputOptions, optional
+        How the batches are to be.
+
+    Returns
+    -------
+    ComparisonInputs
+        From the first package that knows both.
+
+    Raises
+    ------
+    ValueError
+        If none does, or one that does finds a mistake.
+    """
+    providers, failures = _providers()
+    for provider in providers:
+        found = provider.open_inputs(model, data, options or InputOptions())
+        if found is not None:
+            return found
+    broken = f" ({'; '.join(failures)})" if failures else ""
+    raise ValueError(
+        f"no installed package opens the model {model!r} with the text {data!r}{broken}: install one with the entry "
+        f"point {ENTRY_POINT_GROUP!r}, such as spectral_opt, or give a module and batches to paramgraph.compare"
+    )
+
+
+@functools.cache  # reads the metadata of every installed distribution
+def _providers() -> tuple[list[InputProvider], list[str]]:
+    providers: list[InputProvider] = []
+    failures = []
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            provider = entry.load()
+        except Exception as error:  # a broken package of someone else must not take the others away
+            failures.append(f"{entry.value} cannot be imported: {error}")
+            continue
+        if isinstance(provider, InputProvider):
+            providers.append(provider)
+        else:
+            failures.append(f"{entry.value} has no folder_of or no open_inputs")
+    return providers, failures

