@@ -30,6 +30,7 @@ class NullModel(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     """
 
     registered_name: ClassVar[str] = "null model"
+    is_null: ClassVar[bool] = True
 
     builder: Callable[[Data], Data] | str
     seed: int | np.integer = 0

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from torch_geometric.data import Data
 
+from paramgraph.builder_arguments import arguments_of, check_arguments
 from paramgraph.errors import UnknownNameError
 
 ENTRY_POINT_GROUP = "paramgraph.builders"
@@ -106,9 +107,9 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
     if not isinstance(builder, str) and not callable(builder):
         raise TypeError(f"a builder is a name or a callable Data -> Data, got {type(builder).__name__}")
     is_named = isinstance(builder, str)
-    factory: Any = _find(builder) if is_named else builder
+    factory: Any = find_builder(builder) if is_named else builder
     if is_named or inspect.isclass(factory):
-        _check_options(builder if is_named else factory.__name__, factory, options)
+        check_arguments(builder if is_named else factory.__name__, factory, options)
     elif options:
         raise TypeError(
             f"options ({', '.join(options)}) go with a name; {builder!r} is a callable and takes none: "
@@ -118,6 +119,41 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
         return functools.partial(factory, **options) if options else factory
     made: Any = factory(**options)
     return made  # type: ignore[no-any-return]
+
+
+def find_builder(name: str) -> Callable[..., Any]:
+    """Find what is registered under a name: what `get_builder` gives the options to.
+
+    Parameters
+    ----------
+    name : str
+        A registered name.
+
+    Returns
+    -------
+    callable
+        A class or a function.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is not registered.
+    ImportError
+        If it comes from an installed package that is broken.
+
+    Examples
+    --------
+    >>> find_builder("cosine_knn").__name__
+    'CosineKNN'
+    """
+    _scan()
+    if name in _registered:
+        return _registered[name]
+    if name in _failed:
+        raise ImportError(
+            f"builder {name!r} comes from an installed package that cannot be imported: {_failed[name]}"
+        ) from _failed[name]
+    raise UnknownNameError.among("builder", name, _registered)
 
 
 def list_builders(pattern: str = "*") -> list[str]:
@@ -165,7 +201,32 @@ def builder_options(name: str) -> dict[str, Any]:
     >>> builder_options("cosine_knn")
     {'k': 10, 'signed': False, 'mutual': False, 'connect': 'none', 'search': 'exact'}
     """
-    return {option.name: option.default for option in _options_of(_find(name))}
+    return {option.name: option.default for option in arguments_of(find_builder(name))}
+
+
+def name_of(builder: Any) -> str:
+    """Find the name under which the kind of a builder is registered.
+
+    Parameters
+    ----------
+    builder : callable
+        A builder, or what makes it.
+
+    Returns
+    -------
+    str
+        The name; of one that has none, that of its class or function.
+
+    Examples
+    --------
+    >>> name_of(get_builder("cosine_knn")), name_of(len)
+    ('cosine_knn', 'len')
+    """
+    kind = builder if isinstance(builder, type) or hasattr(builder, "__qualname__") else type(builder)
+    if isinstance(builder, functools.partial):
+        kind = builder.func
+    known = next((name for name, one in _registered.items() if one is kind), "")
+    return known or str(getattr(kind, "__qualname__", kind))
 
 
 def check_inner_nodes(builder: Any, nodes: int) -> None:
@@ -192,17 +253,6 @@ def check_inner_nodes(builder: Any, nodes: int) -> None:
         check(nodes)
 
 
-def _find(name: str) -> Callable[..., Any]:
-    _scan()
-    if name in _registered:
-        return _registered[name]
-    if name in _failed:
-        raise ImportError(
-            f"builder {name!r} comes from an installed package that cannot be imported: {_failed[name]}"
-        ) from _failed[name]
-    raise UnknownNameError.among("builder", name, _registered)
-
-
 def _scan() -> None:
     """Import what may register builders."""
     # By name, as builders stand above this module.
@@ -222,43 +272,6 @@ def _load_entry_points() -> None:
             continue
         if _registered.get(entry.name) is not builder:  # its module may have used @register itself
             register(entry.name)(builder)
-
-
-def _options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
-    parameters = list(inspect.signature(factory).parameters.values())
-    # The first argument of a plain function is the Data.
-    return parameters if inspect.isclass(factory) else parameters[1:]
-
-
-def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Say what is unknown and what is missing before Python does, with all options named."""
-    known = _options_of(factory)
-    shown = ", ".join(str(option).split(":")[0].split("=")[0].strip() + _default(option) for option in known)
-    named = {
-        option.name for option in known if option.kind not in (option.VAR_KEYWORD, option.VAR_POSITIONAL)
-    }
-    unknown = [option for option in options if option not in named]
-    if unknown and not any(option.kind is option.VAR_KEYWORD for option in known):
-        raise TypeError(
-            f"builder {name!r} has no option {', '.join(map(repr, unknown))} (options: {shown or 'none'})"
-        )
-    missing = [
-        option.name
-        for option in known
-        if option.name in named and option.default is option.empty and option.name not in options
-    ]
-    if missing:
-        example = ", ".join(
-            f"{option}={'cosine_knn'!r}" if option == "builder" else f"{option}=..." for option in missing
-        )
-        raise TypeError(
-            f"builder {name!r} needs {', '.join(map(repr, missing))} (options: {shown}), "
-            f"for example get_builder({name!r}, {example})"
-        )
-
-
-def _default(option: inspect.Parameter) -> str:
-    return "" if option.default is option.empty else f"={option.default!r}"
 
 
 def _is_redefinition(known: Callable[..., Any], new: Callable[..., Any]) -> bool:

@@ -1,16 +1,15 @@
 """The command line `spectral-opt`: progress on stderr, results on stdout, exit code 2 for a user's mistake."""
 
 import argparse
-import importlib.util
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paramgraph.command_checks import check_extras, check_writable
 from spectral_opt.refine_command import add_refine, run_refine
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
@@ -101,8 +100,8 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     folder: Path = arguments.out
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     _check_numbers(given)
-    _check_extras()
-    _check_writable(folder)
+    check_extras("the demo", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
+    check_writable(folder)
     print("loading model and texts", file=sys.stderr)
     from tqdm import tqdm
     from transformers.utils import logging as transformers_logging
@@ -143,13 +142,6 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
 
 
-def _check_extras() -> None:
-    # The page and the tables come last: without this the work would be done, and lost.
-    missing = [name for name in ("jinja2", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'paramgraph[demo]'")
-
-
 def _check_numbers(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         lowest = 0 if name == "seed" else 1
@@ -158,17 +150,6 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     for rate in given.get("learning_rates", ()):
         if not 0 < rate < float("inf"):
             raise ValueError(f"--learning-rates has {rate:g}: each must be a positive number")
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
-        ) from error
 
 
 if __name__ == "__main__":

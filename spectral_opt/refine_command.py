@@ -1,12 +1,13 @@
 """`spectral-opt refine`: recover pretrained ability of a finished fine-tune, without training."""
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from paramgraph.command_checks import check_extras
 
 OPTIONS = (
     ("--task", str, "data of the task that the fine-tune has not seen; without it nothing is picked"),
@@ -82,7 +83,7 @@ def run_refine(arguments: argparse.Namespace, command: str) -> int:
     ValueError, ImportError, OSError
         For a user's mistake, before any work.
     """
-    _check_extras()
+    check_extras("refine", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     for name in ("strengths", "scales"):
         if name in given:
@@ -110,9 +111,9 @@ def run_refine(arguments: argparse.Namespace, command: str) -> int:
 def _sweep(setting: Any, folder: Path, command: str, arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from paramgraph.report.terminal import print_views
     from spectral_opt.report.refinement_page import refinement_page, refinement_tables
     from spectral_opt.report.refinement_results import refinement_results, write_refinement
-    from spectral_opt.report.tables import print_views
     from spectral_opt.study.refinement_sweep import Sweep
 
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
@@ -177,10 +178,3 @@ def _folder(out: Path, overwrite: bool) -> Path:
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise ValueError(f"{out} is not empty: name another folder with --out, or add --overwrite")
     return out
-
-
-def _check_extras() -> None:
-    # The page and the tables come last: without this the work would be done, and lost.
-    missing = [name for name in ("jinja2", "matplotlib", "rich") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ImportError(f"refine needs {' and '.join(missing)}: pip install 'paramgraph[demo]'")

@@ -28,6 +28,8 @@ class Complete(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     """
 
     equivariant: ClassVar[bool] = True
+    reads_features: ClassVar[bool] = False
+    is_null: ClassVar[bool] = True
 
     def forward(self, data: Data) -> Data:
         """Build the complete graph of the nodes of `data`.

@@ -1,6 +1,7 @@
 """The null model that knows nothing but the order of the nodes."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch_geometric.data import Data
@@ -23,6 +24,9 @@ class Ring(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     >>> Ring()(Data(num_nodes=3)).edge_index.tolist()
     [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
     """
+
+    reads_features: ClassVar[bool] = False
+    is_null: ClassVar[bool] = True
 
     def forward(self, data: Data) -> Data:
         """Build the ring of the nodes of `data`.

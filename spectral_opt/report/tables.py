@@ -1,10 +1,9 @@
 """A demonstration's tables, the same in the terminal and on the page."""
 
-import sys
-from collections.abc import Iterable
 from typing import Any
 
 from paramgraph.report.page import TableView
+from paramgraph.report.terminal import print_views
 
 
 def demo_tables(results: dict[str, Any]) -> tuple[TableView, TableView, TableView]:
@@ -26,36 +25,6 @@ def print_tables(results: dict[str, Any]) -> None:
         If rich is missing; the message has the pip line.
     """
     print_views(demo_tables(results))
-
-
-def print_views(views: Iterable[TableView]) -> None:
-    """Print tables to the terminal.
-
-    Parameters
-    ----------
-    views : iterable of TableView
-        In this order.
-
-    Raises
-    ------
-    ImportError
-        If rich is missing; the message has the pip line.
-    """
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError as error:
-        raise ImportError("tables need rich: pip install 'paramgraph[demo]'") from error
-    # A pipe has no width of its own: 80 columns would fold every row.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    for view in views:
-        table = Table(title=view.caption, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for place, name in enumerate(view.header):
-            table.add_column(name, justify="right" if place else "left", overflow="fold")
-        for place, row in enumerate(view.rows):
-            table.add_row(*row, style="dim" if place in view.muted else "")
-        console.print()
-        console.print(table)
 
 
 def _graph_table(results: dict[str, Any]) -> TableView:

@@ -30,7 +30,7 @@ def example(name: str, **options: Any) -> Any:
     guesses: dict[str, Any] = {"k": 3, "builder": CosineKNN(k=3)}
     known = builder_options(name)
     chosen = {option: value for option, value in guesses.items() if option in known}
-    declared = getattr(registry._find(name), "example_options", {})
+    declared = getattr(registry.find_builder(name), "example_options", {})
     return get_builder(name, **(chosen | dict(declared) | options))
 
 
