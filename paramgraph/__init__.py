@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from paramgraph.builders.random import RandomRewired as RandomRewired
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
+    from paramgraph.cache import GraphCache as GraphCache
     from paramgraph.clusters import ClusteringAgreement as ClusteringAgreement
     from paramgraph.clusters import clustering_agreement as clustering_agreement
+    from paramgraph.comparison import compare as compare
+    from paramgraph.comparison_result import Comparison as Comparison
     from paramgraph.construct import build as build
+    from paramgraph.construct import connect as connect
     from paramgraph.contrast_filter import ContrastFilter as ContrastFilter
     from paramgraph.contrast_filter import contrast as contrast
     from paramgraph.drawing import draw_graph as draw_graph

@@ -242,7 +242,8 @@ def narrow(X: Float[Tensor, "nodes width"]) -> Float[Tensor, "nodes narrower"]:
     if X.shape[1] <= X.shape[0]:
         return X
     values, vectors = torch.linalg.eigh(X @ X.T)
-    return vectors * values.clamp(min=0.0).sqrt()
+    root: Tensor = vectors * values.clamp(min=0.0).sqrt()
+    return root
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""From a model and a table of nodes to a graph, in one call."""
+"""From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from paramgraph.cache import GraphCache
 from paramgraph.graph_contract import check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.registry import get_builder
@@ -21,6 +23,7 @@ def build(
     batches: Iterable[Any] | None = None,
     loss: Callable[..., Any] | None = None,
     tuned: Any = None,
+    cache: GraphCache | None = None,
     **options: Any,
 ) -> Data:
     """Build the graph of a table of parameters.
@@ -43,6 +46,8 @@ def build(
     tuned : torch.nn.Module, mapping of str to Tensor, str or path, optional
         For the source "updates" alone: the model after fine-tuning, as in `paramgraph.updates`; `model` is the one
         before.
+    cache : GraphCache, optional
+        Where graphs of the same content are looked for, and kept; features are read in any case.
     **options : object
         Options of the named builder. A builder that wraps another is given ready made, as
         `get_builder("permuted", builder="cosine_knn")`.
@@ -73,7 +78,76 @@ def build(
     if check_nodes is not None:
         check_nodes(table.shape[0])
     features = collect(model, tables, source, batches=batches, loss=loss, tuned=tuned)[table.group]
-    made = make(table.to_data(features))
+    graph = connect(table, features, make, cache)
+    graph.source = source_name(source)
+    return graph
+
+
+def connect(
+    table: NodeTable,
+    features: Float[Tensor, "nodes features"],
+    builder: Callable[[Data], Data],
+    cache: GraphCache | None = None,
+) -> Data:
+    """Build the graph of a table from features of its nodes.
+
+    Parameters
+    ----------
+    table : NodeTable
+        The nodes.
+    features : Tensor of shape (nodes, features)
+        From `collect`, or your own.
+    builder : callable
+        From `get_builder`, or any callable `Data -> Data`.
+    cache : GraphCache, optional
+        Where graphs of the same content are looked for, and kept.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The graph, checked against the contract, with the features as `x` and the string `builder`.
+
+    Raises
+    ------
+    ValueError
+        If the builder refuses, or what it returns is no graph of these nodes; the message names it.
+
+    Examples
+    --------
+    >>> from paramgraph.builders.ring import Ring
+    >>> from paramgraph.schemes import rows
+    >>> table = rows(nn.Sequential(nn.Linear(4, 8)))["0.weight"]
+    >>> connect(table, table.gather({"0.weight": nn.Linear(4, 8).weight.detach()}), Ring()).num_edges
+    16
+    """
+    data = table.to_data(features)
+    if cache is None:
+        return _checked(table, builder, builder(data))
+    return cache.graph(builder, data, lambda: _checked(table, builder, builder(data)))
+
+
+def source_name(source: Any) -> str:
+    """Name a source for tables and records.
+
+    Parameters
+    ----------
+    source : str or callable
+        As in `collect`.
+
+    Returns
+    -------
+    str
+        The name; of a function its qualified name.
+
+    Examples
+    --------
+    >>> source_name("weights"), source_name(len)
+    ('weights', 'len')
+    """
+    return source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
+
+
+def _checked(table: NodeTable, make: Callable[[Data], Data], made: Any) -> Data:
     try:
         graph = check_graph(made)
     except (TypeError, ValueError) as error:
@@ -84,5 +158,4 @@ def build(
         )
     graph = copy.copy(graph)  # a callable may hand out a graph that it keeps
     graph.builder = repr(make)
-    graph.source = source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
     return graph

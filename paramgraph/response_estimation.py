@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
-from torch import Tensor
 
 from paramgraph.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
 from paramgraph.measured_response import MeasuredResponse, measured_steps
@@ -72,7 +71,7 @@ def measured(
         Of a symmetric operator, best from other batches than these; or of several tables.
     gradients : Tensor (batches, nodes, width) or sequence of Tensor (nodes, width), or mapping of str to these
         Of at least three batches of equal size; with a mapping of spectra, a mapping of the same keys. In a mapping,
-        the batches are the same ones in the same order.
+        the batches are the same ones in the same order. `ProjectedGradients` will do, as in `signal_to_noise`.
     bands : sequence of float, default (0, .01, .05, .2, .4, .6, 1)
         Shares of the modes where bands begin and end, low graph frequency first.
     noise_gradients : as `gradients`, optional
@@ -177,7 +176,7 @@ def _cuts(spectrum: Spectrum, bands: Sequence[Any]) -> np.ndarray:
     return np.asarray(ends[nearest])
 
 
-def _evidence(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor], bands: Sequence[Any]) -> _Evidence:
+def _evidence(spectrum: Spectrum, gradients: Any, bands: Sequence[Any]) -> _Evidence:
     """Estimate signal and noise in whole eigenspaces."""
     if not spectrum.modes:
         raise ValueError("the spectrum holds no modes, so there is nothing to measure")

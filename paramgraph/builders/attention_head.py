@@ -48,6 +48,29 @@ class AttentionHead(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     def __post_init__(self) -> None:
         check_count("attention_head", "reach", self.reach)
 
+    @staticmethod
+    def scheme_refusal(scheme: str) -> str:
+        """Say why there is no such graph on the nodes of a scheme.
+
+        Parameters
+        ----------
+        scheme : str
+            Name of a scheme.
+
+        Returns
+        -------
+        str
+            The reason; "" where there is one.
+
+        Examples
+        --------
+        >>> AttentionHead.scheme_refusal("heads")
+        ''
+        """
+        if scheme in ("rows", "columns", "blocks", "layers"):
+            return f"attention_head links attention heads, and {scheme!r} has none: take 'heads'"
+        return ""
+
     def forward(self, data: Data) -> Data:
         """Build the graph of the heads of `data`.
 

@@ -48,6 +48,37 @@ class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     def __post_init__(self) -> None:
         check_choice("layer_adjacency", "weight", self.weight, WEIGHTS)
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether the graph depends on the features of the nodes."""
+        return self.weight != "uniform"
+
+    @staticmethod
+    def scheme_refusal(scheme: str) -> str:
+        """Say why there is no such graph on the nodes of a scheme.
+
+        Parameters
+        ----------
+        scheme : str
+            Name of a scheme.
+
+        Returns
+        -------
+        str
+            The reason; "" where there is one.
+
+        Examples
+        --------
+        >>> LayerAdjacency.scheme_refusal("heads")
+        ''
+        """
+        if scheme in ("rows", "columns", "blocks"):
+            return (
+                f"layer_adjacency links layers, and all nodes of a table of {scheme!r} lie in one: take 'heads' or "
+                "'layers'"
+            )
+        return ""
+
     def forward(self, data: Data) -> Data:
         """Build the graph of the layers of `data`.
 

@@ -10,7 +10,7 @@ from typing import Any
 from paramgraph.band_statistics import BandStatistics
 from paramgraph.lift import band_lift
 from spectral_opt.study.demo import Demo
-from spectral_opt.study.records import hardware, versions
+from paramgraph.environment import hardware, versions
 
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
 

@@ -2,22 +2,11 @@
 
 import json
 import os
-import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-PACKAGES = (
-    "torch",
-    "torch-geometric",
-    "transformers",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "networkx",
-    "paramgraph",
-)
+from paramgraph.environment import hardware, versions
 
 
 @dataclass(frozen=True)
@@ -51,26 +40,8 @@ class RunRecord:
     metrics: dict[str, Any]
     seconds: float
     stage: Literal["tuning", "confirmation", "exploration"]
-    versions: dict[str, str] = field(default_factory=lambda: versions())
-    hardware: dict[str, Any] = field(default_factory=lambda: hardware())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def hardware() -> dict[str, Any]:
-    """Return what the machine is: architecture, processor, cores, torch's threads."""
-    import torch
-
-    return {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "system": platform.system(),
-    }
+    versions: dict[str, str] = field(default_factory=versions)
+    hardware: dict[str, Any] = field(default_factory=hardware)
 
 
 def append_record(path: Path, record: RunRecord) -> None:
@@ -80,12 +51,3 @@ def append_record(path: Path, record: RunRecord) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _processor() -> str:
-    # platform.processor() is empty on most Linux systems.
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

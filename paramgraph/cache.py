@@ -1,0 +1,248 @@
+"""Graphs and spectra on disk, keyed by the content that they were made from."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch_geometric.data import Data
+
+from paramgraph.eigensolve import count_pairs, eigenpairs
+from paramgraph.graph_contract import check_graph
+from paramgraph.shift_operator import ShiftOperator
+from paramgraph.spectrum import Spectrum
+
+# What a builder adds to the nodes that it was given; everything else is there already.
+GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
+GRAPH_FACTS = ("signed", "rewired_share")
+
+
+class GraphCache:
+    """Keep graphs and spectra in a folder, under the hash of everything that decides them.
+
+    The key of a graph holds the features of the nodes bit by bit, their layers, heads and roles, the builder with
+    all its options, and the source code of this package's builder; that of a spectrum the operator's
+    `fingerprint`, the number of pairs, tolerance and seed. Nothing is ever out of date: other content has another
+    key. A builder whose `repr` does not say all that it is (a function, a lambda) is not cached; builders of this
+    package, and frozen dataclasses of such fields, are. Files are safetensors, written whole or not at all, so
+    several processes may share a folder. Nothing is deleted: remove the folder when it is too large.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made where it is missing.
+
+    Attributes
+    ----------
+    hits, misses : int
+        What was found, and what had to be made, since this object exists.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph.shifts import laplacian
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = GraphCache(folder)
+    ...     first = cache.spectrum(laplacian(nx.path_graph(4)))
+    ...     again = cache.spectrum(laplacian(nx.path_graph(4)))
+    >>> bool((first.eigenvectors == again.eigenvectors).all()), cache.hits, cache.misses
+    (True, 1, 1)
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.hits = self.misses = 0
+
+    def __repr__(self) -> str:
+        return f"GraphCache({str(self.folder)!r}, hits={self.hits}, misses={self.misses})"
+
+    def graph(self, builder: Callable[[Data], Data], data: Data, make: Callable[[], Data]) -> Data:
+        """Find the graph that a builder makes of some nodes, or make it.
+
+        Parameters
+        ----------
+        builder : callable
+            What builds the graph.
+        data : torch_geometric.data.Data
+            The nodes with their features.
+        make : callable
+            Makes the graph where it is not known.
+
+        Returns
+        -------
+        torch_geometric.data.Data
+            The same, bit by bit, whether found or made. Reading is O(nodes x width) for the key and O(edges).
+        """
+        if not is_described(builder):
+            return make()
+        key = _digest("graph", repr(builder), _source_of(builder), str(data.num_nodes), *_node_facts(data))
+        found = self._read(key)
+        if found is not None:
+            tensors, facts = found
+            graph = data.clone()
+            for name, value in {**tensors, **facts}.items():
+                graph[name] = value.to(data.x.device) if isinstance(value, Tensor) else value
+            return check_graph(graph)
+        graph = make()
+        extra = set(graph.keys()) - set(data.keys()) - set(GRAPH_FIELDS) - set(GRAPH_FACTS) - {"builder"}
+        if not extra:  # a field of the builder's own is not to be lost
+            facts = {name: graph[name] for name in (*GRAPH_FACTS, "builder") if name in graph}
+            self._write(key, {name: graph[name] for name in GRAPH_FIELDS if name in graph}, facts)
+        return graph
+
+    def spectrum(self, operator: ShiftOperator, k: Any = None, tol: float = 1e-8, seed: int = 0) -> Spectrum:
+        """Find the eigenpairs of an operator, or compute them.
+
+        Parameters
+        ----------
+        operator : ShiftOperator
+            From `laplacian` or `adjacency`.
+        k : int, optional
+            Number of pairs; all of them by default.
+        tol : float, default 1e-8
+            As in `eigenpairs`.
+        seed : int, default 0
+            As in `eigenpairs`.
+
+        Returns
+        -------
+        Spectrum
+            The same, bit by bit, whether found or computed.
+
+        Raises
+        ------
+        ValueError, NotConvergedError
+            As in `eigenpairs`.
+        """
+        count = count_pairs(k, operator.nodes)
+        key = _digest("spectrum", operator.fingerprint(), str(count), repr(float(tol)), str(seed))
+        found = self._read(key)
+        if found is not None:
+            tensors, facts = found
+            return Spectrum(**tensors, **facts)
+        spectrum = eigenpairs(operator, k=count, tol=tol, seed=seed)
+        values = {field.name: getattr(spectrum, field.name) for field in dataclasses.fields(spectrum)}
+        self._write(
+            key,
+            {name: value for name, value in values.items() if isinstance(value, Tensor)},
+            {name: value for name, value in values.items() if not isinstance(value, Tensor)},
+        )
+        return spectrum
+
+    def _read(self, key: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        path = self._place(key)
+        try:
+            with safe_open(path, framework="pt") as opened:
+                tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+                facts = json.loads((opened.metadata() or {})["facts"])
+        except (OSError, SafetensorError, KeyError, ValueError):  # missing, or of a disk that was full
+            self.misses += 1
+            return None
+        self.hits += 1
+        return tensors, facts
+
+    def _write(self, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        path = self._place(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            plain = {field: value.detach().cpu().contiguous() for field, value in tensors.items()}
+            save_file(plain, name, metadata={"facts": json.dumps(facts)})
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def _place(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key[2:]}.safetensors"
+
+
+def is_described(builder: Any) -> bool:
+    """Tell whether the `repr` of a builder says all that decides its graphs.
+
+    Parameters
+    ----------
+    builder : callable
+        A builder.
+
+    Returns
+    -------
+    bool
+        True of a frozen dataclass of numbers, strings and builders of this kind.
+
+    Examples
+    --------
+    >>> from paramgraph.builders.ring import Ring
+    >>> is_described(Ring()), is_described(lambda data: data)
+    (True, False)
+    """
+    if not dataclasses.is_dataclass(builder) or isinstance(builder, type):
+        return False
+    values = [getattr(builder, field.name) for field in dataclasses.fields(builder)]
+    plain = (str, int, float, bool, type(None))
+    return all(isinstance(value, plain) or hasattr(value, "item") or is_described(value) for value in values)
+
+
+def tensor_digest(*tensors: Tensor) -> str:
+    """Hash tensors: dtype, shape and every bit.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        Of any dtype and device.
+
+    Returns
+    -------
+    str
+        BLAKE2b with 20 bytes, in hexadecimal; 1 GB a second.
+
+    Examples
+    --------
+    >>> tensor_digest(torch.zeros(2)) == tensor_digest(torch.zeros(2))
+    True
+    >>> tensor_digest(torch.zeros(2)) == tensor_digest(torch.zeros(2, 1))
+    False
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    for tensor in tensors:
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype} {tuple(plain.shape)};".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
+    return digest.hexdigest()
+
+
+def _node_facts(data: Data) -> list[str]:
+    tensors = [data[name] for name in ("x", "layer", "head") if isinstance(data.get(name), Tensor)]
+    return [tensor_digest(*tensors), json.dumps(data.get("role"))]
+
+
+def _source_of(builder: Any) -> str:
+    """Hash the code of builders and of the file that finds neighbours, so that a mended one has new keys."""
+    package = resources.files("paramgraph")
+    names = (
+        "affinity.py",
+        "neighbours.py",
+        "candidates.py",
+        "correlation_estimates.py",
+        "graphical_lasso.py",
+    )
+    own = type(builder).__module__.rpartition(".")[2] + ".py"
+    files = [package / name for name in names] + [package / "builders" / own]
+    return _digest(*(file.read_text(encoding="utf-8") for file in files if file.is_file()))
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""A comparison in one sentence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LEVEL = 0.05
+# Below this much more energy than by chance a graph is of no use, however certain the difference.
+LEAST_EXCESS = 0.05
+
+
+def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> str:
+    """Say which graph carries the signal, or that none does.
+
+    A construction carries the signal where the share of its energy in the low modes differs from that on permuted
+    nodes by more than chance (Holm, .05) and by more than .05. A null model, or a graph built from the very signal it
+    is measured on, is never named as the winner.
+
+    Parameters
+    ----------
+    setting : mapping
+        With `signal` and `share`.
+    summary : sequence of mapping
+        From `summarize`.
+
+    Returns
+    -------
+    str
+        One sentence.
+
+    Examples
+    --------
+    >>> row = {"construction": "ring", "null": True, "circular": False, "compaction": 0.2, "compaction_permuted": 0.2}
+    >>> verdict({"signal": "gradients", "share": 0.2}, [row | {"p_holm": 1.0, "lift_low": None}])
+    'Nothing was compared but null models: none can carry the gradients.'
+    """
+    signal, share = setting["signal"], f"{setting['share']:.0%}".replace("%", " %")
+    judged = [row for row in summary if not row["null"] and not row["circular"]]
+    if not judged:
+        circular = any(row["circular"] for row in summary)
+        what = "graphs that were built from the signal itself" if circular else "null models"
+        return f"Nothing was compared but {what}: none can carry the {signal}."
+    if all(row["p_holm"] is None for row in judged):
+        best = max(judged, key=lambda row: row["compaction"] or 0.0)
+        return (
+            f"{best['construction']} gathers {_percent(best['compaction'])} of the energy of the {signal} in the "
+            f"lowest {share} of its modes; without the permuted null nothing can be said of chance."
+        )
+    carrying = [row for row in judged if _carries(row)]
+    if not carrying:
+        nearest = max(judged, key=lambda row: row["compaction"] or 0.0)
+        return (
+            f"None of {len(judged)} constructions carries the {signal}: the best, {nearest['construction']}, gathers "
+            f"{_percent(nearest['compaction'])} of their energy in the lowest {share} of its modes, permuted nodes "
+            f"{_percent(nearest['compaction_permuted'])}."
+        )
+    best = max(carrying, key=lambda row: row["compaction"])
+    others = len(judged) - len(carrying)
+    sentence = (
+        f"{best['construction']} carries the {signal}: {_percent(best['compaction'])} of their energy lies in the "
+        f"lowest {share} of its modes, where permuted nodes give {_percent(best['compaction_permuted'])}"
+    )
+    if best.get("lift_low") is not None:
+        sentence += (
+            f", at {best['lift_low']:.2f} times the signal-to-noise ratio of the whole spectrum (95 %: "
+            f"{best['lift_low_low']:.2f} to {best['lift_low_high']:.2f}; permuted {best['lift_low_permuted']:.2f})"
+        )
+    if others:
+        sentence += f"; {others} of {len(judged)} constructions gather no more than chance, or hardly more"
+    return sentence + "."
+
+
+def _carries(row: Mapping[str, Any]) -> bool:
+    if row["p_holm"] is None or row["compaction"] is None:
+        return False
+    return bool(row["p_holm"] <= LEVEL and row["compaction"] - row["compaction_permuted"] > LEAST_EXCESS)
+
+
+def _percent(value: float | None) -> str:
+    return "nothing" if value is None else f"{100 * value:.0f} %"

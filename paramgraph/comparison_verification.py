@@ -1,0 +1,1 @@
+"""Random cells of a recorded comparison, measured again."""
