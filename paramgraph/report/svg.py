@@ -9,11 +9,12 @@ from paramgraph.palette import PALETTE as PALETTE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours that no figure uses otherwise; in the SVG they become the page's own text and grid colours.
-INK, GRID = "#010203", "#040506"
+# Colours that no figure uses otherwise; in the SVG they become the page's own text and grid colours. Elsewhere, as in
+# a notebook, they are what they say: near-black and a pale grey.
+INK, GRID = "#1c2026", "#d8dbe1"
 
 
-def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1) -> "Figure":
+def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1, rows: int = 1) -> "Figure":
     """Return an empty figure in the page's style, small enough that its text still reads on a phone.
 
     Parameters
@@ -22,6 +23,8 @@ def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1) -> "Fi
         Size in inches.
     columns : int, default 1
         Number of axes side by side.
+    rows : int, default 1
+        Number of axes below each other.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1) -> "Fi
     # Figure, not pyplot: no global state, no back end that wants a screen.
     with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
-        figure.subplots(1, columns)
+        figure.subplots(rows, columns)
     return figure
 
 
@@ -115,4 +118,8 @@ def themed_svg(figure: "Figure", name: str) -> str:
     )
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
+    # A hundredth of a point is not seen, and half of a page of many paths.
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     return svg.replace(INK, "currentColor").replace(GRID, "var(--grid)").strip()
