@@ -205,7 +205,9 @@ def spectra(result: Mapping[str, Any]) -> list[tuple[str, str, np.ndarray]]:
                 [cell for cell in cells if (cell.get("shift") or "laplacian") == kind], "eigenvalues"
             )
             if values.size:
-                groups.append((name, kind, quartiles(values)))
+                # The strong modes of an adjacency are its low frequencies.
+                ordered = -np.sort(-values, axis=1) if kind == "adjacency" else np.sort(values, axis=1)
+                groups.append((name, kind, quartiles(ordered)))
     return groups
 
 

@@ -156,9 +156,9 @@ def subgraph_view(result: Mapping[str, Any]) -> FigureView | None:
 
 def _wide(result: Mapping[str, Any], name: str, figure: Callable[..., Any], *arguments: str) -> str:
     """Draw a figure for wide windows, unless its panels are so few that they would be drawn out of proportion."""
-    roles = {cell.get("role") for cell in result["cells"]}
-    few = len(roles) if arguments else len(construction_names(result))
-    return themed_svg(figure(result, *arguments, wide=True), f"wide-{name}") if few > 2 else ""
+    layers = {cell["layer"] for cell in result["cells"]}
+    many = len(layers) > 6 if arguments else len(construction_names(result)) > 2
+    return themed_svg(figure(result, *arguments, wide=True), f"wide-{name}") if many else ""
 
 
 def _command(result: Mapping[str, Any], call: str, owner: str = "comparison") -> str:

@@ -85,6 +85,7 @@ def heatmap_figure(result: Mapping[str, Any], column: str = "compaction", *, wid
 
 
 def _draw_cells(axes: "Axes", grid: Float[np.ndarray, "rows columns"], scale: Scale) -> None:
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -97,7 +98,10 @@ def _draw_cells(axes: "Axes", grid: Float[np.ndarray, "rows columns"], scale: Sc
                 Path([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1), (x, y)], closed=True) for y, x in cells
             ]
             patch = PathPatch(
-                Path.make_compound_path(*corners), facecolor=colour, edgecolor=GRID, linewidth=0.3
+                Path.make_compound_path(*corners),
+                facecolor=colour,
+                edgecolor=to_rgba(INK, 0.2),
+                linewidth=0.3,
             )
             axes.add_patch(patch)
     missing = np.argwhere(np.isnan(grid))
@@ -117,8 +121,8 @@ def _draw_scale(figure: "Figure", scale: Scale, column: str, wide: bool) -> None
     bar = figure.colorbar(painter, ax=figure.axes, fraction=0.14 / height, pad=0.1 / height, **place)
     title = TITLES.get(column, column.replace("_", " "))
     bar.set_label(title + _neutral_text(column, scale), fontsize=SMALL, color=INK)
-    ticks = scale.ticks[:: 1 if len(scale.ticks) <= (16 if wide else 9) else 2]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    step = 1 if len(scale.ticks) <= (16 if wide else 9) else 2
+    bar.set_ticks(scale.ticks[::step], labels=scale.labels()[::step])
     bar.ax.tick_params(labelsize=SMALL, length=2, colors=INK)
     bar.ax.minorticks_off()
     bar.outline.set_edgecolor(GRID)

@@ -84,7 +84,12 @@ def comparison_page(result: Mapping[str, Any]) -> str:
     ]
     title = result.get("title") or "Graphs compared"
     return render_page(
-        title, result.get("verdict") or "", shown, _footer(result), facts=_facts(result), interactive=True
+        title,
+        (result.get("verdict") or "").replace(" %", "\N{NO-BREAK SPACE}%"),
+        shown,
+        _footer(result),
+        facts=_facts(result),
+        interactive=True,
     )
 
 

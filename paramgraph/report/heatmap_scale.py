@@ -1,5 +1,6 @@
 """Steps of colour of a heat map, in which what chance gives has none."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,8 @@ class Scale:
     edges: list[float]
     neutral: float
     ticks: list[float]
+    low: float = -math.inf
+    high: float = math.inf
 
     def colours(self) -> list[tuple[float, float, float, float]]:
         """Give a colour for each step; the nearer to `neutral` the more of the page shows through."""
@@ -38,6 +41,15 @@ class Scale:
             for rank, step in enumerate(side):
                 found[step] = to_rgba(colour, 0.14 + 0.86 * (rank + 0.5) / (most + 0.5))
         return list(found.values())
+
+    def labels(self) -> list[str]:
+        """Name the ticks, and at either end what lies beyond, which has the colour of the last step."""
+        texts = [f"{tick:g}" for tick in self.ticks]
+        if self.low < self.edges[0]:
+            texts[0] = f"≤ {texts[0]}"
+        if self.high > self.edges[-1]:
+            texts[-1] = f"≥ {texts[-1]}"
+        return texts
 
 
 def heatmap_scale(result: Mapping[str, Any], column: str, values: Sequence[float]) -> Scale:
@@ -55,8 +67,9 @@ def heatmap_scale(result: Mapping[str, Any], column: str, values: Sequence[float
     Returns
     -------
     Scale
-        Of a z-score the steps are fixed. Where chance gives some other value, steps are equal and one is about that
-        value; otherwise they are round numbers, blue from the lowest on.
+        Of a z-score the steps are fixed. Where chance gives some other value, steps are equal, one is about that value,
+        and they cover 95 % of the values: one layer without any signal may have a lift of -100. Otherwise they are
+        round numbers, blue from the lowest on.
 
     Examples
     --------
@@ -71,22 +84,22 @@ def heatmap_scale(result: Mapping[str, Any], column: str, values: Sequence[float
     if column.startswith("z_"):
         beyond = [sum(step < end for step in Z_STEPS[:-1]) for end in (-low, high)]
         edges = [-step for step in reversed(Z_STEPS[: beyond[0] + 1])] + list(Z_STEPS[: beyond[1] + 1])
-        return Scale(edges, 0.0, edges)
+        return Scale(edges, 0.0, edges, low, high)
     neutral = _neutral_value(result, column)
     if neutral is None:
         found = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if high > low else low + 1)
         edges = [float(edge) for edge in found]
         return Scale(edges, edges[0], edges)
-    low, high = min(low, neutral), max(high, neutral)
+    ends = np.quantile([*values, neutral], [0.025, 0.975])
+    first, last = min(float(ends[0]), neutral), max(float(ends[1]), neutral)
     # At most twelve steps: more are not told apart.
     locator = MaxNLocator(12, steps=[1, 2, 2.5, 5, 10])
-    step = float(np.diff(locator.tick_values(low, high if high > low else low + 1))[0])
-    ranks = range(-round((neutral - low) / step), round((high - neutral) / step) + 1)
-    return Scale(
-        [round(neutral + (rank - 0.5) * step, 10) for rank in (*ranks, ranks[-1] + 1)],
-        neutral,
-        [round(neutral + rank * step, 10) for rank in ranks],
-    )
+    step = float(np.diff(locator.tick_values(first, last if last > first else first + 1))[0])
+    # The step about the neutral value has a round number in its middle, at most a quarter of a step away.
+    middle = round(neutral / step * 2) / 2 * step
+    ranks = range(-round((middle - first) / step), round((last - middle) / step) + 1)
+    edges = [round(middle + (rank - 0.5) * step, 10) for rank in (*ranks, ranks[-1] + 1)]
+    return Scale(edges, neutral, [round(middle + rank * step, 10) for rank in ranks], low, high)
 
 
 def _neutral_value(result: Mapping[str, Any], column: str) -> float | None:
