@@ -1,7 +1,7 @@
 """All constructions on one layer, and how far they agree."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
+from paramgraph.compaction_nulls import permutation_p_value, permuted_energies
 from paramgraph.construct import connect
 from paramgraph.construction_measurement import (
     MeasuredConstruction,
@@ -22,7 +23,6 @@ from paramgraph.layer_reading import STATIC, LayerReading
 from paramgraph.neighbourhood import strongest_neighbourhood
 from paramgraph.nodes import NodeTable
 from paramgraph.plain_values import plain
-from paramgraph.subspaces import subspace_alignment
 
 DRAWN_NODES = 120
 
@@ -92,6 +92,7 @@ def compare_layer(
                 if draw and seed == seeds[0] and not _is_dense(measured.graph):
                     drawings.append(_drawing(table, construction, measured))
             on_cell(f"{construction.name}, {table.group}")
+        _add_p_values(cells, done, reading, options, seed)
         agreements += [
             {"layer": table.group, "seed": seed, "first": first, "second": second}
             | _agreement(done[first], done[second])
@@ -147,13 +148,33 @@ def _cell(
         halves = (first_half, second_half)
         first, second = (connect(table, half, construction.builder, cache) for half in halves)
         agreement = edge_agreement(first, second)
-        cell["edge_stability"] = agreement.jaccard
-        cell["edge_stability_expected"] = agreement.expected_jaccard
+        if not _is_dense(graph):
+            cell["edge_stability"] = agreement.jaccard
+            cell["edge_stability_expected"] = agreement.expected_jaccard
         cell["weight_stability"] = agreement.ruzicka
     if measured.statistics is not None:
         names = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
         cell["statistics"] = {name: getattr(measured.statistics, name) for name in names}
     return cell, measured
+
+
+def _add_p_values(
+    cells: Sequence[dict[str, Any]],
+    done: Mapping[str, MeasuredConstruction],
+    reading: LayerReading,
+    options: MeasurementOptions,
+    seed: int,
+) -> None:
+    """Draw the permutations of one seed, the same for all constructions."""
+    if not done or not options.permutations or "permuted" not in options.nulls:
+        return
+    bases = [one.spectrum.eigenvectors[:, : one.low] for one in done.values()]
+    draws = dict(
+        zip(done, permuted_energies(bases, reading.signal(seed).X, options.permutations, seed), strict=True)
+    )
+    for cell in cells:
+        if cell["seed"] == seed:
+            cell["p_value"] = permutation_p_value(cell["compaction"], draws[cell["construction"]])
 
 
 def source_key(construction: Construction) -> str:
@@ -173,25 +194,25 @@ def source_key(construction: Construction) -> str:
 
 
 def _agreement(first: MeasuredConstruction, second: MeasuredConstruction) -> dict[str, Any]:
-    edges = edge_agreement(first.graph, second.graph)
+    found: dict[str, Any] = {"jaccard": None, "expected_jaccard": None, "spectral_distance": None}
+    if not _is_dense(first.graph) and not _is_dense(second.graph):  # all pairs are edges: nothing to agree on
+        edges = edge_agreement(first.graph, second.graph)
+        found |= {"jaccard": edges.jaccard, "expected_jaccard": edges.expected_jaccard}
+    # As `subspace_alignment`, for bases that are orthonormal already and without its warning for each pair that k may
+    # cut through equal eigenvalues.
     low = min(first.low, second.low)
-    # Of the eigenvectors, not of the spectra: a cut through equal eigenvalues needs no warning for each pair.
-    spaces = subspace_alignment(first.spectrum.eigenvectors[:, :low], second.spectrum.eigenvectors[:, :low])
-    comparable = first.spectrum.kind == second.spectrum.kind
-    whole = first.spectrum.complete and second.spectrum.complete
-    return {
-        "jaccard": edges.jaccard,
-        "expected_jaccard": edges.expected_jaccard,
-        "alignment": spaces.alignment,
-        "expected_alignment": spaces.expected,
-        "spectral_distance": spectral_distance(first.spectrum, second.spectrum)
-        if comparable and whole
-        else None,
-    }
+    product = first.spectrum.eigenvectors[:, :low].T @ second.spectrum.eigenvectors[:, :low]
+    found["alignment"] = float(product.square().sum()) / low
+    found["expected_alignment"] = low / first.spectrum.nodes
+    if first.spectrum.kind == second.spectrum.kind and first.spectrum.complete and second.spectrum.complete:
+        found["spectral_distance"] = spectral_distance(first.spectrum, second.spectrum)
+    return found
 
 
 def _stability(graphs: Sequence[Data]) -> float | None:
-    """Mean Jaccard index of the graphs of all pairs of seeds."""
+    """Mean Jaccard index of the graphs of all pairs of seeds; None of dense graphs, which have all edges."""
+    if any(_is_dense(graph) for graph in graphs):
+        return None
     pairs = [edge_agreement(first, second).jaccard for first, second in combinations(graphs, 2)]
     return sum(pairs) / len(pairs) if pairs else None
 

@@ -11,12 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.builders.random import RandomRewired
-from paramgraph.compaction_nulls import (
-    permutation_p_value,
-    permuted_energies,
-    permuted_moments,
-    rotated_moments,
-)
+from paramgraph.compaction_nulls import permuted_moments, rotated_moments
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.shift_operator import ShiftOperator
@@ -83,14 +78,9 @@ def energy_by_band(
 
 
 def compaction_beside_nulls(
-    spectrum: Spectrum,
-    X: Float[Tensor, "nodes width"],
-    low: int,
-    nulls: Collection[str],
-    permutations: int,
-    seed: int,
+    spectrum: Spectrum, X: Float[Tensor, "nodes width"], low: int, nulls: Collection[str]
 ) -> dict[str, Any]:
-    """Measure the energy in the lowest modes, with its nulls.
+    """Measure the energy in the lowest modes, with what its nulls give on average.
 
     Parameters
     ----------
@@ -102,15 +92,11 @@ def compaction_beside_nulls(
         Number of modes that count as low.
     nulls : collection of str
         Of "permuted" and "rotated".
-    permutations : int
-        Draws for the p-value; 0 for none.
-    seed : int
-        Of the draws.
 
     Returns
     -------
     dict
-        `compaction` and what the nulls give: mean, deviation, z-score, p-value.
+        `compaction`, and mean, deviation and z-score under the nulls.
     """
     basis = spectrum.eigenvectors[:, :low]
     whole = float(X.square().sum())
@@ -123,9 +109,6 @@ def compaction_beside_nulls(
             "compaction_permuted_sd": null.deviation,
             "z_score": null.z_score(energy),
         }
-        if permutations:
-            draws = permuted_energies(basis, X, permutations, seed)
-            found["p_value"] = permutation_p_value(energy, draws)
     if "rotated" in nulls:
         null = rotated_moments(basis, X)
         found |= {"compaction_rotated": null.mean, "z_rotated": null.z_score(energy)}

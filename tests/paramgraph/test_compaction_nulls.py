@@ -65,19 +65,20 @@ def test_moments_over_rotations_agree_with_draws():
 def test_draws_agree_with_the_moments_and_do_not_touch_the_global_generator():
     basis, X = some_basis(40, 8), some_signal(40, 60)
     state = torch.get_rng_state()
-    draws = permuted_energies(basis, X, 2000, seed=3)
+    draws = permuted_energies([basis], X, 2000, seed=3)[0]
     assert torch.equal(torch.get_rng_state(), state)
     found = permuted_moments(basis, X)
     assert abs(draws.mean() - found.mean) < 5 * found.deviation / math.sqrt(2000)
-    assert np.array_equal(draws, permuted_energies(basis, X, 2000, seed=3))
-    assert not np.array_equal(draws, permuted_energies(basis, X, 2000, seed=4))
+    assert np.array_equal(draws, permuted_energies([basis], X, 2000, seed=3)[0])
+    assert not np.array_equal(draws, permuted_energies([basis], X, 2000, seed=4)[0])
 
 
 def test_p_values_of_a_signal_that_knows_nothing_are_uniform():
     basis = eigenpairs(laplacian(nx.path_graph(30)), k=6).eigenvectors
     p = [
         permutation_p_value(
-            float((basis.T @ X).square().sum() / X.square().sum()), permuted_energies(basis, X, 39, seed=0)
+            float((basis.T @ X).square().sum() / X.square().sum()),
+            permuted_energies([basis], X, 39, seed=0)[0],
         )
         for X in torch.randn(200, 30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ]
@@ -90,7 +91,7 @@ def test_where_permutation_changes_nothing_every_draw_counts_and_there_is_no_z_s
     basis = eigenpairs(laplacian(nx.complete_graph(9))).eigenvectors[:, :1]
     X = some_signal(9, 3)
     energy = float((basis.T @ X).square().sum() / X.square().sum())
-    assert permutation_p_value(energy, permuted_energies(basis, X, 19, seed=0)) == 1.0
+    assert permutation_p_value(energy, permuted_energies([basis], X, 19, seed=0)[0]) == 1.0
     assert math.isnan(permuted_moments(basis, X).z_score(energy))
 
 
@@ -107,3 +108,12 @@ def test_a_wide_signal_is_narrowed_without_changing_its_gram_matrix():
     assert slim.shape == (5, 5)
     assert torch.allclose(slim @ slim.T, X @ X.T, rtol=1e-12)
     assert narrow(slim) is slim
+
+
+@pytest.mark.parametrize("width", [3, 50])
+def test_both_ways_to_draw_give_the_same_energies(monkeypatch, width):
+    bases, X = [some_basis(30, 4), some_basis(30, 7, seed=5)], some_signal(30, width)
+    through_gram = permuted_energies(bases, X, 20, seed=0)
+    monkeypatch.setattr("paramgraph.compaction_nulls.LARGEST_GRAM", 10)
+    assert np.allclose(through_gram, permuted_energies(bases, X, 20, seed=0), rtol=1e-10)  # rounding of sums
+    assert np.allclose(through_gram[:1], permuted_energies(bases[:1], X, 20, seed=0), rtol=1e-10)
