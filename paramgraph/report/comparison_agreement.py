@@ -66,9 +66,7 @@ def agreement_figure(result: Mapping[str, Any]) -> "Figure":
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0))
-    axes.set_xlabel(
-        "above the diagonal: edges (Jaccard)\nbelow: lowest modes, alignment over chance", fontsize=SMALL
-    )
+    axes.set_xlabel("above the diagonal: edges (Jaccard)\nbelow: alignment over chance", fontsize=SMALL)
     return figure
 
 

@@ -13,6 +13,7 @@ from paramgraph.palette import MIDDLE_GREY, PALETTE
 from paramgraph.report.comparison_agreement import agreement_figure
 from paramgraph.report.comparison_heatmap import heatmap_figure
 from paramgraph.report.comparison_panels import (
+    NARROW,
     common_limits,
     draw_bands,
     outer_labels,
@@ -242,7 +243,7 @@ def subgraph_figure(result: Mapping[str, Any]) -> "Figure":
         edge_weight=torch.tensor(drawing["edge_weight"], dtype=torch.float64),
         num_nodes=drawing["nodes"],
     )
-    figure = new_figure(4.6, 3.8)
+    figure = new_figure(NARROW, 3.4)
     values = drawing.get("values")
     draw_graph(graph, figure.axes[0], color=None if values is None else np.array(values, dtype=float))
     return figure

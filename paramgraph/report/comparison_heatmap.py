@@ -1,6 +1,7 @@
 """The heat map of a comparison: layers by constructions, a panel for each kind of matrix."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def heatmap_figure(result: Mapping[str, Any], column: str = "compaction", *, wid
         _draw_cells(axes, grid, scale)
         label_cells(axes, names if place % columns == 0 else [], [label for _, label in layers])
         axes.set(xlim=(0, len(layers)), ylim=(len(names), 0))
-        panel_title(axes, title, 40 if wide else 24)
+        panel_title(axes, title, 40 if wide else 19)
     for axes in figure.axes[len(panels) :]:
         axes.axis("off")
     _draw_scale(figure, scale, column, wide)
@@ -119,7 +120,7 @@ def _draw_scale(figure: "Figure", scale: Scale, column: str, wide: bool) -> None
     place: dict[str, Any] = {"location": "bottom", "aspect": 60 if wide else 30}
     height = figure.get_figheight()
     bar = figure.colorbar(painter, ax=figure.axes, fraction=0.14 / height, pad=0.1 / height, **place)
-    title = TITLES.get(column, column.replace("_", " "))
+    title = textwrap.fill(TITLES.get(column, column.replace("_", " ")), 80 if wide else 36)
     bar.set_label(title + _neutral_text(column, scale), fontsize=SMALL, color=INK)
     step = 1 if len(scale.ticks) <= (16 if wide else 9) else 2
     bar.set_ticks(scale.ticks[::step], labels=scale.labels()[::step])

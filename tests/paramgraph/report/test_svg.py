@@ -36,3 +36,15 @@ def test_the_same_figure_gives_the_same_bytes():
 def test_a_name_that_is_no_identifier_is_refused():
     with pytest.raises(ValueError, match="letters, digits and hyphens"):
         themed_svg(new_figure(), "two words")
+
+
+def test_text_has_the_page_s_font_and_is_written_in_full():
+    figure = new_figure()
+    figure.axes[0].set_title("0.123456789 of all")
+    svg = themed_svg(figure, "plain")
+    assert "font-family" not in svg
+    assert "0.123456789 of all" in svg
+
+
+def test_panels_can_stand_below_each_other():
+    assert new_figure(columns=2, rows=3).axes[-1].get_gridspec().get_geometry() == (3, 2)
