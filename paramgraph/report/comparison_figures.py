@@ -57,7 +57,7 @@ def heatmap_views(result: Mapping[str, Any]) -> list[FigureView]:
                     _wide(result, f"heat-{_key(column)}", drawings.heatmap_figure, column),
                     _heatmap_data(cells, column),
                     f"{column}.csv",
-                    _command(result, f'plot_heatmap("{column}")'),
+                    _command(result, f'{{}}.plot_heatmap("{column}")'),
                 )
             )
     return views
@@ -82,7 +82,7 @@ def band_views(result: Mapping[str, Any]) -> list[FigureView]:
                 _wide(result, "energy", drawings.energy_figure),
                 _band_data(result, labels, ("energy", "null_energy", "null_energy_sd")),
                 "energy.csv",
-                _command(result, "plot_energy()"),
+                _command(result, "{}.plot_energy()"),
             )
         )
     if any(stacked([row], "snr").size for row in result["summary"]):
@@ -96,7 +96,11 @@ def band_views(result: Mapping[str, Any]) -> list[FigureView]:
                 _wide(result, "snr", drawings.snr_figure),
                 _snr_data(result, labels),
                 "signal_to_noise.csv",
-                _command(result, "snr_figure(comparison.to_dict())", "paramgraph.report.comparison_drawings"),
+                _command(
+                    result,
+                    "snr_figure({}.to_dict())",
+                    "from paramgraph.report.comparison_drawings import snr_figure",
+                ),
             )
         )
     if drawings.spectra(result):
@@ -109,7 +113,7 @@ def band_views(result: Mapping[str, Any]) -> list[FigureView]:
                 _wide(result, "spectra", drawings.spectra_figure),
                 _spectra_data(result),
                 "spectra.csv",
-                _command(result, "plot_spectra()"),
+                _command(result, "{}.plot_spectra()"),
             )
         )
     return views
@@ -128,7 +132,7 @@ def agreement_view(result: Mapping[str, Any]) -> FigureView | None:
         "modes span the same space, over what chance gives; 1 is chance.",
         data=csv_text(header, pairs),
         file_name="agreement.csv",
-        command=_command(result, "plot_agreement()"),
+        command=_command(result, "{}.plot_agreement()"),
     )
 
 
@@ -150,7 +154,7 @@ def subgraph_view(result: Mapping[str, Any]) -> FigureView | None:
         "a colour hang together: it is the first oscillating eigenvector.",
         data=csv_text(("node", "neighbour", "weight"), edges),
         file_name="graph.csv",
-        command=_command(result, "plot_subgraph()"),
+        command=_command(result, "{}.plot_subgraph()"),
     )
 
 
@@ -161,10 +165,16 @@ def _wide(result: Mapping[str, Any], name: str, figure: Callable[..., Any], *arg
     return themed_svg(figure(result, *arguments, wide=True), f"wide-{name}") if many else ""
 
 
-def _command(result: Mapping[str, Any], call: str, owner: str = "comparison") -> str:
+def _command(result: Mapping[str, Any], call: str, more: str = "") -> str:
+    """Say how to make a figure again; `call` has braces where the comparison stands."""
     made = str(result["setting"].get("command") or "")
-    start = f"{made}\n" if made else ""
-    return f"{start}{owner}.{call}"
+    lines = [more] if more else []
+    if made.startswith("paramgraph.compare("):
+        return "\n".join([*lines, f"comparison = {made}", call.format("comparison")])
+    # A command leaves its numbers beside this page.
+    call = call.format('paramgraph.Comparison.from_json("comparison.json")')
+    script = "; ".join(["import paramgraph", *lines, f'{call}.savefig("figure.svg")'])
+    return f"{made}\npython -c '{script}'".lstrip()
 
 
 def _over_seeds(result: Mapping[str, Any], caption: str) -> str:

@@ -122,8 +122,11 @@ def _draw_scale(figure: "Figure", scale: Scale, column: str, wide: bool) -> None
     bar = figure.colorbar(painter, ax=figure.axes, fraction=0.14 / height, pad=0.1 / height, **place)
     title = textwrap.fill(TITLES.get(column, column.replace("_", " ")), 80 if wide else 36)
     bar.set_label(title + _neutral_text(column, scale), fontsize=SMALL, color=INK)
-    step = 1 if len(scale.ticks) <= (16 if wide else 9) else 2
-    bar.set_ticks(scale.ticks[::step], labels=scale.labels()[::step])
+    last = len(scale.ticks) - 1
+    # Every second number where there is no room for all; both ends are always named.
+    named = range(last + 1) if last < (16 if wide else 9) else [*range(0, last - 1, 2), last]
+    labels = scale.labels()
+    bar.set_ticks([scale.ticks[at] for at in named], labels=[labels[at] for at in named])
     bar.ax.tick_params(labelsize=SMALL, length=2, colors=INK)
     bar.ax.minorticks_off()
     bar.outline.set_edgecolor(GRID)

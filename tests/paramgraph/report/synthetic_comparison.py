@@ -218,6 +218,7 @@ def _summary(cells: list[dict[str, Any]], construction: Any) -> dict[str, Any]:
         },
         **{column: means(column) for column in ("energy", "null_energy", "null_energy_sd", "snr")},
         **{"seconds": sum(cell["seconds"] for cell in mine), "circular": mine[0]["circular"]},
+        "null": builder == "ring",
     }
 
 

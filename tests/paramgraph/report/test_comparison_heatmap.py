@@ -64,3 +64,15 @@ def test_a_column_that_is_missing_is_refused_with_those_there_are(synthetic):
         ValueError, match=r"no cell has a number in 'gian'; those that can be drawn: .*gain, "
     ):
         heatmap_figure(synthetic(1, ("query",), 1), "gian")
+
+
+@pytest.mark.parametrize("count", [11, 12])
+def test_both_ends_of_a_crowded_scale_are_named(count):
+    cells = [
+        {"layer": f"{at}", "role": "a", "depth": at, "construction": "knn", "gain": 1 + at / 10}
+        for at in range(count)
+    ]
+    figure = heatmap_figure({"setting": {}, "cells": cells, "constructions": [{"name": "knn"}]}, "gain")
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert labels[0] == "1"
+    assert labels[-1].removeprefix("≥ ") == f"{1 + (count - 1) / 10:g}"

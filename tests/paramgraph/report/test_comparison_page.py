@@ -1,4 +1,7 @@
+import html
+import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -136,3 +139,33 @@ def test_a_page_of_many_layers_stays_below_four_megabytes(synthetic, llama_roles
     page = comparison_page(synthetic(30, llama_roles, 5))
     assert page.count('<tr data-kind="') == 210 * 5
     assert len(page.encode()) < 4e6
+
+
+def commands(page):
+    found = re.findall(r'aria-label="Command of this figure">(.*?)</pre>', page, re.DOTALL)
+    return [html.unescape(one) for one in found]
+
+
+def test_the_command_of_every_figure_makes_it_from_the_numbers_beside_the_page(
+    synthetic, tmp_path, monkeypatch
+):
+    result = synthetic(1, ("query", "key"), 2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "comparison.json").write_text(json.dumps(result), encoding="utf-8")
+    found = commands(comparison_page(result))
+    assert len(found) == 10
+    for command in found:
+        made, python = command.splitlines()
+        assert made == result["setting"]["command"]
+        program, option, code = shlex.split(python)
+        assert (program, option) == ("python", "-c")
+        exec(code, {})
+        (tmp_path / "figure.svg").unlink()
+
+
+def test_after_a_call_in_python_the_command_is_python(synthetic):
+    result = synthetic(1, ("query",), 1)
+    result["setting"]["command"] = "paramgraph.compare('m', seeds=[0])"
+    assert "comparison = paramgraph.compare('m', seeds=[0])\ncomparison.plot_energy()" in commands(
+        comparison_page(result)
+    )
