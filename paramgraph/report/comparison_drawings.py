@@ -80,7 +80,7 @@ def energy_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure":
             one.bar(places, 2 * reach, 0.8, null[0] - reach, color=MIDDLE_GREY, alpha=0.35, linewidth=0)
             one.hlines(null[0], places - 0.4, places + 0.4, color=MIDDLE_GREY, linewidth=1.5)
         one.plot(places, energy, marker="o", markersize=4, linewidth=1.6, **style_of(row.get("circular")))
-        panel_title(one, row["construction"])
+        panel_title(one, row["construction"], 32 if wide else 25)
         draw_bands(one, labels)
     common_limits(axes, 0.0)
     outer_labels(figure, axes, BAND_AXIS, "share of energy")
@@ -123,7 +123,7 @@ def snr_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure":
         if len(low) == len(snr):
             one.vlines(places, low, high, color=style["color"], linewidth=3, alpha=0.35)
         one.plot(places, snr, marker="o", markersize=4, linewidth=1.6, **style)
-        panel_title(one, row["construction"])
+        panel_title(one, row["construction"], 32 if wide else 25)
         draw_bands(one, labels)
     common_limits(axes)
     outer_labels(figure, axes, BAND_AXIS, "signal / noise")
@@ -169,7 +169,7 @@ def spectra_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure"
         colour = PALETTE[2] if shift == "adjacency" else PALETTE[0]
         one.fill_between(places, values[0], values[2], color=colour, alpha=0.25, linewidth=0)
         one.plot(places, values[1], color=colour, linewidth=1.6)
-        panel_title(one, f"{name} (adjacency)" if shift == "adjacency" else name)
+        panel_title(one, f"{name} (adjacency)" if shift == "adjacency" else name, 32 if wide else 25)
     for kind in ("laplacian", "adjacency"):
         common_limits([one for one, (_, shift, _) in zip(axes, groups, strict=True) if shift == kind])
     outer_labels(figure, axes, "% of the modes, from low to high graph frequency", "eigenvalue")
@@ -233,17 +233,36 @@ def subgraph_figure(result: Mapping[str, Any]) -> "Figure":
     drawing = result.get("drawing")
     if not drawing:
         return panel_grid(0, wide=False, height=1.5)[0]
-    import torch
-    from torch_geometric.data import Data
+    import networkx as nx
 
     from paramgraph.drawing import draw_graph
 
-    graph = Data(
-        edge_index=torch.tensor(drawing["edge_index"], dtype=torch.int64).reshape(2, -1),
-        edge_weight=torch.tensor(drawing["edge_weight"], dtype=torch.float64),
-        num_nodes=drawing["nodes"],
-    )
+    graph = nx.empty_graph(drawing["nodes"])
+    graph.add_weighted_edges_from(drawn_edges(drawing))
     figure = new_figure(NARROW, 3.4)
     values = drawing.get("values")
     draw_graph(graph, figure.axes[0], color=None if values is None else np.array(values, dtype=float))
     return figure
+
+
+def drawn_edges(drawing: Mapping[str, Any]) -> list[tuple[int, int, float]]:
+    """List the edges of the kept graph, each once, whether it was kept in one direction or in both.
+
+    Parameters
+    ----------
+    drawing : mapping
+        Of a comparison: "edge_index" and "edge_weight".
+
+    Returns
+    -------
+    list of (node, neighbour, weight)
+        In order; the smaller node first.
+
+    Examples
+    --------
+    >>> drawn_edges({"edge_index": [[0, 1, 2], [1, 0, 1]], "edge_weight": [0.5, 0.5, 2.0]})
+    [(0, 1, 0.5), (1, 2, 2.0)]
+    """
+    (first, second), weights = drawing["edge_index"], drawing["edge_weight"]
+    ends = [(min(pair), max(pair)) for pair in zip(first, second, strict=True)]
+    return sorted({(*pair, weight) for pair, weight in zip(ends, weights, strict=True)})

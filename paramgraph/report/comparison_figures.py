@@ -141,16 +141,17 @@ def subgraph_view(result: Mapping[str, Any]) -> FigureView | None:
     drawing = result.get("drawing")
     if not drawing:
         return None
-    rows, columns = drawing["edge_index"]
-    edges = [
-        (row, column, weight)
-        for row, column, weight in zip(rows, columns, drawing["edge_weight"], strict=True)
-        if row < column
-    ]
+    edges = drawings.drawn_edges(drawing)
+    whole = drawing.get("of_nodes") or drawing["nodes"]
+    nodes = (
+        f"{drawing['nodes']:,} nodes"
+        if whole == drawing["nodes"]
+        else f"{drawing['nodes']:,} of {whole:,} nodes"
+    )
     return FigureView(
         "A graph, drawn",
         themed_svg(drawings.subgraph_figure(result), "subgraph"),
-        f"{drawing['construction']}, of {drawing['layer']}: {drawing['nodes']:,} nodes, {len(edges):,} edges. Nodes of "
+        f"{drawing['construction']}, of {drawing['layer']}: {nodes}, {len(edges):,} edges. Nodes of "
         "a colour hang together: it is the first oscillating eigenvector.",
         data=csv_text(("node", "neighbour", "weight"), edges),
         file_name="graph.csv",

@@ -247,8 +247,8 @@ def _drawing(generator: Any, layer: str, construction: str) -> dict[str, Any]:
     columns = [(node + step) % 60 for node in range(60) for step in (1, 2, 7)]
     weights = generator.uniform(0.2, 1, len(rows))
     return {
-        **{"layer": layer, "construction": construction, "nodes": 60},
-        "edge_index": [rows + columns, columns + rows],
-        "edge_weight": [float(weight) for weight in (*weights, *weights)],
+        **{"layer": layer, "construction": construction, "nodes": 60, "of_nodes": 384},
+        "edge_index": [rows, columns],
+        "edge_weight": [float(weight) for weight in weights],
         "values": [float(value) for value in np.sin(angle)],
     }

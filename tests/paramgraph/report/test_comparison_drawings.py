@@ -78,7 +78,7 @@ def test_a_graph_is_drawn_with_its_nodes_and_edges(synthetic):
     result = synthetic(1, ("query",), 1)
     edges, nodes = subgraph_figure(result).axes[0].collections
     assert len(nodes.get_offsets()) == result["drawing"]["nodes"]
-    assert len(edges.get_segments()) == len(result["drawing"]["edge_weight"]) // 2
+    assert len(edges.get_segments()) == len(result["drawing"]["edge_weight"])
 
 
 def test_a_name_with_dollar_signs_is_no_formula(synthetic):
