@@ -24,6 +24,7 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 TUTORIALS = Path(__file__).resolve().parent
@@ -174,5 +175,5 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except ValueError as error:
+    except (ValueError, CellExecutionError) as error:
         sys.exit(str(error))

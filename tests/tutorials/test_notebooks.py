@@ -120,7 +120,7 @@ def test_it_runs_in_fast_mode(source: Path) -> None:
         "no:cacheprovider",
     ]
     command += ["-q", "--nbmake", f"--nbmake-timeout={LONGEST_FAST_RUN}", str(source.with_suffix(".ipynb"))]
-    environment = os.environ | {"PARAMGRAPH_FAST": "1"}
+    environment = BUILDER.SETTINGS | os.environ | {"PARAMGRAPH_FAST": "1"}
     ran = subprocess.run(
         command,
         env=environment,
