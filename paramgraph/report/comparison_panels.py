@@ -70,7 +70,7 @@ def columns_of(figure: "Figure") -> int:
 def panel_title(axes: "Axes", text: str, width: int = 25) -> None:
     """Write a panel's name above its left edge, folded after a space or a dot where it is long."""
     lines = [""]
-    for part in re.findall(r"[^ .]*[ .]?", text):
+    for part in re.findall(r"[^ .]+[ .]?|[ .]", text):
         if len(lines[-1]) + len(part.rstrip()) > width and lines[-1]:
             lines.append("")
         lines[-1] += part
