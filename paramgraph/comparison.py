@@ -2,38 +2,40 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from paramgraph.batch_split import list_batches, split_batches
-from paramgraph.cache import GraphCache, tensor_digest
+from paramgraph.cache import GraphCache
 from paramgraph.checkpoints import open_checkpoint
+from paramgraph.comparison_facts import (
+    automatic_choices,
+    best_drawing,
+    digest_of_batches,
+    name_of_model,
+    python_line,
+)
 from paramgraph.comparison_options import check_comparison, choose_signal
 from paramgraph.comparison_result import Comparison
 from paramgraph.comparison_store import ComparisonStore
 from paramgraph.comparison_summary import summarize
 from paramgraph.construct import source_name
-from paramgraph.construction_measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
-from paramgraph.constructions import Construction, plan_constructions
+from paramgraph.construction_measurement import MeasurementOptions
+from paramgraph.constructions import plan_constructions
 from paramgraph.environment import hardware, peak_megabytes, versions
-from paramgraph.layer_comparison import compare_layer, source_key
+from paramgraph.layer_comparison import source_key
+from paramgraph.layer_loop import buildable_constructions, choose_tables, compare_layers
 from paramgraph.layer_reading import LayerReader
 from paramgraph.measures import FIFTHS
 from paramgraph.model_skeleton import open_skeleton
-from paramgraph.nodes import NodeTable
 from paramgraph.plain_values import plain
-from paramgraph.registry import check_inner_nodes
 from paramgraph.schemes import node_tables
 from paramgraph.targets import Targets, unwrap
-
-# Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
-READ_TOGETHER = 1_500_000_000
 
 
 def compare(
@@ -59,6 +61,7 @@ def compare(
     folder: str | Path | None = None,
     progress: bool = False,
     name: str | None = None,
+    layers: Collection[str] | None = None,
 ) -> Comparison:
     r"""Compare constructions of graphs by what they gather of a signal, beside null models.
 
@@ -118,6 +121,9 @@ def compare(
         Whether to show a bar with the time left, on stderr.
     name : str, optional
         What to call the model; by default its class, or the name of its folder.
+    layers : collection of str, optional
+        Names of the tables to measure, of those that scheme and targets give; all by default. The numbers of a layer
+        do not depend on which others are measured.
 
     Returns
     -------
@@ -184,10 +190,10 @@ def compare(
             f"the signal {measured!r} from {sorted(needed)} needs the model to run: give the loaded module in place of "
             f"its name {str(model)!r}, or compare 'weights' and 'updates' alone"
         )
-    tables = node_tables(reader.model, scheme, targets, exclude)
-    buildable, too_small = _buildable(constructions, tables)
+    tables = choose_tables(node_tables(reader.model, scheme, targets, exclude), layers)
+    buildable, too_small = buildable_constructions(constructions, tables)
     setting: dict[str, Any] = {
-        "model": name or _name_of(model),
+        "model": name or name_of_model(model),
         "scheme": scheme,
         "targets": targets if isinstance(targets, str) else list(targets),
         "signal": measured,
@@ -202,26 +208,26 @@ def compare(
     identity = setting | {
         "constructions": [one.to_dict() for one in constructions],
         "layers": list(tables),
-        "batches_digest": _digest_of_batches(listed),
+        "batches_digest": digest_of_batches(listed),
         "loss": source_name(loss) if loss is not None else "",
         "tuned": source_name(tuned) if isinstance(tuned, str) else type(tuned).__name__,
     }
     store = ComparisonStore(Path(folder), plain(identity, None)) if folder is not None else None
     kept = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
-    drawing_layer = min(tables, key=lambda group: tables[group].shape[0])
-    layers = _compare_layers(
+    drawing_layer = min(tables, key=lambda group: _worth_drawing(tables[group].shape[0]))
+    measurements = compare_layers(
         reader, tables, buildable, options, drawn, kept, store, drawing_layer, progress=progress
     )
-    cells = [cell for layer in layers for cell in layer["cells"]]
-    failures = [failure for layer in layers for failure in layer["failures"]]
+    cells = [cell for layer in measurements for cell in layer["cells"]]
+    failures = [failure for layer in measurements for failure in layer["failures"]]
     if not cells:
         first = failures[0]["error"] if failures else too_small[0]["reason"]
         raise ValueError(f"nothing could be measured: {first}")
     described = [one.to_dict() for one in constructions]
     summary = summarize(described, cells)
     setting |= {
-        "chosen": _chosen(options, cells, reader, len(tables)),
-        "command": _python_line(setting, builders, sources),
+        "chosen": automatic_choices(options, cells, reader, len(tables)),
+        "command": python_line(setting, builders, sources),
         "versions": versions(),
         "hardware": hardware(),
         "seconds": time.perf_counter() - started,
@@ -232,204 +238,18 @@ def compare(
         plain(setting),
         tuple(described),
         tuple(cells),
-        tuple(pair for layer in layers for pair in layer["agreements"]),
+        tuple(pair for layer in measurements for pair in layer["agreements"]),
         tuple(summary),
         tuple(failures),
         tuple(refused + too_small),
-        _best_drawing([drawing for layer in layers for drawing in layer["drawings"]], summary),
+        best_drawing([drawing for layer in measurements for drawing in layer["drawings"]], summary),
     )
 
 
-def _compare_layers(
-    reader: LayerReader,
-    tables: Mapping[str, NodeTable],
-    buildable: Mapping[str, Sequence[Construction]],
-    options: MeasurementOptions,
-    seeds: Sequence[int],
-    cache: GraphCache | None,
-    store: ComparisonStore | None,
-    drawing_layer: str,
-    *,
-    progress: bool,
-) -> list[dict[str, Any]]:
-    """Measure the layers that are not finished, and return all of them in the model's order."""
-    finished = _finished(reader, tables, store)
-    todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
-    shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
-    total = sum(len(buildable[group]) for group in todo) * len(seeds)
-    with tqdm(total=total, bar_format=shape, mininterval=0.5, disable=not progress) as bar:
-
-        def advance(what: str) -> None:
-            bar.set_description_str(what, refresh=False)
-            bar.update()
-
-        for part in _chunks(todo, reader):
-            bar.set_description_str(f"reading {len(part)} layers" if reader.runs else "reading")
-            for reading in reader.read(part):
-                group = reading.table.group
-                layer = compare_layer(
-                    reading,
-                    buildable[group],
-                    reader.signal,
-                    options,
-                    seeds,
-                    cache,
-                    draw=group == drawing_layer,
-                    on_cell=advance,
-                )
-                layer["weights"] = _digest_of_weights(reader, reading.table)
-                finished[group] = layer
-                if store is not None:
-                    store.append(layer)
-    return [finished[group] for group in tables if group in finished]
-
-
-def _finished(
-    reader: LayerReader, tables: Mapping[str, NodeTable], store: ComparisonStore | None
-) -> dict[str, dict[str, Any]]:
-    """Take the layers that are on disk, whose weights are still the same, and in which nothing failed."""
-    known = store.finished if store is not None else {}
-    return {
-        group: layer
-        for group, layer in known.items()
-        if group in tables
-        and not layer["failures"]
-        and layer["weights"] == _digest_of_weights(reader, tables[group])
-    }
-
-
-def _digest_of_weights(reader: LayerReader, table: NodeTable) -> str:
-    try:
-        weights = [reader.weights[name] for name in table.parameters]
-    except (KeyError, ValueError, OSError):  # a layer that is not there; its failure says so
-        return ""
-    return tensor_digest(*weights)
-
-
-def _chunks(tables: Mapping[str, NodeTable], reader: LayerReader) -> Iterator[dict[str, NodeTable]]:
-    """Put layers together that share passes over the batches, as many as fit the memory that is allowed."""
-    part: dict[str, NodeTable] = {}
-    held = 0
-    for group, table in tables.items():
-        size = reader.bytes_of(table)
-        if part and (held + size > READ_TOGETHER or not reader.runs):
-            yield part
-            part, held = {}, 0
-        part[group] = table
-        held += size
-    if part:
-        yield part
-
-
-def _buildable(
-    constructions: Sequence[Construction], tables: Mapping[str, NodeTable]
-) -> tuple[dict[str, list[Construction]], list[dict[str, str]]]:
-    """Ask builders, where they can tell, which layers have too few or too many nodes for them."""
-    kept: dict[str, list[Construction]] = {group: [] for group in tables}
-    refusals: dict[tuple[str, str], list[str]] = {}
-    for group, table in tables.items():
-        for construction in constructions:
-            try:
-                check_inner_nodes(construction.builder, table.shape[0])
-            except ValueError as error:
-                refusals.setdefault((construction.name, str(error)), []).append(group)
-            else:
-                kept[group].append(construction)
-    listed = []
-    for (name, reason), groups in refusals.items():
-        construction = next(one for one in constructions if one.name == name)
-        scheme = next(iter(tables.values())).scheme
-        where = groups[0] if len(groups) == 1 else f"{len(groups)} layers, the first {groups[0]}"
-        listed.append(
-            {
-                "builder": construction.builder_name,
-                "source": construction.source_name,
-                "scheme": scheme,
-                "reason": f"{reason} ({where})",
-            }
-        )
-    return kept, listed
+def _worth_drawing(nodes: int) -> tuple[bool, int]:
+    # Of few nodes the ten nearest are nearly all, which is no picture; of many only a part is drawn.
+    return nodes < 64, nodes
 
 
 def _skeleton(model: str | os.PathLike[str]) -> nn.Module:
     return open_skeleton(Path(model) if isinstance(model, os.PathLike) else model)
-
-
-def _name_of(model: Any) -> str:
-    # Never a path of this machine: results are shared.
-    return Path(model).name if isinstance(model, str | os.PathLike) else type(unwrap(model)).__name__
-
-
-def _digest_of_batches(value: Any) -> str:
-    """Hash the tensors in batches of any nesting."""
-    tensors: list[Tensor] = []
-
-    def take(part: Any) -> None:
-        if isinstance(part, Tensor):
-            tensors.append(part)
-        elif isinstance(part, Mapping):
-            for key in sorted(part):
-                take(part[key])
-        elif isinstance(part, list | tuple):
-            for one in part:
-                take(one)
-
-    take(value)
-    return tensor_digest(*tensors)
-
-
-def _chosen(
-    options: MeasurementOptions, cells: Sequence[Mapping[str, Any]], reader: LayerReader, layers: int
-) -> list[str]:
-    """Say what was chosen automatically."""
-    said = []
-    shifts = {
-        shift: sorted({c["construction"] for c in cells if c["shift"] == shift})
-        for shift in ("laplacian", "adjacency")
-    }
-    if options.shift == "auto" and shifts["adjacency"]:
-        said.append(
-            f"Signed graphs are measured by their adjacency, strong modes first: {', '.join(shifts['adjacency'])}."
-        )
-    partial = [cell for cell in cells if cell["modes"] < cell["nodes"]]
-    if partial and options.modes is None:
-        said.append(
-            f"Of graphs of more than {COMPLETE_UP_TO:,} nodes the {MODES_BEYOND} lowest modes were computed "
-            f"({len(partial)} of {len(cells)} cells): they are the low band, the rest is the high one."
-        )
-    if reader.splits and reader.batches:
-        split = next(iter(reader.splits.values()))
-        said.append(
-            f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them, drawn for each "
-            "seed; edge stability compares graphs of the two halves of the building batches."
-        )
-    solvers = sorted({cell["solver"] for cell in cells})
-    said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")
-    return said
-
-
-def _python_line(setting: Mapping[str, Any], builders: Any, sources: Any) -> str:
-    def shown(value: Any) -> str:
-        if isinstance(value, str) or value is None:
-            return repr(value)
-        if isinstance(value, Mapping):
-            return "{" + ", ".join(f"{name!r}: {shown(one)}" for name, one in value.items()) + "}"
-        if isinstance(value, Iterable):
-            return "[" + ", ".join(shown(one) for one in value) + "]"
-        return getattr(value, "__qualname__", None) or repr(value)
-
-    batches = ", batches=batches" if setting["batches"] else ""
-    return (
-        f"paramgraph.compare({setting['model']!r}, {shown(builders)}, {shown(sources)}, {setting['scheme']!r}, "
-        f"{shown(setting['targets'])}{batches}, seeds={setting['seeds']}, signal={setting['signal']!r})"
-    )
-
-
-def _best_drawing(
-    drawings: Sequence[dict[str, Any]], summary: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Draw the most compact construction that is no null and has a drawing."""
-    judged = [row for row in summary if not row["null"]] or list(summary)
-    order = [row["construction"] for row in sorted(judged, key=lambda row: -(row["compaction"] or 0.0))]
-    known = {drawing["construction"]: drawing for drawing in drawings}
-    return next((known[one] for one in order if one in known), None)

@@ -276,6 +276,23 @@ class Comparison:
 
         return energy_figure(self.to_dict())
 
+    def plot_snr(self) -> "Figure":
+        """Draw the signal-to-noise ratio of the gradient by band.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel for each construction.
+
+        Raises
+        ------
+        ValueError
+            If the signal is no gradient.
+        """
+        from paramgraph.report.comparison_drawings import snr_figure
+
+        return snr_figure(self.to_dict())
+
     def plot_spectra(self) -> "Figure":
         """Draw the eigenvalues of each construction over their rank.
 
