@@ -22,6 +22,8 @@ COLUMNS = (
     ("edges", "edges", ",.0f"),
     ("s", "seconds", ",.1f"),
 )
+# In columns: the longest names of constructions on one line beside all measures.
+PIPE = 150
 WORDS = {
     "compaction": "compaction: share of energy in the lowest modes, then on three nulls",
     "lift": "lift: signal-to-noise of the lowest band over that of all",
@@ -43,7 +45,7 @@ def print_comparison(result: Mapping[str, Any]) -> None:
     ImportError
         If rich is missing.
     """
-    print_views([summary_view(result)])
+    print_views([summary_view(result)], width=PIPE)
     for failure in result.get("failures") or ():
         print(f"\nfailed: {failure['construction']} on {failure['layer']}: {failure['error']}")
     for what in _refusals(result):

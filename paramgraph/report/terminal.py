@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from paramgraph.report.page import TableView
 
 
-def print_views(views: Iterable[TableView]) -> None:
+def print_views(views: Iterable[TableView], width: int = 120) -> None:
     """Print tables to the terminal.
 
     Parameters
     ----------
     views : iterable of TableView
         In this order.
+    width : int, default 120
+        Of what goes into a pipe or file; a terminal has its own.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def print_views(views: Iterable[TableView]) -> None:
     except ImportError as error:
         raise ImportError("tables need rich: pip install 'paramgraph[compare]'") from error
     # A pipe has no width of its own: 80 columns would fold every row.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=width)
     for view in views:
         table = Table(
             title=view.caption or None, title_justify="left", title_style="bold", box=None, pad_edge=False

@@ -9,7 +9,7 @@ import torch
 from transformers import BertForSequenceClassification, BertModel, GPT2Config, GPT2LMHeadModel, T5Config
 
 import paramgraph
-from paramgraph.inputs import InputOptions
+from paramgraph.inputs import InputOptions, InputProvider
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks import comparison_inputs
 from spectral_opt.tasks.comparison_inputs import folder_of, open_inputs
@@ -67,7 +67,8 @@ def classifier_folder(tmp_path, encoder, tokenizer):
 
 def test_it_is_found_by_the_entry_point():
     (entry,) = importlib.metadata.entry_points(group="paramgraph.inputs", name="spectral_opt")
-    assert entry.load() is comparison_inputs
+    assert isinstance(entry.load(), InputProvider)
+    assert entry.load().folder_of is comparison_inputs.folder_of
 
 
 def test_an_encoder_with_labelled_text_gets_a_probed_head(model_folder, labelled):
