@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu lint format bench tutorials notebooks api clean
+.PHONY: help install browser demo test test-slow test-gpu lint format bench tutorials notebooks api clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,17 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install  ## the main job: fine-tuning a real model with its parameter graph, as a table and a page in $(OUT)
 	$(BIN)/spectral-opt demo --out $(OUT)
 
-test: install  ## every test not marked slow or gpu, under 15 minutes
+# The page of a comparison is tested in a browser. Where there is none and none can be installed, its tests are
+# skipped by name (tests/allowed_skips.txt).
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || command -v chrome >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing chromium, in which pages are tested"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 \
+	  || echo "chromium could not be installed: tests of pages will be skipped"; \
+	else echo "no chromium or chrome here: tests of pages will be skipped"; fi
+
+test: install browser  ## every test not marked slow or gpu, under 15 minutes
 	$(BIN)/python -m pytest
 
 test-slow: install  ## the tests that take minutes
