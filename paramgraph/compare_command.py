@@ -39,6 +39,8 @@ def add_compare(commands: Any) -> None:
     command = commands.add_parser(
         "compare",
         help="compare graphs of a model's parameters, each beside its null models; a table and a page",
+        usage="paramgraph compare MODEL --out DIR [--data TEXT] [--tuned MODEL2] [options]\n"
+        "       paramgraph compare --verify RECORDS [--cells N] [--seed N]",
         description="Which graph of a model's parameters carries anything? Without --data and --tuned the weights are "
         "read matrix by matrix, and the model is never loaded. An interrupted run goes on when it is started again.",
     )
