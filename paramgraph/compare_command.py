@@ -83,7 +83,7 @@ def add_compare(commands: Any) -> None:
         "--nulls", nargs="+", choices=(*NULLS, "none"), default=list(NULLS), help="null models [all three]"
     )
     how.add_argument("--seeds", nargs="+", type=int, default=[0], help="of draws of batches and nulls [0]")
-    how.add_argument("--permutations", type=int, default=199, help="behind a p-value; 0 for none [199]")
+    how.add_argument("--permutations", type=int, default=399, help="behind a p-value; 0 for none [399]")
     for name, kind, default, meaning in BATCHES:
         shown = "label, where there is one" if default is None else default
         how.add_argument(name, type=kind, default=default, help=f"{meaning} [{shown}]")

@@ -54,7 +54,7 @@ def compare(
     signal: str = "auto",
     bands: Sequence[float] = FIFTHS,
     share: float = 0.2,
-    permutations: int = 199,
+    permutations: int = 399,
     modes: int | None = None,
     shift: str = "auto",
     cache: str | Path | GraphCache | None = None,
@@ -105,7 +105,7 @@ def compare(
         Shares of the modes where bands begin and end.
     share : float, default 0.2
         Share of the modes that compaction counts as low.
-    permutations : int, default 199
+    permutations : int, default 399
         Draws for the p-value, whose smallest is 1 / (1 + permutations); 0 for none.
     modes : int, optional
         Eigenpairs of each graph. By default all of graphs of up to 2,048 nodes, and 64 of larger ones, which then

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOW_TO_INSTALL = "pip install 'paramgraph[compare]'"
 # In the frame each band has a row of its own (`bands`), and these are left to JSON.
-NESTED = ("statistics", "energy", "null_energy", "null_energy_sd", "eigenvalues", "response", "snr")
+NESTED = ("evidence", "energy", "null_energy", "null_energy_sd", "eigenvalues", "response", "snr")
 NESTED_INTERVALS = ("snr_interval_low", "snr_interval_high", "lift_low_interval", "gain_interval")
 
 
@@ -139,7 +139,7 @@ class Comparison:
             "setting": self.setting,
             "constructions": self.constructions,
             "summary": self.summary_rows,
-            "cells": [{k: v for k, v in cell.items() if k != "statistics"} for cell in self.cells],
+            "cells": [{k: v for k, v in cell.items() if k != "evidence"} for cell in self.cells],
             "agreements": self.agreements,
             "failures": self.failures,
             "refused": self.refused,
@@ -247,13 +247,15 @@ class Comparison:
 
         return comparison_page(self.to_dict())
 
-    def plot_heatmap(self, column: str = "compaction") -> "Figure":
+    def plot_heatmap(self, column: str = "compaction", wide: bool = True) -> "Figure":
         """Draw a number by layer and construction.
 
         Parameters
         ----------
         column : str, default "compaction"
             A numeric column of `frame`, such as "z_score", "lift_low", "gain" or "edge_stability".
+        wide : bool, default True
+            More panels side by side; False for a phone.
 
         Returns
         -------
@@ -262,10 +264,15 @@ class Comparison:
         """
         from paramgraph.report.comparison_drawings import heatmap_figure
 
-        return heatmap_figure(self.to_dict(), column)
+        return heatmap_figure(self.to_dict(), column, wide=wide)
 
-    def plot_energy(self) -> "Figure":
+    def plot_energy(self, wide: bool = True) -> "Figure":
         """Draw the energy of the signal by band, with the band of the permuted null.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
 
         Returns
         -------
@@ -274,10 +281,15 @@ class Comparison:
         """
         from paramgraph.report.comparison_drawings import energy_figure
 
-        return energy_figure(self.to_dict())
+        return energy_figure(self.to_dict(), wide=wide)
 
-    def plot_snr(self) -> "Figure":
+    def plot_snr(self, wide: bool = True) -> "Figure":
         """Draw the signal-to-noise ratio of the gradient by band.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
 
         Returns
         -------
@@ -291,10 +303,15 @@ class Comparison:
         """
         from paramgraph.report.comparison_drawings import snr_figure
 
-        return snr_figure(self.to_dict())
+        return snr_figure(self.to_dict(), wide=wide)
 
-    def plot_spectra(self) -> "Figure":
+    def plot_spectra(self, wide: bool = True) -> "Figure":
         """Draw the eigenvalues of each construction over their rank.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
 
         Returns
         -------
@@ -303,7 +320,7 @@ class Comparison:
         """
         from paramgraph.report.comparison_drawings import spectra_figure
 
-        return spectra_figure(self.to_dict())
+        return spectra_figure(self.to_dict(), wide=wide)
 
     def plot_agreement(self) -> "Figure":
         """Draw how far constructions agree: edges, and the spaces of their low modes.

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from paramgraph.band_pooling import pool_bands
 from paramgraph.band_statistics import BandStatistics, jackknife_statistics
+from paramgraph.compaction_nulls import permutation_p_value
 from paramgraph.noise_evidence import noise_facts
 from paramgraph.plain_values import plain
 
@@ -19,8 +19,6 @@ MEANS = (
     "compaction_random",
     "energy_low",
     "energy_high",
-    "lift_low_permuted",
-    "gain_permuted",
     "edge_stability",
     "edge_stability_expected",
     "weight_stability",
@@ -36,17 +34,18 @@ def summarize(
     r"""Pool the cells of each construction over layers and seeds.
 
     Shares and stabilities are means over cells, counts and seconds are sums over layers (means over seeds). The
-    z-score of a sum over layers is :math:`\sum_l (T_l - \mu_l) / \sqrt{\sum_l \sigma_l^2}`. The p-value joins those of
-    the layers, which are independent under the null model, by Fisher's method; of several seeds, which share their
-    text, the largest is taken. Holm's correction is over all constructions that were tested; one whose graph was built
-    from the very signal it is measured on has no p-value.
+    z-score of a sum over layers is :math:`\sum_l (T_l - \mu_l) / \sqrt{\sum_l \sigma_l^2}`, and the p-value counts the
+    permutations whose sum :math:`\sum_l T_{l \pi}` is as large: a test of the mean compaction, not of whether some
+    layer is out of the ordinary. Of several seeds, which share their text, the largest p-value is taken. Holm's
+    correction is over all constructions that were tested; one whose graph was built from the very signal it is
+    measured on has no p-value. Signal and noise, as they are and with nodes permuted, are pooled as in `pool_bands`.
 
     Parameters
     ----------
     constructions : sequence of mapping
         With `name`, `builder`, `source` and `null`.
     cells : sequence of mapping
-        As in `Comparison.cells`, with `statistics` where the signal is a gradient.
+        As in `Comparison.cells`, with the `evidence` of `compare_layer`.
 
     Returns
     -------
@@ -55,10 +54,11 @@ def summarize(
 
     Examples
     --------
-    >>> cell = {"construction": "ring", "layer": "a", "seed": 0, "compaction": 0.3, "p_value": 0.01, "circular": False}
+    >>> cell = {"construction": "ring", "layer": "a", "seed": 0, "compaction": 0.3, "circular": False}
+    >>> cell["evidence"] = {"draws": [0.1, 0.4, 0.2]}
     >>> row = summarize([{"name": "ring", "builder": "Ring()", "source": "none", "null": True}], [cell])[0]
-    >>> row["compaction"], round(row["p_value"], 6), row["p_holm"] == row["p_value"]
-    (0.3, 0.01, True)
+    >>> row["compaction"], row["p_value"], row["p_holm"]
+    (0.3, 0.5, 0.5)
     """
     rows = []
     for construction in constructions:
@@ -153,11 +153,12 @@ def _pooled_z(cells: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _pooled_p(by_seed: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
-    pooled = [
-        float(scipy.stats.combine_pvalues(values, method="fisher").pvalue)
-        for part in by_seed
-        if (values := _numbers(part, "p_value"))
-    ]
+    pooled = []
+    for part in by_seed:
+        drawn = [cell for cell in part if None not in (cell.get("evidence") or {}).get("draws", [None])]
+        if drawn:
+            sums = np.sum([cell["evidence"]["draws"] for cell in drawn], axis=0)
+            pooled.append(permutation_p_value(sum(cell["compaction"] for cell in drawn), sums))
     return max(pooled) if pooled else None
 
 
@@ -181,25 +182,27 @@ def _pooled_energy(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _pooled_noise(by_seed: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Lift and gain pooled over layers; of several seeds the mean, within the widest interval."""
-    found = []
-    for part in by_seed:
-        statistics = [_statistics(cell["statistics"]) for cell in part if cell.get("statistics")]
-        usable = [one for one in statistics if one.noise.sum() > 0]
-        if usable and len({tuple(one.high) for one in usable}) == 1:
-            found.append(noise_facts(pool_bands(usable)))
-    if not found:
-        return dict.fromkeys(
-            ("snr", "lift_low", "lift_low_low", "lift_low_high", "gain", "gain_low", "gain_high")
-        )
-    return {
-        "snr": np.mean([one["snr"] for one in found], axis=0),
-        "lift_low": _mean_of([one["lift_low"] for one in found]),
-        "lift_low_low": min(one["lift_low_interval"][0] for one in found),
-        "lift_low_high": max(one["lift_low_interval"][1] for one in found),
-        "gain": _mean_of([one["gain"] for one in found]),
-        "gain_low": min(one["gain_interval"][0] for one in found),
-        "gain_high": max(one["gain_interval"][1] for one in found),
-    }
+    found = [facts for part in by_seed if (facts := _pooled_facts(part, "statistics"))]
+    nulls = [facts for part in by_seed if (facts := _pooled_facts(part, "null_statistics"))]
+    row: dict[str, Any] = {"snr": np.mean([one["snr"] for one in found], axis=0) if found else None}
+    for name in ("lift_low", "gain"):
+        ends = [one[f"{name}_interval"] for one in found]
+        row[name] = _mean_of([one[name] for one in found])
+        row[f"{name}_low"] = min((low for low, _ in ends), default=None)
+        row[f"{name}_high"] = max((high for _, high in ends), default=None)
+        row[f"{name}_permuted"] = _mean_of([one[name] for one in nulls])
+    return row
+
+
+def _pooled_facts(cells: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
+    """Ratios, lift and gain of all layers together; None where there are none, or their bands differ."""
+    statistics = [
+        _statistics(cell["evidence"][name]) for cell in cells if name in (cell.get("evidence") or {})
+    ]
+    usable = [one for one in statistics if one.noise.sum() > 0]
+    if not usable or len({tuple(one.high) for one in usable}) > 1:
+        return None
+    return noise_facts(pool_bands(usable))
 
 
 def _statistics(values: Mapping[str, Any]) -> BandStatistics:

@@ -13,7 +13,7 @@ from paramgraph.eigensolve import eigenpairs
 from paramgraph.eigenvalue_measures import algebraic_connectivity
 from paramgraph.layer_reading import Signal
 from paramgraph.measures import spectral_gap
-from paramgraph.noise_evidence import noise_by_band, noise_facts, permuted_noise_facts
+from paramgraph.noise_evidence import noise_by_band, noise_facts, permuted_noise
 from paramgraph.projection import project_gradients
 from paramgraph.response_estimation import measured
 from paramgraph.shift_operator import ShiftOperator
@@ -54,7 +54,7 @@ class MeasurementOptions:
     bands: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     share: float = 0.2
     nulls: tuple[str, ...] = ("permuted", "rotated", "random")
-    permutations: int = 199
+    permutations: int = 399
     modes: int | None = None
     shift: str = "auto"
 
@@ -79,8 +79,9 @@ class MeasuredConstruction:
         Number of modes that compaction counts as low.
     cell : dict
         Plain numbers, as in `Comparison.frame`.
-    statistics : BandStatistics, optional
-        Signal and noise by band, to be pooled over layers; None where the signal is no gradient.
+    statistics, null_statistics : BandStatistics, optional
+        Signal and noise by band, as it is and with nodes permuted, to be pooled over layers; None where the signal is
+        no gradient.
 
     Examples
     --------
@@ -92,7 +93,8 @@ class MeasuredConstruction:
     spectrum: Spectrum
     low: int
     cell: dict[str, Any]
-    statistics: BandStatistics | None
+    statistics: BandStatistics | None = None
+    null_statistics: BandStatistics | None = None
 
 
 def measure_construction(
@@ -145,17 +147,19 @@ def measure_construction(
     cell |= compaction_beside_nulls(spectrum, signal.X, low, options.nulls)
     if "random" in options.nulls:
         cell["compaction_random"] = rewired_compaction(graph, signal.X, low, options.shift, seed)
-    statistics = None
+    statistics = null = None
     if signal.gradients is not None:
         projected = project_gradients(spectrum, signal.gradients)
         statistics = noise_by_band(projected, signal.gradients, spectrum, edges, shares)
         cell |= noise_facts(statistics)
         if permuted:
-            cell |= permuted_noise_facts(spectrum, signal.gradients, edges, shares, seed)
+            null = permuted_noise(spectrum, signal.gradients, edges, shares, seed)
+            facts = noise_facts(null)
+            cell |= {f"{name}_permuted": facts[name] for name in ("lift_low", "gain")}
         if spectrum.complete:
             response = measured(spectrum, projected)
             cell["response"] = {"edges": list(response.edges), "gains": list(response.gains)}
-    return MeasuredConstruction(graph, spectrum, low, cell, statistics)
+    return MeasuredConstruction(graph, spectrum, low, cell, statistics, null)
 
 
 def _graph_facts(graph: Data, operator: ShiftOperator, spectrum: Spectrum) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from paramgraph.nodes import NodeTable
 from paramgraph.plain_values import plain
 
 DRAWN_NODES = 120
+# What statistics of a layer are pooled from.
+POOLED = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
 
 
 def compare_layer(
@@ -61,7 +63,8 @@ def compare_layer(
     Returns
     -------
     dict
-        `layer`, `cells`, `agreements`, `failures`, `drawings`: plain values. What a construction raises is listed
+        `layer`, `cells`, `agreements`, `failures`, `drawings`: plain values; in each cell's `evidence` is what is
+        pooled over layers. What a construction raises is listed
         in `failures`; the others go on.
     """
     table = reading.table
@@ -152,9 +155,14 @@ def _cell(
             cell["edge_stability"] = agreement.jaccard
             cell["edge_stability_expected"] = agreement.expected_jaccard
         cell["weight_stability"] = agreement.ruzicka
-    if measured.statistics is not None:
-        names = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
-        cell["statistics"] = {name: getattr(measured.statistics, name) for name in names}
+    cell["evidence"] = {
+        name: {key: getattr(statistics, key) for key in POOLED}
+        for name, statistics in (
+            ("statistics", measured.statistics),
+            ("null_statistics", measured.null_statistics),
+        )
+        if statistics is not None
+    }
     return cell, measured
 
 
@@ -175,6 +183,7 @@ def _add_p_values(
     for cell in cells:
         if cell["seed"] == seed:
             cell["p_value"] = permutation_p_value(cell["compaction"], draws[cell["construction"]])
+            cell["evidence"]["draws"] = draws[cell["construction"]]
 
 
 def source_key(construction: Construction) -> str:

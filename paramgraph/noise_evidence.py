@@ -73,10 +73,10 @@ def noise_facts(statistics: BandStatistics) -> dict[str, Any]:
     }
 
 
-def permuted_noise_facts(
+def permuted_noise(
     spectrum: Spectrum, gradients: Sequence[Tensor], edges: Sequence[int], shares: Sequence[float], seed: int
-) -> dict[str, Any]:
-    """Measure lift and gain with the nodes of the signal permuted once.
+) -> BandStatistics:
+    """Estimate signal and noise in each band with the nodes of the signal permuted once.
 
     That is as good as permuting the graph, and needs no second spectrum.
 
@@ -93,16 +93,12 @@ def permuted_noise_facts(
 
     Returns
     -------
-    dict
-        `lift_low_permuted` and `gain_permuted`.
+    BandStatistics
+        As `noise_by_band`.
     """
     order = torch.randperm(len(gradients[0]), generator=torch.Generator().manual_seed(seed))
     shuffled = [gradient[order] for gradient in gradients]
-    null = noise_by_band(project_gradients(spectrum, shuffled), shuffled, spectrum, edges, shares)
-    return {
-        "lift_low_permuted": float(band_lift(null).lift[0]),
-        "gain_permuted": effective_batch_gain(null).gain,
-    }
+    return noise_by_band(project_gradients(spectrum, shuffled), shuffled, spectrum, edges, shares)
 
 
 def _with_rest(projected: ProjectedGradients, gradients: Sequence[Tensor]) -> ProjectedGradients:

@@ -41,7 +41,7 @@ SUMMARY = (
     Column(
         "compaction", "z", "z_score", ".1f", "standard deviations from the permuted null, pooled over layers"
     ),
-    Column("compaction", "p", "p_value", ".2g", "Fisher's combination over layers"),
+    Column("compaction", "p", "p_value", ".2g", "share of permutations whose sum over layers is as large"),
     Column("compaction", "p, Holm", "p_holm", ".2g", "corrected for the number of constructions"),
     Column(
         "lift of the lowest band",
