@@ -46,7 +46,7 @@ class ComparisonStore:
             self._write({"comparison": plain}, "w")
             return
         lines = list(self._lines())
-        found = lines[0].get("comparison") if lines else None
+        found = lines[0].get("comparison") if isinstance(lines[0], dict) else None
         if found != plain:
             what = _difference(found, plain) if isinstance(found, dict) else "it is no comparison"
             raise ValueError(
@@ -54,7 +54,7 @@ class ComparisonStore:
             )
         for line in lines[1:]:
             self.finished[line["layer"]] = line
-        self._write_all()
+        self._drop_cut_off_line()
 
     def append(self, layer: Mapping[str, Any]) -> None:
         """Add a finished layer.
@@ -78,10 +78,11 @@ class ComparisonStore:
                     ) from None
                 return  # cut off while it was written
 
-    def _write_all(self) -> None:
-        """Drop a line that was cut off, so that the next one does not grow onto it."""
+    def _drop_cut_off_line(self) -> None:
+        """Drop it from the file, so that the next one does not grow onto it."""
         lines = self.path.read_text(encoding="utf-8").splitlines()
-        whole = lines[: 1 + len(self.finished)]
+        # A layer that was measured again has several lines, of which the last one counts.
+        whole = lines[: len(list(self._lines()))]
         if len(whole) < len(lines) or not self.path.read_bytes().endswith(b"\n"):
             part = self.path.with_suffix(".part")
             part.write_text("\n".join(whole) + "\n", encoding="utf-8")
