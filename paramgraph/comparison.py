@@ -175,15 +175,16 @@ def compare(
     constructions, refused = plan_constructions(builders, sources, scheme)
     needed = {source_key(one): one.source if one.reads_features else "weights" for one in constructions}
     measured = choose_signal(signal, needed, bool(listed), tuned is not None)
+    weights = open_checkpoint(model)
     reader = LayerReader(
         model=_skeleton(model) if isinstance(model, str | os.PathLike) else unwrap(model),
-        weights=open_checkpoint(model),
+        weights=weights,
         sources=needed,
         signal=measured,
         batches=listed,
         splits={seed: split_batches(len(listed), given, seed) for seed in drawn},
         loss=loss,
-        tuned=tuned,
+        tuned=None if tuned is None else open_checkpoint(tuned, weights),
     )
     if reader.runs and isinstance(model, str | os.PathLike):
         raise ValueError(

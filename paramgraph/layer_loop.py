@@ -13,6 +13,7 @@ from paramgraph.errors import UnknownNameError
 from paramgraph.layer_comparison import compare_layer
 from paramgraph.layer_reading import LayerReader
 from paramgraph.nodes import NodeTable
+from paramgraph.parameter_updates import collect_updates
 from paramgraph.registry import check_inner_nodes
 
 # Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
@@ -136,7 +137,8 @@ def compare_layers(
     list of dict
         As `compare_layer` makes them.
     """
-    finished = _finished(reader, tables, store)
+    digests = _Digests(reader)
+    finished = _finished(digests, tables, store)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
     total = sum(len(buildable[group]) for group in todo) * len(seeds)
@@ -160,33 +162,49 @@ def compare_layers(
                     draw=group == drawing_layer,
                     on_cell=advance,
                 )
-                layer["weights"] = _digest_of_weights(reader, reading.table)
                 finished[group] = layer
                 if store is not None:
-                    store.append(layer)
+                    store.append(layer | {"weights": digests.of(reading.table)})
+                del reading  # the next one is read while this name would still hold it
     return [finished[group] for group in tables if group in finished]
 
 
+class _Digests:
+    """Hash what decides the numbers of a layer: its weights, before and after, and the model where it runs."""
+
+    def __init__(self, reader: LayerReader) -> None:
+        self._reader = reader
+        self._of_model: str | None = None
+
+    def of(self, table: NodeTable) -> str:
+        weights, tuned = self._reader.weights, self._reader.tuned
+        try:
+            tensors = [weights[name] for name in table.parameters]
+            if tuned is not None:
+                tensors += collect_updates(weights, tuned, {table.group: table}).values()
+        except (KeyError, ValueError, TypeError, OSError):  # a layer that is not there; its failure says so
+            return ""
+        return tensor_digest(*tensors) + self._whole()
+
+    def _whole(self) -> str:
+        """Hash the whole model where it runs: gradients and activations of a layer come from all of it."""
+        if self._of_model is None:
+            model = self._reader.model
+            tensors = [*model.parameters(), *model.buffers()] if self._reader.runs else []
+            self._of_model = tensor_digest(*tensors) if tensors else ""
+        return self._of_model
+
+
 def _finished(
-    reader: LayerReader, tables: Mapping[str, NodeTable], store: ComparisonStore | None
+    digests: _Digests, tables: Mapping[str, NodeTable], store: ComparisonStore | None
 ) -> dict[str, dict[str, Any]]:
     """Take the layers that are on disk, whose weights are still the same, and in which nothing failed."""
     known = store.finished if store is not None else {}
     return {
         group: layer
         for group, layer in known.items()
-        if group in tables
-        and not layer["failures"]
-        and layer["weights"] == _digest_of_weights(reader, tables[group])
+        if group in tables and not layer["failures"] and layer["weights"] == digests.of(tables[group])
     }
-
-
-def _digest_of_weights(reader: LayerReader, table: NodeTable) -> str:
-    try:
-        weights = [reader.weights[name] for name in table.parameters]
-    except (KeyError, ValueError, OSError):  # a layer that is not there; its failure says so
-        return ""
-    return tensor_digest(*weights)
 
 
 def _chunks(tables: Mapping[str, NodeTable], reader: LayerReader) -> Iterator[dict[str, NodeTable]]:
