@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -30,10 +31,10 @@ class GraphCache:
     """Keep graphs and spectra in a folder, under the hash of everything that decides them.
 
     The key of a graph holds the features of the nodes bit by bit, their layers, heads and roles, the builder with
-    all its options, and the source code of this package's builder; that of a spectrum the operator's
+    all its options, and the source code of the builder; that of a spectrum the operator's
     `fingerprint`, the number of pairs, tolerance and seed. Nothing is ever out of date: other content has another
-    key. A builder whose `repr` does not say all that it is (a function, a lambda) is not cached; builders of this
-    package, and frozen dataclasses of such fields, are. Files are safetensors, written whole or not at all, so
+    key. Builders of this package are cached, also around each other; one of your own, whose code may change without a
+    new name, is asked each time. Files are safetensors, written whole or not at all, so
     several processes may share a folder. Nothing is deleted: remove the folder when it is too large.
 
     Parameters
@@ -85,7 +86,7 @@ class GraphCache:
         """
         if not is_described(builder):
             return make()
-        key = _digest("graph", repr(builder), _source_of(builder), str(data.num_nodes), *_node_facts(data))
+        key = _digest("graph", repr(builder), *_sources_of(builder), str(data.num_nodes), *_node_facts(data))
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -168,7 +169,7 @@ class GraphCache:
 
 
 def is_described(builder: Any) -> bool:
-    """Tell whether the `repr` of a builder says all that decides its graphs.
+    """Tell whether the `repr` of a builder, with this package's code, says all that decides its graphs.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ def is_described(builder: Any) -> bool:
     Returns
     -------
     bool
-        True of a frozen dataclass of numbers, strings and builders of this kind.
+        True of this package's builders with options that are numbers, strings and builders of this kind.
 
     Examples
     --------
@@ -188,9 +189,14 @@ def is_described(builder: Any) -> bool:
     """
     if not dataclasses.is_dataclass(builder) or isinstance(builder, type):
         return False
-    values = [getattr(builder, field.name) for field in dataclasses.fields(builder)]
-    plain = (str, int, float, bool, type(None))
-    return all(isinstance(value, plain) or hasattr(value, "item") or is_described(value) for value in values)
+    if not type(builder).__module__.startswith("paramgraph."):
+        return False
+    plain = (str, int, float, np.generic, type(None))  # no arrays, whose repr leaves entries out
+    return all(isinstance(value, plain) or is_described(value) for value in _options(builder))
+
+
+def _options(builder: Any) -> list[Any]:
+    return [getattr(builder, field.name) for field in dataclasses.fields(builder)]
 
 
 def tensor_digest(*tensors: Tensor) -> str:
@@ -226,19 +232,28 @@ def _node_facts(data: Data) -> list[str]:
     return [tensor_digest(*tensors), json.dumps(data.get("role"))]
 
 
-def _source_of(builder: Any) -> str:
-    """Hash the code of builders and of the file that finds neighbours, so that a mended one has new keys."""
+def _sources_of(builder: Any) -> list[str]:
+    """Hash the code of builders and of what they share, so that mended ones have new keys."""
     package = resources.files("paramgraph")
     names = (
         "affinity.py",
         "neighbours.py",
         "candidates.py",
+        "distances.py",
+        "component_links.py",
+        "graphs.py",
+        "layer_order.py",
         "correlation_estimates.py",
         "graphical_lasso.py",
+        "rewiring.py",
     )
     own = type(builder).__module__.rpartition(".")[2] + ".py"
     files = [package / name for name in names] + [package / "builders" / own]
-    return _digest(*(file.read_text(encoding="utf-8") for file in files if file.is_file()))
+    inner = [one for one in _options(builder) if dataclasses.is_dataclass(one)]
+    return [
+        _digest(*(file.read_text(encoding="utf-8") for file in files if file.is_file())),
+        *(source for one in inner for source in _sources_of(one)),
+    ]
 
 
 def _digest(*parts: str) -> str:

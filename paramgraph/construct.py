@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from paramgraph.cache import GraphCache
+from paramgraph.cache import GraphCache, is_described
 from paramgraph.graph_contract import check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.registry import get_builder
@@ -120,7 +120,8 @@ def connect(
     >>> connect(table, table.gather({"0.weight": nn.Linear(4, 8).weight.detach()}), Ring()).num_edges
     16
     """
-    data = table.to_data(features)
+    # Features may be a view of the weights, and a callable of yours may write on them.
+    data = table.to_data(features if is_described(builder) else features.clone())
     if cache is None:
         return _checked(table, builder, builder(data))
     return cache.graph(builder, data, lambda: _checked(table, builder, builder(data)))
