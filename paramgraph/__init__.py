@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from paramgraph.product import ProductGraph as ProductGraph
     from paramgraph.product_filter import ProductFilter as ProductFilter
     from paramgraph.product_spectrum import ProductModes as ProductModes
+    from paramgraph.projection import ProjectedGradients as ProjectedGradients
+    from paramgraph.projection import project_gradients as project_gradients
     from paramgraph.registry import get_builder as get_builder
     from paramgraph.registry import list_builders as list_builders
     from paramgraph.registry import register as register

@@ -1,5 +1,6 @@
 """The README's code runs as it stands, and a builder really is one file."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -63,6 +64,25 @@ def test_the_builder_of_the_readme_is_found_by_its_name():
 def test_every_number_of_its_tables_is_in_the_committed_record(part):
     record = json.loads((ROOT / "tutorials" / "records" / "demo_seed_0.json").read_text(encoding="utf-8"))
     assert demo_tables(record)[part].to_markdown() in README
+
+
+def test_its_table_of_comparisons_is_that_of_the_committed_records():
+    path = ROOT / "tutorials" / "records" / "comparison_results.py"
+    spec = importlib.util.spec_from_file_location("comparison_results", path)
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    assert results.results_table().to_markdown() in README
+
+
+def test_every_file_that_it_names_is_there():
+    named = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_its_first_example_has_twelve_lines():
+    lines = [line for line in BLOCKS[0].splitlines() if line.strip() and not line.startswith("import")]
+    assert len(lines) <= 12
 
 
 @pytest.mark.parametrize("command", ["make demo", "make test"])
