@@ -1,0 +1,164 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from paramgraph.builders.cosine_knn import CosineKNN
+from paramgraph.builders.permuted import Permuted
+from paramgraph.builders.ring import Ring
+from paramgraph.cache import GraphCache, is_described, tensor_digest
+from paramgraph.eigensolve import eigenpairs
+from paramgraph.shifts import adjacency, laplacian
+
+
+def nodes(seed=0, dtype=torch.float32, count=20):
+    x = torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return Data(x=x, num_nodes=count)
+
+
+def cached(cache, builder, data):
+    return cache.graph(builder, data, lambda: builder(data))
+
+
+def files(cache):
+    return sorted(cache.folder.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_graph_that_is_found_is_the_one_that_was_made_bit_for_bit(tmp_path, dtype):
+    data = nodes(dtype=dtype)
+    made = cached(GraphCache(tmp_path), CosineKNN(k=3), data)
+    cache = GraphCache(tmp_path)
+    found = cached(cache, CosineKNN(k=3), data)
+    assert (cache.hits, cache.misses) == (1, 0)
+    assert set(found.keys()) == set(made.keys())
+    assert torch.equal(found.edge_index, made.edge_index)
+    assert found.edge_weight.dtype == made.edge_weight.dtype
+    assert torch.equal(found.edge_weight, made.edge_weight)
+    assert torch.equal(found.x, data.x)
+
+
+def test_spectrum_that_is_found_is_the_one_that_was_made_bit_for_bit(tmp_path, graphs):
+    operator = laplacian(graphs["weighted_random"])
+    made = GraphCache(tmp_path).spectrum(operator, k=5)
+    cache = GraphCache(tmp_path)
+    found = cache.spectrum(operator, k=5)
+    assert (cache.hits, cache.misses) == (1, 0)
+    assert torch.equal(found.eigenvalues, made.eigenvalues)
+    assert torch.equal(found.eigenvectors, made.eigenvectors)
+    assert (found.kind, found.solver, found.zeros) == (made.kind, made.solver, made.zeros)
+    assert torch.equal(found.eigenvectors, eigenpairs(operator, k=5).eigenvectors)
+
+
+@pytest.mark.parametrize(
+    ("builder", "data"),
+    [
+        (CosineKNN(k=3), nodes(seed=1)),
+        (CosineKNN(k=3), nodes(dtype=torch.float64)),
+        (CosineKNN(k=4), nodes()),
+        (Ring(), nodes()),
+        (Permuted(CosineKNN(k=3)), nodes()),
+        (CosineKNN(k=3), Data(x=nodes().x, num_nodes=20, role=["key"] * 20)),
+        (CosineKNN(k=3), Data(x=nodes().x, num_nodes=20, layer=torch.zeros(20, dtype=torch.int64))),
+    ],
+)
+def test_other_content_has_another_key(tmp_path, builder, data):
+    cache = GraphCache(tmp_path)
+    cached(cache, CosineKNN(k=3), nodes())
+    cached(cache, builder, data)
+    assert (cache.hits, cache.misses) == (0, 2)
+
+
+def test_other_operators_and_other_numbers_of_pairs_have_other_keys(tmp_path, graphs):
+    cache = GraphCache(tmp_path)
+    for operator in (laplacian(graphs["ring"]), adjacency(graphs["ring"]), laplacian(graphs["path"])):
+        for count in (2, 3):
+            cache.spectrum(operator, k=count)
+    assert (cache.hits, cache.misses) == (0, 6)
+
+
+def test_all_pairs_asked_for_by_name_or_number_are_the_same(tmp_path, graphs):
+    cache = GraphCache(tmp_path)
+    cache.spectrum(laplacian(graphs["ring"]))
+    cache.spectrum(laplacian(graphs["ring"]), k=8)
+    assert cache.hits == 1
+
+
+@dataclass(frozen=True)
+class Own:
+    """A builder of the user's, whose code may change without a new name."""
+
+    k: int = 3
+
+    def __call__(self, data):
+        return CosineKNN(k=self.k)(data)
+
+
+@pytest.mark.parametrize(
+    "builder", [lambda data: Ring()(data), Own(), Permuted(Own()), Permuted(lambda d: Ring()(d))]
+)
+def test_builders_whose_code_is_not_in_the_key_are_asked_each_time(tmp_path, builder):
+    cache = GraphCache(tmp_path)
+    assert not is_described(builder)
+    for _ in range(2):
+        cached(cache, builder, nodes())
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize(
+    "builder", [Ring(), CosineKNN(), Permuted("cosine_knn", seed=2), Permuted(Permuted("ring"))]
+)
+def test_builders_of_the_package_are_described_by_their_repr(builder):
+    assert is_described(builder)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-5], lambda content: b"", lambda content: b"\0" * 50]
+)
+def test_damaged_file_is_made_again(tmp_path, damage):
+    made = cached(GraphCache(tmp_path), CosineKNN(k=3), nodes())
+    cache = GraphCache(tmp_path)
+    (file,) = files(cache)
+    file.write_bytes(damage(file.read_bytes()))
+    again = cached(cache, CosineKNN(k=3), nodes())
+    assert torch.equal(again.edge_weight, made.edge_weight)
+    assert (cache.hits, cache.misses) == (0, 1)
+    cached(cache, CosineKNN(k=3), nodes())
+    assert cache.hits == 1
+
+
+def test_field_of_the_builders_own_is_not_lost(tmp_path):
+    def with_more(data):
+        graph = Ring()(data)
+        graph.more = torch.ones(3)
+        return graph
+
+    cache = GraphCache(tmp_path)
+    for _ in range(2):
+        graph = cache.graph(Ring(), nodes(), lambda: with_more(nodes()))
+        assert torch.equal(graph.more, torch.ones(3))
+
+
+def test_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paramgraph.cache.save_file", stop)
+    cache = GraphCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        cached(cache, Ring(), nodes())
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_digest_tells_every_bit_dtype_and_shape_apart():
+    x = torch.arange(6.0)
+    others = [x.double(), x.reshape(2, 3), x.bfloat16(), -x, x[:5], torch.tensor(0.0), x[:0]]
+    assert len({tensor_digest(one) for one in [x, *others]}) == len(others) + 1
+    assert tensor_digest(torch.tensor([0.0])) != tensor_digest(torch.tensor([-0.0]))
+
+
+def test_digest_sees_content_and_not_memory():
+    x = torch.arange(12.0).reshape(3, 4)
+    assert tensor_digest(x.T) == tensor_digest(x.T.contiguous())
+    assert tensor_digest(x, x) != tensor_digest(torch.cat([x, x]))
