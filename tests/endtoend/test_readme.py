@@ -56,6 +56,8 @@ def test_the_builder_of_the_readme_is_found_by_its_name():
     try:
         graph = get_builder("path")(Data(num_nodes=4))
         assert graph.edge_index.tolist() == [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
+        wide = get_builder("path")(Data(x=torch.ones(2, 1, dtype=torch.float64)))
+        assert wide.edge_weight.dtype == torch.float64
     finally:
         del _registered["path"]
 
