@@ -14,6 +14,7 @@ from paramgraph.plain_values import plain
 
 MEANS = (
     "compaction",
+    "compaction_share",
     "compaction_permuted",
     "compaction_rotated",
     "compaction_random",

@@ -1,5 +1,6 @@
 """A comparison in one sentence."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) ->
     >>> verdict({"signal": "gradients", "share": 0.2}, [row | {"p_holm": 1.0, "lift_low": None}])
     'Nothing was compared but null models: none can carry the gradients.'
     """
-    signal, share = setting["signal"], f"{setting['share']:.0%}".replace("%", " %")
+    signal = setting["signal"]
     judged = [row for row in summary if not row["null"] and not row["circular"]]
     if not judged:
         circular = any(row["circular"] for row in summary)
@@ -43,23 +44,37 @@ def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) ->
         best = max(judged, key=lambda row: row["compaction"] or 0.0)
         return (
             f"{best['construction']} gathers {_percent(best['compaction'])} of the energy of the {signal} in the "
-            f"lowest {share} of its modes; without the permuted null nothing can be said of chance."
+            f"lowest {_share(setting, best)} of its modes; without the permuted null nothing can be said of chance."
         )
     carrying = [row for row in judged if _carries(row)]
     if not carrying:
         nearest = max(judged, key=lambda row: row["compaction"] or 0.0)
+        tests = sum(row["p_holm"] is not None for row in summary)
+        needed = (
+            math.ceil(tests / LEVEL - 1e-9) - 1
+        )  # the smallest p-value, 1 / (1 + permutations), times the tests
+        if setting.get("permutations", needed) < needed:
+            return (
+                f"The most compact of {len(judged)} constructions, {nearest['construction']}, gathers "
+                f"{_percent(nearest['compaction'])} of the energy of the {signal} in the lowest "
+                f"{_share(setting, nearest)} of its modes, permuted nodes {_percent(nearest['compaction_permuted'])}; "
+                f"{setting['permutations']} permutations are too few to tell it from chance: {tests} tests need at "
+                f"least {needed}."
+            )
         return (
             f"None of {len(judged)} constructions carries the {signal}: the best, {nearest['construction']}, gathers "
-            f"{_percent(nearest['compaction'])} of their energy in the lowest {share} of its modes, permuted nodes "
-            f"{_percent(nearest['compaction_permuted'])}."
+            f"{_percent(nearest['compaction'])} of their energy in the lowest {_share(setting, nearest)} of its modes, "
+            f"permuted nodes {_percent(nearest['compaction_permuted'])}."
         )
     best = max(carrying, key=lambda row: row["compaction"])
     others = len(judged) - len(carrying)
     sentence = (
         f"{best['construction']} carries the {signal}: {_percent(best['compaction'])} of their energy lies in the "
-        f"lowest {share} of its modes, where permuted nodes give {_percent(best['compaction_permuted'])}"
+        f"lowest {_share(setting, best)} of its modes, where permuted nodes give "
+        f"{_percent(best['compaction_permuted'])}"
     )
-    if best.get("lift_low") is not None:
+    parts = ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")
+    if all(best.get(part) is not None for part in parts):
         sentence += (
             f", at {best['lift_low']:.2f} times the signal-to-noise ratio of the whole spectrum (95 %: "
             f"{best['lift_low_low']:.2f} to {best['lift_low_high']:.2f}; permuted {best['lift_low_permuted']:.2f})"
@@ -73,6 +88,15 @@ def _carries(row: Mapping[str, Any]) -> bool:
     if row["p_holm"] is None or row["compaction"] is None:
         return False
     return bool(row["p_holm"] <= LEVEL and row["compaction"] - row["compaction_permuted"] > LEAST_EXCESS)
+
+
+def _share(setting: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Say what share of the modes counts as low: of large graphs fewer are computed than were asked for."""
+    asked, had = setting["share"], row.get("compaction_share")
+    share = (
+        asked if had is None or abs(had - asked) < 0.01 else had
+    )  # a graph of 24 nodes has 5 modes for 20 %
+    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.1f} %"
 
 
 def _percent(value: float | None) -> str:
