@@ -100,6 +100,11 @@ def automatic_choices(
             f"Of graphs of more than {COMPLETE_UP_TO:,} nodes the {MODES_BEYOND} lowest modes were computed "
             f"({len(partial)} of {len(cells)} cells): they are the low band, the rest is the high one."
         )
+    if len({cell["modes"] == cell["nodes"] for cell in cells}) > 1:
+        said.append(
+            "Layers differ in their bands: the summary's energy by band is that of the more common kind, and lift and "
+            "gain are not pooled; each layer has its own."
+        )
     if reader.splits and reader.batches:
         split = next(iter(reader.splits.values()))
         said.append(
