@@ -153,7 +153,7 @@ def rotated_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes
 
 
 def permuted_energies(
-    bases: Sequence[Float[Tensor, "nodes modes"]],
+    bases: Sequence[Float[Tensor, "nodes _"]],
     X: Float[Tensor, "nodes width"],
     permutations: int,
     seed: int,
