@@ -73,15 +73,22 @@ def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) ->
         f"lowest {_share(setting, best)} of its modes, where permuted nodes give "
         f"{_percent(best['compaction_permuted'])}"
     )
-    parts = ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")
-    if all(best.get(part) is not None for part in parts):
-        sentence += (
-            f", at {best['lift_low']:.2f} times the signal-to-noise ratio of the whole spectrum (95 %: "
-            f"{best['lift_low_low']:.2f} to {best['lift_low_high']:.2f}; permuted {best['lift_low_permuted']:.2f})"
-        )
+    sentence += _lift(best)
     if others:
         sentence += f"; {others} of {len(judged)} constructions gather no more than chance, or hardly more"
     return sentence + "."
+
+
+def _lift(row: Mapping[str, Any]) -> str:
+    """Say how much signal the energy is, where the batches can tell."""
+    parts = [row.get(part) for part in ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")]
+    if None in parts:
+        return ""
+    lift, low, high, permuted = parts
+    interval = f"(95 %: {low:.2f} to {high:.2f}; permuted {permuted:.2f})"
+    if low <= 1 <= high:
+        return f"; whether it is more signal than noise these batches cannot tell: lift {lift:.2f} {interval}"
+    return f", at {lift:.2f} times the signal-to-noise ratio of the whole spectrum {interval}"
 
 
 def _carries(row: Mapping[str, Any]) -> bool:
