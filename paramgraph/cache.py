@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from paramgraph.eigensolve import count_pairs, eigenpairs
 from paramgraph.graph_contract import check_graph
 from paramgraph.shift_operator import ShiftOperator
 from paramgraph.spectrum import Spectrum
+
+logger = logging.getLogger(__name__)
 
 # What a builder adds to the nodes that it was given; everything else is there already.
 GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
@@ -161,6 +164,8 @@ class GraphCache:
             plain = {field: value.detach().cpu().contiguous() for field, value in tensors.items()}
             save_file(plain, name, metadata={"facts": json.dumps(facts)})
             Path(name).replace(path)
+        except OSError as error:  # a full disk: what was computed is still good
+            logger.warning("%s cannot be kept in the cache: %s", path.name, error)
         finally:
             Path(name).unlink(missing_ok=True)
 

@@ -54,7 +54,9 @@ class NullMoments:
         return round((energy - self.mean) / self.deviation, 12)
 
 
-def permuted_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes width"]) -> NullMoments:
+def permuted_moments(
+    basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes width"], sums: "GramSums | None" = None
+) -> NullMoments:
     r"""Find mean and variance of the energy in some modes over all permutations of the nodes.
 
     .. math:: T_\pi = \sum_{ij} P_{ij} K_{\pi(i) \pi(j)}, \qquad P = U U^T, \quad K = X X^T
@@ -68,6 +70,8 @@ def permuted_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "node
         U with orthonormal columns, float64.
     X : Tensor of shape (nodes, width)
         The signal, float64.
+    sums : GramSums, optional
+        Of X, where they are known: they are most of the work, and the same for all bases.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def permuted_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "node
     n, energy = len(X), float(X.square().sum())
     if not energy > 0:
         return NullMoments(float("nan"), float("nan"))
-    P, K = _Sums.of(basis), _Sums.of(X)
+    P, K = GramSums.of(basis), sums or GramSums.of(X)
     mean = P.trace * K.trace / n
     if n == 1:
         return NullMoments(mean / energy, 0.0)
@@ -108,7 +112,9 @@ def permuted_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "node
     return NullMoments(mean / energy, max(variance, 0.0) ** 0.5 / energy)
 
 
-def rotated_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes width"]) -> NullMoments:
+def rotated_moments(
+    basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes width"], sums: "GramSums | None" = None
+) -> NullMoments:
     r"""Find mean and variance of the energy in some modes over all rotations of the spectrum's basis.
 
     .. math::
@@ -125,6 +131,8 @@ def rotated_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes
         Only its shape counts.
     X : Tensor of shape (nodes, width)
         The signal, float64.
+    sums : GramSums, optional
+        Of X, where they are known: they are most of the work, and the same for all bases.
 
     Returns
     -------
@@ -147,7 +155,7 @@ def rotated_moments(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes
         return NullMoments(float("nan"), float("nan"))
     if n == 1:
         return NullMoments(float(k), 0.0)
-    spread = max(_gram_squares(X) - energy**2 / n, 0.0)
+    spread = max((sums or GramSums.of(X)).all_squares - energy**2 / n, 0.0)
     variance = 2 * (k - k**2 / n) * spread / ((n - 1) * (n + 2))
     return NullMoments(k / n, variance**0.5 / energy)
 
@@ -267,10 +275,17 @@ def narrow(X: Float[Tensor, "nodes width"]) -> Float[Tensor, "nodes narrower"]:
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Sums over the entries of a Gram matrix, diagonal and rest apart."""
+class GramSums:
+    """Hold sums over the entries of a Gram matrix, diagonal and rest apart; made by `GramSums.of`.
+
+    Examples
+    --------
+    >>> GramSums.of(torch.ones(2, 1, dtype=torch.float64)).rest
+    2.0
+    """
 
     trace: float
+    all_squares: float
     diagonal_spread: float
     rest: float
     squares: float
@@ -280,15 +295,30 @@ class _Sums:
     diagonal_apart: float
 
     @classmethod
-    def of(cls, factor: Tensor) -> "_Sums":
+    def of(cls, factor: Float[Tensor, "nodes width"]) -> "GramSums":
+        """Sum the entries of F F^T, without forming more than the smaller of both products.
+
+        Parameters
+        ----------
+        factor : Tensor of shape (nodes, width)
+            F, float64.
+
+        Returns
+        -------
+        GramSums
+            O(nodes x width x min(nodes, width)) time.
+        """
         diagonal = factor.square().sum(dim=1)
         rows = factor @ factor.sum(dim=0) - diagonal  # sums of rows without the diagonal
         rest, trace = float(rows.sum()), float(diagonal.sum())
-        squares = max(_gram_squares(factor) - float(diagonal.square().sum()), 0.0)
+        small = factor.T @ factor if factor.shape[1] < factor.shape[0] else factor @ factor.T
+        all_squares = float(small.square().sum())
+        squares = max(all_squares - float(diagonal.square().sum()), 0.0)
         shared = float(rows.square().sum()) - squares
         diagonal_rows = float(diagonal @ rows)
         return cls(
             trace=trace,
+            all_squares=all_squares,
             diagonal_spread=float((diagonal - diagonal.mean()).square().sum()),
             rest=rest,
             squares=squares,
@@ -297,9 +327,3 @@ class _Sums:
             diagonal_rows=diagonal_rows,
             diagonal_apart=trace * rest - 2 * diagonal_rows,
         )
-
-
-def _gram_squares(factor: Tensor) -> float:
-    """Sum of the squared entries of F F^T, through the smaller of both products."""
-    small = factor.T @ factor if factor.shape[1] < factor.shape[0] else factor @ factor.T
-    return float(small.square().sum())

@@ -108,8 +108,8 @@ def automatic_choices(
     if reader.splits and reader.batches:
         split = next(iter(reader.splits.values()))
         said.append(
-            f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them, drawn for each "
-            "seed; edge stability compares graphs of the two halves of the building batches."
+            f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
+            "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
         )
     solvers = sorted({cell["solver"] for cell in cells})
     said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")

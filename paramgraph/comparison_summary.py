@@ -37,7 +37,9 @@ def summarize(
     Shares and stabilities are means over cells, counts and seconds are sums over layers (means over seeds). The
     z-score of a sum over layers is :math:`\sum_l (T_l - \mu_l) / \sqrt{\sum_l \sigma_l^2}`, and the p-value counts the
     permutations whose sum :math:`\sum_l T_{l \pi}` is as large: a test of the mean compaction, not of whether some
-    layer is out of the ordinary. Of several seeds, which share their text, the largest p-value is taken. Holm's
+    layer is out of the ordinary. Layers of one size are permuted alike, so that the p-value allows for what they have
+    in common, such as the dimensions of a residual stream; the z-score takes them as independent, and is the larger
+    for it. Of several seeds, which share their text, the largest p-value is taken. Holm's
     correction is over all constructions that were tested; one whose graph was built from the very signal it is
     measured on has no p-value. Signal and noise, as they are and with nodes permuted, are pooled as in `pool_bands`.
 
@@ -187,7 +189,7 @@ def _pooled_noise(by_seed: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, A
     nulls = [facts for part in by_seed if (facts := _pooled_facts(part, "null_statistics"))]
     row: dict[str, Any] = {"snr": np.mean([one["snr"] for one in found], axis=0) if found else None}
     for name in ("lift_low", "gain"):
-        ends = [one[f"{name}_interval"] for one in found]
+        ends = [one[f"{name}_interval"] for one in found if one[f"{name}_interval"] is not None]
         row[name] = _mean_of([one[name] for one in found])
         row[f"{name}_low"] = min((low for low, _ in ends), default=None)
         row[f"{name}_high"] = max((high for _, high in ends), default=None)

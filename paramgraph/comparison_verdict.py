@@ -81,10 +81,11 @@ def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) ->
 
 def _lift(row: Mapping[str, Any]) -> str:
     """Say how much signal the energy is, where the batches can tell."""
-    parts = [row.get(part) for part in ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")]
-    if None in parts:
+    lift, low, high, permuted = (
+        row.get(part) for part in ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")
+    )
+    if lift is None or low is None or high is None or permuted is None:
         return ""
-    lift, low, high, permuted = parts
     interval = f"(95 %: {low:.2f} to {high:.2f}; permuted {permuted:.2f})"
     if low <= 1 <= high:
         return f"; whether it is more signal than noise these batches cannot tell: lift {lift:.2f} {interval}"

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from paramgraph.construct import source_name
 from paramgraph.null_model import NullModel
 from paramgraph.registry import get_builder, name_of
-from paramgraph.sources import source_refusal
+from paramgraph.sources import SOURCES, source_refusal
 
 DEFAULT_BUILDERS = ("cosine_knn", "gaussian_knn", "correlation", "gram", "ring")
 # Graphs that know nothing of the model: what they reach is reached by no graph at all.
@@ -116,6 +116,11 @@ def plan_constructions(
     listed = [sources] if isinstance(sources, str) or callable(sources) else list(sources)
     if not named or not listed:
         raise ValueError("compare at least one builder and one source, such as ['cosine_knn'] and 'weights'")
+    for source in listed:
+        if callable(source) and source_name(source) in SOURCES:
+            raise ValueError(
+                f"a source of your own has the name of a built-in one, {source_name(source)!r}: rename the function"
+            )
     kept: list[Construction] = []
     refused: list[dict[str, str]] = []
     without_features: set[str] = set()

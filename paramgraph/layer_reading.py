@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from paramgraph.accumulators import Accumulator, MeanFeatures, StreamingGram
 from paramgraph.batch_split import BatchSplit
+from paramgraph.compaction_nulls import GramSums
 from paramgraph.nodes import NodeTable
 from paramgraph.parameter_updates import collect_updates
 from paramgraph.sources import collect, collect_batch_gradients
@@ -44,6 +46,11 @@ class Signal:
 
     X: Float[Tensor, "nodes width"]
     gradients: Sequence[Tensor] | None = None
+
+    @cached_property
+    def sums(self) -> GramSums:
+        """What the null models need of the signal, computed once for all constructions."""
+        return GramSums.of(self.X)
 
 
 @dataclass(eq=False)

@@ -57,17 +57,20 @@ def noise_facts(statistics: BandStatistics) -> dict[str, Any]:
     Returns
     -------
     dict
-        `snr` by band with its interval, `lift_low` and `gain` with theirs.
+        `snr` by band with its interval, `lift_low` and `gain` with theirs; no lift where the estimates leave no signal
+        in all bands together.
     """
     lift, gain = band_lift(statistics), effective_batch_gain(statistics)
+    # Where noise leaves no signal in the whole spectrum, a ratio to it would be one of two errors.
+    known = statistics.signal.sum() > 0
     return {
         "snr": statistics.snr.tolist(),
         "snr_interval_low": statistics.snr_low.tolist(),
         "snr_interval_high": statistics.snr_high.tolist(),
         "snr_low": float(statistics.snr[0]),
         "snr_high": float(statistics.snr[-1]),
-        "lift_low": float(lift.lift[0]),
-        "lift_low_interval": [float(lift.low[0]), float(lift.high[0])],
+        "lift_low": float(lift.lift[0]) if known else None,
+        "lift_low_interval": [float(lift.low[0]), float(lift.high[0])] if known else None,
         "gain": gain.gain,
         "gain_interval": [gain.low, gain.high],
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.builders.random import RandomRewired
-from paramgraph.compaction_nulls import permuted_moments, rotated_moments
+from paramgraph.compaction_nulls import GramSums, permuted_moments, rotated_moments
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.shift_operator import ShiftOperator
@@ -41,7 +41,11 @@ def shift_of(graph: Data, shift: str) -> ShiftOperator:
 
 
 def energy_by_band(
-    spectrum: Spectrum, X: Float[Tensor, "nodes width"], edges: Sequence[int], permuted: bool
+    spectrum: Spectrum,
+    X: Float[Tensor, "nodes width"],
+    edges: Sequence[int],
+    permuted: bool,
+    sums: GramSums | None = None,
 ) -> dict[str, Any]:
     """Measure the share of a signal's energy in each band, with its mean and deviation under permutation.
 
@@ -55,6 +59,8 @@ def energy_by_band(
         Band b holds the modes from entry b up to, but not with, entry b + 1.
     permuted : bool
         Whether to give the null as well.
+    sums : GramSums, optional
+        Of X, where they are known.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def energy_by_band(
         energy.append(1 - sum(energy))
     found: dict[str, Any] = {"energy": energy, "energy_low": energy[0], "energy_high": energy[-1]}
     if permuted:
-        nulls = [permuted_moments(spectrum.eigenvectors[:, low:high], X) for low, high in bands]
+        nulls = [permuted_moments(spectrum.eigenvectors[:, low:high], X, sums) for low, high in bands]
         means, deviations = [null.mean for null in nulls], [null.deviation for null in nulls]
         if not spectrum.complete:  # one band and its rest: what one gains the other loses
             means, deviations = [*means, 1 - sum(means)], [*deviations, *deviations]
@@ -78,7 +84,11 @@ def energy_by_band(
 
 
 def compaction_beside_nulls(
-    spectrum: Spectrum, X: Float[Tensor, "nodes width"], low: int, nulls: Collection[str]
+    spectrum: Spectrum,
+    X: Float[Tensor, "nodes width"],
+    low: int,
+    nulls: Collection[str],
+    sums: GramSums | None = None,
 ) -> dict[str, Any]:
     """Measure the energy in the lowest modes, with what its nulls give on average.
 
@@ -92,6 +102,8 @@ def compaction_beside_nulls(
         Number of modes that count as low.
     nulls : collection of str
         Of "permuted" and "rotated".
+    sums : GramSums, optional
+        Of X, where they are known.
 
     Returns
     -------
@@ -103,14 +115,14 @@ def compaction_beside_nulls(
     energy = float((basis.T @ X).square().sum()) / whole if whole > 0 else math.nan
     found: dict[str, Any] = {"compaction": energy, "compaction_share": low / spectrum.nodes}
     if "permuted" in nulls:
-        null = permuted_moments(basis, X)
+        null = permuted_moments(basis, X, sums)
         found |= {
             "compaction_permuted": null.mean,
             "compaction_permuted_sd": null.deviation,
             "z_score": null.z_score(energy),
         }
     if "rotated" in nulls:
-        null = rotated_moments(basis, X)
+        null = rotated_moments(basis, X, sums)
         found |= {"compaction_rotated": null.mean, "z_rotated": null.z_score(energy)}
     return found
 

@@ -2,8 +2,8 @@
 # # 03 · Which graph carries the gradient? Nulls, signal-to-noise, stability
 #
 # A low-pass filter on a graph helps a gradient only if the gradient's **signal** lies in the graph's low frequencies
-# and its **noise** does not. Whether that is so is a question of measurement, and it is easy to fool oneself. This notebook
-# asks it of a real model, first by hand on one matrix, then of many constructions at once with `paramgraph.compare`.
+# and its **noise** does not. Whether that is so is a question of measurement, and it is easy to fool oneself. This
+# notebook asks it of a real model, first by hand on one matrix, then of many constructions with `paramgraph.compare`.
 #
 # You will learn to
 #
@@ -271,6 +271,6 @@ print(circular.verdict)
 #
 # <details><summary>Hint and solution</summary>
 #
-# 399 random permutations can give no less than 1 / 400. For a construction the sum over layers is tested, each layer
-# with permutations of its own. What is compared, and picked from, are constructions, so their number is corrected for.
+# 399 random permutations can give no less than 1 / 400. For a construction the sum over layers is tested, layers of
+# one size permuted alike. What is compared, and picked from, are constructions, so their number is corrected for.
 # </details>

@@ -82,5 +82,6 @@ def test_share_is_that_of_the_modes_that_were_computed():
 def test_an_interval_that_holds_one_says_nothing_of_signal_and_noise():
     said = verdict(SETTING, [row(lift_low=0.9, lift_low_low=-3.3, lift_low_high=5.1)])
     assert said.endswith(
-        "; whether it is more signal than noise these batches cannot tell: lift 0.90 (95 %: -3.30 to 5.10; permuted 1.01)."
+        "; whether it is more signal than noise these batches cannot tell: lift 0.90 (95 %: -3.30 to 5.10; "
+        "permuted 1.01)."
     )

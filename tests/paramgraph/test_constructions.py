@@ -75,3 +75,12 @@ def test_source_without_meaning_under_the_scheme_is_refused_with_the_reason():
 def test_wrong_plans_are_refused(builders, sources, error, says):
     with pytest.raises(error, match=says):
         plan_constructions(builders, sources, "rows")
+
+
+def test_own_source_with_the_name_of_a_built_in_one_is_refused():
+    def weights(model, table, batches):
+        return None
+
+    weights.__qualname__ = "weights"
+    with pytest.raises(ValueError, match="has the name of a built-in one, 'weights'"):
+        plan_constructions(["cosine_knn"], [weights], "rows")

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from paramgraph.band_statistics import band_edges, signal_to_noise
+from paramgraph.band_statistics import band_edges, jackknife_statistics, signal_to_noise
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.noise_evidence import noise_by_band, noise_facts, permuted_noise
 from paramgraph.projection import project_gradients
@@ -52,3 +53,12 @@ def test_facts_of_bands_are_plain_and_in_their_intervals(operator, gradients):
     assert facts["snr_high"] == facts["snr"][-1]
     assert facts["lift_low_interval"][0] < facts["lift_low"] < facts["lift_low_interval"][1]
     assert facts["gain_interval"][0] < facts["gain"] < facts["gain_interval"][1]
+
+
+def test_without_signal_in_the_whole_spectrum_there_is_no_lift():
+    one, left = np.ones(2), np.ones((2, 4))
+    none = jackknife_statistics(0 * one, one, np.array([1, 1]), one, -one, one, -left, left)
+    facts = noise_facts(none)
+    assert facts["lift_low"] is None
+    assert facts["lift_low_interval"] is None
+    assert facts["snr_low"] == -1.0
