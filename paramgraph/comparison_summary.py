@@ -8,8 +8,8 @@ import numpy as np
 
 from paramgraph.band_pooling import pool_bands
 from paramgraph.band_statistics import BandStatistics, jackknife_statistics
-from paramgraph.compaction_nulls import permutation_p_value
 from paramgraph.noise_evidence import noise_facts
+from paramgraph.permutation_draws import permutation_p_value
 from paramgraph.plain_values import plain
 
 MEANS = (

@@ -9,7 +9,6 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
-from paramgraph.compaction_nulls import permutation_p_value, permuted_energies
 from paramgraph.construct import connect
 from paramgraph.construction_measurement import (
     MeasuredConstruction,
@@ -22,6 +21,7 @@ from paramgraph.graph_agreement import edge_agreement
 from paramgraph.layer_reading import STATIC, LayerReading
 from paramgraph.neighbourhood import strongest_neighbourhood
 from paramgraph.nodes import NodeTable
+from paramgraph.permutation_draws import permutation_p_value, permuted_energies
 from paramgraph.plain_values import plain
 
 DRAWN_NODES = 120

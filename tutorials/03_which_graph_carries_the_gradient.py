@@ -31,9 +31,10 @@ import torch
 import transformers
 
 import paramgraph
-from paramgraph.compaction_nulls import permuted_energies, permuted_moments, rotated_moments
+from paramgraph.compaction_nulls import permuted_moments, rotated_moments
 from paramgraph.inputs import InputOptions, open_inputs
 from paramgraph.palette import MIDDLE_GREY, PALETTE
+from paramgraph.permutation_draws import permuted_energies
 
 plt.style.use("figures.mplstyle")
 transformers.utils.logging.disable_progress_bar()

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.compaction_nulls import permuted_energies, permuted_moments, rotated_moments
+from paramgraph.compaction_nulls import permuted_moments, rotated_moments
 from paramgraph.eigensolve import eigenpairs
 from paramgraph.measures import compaction
+from paramgraph.permutation_draws import permuted_energies
 from paramgraph.shifts import laplacian
 from paramgraph.signal_evidence import compaction_beside_nulls, energy_by_band, rewired_compaction, shift_of
 
