@@ -77,10 +77,10 @@ def compaction_figure() -> Figure:
         axes.set_title(title, fontsize=10)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of energy in the lowest fifth of the modes")
-        _name_rows(axes, list(rows), first=state == "start")
+        _name_rows(axes, list(rows))
     panels[0].plot([], [], "|", color=MIDDLE_GREY, label="null: nodes permuted")
     panels[0].plot([], [], "x", color=MIDDLE_GREY, label="null: random, same degrees")
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    _legend(figure, panels[0])
     return figure
 
 
@@ -100,9 +100,9 @@ def lift_figure() -> Figure:
             axes.plot([row["lift_low_permuted"] for row in rows.values()], heights, "|", color=MIDDLE_GREY)
         axes.set_title(STATES[state], fontsize=10)
         axes.set_xlabel("signal-to-noise ratio of the lowest fifth over that of the whole")
-        _name_rows(axes, list(rows), first=state == "start")
+        _name_rows(axes, list(rows))
     panels[0].plot([], [], "|", color=MIDDLE_GREY, label="null: nodes permuted")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    _legend(figure, panels[0])
     return figure
 
 
@@ -111,14 +111,19 @@ def _panels(count: int) -> tuple[Figure, Any]:
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 
+def _legend(figure: Figure, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+
+
 def _height(number: int, place: int) -> float:
     # Tasks of one construction lie close together, one above the other.
     return number + 0.22 * (place - 1)
 
 
-def _name_rows(axes: Any, names: list[str], first: bool) -> None:
+def _name_rows(axes: Any, names: list[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), names if first else [""] * len(names))
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color=MIDDLE_GREY, alpha=0.15)
     for side in ("top", "right", "left"):
