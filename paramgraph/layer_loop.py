@@ -88,7 +88,7 @@ def buildable_constructions(
         where = groups[0] if len(groups) == 1 else f"{len(groups)} layers, the first {groups[0]}"
         listed.append(
             {
-                "builder": construction.builder_name,
+                "builder": construction.name.removesuffix(f" of {construction.source_name}"),
                 "source": construction.source_name,
                 "scheme": scheme,
                 "reason": f"{reason} ({where})",

@@ -99,7 +99,7 @@ def lift_figure() -> Figure:
             axes.plot(lift, heights, "o", color=PALETTE[place], label=TASKS[task])
             axes.plot([row["lift_low_permuted"] for row in rows.values()], heights, "|", color=MIDDLE_GREY)
         axes.set_title(STATES[state], fontsize=10)
-        axes.set_xlabel("signal-to-noise ratio of the lowest fifth over that of the whole")
+        axes.set_xlabel("lift of the lowest fifth of the modes")
         _name_rows(axes, list(rows))
     panels[0].plot([], [], "|", color=MIDDLE_GREY, label="null: nodes permuted")
     _legend(figure, panels[0])
