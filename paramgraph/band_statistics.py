@@ -155,7 +155,7 @@ def signal_to_noise(spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = F
 
     Examples
     --------
-    >>> import networkx as nx
+    >>> import networkx as nx, torch
     >>> from paramgraph.eigensolve import eigenpairs
     >>> from paramgraph.shifts import laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))

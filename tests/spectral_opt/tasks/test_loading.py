@@ -27,7 +27,7 @@ def no_hub(monkeypatch):
 
 
 def test_the_embedded_texts_are_listed():
-    assert list_texts() == ["bbc", "plots", "rotten_tomatoes", "sotu"]
+    assert list_texts() == ["bbc", "plots", "rotten_tomatoes", "sotu", "sotu_eras"]
     assert list_texts(labelled=True) == ["bbc", "rotten_tomatoes", "sotu_eras"]
     assert list_texts(labelled=False) == ["plots", "sotu"]
 
@@ -124,3 +124,17 @@ def test_a_column_of_lists_is_no_text(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(train=rows))
     with pytest.raises(DataError, match="'text' holds a list"):
         load_text("owner/name")
+
+
+def test_addresses_by_era_are_labelled_by_their_year_and_short_paragraphs_are_counted():
+    data = load_labelled_text("sotu_eras")
+    assert data.label_names == ("1850 to 1912", "1913 to 1968", "before 1850", "since 1969")
+    first = {name: 1790 for name in data.label_names} | {
+        "since 1969": 1969,
+        "1850 to 1912": 1850,
+        "1913 to 1968": 1913,
+    }
+    years = zip(data.groups, data.labels, strict=True)
+    assert all(int(year) >= first[data.label_names[label]] for year, label in years)
+    assert min(len(text.split()) for text in data.texts) >= 8
+    assert any("fewer than 8 words" in reason for reason in data.provenance.dropped)
