@@ -129,7 +129,7 @@ def test_a_column_of_lists_is_no_text(monkeypatch):
 def test_addresses_by_era_are_labelled_by_their_year_and_short_paragraphs_are_counted():
     data = load_labelled_text("sotu_eras")
     assert data.label_names == ("1850 to 1912", "1913 to 1968", "before 1850", "since 1969")
-    first = {name: 1790 for name in data.label_names} | {
+    first = dict.fromkeys(data.label_names, 1790) | {
         "since 1969": 1969,
         "1850 to 1912": 1850,
         "1913 to 1968": 1913,
