@@ -12,8 +12,6 @@ from paramgraph.registry import get_builder, name_of
 from paramgraph.sources import SOURCES, source_refusal
 
 DEFAULT_BUILDERS = ("cosine_knn", "gaussian_knn", "correlation", "gram", "ring")
-# Graphs that know nothing of the model: what they reach is reached by no graph at all.
-NULL_BUILDERS = ("ring", "complete")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Construction:
     @property
     def is_null(self) -> bool:
         """Whether this is a null model, to be read as one."""
-        return self.builder_name in NULL_BUILDERS or isinstance(self.builder, NullModel)
+        return bool(getattr(self.builder, "is_null", False))
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the construction in plain values.
