@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
-    from paramgraph.band_pooling import pool_bands as pool_bands
-    from paramgraph.batch_gain import BatchGain as BatchGain
-    from paramgraph.batch_gain import effective_batch_gain as effective_batch_gain
+    from paramgraph.measures.band_pooling import pool_bands as pool_bands
+    from paramgraph.measures.batch_gain import BatchGain as BatchGain
+    from paramgraph.measures.batch_gain import effective_batch_gain as effective_batch_gain
     from paramgraph.builders.attention_head import AttentionHead as AttentionHead
     from paramgraph.builders.complete import Complete as Complete
     from paramgraph.builders.correlation import Correlation as Correlation
@@ -32,92 +32,92 @@ if TYPE_CHECKING:
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
     from paramgraph.cache import GraphCache as GraphCache
-    from paramgraph.clusters import ClusteringAgreement as ClusteringAgreement
-    from paramgraph.clusters import clustering_agreement as clustering_agreement
-    from paramgraph.comparison import compare as compare
-    from paramgraph.comparison_result import Comparison as Comparison
+    from paramgraph.measures._clusters import ClusteringAgreement as ClusteringAgreement
+    from paramgraph.measures._clusters import clustering_agreement as clustering_agreement
+    from paramgraph.comparison._compare import compare as compare
+    from paramgraph.comparison.result import Comparison as Comparison
     from paramgraph.construct import build as build
     from paramgraph.construct import connect as connect
-    from paramgraph.contrast_filter import ContrastFilter as ContrastFilter
-    from paramgraph.contrast_filter import contrast as contrast
-    from paramgraph.drawing import draw_graph as draw_graph
-    from paramgraph.eigensolve import eigenpairs as eigenpairs
-    from paramgraph.eigenvalue_measures import algebraic_connectivity as algebraic_connectivity
-    from paramgraph.eigenvalue_measures import spectral_distance as spectral_distance
+    from paramgraph.filters._contrast_filter import ContrastFilter as ContrastFilter
+    from paramgraph.filters._contrast_filter import contrast as contrast
+    from paramgraph.plotting.graph_drawing import draw_graph as draw_graph
+    from paramgraph.spectra.eigensolve import eigenpairs as eigenpairs
+    from paramgraph.measures.eigenvalues import algebraic_connectivity as algebraic_connectivity
+    from paramgraph.measures.eigenvalues import spectral_distance as spectral_distance
     from paramgraph.errors import NotConvergedError as NotConvergedError
     from paramgraph.errors import NumericalWarning as NumericalWarning
     from paramgraph.errors import PerformanceWarning as PerformanceWarning
     from paramgraph.errors import UnknownNameError as UnknownNameError
-    from paramgraph.filter_bank import apply_filter_bank as apply_filter_bank
-    from paramgraph.filters import GraphFilter as GraphFilter
-    from paramgraph.filters import apply_filter as apply_filter
-    from paramgraph.filters import prepare_filter as prepare_filter
-    from paramgraph.generalized import generalized_eigenpairs as generalized_eigenpairs
-    from paramgraph.graph_agreement import EdgeAgreement as EdgeAgreement
-    from paramgraph.graph_agreement import edge_agreement as edge_agreement
-    from paramgraph.graph_data import ParameterGraph as ParameterGraph
-    from paramgraph.graphs import check_graph as check_graph
-    from paramgraph.graphs import connected_components as connected_components
-    from paramgraph.graphs import graph_from_networkx as graph_from_networkx
-    from paramgraph.graphs import graph_from_scipy as graph_from_scipy
-    from paramgraph.graphs import graph_to_networkx as graph_to_networkx
-    from paramgraph.graphs import graph_to_scipy as graph_to_scipy
-    from paramgraph.graphs import symmetrize as symmetrize
-    from paramgraph.head_scheme import heads as heads
-    from paramgraph.layer_scheme import layers as layers
-    from paramgraph.lift import BandLift as BandLift
-    from paramgraph.lift import band_lift as band_lift
-    from paramgraph.matrix_schemes import blocks as blocks
-    from paramgraph.matrix_schemes import columns as columns
-    from paramgraph.matrix_schemes import rows as rows
-    from paramgraph.measured_response import MeasuredResponse as MeasuredResponse
-    from paramgraph.measured_response import measured_steps as measured_steps
-    from paramgraph.measures import BandStatistics as BandStatistics
-    from paramgraph.measures import band_energy as band_energy
-    from paramgraph.measures import compaction as compaction
-    from paramgraph.measures import mode_energy as mode_energy
-    from paramgraph.measures import mode_signal_to_noise as mode_signal_to_noise
-    from paramgraph.measures import signal_to_noise as signal_to_noise
-    from paramgraph.measures import smoothness as smoothness
-    from paramgraph.measures import spectral_gap as spectral_gap
-    from paramgraph.nodes import NodeTable as NodeTable
-    from paramgraph.nodes import ParameterSlice as ParameterSlice
-    from paramgraph.parameter_updates import updates as updates
-    from paramgraph.product import ProductGraph as ProductGraph
-    from paramgraph.product_filter import ProductFilter as ProductFilter
-    from paramgraph.product_spectrum import ProductModes as ProductModes
-    from paramgraph.projection import ProjectedGradients as ProjectedGradients
-    from paramgraph.projection import project_gradients as project_gradients
-    from paramgraph.registry import get_builder as get_builder
-    from paramgraph.registry import list_builders as list_builders
-    from paramgraph.registry import register as register
-    from paramgraph.response_estimation import measured as measured
-    from paramgraph.responses import bandpass as bandpass
-    from paramgraph.responses import get_response as get_response
-    from paramgraph.responses import heat as heat
-    from paramgraph.responses import highpass as highpass
-    from paramgraph.responses import identity as identity
-    from paramgraph.responses import list_responses as list_responses
-    from paramgraph.responses import lowpass as lowpass
-    from paramgraph.responses import tikhonov as tikhonov
-    from paramgraph.schemes import list_schemes as list_schemes
-    from paramgraph.schemes import node_tables as node_tables
-    from paramgraph.shifts import ShiftOperator as ShiftOperator
-    from paramgraph.shifts import adjacency as adjacency
-    from paramgraph.shifts import laplacian as laplacian
-    from paramgraph.solver_choice import list_solvers as list_solvers
-    from paramgraph.sources import collect as collect
-    from paramgraph.sources import collect_batch_gradients as collect_batch_gradients
-    from paramgraph.sources import source_refusal as source_refusal
-    from paramgraph.spectrum import Spectrum as Spectrum
-    from paramgraph.spectrum_drawing import draw_spectrum as draw_spectrum
-    from paramgraph.subspaces import SubspaceAlignment as SubspaceAlignment
-    from paramgraph.subspaces import subspace_alignment as subspace_alignment
-    from paramgraph.table_features import activations as activations
-    from paramgraph.table_features import attention_maps as attention_maps
-    from paramgraph.table_features import gradients as gradients
-    from paramgraph.table_features import weights as weights
-    from paramgraph.wavelet_bank import wavelets as wavelets
+    from paramgraph.filters._bank import apply_filter_bank as apply_filter_bank
+    from paramgraph.filters.filters import GraphFilter as GraphFilter
+    from paramgraph.filters.filters import apply_filter as apply_filter
+    from paramgraph.filters.filters import prepare_filter as prepare_filter
+    from paramgraph.spectra.generalized import generalized_eigenpairs as generalized_eigenpairs
+    from paramgraph.measures.graph_agreement import EdgeAgreement as EdgeAgreement
+    from paramgraph.measures.graph_agreement import edge_agreement as edge_agreement
+    from paramgraph.nodes.graph_data import ParameterGraph as ParameterGraph
+    from paramgraph.graphs.repair import check_graph as check_graph
+    from paramgraph.graphs.repair import connected_components as connected_components
+    from paramgraph.graphs.repair import graph_from_networkx as graph_from_networkx
+    from paramgraph.graphs.repair import graph_from_scipy as graph_from_scipy
+    from paramgraph.graphs.repair import graph_to_networkx as graph_to_networkx
+    from paramgraph.graphs.repair import graph_to_scipy as graph_to_scipy
+    from paramgraph.graphs.repair import symmetrize as symmetrize
+    from paramgraph.nodes._head_scheme import heads as heads
+    from paramgraph.nodes.layer_scheme import layers as layers
+    from paramgraph.measures.lift import BandLift as BandLift
+    from paramgraph.measures.lift import band_lift as band_lift
+    from paramgraph.nodes._matrix_schemes import blocks as blocks
+    from paramgraph.nodes._matrix_schemes import columns as columns
+    from paramgraph.nodes._matrix_schemes import rows as rows
+    from paramgraph.filters.measured_response import MeasuredResponse as MeasuredResponse
+    from paramgraph.filters.measured_response import measured_steps as measured_steps
+    from paramgraph.measures.energy import BandStatistics as BandStatistics
+    from paramgraph.measures.energy import band_energy as band_energy
+    from paramgraph.measures.energy import compaction as compaction
+    from paramgraph.measures.energy import mode_energy as mode_energy
+    from paramgraph.measures.energy import mode_signal_to_noise as mode_signal_to_noise
+    from paramgraph.measures.energy import signal_to_noise as signal_to_noise
+    from paramgraph.measures.energy import smoothness as smoothness
+    from paramgraph.measures.energy import spectral_gap as spectral_gap
+    from paramgraph.nodes.table import NodeTable as NodeTable
+    from paramgraph.nodes.table import ParameterSlice as ParameterSlice
+    from paramgraph.sources.parameter_updates import updates as updates
+    from paramgraph.filters._product_graph import ProductGraph as ProductGraph
+    from paramgraph.filters.product_filter import ProductFilter as ProductFilter
+    from paramgraph.spectra.product_spectrum import ProductModes as ProductModes
+    from paramgraph.measures.projection import ProjectedGradients as ProjectedGradients
+    from paramgraph.measures.projection import project_gradients as project_gradients
+    from paramgraph.graphs.registry import get_builder as get_builder
+    from paramgraph.graphs.registry import list_builders as list_builders
+    from paramgraph.graphs.registry import register as register
+    from paramgraph.measures.response_estimation import measured as measured
+    from paramgraph.filters.responses import bandpass as bandpass
+    from paramgraph.filters.responses import get_response as get_response
+    from paramgraph.filters.responses import heat as heat
+    from paramgraph.filters.responses import highpass as highpass
+    from paramgraph.filters.responses import identity as identity
+    from paramgraph.filters.responses import list_responses as list_responses
+    from paramgraph.filters.responses import lowpass as lowpass
+    from paramgraph.filters.responses import tikhonov as tikhonov
+    from paramgraph.nodes.schemes import list_schemes as list_schemes
+    from paramgraph.nodes.schemes import node_tables as node_tables
+    from paramgraph.spectra.shifts import ShiftOperator as ShiftOperator
+    from paramgraph.spectra.shifts import adjacency as adjacency
+    from paramgraph.spectra.shifts import laplacian as laplacian
+    from paramgraph.spectra._solver_choice import list_solvers as list_solvers
+    from paramgraph.sources.collection import collect as collect
+    from paramgraph.sources.collection import collect_batch_gradients as collect_batch_gradients
+    from paramgraph.sources.collection import source_refusal as source_refusal
+    from paramgraph.spectra.spectrum import Spectrum as Spectrum
+    from paramgraph.plotting._spectrum_drawing import draw_spectrum as draw_spectrum
+    from paramgraph.measures._subspaces import SubspaceAlignment as SubspaceAlignment
+    from paramgraph.measures._subspaces import subspace_alignment as subspace_alignment
+    from paramgraph.sources.table_features import activations as activations
+    from paramgraph.sources.table_features import attention_maps as attention_maps
+    from paramgraph.sources.table_features import gradients as gradients
+    from paramgraph.sources.table_features import weights as weights
+    from paramgraph.filters._wavelets import wavelets as wavelets
 
 __version__ = "0.1.0.dev0"
 

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.eigensolve import count_pairs, eigenpairs
-from paramgraph.graph_contract import check_graph
-from paramgraph.shift_operator import ShiftOperator
-from paramgraph.spectrum import Spectrum
+from paramgraph.spectra.eigensolve import count_pairs, eigenpairs
+from paramgraph.graphs.contract import check_graph
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.spectrum import Spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class GraphCache:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.shifts import laplacian
+    >>> from paramgraph.spectra.shifts import laplacian
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     cache = GraphCache(folder)
     ...     first = cache.spectrum(laplacian(nx.path_graph(4)))
@@ -239,24 +239,12 @@ def _node_facts(data: Data) -> list[str]:
 
 def _sources_of(builder: Any) -> list[str]:
     """Hash the code of builders and of what they share, so that mended ones have new keys."""
-    package = resources.files("paramgraph")
-    names = (
-        "affinity.py",
-        "neighbours.py",
-        "candidates.py",
-        "distances.py",
-        "component_links.py",
-        "graphs.py",
-        "layer_order.py",
-        "correlation_estimates.py",
-        "graphical_lasso.py",
-        "rewiring.py",
-    )
-    own = type(builder).__module__.rpartition(".")[2] + ".py"
-    files = [package / name for name in names] + [package / "builders" / own]
+    package = Path(str(resources.files("paramgraph")))
+    own = package.joinpath(*type(builder).__module__.split(".")[1:]).with_suffix(".py")
+    files = [*sorted((package / "graphs").rglob("*.py")), own]
     inner = [one for one in _options(builder) if dataclasses.is_dataclass(one)]
     return [
-        _digest(*(file.read_text(encoding="utf-8") for file in files if file.is_file())),
+        _digest(*(file.read_text(encoding="utf-8") for file in files)),
         *(source for one in inner for source in _sources_of(one)),
     ]
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
-from paramgraph.graph_contract import check_graph
-from paramgraph.nodes import NodeTable, one_table
-from paramgraph.registry import get_builder
-from paramgraph.sources import collect
+from paramgraph.graphs.contract import check_graph
+from paramgraph.nodes.table import NodeTable, one_table
+from paramgraph.graphs.registry import get_builder
+from paramgraph.sources.collection import collect
 
 
 def build(
@@ -67,7 +67,7 @@ def build(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.schemes import rows
+    >>> from paramgraph.nodes.schemes import rows
     >>> model = nn.Linear(4, 8)
     >>> build(model, rows(model)["weight"], "cosine_knn", k=3).builder
     "CosineKNN(k=3, signed=False, mutual=False, connect='none', search='exact')"
@@ -115,7 +115,7 @@ def connect(
     Examples
     --------
     >>> from paramgraph.builders.ring import Ring
-    >>> from paramgraph.schemes import rows
+    >>> from paramgraph.nodes.schemes import rows
     >>> table = rows(nn.Sequential(nn.Linear(4, 8)))["0.weight"]
     >>> connect(table, table.gather({"0.weight": nn.Linear(4, 8).weight.detach()}), Ring()).num_edges
     16

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from paramgraph.targets import Targets
+from paramgraph.nodes.targets import Targets
 
 ENTRY_POINT_GROUP = "paramgraph.inputs"
 TASKS = ("auto", "language_model", "classification", "none")
@@ -156,7 +156,7 @@ def locate_model(name: str) -> str | Path:
     Returns
     -------
     str or Path
-        For `paramgraph.compare`, `paramgraph.model_skeleton.open_skeleton` and `open_checkpoint`.
+        For `paramgraph.compare`, `paramgraph.checkpoints.skeleton.open_skeleton` and `open_checkpoint`.
 
     Raises
     ------

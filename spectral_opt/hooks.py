@@ -13,21 +13,21 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from paramgraph.nodes import NodeTable
-from spectral_opt.adapters import check_starts
-from spectral_opt.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
-from spectral_opt.config import SpectralConfig
-from spectral_opt.explanation import explain_prepared
-from spectral_opt.optimizer_groups import check_groups, learning_rates
-from spectral_opt.prepared_table import PreparedTable
-from spectral_opt.rank_building import prepare_on_ranks
-from spectral_opt.rank_handle import RankHandle, bind_on_ranks, check_split_filters
-from spectral_opt.rank_refresh import RankRefresher
+from paramgraph.nodes.table import NodeTable
+from spectral_opt.preparation.adapters import check_starts
+from spectral_opt.preparation.calibration import as_configs, bare_model, calibration_sets, check_calibration, match_tables
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.explanation.explanation import explain_prepared
+from spectral_opt.training.optimizer_groups import check_groups, learning_rates
+from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.on_ranks import prepare_on_ranks
+from spectral_opt.distributed.rank_handle import RankHandle, bind_on_ranks, check_split_filters
+from spectral_opt.distributed.rank_refresh import RankRefresher
 from spectral_opt.ranks import find_ranks
-from spectral_opt.refresh import Refresher
-from spectral_opt.shard_layout import check_layout, check_sharded
-from spectral_opt.spectral_handle import SpectralHandle as SpectralHandle
-from spectral_opt.spectral_handle import live_optimizers
+from spectral_opt.training.refresh import Refresher
+from spectral_opt.distributed.shard_layout import check_layout, check_sharded
+from spectral_opt.training.handle import SpectralHandle as SpectralHandle
+from spectral_opt.training.handle import live_optimizers
 
 
 def attach(

@@ -31,10 +31,10 @@ import torch
 import transformers
 
 import paramgraph
-from paramgraph.compaction_nulls import permuted_moments, rotated_moments
+from paramgraph.measures.nulls import permuted_moments, rotated_moments
 from paramgraph.inputs import InputOptions, open_inputs
-from paramgraph.palette import MIDDLE_GREY, PALETTE
-from paramgraph.permutation_draws import permuted_energies
+from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.measures.permutation_draws import permuted_energies
 
 plt.style.use("figures.mplstyle")
 transformers.utils.logging.disable_progress_bar()

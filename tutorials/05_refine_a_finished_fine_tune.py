@@ -37,7 +37,7 @@ import transformers
 
 import paramgraph
 import spectral_opt
-from paramgraph.palette import PALETTE
+from paramgraph.display.palette import PALETTE
 from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
 from spectral_opt.tasks import (
     MeanPooledClassifier,

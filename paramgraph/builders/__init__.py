@@ -1,1 +1,1 @@
-"""Graph builders, one file each; every module in this folder is found by `paramgraph.registry`."""
+"""Graph builders, one file each; every module in this folder is found by `paramgraph.graphs.registry`."""

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.affinity import linked_pairs, node_features
-from paramgraph.candidates import check_search
-from paramgraph.component_links import CONNECTIONS, distance_outside, joining_pairs
-from paramgraph.distances import nearest_by_distance, pair_distance, scaled_rows
+from paramgraph.graphs.affinity.edges import linked_pairs, node_features
+from paramgraph.graphs.affinity.candidates import check_search
+from paramgraph.graphs.affinity.component_links import CONNECTIONS, distance_outside, joining_pairs
+from paramgraph.graphs.affinity.euclidean import nearest_by_distance, pair_distance, scaled_rows
 from paramgraph.errors import NumericalWarning
-from paramgraph.graph_contract import undirected_graph
-from paramgraph.neighbours import check_neighbours
-from paramgraph.options import check_choice, check_count, check_number
-from paramgraph.registry import register
+from paramgraph.graphs.contract import undirected_graph
+from paramgraph.graphs.affinity.inner_product import check_neighbours
+from paramgraph._checks import check_choice, check_count, check_number
+from paramgraph.graphs.registry import register
 
 
 @register("gaussian_knn")

@@ -7,9 +7,9 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.affinity import node_features
-from paramgraph.graph_contract import dense_graph
-from paramgraph.registry import register
+from paramgraph.graphs.affinity.edges import node_features
+from paramgraph.graphs.contract import dense_graph
+from paramgraph.graphs.registry import register
 
 
 @register("gram")

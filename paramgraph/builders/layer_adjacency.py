@@ -6,12 +6,12 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.affinity import node_features, unit_rows
-from paramgraph.graph_contract import undirected_graph, unit_weights
-from paramgraph.layer_order import layer_places, pairs_apart
-from paramgraph.neighbours import GRID, pair_similarity
-from paramgraph.options import check_choice
-from paramgraph.registry import register
+from paramgraph.graphs.affinity.edges import node_features, unit_rows
+from paramgraph.graphs.contract import undirected_graph, unit_weights
+from paramgraph.graphs.layer_order import layer_places, pairs_apart
+from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
+from paramgraph._checks import check_choice
+from paramgraph.graphs.registry import register
 
 WEIGHTS = ("uniform", "cosine")
 

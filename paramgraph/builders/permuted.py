@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
-from paramgraph.null_model import NullModel
-from paramgraph.registry import get_builder, register
+from paramgraph.graphs.contract import check_graph, count_nodes, undirected_graph
+from paramgraph.graphs.null_model import NullModel
+from paramgraph.graphs.registry import get_builder, register
 
 
 @register("permuted")

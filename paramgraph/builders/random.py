@@ -9,11 +9,11 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.graph_contract import check_graph, count_nodes, undirected_graph
-from paramgraph.null_model import NullModel
-from paramgraph.options import check_count
-from paramgraph.registry import get_builder, register
-from paramgraph.rewiring import rewired_pairs
+from paramgraph.graphs.contract import check_graph, count_nodes, undirected_graph
+from paramgraph.graphs.null_model import NullModel
+from paramgraph._checks import check_count
+from paramgraph.graphs.registry import get_builder, register
+from paramgraph.graphs.rewiring import rewired_pairs
 
 _ATTEMPTS = 10  # two edges on four nodes are the same again once in three times
 

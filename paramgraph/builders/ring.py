@@ -7,8 +7,8 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graph_contract import count_nodes, undirected_graph, unit_weights
-from paramgraph.registry import register
+from paramgraph.graphs.contract import count_nodes, undirected_graph, unit_weights
+from paramgraph.graphs.registry import register
 
 
 @register("ring")

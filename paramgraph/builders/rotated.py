@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graph_contract import dense_graph
-from paramgraph.graphs import graph_to_scipy
-from paramgraph.null_model import NullModel
-from paramgraph.registry import get_builder, register
+from paramgraph.graphs.contract import dense_graph
+from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph.graphs.null_model import NullModel
+from paramgraph.graphs.registry import get_builder, register
 
 
 @register("rotated")

@@ -8,22 +8,22 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from paramgraph.measurement import RandomStates
-from spectral_opt.calibration import as_configs, calibration_sets, needs_batches
-from spectral_opt.config import SpectralConfig
-from spectral_opt.config_fields import whole_number
+from paramgraph.sources.measurement import RandomStates
+from spectral_opt.preparation.calibration import as_configs, calibration_sets, needs_batches
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.config._fields import whole_number
 from spectral_opt.hooks import attach
-from spectral_opt.integrations.calibration_draw import draw_batches
-from spectral_opt.integrations.start_weights import StartWeights
-from spectral_opt.integrations.trainer_checkpoint import (
+from spectral_opt.integrations._calibration_draw import draw_batches
+from spectral_opt.integrations._start_weights import StartWeights
+from spectral_opt.integrations._trainer_checkpoint import (
     calling_trainer,
     checkpoint_folder,
     read_state,
     write_state,
 )
-from spectral_opt.refresh_schedule import refresh_schedule
-from spectral_opt.spectral_handle import SpectralHandle
-from spectral_opt.spectral_state import prepared_from_state
+from spectral_opt.config.refresh_schedule import refresh_schedule
+from spectral_opt.training.handle import SpectralHandle
+from spectral_opt.training.state import prepared_from_state
 
 _logger = logging.getLogger(__name__)
 

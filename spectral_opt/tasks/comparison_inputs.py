@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.hub_files import fetch_from_hub
+from paramgraph.checkpoints.hub import fetch_from_hub
 from paramgraph.inputs import ComparisonInputs, InputOptions
-from paramgraph.safetensors_files import read_json
+from paramgraph.checkpoints.safetensors_files import read_json
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
 from spectral_opt.tasks.class_matching import match_classes

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.cleaning import Table
+from spectral_opt.tasks._cleaning import Table
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.cleaning import Table, clean_unlabelled
+from spectral_opt.tasks._cleaning import Table, clean_unlabelled
 from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.labelled import UnlabelledText
 from spectral_opt.tasks.loading import load_text

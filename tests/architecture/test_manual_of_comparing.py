@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import paramgraph
-from paramgraph.cli import _parser
-from paramgraph.layer_reading import SIGNALS
+from paramgraph.cli.main import _parser
+from paramgraph.comparison._layer_reading import SIGNALS
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "comparing.md"
 

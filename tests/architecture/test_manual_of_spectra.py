@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import paramgraph
-from paramgraph.eigensolve import list_solvers
-from paramgraph.filter_design import METHODS
-from paramgraph.responses import RESPONSES, list_responses
+from paramgraph.spectra.eigensolve import list_solvers
+from paramgraph.filters.design import METHODS
+from paramgraph.filters.responses import RESPONSES, list_responses
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "spectra.md"
 

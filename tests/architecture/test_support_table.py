@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from paramgraph.schemes import SCHEMES
+from paramgraph.nodes.schemes import SCHEMES
 
 
 def load(name: str):

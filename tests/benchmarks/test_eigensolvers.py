@@ -20,12 +20,12 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.eigensolve import eigenpairs, list_solvers
+from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
 from paramgraph.errors import NotConvergedError
-from paramgraph.schemes import rows
-from paramgraph.shift_operator import ShiftOperator
-from paramgraph.shifts import laplacian
-from paramgraph.sources import weights
+from paramgraph.nodes.schemes import rows
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.sources.collection import weights
 from spectral_opt.tasks.models import load_model
 
 pytestmark = pytest.mark.bench

@@ -17,12 +17,12 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.filter_bank import apply_filter_bank
-from paramgraph.filters import apply_filter, prepare_filter
-from paramgraph.graph_conversion import graph_to_scipy
-from paramgraph.responses import heat, tikhonov
-from paramgraph.shifts import laplacian
-from paramgraph.wavelet_bank import wavelets
+from paramgraph.filters._bank import apply_filter_bank
+from paramgraph.filters.filters import apply_filter, prepare_filter
+from paramgraph.graphs.conversion import graph_to_scipy
+from paramgraph.filters.responses import heat, tikhonov
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.filters._wavelets import wavelets
 
 pytestmark = pytest.mark.bench
 

@@ -16,10 +16,10 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.eigensolve import eigenpairs
-from paramgraph.filters import prepare_filter
-from paramgraph.responses import tikhonov
-from paramgraph.shifts import laplacian
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.filters.filters import prepare_filter
+from paramgraph.filters.responses import tikhonov
+from paramgraph.spectra.shifts import laplacian
 
 pytestmark = pytest.mark.bench
 

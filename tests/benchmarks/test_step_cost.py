@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.hooks import attach
 from spectral_opt.tasks.models import load_model
 

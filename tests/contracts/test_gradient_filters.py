@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.filters import prepare_filter
-from paramgraph.responses import heat, highpass, identity, lowpass, tikhonov
-from paramgraph.schemes import node_tables
-from paramgraph.shifts import adjacency, laplacian
-from spectral_opt.gradient_filter import filter_gradients, gradient_filter
-from spectral_opt.gradient_transforms import chain, clip_by_global_norm, masked, project
+from paramgraph.filters.filters import prepare_filter
+from paramgraph.filters.responses import heat, highpass, identity, lowpass, tikhonov
+from paramgraph.nodes.schemes import node_tables
+from paramgraph.spectra.shifts import adjacency, laplacian
+from spectral_opt.functional.filtering import filter_gradients, gradient_filter
+from spectral_opt.functional.transforms import chain, clip_by_global_norm, masked, project
 
 RESPONSES = [heat(2.0), tikhonov(1.0), lowpass(0.9), highpass(0.9), identity()]
 METHODS = ["exact", "lowrank", "chebyshev"]

@@ -6,14 +6,14 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.eigensolve import list_solvers
-from paramgraph.shifts import adjacency, laplacian
-from paramgraph.spectrum import EigenProblem
+from paramgraph.spectra.eigensolve import list_solvers
+from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph.spectra.spectrum import EigenProblem
 
 
 @pytest.fixture(params=list_solvers())
 def solver(request: pytest.FixtureRequest):
-    return importlib.import_module(f"paramgraph.solvers.{request.param}")
+    return importlib.import_module(f"paramgraph.spectra.solvers.{request.param}")
 
 
 def problem(kind: str, count: int = 5, tol: float = 1e-9) -> EigenProblem:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.schemes import SCHEMES, node_tables
-from paramgraph.sources import SOURCES, collect, source_refusal
+from paramgraph.nodes.schemes import SCHEMES, node_tables
+from paramgraph.sources.collection import SOURCES, collect, source_refusal
 
 # Rows on every kind of model; the others where they differ from rows: GPT-2 has Conv1D and fused projections.
 KINDS = dict.fromkeys(SCHEMES, ("gpt2",)) | {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from paramgraph.report.comparison_page import comparison_page
+from paramgraph.comparison.report.page import comparison_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Without these a browser as root does not start, or asks its maker's servers for news.
@@ -18,7 +18,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-SYNTHETIC = Path(__file__).parents[1] / "paramgraph" / "report" / "synthetic_comparison.py"
+SYNTHETIC = Path(__file__).parents[1] / "paramgraph" / "comparison" / "report" / "synthetic_comparison.py"
 
 
 def synthetic() -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import torch
 
-from paramgraph.cli import main
-from paramgraph.comparison_result import Comparison
+from paramgraph.cli.main import main
+from paramgraph.comparison.result import Comparison
 from paramgraph.inputs import InputOptions
 from spectral_opt.study.tuned_inputs import open_inputs
 

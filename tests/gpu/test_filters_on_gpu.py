@@ -4,11 +4,11 @@ import networkx as nx
 import pytest
 import torch
 
-from paramgraph.filter_bank import apply_filter_bank
-from paramgraph.filters import apply_filter, prepare_filter
-from paramgraph.responses import heat, tikhonov
-from paramgraph.shifts import laplacian
-from paramgraph.wavelet_bank import wavelets
+from paramgraph.filters._bank import apply_filter_bank
+from paramgraph.filters.filters import apply_filter, prepare_filter
+from paramgraph.filters.responses import heat, tikhonov
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.filters._wavelets import wavelets
 
 pytestmark = pytest.mark.gpu
 

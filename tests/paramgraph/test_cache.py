@@ -8,8 +8,8 @@ from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.permuted import Permuted
 from paramgraph.builders.ring import Ring
 from paramgraph.cache import GraphCache, is_described, tensor_digest
-from paramgraph.eigensolve import eigenpairs
-from paramgraph.shifts import adjacency, laplacian
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import adjacency, laplacian
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):

@@ -10,9 +10,9 @@ from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.ring import Ring
 from paramgraph.construct import build
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import check_graph
-from paramgraph.nodes import NodeTable
-from paramgraph.schemes import rows
+from paramgraph.graphs.repair import check_graph
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.schemes import rows
 
 
 @pytest.fixture

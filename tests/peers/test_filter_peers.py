@@ -8,11 +8,11 @@ import scipy.linalg
 import scipy.sparse.linalg as spla
 import torch
 
-from paramgraph.filter_bank import apply_filter_bank
-from paramgraph.filters import apply_filter
-from paramgraph.responses import heat, tikhonov
-from paramgraph.shifts import laplacian
-from paramgraph.wavelet_bank import wavelets
+from paramgraph.filters._bank import apply_filter_bank
+from paramgraph.filters.filters import apply_filter
+from paramgraph.filters.responses import heat, tikhonov
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.filters._wavelets import wavelets
 
 WEIGHTS = nx.to_numpy_array(nx.karate_club_graph())
 X = np.random.default_rng(0).standard_normal((34, 2))
@@ -79,7 +79,7 @@ def test_wavelets_are_those_of_pygsp(kind, name, scales):
 def test_damping_is_that_of_pygsp():
     from pygsp.filters import approximations
 
-    from paramgraph.chebyshev import jackson_damping
+    from paramgraph.filters._chebyshev import jackson_damping
 
     plain, damped = approximations.compute_jackson_cheby_coeff([0.0, 1.0], [0.0, 2.0], 30)
     used = np.abs(plain) > 1e-12

@@ -28,7 +28,7 @@ from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.gaussian_knn import GaussianKNN
 from paramgraph.builders.gram import Gram
 from paramgraph.builders.random import RandomRewired
-from paramgraph.graphs import (
+from paramgraph.graphs.repair import (
     check_graph,
     connected_components,
     graph_from_networkx,

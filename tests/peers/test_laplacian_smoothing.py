@@ -6,9 +6,9 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.ring import Ring
-from paramgraph.responses import tikhonov
-from paramgraph.shifts import laplacian
-from spectral_opt.gradient_filter import filter_gradients
+from paramgraph.filters.responses import tikhonov
+from paramgraph.spectra.shifts import laplacian
+from spectral_opt.functional.filtering import filter_gradients
 
 
 def smoothed_by_fft(gradient, sigma):

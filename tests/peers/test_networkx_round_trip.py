@@ -6,9 +6,9 @@ import torch
 
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.gram import Gram
-from paramgraph.graph_data import ParameterGraph
-from paramgraph.graphs import check_graph, graph_from_networkx, graph_to_networkx
-from paramgraph.schemes import rows
+from paramgraph.nodes.graph_data import ParameterGraph
+from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_networkx
+from paramgraph.nodes.schemes import rows
 
 
 def nodes_of_a_model(zero_rows: int = 0) -> ParameterGraph:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import paramgraph
-from spectral_opt.config import SpectralConfig
-from spectral_opt.gradient_filter import filter_gradients
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.functional.filtering import filter_gradients
 from spectral_opt.hooks import attach
 
 RANK = 3

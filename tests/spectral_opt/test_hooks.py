@@ -10,10 +10,10 @@ from safetensors.torch import load, save
 from torch import nn
 
 import paramgraph
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.hooks import attach
-from spectral_opt.penalty import penalty_gradient, penalty_value
-from spectral_opt.preparation import prepare
+from spectral_opt.functional.penalty import penalty_gradient, penalty_value
+from spectral_opt.preparation.preparing import prepare
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"]}
 FILTER = {**RING, "penalty": 0.0}
@@ -180,7 +180,7 @@ def test_mode_loss_that_nobody_asked_for_is_logged(model, caplog):
     optimizer = sgd(model)
     attach(model, optimizer, SpectralConfig(**PENALTY, penalty_mode="loss"))
     give_gradients(model)
-    with caplog.at_level(logging.WARNING, "spectral_opt.spectral_handle"):
+    with caplog.at_level(logging.WARNING, "spectral_opt.training.handle"):
         optimizer.step()
         optimizer.step()
     assert len(caplog.records) == 1

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.registry import get_builder
-from spectral_opt.config import SpectralConfig
+from paramgraph.graphs.registry import get_builder
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.tasks.classifier import UNUSED_BY_MEAN_POOLING as UNUSED_BY_MEAN_POOLING
 
 

@@ -1,6 +1,6 @@
 """L2-SP (arXiv 1802.01483): decay towards the pretrained weights, no graph."""
 
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method
 
 METHOD = Method(

@@ -1,6 +1,6 @@
 """The paper's gradient filter, with a response as mild as the measured signal-to-noise ratio asks for."""
 
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method
 
 METHOD = Method(

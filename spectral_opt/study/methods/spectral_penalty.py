@@ -1,6 +1,6 @@
 """The spectral penalty of the delta, on the graph of gradients of text that is not trained on."""
 
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method
 
 METHOD = Method(

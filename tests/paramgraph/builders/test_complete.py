@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.complete import Complete
-from paramgraph.graphs import check_graph, graph_to_scipy
+from paramgraph.graphs.repair import check_graph, graph_to_scipy
 
 
 @pytest.mark.parametrize("nodes", [0, 1, 2, 7])

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from paramgraph.builders.correlation import Correlation
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.errors import NotConvergedError, NumericalWarning
-from paramgraph.graphs import graph_to_scipy
+from paramgraph.graphs.repair import graph_to_scipy
 
 
 def some_nodes() -> Data:

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import check_graph, connected_components
+from paramgraph.graphs.repair import check_graph, connected_components
 
 
 def fan() -> Data:

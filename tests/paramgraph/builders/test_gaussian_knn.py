@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 from paramgraph.builders.gaussian_knn import GaussianKNN
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import check_graph, connected_components, graph_to_scipy
+from paramgraph.graphs.repair import check_graph, connected_components, graph_to_scipy
 
 
 def some_nodes(nodes: int = 40, width: int = 5) -> Data:

@@ -10,7 +10,7 @@ from paramgraph.builders.gram import Gram
 from paramgraph.builders.permuted import Permuted
 from paramgraph.builders.ring import Ring
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import graph_to_scipy
+from paramgraph.graphs.repair import graph_to_scipy
 
 
 def some_nodes() -> Data:

@@ -14,7 +14,7 @@ from paramgraph.builders.gram import Gram
 from paramgraph.builders.random import RandomRewired
 from paramgraph.builders.ring import Ring
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import check_graph, graph_from_networkx, graph_to_scipy, undirected_graph
+from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_scipy, undirected_graph
 
 
 def some_nodes(nodes: int = 60) -> Data:

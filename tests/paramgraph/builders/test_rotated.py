@@ -9,7 +9,7 @@ from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.gram import Gram
 from paramgraph.builders.ring import Ring
 from paramgraph.builders.rotated import Rotated
-from paramgraph.graphs import graph_to_scipy
+from paramgraph.graphs.repair import graph_to_scipy
 
 
 def some_nodes(dtype: torch.dtype = torch.float64) -> Data:

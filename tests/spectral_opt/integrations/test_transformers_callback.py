@@ -6,7 +6,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import spectral_opt
 from spectral_opt.integrations import transformers_callback
-from spectral_opt.integrations.trainer_checkpoint import STATE_FILE, calling_trainer, read_state
+from spectral_opt.integrations._trainer_checkpoint import STATE_FILE, calling_trainer, read_state
 
 TARGETS = r".*layer\.0.*intermediate.dense"
 RING = {"builder": "ring", "targets": TARGETS, "penalty": 0.5}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.study.fine_tuning import TrainingDivergedError, fine_tune, prepare_method
 from spectral_opt.study.methods import Method, get_method
 

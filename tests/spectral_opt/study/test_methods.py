@@ -3,7 +3,7 @@ import json
 import pytest
 
 from paramgraph.errors import UnknownNameError
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.study.methods import Method, get_method, list_methods
 
 SPECTRAL = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.cleaning import Table, _by_value, clean_labelled, clean_unlabelled
+from spectral_opt.tasks._cleaning import Table, _by_value, clean_labelled, clean_unlabelled
 
 
 def table(texts, labels=None, **columns):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from paramgraph.schemes import heads, list_schemes, node_tables
+from paramgraph.nodes.schemes import heads, list_schemes, node_tables
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks.loading import load_text
 from spectral_opt.tasks.models import load_model

@@ -1,0 +1,106 @@
+"""The weights that a module computes with: its parameters, with LoRA adapters that are active added in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paramgraph.nodes.targets import storage_key
+from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+
+
+def open_module(model: nn.Module) -> WeightMapping:
+    r"""Open the weights of a module.
+
+    A weight with active LoRA adapters on it is :math:`W + s B A`, computed when it is asked for; adapters that
+    are disabled, or merged into W already, add nothing. A module that PEFT trains as a whole stands for the
+    original one. Everything else is the parameter itself.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Wrapped or bare, with or without adapters.
+
+    Returns
+    -------
+    WeightMapping
+        Of detached tensors that share memory with the model where no adapter is; all names of a tied weight
+        find it.
+
+    Raises
+    ------
+    ValueError
+        On reading a weight whose adapter is of another kind: DoRA or not LoRA.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = torch.nn.Linear(2, 2, bias=False)
+    >>> bool((open_module(layer)["weight"] == layer.weight).all())
+    True
+    """
+    parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for name, parameter, adapted in _parameters(model, "", None):
+        # A tied weight under an adapter of its own is another weight.
+        key = (*storage_key(parameter), id(adapted))
+        if key in first:
+            aliases[name] = first[key]
+        else:
+            first[key] = name
+            parameters[name] = (parameter, adapted)
+
+    def read(name: str) -> Tensor:
+        parameter, adapted = parameters[name]
+        if parameter.is_meta:
+            raise ValueError(
+                f"the parameter {name!r} of {type(model).__name__} is on the meta device: load it"
+            )
+        if adapted is None or name.rpartition(".")[2] != "weight":
+            return parameter.detach()
+        return _with_adapters(adapted, parameter.detach(), name)
+
+    return WeightMapping(type(model).__name__, parameters, read, aliases)
+
+
+def _parameters(
+    module: Any, prefix: str, adapted: nn.Module | None
+) -> Iterator[tuple[str, Tensor, nn.Module | None]]:
+    """Walk over parameters with their names and the adapter around them, leaving the adapters' own out."""
+    if isinstance(getattr(module, "base_layer", None), nn.Module) and hasattr(module, "active_adapters"):
+        yield from _parameters(module.base_layer, f"{prefix}base_layer.", module)
+        return
+    if hasattr(module, "original_module") and hasattr(module, "modules_to_save"):
+        active = [name for name in module.active_adapters if name in module.modules_to_save]
+        chosen = module.modules_to_save[active[0]] if active and not module.disable_adapters else None
+        yield from _parameters(module.original_module if chosen is None else chosen, prefix, adapted)
+        return
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield prefix + name, parameter, adapted
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _parameters(child, f"{prefix}{name}.", adapted)
+
+
+def _with_adapters(layer: Any, weight: Tensor, name: str) -> Tensor:
+    merged = set(getattr(layer, "merged_adapters", ()))
+    active = [] if layer.disable_adapters else [a for a in layer.active_adapters if a not in merged]
+    if not active:
+        return weight
+    plain = plain_name(name)
+    if not hasattr(layer, "lora_A"):
+        raise ValueError(
+            f"{plain!r} has an active adapter that is not LoRA: merge it first (merge_and_unload)"
+        )
+    active = [a for a in active if a in layer.lora_A or a in layer.lora_embedding_A]
+    if any(a in getattr(layer, "lora_variant", {}) for a in active):
+        raise ValueError(
+            f"{plain!r} has an adapter of a LoRA variant such as DoRA: merge it first (merge_and_unload)"
+        )
+    total = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    for adapter in active:
+        total = total + layer.get_delta_weight(adapter).detach().to(total)
+    return total

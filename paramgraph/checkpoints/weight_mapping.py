@@ -1,0 +1,192 @@
+"""A model's weights by name, read one at a time, under the names that bare, task and wrapped models give them."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from torch import Tensor
+
+from paramgraph.nodes.wrapping import WRAPPED
+
+WRAPPER_PREFIXES = ("module.", "base_model.model.")
+
+
+def plain_name(name: str) -> str:
+    """Take out of a parameter's name what wrappers put into it.
+
+    Parameters
+    ----------
+    name : str
+        As "base_model.model.encoder.query.base_layer.weight".
+
+    Returns
+    -------
+    str
+        Without a leading "module." (data parallelism) and "base_model.model." (PEFT), and without the parts
+        "base_layer" (PEFT), "_orig_mod" (`torch.compile`), "_fsdp_wrapped_module" and
+        "_checkpoint_wrapped_module" anywhere.
+
+    Examples
+    --------
+    >>> plain_name("module.base_model.model.encoder.query.base_layer.weight")
+    'encoder.query.weight'
+    """
+    plain = ".".join(part for part in name.split(".") if part not in WRAPPED)
+    for prefix in WRAPPER_PREFIXES:
+        plain = plain.removeprefix(prefix)
+    return plain
+
+
+class WeightMapping(Mapping[str, Tensor]):
+    """Weights by name; a value is read when it is asked for and not kept.
+
+    A name is looked up in three steps, and the first step that finds something decides: the name itself (or
+    the name under which a tied weight was saved); the name without what wrappers add (`plain_name`); the names
+    that are longer or shorter by one or two leading parts, such as "bert." or "model.", with at least two parts
+    in common. A step that finds several raises.
+
+    Parameters
+    ----------
+    source : str
+        Where the weights come from, for messages.
+    names : iterable of str
+        Their names, each weight once.
+    read : callable (name) -> Tensor
+        Reads the weight of one of the names.
+    aliases : mapping of str to str, optional
+        Further names of tied weights, with the name in `names` that each of them has.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weights = WeightMapping("a model", ["bert.encoder.weight"], lambda name: torch.ones(2))
+    >>> weights["encoder.weight"]
+    tensor([1., 1.])
+    >>> weights.resolve("module.bert.encoder.weight")
+    'bert.encoder.weight'
+    """
+
+    def __init__(
+        self,
+        source: str,
+        names: Iterable[str],
+        read: Callable[[str], Tensor],
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        self.source = source
+        self._read = read
+        self._names = list(dict.fromkeys(names))
+        self._exact = dict(aliases or {}) | {name: name for name in self._names}
+        self._plain: dict[str, list[str]] = {}
+        self._endings: dict[str, list[str]] = {}
+        for alias, name in self._exact.items():
+            plain = plain_name(alias)
+            _note(self._plain, plain, name)
+            for ending in _endings(plain):
+                _note(self._endings, ending, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source}, weights={len(self)})"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.find(name) is not None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._read(self.resolve(name))
+
+    def names_of(self, name: str) -> list[str]:
+        """List all names of one weight.
+
+        Parameters
+        ----------
+        name : str
+            One of the names here.
+
+        Returns
+        -------
+        list of str
+            That name, and its others where the weight is tied.
+        """
+        return [name, *(alias for alias, kept in self._exact.items() if kept == name and alias != name)]
+
+    def find(self, name: str) -> str | None:
+        """Look a name up.
+
+        Parameters
+        ----------
+        name : str
+            Of a parameter, in this or a related model.
+
+        Returns
+        -------
+        str or None
+            The name here; None where nothing fits.
+
+        Raises
+        ------
+        ValueError
+            If several fit equally well.
+        """
+        if name in self._exact:
+            return self._exact[name]
+        plain = plain_name(name)
+        shorter = [found for ending in _endings(plain) for found in self._plain.get(ending, [])]
+        longer = self._endings.get(plain, []) if "." in plain else []
+        for candidates in (self._plain.get(plain, []), list(dict.fromkeys([*shorter, *longer]))):
+            if len(candidates) > 1:
+                raise ValueError(
+                    f"{name!r} could be {' or '.join(map(repr, candidates))} in {self.source}: give weights "
+                    "whose names differ from the table's by at most one prefix"
+                )
+            if candidates:
+                return candidates[0]
+        return None
+
+    def resolve(self, name: str) -> str:
+        """Look a name up that must be there.
+
+        Parameters
+        ----------
+        name : str
+            As in `find`.
+
+        Returns
+        -------
+        str
+            The name here.
+
+        Raises
+        ------
+        KeyError
+            If nothing fits; the message lists near names.
+        ValueError
+            If several fit equally well.
+        """
+        found = self.find(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._exact, n=3)
+            hint = (
+                f"near names: {', '.join(near)}" if near else f"it has {', '.join(self._names[:5]) or 'none'}"
+            )
+            raise KeyError(
+                f"{self.source} has no parameter {name!r} ({len(self)} in all; {hint}); both must be "
+                "checkpoints of one architecture"
+            )
+        return found
+
+
+def _endings(name: str) -> list[str]:
+    """Give the name without its first and without its first two parts, as far as two parts remain."""
+    parts = name.split(".")
+    return [".".join(parts[cut:]) for cut in (1, 2) if len(parts) - cut >= 2]
+
+
+def _note(index: dict[str, list[str]], key: str, name: str) -> None:
+    known = index.setdefault(key, [])
+    if name not in known:
+        known.append(name)

@@ -1,0 +1,109 @@
+"""What a model is made of, and what graphs of it would cost, from its description and the headers of its files."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from paramgraph.checkpoints.inventory import checkpoint_inventory
+from paramgraph.inputs import locate_model
+from paramgraph.nodes.linear_modules import storage_key
+from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.nodes.schemes import list_schemes, node_tables
+from paramgraph.nodes.targets import Targets, linear_layers
+
+# Float64 matrices of nodes x nodes at the same time: the dense operator, its eigenvectors, and room to work.
+MATRICES = 3
+
+
+def inspect_model(
+    name: str, targets: Targets = "all-linear", exclude: Targets | None = None
+) -> dict[str, Any]:
+    """Describe a model without loading a weight.
+
+    Parameters
+    ----------
+    name : str
+        As for `paramgraph.inputs.locate_model`.
+    targets : str or sequence of str, default "all-linear"
+        As in `node_tables`.
+    exclude : str or sequence of str, optional
+        As in `node_tables`.
+
+    Returns
+    -------
+    dict
+        Plain values: architecture, parameters, what is stored, tied weights, and for each scheme its tables, nodes,
+        widths and the bytes that all modes of its largest graph take; or why there are none.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, it has no description, its files are broken, or no layer matches.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from transformers import BertConfig
+    >>> small = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small.save_pretrained(folder)
+    ...     found = inspect_model(folder)
+    >>> found["architecture"], found["layers"], found["schemes"]["rows"]["largest"]
+    ('BertModel', 7, 16)
+    """
+    place = locate_model(name)
+    model: Any = open_skeleton(place)
+    layers = linear_layers(model, targets, exclude)
+    stored, unread = _stored(place)
+    return {
+        "model": name,
+        "architecture": type(model).__name__,
+        "model_type": model.config.model_type,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": len(layers),
+        "covered": sum(layer.shape[0] * layer.shape[1] for layer in layers),
+        "stored": stored,
+        "not_stored": unread,
+        "tied": _tied(model),
+        "schemes": {scheme: _scheme(model, scheme, targets, exclude) for scheme in list_schemes()},
+    }
+
+
+def _stored(place: str | Path) -> tuple[dict[str, Any] | None, str]:
+    if isinstance(place, str):
+        return None, "on the hub, where only the description was fetched"
+    try:
+        found = checkpoint_inventory(place)
+    except ValueError as error:
+        if place.is_dir() and not any(place.glob("*.safetensors*")):
+            return None, str(error)  # a description alone can be looked at as well
+        raise
+    fields = ("files", "tensors", "entries", "size")
+    return {field: getattr(found, field) for field in fields} | {"dtypes": dict(found.dtypes)}, ""
+
+
+def _tied(model: nn.Module) -> list[list[str]]:
+    names: dict[tuple[object, ...], list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(storage_key(parameter), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
+
+
+def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | None) -> dict[str, Any]:
+    try:
+        tables = node_tables(model, scheme, targets, exclude)
+    except ValueError as error:
+        return {"refused": str(error)}
+    nodes = [table.shape[0] for table in tables.values()]
+    widths = [table.shape[1] for table in tables.values()]
+    return {
+        "tables": len(tables),
+        "nodes": sum(nodes),
+        "smallest": min(nodes),
+        "largest": max(nodes),
+        "narrowest": min(widths),
+        "widest": max(widths),
+        "bytes": MATRICES * 8 * max(nodes) ** 2,
+        "refused": "",
+    }

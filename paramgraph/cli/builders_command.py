@@ -1,0 +1,106 @@
+"""`paramgraph builders`: what a graph can be built by, and with which options."""
+
+import argparse
+import inspect
+import json
+from typing import Any
+
+
+def add_builders(commands: Any) -> None:
+    """Add the command to a parser.
+
+    Parameters
+    ----------
+    commands : object
+        What `ArgumentParser.add_subparsers` gave.
+    """
+    command = commands.add_parser(
+        "builders",
+        help="list what a graph can be built by, and with which options",
+        description="Builders of graphs: those of this package, and those of installed ones that offer theirs under "
+        "the entry point 'paramgraph.builders'.",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
+def run_builders(arguments: argparse.Namespace) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Parsed.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    ImportError
+        If rich is missing, or a builder's package is broken.
+    """
+    builders = describe_builders()
+    if arguments.json:
+        print(json.dumps(builders, allow_nan=False, default=repr))
+        return 0
+    from paramgraph.display.page import TableView
+    from paramgraph.display.terminal import print_views
+
+    rows = tuple(
+        (builder["name"], builder["summary"], ", ".join(_written(builder)) or "none") for builder in builders
+    )
+    nulls = frozenset(place for place, builder in enumerate(builders) if builder["null"])
+    header = ("builder", "what it does", "options and their defaults")
+    print_views(
+        [TableView(header, rows, "Builders of graphs, null models last", nulls, words=frozenset({1, 2}))]
+    )
+    print(
+        "\nWith options: --builders cosine_knn:k=20,mutual=true ring. "
+        "Null models of each graph: --nulls permuted rotated random."
+    )
+    return 0
+
+
+def describe_builders() -> list[dict[str, Any]]:
+    """Describe every builder that can be found.
+
+    Returns
+    -------
+    list of dict
+        With name, summary (one line), options with their defaults, the names of those that must be given, and
+        whether it is a null model; null models last.
+
+    Examples
+    --------
+    >>> [builder["name"] for builder in describe_builders() if builder["required"]]
+    ['permuted', 'random', 'rotated']
+    """
+    from paramgraph.graphs.registry import builder_options, find_builder, list_builders
+
+    found = []
+    for name in list_builders():
+        options = builder_options(name)
+        required = [option for option, default in options.items() if default is inspect.Parameter.empty]
+        lines = (inspect.getdoc(find_builder(name)) or "").strip().splitlines()
+        found.append(
+            {
+                "name": name,
+                "summary": lines[0] if lines else "",
+                "options": {option: default for option, default in options.items() if option not in required},
+                "required": required,
+                "null": bool(getattr(find_builder(name), "is_null", False)),
+            }
+        )
+    return sorted(found, key=lambda builder: builder["null"])
+
+
+def _written(builder: dict[str, Any]) -> list[str]:
+    needed = [f"{option} (needed)" for option in builder["required"]]
+    return needed + [f"{option}={_word(default)}" for option, default in builder["options"].items()]
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

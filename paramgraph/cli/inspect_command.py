@@ -1,0 +1,153 @@
+"""`paramgraph inspect`: what a model is made of, and what graphs of it would cost, without loading it."""
+
+import argparse
+import json
+import shlex
+from typing import Any
+
+from paramgraph.cli._words import add_targets, read_excluded, read_targets
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def add_inspect(commands: Any) -> None:
+    """Add the command to a parser.
+
+    Parameters
+    ----------
+    commands : object
+        What `ArgumentParser.add_subparsers` gave.
+    """
+    command = commands.add_parser(
+        "inspect",
+        help="say what a model is made of, and what graphs of it would cost, without loading it",
+        description="Reads the description and the headers of the files, and no weight.",
+    )
+    command.add_argument("model", metavar="MODEL", help="embedded name, local folder or Hugging Face name")
+    add_targets(command)
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    command.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
+def run_inspect(arguments: argparse.Namespace) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Parsed.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    ValueError, ImportError
+        For a user's mistake.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    from paramgraph.cli._inspection import inspect_model
+
+    # Token numbers beyond the vocabulary and the like are of no matter where nothing runs.
+    transformers_logging.set_verbosity_error()
+    found = inspect_model(arguments.model, read_targets(arguments.targets), read_excluded(arguments.exclude))
+    if arguments.json:
+        print(json.dumps(found, allow_nan=False))
+        return 0
+    from paramgraph.display.page import TableView
+    from paramgraph.display.terminal import print_views
+
+    for fact, value in _facts(found):
+        print(f"{fact:<14}{value}")
+    header = (
+        "scheme",
+        "graphs",
+        "nodes in all",
+        "nodes of a graph",
+        "entries of a node",
+        "memory of the largest",
+    )
+    rows = tuple(
+        _scheme_row(name, scheme) for name, scheme in found["schemes"].items() if not scheme["refused"]
+    )
+    title = "How its matrices can be cut into nodes; memory: all modes of the largest graph"
+    print_views([TableView(header, rows, title)])
+    for name, scheme in found["schemes"].items():
+        if scheme["refused"]:
+            print(f"\n{name}: {scheme['refused']}")
+    print(f"\nNext: paramgraph compare {shlex.quote(arguments.model)} --out results")
+    return 0
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    share = found["covered"] / found["parameters"]
+    facts = [
+        ("model", found["model"]),
+        ("architecture", f"{found['architecture']} ({found['model_type']})"),
+        ("parameters", f"{found['parameters']:,}"),
+        (
+            "targeted",
+            f"{found['layers']} matrices, {found['covered']:,} entries ({share:.0%} of the parameters)",
+        ),
+    ]
+    stored = found["stored"]
+    if stored is None:
+        facts.append(("weights", f"not looked at: {found['not_stored']}"))
+    else:
+        shares = {name: count / max(1, stored["entries"]) for name, count in stored["dtypes"].items()}
+        types = ", ".join(
+            name if share > 0.995 else f"{f'{share:.1%}' if share >= 0.001 else '<0.1%'} {name}"
+            for name, share in shares.items()
+        )
+        files = "1 file" if stored["files"] == 1 else f"{stored['files']} files"
+        facts.append(
+            ("weights", f"{size_text(stored['size'])} in {files}, {stored['tensors']} tensors of {types}")
+        )
+    tied = [" = ".join(names) for names in found["tied"]]
+    more = f", and {len(tied) - 3} more" if len(tied) > 3 else ""
+    facts.append(("tied", "; ".join(tied[:3]) + more if tied else "none"))
+    return facts
+
+
+def _scheme_row(name: str, scheme: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{scheme['tables']:,}",
+        f"{scheme['nodes']:,}",
+        _range(scheme["smallest"], scheme["largest"]),
+        _range(scheme["narrowest"], scheme["widest"]),
+        size_text(scheme["bytes"]),
+    )
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+
+    Returns
+    -------
+    str
+        In the largest unit (powers of 1,000) of which there is at least one, with two digits or more.
+
+    Examples
+    --------
+    >>> size_text(87_000_000), size_text(1_250), size_text(3)
+    ('87 MB', '1.2 kB', '3 B')
+    """
+    shown = float(size)
+    for unit in UNITS[:-1]:
+        if shown < 1000:
+            return f"{shown:.1f} {unit}" if shown < 10 and unit != "B" else f"{shown:.0f} {unit}"
+        shown /= 1000
+    return f"{shown:,.1f} {UNITS[-1]}"

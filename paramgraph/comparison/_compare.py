@@ -1,0 +1,256 @@
+"""Which graph of a model's parameters carries anything? Constructions side by side, each beside its nulls."""
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from paramgraph.comparison._batch_split import list_batches, split_batches
+from paramgraph.cache import GraphCache
+from paramgraph.checkpoints.opening import open_checkpoint
+from paramgraph.comparison._facts import (
+    automatic_choices,
+    best_drawing,
+    digest_of_batches,
+    name_of_model,
+    python_line,
+)
+from paramgraph.comparison._options import check_comparison, choose_signal
+from paramgraph.comparison.result import Comparison
+from paramgraph.comparison._store import ComparisonStore
+from paramgraph.comparison._summary import summarize
+from paramgraph.construct import source_name
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison.constructions import plan_constructions
+from paramgraph.environment import hardware, peak_megabytes, versions
+from paramgraph.comparison._layer_comparison import source_key
+from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables, compare_layers
+from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.measures.energy import FIFTHS
+from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.comparison._plain_values import plain
+from paramgraph.nodes.schemes import node_tables
+from paramgraph.nodes.targets import Targets, unwrap
+
+
+def compare(
+    model: Any,
+    builders: Sequence[Any] | Mapping[str, Any] | None = None,
+    sources: Any = "weights",
+    scheme: str = "rows",
+    targets: Targets = "all-linear",
+    batches: Any = None,
+    nulls: Iterable[str] = ("permuted", "rotated", "random"),
+    seeds: Iterable[int] = (0,),
+    *,
+    exclude: Targets | None = None,
+    tuned: Any = None,
+    loss: Callable[..., Any] | None = None,
+    signal: str = "auto",
+    bands: Sequence[float] = FIFTHS,
+    share: float = 0.2,
+    permutations: int = 399,
+    modes: int | None = None,
+    shift: str = "auto",
+    cache: str | Path | GraphCache | None = None,
+    folder: str | Path | None = None,
+    progress: bool = False,
+    name: str | None = None,
+    layers: Collection[str] | None = None,
+) -> Comparison:
+    r"""Compare constructions of graphs by what they gather of a signal, beside null models.
+
+    For each layer (table of nodes), builder and source: the graph, its spectrum, and where the energy of the signal X
+    lies in it. The measure that is tested is the compaction
+
+    .. math:: T = \frac{\|U_{low}^T X\|^2}{\|X\|^2},
+
+    with the lowest `share` of the modes. Under "permuted" (nodes change places) mean and deviation are exact, and the
+    p-value is that of random permutations; under "rotated" (the same eigenvalues, a random basis) both are exact;
+    "random" is one rewired graph of the same degrees. Where the signal is a gradient, batches that built no graph tell
+    its signal from its noise by band (`signal_to_noise`), and what a filter could gain (`effective_batch_gain`).
+
+    Parameters
+    ----------
+    model : nn.Module, str or path
+        A module; or the folder or hub name of a checkpoint, read matrix by matrix without the model in memory, which
+        will do for sources and signals that need no run: "weights" and "updates".
+    builders : sequence or mapping of builders, optional
+        Names, callables `Data -> Data`, or a mapping of names of your own to these; by default `cosine_knn`,
+        `gaussian_knn`, `correlation`, `gram` and `ring`.
+    sources : str, callable, or sequence of these, default "weights"
+        As in `collect`; each builder with each source. Pairs that have no meaning are listed in `refused`.
+    scheme, targets, exclude : object
+        Which nodes, as in `node_tables`.
+    batches : sequence, or mapping with the keys "build" and "measure", optional
+        At least six. Each seed draws which half builds the graphs and which measures them, unless they are given
+        apart. Each half of the building batches builds a graph of its own as well: `edge_stability`.
+    nulls : iterable of str, default ("permuted", "rotated", "random")
+        Which null models are measured beside each graph.
+    seeds : iterable of int, default (0,)
+        Each with its own draw of batches, permutations and rewirings.
+    tuned : nn.Module, mapping, str or path, optional
+        The checkpoint after fine-tuning, for "updates".
+    loss : callable (model, batch) -> Tensor, optional
+        By default `model(**batch).loss`.
+    signal : {"auto", "gradients", "updates", "activations", "weights"}, default "auto"
+        What is measured on the graphs. "auto": gradients if there are batches, else updates if there is `tuned`,
+        else weights. A graph that is built from the very signal is marked as circular and never wins.
+    bands : sequence of float, default (0, .2, .4, .6, .8, 1)
+        Shares of the modes where bands begin and end.
+    share : float, default 0.2
+        Share of the modes that compaction counts as low.
+    permutations : int, default 399
+        Draws for the p-value, whose smallest is 1 / (1 + permutations); 0 for none.
+    modes : int, optional
+        Eigenpairs of each graph. By default all of graphs of up to 2,048 nodes, and 64 of larger ones, which then
+        have two bands: these modes, and the rest.
+    shift : {"auto", "laplacian", "adjacency"}, default "auto"
+        Whose spectrum: the normalized Laplacian, or the adjacency where weights are signed.
+    cache : str, Path or GraphCache, optional
+        A folder for graphs and spectra, keyed by content.
+    folder : str or Path, optional
+        Where finished layers are kept: an interrupted comparison goes on there, and layers in which something failed
+        are tried again.
+    progress : bool, default False
+        Whether to show a bar with the time left, on stderr.
+    name : str, optional
+        What to call the model; by default its class, or the name of its folder.
+    layers : collection of str, optional
+        Names of the tables to measure, of those that scheme and targets give; all by default. The numbers of a layer
+        do not depend on which others are measured.
+
+    Returns
+    -------
+    Comparison
+        Tables, figures, JSON and a page. What a builder, a source or a layer raises is listed in `failures`; the rest
+        is measured.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of those allowed, there are too few batches, `folder` holds another comparison, or
+        nothing at all could be measured.
+    UnknownNameError
+        If there is no builder, source or scheme of a name.
+    TypeError
+        If an argument is of another type.
+
+    Notes
+    -----
+    Time for each layer and construction: O(nodes^3) for all modes, O(nodes^2 x width) for each batch and
+    O(nodes x low modes x width) for each permutation. Memory: for checkpoints one matrix and its graph; with batches
+    up to 1.5 GB of gradients and features of the layers that are read together, or those of one layer.
+
+    References
+    ----------
+    .. [1] D. I. Shuman et al., "The emerging field of signal processing on graphs", IEEE Signal Processing
+       Magazine 30(3), 2013.
+
+    Examples
+    --------
+    >>> import torch
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 24), torch.nn.Tanh(), torch.nn.Linear(24, 2))
+    >>> inputs = torch.randn(12, 16, 8, generator=generator)
+    >>> batches = [(x, (x[:, 0] > 0).long()) for x in inputs]
+    >>> def loss(model, batch):
+    ...     return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+    >>> found = compare(model, ["cosine_knn", "ring"], ["batch_gradients"], targets=["0"], batches=batches, loss=loss)
+    >>> found.frame[["construction", "nodes"]].values.tolist()
+    [['cosine_knn of batch_gradients', 24], ['ring', 24]]
+    """
+    started = time.perf_counter()
+    options = MeasurementOptions(
+        tuple(float(edge) for edge in bands), share, tuple(nulls), permutations, modes, shift
+    )
+    drawn = list(seeds)
+    check_comparison(options, drawn)
+    listed, given = list_batches(batches)
+    constructions, refused = plan_constructions(builders, sources, scheme)
+    needed = {source_key(one): one.source if one.reads_features else "weights" for one in constructions}
+    measured = choose_signal(signal, needed, bool(listed), tuned is not None)
+    weights = open_checkpoint(model)
+    reader = LayerReader(
+        model=_skeleton(model) if isinstance(model, str | os.PathLike) else unwrap(model),
+        weights=weights,
+        sources=needed,
+        signal=measured,
+        batches=listed,
+        splits={seed: split_batches(len(listed), given, seed) for seed in drawn},
+        loss=loss,
+        tuned=None if tuned is None else open_checkpoint(tuned, weights),
+    )
+    if reader.runs and isinstance(model, str | os.PathLike):
+        raise ValueError(
+            f"the signal {measured!r} from {sorted(needed)} needs the model to run: give the loaded module in place of "
+            f"its name {str(model)!r}, or compare 'weights' and 'updates' alone"
+        )
+    tables = choose_tables(node_tables(reader.model, scheme, targets, exclude), layers)
+    buildable, too_small = buildable_constructions(constructions, tables)
+    setting: dict[str, Any] = {
+        "model": name or name_of_model(model),
+        "scheme": scheme,
+        "targets": targets if isinstance(targets, str) else list(targets),
+        "signal": measured,
+        **{key: value for key, value in asdict(options).items() if key not in ("modes", "shift")},
+        "modes": modes,
+        "shift": shift,
+        "seeds": drawn,
+        "batches": {part: len(getattr(reader.splits[drawn[0]], part)) for part in ("build", "measure")}
+        if listed
+        else {},
+    }
+    identity = setting | {
+        "constructions": [one.to_dict() for one in constructions],
+        "layers": list(tables),
+        "batches_digest": digest_of_batches(listed),
+        "loss": source_name(loss) if loss is not None else "",
+        "tuned": source_name(tuned) if isinstance(tuned, str) else type(tuned).__name__,
+    }
+    store = ComparisonStore(Path(folder), plain(identity, None)) if folder is not None else None
+    kept = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
+    drawing_layer = min(tables, key=lambda group: _worth_drawing(tables[group].shape[0]))
+    measurements = compare_layers(
+        reader, tables, buildable, options, drawn, kept, store, drawing_layer, progress=progress
+    )
+    cells = [cell for layer in measurements for cell in layer["cells"]]
+    failures = [failure for layer in measurements for failure in layer["failures"]]
+    if not cells:
+        first = failures[0]["error"] if failures else too_small[0]["reason"]
+        raise ValueError(f"nothing could be measured: {first}")
+    described = [one.to_dict() for one in constructions]
+    summary = summarize(described, cells)
+    setting |= {
+        "chosen": automatic_choices(options, cells, reader, len(tables)),
+        "command": python_line(setting, builders, sources),
+        "versions": versions(),
+        "hardware": hardware(),
+        "seconds": time.perf_counter() - started,
+        "peak_megabytes": peak_megabytes(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    return Comparison(
+        plain(setting),
+        tuple(described),
+        tuple(cells),
+        tuple(pair for layer in measurements for pair in layer["agreements"]),
+        tuple(summary),
+        tuple(failures),
+        tuple(refused + too_small),
+        best_drawing([drawing for layer in measurements for drawing in layer["drawings"]], summary),
+    )
+
+
+def _worth_drawing(nodes: int) -> tuple[bool, int]:
+    # Of few nodes the ten nearest are nearly all, which is no picture; of many only a part is drawn.
+    return nodes < 64, nodes
+
+
+def _skeleton(model: str | os.PathLike[str]) -> nn.Module:
+    return open_skeleton(Path(model) if isinstance(model, os.PathLike) else model)

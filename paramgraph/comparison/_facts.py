@@ -1,0 +1,171 @@
+"""What the record of a comparison says of itself: names, contents, and what was chosen automatically."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from paramgraph.cache import tensor_digest
+from paramgraph.comparison._measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
+from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.nodes.targets import unwrap
+
+
+def name_of_model(model: Any) -> str:
+    """Name a model for tables.
+
+    Parameters
+    ----------
+    model : nn.Module, str or path
+        The model.
+
+    Returns
+    -------
+    str
+        Its class, or the name of its folder.
+
+    Examples
+    --------
+    >>> name_of_model("owner/model")
+    'model'
+    """
+    # Never a path of this machine: results are shared.
+    return Path(model).name if isinstance(model, str | os.PathLike) else type(unwrap(model)).__name__
+
+
+def digest_of_batches(value: Any) -> str:
+    """Hash the tensors in batches of any nesting.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, lists and tuples of tensors; anything else is passed over.
+
+    Returns
+    -------
+    str
+        As `tensor_digest`.
+    """
+    tensors: list[Tensor] = []
+
+    def take(part: Any) -> None:
+        if isinstance(part, Tensor):
+            tensors.append(part)
+        elif isinstance(part, Mapping):
+            for key in sorted(part):
+                take(part[key])
+        elif isinstance(part, list | tuple):
+            for one in part:
+                take(one)
+
+    take(value)
+    return tensor_digest(*tensors)
+
+
+def automatic_choices(
+    options: MeasurementOptions, cells: Sequence[Mapping[str, Any]], reader: LayerReader, layers: int
+) -> list[str]:
+    """Say what was chosen automatically.
+
+    Parameters
+    ----------
+    options : MeasurementOptions
+        What was asked.
+    cells : sequence of mapping
+        What came of it.
+    reader : LayerReader
+        Which batches built and measured.
+    layers : int
+        Number of layers.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    said = []
+    shifts = {
+        shift: sorted({c["construction"] for c in cells if c["shift"] == shift})
+        for shift in ("laplacian", "adjacency")
+    }
+    if options.shift == "auto" and shifts["adjacency"]:
+        said.append(
+            f"Signed graphs are measured by their adjacency, strong modes first: {', '.join(shifts['adjacency'])}."
+        )
+    partial = [cell for cell in cells if cell["modes"] < cell["nodes"]]
+    if partial and options.modes is None:
+        said.append(
+            f"Of graphs of more than {COMPLETE_UP_TO:,} nodes the {MODES_BEYOND} lowest modes were computed "
+            f"({len(partial)} of {len(cells)} cells): they are the low band, the rest is the high one."
+        )
+    if len({cell["modes"] == cell["nodes"] for cell in cells}) > 1:
+        said.append(
+            "Layers differ in their bands: the summary's energy by band is that of the more common kind, and lift and "
+            "gain are not pooled; each layer has its own."
+        )
+    if reader.splits and reader.batches:
+        split = next(iter(reader.splits.values()))
+        said.append(
+            f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
+            "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
+        )
+    solvers = sorted({cell["solver"] for cell in cells})
+    said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")
+    return said
+
+
+def python_line(setting: Mapping[str, Any], builders: Any, sources: Any) -> str:
+    """Write the call that makes a comparison, as far as values have names.
+
+    Parameters
+    ----------
+    setting : mapping
+        Of the comparison.
+    builders, sources : object
+        As they were given.
+
+    Returns
+    -------
+    str
+        One line of Python.
+    """
+
+    def shown(value: Any) -> str:
+        if isinstance(value, str) or value is None:
+            return repr(value)
+        if isinstance(value, Mapping):
+            return "{" + ", ".join(f"{name!r}: {shown(one)}" for name, one in value.items()) + "}"
+        if isinstance(value, Iterable):
+            return "[" + ", ".join(shown(one) for one in value) + "]"
+        return getattr(value, "__qualname__", None) or repr(value)
+
+    batches = ", batches=batches" if setting["batches"] else ""
+    return (
+        f"paramgraph.compare({setting['model']!r}, {shown(builders)}, {shown(sources)}, {setting['scheme']!r}, "
+        f"{shown(setting['targets'])}{batches}, seeds={setting['seeds']}, signal={setting['signal']!r})"
+    )
+
+
+def best_drawing(
+    drawings: Sequence[dict[str, Any]], summary: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Choose the drawing of the most compact construction that is no null.
+
+    Parameters
+    ----------
+    drawings : sequence of dict
+        Of one layer.
+    summary : sequence of mapping
+        From `summarize`.
+
+    Returns
+    -------
+    dict or None
+        None where there is none.
+    """
+    judged = [row for row in summary if not row["null"]] or list(summary)
+    order = [row["construction"] for row in sorted(judged, key=lambda row: -(row["compaction"] or 0.0))]
+    known = {drawing["construction"]: drawing for drawing in drawings}
+    return next((known[one] for one in order if one in known), None)

@@ -1,0 +1,258 @@
+"""All constructions on one layer, and how far they agree."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch_geometric.data import Data
+
+from paramgraph.cache import GraphCache
+from paramgraph.construct import connect
+from paramgraph.comparison._measurement import (
+    MeasuredConstruction,
+    MeasurementOptions,
+    measure_construction,
+)
+from paramgraph.comparison.constructions import Construction
+from paramgraph.measures.eigenvalues import spectral_distance
+from paramgraph.measures.graph_agreement import edge_agreement
+from paramgraph.comparison._layer_reading import STATIC, LayerReading
+from paramgraph.graphs.neighbourhood import strongest_neighbourhood
+from paramgraph.nodes.table import NodeTable
+from paramgraph.measures.permutation_draws import permutation_p_value, permuted_energies
+from paramgraph.comparison._plain_values import plain
+
+DRAWN_NODES = 120
+# What statistics of a layer are pooled from.
+POOLED = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
+
+
+def compare_layer(
+    reading: LayerReading,
+    constructions: Sequence[Construction],
+    signal_name: str,
+    options: MeasurementOptions,
+    seeds: Sequence[int],
+    cache: GraphCache | None = None,
+    draw: bool = False,
+    on_cell: Callable[[str], None] = lambda what: None,
+) -> dict[str, Any]:
+    """Measure every construction on one layer.
+
+    Parameters
+    ----------
+    reading : LayerReading
+        Features and signal.
+    constructions : sequence of Construction
+        What to build.
+    signal_name : str
+        What the signal is.
+    options : MeasurementOptions
+        How to measure.
+    seeds : sequence of int
+        Each with a draw of batches, permutations and rewirings.
+    cache : GraphCache, optional
+        For graphs and spectra.
+    draw : bool, default False
+        Whether to keep a part of each graph to be drawn.
+    on_cell : callable, optional
+        Told what was finished, for a progress bar.
+
+    Returns
+    -------
+    dict
+        `layer`, `cells`, `agreements`, `failures`, `drawings`: plain values; in each cell's `evidence` is what is
+        pooled over layers. What a construction raises is listed
+        in `failures`; the others go on.
+    """
+    table = reading.table
+    cells: list[dict[str, Any]] = []
+    agreements: list[dict[str, Any]] = []
+    failures: dict[tuple[str, str], dict[str, Any]] = {}
+    drawings: list[dict[str, Any]] = []
+    graphs: dict[str, list[Data]] = {one.name: [] for one in constructions}
+    try:
+        reading.signal(seeds[0])
+    except Exception as error:  # without a signal there is nothing to measure on any graph of this layer
+        failure = {"layer": table.group, "construction": "*", "error": _described(error)}
+        return {"layer": table.group, "cells": [], "agreements": [], "failures": [failure], "drawings": []}
+    for seed in seeds:
+        done: dict[str, MeasuredConstruction] = {}
+        for construction in constructions:
+            try:
+                cell, measured = _cell(reading, construction, signal_name, options, seed, cache)
+            except Exception as error:  # a builder of the user's may raise what it likes; the others go on
+                failures.setdefault(
+                    (construction.name, str(error)),
+                    {"layer": table.group, "construction": construction.name, "error": _described(error)},
+                )
+            else:
+                done[construction.name] = measured
+                graphs[construction.name].append(measured.graph)
+                cells.append(cell)
+                if draw and seed == seeds[0] and not _is_dense(measured.graph):
+                    drawings.append(_drawing(table, construction, measured))
+            on_cell(f"{construction.name}, {table.group}")
+        _add_p_values(cells, done, reading, options, seed)
+        agreements += [
+            {"layer": table.group, "seed": seed, "first": first, "second": second}
+            | _agreement(done[first], done[second])
+            for first, second in combinations(done, 2)
+        ]
+    for cell in cells:
+        cell["seed_stability"] = _stability(graphs[cell["construction"]])
+    found = {
+        "layer": table.group,
+        "cells": cells,
+        "agreements": agreements,
+        "failures": list(failures.values()),
+        "drawings": drawings,
+    }
+    return {name: plain(value) for name, value in found.items()}
+
+
+def _cell(
+    reading: LayerReading,
+    construction: Construction,
+    signal_name: str,
+    options: MeasurementOptions,
+    seed: int,
+    cache: GraphCache | None,
+) -> tuple[dict[str, Any], MeasuredConstruction]:
+    table = reading.table
+    signal = reading.signal(seed)
+    whole, first_half, second_half = reading.features_of(source_key(construction), seed)
+    started = time.perf_counter()
+    graph = connect(table, whole, construction.builder, cache)
+    built = time.perf_counter() - started
+    measured = measure_construction(graph, signal, options, seed, cache)
+    seconds = time.perf_counter() - started
+    cell: dict[str, Any] = {
+        "layer": table.group,
+        "depth": table.layer[0] if len(set(table.layer)) == 1 else -1,
+        "role": table.role[0] if len(set(table.role)) == 1 else "",
+        "scheme": table.scheme,
+        "construction": construction.name,
+        "builder": construction.builder_name,
+        "source": construction.source_name,
+        "seed": seed,
+        # A graph that is built from the signal itself always looks good.
+        "circular": construction.reads_features
+        and construction.source == signal_name
+        and signal_name in STATIC,
+        **measured.cell,
+        "edge_stability": None,
+        "build_seconds": built,
+        "seconds": seconds,
+    }
+    if construction.reads_features and first_half is not None and second_half is not None:
+        halves = (first_half, second_half)
+        first, second = (connect(table, half, construction.builder, cache) for half in halves)
+        agreement = edge_agreement(first, second)
+        if not _is_dense(graph):
+            cell["edge_stability"] = agreement.jaccard
+            cell["edge_stability_expected"] = agreement.expected_jaccard
+        cell["weight_stability"] = agreement.ruzicka
+    cell["evidence"] = {
+        name: {key: getattr(statistics, key) for key in POOLED}
+        for name, statistics in (
+            ("statistics", measured.statistics),
+            ("null_statistics", measured.null_statistics),
+        )
+        if statistics is not None
+    }
+    return cell, measured
+
+
+def _add_p_values(
+    cells: Sequence[dict[str, Any]],
+    done: Mapping[str, MeasuredConstruction],
+    reading: LayerReading,
+    options: MeasurementOptions,
+    seed: int,
+) -> None:
+    """Draw the permutations of one seed, the same for all constructions."""
+    if not done or not options.permutations or "permuted" not in options.nulls:
+        return
+    bases = [one.spectrum.eigenvectors[:, : one.low] for one in done.values()]
+    draws = dict(
+        zip(done, permuted_energies(bases, reading.signal(seed).X, options.permutations, seed), strict=True)
+    )
+    for cell in cells:
+        if cell["seed"] == seed:
+            cell["p_value"] = permutation_p_value(cell["compaction"], draws[cell["construction"]])
+            cell["evidence"]["draws"] = draws[cell["construction"]]
+
+
+def source_key(construction: Construction) -> str:
+    """Name the features that a construction needs, as a reading holds them.
+
+    Parameters
+    ----------
+    construction : Construction
+        Of any source.
+
+    Returns
+    -------
+    str
+        The name of the source; a ring, which looks at no features, is given weights.
+    """
+    return construction.source_name if construction.reads_features else "weights"
+
+
+def _agreement(first: MeasuredConstruction, second: MeasuredConstruction) -> dict[str, Any]:
+    found: dict[str, Any] = {"jaccard": None, "expected_jaccard": None, "spectral_distance": None}
+    if not _is_dense(first.graph) and not _is_dense(second.graph):  # all pairs are edges: nothing to agree on
+        edges = edge_agreement(first.graph, second.graph)
+        found |= {"jaccard": edges.jaccard, "expected_jaccard": edges.expected_jaccard}
+    # As `subspace_alignment`, for bases that are orthonormal already and without its warning for each pair that k may
+    # cut through equal eigenvalues.
+    low = min(first.low, second.low)
+    product = first.spectrum.eigenvectors[:, :low].T @ second.spectrum.eigenvectors[:, :low]
+    found["alignment"] = float(product.square().sum()) / low
+    found["expected_alignment"] = low / first.spectrum.nodes
+    if first.spectrum.kind == second.spectrum.kind and first.spectrum.complete and second.spectrum.complete:
+        found["spectral_distance"] = spectral_distance(first.spectrum, second.spectrum)
+    return found
+
+
+def _stability(graphs: Sequence[Data]) -> float | None:
+    """Mean Jaccard index of the graphs of all pairs of seeds; None of dense graphs, which have all edges."""
+    if any(_is_dense(graph) for graph in graphs):
+        return None
+    pairs = [edge_agreement(first, second).jaccard for first, second in combinations(graphs, 2)]
+    return sum(pairs) / len(pairs) if pairs else None
+
+
+def _is_dense(graph: Data) -> bool:
+    nodes = int(graph.num_nodes or 0)
+    return bool(4 * graph.edge_index.shape[1] > nodes * nodes)
+
+
+def _drawing(table: NodeTable, construction: Construction, measured: MeasuredConstruction) -> dict[str, Any]:
+    """Keep the strongest part of a graph, with the first eigenvector that is not constant on components."""
+    chosen = torch.from_numpy(strongest_neighbourhood(measured.graph, DRAWN_NODES))
+    place = torch.full((int(measured.graph.num_nodes or 0),), -1, dtype=torch.int64)
+    place[chosen] = torch.arange(len(chosen))
+    ends = place[measured.graph.edge_index.cpu()]
+    kept = (ends >= 0).all(dim=0) & (ends[0] < ends[1])
+    spectrum = measured.spectrum
+    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
+    mode = min(first, spectrum.modes - 1)
+    return {
+        "layer": table.group,
+        "construction": construction.name,
+        "nodes": len(chosen),
+        "of_nodes": int(measured.graph.num_nodes or 0),
+        "edge_index": ends[:, kept].tolist(),
+        "edge_weight": measured.graph.edge_weight.cpu()[kept].tolist(),
+        "values": spectrum.eigenvectors[chosen, mode].tolist(),
+    }
+
+
+def _described(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, ValueError | KeyError)
+    return text if known and text else f"{type(error).__name__}: {text}"

@@ -1,0 +1,222 @@
+"""The layers of a comparison, one after the other: read together where that saves passes, kept as they are finished."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from paramgraph.cache import GraphCache, tensor_digest
+from paramgraph.comparison._store import ComparisonStore
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison.constructions import Construction
+from paramgraph.errors import UnknownNameError
+from paramgraph.comparison._layer_comparison import compare_layer
+from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.nodes.table import NodeTable
+from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.graphs.registry import check_inner_nodes
+
+# Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
+READ_TOGETHER = 1_500_000_000
+
+
+def choose_tables(tables: dict[str, NodeTable], layers: Collection[str] | None) -> dict[str, NodeTable]:
+    """Pick the tables that are to be measured.
+
+    Parameters
+    ----------
+    tables : dict of NodeTable
+        Those of the scheme.
+    layers : collection of str, optional
+        Names of those wanted; all by default.
+
+    Returns
+    -------
+    dict of NodeTable
+        In the model's order.
+
+    Raises
+    ------
+    TypeError
+        If `layers` is no collection of names.
+    UnknownNameError
+        If there is no table of a name.
+    """
+    if layers is None:
+        return tables
+    if isinstance(layers, str) or not layers:
+        raise TypeError(f"layers is a list of names of tables, or None for all; got {layers!r}")
+    for layer in layers:
+        if layer not in tables:
+            raise UnknownNameError.among("layer", layer, tables)
+    return {group: table for group, table in tables.items() if group in layers}
+
+
+def buildable_constructions(
+    constructions: Sequence[Construction], tables: Mapping[str, NodeTable]
+) -> tuple[dict[str, list[Construction]], list[dict[str, str]]]:
+    """Ask builders, where they can tell, which layers have too few or too many nodes for them.
+
+    Parameters
+    ----------
+    constructions : sequence of Construction
+        What is to be built.
+    tables : mapping of str to NodeTable
+        On what.
+
+    Returns
+    -------
+    kept : dict of str to list of Construction
+        What each layer can have.
+    refused : list of dict
+        `builder`, `source`, `scheme` and `reason` of what it cannot.
+    """
+    kept: dict[str, list[Construction]] = {group: [] for group in tables}
+    refusals: dict[tuple[str, str], list[str]] = {}
+    for group, table in tables.items():
+        for construction in constructions:
+            try:
+                check_inner_nodes(construction.builder, table.shape[0])
+            except ValueError as error:
+                refusals.setdefault((construction.name, str(error)), []).append(group)
+            else:
+                kept[group].append(construction)
+    listed = []
+    for (name, reason), groups in refusals.items():
+        construction = next(one for one in constructions if one.name == name)
+        scheme = next(iter(tables.values())).scheme
+        where = groups[0] if len(groups) == 1 else f"{len(groups)} layers, the first {groups[0]}"
+        listed.append(
+            {
+                "builder": construction.name.removesuffix(f" of {construction.source_name}"),
+                "source": construction.source_name,
+                "scheme": scheme,
+                "reason": f"{reason} ({where})",
+            }
+        )
+    return kept, listed
+
+
+def compare_layers(
+    reader: LayerReader,
+    tables: Mapping[str, NodeTable],
+    buildable: Mapping[str, Sequence[Construction]],
+    options: MeasurementOptions,
+    seeds: Sequence[int],
+    cache: GraphCache | None,
+    store: ComparisonStore | None,
+    drawing_layer: str,
+    *,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """Measure the layers that are not finished, and return all of them in the model's order.
+
+    Parameters
+    ----------
+    reader : LayerReader
+        Gives features and signals.
+    tables : mapping of str to NodeTable
+        The layers.
+    buildable : mapping of str to sequence of Construction
+        From `buildable_constructions`.
+    options : MeasurementOptions
+        How to measure.
+    seeds : sequence of int
+        Draws.
+    cache : GraphCache, optional
+        For graphs and spectra.
+    store : ComparisonStore, optional
+        Where finished layers are found and kept.
+    drawing_layer : str
+        The layer of which graphs are drawn.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    list of dict
+        As `compare_layer` makes them.
+    """
+    digests = _Digests(reader)
+    finished = _finished(digests, tables, store)
+    todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
+    shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
+    total = sum(len(buildable[group]) for group in todo) * len(seeds)
+    with tqdm(total=total, bar_format=shape, mininterval=0.5, disable=not progress) as bar:
+
+        def advance(what: str) -> None:
+            bar.set_description_str(what, refresh=False)
+            bar.update()
+
+        for part in _chunks(todo, reader):
+            bar.set_description_str(f"reading {len(part)} layers" if reader.runs else "reading")
+            for reading in reader.read(part):
+                group = reading.table.group
+                layer = compare_layer(
+                    reading,
+                    buildable[group],
+                    reader.signal,
+                    options,
+                    seeds,
+                    cache,
+                    draw=group == drawing_layer,
+                    on_cell=advance,
+                )
+                finished[group] = layer
+                if store is not None:
+                    store.append(layer | {"weights": digests.of(reading.table)})
+                del reading  # the next one is read while this name would still hold it
+    return [finished[group] for group in tables if group in finished]
+
+
+class _Digests:
+    """Hash what decides the numbers of a layer: its weights, before and after, and the model where it runs."""
+
+    def __init__(self, reader: LayerReader) -> None:
+        self._reader = reader
+        self._of_model: str | None = None
+
+    def of(self, table: NodeTable) -> str:
+        weights, tuned = self._reader.weights, self._reader.tuned
+        try:
+            tensors = [weights[name] for name in table.parameters]
+            if tuned is not None:
+                tensors += collect_updates(weights, tuned, {table.group: table}).values()
+        except (KeyError, ValueError, TypeError, OSError):  # a layer that is not there; its failure says so
+            return ""
+        return tensor_digest(*tensors) + self._whole()
+
+    def _whole(self) -> str:
+        """Hash the whole model where it runs: gradients and activations of a layer come from all of it."""
+        if self._of_model is None:
+            model = self._reader.model
+            tensors = [*model.parameters(), *model.buffers()] if self._reader.runs else []
+            self._of_model = tensor_digest(*tensors) if tensors else ""
+        return self._of_model
+
+
+def _finished(
+    digests: _Digests, tables: Mapping[str, NodeTable], store: ComparisonStore | None
+) -> dict[str, dict[str, Any]]:
+    """Take the layers that are on disk, whose weights are still the same, and in which nothing failed."""
+    known = store.finished if store is not None else {}
+    return {
+        group: layer
+        for group, layer in known.items()
+        if group in tables and not layer["failures"] and layer["weights"] == digests.of(tables[group])
+    }
+
+
+def _chunks(tables: Mapping[str, NodeTable], reader: LayerReader) -> Iterator[dict[str, NodeTable]]:
+    """Put layers together that share passes over the batches, as many as fit the memory that is allowed."""
+    part: dict[str, NodeTable] = {}
+    held = 0
+    for group, table in tables.items():
+        size = reader.bytes_of(table)
+        if part and (held + size > READ_TOGETHER or not reader.runs):
+            yield part
+            part, held = {}, 0
+        part[group] = table
+        held += size
+    if part:
+        yield part

@@ -1,0 +1,107 @@
+"""What may be asked of a comparison, checked before any work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paramgraph.measures.band_statistics import band_edges
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.errors import UnknownNameError
+from paramgraph.comparison._layer_reading import SIGNALS, STATIC
+
+NULLS = ("permuted", "rotated", "random")
+SHIFTS = ("auto", "laplacian", "adjacency")
+
+
+def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
+    """Refuse what cannot be measured.
+
+    Parameters
+    ----------
+    options : MeasurementOptions
+        How to measure.
+    seeds : sequence of int
+        Draws.
+
+    Raises
+    ------
+    ValueError
+        If bands do not rise from 0 to 1, a share is out of its range, a number is too small, a seed comes twice, or
+        there is none.
+    UnknownNameError
+        If there is no such null model.
+    TypeError
+        If a seed is no integer.
+
+    Examples
+    --------
+    >>> check_comparison(MeasurementOptions(nulls=("permutation",)), [0])
+    Traceback (most recent call last):
+    ...
+    paramgraph.errors.UnknownNameError: no null model named 'permutation'; did you mean 'permuted'? ...
+    """
+    band_edges(1, options.bands)
+    if not 0 < options.share < 1:
+        raise ValueError(f"share is a share of the modes, between 0 and 1; got {options.share}")
+    for null in options.nulls:
+        if null not in NULLS:
+            raise UnknownNameError.among("null model", null, NULLS)
+    if options.shift not in SHIFTS:
+        raise UnknownNameError.among("shift operator", options.shift, SHIFTS)
+    if options.permutations < 0 or 0 < options.permutations < 19:
+        raise ValueError(
+            f"permutations is {options.permutations}: fewer than 19 cannot give a p-value of .05; 0 for none"
+        )
+    if options.modes is not None and options.modes < 2:
+        raise ValueError(f"modes is a number of eigenpairs, at least 2, or None; got {options.modes}")
+    if not seeds:
+        raise ValueError("give at least one seed, such as seeds=(0,)")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"a seed is an integer, got {seed!r}")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds are different integers, 0 or larger; got {list(seeds)}")
+
+
+def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, has_tuned: bool) -> str:
+    """Decide what is measured on the graphs, and see that everything for it is there.
+
+    Parameters
+    ----------
+    signal : str
+        "auto", or one of `SIGNALS`.
+    sources : mapping of str to source
+        What graphs are built from, by name.
+    has_batches, has_tuned : bool
+        What was given.
+
+    Returns
+    -------
+    str
+        One of `SIGNALS`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such signal.
+    ValueError
+        If the signal or a source needs batches or a tuned model that are not there.
+
+    Examples
+    --------
+    >>> choose_signal("auto", {"weights": "weights"}, has_batches=False, has_tuned=True)
+    'updates'
+    """
+    if signal == "auto":
+        signal = "gradients" if has_batches else "updates" if has_tuned else "weights"
+    if signal not in SIGNALS:
+        raise UnknownNameError.among("signal", signal, ("auto", *SIGNALS))
+    running = [name for name in (*sources, signal) if name not in STATIC and not callable(sources.get(name))]
+    if running and not has_batches:
+        raise ValueError(
+            f"{running[0]!r} needs batches=[...], at least six; without them there are {' and '.join(STATIC)}"
+        )
+    if "updates" in (*sources, signal) and not has_tuned:
+        raise ValueError("'updates' needs tuned=..., the model after fine-tuning, its folder or its adapter")
+    return signal

@@ -1,0 +1,361 @@
+"""The result of a comparison of graph constructions: tables, figures, JSON both ways, and a page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paramgraph.comparison._verdict import verdict
+from paramgraph.comparison._plain_values import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+HOW_TO_INSTALL = "pip install 'paramgraph[compare]'"
+# In the frame each band has a row of its own (`bands`), and these are left to JSON.
+NESTED = ("evidence", "energy", "null_energy", "null_energy_sd", "eigenvalues", "response", "snr")
+NESTED_INTERVALS = ("snr_interval_low", "snr_interval_high", "lift_low_interval", "gain_interval")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Hold what `compare` found.
+
+    Parameters
+    ----------
+    setting : dict
+        What was compared and how: model, scheme, signal, bands, nulls, seeds, batches, what was chosen
+        automatically (`chosen`), command, versions, hardware, seconds, peak memory.
+    constructions : tuple of dict
+        Name, builder with its options, source, and whether it is a null model.
+    cells : tuple of dict
+        One for each layer, construction and seed.
+    agreements : tuple of dict
+        One for each layer, seed and pair of constructions.
+    summary_rows : tuple of dict
+        One for each construction, pooled over layers.
+    failures : tuple of dict
+        What raised, with layer, construction and error; everything else was measured.
+    refused : tuple of dict
+        Pairs of builder and source that have no meaning under the scheme, with the reason.
+    drawing : dict, optional
+        A part of one graph, to be drawn.
+
+    See Also
+    --------
+    paramgraph.compare : Makes one.
+
+    Examples
+    --------
+    >>> empty = Comparison({"signal": "weights", "share": 0.2, "model": "none"})
+    >>> Comparison.from_json(empty.to_json()).setting == empty.setting
+    True
+    """
+
+    setting: dict[str, Any]
+    constructions: tuple[dict[str, Any], ...] = ()
+    cells: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    agreements: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    summary_rows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    failures: tuple[dict[str, Any], ...] = ()
+    refused: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    drawing: dict[str, Any] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({self.setting.get('model')}, signal={self.setting.get('signal')}, "
+            f"constructions={len(self.constructions)}, cells={len(self.cells)}, failures={len(self.failures)})"
+        )
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        return verdict(self.setting, self.summary_rows)
+
+    @property
+    def title(self) -> str:
+        """The question that was asked."""
+        return f"Which graph of {self.setting.get('model')} carries the {self.setting.get('signal')}?"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """One row for each layer, construction and seed; what has several numbers a cell is in `bands` and JSON."""
+        hidden = {*NESTED, *NESTED_INTERVALS}
+        rows = [{name: value for name, value in cell.items() if name not in hidden} for cell in self.cells]
+        for row, cell in zip(rows, self.cells, strict=True):
+            for name in ("lift_low_interval", "gain_interval"):
+                if cell.get(name):
+                    (
+                        row[f"{name.removesuffix('_interval')}_low"],
+                        row[f"{name.removesuffix('_interval')}_high"],
+                    ) = cell[name]
+        return _frame(rows)
+
+    @property
+    def bands(self) -> "pd.DataFrame":
+        """One row for each cell and band of the spectrum, low graph frequency first."""
+        keys = ("layer", "construction", "builder", "source", "seed")
+        lists = ("energy", "null_energy", "null_energy_sd", "snr", "snr_interval_low", "snr_interval_high")
+        rows = [
+            {key: cell[key] for key in keys}
+            | {"band": band}
+            | {name: cell[name][band] for name in lists if cell.get(name)}
+            for cell in self.cells
+            for band in range(len(cell.get("energy") or ()))
+        ]
+        return _frame(rows)
+
+    @property
+    def agreement(self) -> "pd.DataFrame":
+        """One row for each layer, seed and pair of constructions."""
+        return _frame(self.agreements)
+
+    def summary(self) -> "pd.DataFrame":
+        """Pool each construction over layers.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each construction, the most compact first, null models and graphs of the signal itself last.
+        """
+        hidden = ("energy", "null_energy", "null_energy_sd", "snr")
+        rows = [{k: v for k, v in row.items() if k not in hidden} for row in self.summary_rows]
+        rows.sort(key=lambda row: (row["null"] or row["circular"], -(row["compaction"] or 0.0)))
+        return _frame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the result as plain values.
+
+        Returns
+        -------
+        dict
+            Ready for JSON: floats have six digits, NaN and infinity are None; `from_dict` reads it.
+        """
+        values = {
+            "title": self.title,
+            "verdict": self.verdict,
+            "setting": self.setting,
+            "constructions": self.constructions,
+            "summary": self.summary_rows,
+            "cells": [{k: v for k, v in cell.items() if k != "evidence"} for cell in self.cells],
+            "agreements": self.agreements,
+            "failures": self.failures,
+            "refused": self.refused,
+            "drawing": self.drawing,
+        }
+        found: dict[str, Any] = plain(values)
+        return found
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Comparison":
+        """Read what `to_dict` wrote.
+
+        Parameters
+        ----------
+        values : mapping
+            The plain values.
+
+        Returns
+        -------
+        Comparison
+            The same result.
+
+        Raises
+        ------
+        ValueError
+            If something is missing.
+        """
+        missing = [name for name in ("setting", "constructions", "summary", "cells") if name not in values]
+        if missing:
+            raise ValueError(f"this is no comparison: it lacks {', '.join(missing)}")
+        return cls(
+            dict(values["setting"]),
+            tuple(values["constructions"]),
+            tuple(values["cells"]),
+            tuple(values.get("agreements", ())),
+            tuple(values["summary"]),
+            tuple(values.get("failures", ())),
+            tuple(values.get("refused", ())),
+            values.get("drawing"),
+        )
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Write the result as JSON.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            A file to write as well.
+
+        Returns
+        -------
+        str
+            The JSON.
+        """
+        text = json.dumps(self.to_dict(), allow_nan=False)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, text_or_path: str | Path) -> "Comparison":
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text_or_path : str or Path
+            The JSON, or the file that holds it.
+
+        Returns
+        -------
+        Comparison
+            The same result.
+
+        Raises
+        ------
+        ValueError
+            If it is no JSON, or no comparison.
+        OSError
+            If there is no such file.
+        """
+        is_text = isinstance(text_or_path, str) and text_or_path.lstrip().startswith("{")
+        text = str(text_or_path) if is_text else Path(text_or_path).read_text(encoding="utf-8")
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"this is no JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"a comparison is a JSON object, got {type(values).__name__}")
+        return cls.from_dict(values)
+
+    def to_html(self) -> str:
+        """Render the result as one self-contained page.
+
+        Returns
+        -------
+        str
+            A whole HTML document without external requests.
+
+        Raises
+        ------
+        ImportError
+            If jinja2 or matplotlib is missing; the message has the pip line.
+        """
+        from paramgraph.comparison.report.page import comparison_page
+
+        return comparison_page(self.to_dict())
+
+    def plot_heatmap(self, column: str = "compaction", wide: bool = True) -> "Figure":
+        """Draw a number by layer and construction.
+
+        Parameters
+        ----------
+        column : str, default "compaction"
+            A numeric column of `frame`, such as "z_score", "lift_low", "gain" or "edge_stability".
+        wide : bool, default True
+            More panels side by side; False for a phone.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure.
+        """
+        from paramgraph.comparison.report.drawings import heatmap_figure
+
+        return heatmap_figure(self.to_dict(), column, wide=wide)
+
+    def plot_energy(self, wide: bool = True) -> "Figure":
+        """Draw the energy of the signal by band, with the band of the permuted null.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel for each construction.
+        """
+        from paramgraph.comparison.report.drawings import energy_figure
+
+        return energy_figure(self.to_dict(), wide=wide)
+
+    def plot_snr(self, wide: bool = True) -> "Figure":
+        """Draw the signal-to-noise ratio of the gradient by band.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One panel for each construction.
+
+        Raises
+        ------
+        ValueError
+            If the signal is no gradient.
+        """
+        from paramgraph.comparison.report.drawings import snr_figure
+
+        return snr_figure(self.to_dict(), wide=wide)
+
+    def plot_spectra(self, wide: bool = True) -> "Figure":
+        """Draw the eigenvalues of each construction over their rank.
+
+        Parameters
+        ----------
+        wide : bool, default True
+            More panels side by side; False for a phone.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Median and quartiles over layers.
+        """
+        from paramgraph.comparison.report.drawings import spectra_figure
+
+        return spectra_figure(self.to_dict(), wide=wide)
+
+    def plot_agreement(self) -> "Figure":
+        """Draw how far constructions agree: edges, and the spaces of their low modes.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A matrix of constructions.
+        """
+        from paramgraph.comparison.report.drawings import agreement_figure
+
+        return agreement_figure(self.to_dict())
+
+    def plot_subgraph(self) -> "Figure":
+        """Draw the strongest part of one graph.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Nodes coloured by the first eigenvector that oscillates.
+        """
+        from paramgraph.comparison.report.drawings import subgraph_figure
+
+        return subgraph_figure(self.to_dict())
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(f"tables need pandas: {HOW_TO_INSTALL}") from error
+    frame = pd.DataFrame([dict(row) for row in rows])
+    # None among numbers is a number that is not there.
+    for name in frame.columns:
+        kinds = {type(value) for value in frame[name] if value is not None}
+        if kinds <= {int, float} and kinds:
+            frame[name] = frame[name].astype(float if None in set(frame[name]) or float in kinds else int)
+    return frame

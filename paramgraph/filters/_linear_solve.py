@@ -1,0 +1,235 @@
+r"""The Tikhonov filter as one linear system, without eigenvectors and without a polynomial.
+
+.. math:: (I + \gamma L) Y = X
+
+A dense matrix goes to Cholesky; a sparse one to SuperLU where the fill-in is small, else to conjugate gradients
+with Jacobi's preconditioner, column by column.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from jaxtyping import Float
+
+from paramgraph.errors import NotConvergedError
+from paramgraph.spectra.fill_in import estimate_fill_in
+from paramgraph.spectra.shift_operator import ShiftOperator
+
+# About two seconds of a sparse factorization, whose operations are estimated by entries^2 / nodes; and 240 MB.
+FACTOR_OPERATIONS = 2e9
+FACTOR_ENTRIES = 2 * 10**7
+# Residual of the conjugate gradients over the norm of the signal: below the rounding of a float32 signal.
+CG_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSolve:
+    r"""Solve :math:`(I + \gamma L) Y = X` for any number of right-hand sides; made by `prepare_solve`.
+
+    Parameters
+    ----------
+    solver : {"cholesky", "superlu", "cg"}
+        What runs.
+    reason : str
+        What runs, and why.
+    error : float
+        Bound of the error of Y over the norm of X: 0 for a factorization.
+    apply : callable
+        From X to Y, both ndarrays of shape (nodes, width), float64.
+    operations : float
+        Estimated operations for one column.
+    stored_bytes : int
+        Of the factor, or of the matrix where there is none.
+
+    Examples
+    --------
+    >>> LinearSolve("cholesky", "", 0.0, np.copy, 8.0, 32)(np.ones((2, 1))).ravel()
+    array([1., 1.])
+    """
+
+    solver: str
+    reason: str
+    error: float
+    apply: Callable[[Any], Any]
+    operations: float
+    stored_bytes: int
+
+    def __call__(self, X: Float[np.ndarray, "nodes width"]) -> Float[np.ndarray, "nodes width"]:
+        """Solve for all columns of X, which is not changed."""
+        return np.asarray(self.apply(X)) if X.size else X.copy()
+
+
+def factor_is_cheap(operator: ShiftOperator) -> bool:
+    """Tell whether the factorization of I + gamma L takes no more than some seconds and 240 MB.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        Symmetric operator.
+
+    Returns
+    -------
+    bool
+        By the fill-in estimated in O(edges); a dense operator is always factored, in O(nodes^3 / 3).
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> factor_is_cheap(laplacian(nx.cycle_graph(5000)))
+    True
+    """
+    if operator.is_dense:
+        return True
+    entries = estimate_fill_in(operator.matrix).entries
+    return entries <= FACTOR_ENTRIES and entries**2 <= FACTOR_OPERATIONS * operator.nodes
+
+
+def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
+    r"""Factor :math:`I + \gamma L`, or prepare conjugate gradients for it.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        Symmetric operator L.
+    gamma : float
+        Strength, 0 or larger.
+
+    Returns
+    -------
+    LinearSolve
+        A factorization takes 4 x entries of the factor operations for each column; conjugate gradients about
+        :math:`12 \sqrt{1 + \gamma \lambda_{max}}` products with L for each column.
+
+    Raises
+    ------
+    ValueError
+        If :math:`1 + \gamma \lambda_{min}` is not positive (possible only on an adjacency).
+    NotConvergedError
+        From the result, if conjugate gradients do not reach a residual of 1e-10 of the signal.
+
+    References
+    ----------
+    .. [1] Y. Saad, "Iterative methods for sparse linear systems", SIAM, 2003, sections 6.7 and 9.2.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> solve = prepare_solve(laplacian(nx.complete_graph(3), None), 1.0)
+    >>> solve(np.array([[1.0], [2.0], [6.0]])).ravel()
+    array([2.5 , 2.75, 3.75])
+    """
+    proven = 1 + gamma * operator.interval[0] > 0
+    if operator.is_dense:
+        return _cholesky(operator, gamma)
+    matrix = sp.csc_array(sp.eye_array(operator.nodes, format="csc") + gamma * operator.matrix)
+    if factor_is_cheap(operator):
+        return _superlu(operator, matrix, gamma, proven)
+    if not proven:
+        _check_smallest(operator, gamma)
+    return _conjugate_gradients(operator, sp.csr_array(matrix), gamma, proven)
+
+
+def _cholesky(operator: ShiftOperator, gamma: float) -> LinearSolve:
+    try:
+        factor = scipy.linalg.cho_factor(np.eye(operator.nodes) + gamma * operator.to_dense())
+    except np.linalg.LinAlgError:
+        _raise_pole(gamma, float(np.linalg.eigvalsh(operator.to_dense())[0]))
+    entries = operator.nodes**2
+    return LinearSolve(
+        "cholesky",
+        "Cholesky of a dense operator",
+        0.0,
+        lambda X: scipy.linalg.cho_solve(factor, X),
+        2.0 * entries,
+        8 * entries,
+    )
+
+
+def _superlu(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -> LinearSolve:
+    # No pivoting: the matrix is positive definite, and the symmetric order keeps the fill-in low.
+    factor = spla.splu(
+        matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+    # The signs of the pivots are those of the eigenvalues (Sylvester).
+    if not proven and not (factor.U.diagonal() > 0).all():
+        raise ValueError(
+            f"tikhonov(gamma={gamma}) has its pole at {-1 / gamma:.3g}, above the smallest eigenvalue; take a smaller "
+            "gamma, or an operator without negative eigenvalues"
+        )
+    # Float64 with an int32 index.
+    return LinearSolve(
+        "superlu",
+        f"sparse factorization (SuperLU) of {factor.nnz} entries",
+        0.0,
+        lambda X: factor.solve(X),
+        2.0 * factor.nnz,
+        12 * factor.nnz,
+    )
+
+
+def _conjugate_gradients(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -> LinearSolve:
+    limit = _most_steps(operator, gamma, proven)
+    inverse = 1 / matrix.diagonal()
+    jacobi = spla.LinearOperator(matrix.shape, matvec=lambda x: inverse * x.ravel(), dtype=np.float64)
+
+    def apply(X: Any) -> Any:
+        out = np.empty_like(X)
+        for column in range(X.shape[1]):
+            right = np.ascontiguousarray(X[:, column])
+            out[:, column], failed = spla.cg(
+                matrix, right, rtol=CG_TOLERANCE, atol=0.0, maxiter=limit, M=jacobi
+            )
+            if failed:
+                residual = float(np.linalg.norm(right - matrix @ out[:, column]) / np.linalg.norm(right))
+                raise NotConvergedError(
+                    f"conjugate gradients for column {column} stopped after {limit} steps at a relative residual of "
+                    f"{residual:.2g}, above {CG_TOLERANCE}; take a smaller gamma, or method='lowrank' with a rank",
+                    (residual,),
+                )
+        return out
+
+    # Of Y: the residual over the smallest eigenvalue of the matrix, where that is known.
+    error = CG_TOLERANCE / (1 + gamma * operator.interval[0]) if proven else math.inf
+    reason = (
+        f"conjugate gradients with Jacobi's preconditioner to a relative residual of {CG_TOLERANCE}, since a "
+        f"factor may have {estimate_fill_in(operator.matrix).entries} entries"
+    )
+    # Half of the steps that are allowed, each a product and five operations on vectors.
+    operations = limit / 2 * (2.0 * matrix.nnz + 10.0 * operator.nodes)
+    return LinearSolve("cg", reason, error, apply, operations, 12 * matrix.nnz)
+
+
+def _most_steps(operator: ShiftOperator, gamma: float, proven: bool) -> int:
+    """Allow twice the steps that the condition number asks for; where it is unknown, what rounding may take."""
+    limit = 10 * operator.nodes + 100
+    if not proven:
+        return limit
+    low, high = (1 + gamma * end for end in operator.interval)
+    return min(limit, 100 + math.ceil(math.sqrt(high / low) * math.log(2 / CG_TOLERANCE)))
+
+
+def _check_smallest(operator: ShiftOperator, gamma: float) -> None:
+    """Find the smallest eigenvalue of a sparse operator, and refuse it at or below the pole."""
+    start = np.random.default_rng(0).standard_normal(operator.nodes)
+    smallest = float(
+        spla.eigsh(operator.matrix, k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-6)[0]
+        if operator.nodes > 2
+        else np.linalg.eigvalsh(operator.to_dense())[0]
+    )
+    if 1 + gamma * smallest <= 0:
+        _raise_pole(gamma, smallest)
+
+
+def _raise_pole(gamma: float, smallest: float) -> None:
+    raise ValueError(
+        f"tikhonov(gamma={gamma}) has its pole at {-1 / gamma:.3g}, above the smallest eigenvalue {smallest:.3g}; "
+        f"take gamma < {-1 / smallest:.3g}, or an operator without negative eigenvalues"
+    )

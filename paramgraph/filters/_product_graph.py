@@ -1,0 +1,300 @@
+r"""Scalars as nodes: the graph on the entries of one matrix.
+
+Its rows have a graph and its columns have a graph; an entry is linked to those of its column as their rows are
+linked, and to those of its row as their columns are. That is the Cartesian product of the two graphs.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from paramgraph.spectra.eigensolve import count_pairs
+from paramgraph.spectra.kronecker_sum import KroneckerSum
+from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
+from paramgraph.spectra.product_spectrum import ProductModes, product_eigenpairs, product_modes
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.spectra.signals import check_signal, working_dtype
+from paramgraph.spectra.spectrum import Spectrum
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProductGraph:
+    r"""Link all entries of a matrix X by a graph of its rows and a graph of its columns.
+
+    .. math:: L = L_r \otimes I + I \otimes L_c, \qquad L \operatorname{vec}(X) = \operatorname{vec}(L_r X + X L_c)
+
+    where vec takes X row by row, as `X.flatten()`. With combinatorial Laplacians, the default, L is the Laplacian of
+    the Cartesian product of the two graphs [1]_. The symmetric normalization of a product is not the sum of those of
+    its factors: with `normalization="sym"`, or with operators given, L is *defined* as the sum. L itself is never
+    formed. One graph alone: give `zero_operator(n)` for the other side.
+
+    Parameters
+    ----------
+    row_graph, column_graph : Data, SciPy sparse array, ndarray, Tensor, networkx.Graph or ShiftOperator
+        Graph of the rows of X, and of its columns; a symmetric operator is taken as it is. Both are Laplacians, or
+        both adjacencies.
+    normalization : {None, "sym"}, default None
+        Of the Laplacians of graphs that are no operators yet.
+
+    Raises
+    ------
+    ValueError
+        If an operator is not symmetric ("rw"), or one is a Laplacian and the other an adjacency.
+
+    References
+    ----------
+    .. [1] R. Merris, "Laplacian graph eigenvectors", Linear Algebra and its Applications 278, 1998.
+
+    Examples
+    --------
+    >>> from paramgraph import build, columns, heat, rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8))
+    >>> table, across = rows(model)["0.weight"], columns(model)["0.weight"]
+    >>> row_graph, column_graph = (build(model, each, "cosine_knn", k=3) for each in (table, across))
+    >>> product = ProductGraph(row_graph, column_graph)
+    >>> X = table.gather(dict(model.named_parameters()))  # (8, 6): rows are outputs, columns are inputs
+    >>> smoother = product.apply_filter(X, heat(1.0))
+    >>> bool(product.penalty(smoother) < product.penalty(X))
+    True
+    """
+
+    row_graph: Any
+    column_graph: Any
+    normalization: Any = None
+
+    def __post_init__(self) -> None:
+        _ = self.operator  # refuse what is no graph here, not at its first use
+
+    def __repr__(self) -> str:
+        return f"ProductGraph({self.operator.rows!r}, {self.operator.columns!r})"
+
+    @cached_property
+    def operator(self) -> KroneckerSum:
+        """L, as `operator @ X`, SciPy linear operator or, for small matrices, sparse matrix."""
+        rows, columns = (
+            graph if isinstance(graph, ShiftOperator) else laplacian(graph, self.normalization)
+            for graph in (self.row_graph, self.column_graph)
+        )
+        return KroneckerSum(rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of X, (rows, columns)."""
+        return self.operator.shape
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes: of entries of X."""
+        return self.operator.nodes
+
+    @property
+    def components(self) -> int:
+        """Number of connected components, the product of those of rows and columns."""
+        return self.operator.components
+
+    def __matmul__(self, X: Any) -> Tensor:
+        """Multiply L with a matrix (rows, columns), or with its vector of entries row by row."""
+        product: Tensor = self.operator @ X
+        return product
+
+    def penalty(self, X: Any) -> Float[Tensor, ""]:
+        r"""Measure how rough a matrix is on both graphs, differentiably.
+
+        .. math:: \operatorname{tr}(X^T L_r X) + \operatorname{tr}(X L_c X^T)
+            = \sum_{ij} (\lambda_i + \mu_j) (u_i^T X v_j)^2
+
+        Parameters
+        ----------
+        X : Tensor of shape (rows, columns)
+            Matrix of any floating dtype on any device; not changed.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Of the dtype of X, float32 for bf16 and fp16. O(row edges x columns + column edges x rows) time,
+            two matrices of the shape of X of memory.
+
+        Raises
+        ------
+        ValueError
+            If X has another shape, or is not finite.
+        """
+        check_signal(X, *self.shape)
+        with torch.autocast(X.device.type, enabled=False):
+            wide = X.to(working_dtype(X))
+            value: Tensor = (wide * self.operator.times(wide)).sum()
+            return value
+
+    def penalty_gradient(self, X: Any) -> Float[Tensor, "rows columns"]:
+        r"""Compute the gradient of `penalty` in closed form.
+
+        .. math:: 2 (L_r X + X L_c)
+
+        Parameters
+        ----------
+        X : Tensor of shape (rows, columns)
+            Matrix of any floating dtype on any device; not changed.
+
+        Returns
+        -------
+        Tensor of shape (rows, columns)
+            Of the dtype and device of X, summed in float32 or better, detached. The time of `penalty`.
+
+        Raises
+        ------
+        ValueError
+            If X has another shape, or is not finite; a TypeError if it is no floating tensor.
+        """
+        check_signal(X, *self.shape)
+        with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
+            gradient: Tensor = 2 * self.operator.times(X.detach().to(working_dtype(X)))
+            return gradient.to(X.dtype)
+
+    def modes(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> ProductModes:
+        """Find the k modes of lowest graph frequency, by the numbers of their factors' modes.
+
+        Parameters
+        ----------
+        k : int, optional
+            Number of modes; all of them by default.
+        solver : str, default "auto"
+            Of the factors, as for `paramgraph.eigenpairs`.
+        seed : int or numpy.random.Generator, default 0
+            Of the eigensolver.
+
+        Returns
+        -------
+        ProductModes
+            Sums of eigenvalues with multiplicity, in the order of graph frequency (ascending for Laplacians,
+            descending for adjacencies); equal ones in the order of the row mode, then the column mode. At most k
+            pairs of each factor are solved, and O(k log k) memory is taken beyond them.
+
+        Raises
+        ------
+        ValueError
+            If k is below 1 or above the number of entries; a TypeError if it is no int.
+        """
+        return product_modes(self.operator, count_pairs(k, self.nodes), solver, seed)
+
+    def eigenvalues(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> Float[Tensor, "k"]:
+        r"""Find the k eigenvalues of lowest graph frequency without forming the sum.
+
+        .. math:: \lambda_i + \mu_j
+
+        Parameters
+        ----------
+        k, solver, seed : object
+            As for `modes`, like order, cost and errors.
+
+        Returns
+        -------
+        Tensor of shape (k,)
+            Float64, on the CPU. The smallest of Laplacians, ascending; the largest of adjacencies, descending.
+
+        Examples
+        --------
+        >>> import networkx as nx
+        >>> ProductGraph(nx.complete_graph(2), nx.complete_graph(3)).eigenvalues().round(decimals=6)
+        tensor([0., 2., 3., 3., 5., 5.], dtype=torch.float64)
+        """
+        return torch.from_numpy(self.modes(k, solver, seed).eigenvalues)
+
+    def eigenpairs(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> Spectrum:
+        r"""Find the k eigenpairs of lowest graph frequency, with eigenvectors written out.
+
+        Parameters
+        ----------
+        k, solver, seed : object
+            As for `modes`, like order and errors.
+
+        Returns
+        -------
+        Spectrum
+            Of rows x columns nodes. Column m is :math:`u_i \otimes v_j`, taken row by row, so
+            `eigenvectors[:, m].reshape(rows, columns)` is the matrix :math:`u_i v_j^T`. O(rows x columns x k)
+            memory.
+
+        Raises
+        ------
+        ValueError
+            If the eigenvectors would take more than 2 GiB; `modes` holds them by their factors.
+        """
+        return product_eigenpairs(self.operator, count_pairs(k, self.nodes), solver, seed)
+
+    def prepare_filter(
+        self,
+        response: Any,
+        method: str = "auto",
+        order: Any = 30,
+        rank: Any = None,
+        tail: Any = "edge",
+    ) -> ProductFilter:
+        """Prepare h(L) once, to filter many matrices.
+
+        Parameters
+        ----------
+        response : callable or str
+            h on tensors of eigenvalues, such as `tikhonov(1.0)`.
+        method : {"auto", "separable", "exact", "lowrank", "chebyshev"}
+            "auto": lowrank with a `rank`; separable for heat; exact up to 4,096 rows and columns; else chebyshev with
+            an error below 1e-6. What runs, and why, is in `.method` and `.reason`.
+        order, rank : int, optional
+            Order of the polynomial, the lowest that "auto" takes; number of modes of `lowrank`, 32 by default.
+        tail : {"edge", 0, 1}
+            What `lowrank` does to all other modes: h at the last computed sum, remove, or leave.
+
+        Returns
+        -------
+        ProductFilter
+            Exact: O(rows^3 + columns^3) once and the memory of both bases. Lowrank: a few pairs of each factor.
+
+        Raises
+        ------
+        ValueError
+            If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no order
+            up to 500 that is enough (a jump on a large matrix).
+
+        Warns
+        -----
+        NumericalWarning
+            If "chebyshev" was asked for, and its error is above 0.01.
+        """
+        return prepare_product_filter(self.operator, response, method, order, rank, tail)
+
+    def apply_filter(
+        self,
+        X: Any,
+        response: Any,
+        method: str = "auto",
+        order: Any = 30,
+        rank: Any = None,
+        tail: Any = "edge",
+    ) -> Float[Tensor, "rows columns"]:
+        r"""Filter one matrix once; `prepare_filter` is for many, and says what runs.
+
+        .. math:: U \left( h(\lambda_i + \mu_j)_{ij} \circ U^T X V \right) V^T
+
+        Parameters
+        ----------
+        X : Tensor of shape (rows, columns)
+            Matrix of any floating dtype on any device; not changed.
+        response, method, order, rank, tail : object
+            As for `prepare_filter`.
+
+        Returns
+        -------
+        Tensor of shape (rows, columns)
+            Of the dtype and device of X, differentiable in X; the identity gives back every bit.
+
+        Raises
+        ------
+        ValueError
+            If X has another shape or is not finite, or an option is not allowed.
+        """
+        check_signal(X, *self.shape)  # before a decomposition is spent
+        return self.prepare_filter(response, method, order, rank, tail)(X)

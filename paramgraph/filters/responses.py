@@ -1,0 +1,297 @@
+r"""Responses: what a graph filter does at each graph frequency.
+
+A response is any callable from a tensor of eigenvalues to a tensor of the same shape. The named ones are
+frozen values whose `repr` is the call that makes them, so that a record or a report can print what was used.
+
+* smoothing: `heat`, `tikhonov`, `lowpass`
+* the rest of the spectrum: `highpass`; a part of it: `bandpass`, and the wavelets of `wavelets`
+* nothing at all: `identity`
+* sums and products of them: `1 - 0.5 * heat(1.0) * tikhonov(2.0)`
+
+Eigenvalues are taken as they come, never rescaled. On a Laplacian a large eigenvalue is a high graph
+frequency, so the falling responses smooth. On an adjacency operator a large eigenvalue is a *strong mode*, so
+the same falling response shrinks the strong modes and leaves the weak ones: with `tikhonov` that is
+`Delta (I + gamma C)^-1`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paramgraph.errors import UnknownNameError
+from paramgraph.filters.measured_response import measured_steps
+from paramgraph.filters.response import Response, ResponseFunction, evaluate_response, strength
+from paramgraph.filters.response_algebra import combine
+from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
+
+__all__ = [
+    "RESPONSES",
+    "Response",
+    "ResponseFunction",
+    "bandpass",
+    "evaluate_response",
+    "get_response",
+    "heat",
+    "highpass",
+    "identity",
+    "list_responses",
+    "lowpass",
+    "tikhonov",
+]
+
+
+def _heat(x: Tensor, t: float) -> Tensor:
+    return torch.exp(-t * x)
+
+
+def _tikhonov(x: Tensor, gamma: float) -> Tensor:
+    denominator = 1 + gamma * x
+    if bool((denominator <= 0).any()):
+        raise ValueError(
+            f"tikhonov(gamma={gamma}) has its pole at {-1 / gamma:.3g}, above the smallest eigenvalue "
+            f"{x.min().item():.3g}; take gamma < {-1 / x.min().item():.3g}, or an operator without negative "
+            "eigenvalues"
+        )
+    return 1 / denominator
+
+
+def _lowpass(x: Tensor, cutoff: float) -> Tensor:
+    return (x <= cutoff).to(x.dtype)
+
+
+def _highpass(x: Tensor, cutoff: float) -> Tensor:
+    return (x > cutoff).to(x.dtype)
+
+
+def _bandpass(x: Tensor, low: float, high: float) -> Tensor:
+    return ((x > low) & (x <= high)).to(x.dtype)
+
+
+def _identity(x: Tensor) -> Tensor:
+    return torch.ones_like(x)
+
+
+def heat(t: Any) -> Response:
+    r"""Let heat diffuse over the graph for a time.
+
+    .. math:: h(x) = e^{-t x}
+
+    Parameters
+    ----------
+    t : float
+        Time, in units of one over the eigenvalue; 0 changes nothing.
+
+    Raises
+    ------
+    ValueError
+        If `t` is negative or not finite.
+
+    References
+    ----------
+    .. [1] D. I. Shuman et al., "The emerging field of signal processing on graphs", IEEE Signal Processing
+       Magazine 30(3), 2013.
+
+    Examples
+    --------
+    >>> heat(1.0)(torch.tensor([0.0, 2.0]))
+    tensor([1.0000, 0.1353])
+    """
+    return Response("heat", (("t", strength("heat", "t", t)),), _heat)
+
+
+def tikhonov(gamma: Any) -> Response:
+    r"""Solve one quadratically regularised fit to the signal.
+
+    .. math:: h(x) = \frac{1}{1 + \gamma x}
+
+    is the minimiser of :math:`\|Y - X\|^2 + \gamma \operatorname{tr}(Y^T L Y)` over Y. On the combinatorial
+    ring of all entries of a tensor it is Laplacian smoothing gradient descent [1]_.
+
+    Parameters
+    ----------
+    gamma : float
+        Strength, in units of one over the eigenvalue; 0 changes nothing.
+
+    Returns
+    -------
+    Response
+        Callable on a tensor of eigenvalues. It raises ValueError where an eigenvalue lies at or below the
+        pole -1 / gamma (possible only on an adjacency that is not positive semidefinite).
+
+    Raises
+    ------
+    ValueError
+        If `gamma` is negative or not finite.
+
+    References
+    ----------
+    .. [1] S. Osher et al., "Laplacian smoothing gradient descent", arXiv 1806.06317.
+
+    Examples
+    --------
+    >>> tikhonov(1.0)(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 0.5000])
+    """
+    return Response("tikhonov", (("gamma", strength("tikhonov", "gamma", gamma)),), _tikhonov)
+
+
+def lowpass(cutoff: Any) -> Response:
+    r"""Keep the eigenvalues up to a cut-off.
+
+    .. math:: h(x) = 1 \text{ if } x \le c, \text{ else } 0
+
+    Parameters
+    ----------
+    cutoff : float
+        Largest eigenvalue that passes, in the units of the eigenvalues.
+
+    Returns
+    -------
+    Response
+        Callable on a tensor of eigenvalues; with `highpass` of the same cut-off it adds up to exactly 1.
+
+    Raises
+    ------
+    ValueError
+        If `cutoff` is negative or not finite.
+
+    Examples
+    --------
+    >>> lowpass(1.0)(torch.tensor([0.0, 1.0, 1.5]))
+    tensor([1., 1., 0.])
+    """
+    return Response("lowpass", (("cutoff", strength("lowpass", "cutoff", cutoff)),), _lowpass)
+
+
+def highpass(cutoff: Any) -> Response:
+    r"""Keep the eigenvalues above a cut-off.
+
+    .. math:: h(x) = 1 \text{ if } x > c, \text{ else } 0
+
+    Parameters
+    ----------
+    cutoff : float
+        Largest eigenvalue that is removed, in the units of the eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        If `cutoff` is negative or not finite.
+    """
+    return Response("highpass", (("cutoff", strength("highpass", "cutoff", cutoff)),), _highpass)
+
+
+def bandpass(low: Any, high: Any) -> Response:
+    r"""Keep the eigenvalues of a band.
+
+    .. math:: h(x) = 1 \text{ if } a < x \le b, \text{ else } 0
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the band, in the units of the eigenvalues; only the upper one belongs to it.
+
+    Returns
+    -------
+    Response
+        Callable on a tensor of eigenvalues; with `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
+
+    Raises
+    ------
+    ValueError
+        If an end is negative or not finite, or `low` is above `high`.
+
+    Examples
+    --------
+    >>> bandpass(0.5, 1.0)(torch.tensor([0.5, 0.75, 1.0, 1.5]))
+    tensor([0., 1., 1., 0.])
+    """
+    ends = (("low", strength("bandpass", "low", low)), ("high", strength("bandpass", "high", high)))
+    if ends[0][1] > ends[1][1]:
+        raise ValueError(f"bandpass(low={low!r}, high={high!r}): low must not be above high")
+    return Response("bandpass", ends, _bandpass)
+
+
+def identity() -> Response:
+    r"""Change nothing.
+
+    .. math:: h(x) = 1
+
+    Examples
+    --------
+    >>> identity()(torch.tensor([0.0, 2.0]))
+    tensor([1., 1.])
+    """
+    return Response("identity", (), _identity)
+
+
+RESPONSES: dict[str, Callable[..., Response]] = {
+    factory.__name__: factory
+    for factory in (bandpass, heat, highpass, identity, itersine, lowpass, mexican_hat, meyer, tikhonov)
+} | {"measured": measured_steps}  # `measured` itself estimates one from gradients, far above this file
+
+
+def list_responses() -> list[str]:
+    """Name the responses that `get_response` makes.
+
+    Returns
+    -------
+    list of str
+        Sorted names.
+
+    Examples
+    --------
+    >>> list_responses()[:6]
+    ['bandpass', 'heat', 'highpass', 'identity', 'itersine', 'lowpass']
+    """
+    return sorted(RESPONSES)
+
+
+def get_response(response: Any, **options: Any) -> ResponseFunction:
+    """Make a response from its name, or take a callable as it is.
+
+    Parameters
+    ----------
+    response : str or callable
+        One of `list_responses()`, or any callable on a tensor of eigenvalues. "sum" and "product" combine
+        `parts`: numbers, callables, and pairs of a name and its options.
+    **options : object
+        Options of the named response; for a callable, keywords that are bound to it.
+
+    Returns
+    -------
+    callable
+        From a tensor of eigenvalues to a tensor of the same shape.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no response of that name; near names are listed.
+    TypeError
+        If `response` is neither, or an option is missing or unknown.
+
+    Examples
+    --------
+    >>> get_response("tikhonov", gamma=0.5)
+    tikhonov(gamma=0.5)
+    >>> get_response("sum", parts=[1.0, ["product", {"parts": [-0.5, ["heat", {"t": 2.0}]]}]])
+    1.0 - 0.5 * heat(t=2.0)
+    """
+    if isinstance(response, str):
+        if response in ("sum", "product") and set(options) == {"parts"}:
+            combined: ResponseFunction = combine(response, options["parts"], get_response)
+            return combined
+        if response not in RESPONSES:
+            raise UnknownNameError.among("response", response, RESPONSES)
+        try:
+            return RESPONSES[response](**options)
+        except TypeError as error:
+            raise TypeError(f"response {response!r} with options {options}: {error}") from error
+    if not callable(response):
+        raise TypeError(
+            f"a response is a name ({', '.join(list_responses())}) or a callable, got {response!r}"
+        )
+    return partial(response, **options) if options else response

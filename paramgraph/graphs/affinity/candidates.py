@@ -1,0 +1,158 @@
+"""Candidates for nearest neighbours: the largest float32 inner products of a few rows with all rows.
+
+One matrix product and one selection per chunk, by torch or by faiss. What comes out is a proposal with a known
+bound on its error; `paramgraph.graphs.affinity.inner_product` and `paramgraph.graphs.affinity.euclidean` decide, in float64.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
+SEARCHES = ("exact", "faiss")
+
+
+@dataclass(frozen=True)
+class CandidateSearch:
+    r"""Search for the largest inner products :math:`\langle l, r_j \rangle` with the rows of a matrix.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (nodes, width), float32
+        The rows r that are searched.
+    search : {"exact", "faiss"}, default "exact"
+        "exact": a matrix product of torch, on the device of the rows. "faiss": `faiss.IndexFlatIP`, just as
+        exact, on the CPU; it holds a second copy of the rows.
+
+    Raises
+    ------
+    ValueError
+        If `search` is unknown.
+    ImportError
+        If faiss is asked for and not installed.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> CandidateSearch(rows).best(rows[:1], torch.tensor([0]), count=1)[1]
+    tensor([[2]])
+    """
+
+    rows: Float32[Tensor, "nodes width"]
+    search: str = "exact"
+
+    def __post_init__(self) -> None:
+        check_search("search", self.search)
+        has_index = self.search == "faiss" and self.rows.shape[1] > 0  # faiss knows no vectors of no entries
+        index = _faiss_index(self.rows) if has_index else None
+        object.__setattr__(self, "_index", index)
+
+    @property
+    def is_full_precision(self) -> bool:
+        """Whether products have float32's error and not that of TF32 or bf16, which torch may be told to use."""
+        return self.search == "faiss" or torch.get_float32_matmul_precision() == "highest"
+
+    def best(
+        self,
+        left: Float32[Tensor, "chunk width"],
+        own: Int64[Tensor, " chunk"],
+        count: int,
+        *,
+        signed: bool = False,
+    ) -> tuple[Float32[Tensor, "chunk count"], Int64[Tensor, "chunk count"]]:
+        """Find for each of some rows the `count` largest products, its own row left out.
+
+        Parameters
+        ----------
+        left : Tensor of shape (chunk, width), float32
+            The rows that ask.
+        own : Tensor of shape (chunk,), int64
+            Index of the row that is not to be found, for each.
+        count : int
+            How many to find, 1 to nodes - 1.
+        signed : bool, default False
+            Compare absolute values.
+
+        Returns
+        -------
+        score : Tensor of shape (chunk, count), float32
+            The products (or their absolute values), largest first.
+        index : Tensor of shape (chunk, count), int64
+            Their rows; ties in any order. O(chunk x nodes x width) time, O(chunk x nodes) memory.
+        """
+        if self._index is not None:  # type: ignore[attr-defined]  # set in __post_init__
+            return self._by_faiss(left, own, count, signed)
+        # A caller's autocast would round the product to bf16, which the bound on its error does not know of.
+        with torch.autocast(left.device.type, enabled=False):
+            score = left @ self.rows.T  # (chunk, nodes)
+        score = score.abs_() if signed else score
+        score[torch.arange(len(own), device=own.device), own] = -torch.inf
+        best = score.topk(count, dim=1)
+        return best.values, best.indices
+
+    def _by_faiss(self, left: Tensor, own: Tensor, count: int, signed: bool) -> tuple[Tensor, Tensor]:
+        score, index = self._query(left, own, count)
+        if signed:  # the largest absolute values are among the largest and the smallest products
+            opposite_score, opposite = self._query(-left, own, count)
+            # A product near zero can be found from both sides; its second showing must not take a place.
+            again = (opposite[:, None, :] == index[:, :, None]).any(dim=1)
+            opposite_score = torch.where(again, -torch.inf, opposite_score.abs())
+            score, at = torch.cat([score.abs(), opposite_score], dim=1).topk(count, dim=1)
+            index = torch.cat([index, opposite], dim=1).gather(1, at)
+        return score.to(left.device), index.to(left.device)
+
+    def _query(self, left: Tensor, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Ask for one more, and take out the own row, or the last where many equals have crowded it out."""
+        index: Any = self._index  # type: ignore[attr-defined]  # set in __post_init__
+        found = index.search(left.detach().cpu().numpy(), count + 1)
+        score, rows = torch.from_numpy(found[0]), torch.from_numpy(found[1])
+        kept = rows != own.cpu()[:, None]
+        kept[kept.all(dim=1), -1] = False
+        return score[kept].view(-1, count), rows[kept].view(-1, count)
+
+
+def check_search(name: str, value: Any) -> None:
+    """Check the name of a way to search, and that its library is there.
+
+    Parameters
+    ----------
+    name : str
+        Of the option, for the error message.
+    value : object
+        What came.
+
+    Raises
+    ------
+    ValueError
+        If it is none of "exact" and "faiss".
+    ImportError
+        If faiss is asked for and not installed.
+
+    Examples
+    --------
+    >>> check_search("search", "exact")
+    """
+    if value not in SEARCHES:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, SEARCHES))}, got {value!r}")
+    if value == "faiss":
+        _import_faiss()
+
+
+def _import_faiss() -> Any:
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise ImportError(
+            "search='faiss' needs faiss: pip install 'paramgraph[faiss]', or leave search='exact', which finds "
+            f"the same neighbours with torch ({error})"
+        ) from error
+
+
+def _faiss_index(rows: Tensor) -> Any:
+    index = _import_faiss().IndexFlatIP(rows.shape[1])
+    index.add(rows.detach().cpu().contiguous().numpy())
+    return index

@@ -1,0 +1,219 @@
+r"""Links that join the components of a graph: Borůvka's maximum spanning tree over the components.
+
+In each round every component but the largest looks for its best link to the outside, in chunks; no matrix of all
+pairs, of nodes or of components, exists. The links chosen are those of a maximum spanning tree of the components
+under the largest similarity between them (single linkage), so no cheaper set of links joins them.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
+from paramgraph.errors import NumericalWarning
+from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
+
+CONNECTIONS = ("none", "mst")
+
+# Some nodes and the component of every node, to the best similarity of each outside its own component (-inf
+# where there is none) and who has it.
+Outside = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def joining_pairs(pairs: Int64[Tensor, "2 pairs"], nodes: int, outside: Outside) -> Int64[Tensor, "2 added"]:
+    """Find the links of largest similarity that join the components of a graph.
+
+    Parameters
+    ----------
+    pairs : Tensor of shape (2, pairs), int64
+        The edges there are, each once.
+    nodes : int
+        Nodes of the graph.
+    outside : callable
+        Maps some nodes and the component of every node to the best similarity of each of these nodes with one
+        outside its component (-inf where none can be linked) and to that other node.
+
+    Returns
+    -------
+    Tensor of shape (2, added), int64
+        Each new edge once, lower node first, sorted; one less than the components that can be joined. Time
+        O(log(components)) calls of `outside` for the nodes that are not in the largest component.
+
+    Examples
+    --------
+    >>> unit = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=torch.float64)
+    >>> joining_pairs(torch.tensor([[0], [1]]), 3, cosine_outside(unit))
+    tensor([[1],
+            [2]])
+    """
+    added = pairs[:, :0]
+    labels = _components(pairs, nodes)
+    searching = np.ones(nodes, dtype=bool)
+    while nodes and labels.max() > 0:
+        largest = np.argmax(np.bincount(labels))
+        rows = np.flatnonzero(searching & (labels != largest))
+        score, other = (
+            found.cpu().numpy() for found in outside(*(_on(pairs, array) for array in (rows, labels)))
+        )
+        found = score > -np.inf
+        searching[rows[~found]] = False  # components only grow: what finds nothing now never will
+        if not found.any():
+            break
+        chosen = _best_links(rows[found], other[found], score[found], labels)
+        added = torch.cat([added, _on(pairs, chosen)], dim=1)
+        labels = _components(torch.cat([pairs, added], dim=1), nodes)
+    return added[:, torch.argsort(added[0] * nodes + added[1])]
+
+
+def cosine_outside(unit: Float64[Tensor, "nodes width"], signed: bool = False) -> Outside:
+    """Compare unit rows by their inner product, for `joining_pairs`.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero, which nothing links.
+    signed : bool, default False
+        Compare absolute values; otherwise what is not positive cannot be linked.
+
+    Returns
+    -------
+    callable
+        O(rows x nodes x width) time, O(nodes x width) memory and 64 MB.
+
+    Examples
+    --------
+    >>> cosine_outside(torch.eye(2, dtype=torch.float64))(torch.tensor([0]), torch.tensor([0, 1]))[0]
+    tensor([-inf], dtype=torch.float64)
+    """
+
+    def compare(rows: Tensor) -> Tensor:
+        score = unit[rows] @ unit.T
+        score = (score.abs_() if signed else score).mul_(GRID).round_()
+        return score.masked_fill_(score < 1.0, -torch.inf)
+
+    return _chunked(compare, len(unit))
+
+
+def distance_outside(rows: Float64[Tensor, "nodes width"]) -> Outside:
+    """Compare rows by their distance, the smaller the better, for `joining_pairs`.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (nodes, width), float64
+        The points, entries of at most 1 in absolute value.
+
+    Returns
+    -------
+    callable
+        O(rows x nodes x width) time, O(nodes x width) memory and 64 MB; distances that differ by less than
+        1e-8 of the largest are not told apart.
+
+    Examples
+    --------
+    >>> line = torch.tensor([[0.0], [0.25], [1.0]], dtype=torch.float64)
+    >>> distance_outside(line)(torch.tensor([2]), torch.arange(3))[1]
+    tensor([1])
+    """
+    centred = rows - rows.mean(dim=0)
+    square = centred.square().sum(dim=1)
+
+    def compare(part: Tensor) -> Tensor:
+        return (centred[part] @ centred.T).mul_(2.0).sub_(square).sub_(square[part][:, None])
+
+    return _chunked(compare, len(rows))
+
+
+def join_by_cosine(
+    unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
+) -> tuple[Int64[Tensor, "2 added"], Float64[Tensor, " added"]]:
+    """Find the links of largest cosine that join the components of a graph.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero.
+    pairs : Tensor of shape (2, pairs), int64
+        The edges there are, each once.
+    signed : bool, default False
+        Compare absolute values; otherwise a link must have a positive cosine.
+
+    Returns
+    -------
+    pairs : Tensor of shape (2, added), int64
+        The links, each once, lower node first, sorted.
+    similarity : Tensor of shape (added,), float64
+        Their cosines. O(nodes outside the largest component x nodes x width) time per round, at most
+        log2(components) rounds; O(nodes x width) memory and 64 MB.
+
+    Warns
+    -----
+    NumericalWarning
+        If components stay apart because no cosine between them is positive. Zero rows are not counted.
+
+    Examples
+    --------
+    >>> unit = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    >>> join_by_cosine(unit, torch.tensor([[0], [1]]))[0].tolist()
+    [[0], [2]]
+    """
+    nodes = len(unit)
+    added = joining_pairs(pairs, nodes, cosine_outside(unit, signed))
+    dead = int((unit == 0).all(dim=1).sum())
+    apart = int(_components(torch.cat([pairs, added], dim=1), nodes).max(initial=-1)) + 1 - dead
+    if apart > 1:
+        what = "differs from zero" if signed else "is positive"
+        warnings.warn(
+            f"connect='mst' leaves {apart} components apart: no cosine between them {what}",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return added, pair_similarity(unit, added)
+
+
+def _chunked(compare: Callable[[Tensor], Tensor], nodes: int) -> Outside:
+    def outside(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        best, other = [], []
+        for part in torch.split(rows, max(1, CHUNK_ELEMENTS // (2 * nodes))):
+            score = compare(part)
+            score.masked_fill_(labels[part][:, None] == labels, -torch.inf)
+            found = score.max(dim=1)  # of equals, the first
+            best.append(found.values)
+            other.append(found.indices)
+        return torch.cat(best), torch.cat(other)
+
+    return outside
+
+
+def _best_links(rows: np.ndarray, other: np.ndarray, score: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Take the best link of each component, without closing a ring where several are as good."""
+    low, high = np.minimum(rows, other), np.maximum(rows, other)
+    order = np.lexsort((high, low, -score))
+    low, high = low[order], high[order]
+    _, first = np.unique(labels[rows[order]], return_index=True)
+    first.sort()
+    ends = labels[low[first]], labels[high[first]]
+    rank = np.arange(1.0, len(first) + 1)  # SciPy reads zeros as no edge, and rounding makes no ties of ranks
+    lower, upper = np.minimum(*ends), np.maximum(*ends)
+    _, once = np.unique(lower * (labels.max() + 1) + upper, return_index=True)
+    size = int(labels.max()) + 1
+    links = sp.coo_array((rank[once], (lower[once], upper[once])), shape=(size, size))
+    kept = first[sp.csgraph.minimum_spanning_tree(links.tocsr()).data.astype(np.int64) - 1]
+    return np.stack([low[kept], high[kept]])
+
+
+def _components(pairs: Tensor, nodes: int) -> np.ndarray:
+    if nodes == 0:
+        return np.zeros(0, dtype=np.int64)
+    row, col = pairs.cpu().numpy()
+    matrix = sp.coo_array((np.ones(len(row)), (row, col)), shape=(nodes, nodes))
+    labels: np.ndarray = sp.csgraph.connected_components(matrix, directed=False)[1]
+    return labels.astype(np.int64)
+
+
+def _on(like: Tensor, array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).to(like.device)

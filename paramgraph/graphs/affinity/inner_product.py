@@ -1,0 +1,212 @@
+"""Exact nearest neighbours by inner product, in chunks.
+
+Memory is O(chunk x nodes + nodes x width): no matrix of all pairs exists. The candidates for the neighbours
+of a node come from a float32 product where its rounding error provably cannot hide a neighbour, and from a
+float64 product otherwise. Their similarities are then computed again, pair by pair, in float64 and compared
+on a grid of 2^-36: what differs by less is a tie, and a tie goes to the lower index. So the result does not
+depend on the chunk size or on how a BLAS library orders its sums.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS, CandidateSearch
+
+SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
+GRID = 2.0**36  # 1.5e-11: far above the rounding of a float64 inner product, far below any real difference
+_CACHE_ELEMENTS = 2**19  # 4 MB of float64: twice as fast as gathering all pairs of a chunk first
+_INDEX_BITS = 26  # 36 bits of similarity, its sign and 26 bits of index share one int64 key
+
+
+def nearest_neighbours(
+    unit: Float64[Tensor, "nodes width"],
+    k: int,
+    *,
+    signed: bool = False,
+    chunk_size: int | None = None,
+    search: str = "exact",
+) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
+    r"""Find for each node the k others of largest similarity, exactly.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero.
+    k : int
+        Neighbours per node, 1 to nodes - 1.
+    signed : bool, default False
+        Rank by the absolute value, so that strongly opposed rows are neighbours too.
+    chunk_size : int, optional
+        Rows compared at a time, by default as many as make 32 MB. The result does not depend on it.
+    search : {"exact", "faiss"}, default "exact"
+        Who proposes candidates, torch or `faiss.IndexFlatIP`. The result does not depend on it.
+
+    Returns
+    -------
+    indices : Tensor of shape (nodes, k), int64
+        Neighbours, nearest first; a tie goes to the lower index.
+    similarity : Tensor of shape (nodes, k), float64
+        Their inner products, the same to the last bit in both directions, clipped to [-1, 1].
+        O(nodes^2 x width) time.
+
+    Raises
+    ------
+    ValueError
+        If k is not between 1 and nodes - 1, or `search` is unknown.
+    ImportError
+        If faiss is asked for and not installed.
+
+    Examples
+    --------
+    >>> nearest_neighbours(torch.eye(3, dtype=torch.float64), k=2)[0].tolist()  # ties
+    [[1, 2], [0, 2], [0, 1]]
+    """
+    nodes = unit.shape[0]
+    check_neighbours(k, nodes)
+    if chunk_size is None:
+        chunk_size = max(1, CHUNK_ELEMENTS // nodes)
+    proposals = CandidateSearch(unit.to(torch.float32), search)
+    chunks = [
+        _neighbours_of(rows, unit, proposals, k, signed)
+        for rows in torch.split(torch.arange(nodes, device=unit.device), chunk_size)
+    ]
+    return torch.cat([indices for indices, _ in chunks]), torch.cat([values for _, values in chunks])
+
+
+def check_neighbours(k: int, nodes: int) -> None:
+    """Check that each of some nodes can have k neighbours.
+
+    Parameters
+    ----------
+    k : int
+        Neighbours per node.
+    nodes : int
+        Nodes of the graph.
+
+    Raises
+    ------
+    ValueError
+        If k is not between 1 and nodes - 1.
+
+    Examples
+    --------
+    >>> check_neighbours(10, nodes=3)
+    Traceback (most recent call last):
+    ...
+    ValueError: k=10 neighbours asked of a graph of 3 nodes; allowed: 1 to 2. ...
+    """
+    if not 1 <= k < nodes:
+        allowed = f"1 to {nodes - 1}" if nodes > 1 else "none, as there is no second node"
+        raise ValueError(
+            f"k={k} neighbours asked of a graph of {nodes} nodes; allowed: {allowed}. "
+            "Lower k, or leave so small a table out with `exclude`"
+        )
+
+
+def pair_similarity(
+    unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"]
+) -> Float64[Tensor, " pairs"]:
+    """Compute inner products of given pairs of rows.
+
+    Parameters
+    ----------
+    unit : Tensor of shape (nodes, width), float64
+        Rows of length one, or zero.
+    pairs : Tensor of shape (2, pairs), int64
+        Row indices.
+
+    Returns
+    -------
+    Tensor of shape (pairs,), float64
+        Clipped to [-1, 1]; the order of a pair changes no bit, as every pair is summed in the same order.
+        O(pairs x width) time, in chunks of 32 MB.
+
+    Examples
+    --------
+    >>> pair_similarity(torch.eye(2, dtype=torch.float64), torch.tensor([[0, 0], [0, 1]]))
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    size = max(1, CHUNK_ELEMENTS // (2 * max(1, unit.shape[1])))
+    parts = [(unit[part[0]] * unit[part[1]]).sum(dim=1) for part in torch.split(pairs, size, dim=1)]
+    return torch.cat(parts).clamp(-1.0, 1.0) if parts else unit.new_zeros(0)
+
+
+def row_values(
+    features: Tensor, rows: Tensor, others: Tensor, combine: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Sum, for some rows and several others each, what `combine` makes of their entries.
+
+    Parameters
+    ----------
+    features : Tensor of shape (nodes, width)
+        All rows.
+    rows : Tensor of shape (chunk,), int64
+        One of each pair.
+    others : Tensor of shape (chunk, count), int64
+        The others of the pairs.
+    combine : callable
+        Combines two tensors entry by entry, into its first.
+
+    Returns
+    -------
+    Tensor of shape (chunk, count)
+        The sums, each in the same order of its terms; O(chunk x count x width) time, 4 MB at a time.
+
+    Examples
+    --------
+    >>> row_values(torch.eye(2), torch.tensor([0]), torch.tensor([[0, 1]]), Tensor.mul_)
+    tensor([[1., 0.]])
+    """
+    count, width = others.shape[1], features.shape[1]
+    size = max(1, _CACHE_ELEMENTS // max(1, count * width))
+    parts = [
+        combine(features.index_select(0, some.reshape(-1)).view(len(some), count, width), mine).sum(dim=2)
+        for some, mine in zip(
+            torch.split(others, size), torch.split(features[rows][:, None], size), strict=True
+        )
+    ]
+    return torch.cat(parts)
+
+
+def _neighbours_of(
+    rows: Tensor, unit: Tensor, proposals: CandidateSearch, k: int, signed: bool
+) -> tuple[Tensor, Tensor]:
+    """Rank the candidates of some rows, and decide anew, in float64, where float32 proves nothing."""
+    spared = min(k + SPARE, unit.shape[0] - 1)
+    best, candidates = proposals.best(proposals.rows[rows], rows, spared, signed=signed)
+    indices, values = _rank(rows, candidates, unit, k, signed)
+    # Forward error of a float32 inner product of unit rows, and of rounding the rows; a reduced-precision
+    # matrix product (TF32, bf16), which a training script may have switched on, proves nothing.
+    error = (unit.shape[1] + 4) * 2.0**-24 + 2.0 / GRID if proposals.is_full_precision else 2.0
+    last = values[:, -1].abs() if signed else values[:, -1]
+    open_rows = (last <= best[:, -1].double() + error).nonzero().squeeze(1)
+    if spared < unit.shape[0] - 1 and len(open_rows):
+        # At most a quarter of the chunk at a time: the float64 keys take four times the memory.
+        for part in torch.split(open_rows, max(1, len(rows) // 4)):
+            candidates = _double_candidates(rows[part], unit, spared, signed)
+            indices[part], values[part] = _rank(rows[part], candidates, unit, k, signed)
+    return indices, values
+
+
+def _double_candidates(rows: Tensor, unit: Tensor, count: int, signed: bool) -> Tensor:
+    """Take the best `count` by similarity on the grid, then by index: one integer key has no ties."""
+    score = unit[rows] @ unit.T
+    score = score.abs_() if signed else score
+    score[torch.arange(len(rows), device=rows.device), rows] = -2.0
+    last = 2**_INDEX_BITS - 1
+    key = (score * GRID).round_().to(torch.int64).mul_(last + 1)
+    key += last - torch.arange(unit.shape[0], device=rows.device)
+    index: Tensor = last - (key.topk(count, dim=1).values & last)
+    return index
+
+
+def _rank(rows: Tensor, candidates: Tensor, unit: Tensor, k: int, signed: bool) -> tuple[Tensor, Tensor]:
+    """Order candidates by similarity on the grid and then by index; return the first k."""
+    candidates = candidates.sort(dim=1).values  # the lower index first, which a stable sort keeps
+    values = row_values(unit, rows, candidates, Tensor.mul_).clamp_(-1.0, 1.0)
+    grid = ((values.abs() if signed else values) * GRID).round()
+    order = grid.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return candidates.gather(1, order), values.gather(1, order)

@@ -1,0 +1,254 @@
+"""Graphs to SciPy matrices and networkx graphs, and back."""
+
+import copy
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import coalesce, from_scipy_sparse_matrix, to_networkx
+
+from paramgraph.graphs.contract import check_graph, count_nodes, with_edges
+from paramgraph.nodes.graph_data import ParameterGraph
+
+# Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
+SYMMETRY_TOLERANCE = 1e-6
+# What a node table says of its nodes.
+NODE_FIELDS = ("layer", "head", "role")
+
+
+def graph_to_scipy(data: Data) -> sp.csr_array:
+    """Convert a graph to its adjacency matrix.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        A graph that fulfils the contract, but for the order of its edges; without `edge_weight` every edge
+        counts 1, as in PyG.
+
+    Returns
+    -------
+    csr_array of shape (nodes, nodes), float64
+        Symmetric to the last bit; the diagonal is `node_weight` where the graph has one. Explicit zeros are
+        dropped, so that the sparsity pattern is the graph. O(edges) time and memory.
+
+    Raises
+    ------
+    ValueError
+        If the graph breaks the contract.
+
+    Examples
+    --------
+    >>> from paramgraph.graphs.contract import undirected_graph
+    >>> graph = undirected_graph(Data(num_nodes=2), torch.tensor([[0], [1]]), torch.tensor([0.5]))
+    >>> graph_to_scipy(graph).toarray()
+    array([[0. , 0.5],
+           [0.5, 0. ]])
+    """
+    nodes = count_nodes(data)
+    data = check_graph(readable_edges(data))
+    row, col = data.edge_index.cpu().numpy()
+    weight = data.edge_weight.detach().to("cpu", torch.float64).numpy()
+    # Coalesced edges are CSR already: no sort.
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=nodes))])
+    matrix = sp.csr_array((weight.copy(), col.copy(), start), shape=(nodes, nodes))
+    if data.get("node_weight") is not None:
+        diagonal = data.node_weight.detach().to("cpu", torch.float64).numpy()
+        matrix = (matrix + sp.diags_array(diagonal, shape=(nodes, nodes))).tocsr()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def graph_from_scipy(
+    matrix: Any, like: Data | None = None, node_weight: Float[Tensor, " nodes"] | None = None
+) -> Data:
+    """Convert a symmetric matrix to a graph.
+
+    Stored zeros are no edges. A diagonal that is not zero becomes `node_weight`. A matrix with a negative
+    off-diagonal entry gives a graph with `signed = True`.
+
+    Parameters
+    ----------
+    matrix : sparse array, sparse matrix or ndarray of shape (nodes, nodes)
+        Symmetric within rounding (1e-6 of the largest entry); both triangles are averaged.
+        float32 stays, any other type becomes float64.
+    like : torch_geometric.data.Data, optional
+        Nodes whose fields (x, layer, role, ...) the graph carries on; not changed.
+    node_weight : Tensor of shape (nodes,), optional
+        The diagonal, instead of that of `matrix`.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The graph; O(entries) time and memory.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, real, finite and symmetric, or `like` has another number of nodes.
+
+    Examples
+    --------
+    >>> graph_from_scipy(np.array([[0.0, 2.0], [2.0, 0.0]])).edge_weight
+    tensor([2., 2.], dtype=torch.float64)
+    """
+    square = _real_square(matrix)
+    nodes = square.shape[0]
+    data = ParameterGraph(num_nodes=nodes) if like is None else like
+    if count_nodes(data) != nodes:
+        raise ValueError(f"the matrix has {nodes} nodes but `like` has {count_nodes(data)}")
+    largest, difference = _largest(square), _largest(square - square.T)
+    if difference > SYMMETRY_TOLERANCE * largest:
+        raise ValueError(
+            f"the matrix is not symmetric: entries differ from their transposes by up to {difference:.3g} "
+            f"(largest entry {largest:.3g}); pass (matrix + matrix.T) / 2 if that is meant"
+        )
+    square = ((square + square.T) * 0.5).tocsr()  # a division would make it float64
+    diagonal = square.diagonal()
+    if node_weight is None and diagonal.any():
+        node_weight = torch.from_numpy(diagonal.copy())
+    edges = square.tocoo()
+    keep = (edges.row != edges.col) & (edges.data != 0)
+    edge_index, weight = from_scipy_sparse_matrix(
+        sp.coo_array((edges.data[keep], (edges.row[keep], edges.col[keep])), shape=edges.shape)
+    )
+    edge_index, weight = coalesce(edge_index, weight, num_nodes=nodes)
+    signed = bool((weight < 0).any()) or data.get("signed") is True
+    return check_graph(with_edges(data, edge_index, weight, signed, node_weight))
+
+
+def graph_from_networkx(graph: Any, like: Data | None = None) -> Data:
+    """Convert a networkx graph, with isolated nodes and weights.
+
+    Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
+    parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`. The node
+    attributes `layer` and `head`, where every node has a whole number, and `role`, where every node has text, are
+    fields of the graph again; other attributes are left behind.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+        A directed graph must have equal weights in both directions.
+    like : torch_geometric.data.Data, optional
+        Nodes whose fields the graph carries on, before those of networkx; not changed.
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The graph, float64 weights; O(nodes + edges) time.
+
+    Raises
+    ------
+    TypeError
+        If it is no networkx graph.
+    ValueError
+        If a directed graph is not symmetric, or weights are not finite numbers.
+
+    Examples
+    --------
+    >>> graph_from_networkx(nx.path_graph(3)).edge_index.tolist()
+    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    """
+    if not isinstance(graph, nx.Graph):
+        raise TypeError(f"expected a networkx.Graph, got {type(graph).__name__}")
+    if graph.number_of_nodes() == 0:  # networkx refuses to make a matrix of it
+        return graph_from_scipy(sp.csr_array((0, 0)), like)
+    diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
+    node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")
+    found = graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
+    for name in NODE_FIELDS:
+        values = [value for _, value in graph.nodes(data=name)]
+        kind = str if name == "role" else int
+        if name not in found and all(isinstance(value, kind) for value in values):
+            found[name] = values if kind is str else torch.tensor(values, dtype=torch.int64, device="cpu")
+    return found
+
+
+def graph_to_networkx(data: Data) -> nx.Graph:
+    """Convert a graph to networkx, with isolated nodes.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        A graph that fulfils the contract.
+
+    Returns
+    -------
+    networkx.Graph
+        Nodes 0 to nodes - 1 with the attributes `node_weight`, `layer`, `head` and `role` where the graph has them,
+        edges with the attribute `weight`; a Python loop over the edges, for small graphs.
+
+    Raises
+    ------
+    ValueError
+        If the graph breaks the contract.
+
+    Examples
+    --------
+    >>> from paramgraph.graphs.contract import undirected_graph
+    >>> graph = undirected_graph(Data(num_nodes=3), torch.tensor([[0], [1]]), torch.tensor([0.5]))
+    >>> graph_to_networkx(graph).edges(data=True)
+    EdgeDataView([(0, 1, {'weight': 0.5})])
+    """
+    graph = check_graph(readable_edges(data))
+    plain = Data(edge_index=graph.edge_index, weight=graph.edge_weight, num_nodes=count_nodes(graph))
+    attributes = []
+    for name in ("node_weight", *NODE_FIELDS):
+        values = graph.get(name)
+        if isinstance(values, Tensor | list) and len(values) == plain.num_nodes:
+            plain[name] = values
+            attributes.append(name)
+    return to_networkx(plain, node_attrs=attributes, edge_attrs=["weight"], to_undirected="upper")
+
+
+def readable_edges(data: Any) -> Any:
+    """Read missing weights as 1 and edges in any order, as PyG does; what else is wrong is for the check to say.
+
+    Parameters
+    ----------
+    data : object
+        Anything; what is no `Data` with edges is handed back.
+
+    Returns
+    -------
+    object
+        A shallow copy with sorted edges and weights; O(edges log edges) time if they are not sorted.
+
+    Examples
+    --------
+    >>> readable_edges(Data(edge_index=torch.tensor([[1, 0], [0, 1]]), num_nodes=2)).edge_weight
+    tensor([1., 1.])
+    """
+    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):
+        return data
+    edge_index, weight = data.edge_index, data.edge_weight
+    if weight is None:
+        weight = torch.ones(edge_index.shape[-1], dtype=torch.float32, device=edge_index.device)
+    if edge_index.shape[:-1] == (2,) and isinstance(weight, Tensor) and weight.shape == edge_index.shape[1:]:
+        key = edge_index[0] * count_nodes(data) + edge_index[1]
+        if (key[1:] < key[:-1]).any():
+            order = key.argsort()
+            edge_index, weight = edge_index[:, order], weight[order]
+    readable = copy.copy(data)
+    readable.edge_index, readable.edge_weight = edge_index, weight
+    return readable
+
+
+def _real_square(matrix: Any) -> Any:
+    square = sp.csr_array(matrix)
+    if square.ndim != 2 or square.shape[0] != square.shape[1]:
+        raise ValueError(f"an adjacency matrix must be square, got shape {square.shape}")
+    if square.dtype.kind not in "fiub":
+        raise ValueError(f"an adjacency matrix must be real, got {square.dtype}")
+    broken = int((~np.isfinite(square.data)).sum())
+    if broken:
+        raise ValueError(f"the matrix has {broken} entries that are not finite")
+    return square.astype(np.float32 if square.dtype == np.float32 else np.float64)
+
+
+def _largest(matrix: Any) -> float:
+    return float(np.abs(matrix.data).max(initial=0.0))

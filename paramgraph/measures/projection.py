@@ -1,0 +1,124 @@
+"""Signals and gradients in the modes of a spectrum."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from paramgraph.spectra.spectrum import Spectrum
+
+
+def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
+    """Take a signal to the modes of a spectrum.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of a symmetric operator.
+    X : Tensor of shape (nodes,) or (nodes, width)
+        Signal of any floating dtype and device; not changed.
+
+    Returns
+    -------
+    Tensor of shape (modes, width)
+        U^T X, float64, on the CPU, detached.
+
+    Raises
+    ------
+    ValueError
+        If X has other rows or is not finite.
+    """
+    if X.ndim not in (1, 2) or X.shape[0] != spectrum.nodes:
+        raise ValueError(
+            f"a signal on the {spectrum.nodes} nodes of this spectrum has as many rows, got {tuple(X.shape)}"
+        )
+    if not bool(torch.isfinite(X).all()):
+        raise ValueError("the signal has NaN or infinite entries; drop that batch or mend its source")
+    U = spectrum.eigenvectors.to("cpu", torch.float64)
+    signal = X.detach().to("cpu", torch.float64)
+    return U.T @ (signal[:, None] if X.ndim == 1 else signal)
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedGradients:
+    """Hold what the statistics of several batches need of their gradients in each mode.
+
+    Parameters
+    ----------
+    mean_energy : ndarray of shape (modes,)
+        Energy of the mean gradient.
+    with_mean : ndarray of shape (modes, batches)
+        Inner product of each batch's gradient with the mean.
+    energy : ndarray of shape (modes, batches)
+        Energy of each batch's gradient.
+
+    Examples
+    --------
+    >>> ProjectedGradients(np.ones(2), np.ones((2, 3)), np.ones((2, 3))).batches
+    3
+    """
+
+    mean_energy: Float[np.ndarray, " modes"]
+    with_mean: Float[np.ndarray, "modes batches"]
+    energy: Float[np.ndarray, "modes batches"]
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return int(self.energy.shape[1])
+
+
+def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) -> ProjectedGradients:
+    r"""Take the gradients of several batches to the modes of a spectrum, and keep their inner products alone.
+
+    .. math:: \|m_k\|^2, \qquad m_k \cdot p_{bk}, \qquad \|p_{bk}\|^2 \qquad \text{with } p_{bk} = u_k^T G_b,
+        \quad m_k = \tfrac{1}{B} \sum_b p_{bk}
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of a symmetric operator on the same nodes.
+    gradients : Tensor of shape (batches, nodes, width) or sequence of Tensor of shape (nodes, width)
+        Of batches of equal size; not changed. A sequence is gone through twice.
+
+    Returns
+    -------
+    ProjectedGradients
+        Float64. O(batches x nodes x modes x width) time; two projected gradients of memory.
+
+    Raises
+    ------
+    ValueError
+        If there are no gradients, or one has other rows or is not finite.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph.spectra.eigensolve import eigenpairs
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> found = project_gradients(eigenpairs(laplacian(nx.path_graph(2))), torch.ones(3, 2, 1))
+    >>> found.mean_energy.round(6).tolist()
+    [2.0, 0.0]
+    """
+    if not len(gradients):
+        raise ValueError("no gradients to project: give those of at least one batch")
+    total = torch.zeros_like(gradients[0], dtype=torch.float64, device="cpu")
+    for gradient in _batches(gradients):
+        total += gradient.detach().to("cpu", torch.float64)
+    mean = project_signal(spectrum, total / len(gradients))
+    cross, square = [], []
+    for gradient in _batches(gradients):
+        projected = project_signal(spectrum, gradient)
+        cross.append((mean * projected).sum(dim=1))
+        square.append(projected.square().sum(dim=1))
+    return ProjectedGradients(
+        mean.square().sum(dim=1).numpy(), torch.stack(cross, 1).numpy(), torch.stack(square, 1).numpy()
+    )
+
+
+def _batches(gradients: Any) -> Iterator[Tensor]:
+    return (gradients[number] for number in range(len(gradients)))

@@ -1,0 +1,193 @@
+"""Scheme "heads": the attention heads of all layers as the nodes of one graph."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from paramgraph.nodes._attention_layout import Attention, HeadProjection, attention_module
+from paramgraph.nodes._attention_names import FUSED, OUTPUT_BESIDE, SPLIT, is_attention
+from paramgraph.nodes.linear_modules import LinearLayer, weighted_layers
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.slices import ParameterSlice
+from paramgraph.nodes.targets import Targets, matched_layers
+from paramgraph.nodes.wrapping import bare_names, unwrap
+
+# Which projections a node of each table is made of, where key/value heads are as many as queries and else.
+SAME_NUMBER = {"query": ("query", "key", "value", "output")}
+FEWER_PAIRS = {"query": ("query", "output"), "key_value": ("key", "value")}
+
+
+def heads(
+    model: nn.Module,
+    targets: Targets = "all-linear",
+    exclude: Targets | None = None,
+    fused: str | None = None,
+) -> dict[str, NodeTable]:
+    r"""Make each attention head a node, in one table per kind over all layers.
+
+    A query head is its rows of the query projection and its columns of the output projection; where there
+    are as many key and value heads, its rows of those in between: :math:`x_h = [\mathrm{vec}\, Q_h,
+    \mathrm{vec}\, K_h, \mathrm{vec}\, V_h, \mathrm{vec}\, O_h^\top]`. Where they are fewer in any layer
+    (grouped queries), they are nodes of a table of their own, :math:`[\mathrm{vec}\, K_h, \mathrm{vec}\,
+    V_h]`. Biases, norms, gates and relative positions belong to no head. Projections that are not targeted are
+    left out of the nodes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`. Its attention modules are found by the names of their layers, fused and
+        `nn.MultiheadAttention` included; the number of heads is theirs, or their config's.
+    targets : str or sequence of str, default "all-linear"
+        As in `node_tables`.
+    exclude : str or sequence of str, optional
+        As in `node_tables`.
+    fused : str, optional
+        Layout of a fused projection that this package does not know: "blocked" (all queries, then all keys,
+        then all values) or "grouped" (head by head: its queries, its key, its value).
+
+    Returns
+    -------
+    dict of str to NodeTable
+        Under "query", and "key_value" where there are fewer of these. Nodes are in the order of the layers,
+        `layer` and `head` are their places, and `role` is the attention module's, as "attention.self" or
+        "decoder.layer.1.EncDecAttention". Where heads of one kind differ in shape, nothing is padded: there
+        is one table per shape, under the kind and its parts, as "query[query 64+output 64]".
+
+    Raises
+    ------
+    ValueError
+        If no attention module has a targeted layer, or the heads of one cannot be told apart.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention is all you need", 2017, section 3.2.2.
+    .. [2] J. Ainslie et al., "GQA: Training generalized multi-query transformer models", 2023.
+
+    Examples
+    --------
+    >>> import torch
+    >>> heads(torch.nn.TransformerEncoderLayer(d_model=8, nhead=2))
+    {'query': NodeTable('query', scheme='heads', nodes=2, width=128)}
+    """
+    if fused not in (None, "blocked", "grouped"):
+        raise ValueError(f"fused must be 'blocked', 'grouped' or None, got {fused!r}")
+    model = unwrap(model)
+    targeted = matched_layers(model, targets, exclude, packed=True).keys()
+    found = _attention_modules(model, targeted, fused)
+    same = all(attention.heads == attention.key_value_heads for attention in found)
+    tables: dict[str, NodeTable] = {}
+    for group, kinds in (SAME_NUMBER if same else FEWER_PAIRS).items():
+        tables |= _tables_of_kind(group, kinds, found, targeted)
+    return tables
+
+
+def _attention_modules(model: nn.Module, targeted: Collection[str], fused: str | None) -> list[Attention]:
+    layers = {name: weighted.layer for name, weighted in weighted_layers(model, packed=True).items()}
+    raw_modules = dict(model.named_modules())
+    # A wrapper and what it wraps have one bare name; the innermost module comes last and is the one meant.
+    modules = {bare: raw_modules[raw] for raw, bare in bare_names(model).items()}
+    own: dict[str, dict[str, LinearLayer]] = {}
+    for name, layer in layers.items():
+        parent, _, child = name.rpartition(".")
+        own.setdefault(parent, {})[child] = layer
+    found = []
+    for name, children in own.items():
+        above = name.rpartition(".")[0]
+        reach = [*(layer.module for layer in children.values()), *(f"{above}.{end}" for end in OUTPUT_BESIDE)]
+        if any(layer in targeted for layer in reach):
+            attention = attention_module(name, children, layers, _owners(name, modules), fused)
+            if attention is not None:
+                found.append(attention)
+    _check_none_missed(modules, targeted, found)
+    if not found:
+        raise ValueError(_no_attention(model, layers))
+    return found
+
+
+def _owners(name: str, modules: Mapping[str, nn.Module]) -> tuple[Any, ...]:
+    """List where the number of heads may stand: the module, then the configs from it up to the model's."""
+    parts = name.split(".") if name else []
+    paths = [".".join(parts[:end]) for end in range(len(parts), -1, -1)]
+    configs = [getattr(modules[path], "config", None) for path in paths if path in modules]
+    return modules[name], *(config for config in configs if config is not None)
+
+
+def _check_none_missed(
+    modules: Mapping[str, nn.Module], targeted: Collection[str], found: Sequence[Attention]
+) -> None:
+    """Refuse attention modules whose layers have unknown names: their heads would be dropped in silence."""
+    read = {_path(attention.module) for attention in found}
+    inside = {path[:end] for path in read for end in range(len(path) + 1)}
+    for layer in targeted:
+        path = _path(layer)
+        ancestors = [path[:end] for end in range(len(path))]
+        if any(ancestor in read for ancestor in ancestors):
+            continue
+        for ancestor in ancestors:
+            name = ".".join(ancestor)
+            if ancestor not in inside and is_attention(modules[name]):
+                raise ValueError(
+                    f"cannot tell the heads of {type(modules[name]).__name__} {name!r} apart: its layer "
+                    f"{layer!r} has no known name ({_known_names()}); leave it out with exclude=[{layer!r}]"
+                )
+
+
+def _path(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".")) if name else ()
+
+
+def _tables_of_kind(
+    group: str, kinds: Sequence[str], found: Sequence[Attention], targeted: Collection[str]
+) -> dict[str, NodeTable]:
+    seen: set[ParameterSlice] = set()
+    by_parts: dict[tuple[tuple[str, int], ...], list[tuple[Attention, list[HeadProjection]]]] = {}
+    for attention in found:
+        # Layers that share weights share their heads, which are counted once.
+        parts = [
+            projection
+            for projection in attention.projections
+            if projection.kind in kinds and projection.module in targeted and projection.part not in seen
+        ]
+        seen.update(projection.part for projection in parts)
+        if parts:
+            signature = tuple((projection.kind, projection.part.width) for projection in parts)
+            by_parts.setdefault(signature, []).append((attention, parts))
+    tables = {}
+    for signature, members in by_parts.items():
+        shape = "+".join(f"{kind} {width}" for kind, width in signature)
+        key = group if len(by_parts) == 1 else f"{group}[{shape}]"
+        tables[key] = _head_table(key, "head" if group == "query" else "key_value_head", members)
+    return tables
+
+
+def _head_table(
+    group: str, what: str, members: Sequence[tuple[Attention, list[HeadProjection]]]
+) -> NodeTable:
+    slices: list[ParameterSlice] = []
+    nodes: list[tuple[str, int, int, str]] = []
+    for attention, parts in members:
+        column = 0
+        for projection in parts:
+            slices.append(replace(projection.part, at=(len(nodes), column)))
+            column += projection.part.width
+        start = f"{attention.module}.{what}" if attention.module else what
+        nodes += [
+            (f"{start}.{head}", attention.layer, head, attention.role) for head in range(parts[0].part.nodes)
+        ]
+    names, layer, head, role = zip(*nodes, strict=True)
+    return NodeTable(group, "heads", tuple(slices), names, layer, head, role)
+
+
+def _known_names() -> str:
+    split = "; ".join(", ".join(names) for names in SPLIT)
+    return f"known: {split}; or fused: {', '.join(FUSED)}"
+
+
+def _no_attention(model: nn.Module, layers: Mapping[str, LinearLayer]) -> str:
+    return (
+        f"heads need attention: no module of {type(model).__name__} owns targeted query, key and value "
+        f"projections of known names ({_known_names()}); it has {', '.join(list(layers)[:6])}"
+        f"{', ...' if len(layers) > 6 else ''}. Other schemes need no attention: rows, columns, blocks, layers"
+    )

@@ -1,0 +1,237 @@
+"""Nodes of a parameter graph: which slice of which parameter each node is.
+
+A scheme (`paramgraph.nodes.schemes`) cuts the parameters of a model into `NodeTable`s. A table reads the parameters
+as one matrix `X` with a row per node (`gather`) and writes such a matrix back (`scatter`, its adjoint).
+Everything later, graphs, spectra, penalties and filters, works on `X` and never on the model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch_geometric.data import Data
+
+from paramgraph.nodes.graph_data import ParameterGraph
+from paramgraph.display.summaries import table_html
+from paramgraph.nodes.slices import ParameterSlice
+
+__all__ = ["NodeTable", "ParameterSlice", "one_table"]
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    r"""The nodes of one graph, as slices of a model's parameters.
+
+    `gather` stacks the slices into :math:`X` of shape (nodes, width); `scatter` is its adjoint,
+    :math:`\langle \mathrm{gather}(p), X \rangle = \langle p, \mathrm{scatter}(X) \rangle`. No slice of a
+    scheme of this package overlaps another, so :math:`\mathrm{scatter}(\mathrm{gather}(p)) = p` on the
+    covered entries.
+
+    Parameters
+    ----------
+    group : str
+        Key of the table; for one matrix, the name of its parameter.
+    scheme : str
+        Name of the scheme that made it, as "rows".
+    slices : tuple of ParameterSlice
+        Where the nodes' features lie.
+    names : tuple of str
+        One name per node, unique in the table.
+    layer, head : tuple of int
+        Index of the layer and of the attention head per node, -1 where none.
+    role : tuple of str
+        Which matrix a node belongs to, as "attention.self.query".
+
+    Raises
+    ------
+    ValueError
+        If the columns of the table are not of one length, or a slice exceeds the nodes.
+
+    See Also
+    --------
+    paramgraph.node_tables : Make the tables of a model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import columns
+    >>> model = torch.nn.Linear(3, 2, bias=False)
+    >>> table = columns(torch.nn.Sequential(model))["0.weight"]
+    >>> table
+    NodeTable('0.weight', scheme='columns', nodes=3, width=2)
+    >>> X = table.gather({"0.weight": model.weight})
+    >>> bool((table.scatter(X)["0.weight"] == model.weight).all())
+    True
+    """
+
+    group: str
+    scheme: str
+    slices: tuple[ParameterSlice, ...]
+    names: tuple[str, ...]
+    layer: tuple[int, ...]
+    head: tuple[int, ...]
+    role: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {field: len(getattr(self, field)) for field in ("names", "layer", "head", "role")}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"table {self.group!r}: one entry per node is needed in each of {lengths}")
+        for part in self.slices:
+            if part.at[0] + part.nodes > len(self.names):
+                raise ValueError(
+                    f"table {self.group!r} has {len(self.names)} nodes; its slice of {part.parameter!r} "
+                    f"ends at node {part.at[0] + part.nodes}"
+                )
+
+    def __repr__(self) -> str:
+        nodes, width = self.shape
+        return f"NodeTable({self.group!r}, scheme={self.scheme!r}, nodes={nodes}, width={width})"
+
+    def _repr_html_(self) -> str:
+        return table_html(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of nodes and of parameter entries per node."""
+        return len(self.names), max((part.at[1] + part.width for part in self.slices), default=0)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that the table touches, each once, in order of their first slice."""
+        return tuple(dict.fromkeys(part.parameter for part in self.slices))
+
+    def gather(self, parameters: Mapping[str, Tensor]) -> Shaped[Tensor, "nodes width"]:
+        """Stack the nodes' slices of the parameters into one matrix.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor
+            At least the parameters of the table, as `dict(model.named_parameters())`, or gradients or updates
+            of their shapes.
+
+        Returns
+        -------
+        Tensor of shape (nodes, width)
+            In the dtype and on the device of the parameters. Gradients flow through. It is a view of the
+            parameter where the table is one slice of it: clone it before writing into it. Entries that no
+            slice covers are 0.
+
+        Raises
+        ------
+        KeyError
+            If a parameter is missing.
+        ValueError
+            If a parameter has another shape than the table was made for.
+        """
+        missing = [name for name in self.parameters if name not in parameters]
+        if missing:
+            raise KeyError(
+                f"table {self.group!r} needs the parameters {missing}; {len(parameters)} were given: "
+                f"{', '.join(list(parameters)[:5])}{', ...' if len(parameters) > 5 else ''}"
+            )
+        blocks = [part.take(parameters[part.parameter]) for part in self.slices]
+        if len(blocks) == 1 and blocks[0].shape == self.shape:
+            return blocks[0]
+        dtype = reduce(torch.promote_types, (block.dtype for block in blocks))
+        X = blocks[0].new_zeros(self.shape, dtype=dtype)
+        for part, block in zip(self.slices, blocks, strict=True):
+            node, column = part.at
+            X[node : node + part.nodes, column : column + part.width] += block
+        return X
+
+    def scatter(self, X: Tensor) -> dict[str, Tensor]:
+        """Write a matrix of node features back into parameters, the exact adjoint of `gather`.
+
+        Parameters
+        ----------
+        X : Tensor of shape (nodes, width)
+            Any dtype and device.
+
+        Returns
+        -------
+        dict of str to Tensor
+            One tensor of the full shape per parameter of the table, zero where no node lies. It shares memory
+            with `X` where the table is one whole parameter.
+
+        Raises
+        ------
+        ValueError
+            If `X` has another shape than the table.
+        """
+        if tuple(X.shape) != self.shape:
+            raise ValueError(
+                f"table {self.group!r} has the shape {self.shape} (nodes, width); X has {tuple(X.shape)}"
+            )
+        parameters: dict[str, Tensor] = {}
+        for part in self.slices:
+            node, column = part.at
+            value = part.put(X[node : node + part.nodes, column : column + part.width])
+            known = parameters.get(part.parameter)
+            parameters[part.parameter] = value if known is None else known + value
+        return parameters
+
+    def to_data(self, features: Any) -> Data:
+        """Make the PyG graph without edges that builders connect.
+
+        Parameters
+        ----------
+        features : Tensor of shape (nodes, features)
+            Any number of features per node, from `paramgraph.sources.collection` or your own.
+
+        Returns
+        -------
+        ParameterGraph
+            A PyG `Data` with `x` (the features as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and
+            `role` (list of str), on the device of the features.
+
+        Raises
+        ------
+        TypeError
+            If `features` is no tensor.
+        ValueError
+            If `features` is not a matrix with a row per node.
+        """
+        nodes = len(self.names)
+        if not isinstance(features, Tensor):
+            raise TypeError(f"features must be a torch tensor, got {type(features).__name__}")
+        if features.ndim != 2 or features.shape[0] != nodes:
+            raise ValueError(
+                f"table {self.group!r} has {nodes} nodes, so features must have the shape ({nodes}, "
+                f"features); these have {tuple(features.shape)}"
+            )
+        return ParameterGraph(
+            x=features,
+            num_nodes=nodes,
+            layer=torch.tensor(self.layer, dtype=torch.int64, device=features.device),
+            head=torch.tensor(self.head, dtype=torch.int64, device=features.device),
+            role=list(self.role),
+        )
+
+
+def one_table(table: Any) -> dict[str, NodeTable]:
+    """Put one table under the name of its group, as `paramgraph.collect` takes tables.
+
+    Parameters
+    ----------
+    table : NodeTable
+        One of `paramgraph.node_tables`.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        With one entry.
+
+    Raises
+    ------
+    TypeError
+        If it is all tables of a model, or the name of one.
+    """
+    if not isinstance(table, NodeTable):
+        raise TypeError(
+            f"expected one NodeTable, got {type(table).__name__}: pick one, as node_tables(model)[name]"
+        )
+    return {table.group: table}

@@ -1,0 +1,235 @@
+"""Hooks that read what goes into linear layers, what comes out, and the gradients of their weights.
+
+No `requires_grad` is switched on and no `.grad` is written, so frozen, partly frozen and trained weights are
+all measured in the same way.
+"""
+
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
+from transformers.pytorch_utils import Conv1D
+
+from paramgraph.nodes.targets import storage_key
+
+REENTRANT = (
+    "the model checkpoints activations with use_reentrant=True, which gives no gradients without writing to "
+    "`.grad`: use use_reentrant=False, or switch checkpointing off for the measurement"
+)
+
+Hook = Callable[[nn.Module, Tensor, Tensor], Tensor | None]
+Receive = Callable[[Tensor, Tensor], None]
+
+
+def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.Module]]:
+    """Find the layers that use each of some weights; a tied weight has several.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The bare model.
+    parameters : iterable of str
+        Names in `model.named_parameters()`.
+
+    Returns
+    -------
+    dict of str to list of nn.Module
+        Linear, Conv1D and Embedding layers whose weight is that parameter.
+
+    Raises
+    ------
+    KeyError
+        If the model has no parameter of that name.
+    ValueError
+        If no layer of these kinds uses it.
+    """
+    known = dict(model.named_parameters())
+    users: dict[tuple[object, ...], list[nn.Module]] = {}
+    for module in model.modules():
+        weight = module._parameters.get("weight")
+        if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and weight is not None:
+            users.setdefault(storage_key(weight), []).append(module)
+    found = {}
+    for name in parameters:
+        if name not in known:
+            raise KeyError(f"{type(model).__name__} has no parameter {name!r}: make the table from it")
+        found[name] = users.get(storage_key(known[name]), [])
+        if not found[name]:
+            raise ValueError(f"no Linear, Conv1D or Embedding layer uses the parameter {name!r}")
+    return found
+
+
+@contextmanager
+def forward_hooks(layers: Mapping[str, Iterable[nn.Module]], hook: Callable[[str], Hook]) -> Iterator[None]:
+    """Register a forward hook per layer and remove exactly those.
+
+    Parameters
+    ----------
+    layers : mapping of str to iterable of nn.Module
+        Weights and the layers that use them, from `layers_of`.
+    hook : callable (parameter name) -> callable (module, input, output) -> Tensor or None
+        Makes the hook of a weight; what it returns, unless None, replaces the layer's output.
+
+    Yields
+    ------
+    None
+        Nothing; the hooks are in place.
+    """
+
+    def adapt(inner: Hook) -> Callable[..., Tensor | None]:
+        # A layer may be called as layer(x) or as layer(input=x).
+        return lambda module, args, kwargs, output: inner(module, (*args, *kwargs.values())[0], output)
+
+    handles = []
+    try:
+        for name, modules in layers.items():
+            for module in modules:
+                handles.append(module.register_forward_hook(adapt(hook(name)), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Tap(torch.autograd.Function):
+    """Pass an output through, and its gradient back, showing the gradient and the layer's input to `receive`.
+
+    `probe` requires a gradient, so every tapped output does, and asking autograd for the gradient of the
+    probe alone runs the backward of all taps and writes to no parameter. The input is saved by autograd,
+    which refuses if the model has changed it in place since.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, x: Tensor, probe: Tensor, receive: Receive) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.receive = receive
+        # A view of the output could not be changed in place by the next layer, as an activation may want to.
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        ctx.receive(ctx.saved_tensors[0], gradients[0])
+        return gradients[0], None, None, None
+
+
+class GradientCapture:
+    r"""Read the gradients of weights during one backward pass, each handed on as soon as it is complete.
+
+    For :math:`y = x W^\top` and a loss :math:`\ell`, the gradient is :math:`G = (\partial \ell / \partial
+    y)^\top x`, summed over all calls of all layers that use the weight. Only uses of the weight by a layer's
+    own call are seen.
+
+    Parameters
+    ----------
+    layers : mapping of str to iterable of nn.Module
+        Weights and the layers that use them, from `layers_of`.
+    consume : callable (parameter name, gradient)
+        Gets each gradient, of the weight's shape, in float32 (float64 for float64 models), once per backward
+        pass.
+
+    Attributes
+    ----------
+    called : set of str
+        Weights whose layers have run so far.
+    """
+
+    def __init__(
+        self, layers: Mapping[str, Iterable[nn.Module]], consume: Callable[[str, Tensor], None]
+    ) -> None:
+        self.layers = layers
+        self.consume = consume
+        self.called: set[str] = set()
+
+    def run(self, loss: Callable[[], Tensor]) -> None:
+        """Compute a loss and hand on the gradients; a weight that the loss does not reach gives zeros.
+
+        Parameters
+        ----------
+        loss : callable () -> Tensor
+            Runs the model and returns the loss, one number.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no graph to the model, or the model checkpoints activations in a way that
+            autograd cannot differentiate without writing to `.grad`.
+        """
+        self._totals: dict[str, Tensor] = {}
+        self._pending: Counter[str] = Counter()
+        self._done: set[str] = set()
+        self._probe = torch.zeros((), dtype=torch.float32, device="cpu", requires_grad=True)
+        with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+            self._forward = True
+            value = loss()
+            self._forward = False
+            if not value.requires_grad:
+                raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
+            _backward(value, self._probe)
+        for name, modules in self.layers.items():
+            if name not in self._done:
+                weight = cast(Tensor, next(iter(modules)).weight)
+                nothing = torch.zeros_like(weight, dtype=_accumulation_dtype(weight), requires_grad=False)
+                self.consume(name, self._totals.pop(name, nothing))
+
+    def _hook(self, name: str) -> Hook:
+        def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
+            self.called.add(name)
+            if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
+                # Unless it does so to run this part once more during backward, with gradients of its own.
+                if _in_reentrant_checkpoint():
+                    raise ValueError(REENTRANT)
+                return None
+            # During backward, a model that checkpoints activations runs its layers once more: to save their inputs
+            # again, for the same call.
+            self._pending[name] += self._forward
+            receive = functools.partial(self._receive, name, module)
+            return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
+
+        return tap
+
+    def _receive(self, name: str, module: nn.Module, x: Tensor, g: Tensor) -> None:
+        gradient = _weight_gradient(module, x, g)
+        self._totals[name] = self._totals[name] + gradient if name in self._totals else gradient
+        self._pending[name] -= 1
+        if self._pending[name] == 0:
+            self._done.add(name)
+            self.consume(name, self._totals.pop(name))
+
+
+def _backward(value: Tensor, probe: Tensor) -> None:
+    try:
+        torch.autograd.grad(value, probe, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise ValueError(REENTRANT) from error
+
+
+def _in_reentrant_checkpoint() -> bool:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:
+    dtype = _accumulation_dtype(g)
+    g = g.reshape(-1, g.shape[-1]).to(dtype)
+    # A caller's autocast would round the product back to half precision.
+    with torch.autocast(g.device.type, enabled=False):
+        if isinstance(module, nn.Embedding):
+            tokens = x.reshape(-1)
+            kept = tokens != (-1 if module.padding_idx is None else module.padding_idx)
+            return torch.zeros_like(module.weight, dtype=dtype).index_add_(0, tokens[kept], g[kept])
+        x = x.reshape(-1, x.shape[-1]).to(dtype)
+        return x.T @ g if isinstance(module, Conv1D) else g.T @ x
+
+
+def _accumulation_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

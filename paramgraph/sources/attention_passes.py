@@ -1,0 +1,173 @@
+"""Passes over batches that hand on the attention probabilities of the heads of tables."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paramgraph.sources.eager_attention import eager_attention
+from paramgraph.sources._feature_blocks import FeatureBlocks
+from paramgraph.sources.measurement import passes
+from paramgraph.sources.passes import Batches, Loss, Sink, check_finite, run_batch
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.targets import unwrap
+from paramgraph.sources._token_streams import real_tokens, stream_of
+
+# The projection's parent is the attention module; BERT's output projection lies one module deeper.
+LEVELS = 2
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """The nodes of one attention module in one table."""
+
+    group: str
+    first: int
+    count: int
+    parameter: str
+
+
+def attention_passes(
+    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None, sink: Sink
+) -> Iterator[None]:
+    """Hand on the attention maps of the heads of some tables.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Wrapped or bare.
+    tables : mapping of str to NodeTable
+        Of the scheme "heads".
+    batches : iterable
+        Iterated once.
+    loss : callable (model, batch), optional
+        How to run a batch, if not as `model(**batch)`.
+    sink : callable (group, features)
+        Gets (heads, query positions x key positions) once per table and batch.
+
+    Yields
+    ------
+    None
+        After each batch.
+
+    Raises
+    ------
+    ValueError
+        If the model gives no attention probabilities, or they are not finite.
+    """
+    bare = unwrap(model)
+    chosen: dict[_Heads, nn.Module] = {}
+    heads = {found: _above(bare, found.parameter) for found in _heads_of(tables)}
+    blocks = {group: FeatureBlocks(table.shape[0]) for group, table in tables.items()}
+
+    def step(index: int, batch: Any) -> None:
+        seen: set[_Heads] = set()
+
+        def read(module: nn.Module, output: Any) -> None:
+            for found, modules in heads.items():
+                # The innermost module that has given the map gives it from then on.
+                if module not in modules or chosen.get(found, module) is not module:
+                    continue
+                attention = _probabilities(output, found.count)
+                if attention is not None:
+                    chosen[found] = module
+                    seen.add(found)
+                    piece = _real_pairs(bare, found, attention, batch)
+                    check_finite(piece, "attention", found.parameter, index)
+                    blocks[found.group].add(stream_of(bare, found.parameter), found.first, piece)
+
+        with torch.no_grad(), eager_attention(bare), _hooked(heads.values(), read):
+            run_batch(bare, batch) if loss is None else loss(bare, batch)
+        _check_seen(bare, heads, seen)
+        for group, kept in blocks.items():
+            sink(group, kept.take())
+
+    yield from passes(bare, batches, step)
+
+
+def _heads_of(tables: Mapping[str, NodeTable]) -> list[_Heads]:
+    found: dict[tuple[str, int], _Heads] = {}
+    for group, table in tables.items():
+        for part in table.slices:
+            found.setdefault((group, part.at[0]), _Heads(group, part.at[0], part.nodes, part.parameter))
+    return list(found.values())
+
+
+def _above(model: nn.Module, parameter: str) -> list[nn.Module]:
+    """List the modules around a projection, innermost first."""
+    name = parameter.rpartition(".")[0]
+    above: list[nn.Module] = []
+    while name and len(above) < LEVELS:
+        adapted = name.endswith(".base_layer")
+        name = name.rpartition(".")[0]
+        if not adapted:
+            above.append(model.get_submodule(name))
+    return above
+
+
+@contextmanager
+def _hooked(modules: Iterable[list[nn.Module]], read: Any) -> Iterator[None]:
+    handles = []
+    try:
+        for module in {id(one): one for some in modules for one in some}.values():
+            handles.append(module.register_forward_hook(lambda module, _, output: read(module, output)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _probabilities(output: Any, heads: int) -> Tensor | None:
+    """Find (texts, heads, queries, keys) in what a module returned, by what probabilities are."""
+    parts = (
+        output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    )
+    best, mass = None, 0.0
+    for part in parts:
+        if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point():
+            continue
+        if part.shape[1] % heads or (part < 0).any():
+            continue
+        # T5 returns its position bias as well, which may be all zero. Rows of bfloat16 probabilities add up to 1
+        # within their 8 bits; to less than 1 where a model has attention sinks.
+        rows = part.float().sum(-1)
+        if not (rows > 1.01).any() and not rows.mean() <= mass:
+            best, mass = part, float(rows.mean())
+    return best
+
+
+def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) -> Tensor:
+    texts, count, queries, keys = attention.shape
+    stream = stream_of(model, found.parameter)
+    of_queries = _mask(model, batch, "decoder" if stream == "cross" else stream, texts, queries)
+    of_keys = _mask(model, batch, "encoder" if stream == "cross" else stream, texts, keys)
+    if stream != "cross" and (of_queries is None) != (of_keys is None):
+        raise ValueError(
+            f"the attention at {found.parameter!r} has {queries} queries and {keys} keys, and the batch's mask fits "
+            "one of them only: run whole texts, without prefixes or a cache"
+        )
+    every = torch.ones((), dtype=torch.bool, device=attention.device)
+    rows = (every if of_queries is None else of_queries.to(attention.device)).expand(texts, queries)
+    columns = (every if of_keys is None else of_keys.to(attention.device)).expand(texts, keys)
+    maps = attention.detach().transpose(0, 1)[:, rows[:, :, None] & columns[:, None, :]]
+    # A key/value head has the mean map of the query heads that share it, which lie beside each other.
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    return wide.reshape(found.count, count // found.count, -1).mean(dim=1)
+
+
+def _mask(model: nn.Module, batch: Any, stream: str, texts: int, positions: int) -> Tensor | None:
+    mask = real_tokens(model, batch, stream)
+    return mask if mask is not None and tuple(mask.shape) == (texts, positions) else None
+
+
+def _check_seen(model: nn.Module, heads: Iterable[_Heads], seen: set[_Heads]) -> None:
+    missing = [found.parameter for found in heads if found not in seen]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} gives no attention probabilities at {missing[0]!r} ({len(missing)} modules in "
+            "all): the attention module must run, and return them with output_attentions and eager attention as a "
+            "tensor (texts, heads, queries, keys)"
+        )

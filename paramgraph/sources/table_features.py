@@ -1,0 +1,248 @@
+"""Features of one table, one function per source that runs or reads the model."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paramgraph.sources.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
+from paramgraph.sources.activation_reading import activation_passes
+from paramgraph.sources.attention_passes import attention_passes
+from paramgraph.sources.gradient_passes import gradient_passes
+from paramgraph.sources.passes import Batches, Loss
+from paramgraph.nodes.table import NodeTable, one_table
+from paramgraph.sources.source_support import check_scheme
+from paramgraph.nodes.targets import unwrap
+
+Source = Callable[..., dict[str, Tensor]]
+
+
+def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
+    """Take the weights themselves as features.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off.
+    table : NodeTable
+        The nodes.
+
+    Returns
+    -------
+    Tensor of shape (nodes, width)
+        A detached copy, in the weights' dtype and on their device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    >>> bool((weights(model, rows(model)["0.weight"]) == model[0].weight).all())
+    True
+    """
+    (table,) = one_table(table).values()
+    return table.gather(dict(unwrap(model).named_parameters())).detach().clone()
+
+
+def gradients(
+    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, reduction: str = "mean"
+) -> Float[Tensor, "nodes features"]:
+    r"""Take gradients of the loss as features, also of frozen weights.
+
+    "mean": :math:`\bar G = \frac{1}{B} \sum_b G_b`, the mean of the batches' gradients; (nodes, width).
+    "batches": an :math:`F` with :math:`F F^\top = \sum_b G_b G_b^\top`, and nodes are near when their
+    gradients agree batch by batch and not only on average. F is :math:`[G_1, \dots, G_B]` while that has at
+    most nodes + 1 columns, else its replacement of at most nodes + 1 columns with the same norms, angles,
+    distances and correlations (`paramgraph.sources.accumulators.StreamingGram`).
+
+    One forward and one backward pass per batch. Beyond those, "mean" needs the memory of one gradient, and
+    "batches" that of a float64 matrix (nodes, nodes); neither grows with the batches.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode.
+    table : NodeTable
+        The nodes.
+    batches : iterable
+        Iterated once. On the model's device.
+    loss : callable (model, batch) -> Tensor, optional
+        One number per batch, a mean over its examples. By default `model(**batch).loss`.
+    reduction : str, default "mean"
+        "mean" or "batches".
+
+    Returns
+    -------
+    Tensor of shape (nodes, features)
+        In float32 (float64 for a float64 model), also for half-precision models. A weight that is used but
+        does not reach the loss has zero gradients.
+
+    Raises
+    ------
+    ValueError
+        If there are no batches, the model gives no loss, the table's layers are never called, or a gradient
+        is not finite (the parameter and the index of the batch are named).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    >>> batches = [torch.ones(2, 4), torch.zeros(2, 4)]
+    >>> gradients(model, rows(model)["0.weight"], batches, loss=lambda model, x: model(x).sum())[0]
+    tensor([1., 1., 1., 1.])
+    """
+    keep: dict[str, Callable[[int], Accumulator]] = {"mean": MeanFeatures, "batches": StreamingGram}
+    if reduction not in keep:
+        raise ValueError(f"reduction must be 'mean' or 'batches', got {reduction!r}")
+    return reduced(gradient_passes, keep[reduction])(model, one_table(table), batches, loss)[table.group]
+
+
+def activations(
+    model: nn.Module,
+    table: NodeTable,
+    batches: Batches,
+    loss: Loss | None = None,
+    compress: bool = False,
+    side: str = "auto",
+) -> Float[Tensor, "nodes features"]:
+    """Take what flows through the nodes as features: inputs or outputs of their layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode, without
+        gradients.
+    table : NodeTable
+        Of any scheme but "blocks".
+    batches : iterable
+        Iterated once. A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last
+        entries (labels) for which `forward` has no argument; else `model(batch)`. Where a mapping has an
+        "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out; in the
+        decoder of an encoder-decoder those of "decoder_attention_mask", else those with the label -100.
+    loss : callable (model, batch), optional
+        How to run a batch, if otherwise; what it returns is not used.
+    compress : bool, default False
+        Replace more than nodes + 1 features by at most nodes + 1 columns with the same norms, angles, distances
+        and correlations (`paramgraph.sources.accumulators.StreamingGram`): memory O(nodes^2), whatever the number of
+        tokens.
+    side : str, default "auto"
+        "output": what the layer returns, for rows (the row's output), key/value heads (key and value vectors),
+        query heads (query vectors; also key and value vectors where each head has its own) and layers (all
+        outputs). "input": what the layer is given, for columns (the column's input), query heads (the head's part
+        of the output projection's input, which is what the head has computed) and layers (all inputs). "auto":
+        inputs for columns and query heads, outputs for the others.
+
+    Returns
+    -------
+    Tensor of shape (nodes, features)
+        One feature per token, or as many as the node has inputs or outputs, in the batches' order; in float32
+        (float64 for a float64 model). Biases are in the outputs; LoRA adapters around a layer are not. Where
+        layers of one table see different tokens (encoder and decoder), each has columns of its own and is 0 in
+        the others'.
+
+    Raises
+    ------
+    ValueError
+        If the nodes have no such side (blocks have none), there are no batches, the layer is never called, or
+        an activation is not finite (the parameter and the index of the batch are named).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import columns
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8))
+    >>> activations(model, columns(model)["0.weight"], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
+    check_scheme("activations", one_table(table).values())
+    read = functools.partial(activation_passes, side=side)
+    source = reduced(read, StreamingGram if compress else AllColumns)
+    return source(model, one_table(table), batches, loss)[table.group]
+
+
+def attention_maps(
+    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, compress: bool = False
+) -> Float[Tensor, "heads features"]:
+    r"""Take where heads look as features: their attention probabilities over all pairs of real tokens.
+
+    .. math:: x_h = \bigl( \operatorname{softmax}(Q_h K_h^\top / \sqrt{d})_{ij} \bigr)_{\text{texts}, i, j}
+
+    A key/value head that several query heads share has the mean of their maps. The model runs its eager attention
+    with `output_attentions`; its config and hooks are restored, also after an exception. Without `compress`, memory
+    O(heads x pairs of tokens); with it, that of one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode, without
+        gradients.
+    table : NodeTable
+        Of the scheme "heads".
+    batches : iterable
+        As in `activations`. Pairs with a padded query or key are left out; pairs that a causal mask forbids are
+        features, with the value 0.
+    loss : callable (model, batch), optional
+        How to run a batch, if not as `model(**batch)`; what it returns is not used.
+    compress : bool, default False
+        As in `activations`.
+
+    Returns
+    -------
+    Tensor of shape (heads, features)
+        In float32 (float64 for a float64 model), in the table's order. In an encoder-decoder, self-attention of
+        the encoder, that of the decoder and cross attention each have columns of their own and are 0 in the
+        others'.
+
+    Raises
+    ------
+    ValueError
+        If the table is of another scheme, there are no batches, or the model gives no attention probabilities.
+
+    References
+    ----------
+    .. [1] K. Clark et al., "What Does BERT Look At? An Analysis of BERT's Attention", BlackboxNLP 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from transformers import BertConfig, BertModel
+    >>> from paramgraph.nodes.schemes import node_tables
+    >>> shape = dict(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+    >>> model = BertModel(BertConfig(**shape, intermediate_size=8))
+    >>> table = node_tables(model, "heads")["query"]
+    >>> attention_maps(model, table, [{"input_ids": torch.tensor([[1, 2, 3]])}]).shape
+    torch.Size([4, 9])
+    """
+    check_scheme("attention_maps", one_table(table).values())
+    source = reduced(attention_passes, StreamingGram if compress else AllColumns)
+    return source(model, one_table(table), batches, loss)[table.group]
+
+
+def reduced(passes: Callable[..., Iterator[None]], keep: Callable[[int], Accumulator]) -> Source:
+    """Make a source of a kind of pass and of what is kept of the pieces of each table.
+
+    Parameters
+    ----------
+    passes : callable
+        As `paramgraph.sources.gradient_passes.gradient_passes`.
+    keep : callable (nodes) -> Accumulator
+        Makes what takes the pieces of a table in.
+
+    Returns
+    -------
+    callable (model, tables, batches, loss) -> dict of str to Tensor
+        A source.
+    """
+
+    def source(
+        model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
+    ) -> dict[str, Tensor]:
+        kept = {group: keep(len(table.names)) for group, table in tables.items()}
+        for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X)):
+            pass
+        return {group: accumulator.features() for group, accumulator in kept.items()}
+
+    return source

@@ -1,0 +1,295 @@
+"""Eigenpairs of a shift operator: write the zeros down, choose a solver, check what came back."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from paramgraph.spectra._certificate import certify_count
+from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra._solver_choice import choose_solvers, solver_modules
+from paramgraph.spectra._solver_choice import list_solvers as list_solvers
+from paramgraph.spectra.spectrum import EigenProblem, SolverResult, Spectrum, fix_signs
+
+# A dense decomposition takes 2 s at 2,000 nodes and half a minute at 5,000.
+SLOW_DENSE_NODES = 2000
+
+
+def eigenpairs(
+    operator: ShiftOperator,
+    k: Any = None,
+    solver: str = "auto",
+    tol: Any = 1e-8,
+    certify: bool = False,
+    seed: Any = 0,
+) -> Spectrum:
+    r"""Find the k eigenpairs of lowest graph frequency.
+
+    .. math:: L u_j = \lambda_j u_j, \qquad \|u_j\| = 1
+
+    Laplacian: the k smallest eigenvalues, ascending. Adjacency: the k largest, descending, since its strong
+    modes are its low graph frequencies. The null space of a Laplacian is written down from the connected
+    components (of a signed one, from those that are balanced), with eigenvalues of exactly 0.0; the rest is
+    solved component by component in its orthogonal complement, so that equal components cannot hide each
+    other's eigenvalues. The "rw" Laplacian is solved through the symmetric one; its eigenvectors are right
+    eigenvectors of unit norm, not orthogonal.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        From `laplacian` or `adjacency`.
+    k : int, optional
+        Number of pairs; all of them by default. Where k cuts through equal eigenvalues, which vectors of that
+        eigenspace are found is arbitrary.
+    solver : str, default "auto"
+        A name of `list_solvers()`. "auto" looks at components, nodes, pairs and the estimated fill-in
+        of a factorization (`choose_solvers`), falls back along its chain where a solver does not converge,
+        and says in `reason` what ran and why. A named solver that cannot do a component, such as
+        all pairs by ARPACK, leaves it to "dense", and says so.
+    tol : float, default 1e-8
+        Largest residual norm, relative to the bound of the operator.
+    certify : bool, default False
+        Prove by the inertia of the shifted matrix that no eigenvalue was missed: for components of up to
+        2,000 nodes, and beyond where the estimated fill-in is small (rings, paths, grids; extra `certify`).
+        Where the proof fails (a pair was missed) or cannot be made (an expander, no qdldl), nothing is raised:
+        `certified` is False, and `reason` says which.
+    seed : int or numpy.random.Generator, default 0
+        Of the start vectors; the same seed gives the same vectors.
+
+    Returns
+    -------
+    Spectrum
+        Float64 tensors on the CPU. Dense: O(nodes^3) time, O(nodes^2) memory; otherwise O(edges + nodes x k)
+        memory, with shift-invert the sparse factors besides.
+
+    Warns
+    -----
+    PerformanceWarning
+        If some pairs of more than 2,000 nodes have to be taken from a dense decomposition.
+
+    Raises
+    ------
+    ValueError
+        If k is below 1 or above the number of nodes, or `tol` is negative.
+    UnknownNameError
+        If there is no such solver.
+    NotConvergedError
+        If a residual stays above the tolerance; it carries the residuals.
+    TypeError
+        If `operator` is not a shift operator, or `seed` neither int nor generator.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> eigenpairs(laplacian(nx.complete_graph(4), normalization=None), k=2).eigenvalues.round(decimals=9)
+    tensor([0., 4.], dtype=torch.float64)
+    """
+    _check(operator, solver, tol, seed)
+    k = count_pairs(k, operator.nodes)
+    symmetric, scale = operator.symmetrized()
+    values, vectors, reports, iterations = _assemble(symmetric, k, solver, float(tol), seed)
+    certified, remark = None, ""
+    if certify:
+        errors = np.linalg.norm(symmetric.matrix @ vectors - vectors * values, axis=0)
+        certified, remark = certify_count(symmetric, values, float(errors.max(initial=0.0)))
+        remark = f"; {remark}"
+    if not operator.symmetric:
+        vectors = vectors / scale[:, None]
+        vectors /= np.linalg.norm(vectors, axis=0)
+    vectors = fix_signs(vectors)
+    residuals = np.linalg.norm(operator.matrix @ vectors - vectors * values, axis=0)
+    names = sorted({name for name, _ in reports})
+    return Spectrum(
+        torch.from_numpy(values),
+        torch.from_numpy(vectors),
+        torch.from_numpy(residuals),
+        solver="+".join(names) if names else "closed form",
+        reason=_reason(reports, operator) + remark,
+        components=operator.components,
+        certified=certified,
+        iterations=iterations,
+        kind=operator.kind,
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
+    )
+
+
+def _check(operator: Any, solver: str, tol: Any, seed: Any) -> None:
+    if not isinstance(operator, ShiftOperator):
+        raise TypeError(
+            f"eigenpairs takes a shift operator, got {type(operator).__name__}; call laplacian(graph) first"
+        )
+    names = ["auto", *list_solvers()]
+    if solver not in names:
+        raise UnknownNameError.among("solver", solver, names)
+    if not tol >= 0:
+        raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer, np.random.Generator)):
+        raise TypeError(f"seed is an int or a numpy.random.Generator, got {type(seed).__name__}")
+
+
+def count_pairs(k: Any, nodes: int) -> int:
+    """Check a number of pairs.
+
+    Parameters
+    ----------
+    k : int, optional
+        1 to `nodes`, or None for all.
+    nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If k is below 1 or above the number of nodes.
+    TypeError
+        If k is no int.
+
+    Examples
+    --------
+    >>> count_pairs(None, 5)
+    5
+    """
+    if k is None:
+        return nodes
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise TypeError(f"k is a number of eigenpairs (int) or None for all, got {k!r}")
+    if not 1 <= k <= nodes:
+        raise ValueError(f"k={k} eigenpairs of {nodes} nodes: k must be 1 to {nodes}, or None for all")
+    return int(k)
+
+
+def _assemble(operator: ShiftOperator, k: int, solver: str, tol: float, seed: Any) -> Any:
+    """Solve each component, and take the k lowest graph frequencies of all; the zeros come first."""
+    laplacian = operator.kind == "laplacian"
+    zeros = min(k, operator.nullity) if laplacian else 0
+    values = [np.zeros(zeros)]
+    vectors = np.zeros((operator.nodes, k))
+    if laplacian:
+        vectors[:, :zeros] = operator.null_basis()[:, :zeros].toarray()
+    reports: Counter[tuple[str, str]] = Counter()
+    found: list[tuple[Any, SolverResult]] = []
+    for members, problem in _problems(operator, k - zeros, tol, seed) if k > zeros else ():
+        name, reason, result = _solve(problem, solver)
+        reports[name, reason] += 1
+        found.append((members, result))
+    pairs = [
+        (part, column) for part, (_, result) in enumerate(found) for column in range(len(result.eigenvalues))
+    ]
+    unsorted = np.concatenate([result.eigenvalues for _, result in found]) if found else np.zeros(0)
+    order = np.argsort(unsorted if laplacian else -unsorted, kind="stable")[: k - zeros]
+    for target, source in enumerate(order, start=zeros):
+        part, column = pairs[source]
+        members, result = found[part]
+        vectors[members, target] = result.eigenvectors[:, column]
+    # The matrix is positive semidefinite; weights of 1e-16 between blocks can round an eigenvalue below 0.
+    values.append(np.maximum(unsorted[order], 0.0) if laplacian else unsorted[order])
+    steps = [result.iterations for _, result in found if result.iterations is not None]
+    return np.concatenate(values), vectors, reports, sum(steps) if steps else None
+
+
+def _problems(
+    operator: ShiftOperator, wanted: int, tol: float, seed: Any
+) -> Iterator[tuple[Any, EigenProblem]]:
+    """Cut the operator into its components, each with the number of pairs that could be among the wanted."""
+    laplacian = operator.kind == "laplacian"
+    labels = operator.component_labels
+    sizes = np.bincount(labels, minlength=operator.components)
+    order, ends = np.argsort(labels, kind="stable"), np.cumsum(sizes)
+    matrix = operator.matrix if operator.components == 1 else operator.matrix[order][:, order]
+    null = operator.null_entries() if laplacian else None
+    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
+        first = int(order[end - size])
+        known = null is not None and bool(null[first])
+        count = min(wanted, size - known)
+        if count:
+            part = slice(end - size, end)
+            members = order[part]
+            yield (
+                members,
+                EigenProblem(
+                    matrix if operator.components == 1 else matrix[part, part],
+                    count,
+                    smallest=laplacian,
+                    interval=operator.interval,
+                    null=null[members] if null is not None and known else None,
+                    tol=tol,
+                    seed=seed,
+                ),
+            )
+
+
+def _solve(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:
+    """Run the named solver, or the chain of "auto"; refine and check what it gives."""
+    modules = solver_modules()
+    if solver == "auto":
+        chain, reason = choose_solvers(problem)
+    else:
+        chain, reason = [solver], "asked for"
+        refusal = modules[solver].refusal(problem)
+        if refusal:
+            chain, reason = ["dense"], f"asked for {solver}, but {refusal}"
+    for name in chain:
+        if name == "dense" and solver != "dense":
+            _warn_of_dense(problem)
+        try:
+            result = _refine(problem, modules[name].solve(problem))
+            return name, reason + (f", {result.note}" if result.note else ""), result
+        except NotConvergedError as failure:
+            if name == chain[-1]:
+                raise
+            reason += f"; {name} did not converge ({failure})"
+    raise AssertionError("unreachable: a chain is never empty")
+
+
+def _warn_of_dense(problem: EigenProblem) -> None:
+    """Say that some pairs of a large graph are taken from a dense decomposition; for all there is no other way."""
+    if problem.nodes > SLOW_DENSE_NODES and problem.count < problem.nodes - (problem.null is not None):
+        warnings.warn(
+            f"{problem.count} pairs of {problem.nodes} nodes are taken from a dense decomposition, which grows "
+            f"with the cube of the nodes; ask for fewer than an eighth ({problem.nodes // 8}), or a larger tol",
+            PerformanceWarning,
+            stacklevel=5,
+        )
+
+
+def _refine(problem: EigenProblem, result: SolverResult) -> SolverResult:
+    """Take the best pairs in the span of an iterative result (Rayleigh-Ritz), and check their residuals."""
+    if result.iterations is not None:
+        basis = np.linalg.qr(problem.project(result.eigenvectors))[0]
+        small = basis.T @ (problem.matrix @ basis)
+        values, rotation = np.linalg.eigh((small + small.T) / 2)
+        step = 1 if problem.smallest else -1
+        vectors = np.ascontiguousarray((basis @ rotation)[:, ::step])
+        result = result._replace(eigenvalues=values[::step].copy(), eigenvectors=vectors)
+    errors = np.linalg.norm(
+        problem.matrix @ result.eigenvectors - result.eigenvectors * result.eigenvalues, axis=0
+    )
+    # No solver can go below the rounding of one product.
+    allowed = max(problem.tol, 10 * problem.nodes * np.finfo(np.float64).eps) * problem.scale
+    if not errors.max(initial=0.0) <= allowed:
+        raise NotConvergedError(
+            f"largest residual {errors.max():.2g} of {problem.count} pairs of {problem.nodes} nodes is above "
+            f"{allowed:.2g}; ask for fewer pairs, a larger tol, or solver='dense'",
+            tuple(errors.tolist()),
+        )
+    return result
+
+
+def _reason(reports: Counter[tuple[str, str]], operator: ShiftOperator) -> str:
+    """Join the reasons of all components."""
+    if not operator.nodes:
+        return "no nodes, no pairs"
+    if not reports:
+        return f"all pairs belong to the null space of {operator.nullity} components"
+    each = "{}: {} ({} components)" if operator.components > 1 else "{}: {}"
+    return "; ".join(each.format(name, reason, times) for (name, reason), times in reports.items())

@@ -1,0 +1,282 @@
+"""Generalized eigenpairs of two operators on the same nodes: what one graph is strong in and the other is not."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
+
+from paramgraph.spectra.eigensolve import count_pairs
+from paramgraph.errors import NotConvergedError, UnknownNameError
+from paramgraph.spectra.fill_in import estimate_fill_in
+from paramgraph.spectra.pencil_check import check_pencil
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.spectrum import Spectrum, fix_signs
+from paramgraph.graphs.weight_matrix import Matrix
+
+# One thread: two dense matrices of 500 nodes take 0.1 s.
+DENSE_NODES = 500
+RESTARTS = 500
+# Of the factor of B, 12 bytes each; with more, B is inverted by conjugate gradients.
+FACTOR_ENTRIES = 20_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Pencil:
+    """One joint component: the pairs of A u = mu M u at one end."""
+
+    members: Any
+    matrix: Matrix
+    metric: Matrix
+    count: int
+    descending: bool
+    tol: float
+    seed: Any
+
+    @property
+    def nodes(self) -> int:
+        return int(self.matrix.shape[0])
+
+
+def generalized_eigenpairs(
+    operator: Any,
+    reference: Any,
+    k: Any = None,
+    ridge: Any = 0.0,
+    solver: str = "auto",
+    tol: Any = 1e-8,
+    seed: Any = 0,
+) -> Spectrum:
+    r"""Find the k generalized eigenpairs of lowest graph frequency of two operators on the same nodes.
+
+    .. math:: A u_j = \mu_j (B + \rho I) u_j, \qquad u_i^T (B + \rho I) u_j = \delta_{ij}
+
+    The stationary values of :math:`u^T A u / u^T (B + \rho I) u`: with two adjacencies, such as the Gram
+    matrices of a task and of what is to be preserved, the first modes are strong in A and weak in B. As for
+    `eigenpairs`, an adjacency A gives its largest values, descending, and a Laplacian A its smallest,
+    ascending; the kind of B does not matter.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        A; symmetric, so not a "rw" Laplacian.
+    reference : ShiftOperator
+        B, on the same nodes; symmetric.
+    k : int, optional
+        Number of pairs; all of them by default.
+    ridge : float, default 0.0
+        :math:`\rho`, in the units of B. B + ridge I must be positive definite: a Laplacian needs a ridge above
+        0, and so does a Gram matrix of fewer features than nodes.
+    solver : {"auto", "dense", "arpack"}, default "auto"
+        "auto" splits the nodes into the components of both graphs together, and solves those of up to 500
+        nodes, or of which an eighth of the pairs is wanted, densely, others by Lanczos.
+    tol : float, default 1e-8
+        Largest residual norm of a vector of unit norm, relative to the bounds of both sides.
+    seed : int or numpy.random.Generator, default 0
+        Of the start vectors.
+
+    Returns
+    -------
+    Spectrum
+        Its eigenvectors are orthonormal with respect to B + ridge I, not of unit norm; `residuals` are norms of
+        A u - mu (B + ridge I) u; `components` are those of both graphs together; `kind` is that of A. Dense:
+        O(nodes^3) time, O(nodes^2) memory; Lanczos: O(edges + nodes x k) memory, and the sparse factor of B
+        where its estimated fill-in is small, else conjugate gradients.
+
+    Raises
+    ------
+    ValueError
+        If B + ridge I is not positive definite (raise `ridge`), the operators have different nodes or are not
+        symmetric, or k, `ridge` or `tol` is out of range.
+    UnknownNameError
+        If there is no such solver.
+    NotConvergedError
+        If a residual stays above the tolerance; it carries the residuals.
+    TypeError
+        If one of the two is no shift operator.
+
+    References
+    ----------
+    .. [1] G. H. Golub, C. F. Van Loan, "Matrix Computations", Johns Hopkins, 2013, section 8.7.
+
+    Examples
+    --------
+    >>> from paramgraph.spectra.shifts import adjacency
+    >>> task, preserve = adjacency(np.diag([4.0, 3.0, 2.0])), adjacency(np.diag([3.0, 1.0, 0.0]))
+    >>> generalized_eigenpairs(task, preserve, k=2, ridge=1.0).eigenvalues
+    tensor([2.0000, 1.5000], dtype=torch.float64)
+    """
+    if solver not in ("auto", "dense", "arpack"):
+        raise UnknownNameError.among("generalized solver", solver, ["auto", "dense", "arpack"])
+    if not tol >= 0:
+        raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
+    ridge = check_pencil(operator, reference, ridge)
+    k = count_pairs(k, operator.nodes)
+    metric = _plus_ridge(reference.matrix, ridge)
+    labels = _joint_components(operator, reference)
+    found, names = [], set()
+    for pencil in _pencils(operator, metric, labels, k, float(tol), seed):
+        name, values, vectors = _solve(pencil, solver)
+        found.append((pencil.members, values, vectors))
+        names.add(name)
+    values, vectors = _merge(found, operator, k)
+    vectors = fix_signs(vectors)
+    errors = np.linalg.norm(operator.matrix @ vectors - (metric @ vectors) * values, axis=0)
+    _check_residuals(errors, values, vectors, operator.bound, reference.bound + ridge, float(tol))
+    components = int(labels.max(initial=-1)) + 1
+    return Spectrum(
+        torch.from_numpy(values),
+        torch.from_numpy(vectors),
+        torch.from_numpy(errors),
+        solver="+".join(sorted(names)) or "closed form",
+        reason=f"{k} generalized pairs of {operator.nodes} nodes in {components} joint components, ridge {ridge:g}",
+        components=components,
+        kind=operator.kind,
+        # B + ridge I is definite, so the zeros are those of A alone, whatever B connects.
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
+    )
+
+
+def _plus_ridge(matrix: Matrix, ridge: float) -> Matrix:
+    if isinstance(matrix, np.ndarray):
+        return matrix + ridge * np.eye(len(matrix))
+    return sp.csr_array(matrix + ridge * sp.eye_array(matrix.shape[0], format="csr"))
+
+
+def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> np.ndarray:
+    """Label the components of both graphs together, in O(nodes) from those of each."""
+    nodes = operator.nodes
+    if not nodes:
+        return np.zeros(0, dtype=np.int64)
+    pairs = (operator.component_labels, reference.component_labels)
+    # Components of one graph and of the other are linked by the nodes that they share.
+    shared = sp.coo_array(
+        (np.ones(nodes), (pairs[0], operator.components + pairs[1])),
+        shape=(operator.components + reference.components,) * 2,
+    )
+    labels = connected_components(shared.tocsr(), directed=False)[1][pairs[0]]
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _pencils(
+    operator: ShiftOperator, metric: Matrix, labels: np.ndarray, k: int, tol: float, seed: Any
+) -> Iterator[_Pencil]:
+    descending = operator.kind == "adjacency"
+    sizes = np.bincount(labels)
+    order, ends = np.argsort(labels, kind="stable"), np.cumsum(sizes)
+    matrix = operator.matrix[order][:, order]
+    metric = metric[order][:, order]
+    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
+        part = slice(end - size, end)
+        yield _Pencil(
+            order[part], matrix[part, part], metric[part, part], min(k, size), descending, tol, seed
+        )
+
+
+def _solve(pencil: _Pencil, solver: str) -> tuple[str, Any, Any]:
+    few = pencil.count < pencil.nodes
+    wide = pencil.nodes > DENSE_NODES and 8 * pencil.count <= pencil.nodes
+    if few and (solver == "arpack" or (solver == "auto" and wide)):
+        return "arpack", *_solve_iteratively(pencil)
+    return "dense", *_solve_densely(pencil)
+
+
+def _solve_densely(pencil: _Pencil) -> tuple[Any, Any]:
+    matrix, metric = (
+        each if isinstance(each, np.ndarray) else each.toarray() for each in (pencil.matrix, pencil.metric)
+    )
+    first = pencil.nodes - pencil.count if pencil.descending else 0
+    values, vectors = scipy.linalg.eigh(
+        matrix, metric, subset_by_index=[first, first + pencil.count - 1], check_finite=False
+    )
+    step = -1 if pencil.descending else 1
+    return values[::step], vectors[:, ::step]
+
+
+def _solve_iteratively(pencil: _Pencil) -> tuple[Any, Any]:
+    nodes = pencil.nodes
+    start = np.random.default_rng(pencil.seed).standard_normal(nodes)
+    inverse = LinearOperator((nodes, nodes), matvec=_inverse(pencil.metric), dtype=np.float64)
+    try:
+        _, vectors = eigsh(
+            pencil.matrix,
+            k=pencil.count,
+            M=pencil.metric,
+            Minv=inverse,
+            which="LA" if pencil.descending else "SA",
+            v0=start,
+            maxiter=RESTARTS,
+            tol=pencil.tol / 10,
+        )
+    except ArpackNoConvergence as failure:
+        raise NotConvergedError(
+            f"ARPACK found {len(failure.eigenvalues)} of {pencil.count} generalized pairs of {nodes} nodes in "
+            f"{RESTARTS} restarts; ask for fewer pairs, a larger tol or ridge, or solver='dense'"
+        ) from failure
+    # The best pairs in the span, orthonormal to rounding.
+    small = vectors.T @ (pencil.matrix @ vectors), vectors.T @ (pencil.metric @ vectors)
+    values, rotation = scipy.linalg.eigh(*((each + each.T) / 2 for each in small))
+    step = -1 if pencil.descending else 1
+    return values[::step], (vectors @ rotation)[:, ::step]
+
+
+def _inverse(metric: Matrix) -> Callable[[Any], Any]:
+    """Invert B + ridge I: by its factor where that fits, else by conjugate gradients."""
+    if isinstance(metric, np.ndarray):
+        factor = scipy.linalg.cho_factor(metric, check_finite=False)
+        return lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False)
+    if estimate_fill_in(metric).entries <= FACTOR_ENTRIES:
+        factors = splu(
+            sp.csc_array(metric),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+        return lambda x: factors.solve(np.asarray(x).reshape(-1))
+    jacobi = sp.diags_array(1 / metric.diagonal(), format="csr")
+
+    def by_gradients(x: Any) -> Any:
+        # ARPACK takes the inverse to be exact: two digits beyond the smallest tolerance that is asked for.
+        solution, failed = cg(metric, x, rtol=1e-12, atol=0.0, M=jacobi, maxiter=10 * metric.shape[0])
+        if failed:
+            raise NotConvergedError("conjugate gradients on B + ridge I did not converge; raise ridge")
+        return solution
+
+    return by_gradients
+
+
+def _merge(found: Any, operator: ShiftOperator, k: int) -> tuple[Float[np.ndarray, "modes"], Any]:
+    vectors = np.zeros((operator.nodes, k))
+    if not found:
+        return np.zeros(0), vectors
+    places = [(part, column) for part, (_, values, _) in enumerate(found) for column in range(len(values))]
+    every = np.concatenate([values for _, values, _ in found])
+    order = np.argsort(-every if operator.kind == "adjacency" else every, kind="stable")[:k]
+    for target, source in enumerate(order):
+        part, column = places[source]
+        members, _, basis = found[part]
+        vectors[members, target] = basis[:, column]
+    return every[order], vectors
+
+
+def _check_residuals(
+    errors: Any, values: Any, vectors: Any, bound: float, metric_bound: float, tol: float
+) -> None:
+    norms = np.linalg.norm(vectors, axis=0)
+    scale = (bound + np.abs(values) * metric_bound) * norms
+    allowed = max(tol, 10 * vectors.shape[0] * np.finfo(np.float64).eps) * np.where(scale > 0, scale, 1.0)
+    if (errors <= allowed).all():
+        return
+    worst = float(np.max(errors / np.where(allowed > 0, allowed, math.inf)))
+    raise NotConvergedError(
+        f"the largest residual of {len(values)} generalized pairs is {worst:.2g} times what tol={tol:g} allows; "
+        "ask for a larger tol or ridge, or solver='dense'",
+        tuple(errors.tolist()),
+    )

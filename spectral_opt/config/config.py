@@ -1,0 +1,274 @@
+"""SpectralConfig: one frozen, validated description of a graph, a filter and a penalty, JSON both ways."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from paramgraph.graphs.registry import get_builder
+from paramgraph.filters.response_algebra import Combination
+from paramgraph.filters.responses import Response, get_response
+from spectral_opt.config._fields import (
+    CHOICES,
+    check_choice,
+    check_names,
+    check_options,
+    non_negative,
+    resolve_callable,
+    whole_number,
+)
+from spectral_opt.config.json_fields import JsonFields
+from spectral_opt.config.refresh_schedule import check_refresh
+
+
+@dataclass(frozen=True)
+class SpectralConfig(JsonFields):
+    r"""Describe which graph acts on which parameters, as a filter, as a penalty, or both.
+
+    .. math::
+        R(\Theta) = \text{penalty} \cdot \operatorname{tr}(X^T (L + \text{ridge}\, I) X), \qquad G \mapsto h(L)\, G
+
+    The defaults are the example of the design: the graph of gradients is the only row graph that was seen to
+    carry the gradient, gamma = 1 keeps the response between 1/3 and 1 on the normalized Laplacian (a stronger
+    fixed low-pass cost accuracy), and the penalty pulls the delta, which is exactly 0 at the start.
+
+    Parameters
+    ----------
+    builder : str, callable or None, default "cosine_knn"
+        Registered name, any callable `Data -> Data`, or "module:name" of one. None: no graph, L = 0, so that
+        `ridge` alone is L2-SP and there is nothing to filter.
+    builder_options : mapping, default {}
+        Arguments of the builder. Empty, because each builder has its own defaults (k = 10 for "cosine_knn").
+    scheme : str, default "rows"
+        What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`; or "entries",
+        each scalar of a matrix, linked by a row graph and a column graph of the same builder and source.
+    source : str or callable, default "gradients"
+        Features of the nodes: "weights", "gradients", "batch_gradients", "activations", any other source of
+        :func:`paramgraph.collect` but "updates", or a callable `(model, table, batches) -> Tensor`.
+    shift : {"laplacian", "adjacency"}, default "laplacian"
+        Graph shift operator. The filter acts on the eigenvalues of this one.
+    normalization : {"sym", "rw", None}, default "sym"
+        Normalization of the Laplacian; not used with "adjacency". "rw" is not symmetric, hence no penalty.
+    targets, exclude : str or sequence of str, default "all-linear", None
+        Which parameters, by PEFT's rule: "all-linear", name suffixes, or one regular expression.
+    batches : {"task", "preserve"}, default "task"
+        Which of the given calibration sets the source reads.
+    response : str, callable or None, default "tikhonov"
+        Response h of the filter, by name or any callable on eigenvalues, sums and products of responses too; None:
+        no filter.
+    response_options : mapping, default {}; {"gamma": 1.0} for "tikhonov"
+        Arguments of the response.
+    placement : {"gradient", "update", "basis", None}, default "gradient"
+        Filter the gradient before the optimizer, or the update after it (weight decay included); or run the
+        optimizer itself on U^T G and U^T Theta and rotate the increment h(Lambda) E back, weight decay
+        included ("basis": complete spectrum only, at most 4,096 nodes). None: no filter.
+    filter_method : str, default "auto"
+        How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", "solve", or any other method of
+        :func:`paramgraph.apply_filter`.
+    rank : int, default 32
+        Number of eigenpairs of the low-rank filter; read by no other method. 32 costs about 2 % of a step.
+    tail : {"edge", 0, 1}, default "edge"
+        Response of the modes that a low-rank filter did not compute; "edge": h at the last computed eigenvalue.
+    norm_matching : bool, default False
+        Rescale each filtered table to the norm that it had.
+    penalty : float, default 1e-3
+        Factor of the penalty; 0 turns it off.
+    penalty_mode : {"gradient", "loss", "decoupled"}, default "gradient"
+        Add to the gradient before the filter, hand out as a loss, or act after the step like AdamW's decay.
+    penalty_on : {"delta", "weight"}, default "delta"
+        X is the change since `attach` ("delta") or the parameter itself ("weight").
+    ridge : float, default 0.0
+        Added to L in the penalty, so that its null space is not free to drift.
+    refresh : "never", int or "drift:<share>", default "never"
+        When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients
+        has changed by more than that share since its graph was built, see :class:`spectral_opt.training.refresh.Refresher`.
+    seed : int, default 0
+        Start of every random choice (eigensolver).
+
+    Raises
+    ------
+    ValueError
+        If a name or a number is not allowed; the message says what is.
+    TypeError
+        If a field has the wrong type.
+
+    Examples
+    --------
+    >>> config = SpectralConfig(builder="ring", source="weights", penalty=0.0)
+    >>> SpectralConfig.from_json(config.to_json()) == config
+    True
+    """
+
+    builder: str | Callable[..., Any] | None = "cosine_knn"
+    # A dict has no hash; equal configs have equal hashes without it.
+    builder_options: Any = field(default=None, hash=False)
+    scheme: Any = "rows"
+    source: Any = "gradients"
+    shift: Any = "laplacian"
+    normalization: Any = "sym"
+    targets: Any = "all-linear"
+    exclude: Any = None
+    batches: Any = "task"
+    response: str | Callable[..., Any] | None = "tikhonov"
+    response_options: Any = field(default=None, hash=False)
+    placement: Any = "gradient"
+    filter_method: Any = "auto"
+    rank: Any = 32
+    tail: Any = "edge"
+    norm_matching: Any = False
+    penalty: Any = 1e-3
+    penalty_mode: Any = "gradient"
+    penalty_on: Any = "delta"
+    ridge: Any = 0.0
+    refresh: Any = "never"
+    seed: Any = 0
+
+    def __post_init__(self) -> None:
+        for name in ("builder", "source", "response"):
+            object.__setattr__(self, name, resolve_callable(getattr(self, name)))
+        for name in ("builder_options", "response_options"):
+            object.__setattr__(self, name, check_options(name, getattr(self, name)))
+        if isinstance(self.response, Response | Combination) and not self.response_options:
+            object.__setattr__(self, "response_options", dict(self.response.options))
+            object.__setattr__(self, "response", self.response.name)
+        if self.response == "tikhonov" and not self.response_options:
+            object.__setattr__(self, "response_options", {"gamma": 1.0})
+        for name in ("targets", "exclude"):
+            object.__setattr__(self, name, check_names(name, getattr(self, name)))
+        for name, allowed in CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name in ("penalty", "ridge"):
+            object.__setattr__(self, name, non_negative(name, getattr(self, name)))
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        for name, smallest in (("rank", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), smallest))
+        if not isinstance(self.norm_matching, bool):
+            raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
+        object.__setattr__(self, "refresh", check_refresh(self.refresh))
+        if self.builder is not None:
+            get_builder(self.builder, **self.builder_options)
+        elif self.builder_options:
+            raise ValueError(f"builder is None, so builder_options {self.builder_options!r} would be ignored")
+        if self.response is not None:
+            made = self.make_response()
+            if isinstance(self.response, str) and isinstance(made, Response | Combination):
+                # One spelling of equal responses: JSON gives lists for tuples.
+                object.__setattr__(self, "response_options", dict(made.options))
+                object.__setattr__(self, "response", made.name)
+        if (
+            self.penalty
+            and self.builder is not None
+            and self.normalization == "rw"
+            and self.shift == "laplacian"
+        ):
+            raise ValueError(
+                "normalization 'rw' is not symmetric, so tr(X^T L X) is no quadratic form of it; "
+                "use 'sym' or None for a penalty, or set penalty=0.0"
+            )
+        if self.runs_in_basis:
+            self._check_basis()
+        if self.scheme == "entries" and self.normalization == "rw" and self.shift == "laplacian":
+            raise ValueError("scheme 'entries' sums symmetric operators; use normalization 'sym' or None")
+
+    def _check_basis(self) -> None:
+        if self.scheme == "entries":
+            raise ValueError("placement 'basis' has no basis of 'entries'; use placement='update', or 'rows'")
+        if self.normalization == "rw" and self.shift == "laplacian":
+            raise ValueError(
+                "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no rotation; "
+                "use 'sym' or None, or placement='update'"
+            )
+        if self.filter_method not in ("auto", "exact"):
+            raise ValueError(
+                f"placement 'basis' needs the complete spectrum, so filter_method {self.filter_method!r} cannot be "
+                "used with it; use 'auto' or 'exact', or placement='update'"
+            )
+
+    @property
+    def runs_in_basis(self) -> bool:
+        """Whether the optimizer runs in the basis of the graph."""
+        return self.has_filter and self.placement == "basis"
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether there is a response, a placement for it, and a graph for it to act on."""
+        return self.response is not None and self.placement is not None and self.builder is not None
+
+    def make_response(self) -> Callable[..., Any]:
+        """Return the response h, a callable on eigenvalues.
+
+        Returns
+        -------
+        callable
+            The response with its options.
+
+        Raises
+        ------
+        ValueError
+            If `response` is None.
+        """
+        if self.response is None:
+            raise ValueError("this config has response=None: there is no filter to make")
+        response: Callable[..., Any] = get_response(self.response, **self.response_options)
+        return response
+
+    @classmethod
+    def literal(cls, strength: Any = 1e-3, cutoff: Any = 1.0, **fields: Any) -> "SpectralConfig":
+        r"""Make the config of the paper as it is written; train with `torch.optim.SGD`.
+
+        .. math::
+            L = D - W, \qquad \mathcal{L} = \mathcal{L}_{task} + \lambda \sum_{ij} W_{ij} \lVert x_i - x_j \rVert^2,
+            \qquad G \mapsto U g(\Lambda) U^T G
+
+        The regularizer is on the weights themselves and not on their change; its sum over ordered pairs is
+        2 tr(X^T L X), hence penalty = 2 `strength`. g is the ideal low-pass, 1 up to `cutoff` and 0 above. The
+        gradient of the joint loss is formed in closed form, before the filter (mode "gradient"), which under
+        SGD is the joint loss itself.
+
+        Parameters
+        ----------
+        strength : float, default 1e-3
+            The paper's lambda, whose value it does not give.
+        cutoff : float, default 1.0
+            In units of the eigenvalues of L = D - W, which grow with the number of neighbours.
+        **fields : object
+            Any other field: the paper names "dependencies or gradient coordination relationships" as the graph
+            and gives no formula, so the builder and the source are those of the defaults.
+
+        Returns
+        -------
+        SpectralConfig
+            The config, validated.
+
+        Raises
+        ------
+        TypeError
+            If `fields` names a field that is part of the letter.
+
+        References
+        ----------
+        .. [1] Zhang et al., "Graph-Based Spectral Decomposition for Parameter Coordination in Language Model
+           Fine-Tuning", arXiv 2504.19583.
+
+        Examples
+        --------
+        >>> config = SpectralConfig.literal(strength=0.5)
+        >>> config.penalty, config.penalty_on, config.normalization
+        (1.0, 'weight', None)
+        """
+        letter = {
+            "shift": "laplacian",
+            "normalization": None,
+            "response": "lowpass",
+            "response_options": {"cutoff": cutoff},
+            "placement": "gradient",
+            "penalty": 2.0 * non_negative("strength", strength),
+            "penalty_mode": "gradient",
+            "penalty_on": "weight",
+            "ridge": 0.0,
+        }
+        fixed = sorted(set(letter) & set(fields))
+        if fixed:
+            raise TypeError(f"{', '.join(fixed)}: fixed by the letter of the paper; use SpectralConfig(...)")
+        return cls.from_dict(letter | fields)

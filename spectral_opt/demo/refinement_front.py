@@ -1,0 +1,111 @@
+"""Refining a finished fine-tune: accuracy against retention, for the column filter, its nulls and plain scaling."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paramgraph.filters.responses import get_response
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.refinement.refiner import Refiner
+from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
+
+
+@dataclass(frozen=True)
+class Family:
+    """A way to shrink a delta, with the strengths to try.
+
+    Parameters
+    ----------
+    name : str
+        What tables and figures call it.
+    config : SpectralConfig or None
+        The filter, whose gamma is the strength; None: the delta is multiplied by the strength (WiSE-FT).
+    strengths : tuple of float
+        The strengths, in the order of the curve.
+    is_null : bool, default False
+        Whether it is a control.
+    """
+
+    name: str
+    config: SpectralConfig | None
+    strengths: tuple[float, ...]
+    is_null: bool = False
+
+
+def column_filter(null: str | None = None) -> SpectralConfig:
+    """Return the filter Delta (I + gamma C)^-1 on columns, C the Gram matrix of activations on preserved text.
+
+    Parameters
+    ----------
+    null : str, optional
+        "permuted" or "rotated": the control instead, with the spectrum of C and none of its directions.
+
+    Returns
+    -------
+    SpectralConfig
+        With gamma = 1; the strength is set when it is applied.
+    """
+    return SpectralConfig(
+        builder=null or "gram",
+        builder_options={"builder": "gram"} if null else {},
+        scheme="columns",
+        exclude=UNUSED_BY_MEAN_POOLING,
+        source="activations",
+        shift="adjacency",
+        batches="preserve",
+        response="tikhonov",
+        response_options={"gamma": 1.0},
+        placement="update",
+        filter_method="exact",
+        penalty=0.0,
+    )
+
+
+FAMILIES = (
+    Family("column graph of preserved text", column_filter(), (0.03, 0.1, 0.3)),
+    Family("null: columns permuted", column_filter("permuted"), (0.3, 1.0), is_null=True),
+    Family("null: rotated, same spectrum", column_filter("rotated"), (0.3, 1.0), is_null=True),
+    Family("scaling the delta (WiSE-FT)", None, (0.8, 0.6, 0.4)),
+)
+
+
+def refined_states(
+    base: nn.Module,
+    tuned: nn.Module,
+    family: Family,
+    batches: Mapping[str, Sequence[Mapping[str, Tensor]]],
+) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    """Yield strength and state dict for each strength of a family; graphs and bases are made once.
+
+    Parameters
+    ----------
+    base, tuned : Module
+        The pretrained model and the finished fine-tune of it; neither is changed.
+    family : Family
+        The filter, or scaling.
+    batches : dict of sequences of batches
+        Text to be preserved, under "preserve".
+
+    Yields
+    ------
+    tuple of float and dict of tensors
+        The strength, and a state dict that `tuned` can load.
+    """
+    if family.config is None:
+        start, end = base.state_dict(), tuned.state_dict()
+        for strength in family.strengths:
+            yield (
+                strength,
+                {
+                    name: torch.lerp(start[name], end[name], strength)
+                    if end[name].is_floating_point()
+                    else end[name]
+                    for name in end
+                },
+            )
+        return
+    refiner = Refiner(base, [family.config], batches=batches)
+    for strength in family.strengths:
+        yield strength, refiner.apply(tuned, responses=[get_response("tikhonov", gamma=strength)])

@@ -1,0 +1,171 @@
+"""A demonstration's results as plain data: one dictionary for JSON, one flat list of rows for CSV."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paramgraph.measures.band_statistics import BandStatistics
+from paramgraph.environment import hardware, versions
+from paramgraph.measures.lift import band_lift
+from spectral_opt.demo.demo import Demo
+
+TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
+
+
+def demo_results(demo: Demo, command: str) -> dict[str, Any]:
+    """Collect what a finished demonstration measured.
+
+    Parameters
+    ----------
+    demo : Demo
+        After its three parts have run.
+    command : str
+        The command line that made it.
+
+    Returns
+    -------
+    dict
+        Numbers, strings, lists and dictionaries only; every number's unit is in its name or is a share of 1.
+    """
+    setting = demo.setting
+    return {
+        "title": TITLE,
+        "command": command,
+        "seed": setting.options.seed,
+        "model": setting.loaded.name,
+        "data": setting.data.name,
+        "labels": list(setting.data.label_names),
+        "shuffled_labels": setting.options.shuffle_labels,
+        "options": asdict(setting.options),
+        "origins": dict(setting.origins),
+        "truncated_texts": {
+            part: getattr(setting, part).truncated
+            for part in ("training", "dev", "test", "measuring", "preserve", "retention")
+        },
+        "versions": versions(),
+        "hardware": hardware(),
+        "seconds": dict(demo.seconds),
+        "graphs": [
+            {
+                **asdict(evidence.construction),
+                "matrices": len(setting.tables),
+                "nodes": evidence.nodes,
+                "edges": evidence.edges,
+                "components": evidence.components,
+                "seconds": evidence.seconds,
+                "bands": _bands(evidence.bands),
+                "null_bands": _bands(evidence.null_bands),
+            }
+            for evidence in demo.evidence
+        ],
+        "linear_probe": {"C": setting.probe_strength, **asdict(demo.probe_score)},
+        "training": [
+            {
+                "method": row.method.name,
+                "title": row.method.title,
+                "description": row.method.description,
+                "null_of": row.method.null_of,
+                "learning_rate": row.learning_rate,
+                "tuning": list(row.tuning),
+                "losses": list(row.losses),
+                "seconds": row.seconds,
+                "spectral": [config.to_dict() for config in row.method.configs],
+                **asdict(row.score),
+            }
+            for row in demo.trained
+        ],
+        "refinement": [
+            {
+                "family": row.family.name,
+                "is_null": row.family.is_null,
+                "strength": row.strength,
+                "spectral": row.family.config.to_dict() if row.family.config else None,
+                **asdict(row.score),
+            }
+            for row in demo.refined
+        ],
+    }
+
+
+def tidy_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one row for each number: part, name, setting, metric, value, low, high."""
+    for graph in results["graphs"]:
+        for kind in ("bands", "null_bands"):
+            bands = graph[kind]
+            for band in range(len(bands["snr"])):
+                edges = f"{bands['low'][band]:g}-{bands['high'][band]:g}"
+                name = graph["name"] + (" (null)" if kind == "null_bands" else "")
+                yield _row(
+                    "graphs",
+                    name,
+                    edges,
+                    "snr",
+                    bands["snr"][band],
+                    bands["snr_low"][band],
+                    bands["snr_high"][band],
+                )
+                yield _row("graphs", name, edges, "energy_share", bands["energy_share"][band])
+                ends = bands["lift_low"][band], bands["lift_high"][band]
+                yield _row("graphs", name, edges, "lift", bands["lift"][band], *ends)
+    scored = [("linear_probe", "linear probe", "", results["linear_probe"])]
+    scored += [
+        ("training", row["title"], f"learning_rate={row['learning_rate']:g}", row)
+        for row in results["training"]
+    ]
+    scored += [
+        ("refinement", row["family"], f"strength={row['strength']:g}", row) for row in results["refinement"]
+    ]
+    for part, name, setting, row in scored:
+        yield _row(
+            part, name, setting, "accuracy", row["accuracy"], row["accuracy_low"], row["accuracy_high"]
+        )
+        for metric in ("p_value", "neighbours_kept", "cosine", "drift"):
+            yield _row(part, name, setting, metric, row[metric])
+    for row in results["training"]:
+        for step, loss in enumerate(row["losses"], start=1):
+            yield _row("training", row["title"], f"step={step}", "loss", loss)
+
+
+def write_results(results: dict[str, Any], folder: Path) -> None:
+    """Write `results.json` and `results.csv` into `folder`."""
+    text = json.dumps(results, indent=1, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    rows = list(tidy_rows(results))
+    with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _row(
+    part: str,
+    name: str,
+    setting: str,
+    metric: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
+    return {
+        "part": part,
+        "name": name,
+        "setting": setting,
+        "metric": metric,
+        "value": value,
+        "low": low,
+        "high": high,
+    }
+
+
+def _bands(bands: BandStatistics) -> dict[str, list[float]]:
+    names = ("low", "high", "snr", "snr_low", "snr_high", "energy_share")
+    lift = band_lift(bands)
+    return {
+        **{name: getattr(bands, name).tolist() for name in names},
+        "lift": lift.lift.tolist(),
+        "lift_low": lift.low.tolist(),
+        "lift_high": lift.high.tolist(),
+    }

@@ -1,0 +1,226 @@
+"""The demonstration's setting: which model, which texts, split how; made once, checked before any work."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.schemes import node_tables
+from spectral_opt.demo.options import DemoOptions
+from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
+from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
+from spectral_opt.tasks.classifier import MeanPooledClassifier
+from spectral_opt.tasks.labelled import LabelledText
+from spectral_opt.tasks.loading import load_labelled_text, load_text
+from spectral_opt.tasks.models import LoadedModel, load_model
+from spectral_opt.tasks.probing import embed_texts, fit_best_probe
+from spectral_opt.tasks.splits import Split, few_shot_split
+
+
+@dataclass(frozen=True)
+class DemoSetting:
+    """Everything the parts of a demonstration share.
+
+    Parameters
+    ----------
+    options : DemoOptions
+        What was asked.
+    loaded : LoadedModel
+        The pretrained model; its encoder is inside `start`.
+    data : LabelledText
+        The labelled text.
+    start : Module
+        Mean-pooled classifier whose head is a linear probe; embeddings are frozen.
+    probe_strength : float
+        The probe's inverse regularisation, chosen on dev.
+    training, dev, test : TokenizedBatches
+        The task; training batches are in the order of the steps.
+    labels : dict of int arrays
+        Labels of "dev" and "test" in the order of their texts.
+    building : dict of TokenizedBatches
+        Batches that build graphs: "labelled", and "drawn" with labels drawn from the probe's prediction.
+    measuring : TokenizedBatches
+        Batches whose gradients are measured; no graph is built from them.
+    preserve, retention : TokenizedBatches
+        Unlabelled text for the column graphs, and for measuring retention.
+    tables : dict of NodeTable
+        The matrices that the graph measurement looks at.
+    origins : dict of str
+        Where model and texts came from, in words.
+    """
+
+    options: DemoOptions
+    loaded: LoadedModel
+    data: LabelledText
+    start: MeanPooledClassifier
+    probe_strength: float
+    training: TokenizedBatches
+    dev: TokenizedBatches
+    test: TokenizedBatches
+    labels: Mapping[str, Int[np.ndarray, " texts"]]
+    building: Mapping[str, TokenizedBatches]
+    measuring: TokenizedBatches
+    preserve: TokenizedBatches
+    retention: TokenizedBatches
+    tables: Mapping[str, NodeTable]
+    origins: Mapping[str, str]
+
+
+def make_setting(options: DemoOptions) -> DemoSetting:
+    """Load model and texts, split by group, fit the probe; every mistake of a user's shows here.
+
+    Parameters
+    ----------
+    options : DemoOptions
+        What to run on.
+
+    Returns
+    -------
+    DemoSetting
+        Deterministic under `options.seed`.
+
+    Raises
+    ------
+    ValueError
+        If a model or text cannot be had, or has too few examples.
+    """
+    data = load_labelled_text(
+        options.data, text_column=options.text_column, label_column=options.label_column
+    )
+    if options.shuffle_labels:
+        data = data.with_shuffled_labels(options.seed)
+    split = few_shot_split(
+        data,
+        per_class=options.per_class,
+        dev_per_class=options.per_class,
+        test_size=options.test_size,
+        seed=options.seed,
+    )
+    building, measuring = _rest(data, split, options)
+    preserve = _sample(
+        load_text(options.preserve).texts, options.preserve_size, options.preserve, options.seed
+    )
+    retention = _sample(
+        load_text(options.retention).texts, options.retention_size, options.retention, options.seed
+    )
+    loaded = load_model(options.model)
+    start = MeanPooledClassifier(loaded.encoder, len(data.label_names))
+    _freeze_embeddings(loaded.encoder)
+
+    def batches(
+        texts: Sequence[str], labels: Sequence[int] | None = None, order: str = "length"
+    ) -> TokenizedBatches:
+        size = options.batch_size if labels is not None else 64
+        return tokenize_batches(
+            loaded.tokenizer, texts, labels, batch_size=size, max_length=options.max_length, order=order
+        )
+
+    def part(indices: Int[np.ndarray, " texts"]) -> tuple[list[str], Int[np.ndarray, " texts"]]:
+        return [data.texts[index] for index in indices], data.labels[indices]
+
+    train_texts, train_labels = part(split.train)
+    dev_texts, dev_labels = part(split.dev)
+    dev = batches(dev_texts)
+    probe_strength = fit_best_probe(
+        start, embed_texts(start, batches(train_texts)), train_labels, embed_texts(start, dev), dev_labels
+    )
+    building_texts, building_labels = part(building)
+    drawn = _drawn_labels(start, batches(building_texts), options.seed)
+    return DemoSetting(
+        options=options,
+        loaded=loaded,
+        data=data,
+        start=start,
+        probe_strength=probe_strength,
+        training=_epochs(loaded, train_texts, train_labels, options),
+        dev=dev,
+        test=batches(part(split.test)[0]),
+        labels={"dev": dev_labels, "test": part(split.test)[1]},
+        building={
+            "labelled": batches(building_texts, building_labels.tolist(), "given"),
+            "drawn": batches(building_texts, drawn, "given"),
+        },
+        measuring=batches(*_listed(part(measuring)), "given"),
+        preserve=batches(preserve),
+        retention=batches(retention),
+        tables=_spread(node_tables(start, exclude=UNUSED_BY_MEAN_POOLING), options.matrices),
+        origins={"model": str(loaded.provenance), "data": str(data.provenance)},
+    )
+
+
+def _rest(
+    data: LabelledText, split: Split, options: DemoOptions
+) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " texts"]]:
+    """Draw texts of groups that are in no part of the split: half to build graphs, half to measure gradients."""
+    used = np.concatenate([split.train, split.dev, split.test])
+    if data.groups is None:
+        rest = np.setdiff1d(np.arange(len(data.texts)), used)
+    else:
+        groups = np.array(data.groups)
+        rest = np.flatnonzero(~np.isin(groups, groups[used]))
+    needed = 2 * options.graph_batches * options.batch_size
+    if len(rest) < needed:
+        raise ValueError(
+            f"{data.name}: {len(rest)} texts are left beside train, dev and test, and {needed} are needed to build "
+            "graphs and to measure gradients; ask for a smaller test set or fewer examples a class"
+        )
+    chosen = np.random.default_rng(options.seed).permutation(rest)[:needed]
+    return chosen[: needed // 2], chosen[needed // 2 :]
+
+
+def _sample(texts: Sequence[str], size: int, name: str, seed: int) -> list[str]:
+    if len(texts) < size:
+        raise ValueError(f"{name}: {size} texts were asked for, and it has {len(texts)}")
+    return [texts[index] for index in np.random.default_rng(seed).permutation(len(texts))[:size]]
+
+
+def _epochs(
+    loaded: LoadedModel, texts: Sequence[str], labels: Int[np.ndarray, " texts"], options: DemoOptions
+) -> TokenizedBatches:
+    """Draw every epoch anew, until there is a batch for every step."""
+    generator = np.random.default_rng(options.seed)
+    order: list[int] = []
+    while len(order) < options.steps * options.batch_size:
+        order.extend(generator.permutation(len(texts)).tolist())
+    order = order[: options.steps * options.batch_size]
+    return tokenize_batches(
+        loaded.tokenizer,
+        [texts[index] for index in order],
+        [int(labels[index]) for index in order],
+        batch_size=options.batch_size,
+        max_length=options.max_length,
+    )
+
+
+def _drawn_labels(model: MeanPooledClassifier, batches: TokenizedBatches, seed: int) -> list[int]:
+    """Draw a label for each text from the probe's own prediction: gradients without any annotation (Fisher's)."""
+    embeddings = embed_texts(model, batches)
+    with torch.no_grad():
+        chances: Float[Tensor, "texts classes"] = model.classifier(embeddings).softmax(dim=1)
+    drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
+    return [int(label) for label in drawn.squeeze(1)]
+
+
+def _listed(part: tuple[list[str], Int[np.ndarray, " texts"]]) -> tuple[list[str], list[int]]:
+    return part[0], part[1].tolist()
+
+
+def _freeze_embeddings(encoder: nn.Module) -> None:
+    # In few-shot fine-tuning most rows of the embeddings get no gradient, and moving the rest hurts.
+    module: Any = encoder
+    for parameter in getattr(module, "embeddings", module.get_input_embeddings()).parameters():
+        parameter.requires_grad_(False)
+
+
+def _spread(tables: Mapping[str, NodeTable], count: int) -> dict[str, NodeTable]:
+    """Take `count` tables of evenly spread layers, all matrices of a layer together."""
+    layers = sorted({table.layer[0] for table in tables.values()})
+    per_layer = max(1, len(tables) // len(layers))
+    wanted = max(1, min(len(layers), round(count / per_layer)))
+    places = {layers[round(place)] for place in np.linspace(0, len(layers) - 1, wanted)}
+    return {name: table for name, table in tables.items() if table.layer[0] in places}

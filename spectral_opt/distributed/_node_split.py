@@ -1,0 +1,242 @@
+r"""Products with an operator or a filter whose nodes lie on several ranks, exact, in buffers of few rows.
+
+Each rank holds the rows :math:`X_r` of the signal. Of a filter :math:`X + U g U^T X` it needs
+:math:`U^T X = \sum_r U_r^T X_r`: (modes, width) added up over the ranks. Of :math:`L X` it needs the rows of the
+nodes that have a neighbour on another rank. Both are moved in pieces of at most `piece` rows, so that no buffer is
+larger than (piece, width), however many modes or neighbours there are.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from paramgraph.filters.graph_filter import GraphFilter
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.signals import working_dtype
+from paramgraph.spectra.sparse_tensors import sparse_tensor
+from spectral_opt.ranks import Ranks
+
+
+@dataclass(frozen=True, eq=False)
+class NodeSplit:
+    """Which nodes of a table lie on which rank, and how many rows go between ranks at once.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Who shares the nodes.
+    owner : ndarray of shape (nodes,)
+        Rank of each node.
+    nodes : ndarray of shape (own,)
+        Nodes of this rank, in the order of its rows.
+    piece : int
+        Largest number of rows of a buffer.
+
+    Examples
+    --------
+    >>> NodeSplit(Ranks(), np.zeros(3, dtype=np.int64), np.arange(3), 32).place.tolist()
+    [0, 1, 2]
+    """
+
+    ranks: Ranks
+    owner: Int64[np.ndarray, "nodes"]
+    nodes: Int64[np.ndarray, "own"]
+    piece: int
+
+    @cached_property
+    def place(self) -> Int64[np.ndarray, "nodes"]:
+        """Row of each node on this rank, -1 where it lies elsewhere."""
+        place = np.full(len(self.owner), -1, dtype=np.int64)
+        place[self.nodes] = np.arange(len(self.nodes))
+        return place
+
+    def boundary(self, matrix: Any) -> Int64[np.ndarray, "neighbours"]:
+        """List the nodes that have a neighbour on another rank.
+
+        Parameters
+        ----------
+        matrix : csr_array or ndarray of shape (nodes, nodes)
+            Of a symmetric operator.
+
+        Returns
+        -------
+        ndarray of shape (neighbours,)
+            Increasing, the same on each rank.
+        """
+        entries = sp.coo_array(matrix)
+        return np.unique(entries.col[self.owner[entries.row] != self.owner[entries.col]]).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitOperator:
+    """Multiply the rows of a signal that lie here by a symmetric operator on all nodes; all ranks together.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        Symmetric, on all nodes, the same on each rank.
+    split : NodeSplit
+        Who has which nodes.
+
+    Examples
+    --------
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
+    >>> SplitOperator(edge, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1)) @ torch.eye(2)
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+
+    operator: ShiftOperator
+    split: NodeSplit
+    _copies: dict[Any, tuple[Tensor, list[Tensor]]] = field(default_factory=dict, init=False, repr=False)
+
+    symmetric = True
+    # A rank without rows takes part all the same: the others wait for it.
+    spans_ranks = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Square, with as many rows as the signal has here."""
+        return len(self.split.nodes), len(self.split.nodes)
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes on all ranks."""
+        return self.operator.nodes
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the absolute eigenvalues."""
+        return self.operator.bound
+
+    def inner(self, product: Float[Tensor, "own width"]) -> Float[Tensor, "width"]:
+        """Add a product up over the nodes of all ranks.
+
+        Parameters
+        ----------
+        product : Tensor of shape (own, width)
+            Of two signals, entry by entry.
+
+        Returns
+        -------
+        Tensor of shape (width,)
+            The same on each rank.
+        """
+        return self.split.ranks.sum_(product.sum(0))
+
+    def __matmul__(self, X: Float[Tensor, "own width"]) -> Float[Tensor, "own width"]:
+        inside, outside = self._matrices(X.device, working_dtype(X))
+        signal = X.to(working_dtype(X))
+        with torch.autocast(X.device.type, enabled=False):
+            result = inside @ signal
+            for piece, matrix in zip(self._pieces, outside, strict=True):
+                buffer = signal.new_zeros(len(piece), signal.shape[1])
+                place = self.split.place[piece]
+                mine = np.flatnonzero(place >= 0)
+                buffer[mine] = signal[place[mine]]
+                result = result + matrix @ self.split.ranks.sum_(buffer)
+        return result.to(X.dtype)
+
+    @cached_property
+    def _pieces(self) -> list[Int64[np.ndarray, "neighbours"]]:
+        boundary = self.split.boundary(self.operator.matrix)
+        return [
+            boundary[start : start + self.split.piece] for start in range(0, len(boundary), self.split.piece)
+        ]
+
+    def _matrices(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        """Copy the rows of the nodes here to a device: those of neighbours here, and piece by piece of others."""
+        if (device, dtype) not in self._copies:
+            rows: Any = self.operator.matrix[self.split.nodes]
+            inside = rows[:, self.split.nodes]
+            outside = []
+            for piece in self._pieces:
+                # What lies here is in `inside` already.
+                foreign = (self.split.place[piece] < 0).astype(np.float64)
+                outside.append(rows[:, piece] * foreign)
+            self._copies[device, dtype] = (
+                _tensor(inside, device, dtype),
+                [_tensor(matrix, device, dtype) for matrix in outside],
+            )
+        return self._copies[device, dtype]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitFilter:
+    r"""Apply a filter to the rows of a signal that lie here; all ranks together.
+
+    .. math:: Y_r = X_r + S_r^{-1} (U_r g \sum_q U_q^T S_q X_q + \text{rest}\, S_r X_r)
+
+    Parameters
+    ----------
+    filter : GraphFilter
+        By eigenvectors ("lowrank" or "exact"), on all nodes, the same on each rank.
+    split : NodeSplit
+        Who has which nodes.
+
+    Examples
+    --------
+    >>> from paramgraph.filters.filters import prepare_filter
+    >>> from paramgraph.filters.responses import tikhonov
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
+    >>> smooth = prepare_filter(edge, tikhonov(gamma=0.5))
+    >>> SplitFilter(smooth, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1))(torch.eye(2))
+    tensor([[0.7500, 0.2500],
+            [0.2500, 0.7500]])
+    """
+
+    filter: GraphFilter
+    split: NodeSplit
+    _copies: dict[Any, tuple[Tensor | None, Tensor | None, Tensor | None]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing is added."""
+        return self.filter.is_identity
+
+    def __call__(self, X: Float[Tensor, "own width"], check: bool = False) -> Float[Tensor, "own width"]:
+        """Filter the rows that lie here; nothing is checked, since a rank that raises alone leaves others waiting."""
+        signal = X.to(working_dtype(X))
+        basis, weighted, scale = self._factors(signal.device, signal.dtype)
+        with torch.autocast(signal.device.type, enabled=False):
+            scaled = signal if scale is None else scale * signal
+            delta = self.filter.design.rest * scaled
+            if basis is not None and weighted is not None:
+                for start in range(0, basis.shape[1], self.split.piece):
+                    modes = slice(start, start + self.split.piece)
+                    coefficients = self.split.ranks.sum_(basis[:, modes].T @ scaled)  # (modes, width)
+                    delta = delta + weighted[:, modes] @ coefficients
+            if scale is not None:
+                delta = delta / scale
+            return (signal + delta).to(X.dtype)
+
+    def _factors(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        if (device, dtype) not in self._copies:
+            design, nodes = self.filter.design, torch.from_numpy(self.split.nodes)
+            basis = weighted = None
+            if design.basis is not None and design.gain is not None:
+                rows = design.basis[nodes]
+                basis, weighted = rows.to(device, dtype), (rows * design.gain).to(device, dtype)
+            scale = None if design.scale is None else design.scale[nodes, None].to(device, dtype)
+            self._copies[device, dtype] = basis, weighted, scale
+        return self._copies[device, dtype]
+
+
+def _tensor(matrix: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
+    if isinstance(matrix, np.ndarray):
+        return torch.tensor(matrix, dtype=dtype, device=device)
+    rows = sp.csr_array(matrix)
+    rows.sort_indices()
+    return sparse_tensor(rows, device, dtype, "coo")

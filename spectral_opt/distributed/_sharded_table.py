@@ -1,0 +1,240 @@
+"""A table whose parameters are split over ranks by their first axis (FSDP2: DTensor, Shard(0))."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectral_opt.training.basis_step import BasisStep
+from spectral_opt.training.bound_table import BoundTable, Energies
+from spectral_opt.functional.decoupled_penalty import decoupled_step
+from spectral_opt.half_precision import wide
+from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
+from spectral_opt.functional.penalty import multiply, penalty_gradient
+from spectral_opt.ranks import Ranks
+from spectral_opt.distributed.shard_layout import TableShard, shard_of
+from spectral_opt.split_tensors import is_split, local
+from spectral_opt.functional.table_filter import put_back
+
+
+class _SharedPenalty(torch.autograd.Function):
+    """tr(X^T (L + ridge I) X) of all ranks, with the gradient of the rows that lie here.
+
+    The gradient is computed with the value, so that no rank waits for another during backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, operator: Any, ridge: float, ranks: Ranks) -> Tensor:
+        product = torch.zeros_like(X) if operator is None else multiply(operator, X.detach(), False)
+        if ridge:
+            product = product + ridge * X
+        ctx.save_for_backward(product)
+        return ranks.sum_((X * product).sum())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (product,) = ctx.saved_tensors
+        return 2.0 * gradients[0] * product, None, None, None
+
+
+@dataclass(frozen=True)
+class ShardedTable(BoundTable):
+    """A prepared table of which this rank holds a part; its methods are called on all ranks together.
+
+    Of columns each rank has all nodes and a part of their width, so that filter and operator act without
+    communication. Of rows each rank has some nodes: see :mod:`spectral_opt.distributed._node_split`.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Who shares the table.
+    """
+
+    ranks: Ranks
+
+    @cached_property
+    def shard(self) -> TableShard:
+        """The part of the table that lies here."""
+        return shard_of(self.prepared.table, self.ranks.size, self.ranks.rank)
+
+    @cached_property
+    def split(self) -> NodeSplit | None:
+        """Which nodes lie here; None where all do."""
+        if self.shard.nodes is None or self.shard.owner is None:
+            return None
+        return NodeSplit(self.ranks, self.shard.owner, self.shard.nodes, self.config.rank)
+
+    def signal(self, start: Mapping[str, Tensor]) -> Tensor:
+        """Gather the part of the delta or of the weights that lies here, differentiably.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Theta_0 of at least this table's parameters, split as they are, or whole.
+
+        Returns
+        -------
+        Tensor of shape (own, width) or (nodes, own)
+            In float32 or better.
+        """
+        X = wide(self.shard.table.gather(self._parts(self.parameters)))
+        if self.config.penalty_on != "delta":
+            return X
+        return X - wide(self.shard.table.gather(self._parts({name: start[name] for name in self.parameters})))
+
+    def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
+        """Compute penalty x tr(X^T (L + ridge I) X) of the whole table, the same on each rank.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Theta_0.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Differentiable in mode "loss", else detached. FSDP2 averages no gradient that comes this way.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
+            X = wide(self.signal(start))
+            value: Tensor = _SharedPenalty.apply(X, self._operator, self.ridge, self.ranks)  # type: ignore[no-untyped-call]
+            scaled: Tensor = self.config.penalty * value
+            return scaled
+
+    @torch.no_grad()
+    def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
+        """Add the penalty's gradient to the part of `.grad` that lies here.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Theta_0.
+        scale : Tensor of one element, optional
+            By what `.grad` is multiplied at present, under a GradScaler.
+        """
+        gradient = penalty_gradient(self.signal(start), self._operator, self.ridge)
+        if scale is not None:
+            gradient = gradient * local(scale).to(gradient.device)
+        parts = self._gradients()
+        for name, change in self.shard.table.scatter(gradient).items():
+            parts[name].add_(change, alpha=self.config.penalty)
+
+    @torch.no_grad()
+    def filter_gradient_(self) -> Energies:
+        """Filter the part of `.grad` that lies here.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            Squared norms of the whole table before and after the filter, before norm matching.
+        """
+        parts = self._gradients()
+        X, filtered, energies = self._filter(parts)
+        for name, value in put_back(parts, self.shard.table, X, filtered).items():
+            parts[name].copy_(value)
+        return energies
+
+    @torch.no_grad()
+    def filter_update_(self, before: Mapping[str, Tensor]) -> Energies:
+        """Add (h(L) - I) Delta to the part of the parameters that lies here.
+
+        Parameters
+        ----------
+        before : mapping of str to Tensor
+            The parameters before the step.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            Squared norms of the whole table before and after the filter, before norm matching.
+        """
+        now, then = (
+            self._parts(self.parameters),
+            self._parts({name: before[name] for name in self.parameters}),
+        )
+        update = {name: wide(value.detach()) - wide(then[name]) for name, value in now.items()}
+        X, filtered, energies = self._filter(update)
+        self._add_(filtered - X)
+        return energies
+
+    def enter_basis_(self) -> BasisStep:
+        """Refuse: no rank holds what the basis rotates.
+
+        Returns
+        -------
+        BasisStep
+            Never.
+
+        Raises
+        ------
+        ValueError
+            Always; `attach` refuses before it comes to this.
+        """
+        raise ValueError("placement 'basis' does not work on parameters that are split over ranks")
+
+    @torch.no_grad()
+    def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
+        """Take the decoupled step of the penalty on the part that lies here.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Theta_0.
+        rates : mapping of int to float
+            Present learning rate of each parameter, by `id`; the same on each rank.
+
+        Returns
+        -------
+        str
+            "explicit" or "proximal".
+        """
+        (parameter,) = self.parameters.values()
+        X = self.signal(start)
+        moved, kind = decoupled_step(
+            X, self._operator, self.ridge, rates[id(parameter)] * self.config.penalty
+        )
+        self._add_(moved - X)
+        return kind
+
+    @cached_property
+    def _operator(self) -> Any:
+        whole = self.prepared.operator
+        return whole if whole is None or self.split is None else SplitOperator(whole, self.split)
+
+    @cached_property
+    def _graph_filter(self) -> Any:
+        whole = self.prepared.filter
+        return whole if self.split is None else SplitFilter(whole, self.split)
+
+    def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
+        X = self.shard.table.gather(tensors)
+        filtered: Tensor = self._graph_filter(X, check=False)
+        working = torch.promote_types(X.dtype, torch.float32)
+        squares = [torch.linalg.vector_norm(value, dtype=working).square() for value in (X, filtered)]
+        before, after = self.ranks.sum_(torch.stack(squares)).unbind()
+        if self.config.norm_matching:
+            # As `match_norm`, with the norms of the whole table.
+            noise = 16 * torch.finfo(working).eps * before.sqrt()
+            factor = torch.where(after.sqrt() > noise, before.sqrt() / after.sqrt(), torch.ones_like(after))
+            filtered = (filtered * factor).to(filtered.dtype)
+        return X, filtered, (before, after)
+
+    def _parts(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the parts here of tensors that are split, or whole (a Theta_0 that was loaded)."""
+        found = {}
+        for name, value in tensors.items():
+            if not is_split(value):
+                chunk = max(-(-value.shape[0] // self.ranks.size), 1)
+                value = value[self.ranks.rank * chunk : (self.ranks.rank + 1) * chunk]
+            found[name] = local(value)
+        return found
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: local(p.grad) for name, p in self.parameters.items() if p.grad is not None}
+
+    def _add_(self, X: Tensor) -> None:
+        for name, change in self.shard.table.scatter(X).items():
+            local(self.parameters[name].detach()).add_(change)

@@ -1,0 +1,153 @@
+"""What attach, a step and a refresh move between ranks, in bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from paramgraph.nodes.table import NodeTable
+from spectral_opt.preparation.calibration import reads_features
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.preparation.factor_table import measured_table
+from spectral_opt.distributed._node_split import NodeSplit
+from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.ranks import Ranks
+from spectral_opt.distributed.shard_layout import shard_of, splits_nodes
+from spectral_opt.split_tensors import is_split
+
+
+def rank_traffic(
+    ranks: Ranks,
+    configs: Sequence[SpectralConfig],
+    prepared: Sequence[Any],
+    named: Mapping[str, Tensor],
+) -> dict[str, int]:
+    """Count the bytes that each rank hands to the others, beside what DDP and FSDP2 move themselves.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        Who trains together.
+    configs : sequence of SpectralConfig
+        In the order in which they act.
+    prepared : sequence
+        For each config its prepared tables, or a dict of node tables where the graphs are not built (their graphs
+        are then left out of the count).
+    named : mapping of str to Tensor
+        Parameters by name.
+
+    Returns
+    -------
+    dict of str to int
+        "ranks"; "attach": features, graphs, filters, and sharded weights gathered for their checksum; "step": payload
+        of all reductions in one step with an explicit decoupled penalty; "largest": of the largest one of them;
+        "refresh": features, graphs and filters of one refresh of all tables, 0 where there is none. Empty for one
+        rank.
+
+    Examples
+    --------
+    >>> rank_traffic(Ranks(), [], [], {})
+    {}
+    """
+    if ranks.size == 1:
+        return {}
+    total = {"ranks": ranks.size, "attach": 0, "step": 0, "largest": 0, "refresh": 0}
+    for config, of_config in zip(configs, prepared, strict=True):
+        for item in of_config.values() if isinstance(of_config, dict) else of_config:
+            ready = item if isinstance(item, PreparedTable) else None
+            table: NodeTable = item if ready is None else ready.table
+            sharded = any(is_split(named[name]) for name in table.parameters)
+            built = _feature_bytes(config, measured_table(table), sharded)
+            built += 0 if ready is None else _graph_bytes(ready)
+            total["attach"] += built
+            total["refresh"] += built if config.refresh != "never" else 0
+            if sharded:
+                total["attach"] += sum(_size(named[name]) for name in table.parameters)
+                moved = _step_bytes(ranks, config, ready) if ready is not None else [0]
+                total["step"] += sum(moved)
+                total["largest"] = max(total["largest"], *moved)
+    return total
+
+
+def traffic_text(traffic: Mapping[str, int]) -> str:
+    """Write the traffic as a line of text.
+
+    Parameters
+    ----------
+    traffic : mapping of str to int
+        From :func:`rank_traffic`, not empty.
+
+    Returns
+    -------
+    str
+        In MiB.
+
+    Examples
+    --------
+    >>> traffic_text({"ranks": 2, "attach": 2**20, "step": 0, "largest": 0, "refresh": 0})
+    'between 2 ranks: attach moves 1.000 MiB, a step 0 bytes, a refresh 0 bytes'
+    """
+    amounts = {
+        key: f"{traffic[key] / 2**20:.3f} MiB" if traffic[key] else "0 bytes"
+        for key in ("attach", "step", "refresh")
+    }
+    largest = f" (at most {traffic['largest'] / 2**20:.3f} MiB at once)" if traffic["largest"] else ""
+    return (
+        f"between {traffic['ranks']} ranks: attach moves {amounts['attach']}, a step {amounts['step']}{largest}, "
+        f"a refresh {amounts['refresh']}"
+    )
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _feature_bytes(config: SpectralConfig, table: NodeTable, sharded: bool) -> int:
+    """Bytes of the features of one table: a mean as it is, sums of columns in float64."""
+    if not reads_features(config) or (config.source == "weights" and not sharded):
+        return 0
+    sides = (table.shape, table.shape[::-1]) if config.scheme == "entries" else (table.shape,)
+    if config.source in ("gradients", "weights") or callable(config.source):
+        return sum(4 * nodes * width for nodes, width in sides)
+    return sum(8 * nodes * (nodes + 1) for nodes, _ in sides)
+
+
+def _graph_bytes(ready: PreparedTable) -> int:
+    """Bytes of an operator and of the numbers of its filter."""
+    if ready.operator is None:
+        return 0
+    size = 0
+    for part in ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,):
+        # Values in float64, an index of 32 bits; degrees and labels of each node.
+        matrix: Any = part.matrix
+        size += 16 * part.nodes + (8 * matrix.size if part.is_dense else 12 * matrix.nnz)
+    design = getattr(ready.filter, "design", None)
+    for value in (getattr(design, "basis", None), getattr(design, "gain", None)):
+        size += 0 if value is None else _size(value)
+    return size + (0 if ready.spectrum is None else _size(ready.spectrum.eigenvectors))
+
+
+def _step_bytes(ranks: Ranks, config: SpectralConfig, ready: PreparedTable) -> list[int]:
+    """Payload of each reduction that a sharded table makes in a step, in float32."""
+    width = ready.table.shape[1]
+    moved = [0]
+    if config.has_filter and ready.filter is not None and not ready.filter.is_identity:
+        moved.append(8)  # two squared norms
+    if not splits_nodes(ready.table):
+        return moved
+    row, piece = 4 * width, config.rank
+    basis = getattr(getattr(ready.filter, "design", None), "basis", None)
+    modes = 0 if basis is None else basis.shape[1]
+    moved += _pieces(modes, piece, row)
+    if config.penalty and config.penalty_mode != "loss" and ready.operator is not None:
+        shard = shard_of(ready.table, ranks.size, ranks.rank)
+        assert shard.owner is not None
+        assert shard.nodes is not None
+        split = NodeSplit(ranks, shard.owner, shard.nodes, piece)
+        moved += _pieces(len(split.boundary(ready.operator.matrix)), piece, row)
+    return moved
+
+
+def _pieces(rows: int, piece: int, row: int) -> list[int]:
+    return [row * min(piece, rows - start) for start in range(0, rows, piece)]

@@ -1,0 +1,78 @@
+"""What a reader must know about configs: what their placements, modes and refreshes entail."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.config.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
+from spectral_opt.explanation._tables import TableExplanation
+
+
+def explanation_notes(
+    configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation], prepared: Sequence[Any]
+) -> list[str]:
+    """Write the consequences of configs, each as a sentence.
+
+    Parameters
+    ----------
+    configs : sequence of SpectralConfig
+        In the order in which they act.
+    tables : sequence of TableExplanation
+        Of all of them.
+    prepared : sequence
+        For each config its prepared tables, or a dict where graphs are not built.
+
+    Returns
+    -------
+    list of str
+        Empty where there is nothing to know.
+
+    Examples
+    --------
+    >>> explanation_notes([SpectralConfig(refresh=9, builder="ring", response=None, penalty=0.0)], [], [()])
+    ['refresh=9: graphs and filters are built anew every 9 steps']
+    """
+    notes = []
+    if any(config.has_filter and config.placement == "update" for config in configs):
+        notes.append(
+            "a filter on the update also filters weight decay; it needs a copy of the tables during a step"
+        )
+    if any(config.has_filter and config.placement == "gradient" for config in configs):
+        notes.append("a filter on the gradient acts inside optimizer.step(), after any clipping")
+    if any(config.runs_in_basis for config in configs):
+        notes.append(
+            "placement 'basis': weight decay acts on U^T Theta and is part of the increment that h filters; three "
+            "copies of the tables during a step"
+        )
+    if any(refresh_schedule(config.refresh).drift for config in configs):
+        notes.append(
+            f"refresh by drift: the gradients of at most {DRIFT_BATCHES} calibration batches are measured every "
+            f"{DRIFT_EVERY} steps, and a matrix of nodes x nodes is kept per table"
+        )
+    for config, ready in zip(configs, prepared, strict=True):
+        every = refresh_schedule(config.refresh).every
+        if every and config.builder is not None:
+            notes.append(
+                f"refresh={every}: graphs and filters are built anew every {every} steps{_seconds(ready)}"
+            )
+    if any(config.penalty and config.penalty_mode == "gradient" for config in configs):
+        notes.append(
+            "a penalty of mode 'gradient' is added inside optimizer.step(): clipping does not see it, filters on the "
+            "gradient do"
+        )
+    if any(config.penalty and config.penalty_mode == "decoupled" for config in configs):
+        notes.append(
+            "a decoupled penalty acts last, with the learning rate of the step: no filter touches it"
+        )
+    if any(config.penalty and config.penalty_mode == "loss" for config in configs):
+        notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
+    if not all(table.edges_known for table in tables):
+        notes.append("edges are upper estimates: give the calibration batches to have the graphs built")
+    return notes
+
+
+def _seconds(ready: Any) -> str:
+    built = [] if isinstance(ready, dict) else [item for item in ready if isinstance(item, PreparedTable)]
+    seconds = sum(item.seconds for item in built)
+    return f", {seconds:.2g} s each time here, and a pass over the calibration batches" if seconds else ""

@@ -1,0 +1,300 @@
+"""What one config does to one table, and what that costs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from paramgraph.nodes.table import NodeTable
+from paramgraph.graphs.registry import builder_options
+from spectral_opt.preparation.adapter_layers import starts_with_an_update
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.functional.decoupled_penalty import step_kind
+from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.preparation.factor_table import FactorTable, config_on
+from spectral_opt.preparation.prepared_table import PreparedTable
+
+
+@dataclass(frozen=True)
+class TableExplanation:
+    """What one config does to one table.
+
+    Parameters
+    ----------
+    config : int
+        Index of the config.
+    parameter, scheme : str
+        Key of the table, and what a node of it is.
+    nodes, width : int
+        Shape of the table.
+    edges : int or None
+        Undirected edges; None where neither known nor estimated.
+    edges_known : bool
+        False where `edges` is an upper estimate from the builder's options, before the graph is built.
+    components : int or None
+        Connected components; None before the graph is built.
+    filter : str
+        How the filter is applied, and why.
+    penalty : str
+        Mode of the penalty; for "decoupled" also which step is taken, or below which learning rate.
+    extra_bytes : int
+        Operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or in the basis (three).
+    flops_per_step : float
+        Estimated operations per step.
+    adapter : str
+        What is trained there beside a frozen matrix, and which graph acts on it; "" for a matrix.
+    parameters : tuple of str
+        Names of the parameters that the table covers.
+    milliseconds : float or None
+        Time that it adds to a step, as measured; None where only `flops_per_step` is known.
+    """
+
+    config: int
+    parameter: str
+    scheme: str
+    nodes: int
+    width: int
+    edges: int | None
+    edges_known: bool
+    components: int | None
+    filter: str
+    penalty: str
+    extra_bytes: int
+    flops_per_step: float
+    adapter: str = ""
+    parameters: tuple[str, ...] = ()
+    milliseconds: float | None = None
+
+
+def explain_table(
+    index: int,
+    config: SpectralConfig,
+    ready: PreparedTable,
+    named: Mapping[str, Tensor],
+    rates: Mapping[int, float],
+) -> TableExplanation:
+    """Explain one prepared table.
+
+    Parameters
+    ----------
+    index : int
+        Index of the config.
+    config : SpectralConfig
+        What it does.
+    ready : PreparedTable
+        The table with its operator and filter.
+    named : mapping of str to Tensor
+        Parameters by name.
+    rates : mapping of int to float
+        Learning rates by `id` of the parameter; empty where unknown.
+
+    Returns
+    -------
+    TableExplanation
+        With known sizes.
+    """
+    nodes, width = ready.table.shape
+    config = config_on(config, ready.table)
+    members = [named[name] for name in ready.table.parameters]
+    matrix_bytes, products = _operator_cost(ready)
+    filter_bytes, flops = _filter_cost(ready, products)
+    penalty = _penalty_text(config)
+    if config.penalty:
+        flops += _penalty_flops(products, nodes, width)
+        if config.penalty_mode == "decoupled" and rates:
+            rate = max(rates.get(id(member), 0.0) for member in members)
+            penalty += f", {step_kind(ready.operator, config.ridge, rate * config.penalty)}"
+        elif config.penalty_mode == "decoupled":
+            penalty += _switch(config, 0.0 if ready.operator is None else ready.operator.bound)
+    return TableExplanation(
+        config=index,
+        parameter=ready.table.group,
+        scheme=config.scheme,
+        nodes=ready.nodes,
+        width=nodes * width // ready.nodes if ready.nodes else width,
+        edges=ready.edges,
+        edges_known=True,
+        components=ready.components,
+        filter=ready.reason,
+        penalty=penalty,
+        extra_bytes=matrix_bytes
+        + filter_bytes
+        + _copied_bytes(config, members)
+        + _start_bytes(config, ready.table, named),
+        flops_per_step=flops,
+        adapter=_adapter_text(config, ready.table),
+        parameters=ready.table.parameters,
+    )
+
+
+def estimate_table(
+    index: int, config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]
+) -> TableExplanation:
+    """Estimate what a config does to a table whose graph is not built.
+
+    Parameters
+    ----------
+    index : int
+        Index of the config.
+    config : SpectralConfig
+        What it does.
+    table : NodeTable
+        The table.
+    named : mapping of str to Tensor
+        Parameters by name.
+
+    Returns
+    -------
+    TableExplanation
+        With the most edges that the builder can make: nodes x k where it has a k, else all pairs.
+    """
+    nodes, width = table.shape
+    config = config_on(config, table)
+    options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
+    neighbours = (options | config.builder_options).get("k")
+    edges, stored, products = 0, 0, 0.0
+    # Entries have a graph of their rows and one of their columns, repeated over the other side.
+    sides = ((nodes, width), (width, nodes)) if config.scheme == "entries" else ((nodes, width),)
+    for size, others in sides:
+        linked = size * (size - 1) // 2
+        if isinstance(neighbours, int):
+            linked = min(linked, size * neighbours)
+        edges += linked * (others if config.scheme == "entries" else 1)
+        stored += 2 * linked + size
+        products += float((2 * linked + size) * others)
+    members = [named[name] for name in table.parameters]
+    flops = 4.0 * config.rank * nodes * width if config.has_filter else 0.0
+    return TableExplanation(
+        config=index,
+        parameter=table.group,
+        scheme=config.scheme,
+        nodes=nodes * width if config.scheme == "entries" else nodes,
+        width=1 if config.scheme == "entries" else width,
+        edges=edges,
+        edges_known=False,
+        components=None,
+        filter=f"{config.filter_method}: decided once the graph is built"
+        if config.has_filter
+        else "no filter",
+        penalty=_penalty_text(config) + _estimated_switch(config),
+        extra_bytes=12 * stored + _copied_bytes(config, members) + _start_bytes(config, table, named),
+        flops_per_step=flops + (_penalty_flops(products, nodes, width) if config.penalty else 0.0),
+        adapter=_adapter_text(config, table),
+        parameters=table.parameters,
+    )
+
+
+def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
+    """Write one table as the cells of a line of text.
+
+    Parameters
+    ----------
+    table : TableExplanation
+        What to write.
+    many : bool
+        Whether to name the config.
+
+    Returns
+    -------
+    tuple of str
+        Parameter, nodes, width, edges, components, filter and penalty.
+    """
+    edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
+    return (
+        f"{table.config}: {table.parameter}" if many else table.parameter,
+        str(table.nodes),
+        str(table.width),
+        edges,
+        "?" if table.components is None else str(table.components),
+        table.filter,
+        table.penalty,
+    )
+
+
+def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
+    """Bytes of the operator, and the multiplications of one product with a signal."""
+    if ready.operator is None:
+        return 0, 0.0
+    nodes, width = ready.table.shape
+    parts = ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,)
+    size, products = 0, 0.0
+    for part, others in zip(parts, (width, nodes), strict=False):
+        stored = part.matrix.size if part.is_dense else part.matrix.nnz
+        size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
+        products += float(stored * others)
+    return size, products
+
+
+def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
+    """Bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
+    nodes, width = ready.table.shape
+    if ready.filter is None and ready.spectrum is not None:
+        # Eigenvectors in float64 and in float32; gradient and parameter there, the increment back.
+        return 12 * nodes * nodes, 6.0 * nodes * nodes * width
+    if ready.filter is None or ready.filter.is_identity:
+        return 0, 0.0
+    if ready.filter.method == "solve":
+        solver = ready.filter.design.solver
+        return solver.stored_bytes, solver.operations * width
+    if ready.filter.order is not None:
+        return 0, 2.0 * ready.filter.order * products
+    if isinstance(ready.operator, EntryOperator):
+        return 12 * (nodes**2 + width**2), 4.0 * nodes * width * (nodes + width)
+    rank = ready.filter.rank
+    if rank is None:
+        return 0, 2.0 * products
+    if 2 * rank >= nodes:
+        return 12 * nodes * nodes, 2.0 * nodes * nodes * width
+    return 16 * nodes * rank, 4.0 * nodes * rank * width
+
+
+def _penalty_text(config: SpectralConfig) -> str:
+    return f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none"
+
+
+def _switch(config: SpectralConfig, bound: float) -> str:
+    """State the learning rate at which the proximal step takes over from the explicit one."""
+    if not bound + config.ridge:
+        return ", explicit"
+    return f", explicit below lr {1 / (2 * config.penalty * (bound + config.ridge)):.3g}, else proximal"
+
+
+def _estimated_switch(config: SpectralConfig) -> str:
+    if not config.penalty or config.penalty_mode != "decoupled":
+        return ""
+    if config.shift == "laplacian" and config.normalization == "sym":
+        return _switch(config, 2.0)  # of every graph
+    return ", explicit or proximal, by the graph"
+
+
+def _penalty_flops(products: float, nodes: int, width: int) -> float:
+    return 2.0 * products + 4.0 * nodes * width
+
+
+def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
+    copies = {"update": 1, "basis": 3}.get(config.placement, 0) if config.has_filter else 0
+    return copies * _size(members)
+
+
+def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:
+    """Theta_0 where the penalty reads it: of both factors of an adapter, unless their product starts at zero."""
+    if not config.penalty or config.penalty_on != "delta":
+        return 0
+    if not isinstance(table, FactorTable) or not table.factors:
+        return _size(named[name] for name in table.parameters)
+    factors = [named[name] for name in table.factors]
+    return _size(factors) if starts_with_an_update(factors) else 0
+
+
+def _size(members: Iterable[Tensor]) -> int:
+    return sum(member.numel() * member.element_size() for member in members)
+
+
+def _adapter_text(config: SpectralConfig, table: NodeTable) -> str:
+    if not isinstance(table, FactorTable):
+        return ""
+    return (
+        f"{table.text}; the penalty of the update is with this graph"
+        if config.penalty and table.factors
+        else table.text
+    )

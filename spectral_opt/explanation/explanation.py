@@ -1,0 +1,284 @@
+"""explain(): which parameters a config will touch, why, how, and what a step will cost."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from paramgraph.nodes.table import NodeTable
+from spectral_opt.preparation.calibration import (
+    as_configs,
+    bare_model,
+    calibration_sets,
+    match_tables,
+    needs_batches,
+)
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.explanation._card import explanation_html
+from spectral_opt.explanation._notes import explanation_notes
+from spectral_opt.training.optimizer_groups import learning_rates
+from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.on_ranks import is_sharded, prepare_on_ranks
+from spectral_opt.distributed.rank_traffic import rank_traffic, traffic_text
+from spectral_opt.ranks import Ranks, find_ranks
+from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
+from spectral_opt.explanation._tables import TableExplanation, estimate_table, explain_table, table_cells
+
+_HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Say what will be touched, why, and what it costs; `print` it.
+
+    Parameters
+    ----------
+    configs : tuple of SpectralConfig
+        In the order in which they act.
+    tables : tuple of TableExplanation
+        One per config and table.
+    skipped : tuple of (str, str)
+        Parameters that no config touches, each with its reason.
+    notes : tuple of str
+        What a reader must know about these configs.
+    traffic : mapping of str to int
+        Bytes between ranks, see :func:`spectral_opt.distributed.rank_traffic.rank_traffic`; empty for one process.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> explain(model, SpectralConfig(builder="ring")).tables[0].edges
+    8
+    """
+
+    configs: tuple[SpectralConfig, ...]
+    tables: tuple[TableExplanation, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    traffic: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def extra_bytes(self) -> int:
+        """Bytes that all tables need beside the model and the optimizer."""
+        return sum(table.extra_bytes for table in self.tables)
+
+    @property
+    def flops_per_step(self) -> float:
+        """Estimated operations that all tables add to a step."""
+        return sum(table.flops_per_step for table in self.tables)
+
+    @property
+    def milliseconds_per_step(self) -> float:
+        """Time that all tables add to a step; see `timing` for where it is from."""
+        return sum(
+            estimate_milliseconds(table.flops_per_step) if table.milliseconds is None else table.milliseconds
+            for table in self.tables
+        )
+
+    @property
+    def timing(self) -> str:
+        """Where the milliseconds are from: "measured", "estimated" from operations, or "partly estimated"."""
+        known = [table.milliseconds is not None for table in self.tables]
+        return "measured" if all(known) else "partly estimated" if any(known) else "estimated"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON.
+
+        Returns
+        -------
+        dict
+            "tables", "skipped", "notes", "configs" (as text), "extra_bytes", "flops_per_step",
+            "milliseconds_per_step", "timing" and "traffic".
+        """
+        return {
+            "configs": [repr(config) for config in self.configs],
+            "tables": [dataclasses.asdict(table) for table in self.tables],
+            "skipped": [{"parameter": name, "reason": reason} for name, reason in self.skipped],
+            "notes": list(self.notes),
+            "extra_bytes": self.extra_bytes,
+            "flops_per_step": self.flops_per_step,
+            "milliseconds_per_step": self.milliseconds_per_step,
+            "timing": self.timing,
+            "traffic": dict(self.traffic),
+        }
+
+    def __str__(self) -> str:
+        cells = [_HEADER, *self._rows()]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        ]
+        lines += self.totals()
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
+        lines += [f"beside a frozen matrix: {table.adapter}" for table in self.tables if table.adapter]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def totals(self) -> list[str]:
+        """Write what all tables cost together.
+
+        Returns
+        -------
+        list of str
+            Memory, operations and time of a step, and what moves between ranks.
+        """
+        return [
+            f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
+            f"about {self.flops_per_step / 1e9:.3g} GFLOP and {self.milliseconds_per_step:.2g} ms per step "
+            f"({self.timing})",
+            traffic_text(self.traffic) if self.traffic else "one process: nothing moves between ranks",
+        ]
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self, _HEADER, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [table_cells(table, len(self.configs) > 1) for table in self.tables]
+
+
+def explain(
+    model: nn.Module,
+    config: SpectralConfig | Sequence[SpectralConfig],
+    batches: Any = None,
+    optimizer: Optimizer | None = None,
+    loss: Any = None,
+) -> Explanation:
+    """Explain, before training, what `attach` with these configs would do.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model; not changed.
+    config : SpectralConfig or sequence of SpectralConfig
+        What to explain.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets. Without a set that a config needs, its graphs are not built and their edges are
+        estimates, marked with "<=".
+    optimizer : torch.optim.Optimizer, optional
+        Parameters that it does not hold are left out, and its learning rates decide between the explicit and the
+        proximal decoupled step; without it the rate at which they change places is stated.
+    loss : callable, optional
+        As in `attach`.
+
+    Returns
+    -------
+    Explanation
+        Matched and skipped parameters with reasons, sizes, methods and costs, and what attach, a step and a refresh
+        move between ranks. Building the graphs takes as long as in `attach`; the milliseconds of a step are measured
+        on stand-ins, twice for each shape of a table, and estimated from the operations for what is not built.
+        Where parameters are sharded, all ranks call this together.
+
+    Raises
+    ------
+    ValueError
+        If a config matches nothing that can be trained.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    >>> print(explain(model, SpectralConfig(builder=None, ridge=1.0, penalty=0.1, targets=["0"])))  # doctest: +ELLIPSIS
+    parameter  nodes  width  edges  parts  filter           penalty
+    0.weight   8      3      0      8      no graph: L = 0  gradient on delta
+    1 tables; 0.0 MiB beside the model; about 9.6e-08 GFLOP and ... ms per step (measured)
+    one process: nothing moves between ranks
+    left alone, not matched by targets: 0.bias, 2.weight, 2.bias
+    note: a penalty of mode 'gradient' is added inside optimizer.step(): clipping does not see it, filters ... do
+    """
+    configs, model = as_configs(config), bare_model(model)
+    held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = list(model.parameters()) if held is None else held
+    prepared: list[tuple[PreparedTable, ...] | dict[str, NodeTable]] = []
+    sets = calibration_sets(batches)
+    for item in configs:
+        if needs_batches(item) and item.batches not in sets:
+            prepared.append(match_tables(model, item, parameters)[0])
+        else:
+            # A sharded model cannot run on one rank; with replicas this may be called on one alone.
+            ranks = find_ranks(model) if is_sharded(model) else Ranks()
+            prepared.append(prepare_on_ranks(ranks, model, item, sets, loss, parameters=parameters))
+    return explain_prepared(model, configs, prepared, parameters, optimizer, measured=True)
+
+
+def explain_prepared(
+    model: nn.Module,
+    configs: Sequence[SpectralConfig],
+    prepared: Sequence[Any],
+    parameters: Iterable[Tensor],
+    optimizer: Optimizer | None = None,
+    ranks: Ranks | None = None,
+    measured: bool = False,
+) -> Explanation:
+    """Explain tables that are already prepared.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    configs : sequence of SpectralConfig
+        In the order in which they act.
+    prepared : sequence
+        For each config its prepared tables, or a dict of node tables where the graphs are not built.
+    parameters : iterable of Tensor
+        What may be trained.
+    optimizer : torch.optim.Optimizer, optional
+        For its learning rates.
+    ranks : Ranks, optional
+        Who trains the model together; None: found by the model.
+    measured : bool, default False
+        Run what a step does with one table of each shape, and time it.
+
+    Returns
+    -------
+    Explanation
+        One line per config and table.
+    """
+    parameters = list(parameters)
+    named = dict(bare_model(model).named_parameters())
+    rates = {} if optimizer is None else learning_rates(optimizer)
+    tables: list[TableExplanation] = []
+    skipped: dict[str, str] = {}
+    for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
+        skipped |= match_tables(model, config, parameters)[1]
+        if isinstance(ready, dict):
+            tables += [estimate_table(index, config, table, named) for table in ready.values()]
+        else:
+            found = [explain_table(index, config, item, named, rates) for item in ready]
+            tables += _timed(config, ready, found, named) if measured else found
+    touched = {name for item in tables for name in item.parameters}
+    left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
+    left |= _tied(model, named)
+    traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
+    notes = tuple(explanation_notes(configs, tables, prepared))
+    return Explanation(tuple(configs), tuple(tables), tuple(left.items()), notes, traffic)
+
+
+def _tied(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, str]:
+    """Say of each further name of a tied parameter under which name it is listed."""
+    first = {id(parameter): name for name, parameter in named.items()}
+    every = bare_model(model).named_parameters(remove_duplicate=False)
+    return {name: f"tied to {first[id(p)]}, listed under that name" for name, p in every if name not in named}
+
+
+def _timed(
+    config: SpectralConfig,
+    prepared: Iterable[PreparedTable],
+    tables: Iterable[TableExplanation],
+    named: Mapping[str, Tensor],
+) -> list[TableExplanation]:
+    """Measure one table of each shape, and let it stand for the others."""
+    times: dict[tuple[Any, ...], float | None] = {}
+    timed = []
+    for ready, table in zip(prepared, tables, strict=True):
+        key = ready.table.shape, len(ready.table.slices), table.flops_per_step
+        if key not in times:
+            times[key] = measure_table(config, ready, named)
+        timed.append(dataclasses.replace(table, milliseconds=times[key]))
+    return timed

@@ -1,0 +1,88 @@
+"""Calibration batches drawn from a training set, without touching its loader or any global random state."""
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from paramgraph.sources.measurement import RandomStates
+
+_logger = logging.getLogger(__name__)
+
+
+def draw_batches(
+    dataset: Any,
+    collate: Callable[[list[Any]], Any],
+    batch_size: int,
+    batches: int,
+    seed: int = 0,
+    shared: Sequence[Any] = (),
+) -> list[Any]:
+    """Draw batches of a data set without replacement.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With a length and items by number.
+    collate : callable
+        Makes a batch of a list of items. A collator object is copied first, so that a generator of its own stays
+        where it is; a plain function or a bound method is called as it is.
+    batch_size : int
+        Items of a batch.
+    batches : int
+        How many; fewer where the data set has fewer, and the last may then be smaller. Both are logged.
+    seed : int, default 0
+        Of the draw's own generator. All ranks draw the same batches.
+    shared : sequence of object, optional
+        What the collator holds and need not be copied, such as the tokenizer and the model.
+
+    Returns
+    -------
+    list
+        Batches on the device of the data. Global random states are as before, whatever data set and collator draw.
+
+    Raises
+    ------
+    ValueError
+        If the data set is empty, or is a stream: reading it would move it on.
+
+    Examples
+    --------
+    >>> draw_batches([3, 1, 4, 1], sorted, batch_size=2, batches=5)
+    [[1, 3], [1, 4]]
+    """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ValueError(
+            f"no calibration batches were given, and none can be drawn from the training set: a "
+            f"{type(dataset).__name__} has no length or no items by number, and reading a stream would move it on; "
+            "pass batches=[...]"
+        )
+    if not len(dataset):
+        raise ValueError(
+            "no calibration batches were given, and the training set is empty; pass batches=[...]"
+        )
+    states = RandomStates.capture()
+    try:
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(dataset), generator=generator)[: batches * batch_size].tolist()
+        own = _own_copy(collate, shared)
+        drawn = [
+            own([dataset[place] for place in chosen[first : first + batch_size]])
+            for first in range(0, len(chosen), batch_size)
+        ]
+    finally:
+        states.restore()
+    _logger.info(
+        "drew %d calibration batches (%d of %d examples, seed %d) from the training set",
+        *(len(drawn), len(chosen), len(dataset), seed),
+    )
+    return drawn
+
+
+def _own_copy(collate: Any, shared: Sequence[Any]) -> Any:
+    """Copy a collator object; functions have no state, and a bound method may hold a whole trainer."""
+    if not hasattr(collate, "__dict__") or hasattr(collate, "__code__") or hasattr(collate, "__func__"):
+        return collate
+    return copy.deepcopy(collate, {id(item): item for item in shared if item is not None})

@@ -1,0 +1,269 @@
+"""What PEFT trains beside a frozen matrix, read off its layers: factors of an update, and vectors.
+
+PEFT is not imported unless it has been imported already: without it a model has no adapters.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from paramgraph.nodes.wrapping import bare_names
+
+SUPPORTED = ("LORA", "ADALORA", "IA3")
+_NAMES = "LoRA (also rsLoRA, DoRA, PiSSA), AdaLoRA and IA3, biases (BitFit), and full fine-tuning"
+
+
+class AdapterPart(NamedTuple):
+    """One trained part of an adapter's layer.
+
+    Parameters
+    ----------
+    parameter : str
+        Its name in `model.named_parameters()`.
+    scheme : {"rows", "columns"}
+        Which nodes of the frozen matrix its entries belong to.
+    adapter : str
+        Name of the adapter; "" for a bias of the model itself.
+    factors : tuple of str
+        Names of B and A, and of E in AdaLoRA; empty for a vector.
+    text : str
+        What it is.
+    """
+
+    parameter: str
+    scheme: str
+    adapter: str
+    factors: tuple[str, ...]
+    text: str
+
+
+def check_adapters(model: nn.Module) -> None:
+    """Refuse a PEFT model whose adapters are no part of a layer's matrix.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or in a PeftModel, or with one somewhere inside.
+
+    Raises
+    ------
+    ValueError
+        If an active adapter is of a kind that cannot be attached to; the kinds that can are named.
+
+    Examples
+    --------
+    >>> check_adapters(nn.Linear(2, 2))
+    """
+    if "peft" not in sys.modules:
+        return
+    from peft import PeftMixedModel, PeftModel
+
+    for module in model.modules():
+        if not isinstance(module, PeftModel | PeftMixedModel):
+            continue
+        for name in _as_list(module.active_adapters):
+            found = module.peft_config.get(name)
+            kind = str(getattr(found, "peft_type", "")).rpartition(".")[2]
+            if found is None or kind in SUPPORTED:
+                continue
+            reason = (
+                "its virtual tokens are inputs of the model, no slice of a layer's matrix, so no graph of a layer's "
+                "features has them as nodes"
+                if getattr(found, "is_prompt_learning", False)
+                else "its parameters are no rows or columns beside a frozen matrix"
+            )
+            raise ValueError(
+                f"adapter {name!r} is of PEFT's type {kind}: {reason}. Spectral configs act on {_NAMES}"
+            )
+
+
+def adapter_layers(model: nn.Module) -> dict[str, list[tuple[str, Any]]]:
+    """Find the layers into which PEFT has put adapters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or in a PeftModel.
+
+    Returns
+    -------
+    dict of str to list of (str, nn.Module)
+        Under the bare name of the adapted module (as in `paramgraph.nodes.wrapping.bare_names`): name in
+        `model.named_modules()` and layer, outermost first.
+
+    Examples
+    --------
+    >>> adapter_layers(nn.Linear(2, 2))
+    {}
+    """
+    if "peft" not in sys.modules:
+        return {}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modules = dict(model.named_modules())
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for raw, bare in bare_names(model).items():
+        if isinstance(modules[raw], BaseTunerLayer):
+            found.setdefault(bare, []).append((raw, modules[raw]))
+    return found
+
+
+def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
+    """List what the active adapters of a layer train beside its matrix.
+
+    Parameters
+    ----------
+    name, bare : str
+        Of the layer in `model.named_modules()`, and in the model before PEFT came.
+    layer : nn.Module
+        PEFT's layer around a Linear or Conv1D.
+
+    Yields
+    ------
+    AdapterPart
+        Factors and vectors. The E of AdaLoRA has an entry per rank and none per feature, so it is not there.
+
+    Raises
+    ------
+    ValueError
+        If the layer is of a kind or a variant whose update is not s B A, or its adapters are merged.
+    """
+    from peft.tuners.ia3 import IA3Layer
+    from peft.tuners.lora import LoraLayer
+
+    if not isinstance(layer, LoraLayer | IA3Layer):
+        raise ValueError(
+            f"layer {bare!r} has an adapter of the kind {type(layer).__module__}.{type(layer).__name__}, whose "
+            f"parameters are no rows or columns beside the matrix. Spectral configs act on {_NAMES}; leave the layer "
+            f"out with exclude=[{bare!r}]"
+        )
+    if layer.merged:
+        raise ValueError(f"the adapters of layer {bare!r} are merged; call model.unmerge_adapter() first")
+    for adapter in _as_list(layer.active_adapters):
+        if isinstance(layer, IA3Layer):
+            if adapter in layer.ia3_l:
+                side = "columns" if layer.is_feedforward else "rows"
+                text = f"IA3 {adapter!r} of {bare}: the scale as a signal of width 1 on the {side}"
+                yield AdapterPart(f"{_at(name)}ia3_l.{adapter}", side, adapter, (), text)
+        elif adapter in layer.lora_A:
+            yield from _lora_parts(name, bare, layer, adapter)
+
+
+def inactive_parts(name: str, layer: Any) -> dict[str, str]:
+    """Say why parameters of a layer's adapters are left alone.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in `model.named_modules()`.
+    layer : nn.Module
+        PEFT's layer.
+
+    Returns
+    -------
+    dict of str to str
+        Reasons by name of the parameter.
+    """
+    active, reasons = set(_as_list(layer.active_adapters)), {}
+    for path, _ in layer.named_parameters():
+        if path.startswith(("base_layer.", "lora_ranknum", "ranknum")):
+            continue
+        kind, _, rest = path.partition(".")
+        adapter = next((part for part in rest.split(".") if part in active), None)
+        if kind.startswith("lora_embedding"):
+            reason = "an embedding's adapter: the tables are of linear layers"
+        elif adapter is None:
+            reason = "of an adapter that is not active"
+        elif kind == "lora_E":
+            reason = "one entry per rank, no node of a layer's rows or columns"
+        else:
+            reason = "of an adapter, not acted on by this config"
+        reasons[_at(name) + path] = reason
+    return reasons
+
+
+def low_rank_scale(layer: Any, adapter: str) -> Any:
+    """Read the present factor s of an adapter's update s B A.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        PEFT's layer.
+    adapter : str
+        Name of the adapter.
+
+    Returns
+    -------
+    float or Tensor of shape (1,)
+        `lora_alpha / r`, or with rsLoRA `lora_alpha / sqrt(r)`; for AdaLoRA that over its present rank.
+    """
+    scale = layer.scaling[adapter]
+    if hasattr(layer, "lora_E"):
+        scale = scale / (layer.ranknum[adapter] + 1e-5)  # as PEFT's forward has it
+    return scale
+
+
+def starts_with_an_update(factors: Iterable[Tensor]) -> bool:
+    """Say whether the present update of an adapter may be other than zero.
+
+    Parameters
+    ----------
+    factors : iterable of Tensor
+        B, A and, in AdaLoRA, E.
+
+    Returns
+    -------
+    bool
+        False where one of them is zero, as LoRA's B and AdaLoRA's E are at first; PiSSA's are not.
+
+    Examples
+    --------
+    >>> import torch
+    >>> starts_with_an_update([torch.zeros(3, 1), torch.ones(1, 2)])
+    False
+    """
+    return all(bool(factor.detach().any()) for factor in factors)
+
+
+def _lora_parts(name: str, bare: str, layer: Any, adapter: str) -> Iterator[AdapterPart]:
+    variant = type(layer.lora_variant[adapter]).__name__ if adapter in layer.lora_variant else ""
+    if variant and not variant.startswith("Dora"):
+        raise ValueError(
+            f"adapter {adapter!r} of layer {bare!r} is the variant {variant}, whose update is not s B A. Spectral "
+            f"configs act on {_NAMES}"
+        )
+    has_rank_weights = hasattr(layer, "lora_E")
+    kind = "AdaLoRA" if has_rank_weights else "DoRA" if variant else "LoRA"
+    product = "s B diag(E) A" if has_rank_weights else "s B A"
+    ends = [(part, _end(getattr(layer, part)[adapter])) for part in ("lora_B", "lora_A")]
+    if has_rank_weights:
+        ends.append(("lora_E", ""))
+    factors = tuple(f"{_at(name)}{part}.{adapter}{end}" for part, end in ends)
+    what = (
+        f"{kind} {adapter!r} of {bare}: r {layer.r[adapter]}, s {float(low_rank_scale(layer, adapter)):.4g}"
+    )
+    for part, letter, scheme in ((factors[0], "B", "rows"), (factors[1], "A", "columns")):
+        text = f"{what}; graph of the {scheme} on {letter} of {product}"
+        yield AdapterPart(part, scheme, adapter, factors, text)
+    if adapter in layer.lora_magnitude_vector:
+        text = f"{kind} {adapter!r} of {bare}: the magnitude as a signal of width 1 on the rows"
+        yield AdapterPart(f"{_at(name)}lora_magnitude_vector.{adapter}.weight", "rows", adapter, (), text)
+    if getattr(layer.lora_B[adapter], "bias", None) is not None:
+        text = f"{kind} {adapter!r} of {bare}: the bias of B as a signal of width 1 on the rows"
+        yield AdapterPart(f"{_at(name)}lora_B.{adapter}.bias", "rows", adapter, (), text)
+
+
+def _end(factor: Any) -> str:
+    # LoRA has a Linear per factor, AdaLoRA a bare parameter.
+    return "" if isinstance(factor, Tensor) else ".weight"
+
+
+def _at(name: str) -> str:
+    return f"{name}." if name else ""
+
+
+def _as_list(adapters: Any) -> list[str]:
+    found = adapters() if callable(adapters) else adapters
+    return [found] if isinstance(found, str) else list(found)

@@ -1,0 +1,190 @@
+r"""Nodes of an adapter's parameters: the graph is that of the frozen matrix beside which they are trained.
+
+With the update :math:`s B A` of a frozen W (out, in), the rows of B (out, rank) are the output features of W and the
+columns of A (rank, in) its input features: the graph of W's rows acts on B, that of its columns on A. A vector with one
+entry per output or input feature (a bias, a scale of IA3, the magnitude of DoRA) is a signal of width 1 on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.slices import ParameterSlice
+from spectral_opt.config.config import SpectralConfig
+
+
+@dataclass(frozen=True, repr=False)
+class FactorTable(NodeTable):
+    """Nodes of one factor, or of one vector, beside a frozen matrix.
+
+    Parameters
+    ----------
+    measured : NodeTable
+        Rows or columns of the frozen matrix, from which the graph is built; the scheme says which.
+    layer_name : str
+        Name of the adapter's layer in `model.named_modules()`.
+    adapter : str
+        Name of the adapter; "" for a bias of the model itself.
+    factors : tuple of str
+        Names of B and A, and of E in AdaLoRA; empty for a vector.
+    text : str
+        What it is, for `explain`; two tables that differ in it alone are equal.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import columns
+    >>> frozen = columns(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
+    >>> factor_table(frozen, "0.lora_A.weight", (2, 6), "0", "default").shape
+    (6, 2)
+    """
+
+    measured: NodeTable
+    layer_name: str
+    adapter: str
+    factors: tuple[str, ...] = ()
+    text: str = field(default="", compare=False)
+
+    def penalizes(self, scheme: str) -> bool:
+        """Say whether the penalty of a config with this scheme is taken with this table's graph.
+
+        Parameters
+        ----------
+        scheme : str
+            Of the config.
+
+        Returns
+        -------
+        bool
+            For a vector always; of two factors, for B with "rows", for A with "columns", for both with "entries".
+        """
+        return not self.factors or scheme in (self.scheme, "entries")
+
+
+def factor_table(
+    measured: NodeTable,
+    parameter: str,
+    shape: Sequence[int],
+    layer_name: str,
+    adapter: str,
+    factors: tuple[str, ...] = (),
+    text: str = "",
+) -> FactorTable:
+    """Make the table of a factor or a vector on the nodes of a frozen matrix.
+
+    Parameters
+    ----------
+    measured : NodeTable
+        Rows or columns of the frozen matrix.
+    parameter : str
+        Name of the factor in `model.named_parameters()`.
+    shape : sequence of int
+        Of the factor: (nodes, rank) on rows, (rank, nodes) on columns; any shape of a vector.
+    layer_name, adapter, factors, text
+        As in `FactorTable`.
+
+    Returns
+    -------
+    FactorTable
+        Of shape (nodes, rank), or (nodes, 1).
+
+    Raises
+    ------
+    ValueError
+        If the factor has no entry, or not equally many, for each node.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import rows
+    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
+    >>> factor_table(frozen, "0.bias", (4,), "0", "")
+    NodeTable('0.bias', scheme='rows', nodes=4, width=1)
+    """
+    nodes, size = measured.shape[0], tuple(shape)
+    view = (nodes, 1) if not factors and prod(size) == nodes else size
+    across = measured.scheme == "columns" and view != (nodes, 1)
+    if len(view) != 2 or view[int(across)] != nodes:
+        raise ValueError(
+            f"{parameter!r} has the shape {size}, which does not fit the {nodes} "
+            f"{measured.scheme} of {measured.group!r}"
+        )
+    part = ParameterSlice(
+        parameter, size, view, ((0, view[0]), (0, view[1])), (1, 0) if across else (0, 1), node_axes=1
+    )
+    index = "[:, {}]" if across else "[{}]"
+    return FactorTable(
+        group=parameter,
+        scheme=measured.scheme,
+        slices=(part,),
+        names=tuple(parameter + index.format(node) for node in range(nodes)),
+        layer=measured.layer,
+        head=measured.head,
+        role=measured.role,
+        measured=measured,
+        layer_name=layer_name,
+        adapter=adapter,
+        factors=factors,
+        text=text,
+    )
+
+
+def measured_table(table: NodeTable) -> NodeTable:
+    """Give the table whose features a graph is built from.
+
+    Parameters
+    ----------
+    table : NodeTable
+        Of trained parameters.
+
+    Returns
+    -------
+    NodeTable
+        That of the frozen matrix for a factor, else the table itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import rows
+    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
+    >>> measured_table(factor_table(frozen, "0.bias", (4,), "0", "")) is frozen
+    True
+    """
+    return table.measured if isinstance(table, FactorTable) else table
+
+
+def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
+    """Write a config as it acts on one table.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        As given by the user.
+    table : NodeTable
+        Any table.
+
+    Returns
+    -------
+    SpectralConfig
+        The same one, but for a factor: the scheme is that of its nodes, and there is no penalty where that is taken
+        with the other factor's graph. With scheme "entries" both have it, and B alone the ridge.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph.nodes.schemes import rows
+    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
+    >>> B = factor_table(frozen, "B", (4, 2), "0", "default", factors=("B", "A"))
+    >>> config_on(SpectralConfig(scheme="columns", penalty=0.1), B).penalty
+    0.0
+    """
+    if not isinstance(table, FactorTable):
+        return config
+    has_ridge = config.scheme != "entries" or not table.factors or table.scheme == "rows"
+    return replace(
+        config,
+        scheme=table.scheme,
+        penalty=config.penalty if table.penalizes(config.scheme) else 0.0,
+        ridge=config.ridge if has_ridge else 0.0,
+    )

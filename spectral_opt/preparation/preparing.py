@@ -1,0 +1,300 @@
+"""Prepare what a config names: match tables, collect features once, build graphs, operators and filters."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.filters.design import EXACT_NODES
+from paramgraph.filters.filters import prepare_filter
+from paramgraph.spectra.kronecker_sum import KroneckerSum
+from paramgraph.nodes.table import NodeTable
+from paramgraph.filters.product_filter import prepare_product_filter
+from paramgraph.nodes.schemes import node_tables
+from paramgraph.spectra.shifts import ShiftOperator
+from paramgraph.sources.collection import collect
+from paramgraph.spectra.spectrum import Spectrum
+from spectral_opt.preparation.calibration import calibration_sets, check_calibration, match_tables, reads_features
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
+from spectral_opt.preparation.prepared_table import PreparedTable, build_operator, check_form
+
+
+def prepare(
+    model: nn.Module,
+    config: SpectralConfig,
+    batches: Any = None,
+    loss: Any = None,
+    parameters: Iterable[Tensor] | None = None,
+    keep_spectra: bool = False,
+) -> tuple[PreparedTable, ...]:
+    """Build graph, operator and filter of every table that a config acts on.
+
+    One pass over the calibration batches serves all tables. The model, its mode and all random states are left as
+    they were.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    config : SpectralConfig
+        What to build.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets, see :func:`calibration_sets`.
+    loss : callable, optional
+        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
+    parameters : iterable of Tensor, optional
+        Parameters of the optimizer, see :func:`match_tables`.
+    keep_spectra : bool, default False
+        Keep the eigenpairs of filters that use them, so that another response costs no eigenproblem: O(nodes^2)
+        memory for each table.
+
+    Returns
+    -------
+    tuple of PreparedTable
+        In the order of the model. Memory: the features of all tables at once, then one graph at a time.
+
+    Raises
+    ------
+    ValueError
+        If nothing matches, batches are missing, a builder returns a broken graph, or a penalty's operator has
+        negative eigenvalues.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> ready, = prepare(model, SpectralConfig(builder="ring", normalization=None))
+    >>> ready.nodes, ready.edges, ready.components
+    (8, 8, 1)
+    """
+    tables, _ = match_tables(model, config, parameters)
+    return prepare_tables(model, config, tables, batches, loss, keep_spectra)
+
+
+def prepare_tables(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    batches: Any = None,
+    loss: Any = None,
+    keep_spectra: bool = False,
+    measure: Callable[..., Any] = collect,
+    share: Callable[..., PreparedTable] | None = None,
+) -> tuple[PreparedTable, ...]:
+    """Build graph, operator and filter of these tables; see :func:`prepare`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Bare or wrapped model.
+    config : SpectralConfig
+        What to build.
+    tables : mapping of str to NodeTable
+        From :func:`match_tables`, or some of them.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets.
+    loss : callable, optional
+        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
+    keep_spectra : bool, default False
+        Keep the eigenpairs of filters that use them.
+    measure : callable, default paramgraph.collect
+        What gives the features, called as `collect` is; ranks put their own in its place.
+    share : callable (table, config, make) -> PreparedTable, optional
+        What runs `make()` for a table, on one rank for all; None: each process for itself.
+
+    Returns
+    -------
+    tuple of PreparedTable
+        In the order of `tables`.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`prepare`, or if a table is too large for placement "basis".
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(3, 8))
+    >>> config = SpectralConfig(builder="ring", placement="basis")
+    >>> prepare_tables(model, config, match_tables(model, config)[0])[0].spectrum.complete
+    True
+    """
+    if config.builder is None:
+        return tuple(
+            PreparedTable(table, table.shape[0], 0, table.shape[0], None, None, 0.0, "no graph: L = 0")
+            for table in tables.values()
+        )
+    sets = calibration_sets(batches)
+    check_calibration(config, sets, loss)
+    if config.runs_in_basis:
+        _check_basis_sizes(tables)
+    matrices = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
+    entries = matrices if config.scheme == "entries" else {}
+    run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
+    ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
+    tables_left = {key: table for key, table in tables.items() if key not in entries}
+    features: dict[str, Tensor] = {}
+    if reads_features(config) and tables_left:
+        measured = {key: measured_table(table) for key, table in tables_left.items()}
+        features = run(model, measured, config.source)
+    for key, table in tables_left.items():
+        found = features.pop(key, torch.zeros(table.shape[0], 0))
+        of_table = config_on(config, table)
+        make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+        ready[key] = share(table, of_table, make) if share else make()
+    return tuple(ready[key] for key in tables)
+
+
+def make_filter(
+    operator: Any, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
+) -> Any:
+    """Prepare the filter of one operator as a config says.
+
+    Parameters
+    ----------
+    operator : ShiftOperator or EntryOperator
+        Graph shift operator.
+    config : SpectralConfig
+        Its response, filter_method, tail, seed and, where that is low-rank, rank (at most all nodes) are read.
+    response : callable, optional
+        In place of the config's.
+    spectrum : Spectrum, optional
+        Eigenpairs of the operator that are known already: another response then costs no eigenproblem.
+
+    Returns
+    -------
+    GraphFilter or ProductFilter
+        Ready for signals of any dtype and device.
+
+    Examples
+    --------
+    >>> from paramgraph.spectra.shifts import laplacian
+    >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    >>> make_filter(L, SpectralConfig()).method
+    'exact'
+    """
+    rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
+    if isinstance(operator, EntryOperator):
+        return prepare_product_filter(
+            operator.sum,
+            config.make_response() if response is None else response,
+            method=config.filter_method,
+            tail=config.tail,
+            rank=rank,
+        )
+    return prepare_filter(
+        operator,
+        config.make_response() if response is None else response,
+        method=config.filter_method,
+        tail=config.tail,
+        spectrum=spectrum,
+        seed=config.seed,
+        **({} if rank is None else {"rank": rank}),
+    )
+
+
+def _prepare_table(
+    table: NodeTable, config: SpectralConfig, features: Tensor, keep_spectra: bool
+) -> PreparedTable:
+    started = time.perf_counter()
+    operator, edges = build_operator(table, config, features)
+    check_form(table, config, operator)
+    graph_filter, spectrum, reason = None, None, "no filter"
+    if config.runs_in_basis:
+        # The step reads the spectrum itself: a filter would hold the eigenvectors a second time.
+        spectrum = eigenpairs(operator, seed=config.seed)
+        reason = f"basis: complete spectrum by {spectrum.solver}; the optimizer runs on U^T G and U^T Theta"
+    elif config.has_filter:
+        spectrum = _spectrum(operator, config) if keep_spectra else None
+        graph_filter = make_filter(operator, config, spectrum=spectrum)
+        reason = f"{graph_filter.method}: {graph_filter.reason}"
+        if config.filter_method == "lowrank" and config.rank > operator.nodes:
+            reason += f"; rank {config.rank} is more than there are modes, so all {operator.nodes} are kept"
+    return PreparedTable(
+        table=table,
+        nodes=operator.nodes,
+        edges=edges,
+        components=operator.components,
+        operator=operator,
+        filter=graph_filter,
+        seconds=time.perf_counter() - started,
+        reason=reason,
+        spectrum=spectrum,
+    )
+
+
+def _prepare_entries(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    measure: Callable[..., Any],
+    share: Callable[..., PreparedTable] | None,
+) -> tuple[PreparedTable, ...]:
+    """Build a row graph and a column graph of each matrix; a source that runs the model runs it for each."""
+    if not tables:
+        return ()
+    columns = {key: node_tables(model, "columns", config.targets, config.exclude)[key] for key in tables}
+    built: dict[str, list[tuple[ShiftOperator, int]]] = {key: [] for key in tables}
+    started = time.perf_counter()
+    for side in (tables, columns):
+        features: dict[str, Tensor] = {}
+        if reads_features(config):
+            features = measure(model, side, config.source)
+        for key, table in side.items():
+            found = features.pop(key, torch.zeros(table.shape[0], 0))
+            built[key].append(build_operator(table, config, found))
+    seconds = (time.perf_counter() - started) / len(tables)
+    ready = []
+    for key, table in tables.items():
+        make = functools.partial(_join_sides, table, config, built[key][0], built[key][1], seconds)
+        ready.append(make() if share is None else share(table, config, make))
+    return tuple(ready)
+
+
+def _join_sides(
+    table: NodeTable,
+    config: SpectralConfig,
+    of_rows: tuple[ShiftOperator, int],
+    of_columns: tuple[ShiftOperator, int],
+    seconds: float,
+) -> PreparedTable:
+    """Make the operator and the filter on the entries of a matrix."""
+    started = time.perf_counter()
+    (rows, row_edges), (columns, column_edges) = of_rows, of_columns
+    check_form(table, config, rows, columns)
+    operator = EntryOperator(KroneckerSum(rows, columns))
+    graph_filter = make_filter(operator, config) if config.has_filter else None
+    return PreparedTable(
+        table=table,
+        nodes=operator.nodes,
+        edges=row_edges * columns.nodes + column_edges * rows.nodes,
+        components=operator.components,
+        operator=operator,
+        filter=graph_filter,
+        seconds=seconds + time.perf_counter() - started,
+        reason="no filter" if graph_filter is None else f"{graph_filter.method}: {graph_filter.reason}",
+    )
+
+
+def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | None:
+    """Solve the eigenproblem that the config's filter needs; None where it needs none."""
+    method = config.filter_method
+    if method == "lowrank":
+        return eigenpairs(operator, k=min(config.rank, operator.nodes) or None, seed=config.seed)
+    if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
+        return eigenpairs(operator, seed=config.seed)
+    return None
+
+
+def _check_basis_sizes(tables: Mapping[str, NodeTable]) -> None:
+    large = [f"{key!r} ({table.shape[0]})" for key, table in tables.items() if table.shape[0] > EXACT_NODES]
+    if large:
+        raise ValueError(
+            f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes; too large: "
+            f"{', '.join(large[:3])}. Use placement='update', another scheme, or exclude them"
+        )

@@ -1,0 +1,272 @@
+"""One prepared table as tensors and numbers, and back again without a graph to build or an eigenproblem to solve."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from paramgraph.filters.design import FilterDesign
+from paramgraph.filters.graph_filter import GraphFilter
+from paramgraph.spectra.kronecker_sum import KroneckerSum
+from paramgraph.nodes.table import NodeTable
+from paramgraph.filters.responses import get_response
+from paramgraph.spectra.shifts import ShiftOperator
+from paramgraph.spectra.spectrum import Spectrum
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.preparation.factor_table import config_on
+from spectral_opt.preparation.preparing import make_filter
+from spectral_opt.preparation.prepared_table import PreparedTable
+
+_SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
+_FACTORS = ("basis", "gain", "scale", "coefficients")
+_NUMBERS = ("rank", "order", "error", "rest", "gamma")
+# A rank, an order and a strength are never negative; a NaN would not equal itself.
+_NONE = -1.0
+# What a filter cannot do without.
+_NEEDED = {"exact": ("basis", "gain"), "lowrank": ("basis", "gain"), "chebyshev": ("coefficients",)}
+
+
+def encode_text(text: str) -> Tensor:
+    """Write a text as a tensor of its UTF-8 bytes.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    Tensor of shape (bytes,)
+        uint8.
+
+    Examples
+    --------
+    >>> encode_text("ok")
+    tensor([111, 107], dtype=torch.uint8)
+    """
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def decode_text(data: Tensor) -> str:
+    """Read the text back that `encode_text` wrote.
+
+    Parameters
+    ----------
+    data : Tensor of shape (bytes,)
+        uint8.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Examples
+    --------
+    >>> decode_text(encode_text("ok"))
+    'ok'
+    """
+    return bytes(data.cpu().tolist()).decode()
+
+
+def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
+    """Write a prepared table's operator and filter as tensors.
+
+    Parameters
+    ----------
+    ready : PreparedTable
+        From `prepare`.
+
+    Returns
+    -------
+    dict of str to Tensor
+        "edges", "reason", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what
+        the filter holds: method, numbers, eigenvectors and gains, or coefficients; for placement "basis" the
+        spectrum. Empty where there is no graph. Copies on the CPU.
+
+    Examples
+    --------
+    >>> from spectral_opt.preparation.preparing import prepare
+    >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), SpectralConfig(builder="ring", response=None))
+    >>> sorted(table_tensors(ready))
+    ['degrees', 'edges', 'labels', 'matrix', 'reason']
+    """
+    if ready.operator is None:
+        return {}
+    tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64), "reason": encode_text(ready.reason)}
+    if isinstance(ready.operator, EntryOperator):
+        # The filter follows from the two operators, which are small beside its bases.
+        for side, part in zip(("rows", "columns"), ready.operator.parts, strict=True):
+            tensors |= _operator_tensors(part, f"{side}.")
+        return tensors
+    tensors |= _operator_tensors(ready.operator)
+    if ready.filter is not None:
+        design = ready.filter.design
+        tensors["filter.method"] = encode_text(f"{design.method} {design.reason}")
+        numbers = {name: getattr(design, name) for name in _NUMBERS}
+        tensors["filter.numbers"] = torch.tensor(
+            [_NONE if number is None else number for number in numbers.values()], dtype=torch.float64
+        )
+        for name in _FACTORS:
+            value = getattr(design, name)
+            if value is not None:
+                tensors[f"filter.{name}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
+    elif ready.spectrum is not None:
+        tensors["spectrum.solver"] = encode_text(f"{ready.spectrum.solver} {ready.spectrum.reason}")
+        for name in _SPECTRUM:
+            tensors[f"spectrum.{name}"] = getattr(ready.spectrum, name).cpu().clone().contiguous()
+    return tensors
+
+
+def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
+    """Make a prepared table of what `table_tensors` wrote.
+
+    Parameters
+    ----------
+    table : NodeTable
+        As the config matches it in the model.
+    tensors : mapping of str to Tensor
+        From `table_tensors`.
+    config : SpectralConfig
+        Of the table: its builder, scheme, shift, normalization, response and placement are read.
+
+    Returns
+    -------
+    PreparedTable
+        With the saved graph; nothing is built and no eigenproblem is solved, but for the filter of entries.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing or its shape does not fit the table.
+
+    Examples
+    --------
+    >>> from spectral_opt.preparation.preparing import prepare
+    >>> config = SpectralConfig(builder="ring")
+    >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), config)
+    >>> restore_table(ready.table, table_tensors(ready), config).filter.method
+    'exact'
+    """
+    try:
+        return _restore(table, tensors, config_on(config, table))
+    except KeyError as error:
+        raise ValueError(f"it lacks the part {error}") from error
+
+
+def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
+    nodes, width = table.shape
+    if config.builder is None:
+        return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
+    operator: Any
+    graph_filter: Any = None
+    spectrum = None
+    if config.scheme == "entries":
+        rows = _operator_from(tensors, "rows.", nodes, config)
+        operator = EntryOperator(KroneckerSum(rows, _operator_from(tensors, "columns.", width, config)))
+        graph_filter = make_filter(operator, config) if config.has_filter else None
+    else:
+        operator = _operator_from(tensors, "", nodes, config)
+        if config.runs_in_basis:
+            spectrum = _spectrum_from(tensors, operator)
+        elif config.has_filter:
+            graph_filter = _filter_from(tensors, operator, config)
+    return PreparedTable(
+        table=table,
+        nodes=operator.nodes,
+        edges=int(tensors["edges"]),
+        components=operator.components,
+        operator=operator,
+        filter=graph_filter,
+        seconds=0.0,
+        reason=decode_text(tensors["reason"]),
+        spectrum=spectrum,
+    )
+
+
+def _spectrum_from(tensors: Mapping[str, Tensor], operator: ShiftOperator) -> Spectrum:
+    solver, _, reason = decode_text(tensors["spectrum.solver"]).partition(" ")
+    found: dict[str, Any] = {name: tensors[f"spectrum.{name}"].cpu().clone() for name in _SPECTRUM}
+    spectrum = Spectrum(
+        **found,
+        solver=solver,
+        reason=reason,
+        components=operator.components,
+        kind=operator.kind,
+        nullity=operator.nullity if operator.kind == "laplacian" else None,
+    )
+    if not spectrum.complete or spectrum.nodes != operator.nodes:
+        raise ValueError(f"its spectrum holds {spectrum.modes} modes of {operator.nodes} nodes, not all")
+    return spectrum
+
+
+def _filter_from(
+    tensors: Mapping[str, Tensor], operator: ShiftOperator, config: SpectralConfig
+) -> GraphFilter:
+    method, _, reason = decode_text(tensors["filter.method"]).partition(" ")
+    numbers: dict[str, Any] = dict(zip(_NUMBERS, tensors["filter.numbers"].tolist(), strict=True))
+    for name in ("rank", "order", "gamma"):
+        kind = float if name == "gamma" else int
+        numbers[name] = None if numbers[name] == _NONE else kind(numbers[name])
+    factors: dict[str, Any] = {
+        name: tensors[f"filter.{name}"].cpu().clone()
+        for name in _FACTORS
+        if f"filter.{name}" in tensors or name in _NEEDED.get(method, ())
+    }
+    if "coefficients" in factors:
+        factors["coefficients"] = factors["coefficients"].numpy()
+    if "basis" in factors and factors["basis"].shape != (operator.nodes, len(factors["gain"])):
+        raise ValueError(f"its basis has the shape {tuple(factors['basis'].shape)}")
+    symmetric, _ = operator.symmetrized()
+    design = FilterDesign(symmetric, method, reason, **numbers, **factors)
+    return GraphFilter(operator, get_response(config.make_response()), design)
+
+
+def _operator_tensors(operator: ShiftOperator, prefix: str = "") -> dict[str, Tensor]:
+    arrays: dict[str, Any] = {"degrees": operator.degrees, "labels": operator.component_labels}
+    if operator.signs is not None:
+        arrays["signs"] = operator.signs
+    if isinstance(operator.matrix, np.ndarray):
+        arrays["matrix"] = operator.matrix
+    else:
+        arrays |= {part: getattr(operator.matrix, part) for part in ("data", "indices", "indptr")}
+    tensors = {f"{prefix}{name}": torch.tensor(value) for name, value in arrays.items()}
+    if operator.similar is not None:
+        tensors |= _operator_tensors(operator.similar, f"{prefix}similar.")
+    return tensors
+
+
+def _operator_from(
+    tensors: Mapping[str, Tensor], prefix: str, nodes: int, config: SpectralConfig
+) -> ShiftOperator:
+    arrays = {
+        key.removeprefix(prefix): value.cpu().numpy().copy()
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+    if "matrix" in arrays:
+        matrix: Any = arrays["matrix"]
+    else:
+        matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(nodes, nodes))
+    vectors = [name for name in ("degrees", "labels", "signs") if name != "signs" or name in arrays]
+    for part in ("matrix", *vectors):
+        found = matrix.shape if part == "matrix" else arrays[part].shape
+        expected = (nodes, nodes) if part == "matrix" else (nodes,)
+        if found != expected:
+            raise ValueError(f"its {part} has the shape {found}, expected {expected}")
+    normalization = None if config.shift == "adjacency" else config.normalization
+    # "rw" is computed on its similar symmetric Laplacian.
+    is_similar = prefix.endswith("similar.")
+    has_similar = normalization == "rw" and not is_similar
+    return ShiftOperator(
+        matrix,
+        config.shift,
+        "sym" if is_similar else normalization,
+        arrays["degrees"],
+        arrays["labels"],
+        _operator_from(tensors, f"{prefix}similar.", nodes, config) if has_similar else None,
+        arrays.get("signs"),
+    )

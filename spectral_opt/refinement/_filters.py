@@ -1,0 +1,176 @@
+"""The filters of a refinement: one for each table, config and response, made when they are first needed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.filters.design import EXACT_NODES
+from paramgraph.filters.response import Response
+from paramgraph.filters.responses import get_response
+from paramgraph.spectra.shifts import ShiftOperator
+from paramgraph.spectra.spectrum import Spectrum
+from spectral_opt.preparation.calibration import match_tables
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.refinement._input_moments import input_operators, is_input_gram
+from spectral_opt.preparation.preparing import make_filter, prepare_tables
+from spectral_opt.preparation.prepared_table import PreparedTable
+
+# A layer of a transformer has four different inputs.
+KEPT = 4
+
+
+class RefinementFilters:
+    """Operators of every table of every config, and the filters on them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The base; graphs are built here, in one pass over the calibration batches for each config.
+    configs : sequence of SpectralConfig
+        Each with a builder and a response.
+    sets : mapping of str to batches
+        From :func:`spectral_opt.preparation.calibration.calibration_sets`.
+    loss : callable, optional
+        As in `attach`.
+
+    Notes
+    -----
+    Memory 8 nodes^2 bytes for each dense graph, one for all layers that read the same input; as much again for
+    eigenvectors, which are computed at the first response that needs them and kept.
+    """
+
+    def __init__(
+        self, model: nn.Module, configs: Sequence[SpectralConfig], sets: Mapping[str, Any], loss: Any = None
+    ) -> None:
+        self.configs = tuple(configs)
+        self.tables: tuple[dict[str, PreparedTable], ...] = tuple(
+            _operators(model, config, sets, loss) for config in self.configs
+        )
+        self._spectra: dict[int, Spectrum | None] = {}
+
+    def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
+        """Give the filters of one strength.
+
+        Parameters
+        ----------
+        responses : sequence, optional
+            One for each config; None: the configs' own.
+
+        Returns
+        -------
+        ResponseFilters
+            Makes each filter when it is asked for.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many responses as configs.
+        """
+        if responses is not None and len(responses) != len(self.configs):
+            raise ValueError(f"{len(responses)} responses for {len(self.configs)} configs; give one for each")
+        chosen = [config.make_response() for config in self.configs]
+        if responses is not None:
+            chosen = [get_response(response) for response in responses]
+        return ResponseFilters(self, chosen)
+
+    def spectrum(self, operator: Any, config: SpectralConfig) -> Spectrum | None:
+        """Give the eigenpairs that a config's filter needs, computed once for each operator; None: it needs none."""
+        if not isinstance(operator, ShiftOperator):
+            return None
+        method = config.filter_method
+        complete = method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES)
+        if not complete and method != "lowrank":
+            return None
+        if id(operator) not in self._spectra:
+            k = None if complete else min(config.rank, operator.nodes) or None
+            self._spectra[id(operator)] = eigenpairs(operator, k=k, seed=config.seed)
+        return self._spectra[id(operator)]
+
+
+class ResponseFilters:
+    """Filters of all tables for one response each; the filter of an operator that tables share is kept.
+
+    Parameters
+    ----------
+    filters : RefinementFilters
+        The operators.
+    responses : sequence of callable
+        One for each config.
+    """
+
+    def __init__(self, filters: RefinementFilters, responses: Sequence[Any]) -> None:
+        self.owner = filters
+        self._responses = responses
+        self._last: dict[tuple[int, int], Any] = {}
+
+    def acting(self, parameters: Sequence[str]) -> Iterator[tuple[SpectralConfig, PreparedTable, Any]]:
+        """Yield config, table and filter for what acts on some parameters, in the order of the configs.
+
+        Parameters
+        ----------
+        parameters : sequence of str
+            All parameters of some tables.
+
+        Yields
+        ------
+        tuple
+            Config, prepared table, and its filter.
+        """
+        wanted = set(parameters)
+        for place, (config, tables) in enumerate(zip(self.owner.configs, self.owner.tables, strict=True)):
+            for ready in tables.values():
+                if wanted.issuperset(ready.table.parameters):
+                    yield config, ready, self._filter(place, config, ready.operator)
+
+    def _filter(self, place: int, config: SpectralConfig, operator: Any) -> Any:
+        key = place, id(operator)
+        if key not in self._last:
+            # Tables that share an operator are near each other; a factor of every one would fill the memory.
+            for old in list(self._last)[: max(0, len(self._last) + 1 - KEPT)]:
+                del self._last[old]
+            self._last[key] = self._make(config, operator, self._responses[place])
+        return self._last[key]
+
+    def _make(self, config: SpectralConfig, operator: Any, response: Any) -> Any:
+        # A factor costs a twentieth of all eigenpairs of 1,536 nodes, so it wins for any sweep of usual length.
+        if config.filter_method == "auto" and _is_solved_best(operator, response):
+            return make_filter(operator, _by("solve", config), response)
+        return make_filter(operator, config, response, self.owner.spectrum(operator, config))
+
+
+def _is_solved_best(operator: Any, response: Any) -> bool:
+    linear = isinstance(response, Response) and response.name in ("tikhonov", "identity")
+    return linear and isinstance(operator, ShiftOperator) and operator.is_dense
+
+
+def _by(method: str, config: SpectralConfig) -> SpectralConfig:
+    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    return SpectralConfig(**(values | {"filter_method": method}))
+
+
+def _operators(
+    model: nn.Module, config: SpectralConfig, sets: Mapping[str, Any], loss: Any
+) -> dict[str, PreparedTable]:
+    """Build operators alone: no filter, and no check of a penalty that is not used."""
+    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    bare = SpectralConfig(**(values | {"penalty": 0.0, "placement": None}))
+    tables, _ = match_tables(model, bare)
+    if not is_input_gram(config):
+        ready = prepare_tables(model, bare, tables, sets, loss)
+        return {table.table.group: table for table in ready}
+    operators = input_operators(model, tables, sets[config.batches], loss)
+    return {
+        group: PreparedTable(
+            table,
+            table.shape[0],
+            table.shape[0] * (table.shape[0] - 1) // 2,
+            operators[group].components,
+            operators[group],
+            None,
+            0.0,
+            "Gram matrix of the layer's inputs",
+        )
+        for group, table in tables.items()
+    }

@@ -1,0 +1,179 @@
+"""Refined weights on disk: safetensors in shards, with the files that `from_pretrained` needs beside them."""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from paramgraph.checkpoints.safetensors_files import INDEX, open_files
+from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, TunedCheckpoint
+
+# Held in memory at a time while a model is written; transformers' own shards are larger.
+SHARD_BYTES = 2 * 10**9
+# What describes a model and its tokenizer; weights and training states are left behind.
+COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+NOT_COMPANIONS = (
+    "*.index.json",
+    "trainer_state.json",
+    "training_args*",
+    "optimizer*",
+    "scheduler*",
+    "results.json",
+)
+
+
+def check_folder(out: str | Path, overwrite: bool = False) -> Path:
+    """Make a folder to write into, and refuse one that has something in it.
+
+    Parameters
+    ----------
+    out : str or Path
+        The folder.
+    overwrite : bool, default False
+        Take a folder that is not empty.
+
+    Returns
+    -------
+    Path
+        The folder; it exists.
+
+    Raises
+    ------
+    ValueError
+        If it is not empty, is a file, or cannot be made.
+    """
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        used = next(folder.iterdir(), None) is not None
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}; name another folder") from None
+    if used and not overwrite:
+        raise ValueError(f"{folder} is not empty: name another folder, or allow it to be overwritten")
+    return folder
+
+
+def write_folder(
+    folder: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    checkpoint: TunedCheckpoint,
+    base: BaseModel,
+    adapter: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a model or an adapter.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists.
+    tensors : iterable of name and Tensor
+        Read once; up to `shard_bytes` of them are in memory at a time.
+    checkpoint : TunedCheckpoint
+        Its config and tokenizer files are copied, or its module's config is saved.
+    base : BaseModel
+        Gives these files for an adapter that was merged.
+    adapter : bool, default False
+        Whether the tensors are an adapter's.
+    shard_bytes : int, default 2e9
+        Size from which on another file is begun.
+
+    Raises
+    ------
+    ValueError
+        From the tensors; nothing that could be loaded is left then.
+    """
+    # The config comes last: a folder that was broken off does not load.
+    for old in (*folder.glob("model*.safetensors"), *folder.glob(f"*{INDEX}"), folder / "config.json"):
+        old.unlink(missing_ok=True)
+    if adapter:
+        from safetensors.torch import save_file
+
+        save_file({name: value.contiguous() for name, value in tensors}, folder / "adapter_model.safetensors")
+    else:
+        _write_shards(folder, tensors, shard_bytes)
+    _write_companions(folder, checkpoint, base, adapter)
+
+
+def read_folder(folder: Path) -> dict[str, Tensor]:
+    """Read what was written; the tensors are read from the files, and tied ones are left out."""
+    weights = open_files(folder)
+    return {name: weights[name] for name in weights}
+
+
+def _write_shards(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int) -> None:
+    from safetensors.torch import save_file
+
+    parts: list[tuple[Path, list[str]]] = []
+    total = 0
+    try:
+        for shard, tied in _shards(tensors, shard_bytes):
+            part = folder / f"model-{len(parts) + 1:05d}.safetensors"
+            parts.append((part, list(shard)))
+            total += sum(value.nbytes for value in shard.values())
+            save_file(shard, part, metadata={"format": "pt", **tied})
+    except BaseException:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+        raise
+    if len(parts) == 1:
+        parts[0][0].rename(folder / "model.safetensors")
+        return
+    places: dict[str, str] = {}
+    for number, (part, names) in enumerate(parts, start=1):
+        file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        part.rename(folder / file)
+        places |= dict.fromkeys(names, file)
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / f"model{INDEX}").write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+
+def _shards(
+    tensors: Iterable[tuple[str, Tensor]], shard_bytes: int
+) -> Iterator[tuple[dict[str, Tensor], dict[str, str]]]:
+    """Gather tensors until a shard is full; a tied weight is written once, under its first name."""
+    shard: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    size = 0
+    written: dict[tuple[Any, ...], tuple[str, Tensor]] = {}
+    for name, value in tensors:
+        key = (value.data_ptr(), tuple(value.shape), value.stride())
+        if value.numel() and key in written:
+            tied[name] = written[key][0]
+            continue
+        if shard and size + value.nbytes > shard_bytes:
+            yield shard, tied
+            shard, tied, size, written = {}, {}, 0, {}
+        shard[name] = value.detach().cpu().contiguous()
+        size += value.nbytes
+        written[key] = name, value  # held, so that no other tensor gets its address
+    yield shard, tied
+
+
+def _write_companions(folder: Path, checkpoint: TunedCheckpoint, base: BaseModel, adapter: bool) -> None:
+    merged = checkpoint.adapter is not None and not adapter
+    source = base.folder if merged else checkpoint.folder
+    if merged and checkpoint.folder is not None:
+        _copy(checkpoint.folder, folder, skip=(ADAPTER_CONFIG, "config.json"))  # a tokenizer saved with it
+    if source is not None:
+        _copy(source, folder)
+        return
+    model: Any = base.model if merged else checkpoint.module
+    config: Any = copy.deepcopy(getattr(model, "config", None))
+    if hasattr(config, "save_pretrained"):
+        config.architectures = config.architectures or [type(model).__name__]
+        config.save_pretrained(folder)
+
+
+def _copy(source: Path, folder: Path, skip: tuple[str, ...] = ()) -> None:
+    if source.resolve() == folder.resolve():
+        return
+    files = {file for pattern in COMPANIONS for file in source.glob(pattern)}
+    files -= {file for pattern in NOT_COMPANIONS for file in source.glob(pattern)}
+    for file in sorted(files, key=lambda file: (file.name == "config.json", file.name)):
+        if file.name not in skip:
+            shutil.copyfile(file, folder / file.name)

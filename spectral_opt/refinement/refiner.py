@@ -1,0 +1,297 @@
+r"""refine(): filter the delta of a finished fine-tune, without training.
+
+With X the delta of one table, :math:`\Delta = \Theta_{tuned} - \Theta_{base}`, the refined weights are
+:math:`\Theta_{base} + h(L) \Delta`. With the dense Gram matrix C of the activations of text to be preserved, on
+columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paramgraph.checkpoints.module_weights import open_module
+from spectral_opt.refinement._adapters import refine_factors
+from spectral_opt.preparation.calibration import as_configs, calibration_sets, check_calibration
+from spectral_opt.refinement._folder import check_folder, read_folder, write_folder
+from spectral_opt.refinement.state import RefinedState, own_memory
+from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement.matching import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement.sources import TunedCheckpoint, load_base, open_tuned
+from spectral_opt.refinement.stream import DeltaStream, filtered_groups
+
+
+class Refiner:
+    """Build the graphs of a base model once, then refine any number of checkpoints and strengths.
+
+    Parameters
+    ----------
+    base : nn.Module, mapping of str to Tensor, str or Path
+        The model before fine-tuning: a module, a local folder or a name on the hub; or its weights alone (a state
+        dict, a .safetensors file) with `like`. Graphs are built from it; it is not changed. Its weights must not be
+        trained while the refiner is in use.
+    configs : SpectralConfig or sequence of SpectralConfig
+        Filters in the order in which they act. Penalty and placement play no part, but `response` must be there.
+        "auto" solves a Tikhonov filter on a dense graph, which needs no eigenpairs, and else does as ever.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets, as in `attach`.
+    loss : callable, optional
+        As in `attach`.
+    like : nn.Module, str or Path, optional
+        A model of the same architecture, for a base that is weights alone.
+
+    Raises
+    ------
+    ValueError
+        If a config has no response or no builder, matches nothing, or lacks its calibration set; if the base cannot
+        be loaded, or has adapters in it.
+    TypeError
+        If `base` is none of these.
+
+    Notes
+    -----
+    One pass over the calibration batches for each config; memory 8 nodes^2 bytes for each dense graph.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from spectral_opt.config.config import SpectralConfig
+    >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
+    >>> refiner = Refiner(base, SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0}))
+    >>> sweep = [refiner.apply(tuned, [lambda x, t=t: torch.exp(-t * x)]) for t in (0.0, 1.0, 2.0)]
+    >>> torch.equal(sweep[0]["0.weight"], tuned[0].weight)
+    True
+    """
+
+    def __init__(
+        self, base: Any, configs: Any, batches: Any = None, loss: Any = None, like: Any = None
+    ) -> None:
+        self.configs = as_configs(configs)
+        for config in self.configs:
+            if config.response is None or config.builder is None:
+                raise ValueError(
+                    f"refinement filters the delta: a config needs a response and a builder, this one has response="
+                    f"{config.response!r}, builder={config.builder!r}"
+                )
+        sets = calibration_sets(batches)
+        for config in self.configs:
+            check_calibration(config, sets, loss)
+        self.base = load_base(base, like)
+        self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
+        self._weights = open_module(self.base.model)
+
+    def apply(self, tuned: Any, responses: Sequence[Any] | None = None) -> RefinedState:
+        r"""Refine one fine-tuned checkpoint.
+
+        .. math:: \Theta = \Theta_{tuned} + (h(L) - I) (\Theta_{tuned} - \Theta_{base})
+
+        Parameters
+        ----------
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            The fine-tuned model, its state dict, a .safetensors file, a local folder, a name on the hub; or a LoRA
+            adapter, as a folder or PeftModel. Never changed.
+        responses : sequence, optional
+            One response per config, by name or callable on eigenvalues, in place of the config's own: a sweep of
+            strengths costs no graph.
+
+        Returns
+        -------
+        RefinedState
+            A state dict with the names and dtypes of `tuned`, sharing no memory with it (tied names share theirs),
+            and `.form`, `.remarks`, `.norm_kept`. What no config targets, what has no counterpart in the base (a
+            fresh head), and what the filter does not change, is `tuned` to the last bit. An adapter gives an adapter
+            of the same rank where every filter acts on rows or columns, else merged weights.
+
+        Raises
+        ------
+        ValueError
+            If `tuned` and the base are two different models, or `responses` has another length.
+        """
+        filters = self.filters.of(responses)
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, merged = self._match(checkpoint)
+            if checkpoint.adapter is not None and not merged:
+                return self._refine_adapter(checkpoint, filters, match)
+            found = DeltaStream(checkpoint, match, self._weights, filters)
+            tensors = own_memory(found, tuned)
+        return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), found.norm_kept)
+
+    @contextmanager
+    def opened(
+        self, tuned: Any, responses: Sequence[Any] | None = None, factor: float | None = None
+    ) -> Iterator[DeltaStream]:
+        """Open a checkpoint to be refined matrix by matrix, with the delta of one table in memory at a time.
+
+        Parameters
+        ----------
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            As in :meth:`apply`; an adapter comes out merged.
+        responses : sequence, optional
+            As in :meth:`apply`.
+        factor : float, optional
+            Multiply the whole delta by this number (WiSE-FT) instead of filtering it; 0 is the base.
+
+        Yields
+        ------
+        DeltaStream
+            Iterable once, over pairs of name and refined weight; `.norm_kept` is known at its end.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`apply`.
+        """
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, merged = self._match(checkpoint)
+            remarks = (*match.remarks, *merged)
+            yield DeltaStream(checkpoint, match, self._weights, self.filters.of(responses), factor, remarks)
+
+    def save(
+        self, tuned: Any, out: str | Path, responses: Sequence[Any] | None = None, overwrite: bool = False
+    ) -> RefinedState:
+        """Refine into a folder that `from_pretrained` reads, matrix by matrix.
+
+        Parameters
+        ----------
+        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+            As in :meth:`apply`.
+        out : str or Path
+            Folder; made if it is not there. Weights in safetensors, config and tokenizer files as in the tuned
+            folder (as in that of the base, for an adapter that was merged).
+        responses : sequence, optional
+            As in :meth:`apply`.
+        overwrite : bool, default False
+            Write into a folder that is not empty.
+
+        Returns
+        -------
+        RefinedState
+            What was written; its tensors are read from the files.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`apply`, or if the folder is not empty.
+        """
+        folder = check_folder(out, overwrite)
+        filters = self.filters.of(responses)
+        with open_tuned(tuned, self.base.model) as checkpoint:
+            match, merged = self._match(checkpoint)
+            if checkpoint.adapter is not None and not merged:
+                state = self._refine_adapter(checkpoint, filters, match)
+                write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
+                return state
+            found = DeltaStream(checkpoint, match, self._weights, filters)
+            write_folder(folder, found, checkpoint, self.base)
+        remarks = (*match.remarks, *merged)
+        return RefinedState(read_folder(folder), _form(checkpoint), remarks, found.norm_kept)
+
+    def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
+        """Match names; say, for an adapter, why its result cannot be one."""
+        targeted = {
+            name
+            for tables in self.filters.tables
+            for ready in tables.values()
+            for name in ready.table.parameters
+        }
+        match = match_checkpoints(
+            self.base.model, checkpoint.weights, targeted, checkpoint.buffers, self.base.fresh
+        )
+        adapter = checkpoint.adapter
+        if adapter is None:
+            return match, ()
+        schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns"})
+        if schemes:
+            return match, (f"the adapter was merged: a filter on {', '.join(schemes)} mixes its factors",)
+        whole = sorted(name for name in targeted - match.unmatched if adapter.is_whole(name))
+        if whole:
+            return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
+        return match, ()
+
+    def _refine_adapter(
+        self, checkpoint: TunedCheckpoint, filters: ResponseFilters, match: CheckpointMatch
+    ) -> RefinedState:
+        adapter = checkpoint.adapter
+        assert adapter is not None, "the caller has looked"
+        acting = {
+            name: [
+                (config.scheme, graph_filter, config.norm_matching)
+                for config, _, graph_filter in filters.acting(group)
+            ]
+            for name, group in filtered_groups(self.filters, match).items()
+            if adapter.factor_names(name) is not None
+        }
+        tensors, before, after = refine_factors(adapter, acting)
+        kept = math.sqrt(after / before) if before else 1.0
+        return RefinedState(tensors, "adapter", match.remarks, kept, adapter.config)
+
+
+def refine(
+    base: Any,
+    tuned: Any,
+    configs: Any,
+    batches: Any = None,
+    loss: Any = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> RefinedState:
+    r"""Filter the delta of a finished fine-tune with the graphs of its base model.
+
+    .. math:: \Theta = \Theta_{base} + h(L) (\Theta_{tuned} - \Theta_{base})
+
+    Parameters
+    ----------
+    base : nn.Module, mapping of str to Tensor, str or Path
+        The model before fine-tuning, its state dict, .safetensors file, local folder or name on the hub; graphs are
+        built from it. Weights alone take the architecture of `tuned`.
+    tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
+        The fine-tuned model, in the same forms, or a LoRA adapter, as a folder or PeftModel.
+    configs : SpectralConfig or sequence of SpectralConfig
+        Filters in the order in which they act; `placement` plays no part, `response` must be there.
+    batches : iterable, mapping of str to iterable, or None
+        Calibration sets: what is to be preserved under "preserve".
+    loss : callable, optional
+        As in `attach`.
+    out : str or Path, optional
+        Write the result into this folder, matrix by matrix, for `from_pretrained`; see :meth:`Refiner.save`.
+    overwrite : bool, default False
+        Write into a folder that is not empty.
+
+    Returns
+    -------
+    RefinedState
+        State dict of plain tensors with the names and dtypes of `tuned`; base and tuned are not changed. `.form` says
+        whether it is "weights", an "adapter" of the same rank, or a "merged" one; `.remarks` what was left alone.
+
+    Raises
+    ------
+    ValueError
+        If base and tuned do not match, a config has no response, its calibration set is missing, or `out` is not
+        empty.
+    TypeError
+        If `base` or `tuned` is nothing that has weights.
+
+    References
+    ----------
+    .. [1] M. Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903: the response h = constant.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from spectral_opt.config.config import SpectralConfig
+    >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
+    >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
+    >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)
+    (True, False)
+    """
+    if out is not None:
+        check_folder(out, overwrite)
+    refiner = Refiner(base, configs, batches, loss, like=tuned)
+    return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
+
+
+def _form(checkpoint: TunedCheckpoint) -> str:
+    return "weights" if checkpoint.adapter is None else "merged"

@@ -1,0 +1,139 @@
+"""The weights of a refined checkpoint, one after the other: a filtered delta, or a scaled one."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from paramgraph.checkpoints.weight_mapping import WeightMapping
+from spectral_opt.half_precision import wide
+from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement.matching import CheckpointMatch
+from spectral_opt.refinement.sources import TunedCheckpoint
+from spectral_opt.functional.table_filter import filter_in_place_of
+
+
+class DeltaStream:
+    """Refine a checkpoint while it is read: the delta of one table is in memory at a time.
+
+    Parameters
+    ----------
+    checkpoint : TunedCheckpoint
+        Opened.
+    match : CheckpointMatch
+        Its names beside those of the base.
+    base : WeightMapping
+        Weights of the base.
+    filters : ResponseFilters
+        What acts.
+    factor : float, optional
+        Multiply every delta that has a base by this number instead.
+    remarks : tuple of str, default ()
+        What is left as tuned, in words.
+    """
+
+    def __init__(
+        self,
+        checkpoint: TunedCheckpoint,
+        match: CheckpointMatch,
+        base: WeightMapping,
+        filters: ResponseFilters,
+        factor: float | None = None,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
+        self.remarks = remarks
+        self._checkpoint = checkpoint
+        self._match = match
+        self._base = base
+        self._filters = filters
+        self._factor = factor
+        self._before = self._after = 0.0
+        if factor is None:
+            self._groups = filtered_groups(filters.owner, match)
+        else:
+            self._groups = {name: (name,) for name in match.names if name not in match.unmatched}
+
+    @property
+    def norm_kept(self) -> float:
+        """Norm of the refined deltas over that of the deltas, of what was read so far; 1 where nothing changed."""
+        return math.sqrt(self._after / self._before) if self._before else 1.0
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and weight in the order of the checkpoint."""
+        of_tuned = {tuned: name for name, several in self._match.names.items() for tuned in several}
+        names = list(self._checkpoint.weights)
+        last = {own: name for name in names if (own := of_tuned.get(name)) is not None}
+        ready: dict[str, Tensor] = {}
+        for name in names:
+            own = of_tuned.get(name)
+            if own is None or own not in self._groups:
+                value = self._checkpoint.weights[name]
+            else:
+                if own not in ready:
+                    ready |= self._refine(self._groups[own])
+                # Kept for the other names of a tied weight, and no longer.
+                value = ready.pop(own) if last[own] == name else ready[own]
+            if self._checkpoint.adapter is not None:
+                value = value.to(self._base[name].dtype)  # base and adapter were added in float32
+            yield name, value
+
+    def _refine(self, group: tuple[str, ...]) -> dict[str, Tensor]:
+        """Refine parameters that share tables."""
+        values = {name: self._checkpoint.weights[self._match.names[name][0]] for name in group}
+        if not all(value.is_floating_point() for value in values.values()):
+            return values
+        delta = {
+            name: wide(value.detach()) - wide(self._base[name].detach()).to(value.device)
+            for name, value in values.items()
+        }
+        if self._factor is not None:
+            # As torch.lerp: the factors 0 and 1 give base and tuned without rounding.
+            pairs = (
+                (name, wide(self._base[name].detach()).to(value.device), value)
+                for name, value in values.items()
+            )
+            return {
+                name: torch.lerp(start, wide(value.detach()), self._factor).to(value.dtype)
+                for name, start, value in pairs
+            }
+        filtered: dict[str, Tensor] = delta
+        for config, ready, graph_filter in self._filters.acting(group):
+            filtered = filtered | filter_in_place_of(
+                filtered, ready.table, graph_filter, config.norm_matching
+            )
+        refined = {}
+        for name, value in values.items():
+            self._before += float(delta[name].double().square().sum())
+            self._after += float(filtered[name].double().square().sum())
+            change = filtered[name] - delta[name]
+            # Where the filter changes nothing, tuned stays tuned bit for bit.
+            refined[name] = torch.where(change == 0, value, (wide(value.detach()) + change).to(value.dtype))
+        return refined
+
+
+def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:
+    """For each filtered parameter, list all parameters that share tables with it, over all configs.
+
+    Parameters
+    ----------
+    filters : RefinementFilters
+        Their tables.
+    match : CheckpointMatch
+        Tables with an unmatched parameter are left out.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        The parameter itself is among them.
+    """
+    groups: dict[str, set[str]] = {}
+    for tables in filters.tables:
+        for ready in tables.values():
+            if match.unmatched.intersection(ready.table.parameters):
+                continue
+            joined = set(ready.table.parameters).union(
+                *(groups.get(name, ()) for name in ready.table.parameters)
+            )
+            groups |= dict.fromkeys(joined, joined)
+    return {name: tuple(sorted(group)) for name, group in groups.items()}

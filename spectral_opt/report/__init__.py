@@ -1,1 +1,0 @@
-"""Results of studies as tables, files and a page."""

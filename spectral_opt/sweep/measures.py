@@ -1,0 +1,203 @@
+"""What one state of a model is worth: how much it forgot of its base, and how well it does its task, text by text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spectral_opt.study.evaluation import retention
+from spectral_opt.sweep.texts import Part, RefinementTexts
+from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
+from spectral_opt.tasks.classifier import MeanPooledClassifier
+from spectral_opt.tasks.probing import embed_texts, fit_linear_probe, predict_logits
+
+Values = Float[np.ndarray, " texts"]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was lost on held-out preserved text.
+
+    Parameters
+    ----------
+    per_text : ndarray of shape (texts,)
+        1 - cosine with the base's embedding, or the loss in nats per token beyond the base's.
+    neighbours_kept : float or None
+        Share of 10 nearest neighbours that are still there; None for a language model.
+    """
+
+    per_text: Values
+    neighbours_kept: float | None
+
+
+class Measures:
+    """Measure states of one module.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Holds the state that is measured.
+    kind : {"causal", "classifier", "encoder"}
+        What it computes.
+    metric : {"accuracy", "probe", "loss"}
+        Measure of the task.
+    tokenizer : PreTrainedTokenizerBase
+        With a padding token.
+    texts : RefinementTexts
+        What it is measured on.
+    max_length, batch_size : int
+        Tokens of a text, texts of a batch.
+    classes : list of int, optional
+        The model's class of each class of the data.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        kind: str,
+        metric: str,
+        tokenizer: Any,
+        texts: RefinementTexts,
+        max_length: int,
+        batch_size: int,
+        classes: list[int] | None = None,
+    ) -> None:
+        self.module, self.kind, self.metric = module, kind, metric
+        self._tokenizer, self._size = tokenizer, (max_length, batch_size)
+        self._task, self._classes = texts.task, classes
+        self._held_out = self._tokenized(texts.held_out)
+        self._known: dict[int, TokenizedBatches] = {}
+        self._before: Any = None
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the task's metric is better."""
+        return self.metric != "loss"
+
+    def remember_base(self) -> None:
+        """Take the present state as the base, from which forgetting is counted."""
+        self._before = self._behaviour()
+
+    def forgotten(self) -> Forgotten:
+        """Compare the present state with the base."""
+        after = self._behaviour()
+        if self.kind == "causal":
+            return Forgotten(after - self._before, None)
+        cosine = np.einsum("ij,ij->i", self._before, after) / (
+            np.linalg.norm(self._before, axis=1) * np.linalg.norm(after, axis=1)
+        )
+        # The last bits of an embedding's cosine with itself are not information.
+        return Forgotten(np.round(1 - cosine, 7), retention(self._before, after).neighbours_kept)
+
+    def task(self, part: str) -> Values:
+        """Measure the task on "dev" or "test": 1 where a text is right and 0 where not, or its loss in nats."""
+        assert self._task is not None, "only with task data"
+        chosen: Part = getattr(self._task, part)
+        if self.kind == "causal":
+            return token_losses(self.module, self._batches(chosen))
+        labels = np.array(chosen.labels)
+        if self.metric == "probe":
+            logits = self._probe(chosen, len(self._task.label_names))
+        else:
+            logits = _class_logits(self.module, self._batches(chosen))
+            logits = logits[:, self._classes] if self._classes is not None else logits
+        if self.metric == "loss":
+            loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
+            losses: Values = loss.double().numpy()
+            return losses
+        right: Values = (logits.argmax(dim=1).numpy() == labels).astype(np.float64)
+        return right
+
+    def _probe(self, chosen: Part, classes: int) -> Tensor:
+        assert self._task is not None, "only with task data"
+        assert self._task.train is not None, "labelled task data have a part to fit on"
+        pooled = MeanPooledClassifier(_body(self.module), classes)
+        train = self._task.train
+        fit_linear_probe(pooled, embed_texts(pooled, self._batches(train)), train.labels or [])
+        return predict_logits(pooled, self._batches(chosen))
+
+    def _behaviour(self) -> Any:
+        if self.kind == "causal":
+            return token_losses(self.module, self._held_out)
+        return embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double().numpy()
+
+    def _batches(self, part: Part) -> TokenizedBatches:
+        if id(part) not in self._known:
+            self._known[id(part)] = self._tokenized(part.texts)
+        return self._known[id(part)]
+
+    def _tokenized(self, texts: list[str]) -> TokenizedBatches:
+        length, size = self._size
+        return tokenize_batches(self._tokenizer, texts, batch_size=size, max_length=length, order="length")
+
+
+def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:
+    """Return the mean loss of the next token of each text, without gradients.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Language model in evaluation mode.
+    batches : TokenizedBatches
+        Padded on either side.
+
+    Returns
+    -------
+    ndarray of shape (texts,)
+        Nats per token, in the order of the texts; 0 for a text of one token.
+    """
+    rows = []
+    with torch.no_grad():
+        for batch in batches:
+            logits = model(**batch).logits[:, :-1].float()
+            mask = batch["attention_mask"][:, 1:] * batch["attention_mask"][:, :-1]
+            loss = nn.functional.cross_entropy(
+                logits.transpose(1, 2), batch["input_ids"][:, 1:], reduction="none"
+            )
+            rows.append((loss * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1))
+    restored: Values = batches.restore(torch.cat(rows)).double().numpy()
+    return restored
+
+
+def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
+    """Return the mean over texts and its 95 % bootstrap interval (percentiles).
+
+    Parameters
+    ----------
+    values : ndarray of shape (texts,)
+        One number a text.
+    seed : int, default 0
+        Of the resampling.
+
+    Returns
+    -------
+    tuple of float
+        Mean, lower end, upper end.
+
+    References
+    ----------
+    .. [1] B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", Chapman and Hall, 1993, chapter 13.
+
+    Examples
+    --------
+    >>> mean_interval(np.ones(5))
+    (1.0, 1.0, 1.0)
+    """
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
+
+
+def _body(module: Any) -> nn.Module:
+    body: nn.Module = getattr(module, "base_model", module)
+    return body
+
+
+def _class_logits(module: nn.Module, batches: TokenizedBatches) -> Tensor:
+    with torch.no_grad():
+        rows = [module(**batch).logits for batch in batches]
+    return batches.restore(torch.cat(rows).float().cpu())

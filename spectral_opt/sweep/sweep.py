@@ -1,0 +1,230 @@
+"""The strength sweep of a refinement: filter and scaling at several strengths, one picked on dev, reported on test."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paramgraph.checkpoints.module_weights import open_module
+from paramgraph.filters.responses import get_response
+from spectral_opt.refinement.state import RefinedState
+from spectral_opt.refinement.refiner import Refiner
+from spectral_opt.refinement.stream import DeltaStream
+from spectral_opt.study.evaluation import paired_p_value
+from spectral_opt.sweep.measures import Forgotten, Measures, Values, mean_interval
+from spectral_opt.sweep.setting import RefinementSetting
+
+FAMILIES = ("base", "tuned", "filter", "scaling")
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One state of the model, measured.
+
+    Parameters
+    ----------
+    family : {"base", "tuned", "filter", "scaling"}
+        What was done to the delta: all of it, nothing, the filter, a factor.
+    strength : float
+        Gamma of the filter, or the factor.
+    norm_kept : float
+        Norm of what is left of the delta over that of the delta.
+    forgotten : Forgotten
+        On held-out preserved text.
+    dev : ndarray of shape (texts,) or None
+        The task's metric on the texts that pick.
+    seconds : float
+        To refine and to measure.
+    """
+
+    family: str
+    strength: float
+    norm_kept: float
+    forgotten: Forgotten
+    dev: Values | None
+    seconds: float
+
+
+@dataclass
+class Sweep:
+    """Refine at each strength, measure, pick, and write the result.
+
+    Parameters
+    ----------
+    setting : RefinementSetting
+        Models, texts and options.
+    advance : callable
+        Called with work done and what comes next.
+    on_point : callable
+        Called after each point, so that an interruption loses at most one.
+    """
+
+    setting: RefinementSetting
+    advance: Callable[[float, str], None]
+    on_point: Callable[["Sweep"], Any] = lambda sweep: None
+    points: list[SweepPoint] = field(default_factory=list)
+    tests: dict[str, Values] = field(default_factory=dict)
+    picked: dict[str, SweepPoint] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    saved: RefinedState | None = None
+
+    def run(self) -> None:
+        """Build the graphs, then measure base, fine-tune, filter and scaling at each strength."""
+        started = time.perf_counter()
+        setting, options = self.setting, self.setting.options
+        self._refiner = Refiner(
+            setting.base.model, [setting.config], {"preserve": setting.batches}, _run_body
+        )
+        self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
+        self.seconds["graphs"] = time.perf_counter() - started
+        self.advance(3.0, "fine-tune and base")
+        self._measure("base", 0.0)
+        self._measure("tuned", 1.0)
+        for strength in sorted(options.strengths):
+            self._measure("filter", strength)
+        for scale in sorted(options.scales, reverse=True):
+            self._measure("scaling", scale)
+
+    def pick(self) -> None:
+        """Pick a state of each family on dev, and test the picked ones.
+
+        Picked is what forgot least among the states that are not worse than the fine-tune by more than one standard
+        error of the paired difference. Without task data nothing is picked.
+        """
+        task = self.setting.texts.task
+        if task is None:
+            return
+        tuned = self._only("tuned")
+        for family in ("filter", "scaling"):
+            candidates = [tuned, *(point for point in self.points if point.family == family)]
+            allowed = [point for point in candidates if is_as_good(point, tuned, self.setting.measures)]
+            self.picked[family] = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
+        if task.test is not None:
+            for name, point in {"tuned": tuned, **self.picked}.items():
+                same = next(
+                    (other for other, at in self.picked.items() if at is point and other in self.tests), None
+                )
+                if same is None and point is tuned and "tuned" in self.tests:
+                    same = "tuned"
+                if same is None:
+                    self._load(point.family, point.strength)
+                self.tests[name] = self.tests[same] if same else self.setting.measures.task("test")
+                self.advance(1.0, "test texts")
+
+    def save(self, folder: Path, overwrite: bool) -> RefinedState:
+        """Write the picked filter, or without a pick the default strength, as a model or an adapter."""
+        started = time.perf_counter()
+        chosen = self.picked.get("filter")
+        strength = self.setting.options.default_strength if chosen is None else chosen.strength
+        untouched = chosen is not None and chosen.family == "tuned"
+        response = "identity" if untouched else get_response("tikhonov", gamma=strength)
+        self.saved = self._refiner.save(self.setting.tuned, folder, [response], overwrite)
+        self.seconds["writing"] = time.perf_counter() - started
+        self.advance(1.0, "written")
+        return self.saved
+
+    @property
+    def work(self) -> float:
+        """Total work, in the units that `advance` is given."""
+        options, task = self.setting.options, self.setting.texts.task
+        tests = 3.0 if task is not None and task.test is not None else 0.0
+        return 3.0 + 2.0 * (2 + len(options.strengths) + len(options.scales)) + tests + 1.0
+
+    def _measure(self, family: str, strength: float) -> None:
+        started = time.perf_counter()
+        measures = self.setting.measures
+        kept = self._load(family, strength)
+        if family == "base":
+            measures.remember_base()
+        has_task = self.setting.texts.task is not None
+        self.points.append(
+            SweepPoint(
+                family,
+                strength,
+                kept,
+                measures.forgotten(),
+                measures.task("dev") if has_task else None,
+                time.perf_counter() - started,
+            )
+        )
+        self.advance(2.0, f"{family} {strength:g}")
+        self.on_point(self)
+
+    def _load(self, family: str, strength: float) -> float:
+        """Put a state into the measured module, weight by weight; return the norm kept."""
+        factor = None if family == "filter" else strength
+        responses = [get_response("tikhonov", gamma=strength)] if family == "filter" else None
+        names = open_module(self.setting.module)
+        state = dict(self.setting.module.named_parameters())
+        with self._refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
+            _copy(stream, names, state)
+            return stream.norm_kept if factor is None else factor
+
+    def _only(self, family: str) -> SweepPoint:
+        return next(point for point in self.points if point.family == family)
+
+
+def is_as_good(point: SweepPoint, tuned: SweepPoint, measures: Measures) -> bool:
+    """Say whether a state is not worse than the fine-tune by more than one standard error of the difference.
+
+    Parameters
+    ----------
+    point, tuned : SweepPoint
+        Both with dev values of the same texts.
+    measures : Measures
+        Knows which direction is better.
+
+    Returns
+    -------
+    bool
+        Of the mean paired difference on dev.
+
+    References
+    ----------
+    .. [1] L. Breiman et al., "Classification and Regression Trees", 1984: the one-standard-error rule.
+    """
+    assert point.dev is not None, "picked with task data alone"
+    assert tuned.dev is not None, "picked with task data alone"
+    worse = (tuned.dev - point.dev) if measures.higher_is_better else (point.dev - tuned.dev)
+    error = float(worse.std(ddof=1)) / math.sqrt(len(worse))
+    return bool(float(worse.mean()) <= error)
+
+
+def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed: int) -> dict[str, Any]:
+    """Compare two states text by text on the task's test texts.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (texts,)
+        Values of the state, and of the fine-tune.
+    higher_is_better : bool
+        Whether they are zeros and ones (McNemar's test) or losses (bootstrap).
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        Mean difference with its interval, and a p-value where the values are right or wrong.
+    """
+    mean, low, high = mean_interval(first - second, seed)
+    found: dict[str, Any] = {"difference": mean, "difference_low": low, "difference_high": high}
+    if higher_is_better:
+        found["p_value"] = paired_p_value(first.astype(bool), second.astype(bool))
+    return found
+
+
+def _copy(stream: DeltaStream, names: Any, state: Mapping[str, torch.Tensor]) -> None:
+    for name, value in stream:
+        at = names.find(name)
+        if at is not None:
+            state[at].copy_(value)
+
+
+def _run_body(model: Any, batch: Any) -> Any:
+    """Run the model without its head: the logits of a language model are its largest product, and not needed."""
+    return getattr(model, "base_model", model)(**batch)

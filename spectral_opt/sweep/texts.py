@@ -1,0 +1,154 @@
+"""The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spectral_opt.errors import DataError
+from spectral_opt.sweep.options import RefinementOptions
+from spectral_opt.tasks.loading import load_labelled_text
+from spectral_opt.tasks.paragraphs import read_paragraphs
+from spectral_opt.tasks.splits import few_shot_split
+
+# Of each class, to fit the head of a linear probe.
+PROBE_TEXTS = 32
+
+
+@dataclass(frozen=True)
+class Part:
+    """Texts with their labels, where they have some."""
+
+    texts: list[str]
+    labels: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class TaskTexts:
+    """The task: texts that fit a probe, that pick a strength, and that report; and the names of the classes."""
+
+    train: Part | None
+    dev: Part
+    test: Part | None
+    label_names: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class RefinementTexts:
+    """All texts of a refinement; no text is in two parts.
+
+    Parameters
+    ----------
+    build, held_out : list of str
+        Preserved text for the graphs, and for measuring retention.
+    task : TaskTexts, optional
+        Where task data are given.
+    split : str
+        How they were split, in words.
+    origin : str
+        Where the preserved text came from.
+    """
+
+    build: list[str]
+    held_out: list[str]
+    task: TaskTexts | None
+    split: str
+    origin: str
+
+
+def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> RefinementTexts:
+    """Read and split all texts.
+
+    Parameters
+    ----------
+    options : RefinementOptions
+        What to read, and how much.
+    causal : bool
+        Whether the model predicts tokens, which decides the sizes.
+    labelled : bool
+        Whether the task's metric needs labels.
+
+    Returns
+    -------
+    RefinementTexts
+        Deterministic under the seed.
+
+    Raises
+    ------
+    DataError
+        If a text is missing, empty, or has too few parts.
+    """
+    held_out, dev, test = options.sizes(causal)
+    preserve = read_paragraphs(options.preserve, options.text_column)
+    wanted = options.texts + held_out
+    if len(preserve) < wanted:
+        raise DataError(
+            f"{options.preserve} has {len(preserve)} texts, and {wanted} are needed: {options.texts} to build graphs "
+            f"and {held_out} others to measure retention; give more text, or smaller --texts and --held-out"
+        )
+    order = np.random.default_rng(options.seed).permutation(len(preserve))[:wanted]
+    chosen = [preserve.texts[place] for place in order]
+    task = None
+    if options.task is not None:
+        read = _read_labelled if labelled else _read_plain
+        task = read(options, dev, test, set(chosen))
+    split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
+    if task is not None:
+        reports = f"{len(task.test.texts)} others report" if task.test else "none are left to report"
+        split += f"; {len(task.dev.texts)} texts of the task pick, {reports}"
+    return RefinementTexts(
+        chosen[: options.texts],
+        chosen[options.texts :],
+        task,
+        f"{split}; seed {options.seed}",
+        str(preserve.provenance),
+    )
+
+
+def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
+    assert options.task is not None, "the caller has looked"
+    data = load_labelled_text(options.task, options.text_column, options.label_column)
+    classes, rarest = len(data.label_names), min(data.class_counts().values())
+    # A third of the rarest class for each part: a small file gives small parts, and the page says how small.
+    per_class = max(1, min(PROBE_TEXTS, rarest // 3))
+    of_dev = max(1, min(dev // classes, rarest // 3))
+    left = len(data) - classes * (per_class + of_dev)
+    # Whole groups go to one part, so that a part needs room.
+    of_test = max(1, min(test, left // 2 if data.groups else left))
+    split = few_shot_split(data, per_class, of_dev, of_test, options.seed)
+
+    def part(places: Any) -> Part:
+        kept = [int(place) for place in places if data.texts[int(place)] not in used]
+        return Part([data.texts[place] for place in kept], [int(data.labels[place]) for place in kept])
+
+    reports = part(split.test)
+    found = TaskTexts(
+        part(split.train),
+        part(split.dev),
+        reports if len(reports.texts) >= 20 else None,
+        data.label_names,
+        str(data.provenance),
+    )
+    if len(found.dev.texts) < 8:
+        raise DataError(
+            f"{options.task} leaves {len(found.dev.texts)} texts to pick a strength: at least 8 are needed"
+        )
+    return found
+
+
+def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
+    assert options.task is not None, "the caller has looked"
+    data = read_paragraphs(options.task, options.text_column)
+    left = [text for text in data.texts if text not in used]
+    order = np.random.default_rng(options.seed + 1).permutation(len(left))
+    if len(left) < dev:
+        raise DataError(
+            f"{options.task} has {len(left)} texts, and {dev} are needed to pick a strength; give more, or a "
+            "smaller --dev"
+        )
+    drawn = [left[place] for place in order[: dev + test]]
+    reports = drawn[dev:]
+    return TaskTexts(
+        None, Part(drawn[:dev]), Part(reports) if len(reports) >= 8 else None, (), str(data.provenance)
+    )

@@ -1,0 +1,103 @@
+"""Data sets of the Hugging Face hub, through the `datasets` library."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spectral_opt.errors import DataError
+from spectral_opt.tasks._cleaning import Table
+from spectral_opt.tasks.hub_errors import explain_hub_failure, hub_is_reachable
+
+# Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
+SPLIT_ORDER = ("test", "validation", "dev", "train")
+
+
+def read_hub(
+    name: str, columns: Mapping[str, str], *, subset: str | None = None, revision: str | None = None
+) -> Table:
+    """Read columns of all splits of a Hugging Face data set.
+
+    Parameters
+    ----------
+    name : str
+        "owner/name".
+    columns : mapping of str to str
+        Name in the table to name in the data set, such as {"text": "sentence", "label": "label"}.
+    subset : str or None, default None
+        Configuration, where the data set has several.
+    revision : str or None, default None
+        Branch, tag or commit; None: the main branch.
+
+    Returns
+    -------
+    Table
+        With a column "split"; the class -1 of unlabelled test rows is a missing label.
+
+    Raises
+    ------
+    ImportError
+        If the `datasets` library is not installed; the message has the pip line.
+    DataError
+        If there is no such data set, the hub cannot be reached and no cache holds it, or a column is missing.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(
+            f"the Hugging Face data set {name!r} needs the datasets library: pip install 'paramgraph[data]'"
+        ) from error
+    broken, offline = datasets.exceptions.DatasetsError, datasets.config.HF_HUB_OFFLINE
+    try:
+        # The only way to its cache that does not wait for the hub first.
+        datasets.config.HF_HUB_OFFLINE = offline or not hub_is_reachable()
+        splits = datasets.load_dataset(name, subset, revision=revision)
+    except (OSError, ValueError, KeyError, RuntimeError, broken) as error:
+        # A wrong subset or a broken file is an error of the library whose own words are the best ones.
+        raise DataError(explain_hub_failure(error, "data set", name)) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+    table: dict[str, list[str | int | None]] = {column: [] for column in (*columns, "split")}
+    label_names: tuple[str, ...] | None = None
+    for split in sorted(splits, key=_rank):
+        rows = splits[split]
+        for column, wanted in columns.items():
+            if wanted not in rows.column_names:
+                present = ", ".join(map(repr, rows.column_names))
+                raise DataError(f"the data set {name!r} has no column {wanted!r}; it has {present}")
+            table[column] += _plain(rows, wanted)
+        table["split"] += [split] * rows.num_rows
+        if "label" in columns:
+            label_names = getattr(rows.features[columns["label"]], "names", None) or label_names
+    some = next(iter(splits.values()))
+    return Table(
+        name + (f" ({subset})" if subset else ""),
+        f"Hugging Face data set {name}"
+        + (f", {subset}" if subset else "")
+        + (f", {revision}" if revision else ""),
+        table,
+        _commit([file["filename"] for file in some.cache_files]),
+        some.info.license or "see its card on the hub",
+        tuple(label_names) if label_names else None,
+    )
+
+
+def _plain(rows: Any, column: str) -> list[str | int | None]:
+    names = getattr(rows.features[column], "names", None)
+    values = list(rows[column])
+    if names:
+        # -1 stands for the hidden labels of a benchmark's test part.
+        return [None if value is None or value < 0 else names[value] for value in values]
+    if wrong := {type(value).__name__ for value in values if isinstance(value, list | dict | bytes)}:
+        raise DataError(f"the column {column!r} holds a {min(wrong)} in each row, not a text or a number")
+    return [value if value is None or isinstance(value, str) else str(value) for value in values]
+
+
+def _rank(split: str) -> tuple[int, str]:
+    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
+
+
+def _commit(files: Sequence[str]) -> str:
+    # The library keeps a prepared data set in a folder named after the commit; it states it nowhere else.
+    folders = {part for file in files for part in Path(file).parts if re.fullmatch("[0-9a-f]{40}", part)}
+    return f"commit {folders.pop()}" if len(folders) == 1 else ""

@@ -1,0 +1,99 @@
+r"""What a new basis does to the state of an optimizer that runs in it.
+
+With R = U_new^T U_old a moment that is linear in the gradient goes along, :math:`m \mapsto R m`. The second moment of
+single entries cannot be rotated: it is reset to its mean over the nodes, column by column, the part of it that is the
+same in every basis, :math:`\sum_i E[(U^T g)_i^2] = \sum_i E[g_i^2]`. Reset to zero, the next step of Adam would be
+up to :math:`1/\sqrt{1 - \beta_2}` times too long, since its bias correction is over.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from paramgraph.nodes.table import NodeTable
+from spectral_opt.half_precision import wide
+
+# By the names that torch and pytorch_optimizer give them.
+LINEAR = frozenset({"exp_avg", "momentum_buffer", "momentum", "exp_avg_diff", "previous_grad", "ema"})
+SQUARED = frozenset({"exp_avg_sq", "square_avg", "max_exp_avg_sq", "sum", "exp_avg_var", "exp_inf"})
+
+
+@torch.no_grad()
+def move_moments(
+    optimizer: Optimizer,
+    table: NodeTable,
+    parameters: Mapping[str, Tensor],
+    rotation: Float[Tensor, "nodes nodes"],
+) -> str:
+    """Carry the optimizer's state of one table into a new basis.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Its state of these parameters is changed.
+    table : NodeTable
+        Which entries were rotated.
+    parameters : mapping of str to Parameter
+        Those of the table.
+    rotation : Tensor of shape (nodes, nodes)
+        R = U_new^T U_old.
+
+    Returns
+    -------
+    str
+        What was rotated and what reset, for the log. A state with a tensor of the parameter's shape, or any other
+        part that is neither a number nor known by name, is cleared as a whole: the optimizer starts it anew.
+
+    Examples
+    --------
+    >>> from paramgraph.nodes.schemes import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(1, 2, bias=False))
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> model(torch.ones(1, 1)).sum().backward()
+    >>> optimizer.step()
+    >>> exchange = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> move_moments(optimizer, rows(model)["0.weight"], dict(model.named_parameters(prefix="")), exchange)
+    'rotated exp_avg; reset exp_avg_sq to its mean over the nodes'
+    """
+    states: dict[str, Any] = {name: optimizer.state.get(parameters[name]) for name in table.parameters}
+    if not any(states.values()):
+        return "no state yet"
+    unknown = sorted({key for name in states for key in _unknown(states[name] or {}, parameters[name])})
+    keys = [set(_tensors(states[name] or {}, parameters[name])) for name in states]
+    if unknown or any(found != keys[0] for found in keys):
+        for name in table.parameters:
+            optimizer.state.pop(parameters[name], None)
+        return f"cleared the whole state, which has parts that no basis change is known for: {', '.join(unknown)}"
+    rotated, averaged = sorted(keys[0] & LINEAR), sorted(keys[0] & SQUARED)
+    for key in rotated + averaged:
+        values = {name: states[name][key] for name in table.parameters}
+        X = wide(table.gather(values))
+        new = rotation.to(X.device, X.dtype) @ X if key in LINEAR else X.mean(0, keepdim=True).expand_as(X)
+        # Entries that no node covers keep every bit: only the difference is scattered.
+        for name, change in table.scatter(new - X).items():
+            values[name].add_(change)
+    parts = [f"rotated {', '.join(rotated)}"] if rotated else []
+    parts += [f"reset {', '.join(averaged)} to its mean over the nodes"] if averaged else []
+    return "; ".join(parts) or "nothing depends on the basis"
+
+
+def _tensors(state: Mapping[str, Any], parameter: Tensor) -> list[str]:
+    return [
+        key for key, value in state.items() if isinstance(value, Tensor) and value.shape == parameter.shape
+    ]
+
+
+def _unknown(state: Mapping[str, Any], parameter: Tensor) -> list[str]:
+    """Parts of a state that may depend on the basis in a way that is not known."""
+    known = LINEAR | SQUARED
+    return [
+        key
+        for key, value in state.items()
+        if not (value is None or isinstance(value, (int, float, bool, str)))
+        and not (isinstance(value, Tensor) and value.numel() == 1 and parameter.numel() > 1)
+        and not (key in known and isinstance(value, Tensor) and value.shape == parameter.shape)
+    ]

@@ -1,0 +1,199 @@
+"""The order of things inside one step of an optimizer."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from spectral_opt.training.basis_step import BasisStep
+from spectral_opt.training.bound_table import BoundTable, Energies
+from spectral_opt.training.gradient_scaling import GradientScaling, read_scaling
+from spectral_opt.training.optimizer_groups import learning_rates, rising_parameters
+from spectral_opt.training._parameter_watch import ParameterWatch
+
+
+class SpectralStep:
+    """Act before and after each step of an optimizer, in one fixed order.
+
+    Before: penalties of mode "gradient", filters on the gradient, then the rotation into the basis of a graph. After:
+    the rotation back, filters on the update, decoupled penalties. A step that a GradScaler has the optimizer skip is
+    left alone.
+
+    Parameters
+    ----------
+    tables : iterable of BoundTable
+        In the order in which they act.
+    start : mapping of str to Tensor
+        Theta_0 of the tables whose penalty is on the delta.
+    watch : ParameterWatch, optional
+        Checks the parameters before each step.
+
+    Examples
+    --------
+    >>> SpectralStep([], {}).count
+    0
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[BoundTable],
+        start: Mapping[str, Tensor],
+        watch: ParameterWatch | None = None,
+    ) -> None:
+        self._watch = watch
+        self.tables = list(tables)
+        self.start = dict(start)
+        self.count = 0
+        self.seconds = 0.0
+        self.energies: list[Energies] = []
+        self._before: dict[str, Tensor] = {}
+        self._rotated: list[tuple[BoundTable, BasisStep]] = []
+        self._is_skipped = False
+
+    def penalties(self, *modes: str) -> list[BoundTable]:
+        """List the tables that have a penalty.
+
+        Parameters
+        ----------
+        *modes : str
+            Only these modes; none given means all.
+
+        Returns
+        -------
+        list of BoundTable
+            In their order.
+        """
+        return [
+            table
+            for table in self.tables
+            if table.has_penalty and (not modes or table.config.penalty_mode in modes)
+        ]
+
+    def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            That steps.
+        args, kwargs : tuple and dict
+            Arguments of its `step`, the optimizer first.
+
+        Returns
+        -------
+        tuple or None
+            Arguments with the closure replaced, where there is one.
+        """
+        started = time.perf_counter()
+        self.abandon()
+        if self._watch is not None:
+            self._watch.check(optimizer)
+        scaling = read_scaling(optimizer)
+        self._is_skipped = scaling.is_skipped
+        if self._is_skipped:
+            return None
+        # All at once, as the optimizer moves all parameters before the hook after the step runs.
+        self._before = {
+            name: parameter.detach().clone()
+            for table in self._filters("update")
+            for name, parameter in table.parameters.items()
+        }
+        self.seconds = time.perf_counter() - started
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._change(optimizer, scaling)
+            return None
+        changing = self._with_closure(closure, optimizer, scaling)
+        # The gradient does not exist before the closure has run.
+        if len(args) > 1:
+            return (args[0], changing, *args[2:]), kwargs
+        return args, kwargs | {"closure": changing}
+
+    @torch.no_grad()
+    def after(self, optimizer: Optimizer) -> bool:
+        """Do what comes after the optimizer's rule.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            That has stepped.
+
+        Returns
+        -------
+        bool
+            Whether a step was taken; False where a GradScaler had it skipped.
+        """
+        if self._is_skipped:
+            return False
+        started = time.perf_counter()
+        # Backwards: tables of one parameter hold each other's gradients.
+        for table, step in reversed(self._rotated):
+            self.energies.append(table.leave_basis_(step))
+        self._rotated = []
+        for table in self._filters("update"):
+            if table.has_gradient:
+                self.energies.append(table.filter_update_(self._before))
+        self._before = {}
+        decoupled = self.penalties("decoupled")
+        if decoupled:
+            rates = learning_rates(optimizer)
+            for table in decoupled:
+                if table.has_gradient:
+                    table.decay_(self.start, rates)
+        self.count += 1
+        self.seconds += time.perf_counter() - started
+        return True
+
+    def abandon(self) -> None:
+        """Forget an unfinished step, after an optimizer that raised: parameters leave the basis as they entered it."""
+        for _, step in reversed(self._rotated):
+            step.abandon()
+        self._rotated, self._before = [], {}
+
+    def _filters(self, placement: str) -> list[BoundTable]:
+        return [table for table in self.tables if table.acts_on(placement)]
+
+    def _with_closure(
+        self, closure: Callable[[], Any], optimizer: Optimizer, scaling: GradientScaling
+    ) -> Callable[[], Any]:
+        def closure_and_change() -> Any:
+            if self._rotated:
+                self.abandon()
+                raise ValueError(
+                    "this optimizer evaluates its closure more than once in a step, which placement 'basis' does not "
+                    "allow: the loss is that of the parameters outside the basis; use placement='update'"
+                )
+            result = closure()
+            self._change(optimizer, scaling)
+            return result
+
+        return closure_and_change
+
+    @torch.no_grad()
+    def _change(self, optimizer: Optimizer, scaling: GradientScaling) -> None:
+        started = time.perf_counter()
+        self.energies = []  # of the last evaluation, where a closure has several
+        # All of them first: what a gradient is refused for must not leave half of the tables changed.
+        live = [table for table in self.tables if table.has_gradient]
+        rising = rising_parameters(optimizer)
+        for table in live:
+            if table.has_penalty and table.config.penalty_mode == "gradient":
+                climbs = any(id(parameter) in rising for parameter in table.parameters.values())
+                table.add_penalty_gradient_(
+                    self.start, _descending(scaling.scale) if climbs else scaling.scale
+                )
+        for table in live:
+            if table.acts_on("gradient"):
+                self.energies.append(table.filter_gradient_())
+        for table in live:
+            if table.acts_on("basis"):
+                self._rotated.append((table, table.enter_basis_()))
+        self.seconds += time.perf_counter() - started
+
+
+def _descending(scale: Tensor | None) -> Tensor:
+    """Scale of a gradient that stands for its negative, as the optimizer goes up it."""
+    return torch.tensor(-1.0) if scale is None else -scale

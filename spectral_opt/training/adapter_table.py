@@ -1,0 +1,232 @@
+r"""The penalty of a low-rank update, beside the filters of its factors.
+
+With :math:`\Delta = s\,(B A - B_0 A_0)` and an operator M on the rows (on the columns, the other way round):
+
+.. math:: R = \text{penalty} \cdot \operatorname{tr}(\Delta^T M \Delta), \qquad M = L + \text{ridge}\, I
+
+Its decoupled step :math:`\Delta \mapsto (I - 2 \eta M) \Delta` is, for an update that started at zero, exactly the step
+:math:`B \mapsto (I - 2 \eta M) B` of the factor whose nodes the graph has; the other factor is left alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectral_opt.preparation.adapter_layers import low_rank_scale, starts_with_an_update
+from spectral_opt.preparation.adapters import check_starts
+from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.factor_table import FactorTable, config_on
+from spectral_opt.half_precision import wide
+from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
+from spectral_opt.preparation.prepared_table import PreparedTable
+
+
+@dataclass(frozen=True)
+class AdapterTable(BoundTable):
+    """One factor of a low-rank update: a filter of its own, and the penalty of the whole update.
+
+    Parameters
+    ----------
+    factors : dict of str to Parameter
+        B and A, and E in AdaLoRA, in this order.
+    layer : nn.Module
+        PEFT's layer, whose present scale is read at each use.
+    start_scale : float, optional
+        s at the start; None where B_0 A_0 = 0, so that nothing of the start is read or kept.
+    """
+
+    factors: dict[str, nn.Parameter]
+    layer: nn.Module
+    start_scale: float | None
+
+    @property
+    def touched(self) -> dict[str, nn.Parameter]:
+        """All parameters that the methods read or change."""
+        return self.factors
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the penalty of the update is taken with this factor's graph."""
+        return bool(self._own_config.penalty > 0)
+
+    @property
+    def ridge(self) -> float:
+        """What is added to every eigenvalue in the penalty of this table."""
+        return float(self._own_config.ridge)
+
+    def copy_start(self) -> dict[str, Tensor]:
+        """Copy the factors, where the update does not start at zero.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Under the names of the factors; zeros without memory of their own where B_0 A_0 = 0, so that a resumed run
+            finds the start there.
+        """
+        if not self.has_penalty:
+            return {}
+        if self.start_scale is None:
+            return {name: p.detach().new_zeros(()).expand(p.shape) for name, p in self.factors.items()}
+        return {name: p.detach().clone() for name, p in self.factors.items()}
+
+    def with_start(self, start: Mapping[str, Tensor]) -> "AdapterTable":
+        """Take another Theta_0 than the parameters at `attach`.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            The factors at the start.
+
+        Returns
+        -------
+        AdapterTable
+            With the same scale at the start, or none where the update started at zero.
+
+        Raises
+        ------
+        ValueError
+            If the penalty is decoupled and the update did not start at zero.
+        """
+        if not self.has_penalty:
+            return self
+        check_starts(self.config, [self._table], start)
+        scale = _start_scale(self.layer, self._table.adapter, [start[name] for name in self.factors])
+        return replace(self, start_scale=scale)
+
+    def signal(self, start: Mapping[str, Tensor]) -> Tensor:
+        """Gather the factor that a decoupled step moves.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            Not read.
+
+        Returns
+        -------
+        Tensor of shape (nodes, rank)
+            In float32 or better.
+        """
+        return wide(self.prepared.table.gather(self.parameters))
+
+    def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
+        """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            The factors at the start, where the update did not start at zero.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Differentiable in mode "loss", else detached.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
+            B, right, _ = self._product()
+            value = low_rank_penalty_value(
+                B, right, self.prepared.operator, self.ridge, axis=self._axis, start=self._start(start)
+            )
+            scaled: Tensor = self.config.penalty * value
+            return scaled
+
+    def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
+        """Add the penalty's gradients to `.grad` of the factors that have one.
+
+        Parameters
+        ----------
+        start : mapping of str to Tensor
+            The factors at the start, where the update did not start at zero.
+        scale : Tensor of one element, optional
+            By what `.grad` is multiplied at present, under a GradScaler.
+        """
+        B, right, weights = self._product()
+        of_B, of_right = low_rank_penalty_gradient(
+            B, right, self.prepared.operator, self.ridge, axis=self._axis, start=self._start(start)
+        )
+        parameters = list(self.factors.values())
+        gradients = [of_B, weights * of_right]
+        if len(parameters) == 3:  # right = s diag(E) A
+            s = low_rank_scale(self.layer, self._table.adapter)
+            gradients.append((wide(parameters[1].detach()) * of_right).sum(1, keepdim=True) * s)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if parameter.grad is not None:
+                change = gradient if scale is None else gradient * scale.to(gradient.device)
+                parameter.grad.add_(change, alpha=self.config.penalty)
+
+    @property
+    def _table(self) -> FactorTable:
+        table = self.prepared.table
+        assert isinstance(table, FactorTable)
+        return table
+
+    @property
+    def _own_config(self) -> SpectralConfig:
+        return config_on(self.config, self.prepared.table)
+
+    @property
+    def _axis(self) -> str:
+        return self._table.scheme
+
+    def _product(self) -> tuple[Tensor, Tensor, Any]:
+        """B, the right factor with all weights of the ranks in it, and these weights."""
+        B, A, *E = self.factors.values()
+        weights = low_rank_scale(self.layer, self._table.adapter)
+        if E:
+            weights = weights * wide(E[0])
+        return B, weights * wide(A), weights
+
+    def _start(self, start: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        if self.start_scale is None:
+            return None
+        B, A, *E = (start[name] for name in self.factors)
+        right = self.start_scale * wide(A)
+        return B, right * wide(E[0]) if E else right
+
+
+def bind_table(
+    config: SpectralConfig,
+    ready: PreparedTable,
+    model: nn.Module,
+    named: Mapping[str, nn.Parameter],
+) -> BoundTable:
+    """Bind a prepared table to the live parameters of a model.
+
+    Parameters
+    ----------
+    config : SpectralConfig
+        What to do.
+    ready : PreparedTable
+        Of a matrix, a vector or a factor.
+    model : nn.Module
+        The bare model.
+    named : mapping of str to Parameter
+        Its parameters, tied ones under each name.
+
+    Returns
+    -------
+    BoundTable
+        An `AdapterTable` for a factor.
+
+    Examples
+    --------
+    >>> from spectral_opt.preparation.preparing import prepare
+    >>> model = nn.Sequential(nn.Linear(2, 8))
+    >>> config = SpectralConfig(builder="ring")
+    >>> type(bind_table(config, prepare(model, config)[0], model, dict(model.named_parameters()))).__name__
+    'BoundTable'
+    """
+    own = {name: named[name] for name in ready.table.parameters}
+    if not isinstance(ready.table, FactorTable) or not ready.table.factors:
+        return BoundTable(config, ready, own)
+    factors = {name: named[name] for name in ready.table.factors}
+    layer = model.get_submodule(ready.table.layer_name)
+    scale = _start_scale(layer, ready.table.adapter, factors.values())
+    return AdapterTable(config, ready, own, factors, layer, scale)
+
+
+def _start_scale(layer: nn.Module, adapter: str, factors: Iterable[Tensor]) -> float | None:
+    return float(low_rank_scale(layer, adapter)) if starts_with_an_update(factors) else None

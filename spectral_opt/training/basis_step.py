@@ -1,0 +1,170 @@
+r"""Run one step of an optimizer in the basis of the graph.
+
+For the time of the step the optimizer sees :math:`U^T \Theta` as the parameters of a table and :math:`U^T G` as their
+gradients, so its rule, its moments and its weight decay are all those of the rotated parameters. What it did,
+:math:`E = U^T\Theta|_{after} - U^T\Theta|_{before}`, is filtered and rotated back:
+
+.. math:: \Theta \leftarrow \Theta + U h(\Lambda) E
+
+Decoupled weight decay commutes with U, and as part of E it is filtered like the rest of the increment.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paramgraph.nodes.table import NodeTable
+from spectral_opt.half_precision import wide
+from spectral_opt.functional.table_filter import match_norm
+
+Basis = Float[Tensor, "nodes nodes"]
+
+
+@dataclass(frozen=True)
+class BasisStep:
+    """One table whose parameters and gradients stand in the basis of its graph.
+
+    Made by :func:`enter_basis`; `leave` or `abandon` ends it.
+
+    Parameters
+    ----------
+    table : NodeTable
+        Which entries are rotated.
+    parameters : dict of str to Parameter
+        Those of the table.
+    basis : Tensor of shape (nodes, nodes)
+        U.
+    start : dict of str to Tensor
+        Theta, copied.
+    gradients : dict of str to Tensor
+        The gradients as they were; they are put back untouched.
+    rotated : Tensor of shape (nodes, width)
+        U^T Theta, as the parameters hold it.
+
+    Examples
+    --------
+    >>> from paramgraph.nodes.schemes import rows
+    >>> model = nn.Sequential(nn.Linear(1, 2, bias=False))
+    >>> model[0].weight.grad = torch.tensor([[1.0], [0.0]])
+    >>> exchange = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> step = enter_basis(rows(model)["0.weight"], {"0.weight": model[0].weight}, exchange)
+    >>> model[0].weight.grad.tolist()
+    [[0.0], [1.0]]
+    >>> step.abandon()
+    """
+
+    table: NodeTable
+    parameters: dict[str, nn.Parameter]
+    basis: Basis
+    start: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    rotated: Float[Tensor, "nodes width"]
+
+    @torch.no_grad()
+    def leave(
+        self, gain: Float[Tensor, "nodes"], norm_matching: bool = False
+    ) -> tuple[Float[Tensor, "nodes width"], Float[Tensor, "nodes width"]]:
+        """Rotate the increment back, filtered, and put parameters and gradients where they were.
+
+        Parameters
+        ----------
+        gain : Tensor of shape (nodes,)
+            h of the eigenvalues, in the order of the basis.
+        norm_matching : bool, default False
+            Rescale the filtered increment to the norm that it had.
+
+        Returns
+        -------
+        increment, filtered : Tensor of shape (nodes, width)
+            In the basis, before and after h, before norm matching. Where the optimizer changed nothing no bit
+            of a parameter changes.
+        """
+        increment = wide(self.table.gather(self.parameters)) - wide(self.rotated)
+        filtered = gain[:, None] * increment
+        matched = match_norm(filtered, increment) if norm_matching else filtered
+        change = self.table.scatter(self.basis @ matched)
+        self._write(
+            {
+                name: torch.where(change[name] == 0, before, (before + change[name]).to(before.dtype))
+                for name, before in self.start.items()
+            }
+        )
+        self._put_gradients_back()
+        return increment, filtered
+
+    @torch.no_grad()
+    def abandon(self) -> None:
+        """Put parameters and gradients back as they were, as if no step had been taken."""
+        self._write(self.start)
+        self._put_gradients_back()
+
+    def _write(self, values: Mapping[str, Tensor]) -> None:
+        covered = _covered(self.table, self.rotated)
+        for name, parameter in self.parameters.items():
+            # What no node covers was never rotated: the optimizer's own result stays.
+            value = values[name] if covered is None else torch.where(covered[name], values[name], parameter)
+            parameter.copy_(value)
+
+    def _put_gradients_back(self) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.grad = self.gradients[name]
+
+
+@torch.no_grad()
+def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Basis) -> BasisStep:
+    """Rotate parameters and gradients of a table into the basis of its graph.
+
+    The gradients are new tensors, the parameters are changed in place. Costs three products of (nodes, nodes) with
+    (nodes, width), the one of `leave` among them, and three copies of the table until then.
+
+    Parameters
+    ----------
+    table : NodeTable
+        Which entries.
+    parameters : dict of str to Parameter
+        Those of the table, each with a gradient.
+    basis : Tensor of shape (nodes, nodes)
+        U, orthogonal, in float32 or better, on the device of the parameters.
+
+    Returns
+    -------
+    BasisStep
+        To be left or abandoned after the optimizer's step.
+
+    Examples
+    --------
+    >>> from paramgraph.nodes.schemes import rows
+    >>> model = nn.Sequential(nn.Linear(2, 3))
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> enter_basis(rows(model)["0.weight"], {"0.weight": model[0].weight}, torch.eye(3)).rotated.shape
+    torch.Size([3, 2])
+    """
+    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    _overwrite(table, gradients, basis, lambda name, value: setattr(parameters[name], "grad", value))
+    _overwrite(table, start, basis, lambda name, value: parameters[name].copy_(value))
+    return BasisStep(table, parameters, basis, start, gradients, table.gather(parameters).detach().clone())
+
+
+def _overwrite(
+    table: NodeTable, tensors: dict[str, Tensor], basis: Tensor, write: Callable[[str, Tensor], object]
+) -> None:
+    rotated = table.scatter(basis.T @ wide(table.gather(tensors)))
+    covered = _covered(table, basis)
+    for name, value in tensors.items():
+        new = rotated[name].to(value.dtype)
+        if covered is not None:
+            new = torch.where(covered[name], new, value)
+        # A gradient keeps the strides of its parameter, as fused kernels ask for.
+        write(name, torch.empty_like(value).copy_(new))
+
+
+def _covered(table: NodeTable, like: Tensor) -> dict[str, Tensor] | None:
+    """Entries that lie in a node; None where all do."""
+    if all(part.is_whole for part in table.slices):
+        return None
+    ones = torch.ones(table.shape, dtype=torch.float32, device=like.device)
+    return {name: value > 0 for name, value in table.scatter(ones).items()}

@@ -1,0 +1,231 @@
+r"""Build graphs anew while training: every so many steps, or when the gradients have drifted.
+
+Drift of a table is the relative change of the Gram matrix of its gradients, each scaled to trace 1, so that gradients
+that merely shrink do not count:
+
+.. math:: d = \lVert C_t - C_0 \rVert_F / \lVert C_0 \rVert_F, \qquad C = \sum_b G_b G_b^T / \sum_b \lVert G_b \rVert^2
+
+over the first `DRIFT_BATCHES` calibration batches of the config, always the same, so that d = 0 as long as the
+parameters stay. It is measured every `DRIFT_EVERY` steps: at most 4 forward and backward passes in 50 steps. C_0 is of
+the parameters from which the table's present graph was built, one float32 matrix of (nodes, nodes) per table.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from paramgraph.nodes.table import NodeTable
+from paramgraph.sources.collection import collect
+from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.factor_table import measured_table
+from spectral_opt.training._moments import move_moments
+from spectral_opt.preparation.preparing import prepare_tables
+from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.config.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
+
+_logger = logging.getLogger(__name__)
+
+
+class Refresher:
+    """Decide after each step which graphs to build anew, and build them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The bare model; left as it was, as are `.grad` and all random states.
+    batches : mapping of str to iterable
+        Calibration sets, kept and read again at each refresh.
+    loss : callable, optional
+        As in `attach`.
+    tables : sequence of BoundTable
+        All tables of the handle.
+
+    Examples
+    --------
+    >>> Refresher(nn.Linear(2, 2), {}, None, []).counts.tolist()
+    []
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Mapping[str, Any], loss: Any, tables: Sequence[BoundTable]
+    ) -> None:
+        self._model, self._batches, self._loss = model, batches, loss
+        self.counts = torch.zeros(len(tables), dtype=torch.int64)
+        self.references: dict[int, Tensor] = {}
+        self.drift: float | None = None
+        self.seconds = 0.0
+        for config in _configs(tables):
+            if refresh_schedule(config.refresh).drift:
+                self.references |= self._grams(config, tables)
+
+    def after_step(self, step: int, tables: list[BoundTable], optimizer: Optimizer) -> list[BoundTable]:
+        """Build the graphs that are due after this step.
+
+        Parameters
+        ----------
+        step : int
+            Number of steps taken.
+        tables : list of BoundTable
+            With the present graphs; not changed.
+        optimizer : torch.optim.Optimizer
+            Its moments follow the basis of a table with placement "basis", see :mod:`spectral_opt.training._moments`.
+
+        Returns
+        -------
+        list of BoundTable
+            The same list where nothing is due.
+
+        Raises
+        ------
+        ValueError
+            If a source or a builder fails; the tables are then those of before.
+        """
+        result = tables
+        for config in _configs(tables):
+            due = self._due(config, step, tables)
+            if not due:
+                continue
+            started = time.perf_counter()
+            ready = self._rebuild(config, {tables[i].name: tables[i].prepared.table for i in due}, step)
+            result = list(result)
+            for i in due:
+                result[i] = tables[i].with_prepared(ready[tables[i].name])
+                self._log(step, tables[i], result[i], optimizer)
+                self.counts[i] += 1
+            self.seconds += time.perf_counter() - started
+        return result
+
+    def rebuild(self, config: SpectralConfig, tables: Mapping[str, NodeTable]) -> Sequence[PreparedTable]:
+        """Build graphs and filters of tables from the present parameters; ranks override this to share one build.
+
+        Parameters
+        ----------
+        config : SpectralConfig
+            What to build.
+        tables : mapping of str to NodeTable
+            Those that are due.
+
+        Returns
+        -------
+        sequence of PreparedTable
+            In their order.
+        """
+        return prepare_tables(self._model, config, tables, self._batches, self._loss)
+
+    def measure(self, tables: Mapping[str, NodeTable], batches: Sequence[Any]) -> dict[str, Tensor]:
+        """Measure the gradients of tables, batch by batch; ranks override this to measure together.
+
+        Parameters
+        ----------
+        tables : mapping of str to NodeTable
+            Which parameters.
+        batches : sequence
+            Calibration batches.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Features of the source "batch_gradients".
+        """
+        return collect(self._model, tables, "batch_gradients", batches, self._loss)
+
+    def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
+        schedule = refresh_schedule(config.refresh)
+        mine = [i for i, table in enumerate(tables) if table.config is config]
+        if schedule.every:
+            return mine if step % schedule.every == 0 else []
+        if not schedule.drift or step % DRIFT_EVERY:
+            return []
+        grams = self._grams(config, tables)
+        drifts = {i: relative_change(self.references[i], grams[i]) for i in mine}
+        self.drift = max(drifts.values(), default=0.0)
+        due = [i for i in mine if drifts[i] > schedule.drift]
+        self.references |= {i: grams[i] for i in due}
+        return due
+
+    def _grams(self, config: SpectralConfig, tables: Sequence[BoundTable]) -> dict[int, Tensor]:
+        mine = {i: table for i, table in enumerate(tables) if table.config is config}
+        chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
+        with torch.enable_grad():
+            features = self.measure(
+                {table.name: measured_table(table.prepared.table) for table in mine.values()}, chosen
+            )
+        return {i: gradient_gram(features[table.name]) for i, table in mine.items()}
+
+    def _rebuild(
+        self, config: SpectralConfig, tables: Mapping[str, NodeTable], step: int
+    ) -> dict[str, PreparedTable]:
+        try:
+            with torch.enable_grad():
+                ready = self.rebuild(config, tables)
+        except ValueError as error:
+            raise ValueError(
+                f"the refresh of graphs after step {step} failed, the step itself is complete: {error}"
+            ) from error
+        return dict(zip(tables, ready, strict=True))
+
+    def _log(self, step: int, old: BoundTable, new: BoundTable, optimizer: Optimizer) -> None:
+        moved = "the optimizer's state does not depend on the graph"
+        before, after = old.prepared.spectrum, new.prepared.spectrum
+        if new.config.runs_in_basis and before is not None and after is not None:
+            rotation = after.eigenvectors.T @ before.eigenvectors
+            moved = move_moments(optimizer, new.prepared.table, new.parameters, rotation)
+        _logger.info("step %d: built the graph of %s anew; optimizer: %s", step, new.name, moved)
+
+
+def _configs(tables: Sequence[BoundTable]) -> list[SpectralConfig]:
+    """Configs that have a graph, each object once."""
+    return list({id(table.config): table.config for table in tables if table.config.builder}.values())
+
+
+def gradient_gram(features: Tensor) -> Tensor:
+    """Form the Gram matrix of gradients, scaled to trace 1.
+
+    Parameters
+    ----------
+    features : Tensor of shape (nodes, features)
+        Of the source "batch_gradients".
+
+    Returns
+    -------
+    Tensor of shape (nodes, nodes)
+        In float32, on the CPU; zero where all gradients are.
+
+    Examples
+    --------
+    >>> gradient_gram(torch.tensor([[1.0], [1.0]]))
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
+    gram = features.float() @ features.float().T
+    trace = gram.diagonal().sum()
+    return torch.where(trace > 0, gram / trace, gram).cpu()
+
+
+def relative_change(reference: Tensor, gram: Tensor) -> float:
+    """Measure the drift between two Gram matrices.
+
+    Parameters
+    ----------
+    reference, gram : Tensor of shape (nodes, nodes)
+        Of :func:`gradient_gram`.
+
+    Returns
+    -------
+    float
+        Norm of the difference over that of the reference; infinite where only the reference is zero.
+
+    Examples
+    --------
+    >>> relative_change(torch.eye(2), torch.eye(2))
+    0.0
+    """
+    change, size = float((gram - reference).norm()), float(reference.norm())
+    return change / size if size else (0.0 if not change else float("inf"))

@@ -1,0 +1,51 @@
+"""`paramgraph builders`: every builder with its options, nulls last."""
+
+import json
+
+import pytest
+
+from paramgraph.cli.builders_command import describe_builders
+from paramgraph.cli.main import main
+from paramgraph.graphs.registry import builder_options, list_builders
+
+
+def test_every_builder_is_described_with_all_its_options():
+    found = {builder["name"]: builder for builder in describe_builders()}
+    assert sorted(found) == list_builders()
+    for name, builder in found.items():
+        assert builder["summary"].endswith(".")
+        assert {*builder["options"], *builder["required"]} == set(builder_options(name))
+
+
+def test_nulls_are_named_so_and_come_last():
+    nulls = [builder["null"] for builder in describe_builders()]
+    assert nulls == sorted(nulls)
+    assert {builder["name"] for builder in describe_builders() if builder["null"]} == {
+        "complete",
+        "permuted",
+        "random",
+        "ring",
+        "rotated",
+    }
+
+
+def test_the_table_has_a_row_for_each_and_says_how_to_give_options(capsys):
+    assert main(["builders"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in list_builders())
+    assert "mutual=false" in out
+    assert "builder (needed)" in out
+    assert "--builders cosine_knn:k=20" in out
+
+
+def test_json_is_json_and_nothing_else(capsys):
+    assert main(["builders", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert {builder["name"] for builder in json.loads(printed.out)} == set(list_builders())
+    assert not printed.err
+
+
+def test_an_unknown_option_ends_with_code_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["builders", "--quick"])
+    assert ended.value.code == 2

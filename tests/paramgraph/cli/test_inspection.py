@@ -1,0 +1,83 @@
+"""What a model is made of, without a weight being read."""
+
+import json
+
+import pytest
+
+import paramgraph
+from paramgraph.cli._inspection import inspect_model
+
+
+@pytest.fixture
+def saved(tmp_path, random_model):
+    def save(name):
+        model = random_model(name).model
+        model.save_pretrained(tmp_path)
+        return model, str(tmp_path)
+
+    return save
+
+
+@pytest.mark.parametrize("name", ["BERT", "Llama", "GPT-2", "T5", "ViT", "ALBERT (shared layers)"])
+def test_counts_are_those_of_the_loaded_model(saved, name):
+    model, folder = saved(name)
+    found = inspect_model(folder)
+    assert found["architecture"] == type(model).__name__
+    assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert (
+        found["stored"]["entries"] <= found["parameters"] + 1000
+    )  # buffers, such as positions, may be stored
+    for scheme in ("rows", "columns", "blocks", "heads", "layers"):
+        tables = paramgraph.node_tables(model, scheme).values()
+        described = found["schemes"][scheme]
+        assert (described["tables"], described["nodes"]) == (
+            len(tables),
+            sum(table.shape[0] for table in tables),
+        )
+        assert described["widest"] == max(table.shape[1] for table in tables)
+        assert described["bytes"] == 24 * max(table.shape[0] for table in tables) ** 2
+    json.dumps(found, allow_nan=False)
+
+
+def test_tied_weights_are_named_together(saved):
+    _, folder = saved("GPT-2")
+    assert inspect_model(folder)["tied"] == [["transformer.wte.weight", "lm_head.weight"]]
+    _, folder = saved("BERT")
+    assert inspect_model(folder)["tied"] == []
+
+
+def test_layers_that_share_one_module_are_no_tie_by_name(saved):
+    _, folder = saved("ALBERT (shared layers)")
+    assert inspect_model(folder)["tied"] == []
+
+
+def test_targets_and_exclude_choose_layers(saved):
+    _, folder = saved("BERT")
+    found = inspect_model(folder, ["query", "key"], ["key"])
+    assert found["layers"] == 2
+    assert found["schemes"]["rows"]["tables"] == 2
+    with pytest.raises(ValueError, match="near names"):
+        inspect_model(folder, ["querry"])
+
+
+def test_a_scheme_that_does_not_fit_says_why(saved):
+    _, folder = saved("BERT")
+    found = inspect_model(folder, ["intermediate.dense"])
+    assert "no module of" in found["schemes"]["heads"]["refused"]
+    assert not found["schemes"]["rows"]["refused"]
+
+
+def test_a_description_alone_will_do(saved, tmp_path):
+    _, folder = saved("BERT")
+    (tmp_path / "model.safetensors").unlink()
+    found = inspect_model(folder)
+    assert found["stored"] is None
+    assert "no .safetensors file" in found["not_stored"]
+
+
+def test_a_broken_file_is_no_absent_file(saved, tmp_path):
+    _, folder = saved("BERT")
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="truncated"):
+        inspect_model(folder)

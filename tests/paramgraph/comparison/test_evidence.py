@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from paramgraph.measures.nulls import permuted_moments, rotated_moments
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.measures.energy import compaction
+from paramgraph.measures.permutation_draws import permuted_energies
+from paramgraph.spectra.shifts import laplacian
+from paramgraph.comparison._evidence import compaction_beside_nulls, energy_by_band, rewired_compaction, shift_of
+
+
+@pytest.fixture(name="X")
+def signal(generator):
+    return torch.randn(20, 3, generator=generator, dtype=torch.float64) + 0.3
+
+
+@pytest.fixture
+def spectrum(graphs):
+    return eigenpairs(laplacian(graphs["weighted_random"]))
+
+
+def test_compaction_is_that_of_the_measure_of_this_name(spectrum, X):
+    found = compaction_beside_nulls(spectrum, X, 4, ("permuted", "rotated"))
+    assert found["compaction"] == pytest.approx(compaction(spectrum, X))
+    assert found["compaction_share"] == 0.2
+    basis = spectrum.eigenvectors[:, :4]
+    assert found["compaction_permuted"] == permuted_moments(basis, X).mean
+    assert found["z_rotated"] == rotated_moments(basis, X).z_score(found["compaction"])
+
+
+def test_deviation_of_each_band_is_that_of_permutations(spectrum, X):
+    found = energy_by_band(spectrum, X, (0, 5, 20), permuted=True)
+    draws = permuted_energies([spectrum.eigenvectors[:, :5], spectrum.eigenvectors[:, 5:]], X, 2000, seed=0)
+    # Four standard errors of a mean, and of a deviation, over 2,000 draws.
+    assert found["null_energy"] == pytest.approx(draws.mean(axis=1).tolist(), abs=4 * draws.std() / 2000**0.5)
+    assert found["null_energy_sd"] == pytest.approx(draws.std(axis=1).tolist(), rel=4 / 4000**0.5)
+
+
+def test_band_without_modes_holds_nothing(spectrum, X):
+    found = energy_by_band(spectrum, X, (0, 0, 20), permuted=True)
+    assert found["energy"] == pytest.approx([0.0, 1.0])
+    assert found["null_energy_sd"][0] == 0.0
+
+
+@pytest.mark.parametrize("name", ["complete", "star", "no_edges"])
+def test_graphs_whose_degrees_leave_no_choice_have_no_rewired_one(graphs, name):
+    X = torch.ones(graphs[name].num_nodes, 1, dtype=torch.float64)
+    assert rewired_compaction(graphs[name], X, 1, "auto", 0) is None
+
+
+def test_rewired_graph_gathers_what_a_graph_of_its_degrees_does(graphs, X):
+    # The first mode is known from the degrees alone, and rewiring keeps those of an unweighted graph.
+    graph = graphs["weighted_random"]
+    graph.edge_weight = torch.ones_like(graph.edge_weight)
+    degrees = torch.bincount(graph.edge_index[0], minlength=20).double()
+    first = (degrees.sqrt() / degrees.sum().sqrt())[:, None]
+    expected = float((first.T @ X).square().sum() / X.square().sum())
+    assert rewired_compaction(graph, X, 1, "auto", 3) == pytest.approx(expected)
+
+
+def test_signed_graphs_have_the_adjacency_unless_asked_otherwise(graphs):
+    graph = graphs["grid"]
+    assert np.isclose(eigenpairs(shift_of(graph, "auto")).eigenvalues[0], 0.0, atol=1e-12)
+    graph.signed = True
+    assert shift_of(graph, "auto").kind == "adjacency"
+    assert shift_of(graph, "laplacian").kind == "laplacian"

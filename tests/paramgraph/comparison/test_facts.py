@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from paramgraph import compare
+from paramgraph.comparison._facts import best_drawing, digest_of_batches, name_of_model, python_line
+
+
+def test_model_is_named_without_the_place_where_it_lies():
+    assert name_of_model(Path("/home/someone/models/small")) == "small"
+    assert name_of_model("owner/small") == "small"
+    assert name_of_model(nn.Sequential()) == "Sequential"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [{"x": torch.zeros(2)}, {"x": torch.ones(2)}],
+        [{"x": torch.ones(2)}],
+        [{"x": torch.ones(2)}, {"x": torch.zeros(2).double()}],
+    ],
+)
+def test_digest_tells_batches_apart(other):
+    batches = [{"x": torch.ones(2)}, {"x": torch.zeros(2)}]
+    assert digest_of_batches(batches) != digest_of_batches(other)
+    assert digest_of_batches(batches) == digest_of_batches([dict(batch) for batch in batches])
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    a, b = torch.ones(2), torch.zeros(2)
+    assert digest_of_batches([{"a": a, "b": b}]) == digest_of_batches([{"b": b, "a": a}])
+
+
+def test_line_of_python_shows_names_and_no_addresses():
+    setting = {
+        "model": "small",
+        "scheme": "rows",
+        "targets": "all-linear",
+        "batches": {"build": 3},
+        "seeds": [0],
+        "signal": "gradients",
+    }
+    line = python_line(setting, ["ring", len], "weights")
+    assert line == (
+        "paramgraph.compare('small', ['ring', len], 'weights', 'rows', 'all-linear', batches=batches, seeds=[0], "
+        "signal='gradients')"
+    )
+
+
+def test_drawing_is_that_of_the_most_compact_construction_that_is_no_null():
+    rows = [
+        {"construction": "ring", "null": True, "compaction": 0.9},
+        {"construction": "a", "null": False, "compaction": 0.2},
+        {"construction": "b", "null": False, "compaction": 0.4},
+    ]
+    drawings = [{"construction": name} for name in ("ring", "a", "b")]
+    assert best_drawing(drawings, rows) == {"construction": "b"}
+    assert best_drawing(drawings[:2], rows) == {"construction": "a"}
+    assert best_drawing(drawings[:1], rows[:1]) == {"construction": "ring"}
+    assert best_drawing([], rows) is None
+
+
+def test_layers_whose_bands_differ_are_said_to_be_pooled_apart(monkeypatch):
+    monkeypatch.setattr("paramgraph.comparison._measurement.COMPLETE_UP_TO", 20)
+    monkeypatch.setattr("paramgraph.comparison._measurement.MODES_BEYOND", 6)
+    model = nn.Sequential(nn.Linear(8, 24), nn.Linear(24, 20))
+    chosen = compare(model, ["ring"], permutations=0).setting["chosen"]
+    assert any(said.startswith("Layers differ in their bands") for said in chosen)
+    assert not any(
+        said.startswith("Layers differ") for said in compare(model[:1], ["ring"]).setting["chosen"]
+    )

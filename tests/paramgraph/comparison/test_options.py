@@ -1,0 +1,50 @@
+import pytest
+
+from paramgraph.comparison._options import check_comparison, choose_signal
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.errors import UnknownNameError
+
+
+@pytest.mark.parametrize("permutations", [0, 19, 999])
+def test_allowed_options_pass(permutations):
+    check_comparison(MeasurementOptions(permutations=permutations, modes=2, shift="adjacency"), [0, 5])
+
+
+@pytest.mark.parametrize("permutations", [-1, 1, 18])
+def test_permutations_that_cannot_reach_the_level_are_refused(permutations):
+    with pytest.raises(ValueError, match=r"p-value of \.05; 0 for none"):
+        check_comparison(MeasurementOptions(permutations=permutations), [0])
+
+
+@pytest.mark.parametrize("bands", [(0.0, 1.0, 0.5), (0.0,), (0.1, 1.0), (0.0, 0.9), (0.0, 0.0, 1.0)])
+def test_bands_that_do_not_rise_from_0_to_1_are_refused(bands):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        check_comparison(MeasurementOptions(bands=bands), [0])
+
+
+@pytest.mark.parametrize(
+    ("has_batches", "has_tuned", "chosen"),
+    [
+        (True, True, "gradients"),
+        (True, False, "gradients"),
+        (False, True, "updates"),
+        (False, False, "weights"),
+    ],
+)
+def test_signal_is_chosen_by_what_is_given(has_batches, has_tuned, chosen):
+    assert choose_signal("auto", {"weights": "weights"}, has_batches, has_tuned) == chosen
+
+
+@pytest.mark.parametrize("source", ["gradients", "batch_gradients", "activations", "attention_maps"])
+def test_sources_that_run_need_batches(source):
+    with pytest.raises(ValueError, match=f"{source!r} needs batches"):
+        choose_signal("weights", {source: source}, False, False)
+
+
+def test_function_as_source_may_do_without_batches():
+    assert choose_signal("auto", {"own": lambda model, table, batches: None}, False, False) == "weights"
+
+
+def test_unknown_signal_lists_those_that_are_known():
+    with pytest.raises(UnknownNameError, match="updates"):
+        choose_signal("update", {}, True, True)

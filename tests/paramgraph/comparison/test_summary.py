@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from paramgraph.measures.band_pooling import pool_bands
+from paramgraph.measures.band_statistics import signal_to_noise
+from paramgraph.measures.batch_gain import effective_batch_gain
+from paramgraph.comparison._summary import holm, summarize
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.comparison._layer_comparison import POOLED
+from paramgraph.measures.lift import band_lift
+from paramgraph.spectra.shifts import laplacian
+
+RING = {"name": "ring", "builder": "Ring()", "source": "none", "null": True}
+KNN = {"name": "knn of weights", "builder": "CosineKNN()", "source": "weights", "null": False}
+
+
+def cell(layer="a", construction="ring", seed=0, draws=None, **more):
+    return {
+        "layer": layer,
+        "construction": construction,
+        "seed": seed,
+        "circular": False,
+        "compaction": 0.3,
+        "evidence": {} if draws is None else {"draws": draws},
+    } | more
+
+
+def one_row(*cells):
+    (row,) = summarize([RING], cells)
+    return row
+
+
+def test_holm_multiplies_each_p_value_by_the_number_that_is_left():
+    assert holm([0.01]) == [0.01]
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("tests", [1, 2, 7])
+def test_holm_is_never_below_the_p_value_nor_above_bonferroni_nor_one(tests):
+    p = np.random.default_rng(tests).uniform(size=tests).tolist()
+    for value, corrected in zip(p, holm(p), strict=True):
+        assert value <= corrected <= min(1.0, tests * value) + 1e-12  # rounding
+
+
+def test_holm_keeps_the_order_of_p_values():
+    p = np.random.default_rng(0).uniform(size=20)
+    assert (np.diff(np.array(holm(p.tolist()))[np.argsort(p)]) >= 0).all()
+
+
+def test_p_value_is_that_of_the_sum_over_layers():
+    # Neither layer stands out of its own draws as far as both do together.
+    row = one_row(
+        cell("a", compaction=0.3, draws=[0.4, 0.1, 0.1]), cell("b", compaction=0.3, draws=[0.1, 0.4, 0.1])
+    )
+    assert row["p_value"] == 0.25
+
+
+def test_p_value_counts_draws_that_are_as_large():
+    assert one_row(cell(compaction=0.3, draws=[0.3, 0.3, 0.1]))["p_value"] == 0.75
+
+
+def test_of_several_seeds_the_largest_p_value_counts():
+    row = one_row(cell(seed=0, draws=[0.1, 0.1, 0.1]), cell(seed=1, draws=[0.5, 0.5, 0.1]))
+    assert row["p_value"] == 0.75
+
+
+def test_layer_without_energy_takes_no_part_in_the_p_value():
+    row = one_row(cell("a", draws=[0.1] * 3), cell("b", compaction=None, draws=[None] * 3))
+    assert row["p_value"] == 0.25
+    assert row["compaction"] == pytest.approx(0.3)
+
+
+def test_circular_construction_has_no_p_value_and_is_no_test():
+    cells = [cell(draws=[0.1] * 39), cell(construction=KNN["name"], draws=[0.1] * 39, circular=True)]
+    rows = {row["construction"]: row for row in summarize([RING, KNN], cells)}
+    assert rows["knn of weights"]["p_value"] is None
+    assert rows["knn of weights"]["p_holm"] is None
+    assert rows["ring"]["p_holm"] == rows["ring"]["p_value"] == 1 / 40
+
+
+def test_constructions_that_were_tested_are_corrected_together():
+    cells = [cell(draws=[0.1] * 39), cell(construction=KNN["name"], draws=[0.1] * 39)]
+    assert [row["p_holm"] for row in summarize([RING, KNN], cells)] == [0.05, 0.05]
+
+
+def test_z_score_is_that_of_a_sum_of_independent_layers():
+    layers = [
+        cell(name, compaction_permuted=0.2, compaction_permuted_sd=0.05, z_score=2.0) for name in "abcd"
+    ]
+    assert one_row(*layers)["z_score"] == pytest.approx(4 * 0.1 / math.sqrt(4 * 0.05**2))
+
+
+def test_shares_are_means_over_cells_and_counts_sums_over_layers():
+    cells = [
+        cell(layer, seed=seed, nodes=10, edges=30, compaction=0.1 * (1 + seed), energy=[0.75, 0.25])
+        for layer in "ab"
+        for seed in (0, 1)
+    ]
+    row = one_row(*cells)
+    assert (row["layers"], row["nodes"], row["edges"]) == (2, 20.0, 60.0)
+    assert row["compaction"] == pytest.approx(0.15)
+    assert row["energy"] == [0.75, 0.25]
+
+
+def test_deviation_of_the_null_shrinks_with_layers_and_not_with_seeds():
+    cells = [
+        cell(layer, seed=seed, energy=[1.0], null_energy=[0.5], null_energy_sd=[0.1])
+        for layer in "abcd"
+        for seed in (0, 1)
+    ]
+    assert one_row(*cells)["null_energy_sd"] == pytest.approx([0.05])
+
+
+def test_construction_of_which_nothing_was_measured_has_no_row():
+    assert [row["construction"] for row in summarize([RING, KNN], [cell()])] == ["ring"]
+
+
+def test_lift_and_gain_are_those_of_pooled_bands(graphs, generator):
+    gradients = 0.3 + torch.randn(2, 6, 12, 4, generator=generator, dtype=torch.float64)
+    both = [signal_to_noise(eigenpairs(laplacian(graphs["grid"])), one) for one in gradients]
+    cells = [
+        cell(layer, evidence={"statistics": {name: getattr(one, name) for name in POOLED}})
+        for layer, one in zip("ab", both, strict=True)
+    ]
+    row, pooled = one_row(*cells), pool_bands(both)
+    assert row["snr"] == pytest.approx(pooled.snr.tolist(), rel=1e-5)  # six digits
+    assert row["lift_low"] == pytest.approx(band_lift(pooled).lift[0], rel=1e-5)
+    assert row["lift_low_high"] == pytest.approx(band_lift(pooled).high[0], rel=1e-5)
+    assert row["gain"] == pytest.approx(effective_batch_gain(pooled).gain, rel=1e-5)
+    assert row["lift_low_permuted"] is None

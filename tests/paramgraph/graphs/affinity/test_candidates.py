@@ -1,0 +1,58 @@
+"""Proposals of neighbours, by torch and by faiss."""
+
+import pytest
+import torch
+
+from paramgraph.graphs.affinity.candidates import CandidateSearch, check_search
+
+
+def rows(nodes: int = 50, width: int = 6) -> torch.Tensor:
+    return torch.randn(nodes, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("search", ["exact", "faiss"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("count", [1, 7, 49])
+def test_best_are_the_largest_products_without_the_own_row(search: str, signed: bool, count: int) -> None:
+    x, own = rows(), torch.arange(10, 30)
+    product = x[own] @ x.T
+    product = product.abs() if signed else product
+    product[torch.arange(20), own] = -torch.inf
+    score, index = CandidateSearch(x, search).best(x[own], own, count, signed=signed)
+    # 1e-5: float32 sums of six products in another order.
+    torch.testing.assert_close(score, product.topk(count, dim=1).values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(product.gather(1, index), score, rtol=0, atol=1e-5)
+    assert all(len(set(found)) == count for found in index.tolist())
+
+
+@pytest.mark.parametrize("search", ["exact", "faiss"])
+def test_own_row_is_left_out_even_among_equals(search: str) -> None:
+    x = torch.ones(9, 2)
+    _, index = CandidateSearch(x, search).best(x, torch.arange(9), 3)
+    assert not (index == torch.arange(9)[:, None]).any()
+
+
+@pytest.mark.parametrize("search", ["exact", "faiss"])
+def test_rows_without_entries_are_searched(search: str) -> None:
+    x = torch.zeros(4, 0)
+    assert CandidateSearch(x, search).best(x, torch.arange(4), 2)[0].tolist() == [[0.0, 0.0]] * 4
+
+
+def test_faiss_leaves_the_number_of_threads_and_is_in_full_precision() -> None:
+    before = torch.get_num_threads()
+    search = CandidateSearch(rows(), "faiss")
+    search.best(rows(), torch.arange(50), 3)
+    assert torch.get_num_threads() == before
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert search.is_full_precision
+        assert not CandidateSearch(rows()).is_full_precision
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.parametrize("value", ["hnsw", None, ""])
+def test_unknown_search_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="search must be one of 'exact', 'faiss'"):
+        check_search("search", value)

@@ -1,0 +1,201 @@
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+from paramgraph.nodes.targets import linear_layers, storage_key
+
+
+def names(model, *rule, **options):
+    return [layer.module for layer in linear_layers(model, *rule, **options)]
+
+
+def language_model(kind):
+    with torch.device("meta"):
+        if kind == "gpt2":
+            return GPT2LMHeadModel(
+                GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=9, bos_token_id=0, eos_token_id=0)
+            )
+        return BertForMaskedLM(
+            BertConfig(
+                hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9
+            )
+        )
+
+
+class WithHead(nn.Module):
+    def __init__(self, **layers):
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+
+# PEFT 0.21 asks transformers 5.23 for an attribute by its old name.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "targets",
+    ["all-linear", ["query", "value"], ["output.dense"], r".*\.1\..*dense", r"bert\.encoder.*key"],
+    ids=str,
+)
+def test_the_choice_is_that_of_peft(tiny_transformer, targets):
+    config = LoraConfig(target_modules=targets, task_type="SEQ_CLS", r=2)
+    chosen = names(tiny_transformer, targets)
+    adapted = get_peft_model(tiny_transformer, config)
+    prefix, suffix = "base_model.model.", ".lora_A.default"
+    theirs = [n for n, _ in adapted.named_modules() if n.endswith(suffix)]
+    assert chosen == [n.removeprefix(prefix).removesuffix(suffix) for n in theirs]
+
+
+def test_a_regular_expression_must_match_the_whole_name(tiny_transformer):
+    with pytest.raises(ValueError, match="no linear layer"):
+        names(tiny_transformer, "query")
+
+
+@pytest.mark.parametrize("exclude", [["query"], r".*\.query"])
+def test_exclude_takes_the_same_forms(tiny_transformer, exclude):
+    left = names(tiny_transformer, exclude=exclude)
+    assert len(left) == 11
+    assert not any(name.endswith("query") for name in left)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "masked"])
+def test_output_embeddings_are_left_out(kind):
+    model = language_model(kind)
+    head = model.get_output_embeddings()
+    assert all(model.get_submodule(name) is not head for name in names(model))
+
+
+def test_output_embeddings_inside_a_wrapper_are_left_out():
+    assert "language.lm_head" not in names(WithHead(language=language_model("gpt2")))
+
+
+@pytest.mark.parametrize("head", ["classifier", "score", "lm_head", "qa_outputs", "head"])
+def test_named_heads_of_a_plain_module_are_left_out_with_all_they_contain(head):
+    assert names(WithHead(**{head: nn.Linear(2, 2)})) == ["body"]
+    assert names(WithHead(**{head: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))})) == ["body"]
+
+
+def test_a_head_that_is_asked_for_by_name_is_taken():
+    assert names(WithHead(head=nn.Linear(2, 2)), ["head"]) == ["head"]
+
+
+def test_without_a_named_head_every_linear_layer_is_taken():
+    assert names(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))) == ["0", "1"]
+
+
+def test_a_tied_weight_is_counted_once_under_its_first_name():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    layers = linear_layers(nn.Sequential(first, second))
+    assert [layer.parameter for layer in layers] == ["0.weight"]
+
+
+def test_weights_that_share_memory_under_two_parameters_are_tied():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = nn.Parameter(first.weight.data)
+    assert len(linear_layers(nn.Sequential(first, second))) == 1
+
+
+def test_parts_of_one_storage_are_not_tied():
+    whole = torch.zeros(4, 2)
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    first.weight, second.weight = nn.Parameter(whole[:2]), nn.Parameter(whole[2:])
+    assert len(linear_layers(nn.Sequential(first, second))) == 2
+
+
+def test_meta_weights_are_not_all_tied_together():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    model.append(nn.Linear(2, 2, device="meta"))
+    assert [layer.parameter for layer in linear_layers(model)] == ["0.weight", "2.weight"]
+    assert storage_key(model[0].weight) != storage_key(model[2].weight)
+
+
+def test_a_wrapped_model_has_the_same_layers():
+    assert names(torch.compile(nn.DataParallel(nn.Sequential(nn.Linear(2, 2))))) == ["0"]
+
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [QUERY],
+        QUERY.replace(".", r"\."),
+        [f"base_model.model.{QUERY}"],
+        ["0.attention.self.query"],
+        [f"{QUERY}.base_layer"],
+    ],
+    ids=["name", "expression", "name in the wrapper", "suffix", "name with base_layer"],
+)
+def test_an_adapted_layer_is_named_with_and_without_its_wrappers(lora_transformer, targets):
+    (layer,) = linear_layers(lora_transformer, targets)
+    assert layer.module == QUERY
+    assert layer.parameter == f"base_model.model.{QUERY}.base_layer.weight"
+    assert layer.parameter in dict(lora_transformer.named_parameters())
+
+
+def test_layers_of_adapters_and_saved_heads_are_no_targets(lora_transformer):
+    layers = linear_layers(lora_transformer)
+    assert len(layers) == 2 * 6 + 1
+    assert not any(part in layer.parameter for layer in layers for part in ("lora_", "classifier"))
+    with pytest.raises(ValueError, match="no linear layer"):
+        names(lora_transformer, ["lora_A.default"])
+
+
+def test_a_saved_head_that_is_asked_for_is_the_trained_copy(lora_transformer):
+    (layer,) = linear_layers(lora_transformer, ["classifier"])
+    assert layer.parameter == "base_model.model.classifier.modules_to_save.default.weight"
+
+
+@pytest.mark.parametrize(("targets", "near"), [(["qury"], "query"), (["outptu.dense"], "output.dense")])
+def test_no_match_lists_near_names(tiny_transformer, targets, near):
+    with pytest.raises(ValueError, match=f"matches targets=.*near names: .*{near}"):
+        names(tiny_transformer, targets)
+
+
+def test_no_match_without_near_names_lists_what_there_is():
+    with pytest.raises(ValueError, match="it has 0"):
+        names(nn.Sequential(nn.Linear(2, 2)), ["nothing like it"])
+
+
+def test_a_model_without_linear_layers_is_an_error():
+    with pytest.raises(ValueError, match="it has none"):
+        names(nn.Sequential(nn.Tanh()))
+
+
+def test_excluding_everything_is_an_error():
+    with pytest.raises(ValueError, match=r"exclude=\['0'\]"):
+        names(nn.Sequential(nn.Linear(2, 2)), exclude=["0"])
+
+
+def test_a_broken_regular_expression_is_named(tiny_transformer):
+    with pytest.raises(ValueError, match=r"targets='\(query' is not a regular expression"):
+        names(tiny_transformer, "(query")
+
+
+@pytest.mark.parametrize("targets", [[1, 2], 3, None])
+def test_targets_of_another_type_are_refused(tiny_transformer, targets):
+    with pytest.raises(TypeError):
+        names(tiny_transformer, targets)
+
+
+def test_a_lazy_layer_is_named():
+    with pytest.raises(ValueError, match="layer '0' has no weight yet"):
+        names(nn.Sequential(nn.LazyLinear(2)))
+
+
+def test_a_quantized_weight_is_named():
+    layer = nn.Linear(4, 2)
+    layer.weight = nn.Parameter(torch.zeros(4, 1, dtype=torch.uint8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"layer '0' is stored as torch.uint8 \(4, 1\)"):
+        names(nn.Sequential(layer))
+
+
+def test_a_frozen_model_has_the_same_layers(tiny_transformer):
+    before = names(tiny_transformer)
+    assert names(tiny_transformer.requires_grad_(False)) == before

@@ -1,0 +1,49 @@
+import csv
+import json
+
+from spectral_opt.demo.page import demo_page
+from spectral_opt.demo.results import tidy_rows, write_results
+from spectral_opt.demo.tables import demo_tables, print_tables
+
+
+def test_every_accuracy_is_in_the_flat_rows_with_its_interval(results):
+    rows = [row for row in tidy_rows(results) if row["metric"] == "accuracy"]
+    assert len(rows) == 1 + len(results["training"]) + len(results["refinement"])
+    assert all(row["low"] < row["value"] < row["high"] for row in rows)
+
+
+def test_files_hold_the_same_numbers(results, tmp_path):
+    write_results(results, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    with (tmp_path / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(list(tidy_rows(results)))
+
+
+def test_controls_are_muted_in_every_table(results):
+    graphs, training, refinement = demo_tables(results)
+    assert [graphs.rows[place][0].strip() for place in sorted(graphs.muted)] == ["null: nodes permuted"] * 6
+    assert {training.rows[place][0] for place in training.muted} == {
+        "spectral penalty, nodes permuted",
+        "spectral filter, nodes permuted",
+    }
+    assert {refinement.rows[place][0][:5] for place in refinement.muted} == {"null:"}
+
+
+def test_the_terminal_shows_every_row_on_one_line(results, capsys):
+    print_tables(results)
+    lines = capsys.readouterr().out.splitlines()
+    for table in demo_tables(results):
+        for row in table.rows:
+            assert any(line.startswith(row[0]) for line in lines), row[0]
+
+
+def test_the_page_has_three_parts_with_their_figures_and_no_script(results):
+    page = demo_page(results)
+    assert page.count("<h2>") == 3
+    assert page.count("<svg") == 5
+    assert "<script" not in page
+    assert "a demonstration, not a claim" in page.lower()
+
+
+def test_shuffled_labels_are_said_on_the_page(results):
+    assert "Labels are shuffled" in demo_page({**results, "shuffled_labels": True})
