@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_exports, typed_imports
 
 if TYPE_CHECKING:
-    from paramgraph.measures.band_pooling import pool_bands as pool_bands
-    from paramgraph.measures.batch_gain import BatchGain as BatchGain
-    from paramgraph.measures.batch_gain import effective_batch_gain as effective_batch_gain
     from paramgraph.builders.attention_head import AttentionHead as AttentionHead
     from paramgraph.builders.complete import Complete as Complete
     from paramgraph.builders.correlation import Correlation as Correlation
@@ -32,92 +29,120 @@ if TYPE_CHECKING:
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
     from paramgraph.cache import GraphCache as GraphCache
-    from paramgraph.measures._clusters import ClusteringAgreement as ClusteringAgreement
-    from paramgraph.measures._clusters import clustering_agreement as clustering_agreement
     from paramgraph.comparison._compare import compare as compare
     from paramgraph.comparison.result import Comparison as Comparison
-    from paramgraph.construct import build as build
-    from paramgraph.construct import connect as connect
-    from paramgraph.filters._contrast_filter import ContrastFilter as ContrastFilter
-    from paramgraph.filters._contrast_filter import contrast as contrast
-    from paramgraph.plotting.graph_drawing import draw_graph as draw_graph
-    from paramgraph.spectra.eigensolve import eigenpairs as eigenpairs
-    from paramgraph.measures.eigenvalues import algebraic_connectivity as algebraic_connectivity
-    from paramgraph.measures.eigenvalues import spectral_distance as spectral_distance
-    from paramgraph.errors import NotConvergedError as NotConvergedError
-    from paramgraph.errors import NumericalWarning as NumericalWarning
-    from paramgraph.errors import PerformanceWarning as PerformanceWarning
-    from paramgraph.errors import UnknownNameError as UnknownNameError
+    from paramgraph.construct import build as build, connect as connect
+    from paramgraph.errors import (
+        NotConvergedError as NotConvergedError,
+        NumericalWarning as NumericalWarning,
+        PerformanceWarning as PerformanceWarning,
+        UnknownNameError as UnknownNameError,
+    )
     from paramgraph.filters._bank import apply_filter_bank as apply_filter_bank
-    from paramgraph.filters.filters import GraphFilter as GraphFilter
-    from paramgraph.filters.filters import apply_filter as apply_filter
-    from paramgraph.filters.filters import prepare_filter as prepare_filter
-    from paramgraph.spectra.generalized import generalized_eigenpairs as generalized_eigenpairs
-    from paramgraph.measures.graph_agreement import EdgeAgreement as EdgeAgreement
-    from paramgraph.measures.graph_agreement import edge_agreement as edge_agreement
-    from paramgraph.nodes.graph_data import ParameterGraph as ParameterGraph
-    from paramgraph.graphs.repair import check_graph as check_graph
-    from paramgraph.graphs.repair import connected_components as connected_components
-    from paramgraph.graphs.repair import graph_from_networkx as graph_from_networkx
-    from paramgraph.graphs.repair import graph_from_scipy as graph_from_scipy
-    from paramgraph.graphs.repair import graph_to_networkx as graph_to_networkx
-    from paramgraph.graphs.repair import graph_to_scipy as graph_to_scipy
-    from paramgraph.graphs.repair import symmetrize as symmetrize
-    from paramgraph.nodes._head_scheme import heads as heads
-    from paramgraph.nodes.layer_scheme import layers as layers
-    from paramgraph.measures.lift import BandLift as BandLift
-    from paramgraph.measures.lift import band_lift as band_lift
-    from paramgraph.nodes._matrix_schemes import blocks as blocks
-    from paramgraph.nodes._matrix_schemes import columns as columns
-    from paramgraph.nodes._matrix_schemes import rows as rows
-    from paramgraph.filters.measured_response import MeasuredResponse as MeasuredResponse
-    from paramgraph.filters.measured_response import measured_steps as measured_steps
-    from paramgraph.measures.energy import BandStatistics as BandStatistics
-    from paramgraph.measures.energy import band_energy as band_energy
-    from paramgraph.measures.energy import compaction as compaction
-    from paramgraph.measures.energy import mode_energy as mode_energy
-    from paramgraph.measures.energy import mode_signal_to_noise as mode_signal_to_noise
-    from paramgraph.measures.energy import signal_to_noise as signal_to_noise
-    from paramgraph.measures.energy import smoothness as smoothness
-    from paramgraph.measures.energy import spectral_gap as spectral_gap
-    from paramgraph.nodes.table import NodeTable as NodeTable
-    from paramgraph.nodes.table import ParameterSlice as ParameterSlice
-    from paramgraph.sources.parameter_updates import updates as updates
+    from paramgraph.filters._contrast_filter import ContrastFilter as ContrastFilter, contrast as contrast
     from paramgraph.filters._product_graph import ProductGraph as ProductGraph
-    from paramgraph.filters.product_filter import ProductFilter as ProductFilter
-    from paramgraph.spectra.product_spectrum import ProductModes as ProductModes
-    from paramgraph.measures.projection import ProjectedGradients as ProjectedGradients
-    from paramgraph.measures.projection import project_gradients as project_gradients
-    from paramgraph.graphs.registry import get_builder as get_builder
-    from paramgraph.graphs.registry import list_builders as list_builders
-    from paramgraph.graphs.registry import register as register
-    from paramgraph.measures.response_estimation import measured as measured
-    from paramgraph.filters.responses import bandpass as bandpass
-    from paramgraph.filters.responses import get_response as get_response
-    from paramgraph.filters.responses import heat as heat
-    from paramgraph.filters.responses import highpass as highpass
-    from paramgraph.filters.responses import identity as identity
-    from paramgraph.filters.responses import list_responses as list_responses
-    from paramgraph.filters.responses import lowpass as lowpass
-    from paramgraph.filters.responses import tikhonov as tikhonov
-    from paramgraph.nodes.schemes import list_schemes as list_schemes
-    from paramgraph.nodes.schemes import node_tables as node_tables
-    from paramgraph.spectra.shifts import ShiftOperator as ShiftOperator
-    from paramgraph.spectra.shifts import adjacency as adjacency
-    from paramgraph.spectra.shifts import laplacian as laplacian
-    from paramgraph.spectra._solver_choice import list_solvers as list_solvers
-    from paramgraph.sources.collection import collect as collect
-    from paramgraph.sources.collection import collect_batch_gradients as collect_batch_gradients
-    from paramgraph.sources.collection import source_refusal as source_refusal
-    from paramgraph.spectra.spectrum import Spectrum as Spectrum
-    from paramgraph.plotting._spectrum_drawing import draw_spectrum as draw_spectrum
-    from paramgraph.measures._subspaces import SubspaceAlignment as SubspaceAlignment
-    from paramgraph.measures._subspaces import subspace_alignment as subspace_alignment
-    from paramgraph.sources.table_features import activations as activations
-    from paramgraph.sources.table_features import attention_maps as attention_maps
-    from paramgraph.sources.table_features import gradients as gradients
-    from paramgraph.sources.table_features import weights as weights
     from paramgraph.filters._wavelets import wavelets as wavelets
+    from paramgraph.filters.filters import (
+        GraphFilter as GraphFilter,
+        apply_filter as apply_filter,
+        prepare_filter as prepare_filter,
+    )
+    from paramgraph.filters.measured_response import (
+        MeasuredResponse as MeasuredResponse,
+        measured_steps as measured_steps,
+    )
+    from paramgraph.filters.product_filter import ProductFilter as ProductFilter
+    from paramgraph.filters.responses import (
+        bandpass as bandpass,
+        get_response as get_response,
+        heat as heat,
+        highpass as highpass,
+        identity as identity,
+        list_responses as list_responses,
+        lowpass as lowpass,
+        tikhonov as tikhonov,
+    )
+    from paramgraph.graphs.registry import (
+        get_builder as get_builder,
+        list_builders as list_builders,
+        register as register,
+    )
+    from paramgraph.graphs.repair import (
+        check_graph as check_graph,
+        connected_components as connected_components,
+        graph_from_networkx as graph_from_networkx,
+        graph_from_scipy as graph_from_scipy,
+        graph_to_networkx as graph_to_networkx,
+        graph_to_scipy as graph_to_scipy,
+        symmetrize as symmetrize,
+    )
+    from paramgraph.measures._clusters import (
+        ClusteringAgreement as ClusteringAgreement,
+        clustering_agreement as clustering_agreement,
+    )
+    from paramgraph.measures._subspaces import (
+        SubspaceAlignment as SubspaceAlignment,
+        subspace_alignment as subspace_alignment,
+    )
+    from paramgraph.measures.band_pooling import pool_bands as pool_bands
+    from paramgraph.measures.batch_gain import (
+        BatchGain as BatchGain,
+        effective_batch_gain as effective_batch_gain,
+    )
+    from paramgraph.measures.eigenvalues import (
+        algebraic_connectivity as algebraic_connectivity,
+        spectral_distance as spectral_distance,
+    )
+    from paramgraph.measures.energy import (
+        BandStatistics as BandStatistics,
+        band_energy as band_energy,
+        compaction as compaction,
+        mode_energy as mode_energy,
+        mode_signal_to_noise as mode_signal_to_noise,
+        signal_to_noise as signal_to_noise,
+        smoothness as smoothness,
+        spectral_gap as spectral_gap,
+    )
+    from paramgraph.measures.graph_agreement import (
+        EdgeAgreement as EdgeAgreement,
+        edge_agreement as edge_agreement,
+    )
+    from paramgraph.measures.lift import BandLift as BandLift, band_lift as band_lift
+    from paramgraph.measures.projection import (
+        ProjectedGradients as ProjectedGradients,
+        project_gradients as project_gradients,
+    )
+    from paramgraph.measures.response_estimation import measured as measured
+    from paramgraph.nodes._head_scheme import heads as heads
+    from paramgraph.nodes._matrix_schemes import blocks as blocks, columns as columns, rows as rows
+    from paramgraph.nodes.graph_data import ParameterGraph as ParameterGraph
+    from paramgraph.nodes.layer_scheme import layers as layers
+    from paramgraph.nodes.schemes import list_schemes as list_schemes, node_tables as node_tables
+    from paramgraph.nodes.table import NodeTable as NodeTable, ParameterSlice as ParameterSlice
+    from paramgraph.plotting._spectrum_drawing import draw_spectrum as draw_spectrum
+    from paramgraph.plotting.graph_drawing import draw_graph as draw_graph
+    from paramgraph.sources.collection import (
+        collect as collect,
+        collect_batch_gradients as collect_batch_gradients,
+        source_refusal as source_refusal,
+    )
+    from paramgraph.sources.parameter_updates import updates as updates
+    from paramgraph.sources.table_features import (
+        activations as activations,
+        attention_maps as attention_maps,
+        gradients as gradients,
+        weights as weights,
+    )
+    from paramgraph.spectra._solver_choice import list_solvers as list_solvers
+    from paramgraph.spectra.eigensolve import eigenpairs as eigenpairs
+    from paramgraph.spectra.generalized import generalized_eigenpairs as generalized_eigenpairs
+    from paramgraph.spectra.product_spectrum import ProductModes as ProductModes
+    from paramgraph.spectra.shifts import (
+        ShiftOperator as ShiftOperator,
+        adjacency as adjacency,
+        laplacian as laplacian,
+    )
+    from paramgraph.spectra.spectrum import Spectrum as Spectrum
 
 __version__ = "0.1.0.dev0"
 

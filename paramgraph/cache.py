@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.spectra.eigensolve import count_pairs, eigenpairs
 from paramgraph.graphs.contract import check_graph
+from paramgraph.spectra.eigensolve import count_pairs, eigenpairs
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum
 

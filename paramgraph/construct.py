@@ -10,8 +10,8 @@ from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
 from paramgraph.graphs.contract import check_graph
-from paramgraph.nodes.table import NodeTable, one_table
 from paramgraph.graphs.registry import get_builder
+from paramgraph.nodes.table import NodeTable, one_table
 from paramgraph.sources.collection import collect
 
 

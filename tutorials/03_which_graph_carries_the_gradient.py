@@ -31,9 +31,9 @@ import torch
 import transformers
 
 import paramgraph
-from paramgraph.measures.nulls import permuted_moments, rotated_moments
-from paramgraph.inputs import InputOptions, open_inputs
 from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.inputs import InputOptions, open_inputs
+from paramgraph.measures.nulls import permuted_moments, rotated_moments
 from paramgraph.measures.permutation_draws import permuted_energies
 
 plt.style.use("figures.mplstyle")

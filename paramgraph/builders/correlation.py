@@ -8,11 +8,17 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs.affinity.edges import matrix_edges, neighbour_edges, node_features, threshold_edges, unit_rows
-from paramgraph.graphs.affinity.correlation_estimates import partial_correlations, shrunk_rows
-from paramgraph.graphs.contract import undirected_graph
-from paramgraph.graphs.affinity.inner_product import check_neighbours
 from paramgraph._checks import check_choice, check_count, check_number
+from paramgraph.graphs.affinity.correlation_estimates import partial_correlations, shrunk_rows
+from paramgraph.graphs.affinity.edges import (
+    matrix_edges,
+    neighbour_edges,
+    node_features,
+    threshold_edges,
+    unit_rows,
+)
+from paramgraph.graphs.affinity.inner_product import check_neighbours
+from paramgraph.graphs.contract import undirected_graph
 from paramgraph.graphs.registry import register
 
 ESTIMATORS = ("sample", "ledoit_wolf", "partial")

@@ -6,11 +6,11 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from paramgraph._checks import check_choice
 from paramgraph.graphs.affinity.edges import node_features, unit_rows
+from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
 from paramgraph.graphs.contract import undirected_graph, unit_weights
 from paramgraph.graphs.layer_order import layer_places, pairs_apart
-from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
-from paramgraph._checks import check_choice
 from paramgraph.graphs.registry import register
 
 WEIGHTS = ("uniform", "cosine")

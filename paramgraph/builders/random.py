@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
+from paramgraph._checks import check_count
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs.contract import check_graph, count_nodes, undirected_graph
 from paramgraph.graphs.null_model import NullModel
-from paramgraph._checks import check_count
 from paramgraph.graphs.registry import get_builder, register
 from paramgraph.graphs.rewiring import rewired_pairs
 

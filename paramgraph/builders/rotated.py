@@ -7,9 +7,9 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.graphs.contract import dense_graph
-from paramgraph.graphs.repair import graph_to_scipy
 from paramgraph.graphs.null_model import NullModel
 from paramgraph.graphs.registry import get_builder, register
+from paramgraph.graphs.repair import graph_to_scipy
 
 
 @register("rotated")

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.nodes.targets import storage_key
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+from paramgraph.nodes.targets import storage_key
 
 
 def open_module(model: nn.Module) -> WeightMapping:

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from paramgraph.checkpoints.inventory import checkpoint_inventory
+from paramgraph.checkpoints.skeleton import open_skeleton
 from paramgraph.inputs import locate_model
 from paramgraph.nodes.linear_modules import storage_key
-from paramgraph.checkpoints.skeleton import open_skeleton
 from paramgraph.nodes.schemes import list_schemes, node_tables
 from paramgraph.nodes.targets import Targets, linear_layers
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paramgraph.cli.checks import check_extras, check_writable
 from paramgraph.cli._words import add_targets, read_excluded, read_targets
+from paramgraph.cli.checks import check_extras, check_writable
 
 EXTRAS = ("pandas", "jinja2", "matplotlib", "rich")
 NULLS = ("permuted", "rotated", "random")

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.cache import GraphCache
 from paramgraph.checkpoints.opening import open_checkpoint
+from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.comparison._facts import (
     automatic_choices,
     best_drawing,
@@ -20,20 +21,19 @@ from paramgraph.comparison._facts import (
     name_of_model,
     python_line,
 )
-from paramgraph.comparison._options import check_comparison, choose_signal
-from paramgraph.comparison.result import Comparison
-from paramgraph.comparison._store import ComparisonStore
-from paramgraph.comparison._summary import summarize
-from paramgraph.construct import source_name
-from paramgraph.comparison._measurement import MeasurementOptions
-from paramgraph.comparison.constructions import plan_constructions
-from paramgraph.environment import hardware, peak_megabytes, versions
 from paramgraph.comparison._layer_comparison import source_key
 from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables, compare_layers
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.measures.energy import FIFTHS
-from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison._options import check_comparison, choose_signal
 from paramgraph.comparison._plain_values import plain
+from paramgraph.comparison._store import ComparisonStore
+from paramgraph.comparison._summary import summarize
+from paramgraph.comparison.constructions import plan_constructions
+from paramgraph.comparison.result import Comparison
+from paramgraph.construct import source_name
+from paramgraph.environment import hardware, peak_megabytes, versions
+from paramgraph.measures.energy import FIFTHS
 from paramgraph.nodes.schemes import node_tables
 from paramgraph.nodes.targets import Targets, unwrap
 

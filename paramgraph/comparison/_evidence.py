@@ -11,9 +11,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.builders.random import RandomRewired
+from paramgraph.errors import NumericalWarning
 from paramgraph.measures.nulls import GramSums, permuted_moments, rotated_moments
 from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.errors import NumericalWarning
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import adjacency, laplacian
 from paramgraph.spectra.spectrum import Spectrum

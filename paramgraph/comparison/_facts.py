@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from paramgraph.cache import tensor_digest
-from paramgraph.comparison._measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
 from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.comparison._measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
 from paramgraph.nodes.targets import unwrap
 
 

@@ -9,20 +9,20 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
-from paramgraph.construct import connect
+from paramgraph.comparison._layer_reading import STATIC, LayerReading
 from paramgraph.comparison._measurement import (
     MeasuredConstruction,
     MeasurementOptions,
     measure_construction,
 )
+from paramgraph.comparison._plain_values import plain
 from paramgraph.comparison.constructions import Construction
+from paramgraph.construct import connect
+from paramgraph.graphs.neighbourhood import strongest_neighbourhood
 from paramgraph.measures.eigenvalues import spectral_distance
 from paramgraph.measures.graph_agreement import edge_agreement
-from paramgraph.comparison._layer_reading import STATIC, LayerReading
-from paramgraph.graphs.neighbourhood import strongest_neighbourhood
-from paramgraph.nodes.table import NodeTable
 from paramgraph.measures.permutation_draws import permutation_p_value, permuted_energies
-from paramgraph.comparison._plain_values import plain
+from paramgraph.nodes.table import NodeTable
 
 DRAWN_NODES = 120
 # What statistics of a layer are pooled from.

@@ -6,15 +6,15 @@ from typing import Any
 from tqdm import tqdm
 
 from paramgraph.cache import GraphCache, tensor_digest
-from paramgraph.comparison._store import ComparisonStore
-from paramgraph.comparison._measurement import MeasurementOptions
-from paramgraph.comparison.constructions import Construction
-from paramgraph.errors import UnknownNameError
 from paramgraph.comparison._layer_comparison import compare_layer
 from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison._store import ComparisonStore
+from paramgraph.comparison.constructions import Construction
+from paramgraph.errors import UnknownNameError
+from paramgraph.graphs.registry import check_inner_nodes
 from paramgraph.nodes.table import NodeTable
 from paramgraph.sources.parameter_updates import collect_updates
-from paramgraph.graphs.registry import check_inner_nodes
 
 # Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
 READ_TOGETHER = 1_500_000_000

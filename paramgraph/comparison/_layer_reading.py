@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.sources.accumulators import Accumulator, MeanFeatures, StreamingGram
+from paramgraph.checkpoints.weight_mapping import WeightMapping
 from paramgraph.comparison._batch_split import BatchSplit
 from paramgraph.measures.nulls import GramSums
 from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.sources.accumulators import Accumulator, MeanFeatures, StreamingGram
 from paramgraph.sources.collection import collect, collect_batch_gradients
-from paramgraph.checkpoints.weight_mapping import WeightMapping
+from paramgraph.sources.parameter_updates import collect_updates
 
 SIGNALS = ("gradients", "updates", "activations", "weights")
 # Read from checkpoints, without running the model.

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.measures.band_statistics import band_edges
+from paramgraph.comparison._layer_reading import SIGNALS, STATIC
 from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.errors import UnknownNameError
-from paramgraph.comparison._layer_reading import SIGNALS, STATIC
+from paramgraph.measures.band_statistics import band_edges
 
 NULLS = ("permuted", "rotated", "random")
 SHIFTS = ("auto", "laplacian", "adjacency")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paramgraph.comparison._verdict import verdict
 from paramgraph.comparison._plain_values import plain
+from paramgraph.comparison._verdict import verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.filters._chebyshev_recurrence import chebyshev_products
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.filters.design import DEFAULT_RANK, EXACT_NODES, FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.signals import check_signal, working_dtype
 from paramgraph.spectra.spectrum import Spectrum

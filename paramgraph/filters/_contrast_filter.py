@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.spectra.generalized import generalized_eigenpairs
 from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response, tikhonov
+from paramgraph.spectra.generalized import generalized_eigenpairs
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import adjacency
 from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
 from paramgraph.spectra.eigensolve import count_pairs
 from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
 from paramgraph.spectra.product_spectrum import ProductModes, product_eigenpairs, product_modes
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import laplacian

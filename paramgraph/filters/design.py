@@ -10,13 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.filters._linear_solve import LinearSolve, factor_is_cheap, prepare_solve
-from paramgraph.filters.polynomial_design import AUTO_ERROR as AUTO_ERROR
-from paramgraph.filters.polynomial_design import AUTO_ORDER as AUTO_ORDER
-from paramgraph.filters.polynomial_design import DAMPINGS, design_polynomial
+from paramgraph.filters.polynomial_design import (
+    AUTO_ERROR as AUTO_ERROR,
+    AUTO_ORDER as AUTO_ORDER,
+    DAMPINGS,
+    design_polynomial,
+)
 from paramgraph.filters.response import Response, ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from paramgraph.filters._chebyshev_recurrence import chebyshev_product
 from paramgraph.filters.design import FilterDesign
-from paramgraph.spectra.linear_product import linear_product
 from paramgraph.filters.response import ResponseFunction
+from paramgraph.spectra.linear_product import linear_product
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from paramgraph.errors import NumericalWarning
 from paramgraph.filters._chebyshev import (
     chebyshev_coefficients,
     chebyshev_errors,
     chebyshev_remainder,
     jackson_damping,
 )
-from paramgraph.errors import NumericalWarning
 from paramgraph.filters.response import ResponseFunction
 
 DAMPINGS = ("none", "jackson")

@@ -18,10 +18,10 @@ from torch import Tensor
 from paramgraph.filters._chebyshev_recurrence import symmetric_polynomial
 from paramgraph.filters.design import EXACT_NODES
 from paramgraph.filters.filters import GraphFilter, prepare_filter
-from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.filters.polynomial_design import design_polynomial
-from paramgraph.spectra.product_spectrum import product_modes
 from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response
+from paramgraph.spectra.kronecker_sum import KroneckerSum
+from paramgraph.spectra.product_spectrum import product_modes
 from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype
 
 METHODS = ("auto", "separable", "exact", "lowrank", "chebyshev")

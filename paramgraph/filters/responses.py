@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from paramgraph.errors import UnknownNameError
+from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
 from paramgraph.filters.measured_response import measured_steps
 from paramgraph.filters.response import Response, ResponseFunction, evaluate_response, strength
 from paramgraph.filters.response_algebra import combine
-from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
 
 __all__ = [
     "RESPONSES",

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from torch_geometric.data import Data
 
-from paramgraph.graphs.builder_arguments import arguments_of, check_arguments
 from paramgraph.errors import UnknownNameError
+from paramgraph.graphs.builder_arguments import arguments_of, check_arguments
 
 ENTRY_POINT_GROUP = "paramgraph.builders"
 

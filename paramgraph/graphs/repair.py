@@ -14,16 +14,21 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
-from paramgraph.graphs.contract import check_fields, with_edges
-from paramgraph.graphs.contract import check_graph as check_graph
-from paramgraph.graphs.contract import count_nodes as count_nodes
-from paramgraph.graphs.contract import undirected_graph as undirected_graph
-from paramgraph.graphs.conversion import SYMMETRY_TOLERANCE as SYMMETRY_TOLERANCE
-from paramgraph.graphs.conversion import graph_from_networkx as graph_from_networkx
-from paramgraph.graphs.conversion import graph_from_scipy as graph_from_scipy
-from paramgraph.graphs.conversion import graph_to_networkx as graph_to_networkx
-from paramgraph.graphs.conversion import graph_to_scipy as graph_to_scipy
-from paramgraph.graphs.conversion import readable_edges
+from paramgraph.graphs.contract import (
+    check_fields,
+    check_graph as check_graph,
+    count_nodes as count_nodes,
+    undirected_graph as undirected_graph,
+    with_edges,
+)
+from paramgraph.graphs.conversion import (
+    SYMMETRY_TOLERANCE as SYMMETRY_TOLERANCE,
+    graph_from_networkx as graph_from_networkx,
+    graph_from_scipy as graph_from_scipy,
+    graph_to_networkx as graph_to_networkx,
+    graph_to_scipy as graph_to_scipy,
+    readable_edges,
+)
 
 
 def symmetrize(data: Any, rule: str = "union") -> Data:

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
 
 

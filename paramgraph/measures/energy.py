@@ -1,7 +1,6 @@
 r"""Measures of a signal on a spectrum: energy, signal against noise, smoothness, gap.
 
-The signal is a gradient, or any other matrix of one row for each node. Measures of two graphs stand in
-`paramgraph.measures.eigenvalues`, `paramgraph.measures._subspaces`, `paramgraph.measures.graph_agreement` and `paramgraph.measures._clusters`.
+The signal is a gradient, or any other matrix of one row for each node. Measures of two graphs stand beside it.
 """
 
 import math

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
-from paramgraph.measures.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
 from paramgraph.filters.measured_response import MeasuredResponse, measured_steps
+from paramgraph.measures.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
 from paramgraph.spectra.spectrum import Spectrum
 
 # Of the largest eigenvalue: closer ones are one eigenvalue, which no band may cut through.

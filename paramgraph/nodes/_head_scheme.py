@@ -9,8 +9,8 @@ from torch import nn
 from paramgraph.nodes._attention_layout import Attention, HeadProjection, attention_module
 from paramgraph.nodes._attention_names import FUSED, OUTPUT_BESIDE, SPLIT, is_attention
 from paramgraph.nodes.linear_modules import LinearLayer, weighted_layers
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.slices import ParameterSlice
+from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import Targets, matched_layers
 from paramgraph.nodes.wrapping import bare_names, unwrap
 

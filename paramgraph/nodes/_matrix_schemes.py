@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.slices import ParameterSlice
+from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import LinearLayer, Targets, linear_layers
 
 # A block of 64 x 64 has 4,096 entries, and a matrix of 384 x 1,536 has 144 of them; a quarter of the shorter

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.slices import ParameterSlice
+from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import LinearLayer, Targets, linear_layers
 
 

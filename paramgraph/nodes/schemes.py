@@ -13,8 +13,8 @@ from torch import nn
 
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes._head_scheme import heads
-from paramgraph.nodes.layer_scheme import layers
 from paramgraph.nodes._matrix_schemes import blocks, columns, rows
+from paramgraph.nodes.layer_scheme import layers
 from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import Targets
 

@@ -15,8 +15,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.display.summaries import table_html
+from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.nodes.slices import ParameterSlice
 
 __all__ = ["NodeTable", "ParameterSlice", "one_table"]

@@ -9,10 +9,10 @@ import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import UnknownNameError
-from paramgraph.spectra.shifts import laplacian
 from paramgraph.graphs.weight_matrix import edge_part, weight_matrix
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import laplacian
 
 SPRING_ROUNDS = 100
 # Empty space between two components, in the units in which n nodes fill a circle of radius sqrt(n).

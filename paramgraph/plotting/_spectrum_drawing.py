@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.plotting._axes import new_axes
 from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.plotting._axes import new_axes
 from paramgraph.spectra.spectrum import Spectrum
 
 

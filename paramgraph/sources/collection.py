@@ -11,17 +11,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paramgraph.errors import UnknownNameError
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.targets import unwrap
 from paramgraph.sources.accumulators import MeanFeatures, StreamingGram
 from paramgraph.sources.activation_reading import activation_passes
 from paramgraph.sources.attention_passes import attention_passes
 from paramgraph.sources.gradient_passes import gradient_passes
-from paramgraph.errors import UnknownNameError
-from paramgraph.sources.passes import Batches, Loss
-from paramgraph.nodes.table import NodeTable
 from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.sources.passes import Batches, Loss
 from paramgraph.sources.source_support import check_scheme, scheme_refusal
 from paramgraph.sources.table_features import Source, activations, attention_maps, gradients, reduced, weights
-from paramgraph.nodes.targets import unwrap
 
 __all__ = [
     "SOURCES",

@@ -5,12 +5,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from paramgraph.nodes.assembly import TableAssembly
+from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes.targets import unwrap
 from paramgraph.sources._capture import GradientCapture, layers_of
 from paramgraph.sources.measurement import passes
-from paramgraph.sources.passes import Batches, Loss, Sink, batch_loss, check_called, check_finite, parameters_of
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.assembly import TableAssembly
-from paramgraph.nodes.targets import unwrap
+from paramgraph.sources.passes import (
+    Batches,
+    Loss,
+    Sink,
+    batch_loss,
+    check_called,
+    check_finite,
+    parameters_of,
+)
 
 
 def gradient_passes(

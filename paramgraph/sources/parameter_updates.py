@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.checkpoints.opening import open_checkpoint
 from paramgraph.checkpoints.lora_adapters import AdaptedWeights
-from paramgraph.nodes.table import NodeTable, one_table
-from paramgraph.nodes.assembly import TableAssembly
+from paramgraph.checkpoints.opening import open_checkpoint
 from paramgraph.checkpoints.weight_mapping import WeightMapping
+from paramgraph.nodes.assembly import TableAssembly
+from paramgraph.nodes.table import NodeTable, one_table
 
 
 def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes width"]:

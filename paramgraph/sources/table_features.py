@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paramgraph.nodes.table import NodeTable, one_table
+from paramgraph.nodes.targets import unwrap
 from paramgraph.sources.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
 from paramgraph.sources.activation_reading import activation_passes
 from paramgraph.sources.attention_passes import attention_passes
 from paramgraph.sources.gradient_passes import gradient_passes
 from paramgraph.sources.passes import Batches, Loss
-from paramgraph.nodes.table import NodeTable, one_table
 from paramgraph.sources.source_support import check_scheme
-from paramgraph.nodes.targets import unwrap
 
 Source = Callable[..., dict[str, Tensor]]
 

@@ -9,9 +9,9 @@ import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Float
 
+from paramgraph.graphs.weight_matrix import Matrix
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.graphs.weight_matrix import Matrix
 
 # The inertia of a dense matrix: 2 s at 2,000 nodes.
 DENSE_CERTIFIED = 2000

@@ -25,7 +25,7 @@ FACTOR_ENTRIES = 200_000_000
 
 @cache
 def solver_modules() -> dict[str, ModuleType]:
-    """Import the eigensolvers, one for each file of `paramgraph/solvers`.
+    """Import the eigensolvers, one for each file of `paramgraph/spectra/solvers`.
 
     Returns
     -------
@@ -38,11 +38,13 @@ def solver_modules() -> dict[str, ModuleType]:
     ''
     """
     found = pkgutil.iter_modules(paramgraph.spectra.solvers.__path__)
-    return {entry.name: importlib.import_module(f"paramgraph.spectra.solvers.{entry.name}") for entry in found}
+    return {
+        entry.name: importlib.import_module(f"paramgraph.spectra.solvers.{entry.name}") for entry in found
+    }
 
 
 def list_solvers() -> list[str]:
-    """Name the eigensolvers, one for each file of `paramgraph/solvers`.
+    """Name the eigensolvers, one for each file of `paramgraph/spectra/solvers`.
 
     Returns
     -------

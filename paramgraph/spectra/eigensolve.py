@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from paramgraph.spectra._certificate import certify_count
 from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError
+from paramgraph.spectra._certificate import certify_count
+from paramgraph.spectra._solver_choice import choose_solvers, list_solvers as list_solvers, solver_modules
 from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra._solver_choice import choose_solvers, solver_modules
-from paramgraph.spectra._solver_choice import list_solvers as list_solvers
 from paramgraph.spectra.spectrum import EigenProblem, SolverResult, Spectrum, fix_signs
 
 # A dense decomposition takes 2 s at 2,000 nodes and half a minute at 5,000.

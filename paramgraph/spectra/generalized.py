@@ -13,13 +13,13 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
 
-from paramgraph.spectra.eigensolve import count_pairs
 from paramgraph.errors import NotConvergedError, UnknownNameError
+from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.spectra.eigensolve import count_pairs
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.pencil_check import check_pencil
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
-from paramgraph.graphs.weight_matrix import Matrix
 
 # One thread: two dense matrices of 500 nodes take 0.1 s.
 DENSE_NODES = 500

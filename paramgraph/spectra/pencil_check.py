@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from paramgraph.errors import NotConvergedError
-from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra._solver_choice import choose_solvers, solver_modules
+from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import EigenProblem
 
 

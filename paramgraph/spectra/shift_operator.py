@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.spectra.sparse_tensors import sparse_tensor
 from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.spectra.sparse_tensors import sparse_tensor
 
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
 

@@ -106,13 +106,13 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     from tqdm import tqdm
     from transformers.utils import logging as transformers_logging
 
+    from spectral_opt.demo.demo import Demo, work_ahead
     from spectral_opt.demo.drawings import example_drawings
+    from spectral_opt.demo.options import DemoOptions
     from spectral_opt.demo.page import demo_page
     from spectral_opt.demo.results import demo_results, write_results
-    from spectral_opt.demo.tables import print_tables
-    from spectral_opt.demo.demo import Demo, work_ahead
-    from spectral_opt.demo.options import DemoOptions
     from spectral_opt.demo.setting import make_setting
+    from spectral_opt.demo.tables import print_tables
 
     transformers_logging.disable_progress_bar()  # one bar is enough
     if "learning_rates" in given:

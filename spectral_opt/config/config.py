@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paramgraph.graphs.registry import get_builder
 from paramgraph.filters.response_algebra import Combination
 from paramgraph.filters.responses import Response, get_response
+from paramgraph.graphs.registry import get_builder
 from spectral_opt.config._fields import (
     CHOICES,
     check_choice,
@@ -80,7 +80,8 @@ class SpectralConfig(JsonFields):
         Added to L in the penalty, so that its null space is not free to drift.
     refresh : "never", int or "drift:<share>", default "never"
         When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients
-        has changed by more than that share since its graph was built, see :class:`spectral_opt.training.refresh.Refresher`.
+        has changed by more than that share since its graph was built, see
+        :class:`spectral_opt.training.refresh.Refresher`.
     seed : int, default 0
         Start of every random choice (eigensolver).
 

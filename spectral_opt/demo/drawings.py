@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from paramgraph.plotting.graph_drawing import draw_graph
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.display.curves import Curve, draw_curves
 from paramgraph.display.page import FigureView
 from paramgraph.display.svg import new_figure, themed_svg
-from paramgraph.spectra.shifts import laplacian
+from paramgraph.plotting.graph_drawing import draw_graph
 from paramgraph.sources.collection import collect
-from spectral_opt.demo.setting import DemoSetting
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import laplacian
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, build_graph
+from spectral_opt.demo.setting import DemoSetting
 
 
 def example_drawings(setting: DemoSetting) -> list[FigureView]:

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from paramgraph.graphs.registry import get_builder
 from paramgraph.measures.band_pooling import pool_bands
 from paramgraph.measures.band_statistics import BandStatistics, signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.nodes.table import NodeTable
-from paramgraph.graphs.registry import get_builder
-from paramgraph.spectra.shifts import adjacency, laplacian
 from paramgraph.sources.collection import collect
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import adjacency, laplacian
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

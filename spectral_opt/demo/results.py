@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from paramgraph.measures.band_statistics import BandStatistics
 from paramgraph.environment import hardware, versions
+from paramgraph.measures.band_statistics import BandStatistics
 from paramgraph.measures.lift import band_lift
 from spectral_opt.demo.demo import Demo
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.schemes import node_tables
+from paramgraph.nodes.table import NodeTable
 from spectral_opt.demo.options import DemoOptions
 from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches

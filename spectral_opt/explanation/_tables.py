@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from paramgraph.nodes.table import NodeTable
 from paramgraph.graphs.registry import builder_options
-from spectral_opt.preparation.adapter_layers import starts_with_an_update
+from paramgraph.nodes.table import NodeTable
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.functional.decoupled_penalty import step_kind
+from spectral_opt.preparation.adapter_layers import starts_with_an_update
 from spectral_opt.preparation.entry_operator import EntryOperator
 from spectral_opt.preparation.factor_table import FactorTable, config_on
 from spectral_opt.preparation.prepared_table import PreparedTable

@@ -7,10 +7,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.factor_table import FactorTable
 from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.training.bound_table import BoundTable
 
 # Takes some milliseconds, and is large enough for the speed of a matrix product.
 _SIDE = 512

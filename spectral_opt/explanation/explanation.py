@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.nodes.table import NodeTable
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.distributed.rank_traffic import rank_traffic, traffic_text
+from spectral_opt.explanation._card import explanation_html
+from spectral_opt.explanation._notes import explanation_notes
+from spectral_opt.explanation._tables import TableExplanation, estimate_table, explain_table, table_cells
+from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
 from spectral_opt.preparation.calibration import (
     as_configs,
     bare_model,
@@ -16,16 +22,10 @@ from spectral_opt.preparation.calibration import (
     match_tables,
     needs_batches,
 )
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.explanation._card import explanation_html
-from spectral_opt.explanation._notes import explanation_notes
-from spectral_opt.training.optimizer_groups import learning_rates
-from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.preparation.on_ranks import is_sharded, prepare_on_ranks
-from spectral_opt.distributed.rank_traffic import rank_traffic, traffic_text
+from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.ranks import Ranks, find_ranks
-from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
-from spectral_opt.explanation._tables import TableExplanation, estimate_table, explain_table, table_cells
+from spectral_opt.training.optimizer_groups import learning_rates
 
 _HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
 

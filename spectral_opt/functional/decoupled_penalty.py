@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spectral_opt.half_precision import wide
 from spectral_opt.functional.penalty import checked_operator, is_symmetric, multiply, penalty_gradient
+from spectral_opt.half_precision import wide
 
 
 def decoupled_step(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from paramgraph.filters.filters import prepare_filter
-from paramgraph.nodes.table import NodeTable
 from paramgraph.filters.responses import get_response
+from paramgraph.nodes.table import NodeTable
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import adjacency
 from spectral_opt.functional.table_filter import filter_in_place_of, filter_table, match_norm

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spectral_opt.half_precision import wide
 from spectral_opt.functional.penalty import shifted_product
+from spectral_opt.half_precision import wide
 
 
 def low_rank_penalty_value(

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from paramgraph.sources.measurement import RandomStates
-from spectral_opt.preparation.calibration import as_configs, calibration_sets, needs_batches
-from spectral_opt.config.config import SpectralConfig
 from spectral_opt.config._fields import whole_number
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.config.refresh_schedule import refresh_schedule
 from spectral_opt.hooks import attach
 from spectral_opt.integrations._calibration_draw import draw_batches
 from spectral_opt.integrations._start_weights import StartWeights
@@ -21,7 +21,7 @@ from spectral_opt.integrations._trainer_checkpoint import (
     read_state,
     write_state,
 )
-from spectral_opt.config.refresh_schedule import refresh_schedule
+from spectral_opt.preparation.calibration import as_configs, calibration_sets, needs_batches
 from spectral_opt.training.handle import SpectralHandle
 from spectral_opt.training.state import prepared_from_state
 

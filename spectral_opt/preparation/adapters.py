@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from paramgraph.nodes.linear_modules import LinearLayer, weighted_layers
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.schemes import node_tables
+from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import matched_layers
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import (
     AdapterPart,
     adapter_layers,
@@ -16,7 +17,6 @@ from spectral_opt.preparation.adapter_layers import (
     inactive_parts,
     starts_with_an_update,
 )
-from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.factor_table import FactorTable, factor_table
 
 

@@ -6,15 +6,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from paramgraph.builders.ring import Ring
-from paramgraph.sources.measurement import RandomStates
-from paramgraph.nodes.table import NodeTable
 from paramgraph.graphs.registry import get_builder
 from paramgraph.nodes.schemes import node_tables
+from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import unwrap
-from spectral_opt.preparation.adapter_layers import check_adapters
-from spectral_opt.preparation.adapters import adapter_tables
+from paramgraph.sources.measurement import RandomStates
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.config.refresh_schedule import refresh_schedule
+from spectral_opt.preparation.adapter_layers import check_adapters
+from spectral_opt.preparation.adapters import adapter_tables
 
 
 def as_configs(config: Any) -> tuple[SpectralConfig, ...]:

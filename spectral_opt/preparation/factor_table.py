@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.slices import ParameterSlice
+from paramgraph.nodes.table import NodeTable
 from spectral_opt.config.config import SpectralConfig
 
 

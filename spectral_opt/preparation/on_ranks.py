@@ -7,22 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paramgraph.nodes.assembly import TableAssembly
+from paramgraph.nodes.table import NodeTable
 from paramgraph.sources.accumulators import MeanFeatures, StreamingGram
 from paramgraph.sources.activation_reading import activation_passes
 from paramgraph.sources.attention_passes import attention_passes
+from paramgraph.sources.collection import collect
 from paramgraph.sources.gradient_passes import gradient_passes
 from paramgraph.sources.passes import batch_loss
-from paramgraph.nodes.table import NodeTable
 from paramgraph.sources.source_support import check_scheme
-from paramgraph.sources.collection import collect
-from paramgraph.nodes.assembly import TableAssembly
-from spectral_opt.preparation.calibration import calibration_sets, check_calibration, match_tables, needs_batches
 from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.preparing import prepare_tables
+from spectral_opt.preparation.calibration import (
+    calibration_sets,
+    check_calibration,
+    match_tables,
+    needs_batches,
+)
 from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.preparing import prepare_tables
+from spectral_opt.preparation.table_state import restore_table, table_tensors
 from spectral_opt.ranks import Ranks
 from spectral_opt.split_tensors import is_split, whole
-from spectral_opt.preparation.table_state import restore_table, table_tensors
 
 _PASSES: dict[str, tuple[Callable[..., Any], type[MeanFeatures] | type[StreamingGram]]] = {
     "gradients": (gradient_passes, MeanFeatures),

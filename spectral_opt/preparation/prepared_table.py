@@ -8,8 +8,8 @@ import scipy.sparse.linalg as spla
 from torch import Tensor
 
 from paramgraph.graphs.contract import check_graph
-from paramgraph.nodes.table import NodeTable
 from paramgraph.graphs.registry import get_builder
+from paramgraph.nodes.table import NodeTable
 from paramgraph.spectra.shifts import ShiftOperator, adjacency, laplacian
 from paramgraph.spectra.spectrum import Spectrum
 from spectral_opt.config.config import SpectralConfig

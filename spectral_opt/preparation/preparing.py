@@ -8,18 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.filters.design import EXACT_NODES
 from paramgraph.filters.filters import prepare_filter
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.nodes.table import NodeTable
 from paramgraph.filters.product_filter import prepare_product_filter
 from paramgraph.nodes.schemes import node_tables
-from paramgraph.spectra.shifts import ShiftOperator
+from paramgraph.nodes.table import NodeTable
 from paramgraph.sources.collection import collect
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.kronecker_sum import KroneckerSum
+from paramgraph.spectra.shifts import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum
-from spectral_opt.preparation.calibration import calibration_sets, check_calibration, match_tables, reads_features
 from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.calibration import (
+    calibration_sets,
+    check_calibration,
+    match_tables,
+    reads_features,
+)
 from spectral_opt.preparation.entry_operator import EntryOperator
 from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.preparation.prepared_table import PreparedTable, build_operator, check_form

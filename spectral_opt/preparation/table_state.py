@@ -10,16 +10,16 @@ from torch import Tensor
 
 from paramgraph.filters.design import FilterDesign
 from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.nodes.table import NodeTable
 from paramgraph.filters.responses import get_response
+from paramgraph.nodes.table import NodeTable
+from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.spectra.shifts import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.entry_operator import EntryOperator
 from spectral_opt.preparation.factor_table import config_on
-from spectral_opt.preparation.preparing import make_filter
 from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.preparing import make_filter
 
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
 _FACTORS = ("basis", "gain", "scale", "coefficients")

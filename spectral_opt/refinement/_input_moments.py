@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paramgraph.sources.activation_reading import activation_passes
 from paramgraph.nodes.table import NodeTable
+from paramgraph.sources.activation_reading import activation_passes
 from paramgraph.spectra.shifts import ShiftOperator, adjacency
 from spectral_opt.config.config import SpectralConfig
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from paramgraph.checkpoints.module_weights import open_module
-from spectral_opt.refinement._adapters import refine_factors
 from spectral_opt.preparation.calibration import as_configs, calibration_sets, check_calibration
-from spectral_opt.refinement._folder import check_folder, read_folder, write_folder
-from spectral_opt.refinement.state import RefinedState, own_memory
+from spectral_opt.refinement._adapters import refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement._folder import check_folder, read_folder, write_folder
 from spectral_opt.refinement.matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement.sources import TunedCheckpoint, load_base, open_tuned
+from spectral_opt.refinement.state import RefinedState, own_memory
 from spectral_opt.refinement.stream import DeltaStream, filtered_groups
 
 

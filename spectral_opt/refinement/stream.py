@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from paramgraph.checkpoints.weight_mapping import WeightMapping
+from spectral_opt.functional.table_filter import filter_in_place_of
 from spectral_opt.half_precision import wide
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement.matching import CheckpointMatch
 from spectral_opt.refinement.sources import TunedCheckpoint
-from spectral_opt.functional.table_filter import filter_in_place_of
 
 
 class DeltaStream:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from paramgraph.checkpoints.opening import open_checkpoint
-from spectral_opt.preparation.calibration import match_tables
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
+from spectral_opt.preparation.calibration import match_tables
 from spectral_opt.refinement.matching import match_checkpoints
 from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, load_base, open_tuned
 from spectral_opt.sweep.measures import Measures

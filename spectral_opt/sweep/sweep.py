@@ -11,8 +11,8 @@ import torch
 
 from paramgraph.checkpoints.module_weights import open_module
 from paramgraph.filters.responses import get_response
-from spectral_opt.refinement.state import RefinedState
 from spectral_opt.refinement.refiner import Refiner
+from spectral_opt.refinement.state import RefinedState
 from spectral_opt.refinement.stream import DeltaStream
 from spectral_opt.study.evaluation import paired_p_value
 from spectral_opt.sweep.measures import Forgotten, Measures, Values, mean_interval

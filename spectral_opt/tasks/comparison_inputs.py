@@ -8,8 +8,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints.hub import fetch_from_hub
-from paramgraph.inputs import ComparisonInputs, InputOptions
 from paramgraph.checkpoints.safetensors_files import read_json
+from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
 from spectral_opt.tasks.class_matching import match_classes

@@ -9,8 +9,8 @@ import numpy as np
 from spectral_opt.errors import DataError
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded
-from spectral_opt.tasks.files import SUFFIXES, existing_path, read_file
 from spectral_opt.tasks._hub import read_hub
+from spectral_opt.tasks.files import SUFFIXES, existing_path, read_file
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from spectral_opt.training._parameter_watch import ParameterWatch
 from spectral_opt.training.basis_step import BasisStep
 from spectral_opt.training.bound_table import BoundTable, Energies
 from spectral_opt.training.gradient_scaling import GradientScaling, read_scaling
 from spectral_opt.training.optimizer_groups import learning_rates, rising_parameters
-from spectral_opt.training._parameter_watch import ParameterWatch
 
 
 class SpectralStep:

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spectral_opt.config.config import SpectralConfig
+from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
+from spectral_opt.half_precision import wide
 from spectral_opt.preparation.adapter_layers import low_rank_scale, starts_with_an_update
 from spectral_opt.preparation.adapters import check_starts
-from spectral_opt.training.bound_table import BoundTable
-from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.factor_table import FactorTable, config_on
-from spectral_opt.half_precision import wide
-from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.training.bound_table import BoundTable
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.nodes.table import NodeTable
-from spectral_opt.half_precision import wide
 from spectral_opt.functional.table_filter import match_norm
+from spectral_opt.half_precision import wide
 
 Basis = Float[Tensor, "nodes nodes"]
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.table_state import restore_table, table_tensors
 from spectral_opt.training._parameter_watch import ParameterWatch
+from spectral_opt.training._step import SpectralStep
+from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.training.refresh import Refresher
 from spectral_opt.training.state import check_state, checksum, describe_tables
-from spectral_opt.training._step import SpectralStep
-from spectral_opt.preparation.table_state import restore_table, table_tensors
 
 if TYPE_CHECKING:
     from spectral_opt.explanation.explanation import Explanation

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.preparation.calibration import match_tables
 from spectral_opt.config.config import SpectralConfig
+from spectral_opt.preparation.calibration import match_tables
 from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.split_tensors import whole
 from spectral_opt.preparation.table_state import encode_text, restore_table
+from spectral_opt.split_tensors import whole
 
 
 def describe_config(config: SpectralConfig) -> str:

@@ -20,12 +20,12 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
 from paramgraph.errors import NotConvergedError
 from paramgraph.nodes.schemes import rows
+from paramgraph.sources.collection import weights
+from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import laplacian
-from paramgraph.sources.collection import weights
 from spectral_opt.tasks.models import load_model
 
 pytestmark = pytest.mark.bench

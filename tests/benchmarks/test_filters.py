@@ -18,11 +18,11 @@ from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.filters._bank import apply_filter_bank
-from paramgraph.filters.filters import apply_filter, prepare_filter
-from paramgraph.graphs.conversion import graph_to_scipy
-from paramgraph.filters.responses import heat, tikhonov
-from paramgraph.spectra.shifts import laplacian
 from paramgraph.filters._wavelets import wavelets
+from paramgraph.filters.filters import apply_filter, prepare_filter
+from paramgraph.filters.responses import heat, tikhonov
+from paramgraph.graphs.conversion import graph_to_scipy
+from paramgraph.spectra.shifts import laplacian
 
 pytestmark = pytest.mark.bench
 

@@ -16,9 +16,9 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.filters.filters import prepare_filter
 from paramgraph.filters.responses import tikhonov
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
 
 pytestmark = pytest.mark.bench

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
-from paramgraph.graphs import registry
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.graphs.repair import check_graph, graph_to_scipy
+from paramgraph.graphs import registry
 from paramgraph.graphs.registry import builder_options, get_builder, list_builders
+from paramgraph.graphs.repair import check_graph, graph_to_scipy
 
 NAMES = [name for name in list_builders() if not name.startswith("docs_")]
 

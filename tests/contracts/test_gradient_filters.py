@@ -12,6 +12,8 @@ from paramgraph.spectra.shifts import adjacency, laplacian
 from spectral_opt.functional.filtering import filter_gradients, gradient_filter
 from spectral_opt.functional.transforms import chain, clip_by_global_norm, masked, project
 
+from helpers.names import shown
+
 RESPONSES = [heat(2.0), tikhonov(1.0), lowpass(0.9), highpass(0.9), identity()]
 METHODS = ["exact", "lowrank", "chebyshev"]
 SIZES = {"0.weight": (9, 5), "2.weight": (4, 9)}
@@ -49,7 +51,7 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scheme", ["rows", "columns"])
-@pytest.mark.parametrize("response", RESPONSES, ids=repr)
+@pytest.mark.parametrize("response", RESPONSES, ids=shown)
 def test_keys_shapes_dtypes_and_the_input_are_kept(dtype, method, scheme, response):
     pair = make(response, method, scheme)
     gradients = gradients_of(dtype)
@@ -82,7 +84,7 @@ def test_the_identity_returns_the_input_bitwise(method, kind, norm_matching, dty
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scheme", ["rows", "columns"])
-@pytest.mark.parametrize("response", RESPONSES, ids=repr)
+@pytest.mark.parametrize("response", RESPONSES, ids=shown)
 def test_without_norm_matching_a_filter_is_linear(method, scheme, response):
     pair = make(response, method, scheme)
     one, other = gradients_of(torch.float64), {k: v.flip(0) for k, v in gradients_of(torch.float64).items()}
@@ -94,7 +96,7 @@ def test_without_norm_matching_a_filter_is_linear(method, scheme, response):
             torch.testing.assert_close(value, 2 * left[name] - 3 * right[name])
 
 
-@pytest.mark.parametrize("response", [heat(2.0), tikhonov(1.0), highpass(0.9)], ids=repr)
+@pytest.mark.parametrize("response", [heat(2.0), tikhonov(1.0), highpass(0.9)], ids=shown)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_norm_matching_keeps_each_tables_norm(response, dtype):
     pair = make(response, "exact", norm_matching=True)

@@ -1,4 +1,4 @@
-"""What every eigensolver keeps; a new file in `paramgraph/solvers` gets these tests by being there."""
+"""What every eigensolver keeps; a new file in `paramgraph/spectra/solvers` gets these tests by being there."""
 
 import importlib
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from paramgraph.comparison import _layer_loop as layer_loop
 from paramgraph.cli.main import THREADS, main
+from paramgraph.comparison import _layer_loop as layer_loop
 from paramgraph.comparison.result import Comparison
 
 FEW = ["--permutations", "19", "--nulls", "permuted"]

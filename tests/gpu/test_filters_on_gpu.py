@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from paramgraph.filters._bank import apply_filter_bank
+from paramgraph.filters._wavelets import wavelets
 from paramgraph.filters.filters import apply_filter, prepare_filter
 from paramgraph.filters.responses import heat, tikhonov
 from paramgraph.spectra.shifts import laplacian
-from paramgraph.filters._wavelets import wavelets
 
 pytestmark = pytest.mark.gpu
 

@@ -11,8 +11,8 @@ from paramgraph.builders.ring import Ring
 from paramgraph.construct import build
 from paramgraph.errors import UnknownNameError
 from paramgraph.graphs.repair import check_graph
-from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.schemes import rows
+from paramgraph.nodes.table import NodeTable
 
 
 @pytest.fixture

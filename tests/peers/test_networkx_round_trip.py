@@ -6,8 +6,8 @@ import torch
 
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.gram import Gram
-from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_networkx
+from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.nodes.schemes import rows
 
 

@@ -11,9 +11,11 @@ from torch import nn
 
 import paramgraph
 from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
 from spectral_opt.functional.penalty import penalty_gradient, penalty_value
+from spectral_opt.hooks import attach
 from spectral_opt.preparation.preparing import prepare
+
+from helpers.names import shown
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"]}
 FILTER = {**RING, "penalty": 0.0}
@@ -415,7 +417,7 @@ def test_a_frozen_layer_is_skipped_and_named(model):
     assert ("0.weight", "frozen (requires_grad is False)") in handle.explanation.skipped
 
 
-@pytest.mark.parametrize("config", ["ring", [SpectralConfig(**RING), {"builder": "ring"}]], ids=repr)
+@pytest.mark.parametrize("config", ["ring", [SpectralConfig(**RING), {"builder": "ring"}]], ids=shown)
 def test_what_is_no_config_raises(model, config):
     with pytest.raises(TypeError, match="SpectralConfig"):
         attach(model, sgd(model), config)
@@ -477,7 +479,7 @@ def test_sparse_gradients_are_refused(model):
         {"builder": "gram", "source": "weights", "shift": "adjacency"},
         {"builder": None, "ridge": 1.0},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_state_goes_through_safetensors_and_a_resumed_run_is_the_same_bitwise(fields):
     config = SpectralConfig(**{**RING, "penalty": 0.1, **fields})
@@ -597,7 +599,7 @@ class Constant(torch.optim.Optimizer):
                 parameter.data.add_(parameter.grad, alpha=-0.1)
 
 
-@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=repr)
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=shown)
 def test_an_optimizer_without_a_learning_rate_will_do(model, defaults):
     optimizer = Constant(model.parameters(), **defaults)
     attach(model, optimizer, SpectralConfig(**FILTER))
@@ -607,7 +609,7 @@ def test_an_optimizer_without_a_learning_rate_will_do(model, defaults):
     torch.testing.assert_close(model[0].weight.detach(), weight - 0.1 * tikhonov_matrix() @ gradient)
 
 
-@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=repr)
+@pytest.mark.parametrize("defaults", [{}, {"lr": None}], ids=shown)
 def test_a_decoupled_penalty_without_a_learning_rate_raises_at_once(model, defaults):
     optimizer = Constant(model.parameters(), **defaults)
     with pytest.raises(ValueError, match=r"learning rate.*penalty_mode='gradient'"):

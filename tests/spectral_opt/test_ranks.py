@@ -4,10 +4,10 @@ from torch import nn
 
 from paramgraph.nodes.schemes import columns, node_tables, rows
 from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.on_ranks import collect_on_ranks, prepare_on_ranks
 from spectral_opt.distributed.rank_traffic import rank_traffic
-from spectral_opt.ranks import Ranks, find_ranks
 from spectral_opt.distributed.shard_layout import check_layout, shard_of, splits_nodes
+from spectral_opt.preparation.on_ranks import collect_on_ranks, prepare_on_ranks
+from spectral_opt.ranks import Ranks, find_ranks
 from spectral_opt.split_tensors import is_split, local, whole
 
 

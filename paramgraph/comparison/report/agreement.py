@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.display.palette import PALETTE
 from paramgraph.comparison.report.panels import NARROW, SMALL, label_cells, short_name
 from paramgraph.comparison.report.values import construction_names, is_number, median_cells
+from paramgraph.display.palette import PALETTE
 from paramgraph.display.svg import GRID, INK, new_figure
 
 if TYPE_CHECKING:

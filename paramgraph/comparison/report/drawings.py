@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
 from paramgraph.comparison.report.agreement import agreement_figure
 from paramgraph.comparison.report.heatmap import heatmap_figure
 from paramgraph.comparison.report.panels import (
@@ -28,6 +27,7 @@ from paramgraph.comparison.report.values import (
     stacked,
     summary_rows,
 )
+from paramgraph.display.palette import MIDDLE_GREY, PALETTE
 from paramgraph.display.svg import new_figure
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Candidates for nearest neighbours: the largest float32 inner products of a few rows with all rows.
 
 One matrix product and one selection per chunk, by torch or by faiss. What comes out is a proposal with a known
-bound on its error; `paramgraph.graphs.affinity.inner_product` and `paramgraph.graphs.affinity.euclidean` decide, in float64.
+bound on its error; `paramgraph.graphs.affinity.inner_product` and `paramgraph.graphs.affinity.euclidean` decide, in
+float64.
 """
 
 import importlib

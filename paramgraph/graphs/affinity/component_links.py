@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
 
 CONNECTIONS = ("none", "mst")

@@ -10,10 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
+from paramgraph.graphs.affinity.inner_product import (
+    GRID,
+    check_neighbours,
+    nearest_neighbours,
+    pair_similarity,
+)
 from paramgraph.graphs.contract import count_nodes
-from paramgraph.graphs.affinity.inner_product import GRID, check_neighbours, nearest_neighbours, pair_similarity
 
 
 def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:

@@ -16,12 +16,14 @@ from paramgraph.builders.ring import Ring
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_scipy, undirected_graph
 
+from helpers.names import shown
+
 
 def some_nodes(nodes: int = 60) -> Data:
     return Data(x=torch.randn(nodes, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(8)))
 
 
-@pytest.mark.parametrize("inner", [CosineKNN(k=4), CosineKNN(k=4, signed=True), Ring()], ids=repr)
+@pytest.mark.parametrize("inner", [CosineKNN(k=4), CosineKNN(k=4, signed=True), Ring()], ids=shown)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_degrees_and_weights_stay_and_the_links_go(inner: Callable[[Data], Data], seed: int) -> None:
     before = inner(some_nodes())

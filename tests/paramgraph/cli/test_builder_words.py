@@ -2,10 +2,10 @@
 
 import pytest
 
-from paramgraph.cli.builder_words import parse_builders
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.permuted import Permuted
 from paramgraph.builders.ring import Ring
+from paramgraph.cli.builder_words import parse_builders
 
 
 def test_names_alone_stay_names():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from paramgraph.cli.main import main
 from paramgraph.cli.inspect_command import size_text
+from paramgraph.cli.main import main
 
 
 @pytest.fixture

@@ -6,20 +6,20 @@ from torch import nn
 from torch_geometric.data import Data
 
 from paramgraph import compare
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.measures.batch_gain import effective_batch_gain
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.permuted import Permuted
 from paramgraph.builders.ring import Ring
 from paramgraph.comparison.result import Comparison
 from paramgraph.construct import build
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning, UnknownNameError
-from paramgraph.measures.lift import band_lift
+from paramgraph.measures.band_statistics import signal_to_noise
+from paramgraph.measures.batch_gain import effective_batch_gain
 from paramgraph.measures.energy import band_energy, compaction
+from paramgraph.measures.lift import band_lift
 from paramgraph.nodes.schemes import rows
-from paramgraph.spectra.shifts import laplacian
 from paramgraph.sources.collection import collect, collect_batch_gradients
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import laplacian
 
 # The times of a run are never the same twice.
 TIMES = ("seconds", "build_seconds")

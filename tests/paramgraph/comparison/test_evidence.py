@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.nulls import permuted_moments, rotated_moments
-from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.comparison._evidence import (
+    compaction_beside_nulls,
+    energy_by_band,
+    rewired_compaction,
+    shift_of,
+)
 from paramgraph.measures.energy import compaction
+from paramgraph.measures.nulls import permuted_moments, rotated_moments
 from paramgraph.measures.permutation_draws import permuted_energies
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
-from paramgraph.comparison._evidence import compaction_beside_nulls, energy_by_band, rewired_compaction, shift_of
 
 
 @pytest.fixture(name="X")

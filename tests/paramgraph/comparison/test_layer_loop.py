@@ -1,9 +1,9 @@
 import pytest
 from torch import nn
 
+from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables
 from paramgraph.comparison.constructions import plan_constructions
 from paramgraph.errors import UnknownNameError
-from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables
 from paramgraph.nodes.schemes import rows
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.comparison._batch_split import split_batches
 from paramgraph.checkpoints.opening import open_checkpoint
+from paramgraph.comparison._batch_split import split_batches
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.nodes.schemes import rows
 from paramgraph.sources.collection import collect

@@ -1,7 +1,7 @@
 import pytest
 
-from paramgraph.comparison._options import check_comparison, choose_signal
 from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison._options import check_comparison, choose_signal
 from paramgraph.errors import UnknownNameError
 
 

@@ -2,8 +2,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.filters._contrast_filter import contrast
 from paramgraph.filters.responses import heat, identity, lowpass, tikhonov

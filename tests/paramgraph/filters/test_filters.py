@@ -3,14 +3,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
 from paramgraph.filters.filters import apply_filter, prepare_filter
 from paramgraph.filters.responses import bandpass, heat, highpass, identity, lowpass, tikhonov
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+
+from helpers.names import shown
 
 METHODS = [
     {"method": "exact"},
@@ -47,7 +48,7 @@ def written_out(operator, X: torch.Tensor, response) -> torch.Tensor:
 
 @pytest.mark.parametrize("options", [{"method": "exact"}, {"method": "chebyshev", "order": 60}], ids=str)
 @pytest.mark.parametrize("normalization", [None, "sym", "rw"])
-@pytest.mark.parametrize("response", [heat(0.7), tikhonov(0.5), identity()], ids=repr)
+@pytest.mark.parametrize("response", [heat(0.7), tikhonov(0.5), identity()], ids=shown)
 def test_filter_is_the_function_of_the_matrix(options, normalization, response):
     operator = laplacian(some_graph(), normalization)
     X = signal(40)
@@ -57,7 +58,7 @@ def test_filter_is_the_function_of_the_matrix(options, normalization, response):
     )
 
 
-@pytest.mark.parametrize("response", [heat(0.7), tikhonov(0.3)], ids=repr)
+@pytest.mark.parametrize("response", [heat(0.7), tikhonov(0.3)], ids=shown)
 def test_adjacency_filter_shrinks_strong_modes(response):
     features = np.random.default_rng(0).standard_normal((20, 40)) / 6
     operator = adjacency(features @ features.T)
@@ -76,7 +77,7 @@ def test_tikhonov_on_an_adjacency_is_the_refinement_of_a_delta():
 
 
 @pytest.mark.parametrize("order", [3, 6, 12, 24])
-@pytest.mark.parametrize("response", [heat(3.0), tikhonov(2.0)], ids=repr)
+@pytest.mark.parametrize("response", [heat(3.0), tikhonov(2.0)], ids=shown)
 @pytest.mark.filterwarnings("ignore::paramgraph.errors.NumericalWarning")
 def test_chebyshev_is_exact_within_its_error(order, response):
     operator = laplacian(some_graph())

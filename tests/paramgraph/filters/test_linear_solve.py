@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from paramgraph.filters import _linear_solve as linear_solve
 from paramgraph.errors import NotConvergedError
+from paramgraph.filters import _linear_solve as linear_solve
 from paramgraph.filters._linear_solve import factor_is_cheap, prepare_solve
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 

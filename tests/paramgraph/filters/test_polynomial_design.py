@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from paramgraph.errors import NumericalWarning
 from paramgraph.filters import polynomial_design
 from paramgraph.filters._chebyshev import chebyshev_coefficients, chebyshev_remainder, jackson_damping
-from paramgraph.errors import NumericalWarning
+from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
 from paramgraph.filters.polynomial_design import AUTO_ERROR, design_polynomial
 from paramgraph.filters.responses import bandpass, heat, highpass, identity, lowpass, tikhonov
-from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
+
+from helpers.names import shown
 
 INTERVAL = (0.0, 2.0)
 # No multiple of the points of the expansion, and both ends.
@@ -38,7 +40,7 @@ def largest_error(response, design):
         lambda x: x.sqrt(),
         lambda x: (x - 1).abs(),
     ],
-    ids=repr,
+    ids=shown,
 )
 @pytest.mark.filterwarnings("ignore::paramgraph.errors.NumericalWarning")
 def test_error_is_a_bound(response, order, damping):
@@ -46,7 +48,7 @@ def test_error_is_a_bound(response, order, damping):
     assert largest_error(response, design) <= design.error + 1e-13
 
 
-@pytest.mark.parametrize("response", [heat(30.0), tikhonov(10.0), heat(1.0) * tikhonov(2.0)], ids=repr)
+@pytest.mark.parametrize("response", [heat(30.0), tikhonov(10.0), heat(1.0) * tikhonov(2.0)], ids=shown)
 def test_automatic_order_is_the_lowest_that_is_enough(response):
     design = design_polynomial(response, INTERVAL, 1, automatic=True)
     assert largest_error(response, design) <= design.error <= AUTO_ERROR

@@ -5,10 +5,12 @@ import torch
 
 import paramgraph.filters.product_filter as product_filter
 from paramgraph.errors import NumericalWarning
-from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.filters.product_filter import prepare_product_filter
 from paramgraph.filters.responses import heat, highpass, identity, lowpass, tikhonov
+from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.spectra.shifts import adjacency, laplacian
+
+from helpers.names import shown
 
 ROWS = laplacian(nx.random_geometric_graph(9, 0.5, seed=1), None)
 COLUMNS = laplacian(nx.path_graph(6), None)
@@ -69,7 +71,7 @@ def test_reason_names_the_tail():
 
 
 @pytest.mark.parametrize(
-    "response", [identity(), heat(0.0), tikhonov(0.0), lambda x: torch.ones_like(x)], ids=str
+    "response", [identity(), heat(0.0), tikhonov(0.0), lambda x: torch.ones_like(x)], ids=shown
 )
 @pytest.mark.parametrize("method", ["auto", "exact", "lowrank", "chebyshev"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -5,6 +5,8 @@ import torch
 from paramgraph.filters.response_algebra import Combination
 from paramgraph.filters.responses import get_response, heat, highpass, identity, lowpass, tikhonov
 
+from helpers.names import shown
+
 X = torch.linspace(0, 2, 9, dtype=torch.float64)
 A, B, C = heat(1.0), tikhonov(2.0), lowpass(0.5)
 
@@ -28,7 +30,7 @@ A, B, C = heat(1.0), tikhonov(2.0), lowpass(0.5)
         (np.float64(0.5) * A, 0.5 * A(X)),
         (sum([A, B, C]), A(X) + B(X) + C(X)),
     ],
-    ids=lambda value: repr(value) if callable(value) else "",
+    ids=lambda value: shown(value) if callable(value) else "",
 )
 def test_combination_is_the_arithmetic_of_the_values(combined, expected):
     # Numbers are gathered in front, so the last bit may differ.

@@ -1,12 +1,11 @@
 import networkx as nx
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 from paramgraph.filters._wavelets import itersine, meyer, wavelets
+from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 
 KINDS = ["itersine", "mexican_hat", "meyer"]
 

@@ -11,11 +11,13 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose, Constant
 
 import paramgraph.builders
-from paramgraph.graphs import registry
 from paramgraph.builders.cosine_knn import CosineKNN
 from paramgraph.builders.permuted import Permuted
 from paramgraph.errors import UnknownNameError
+from paramgraph.graphs import registry
 from paramgraph.graphs.registry import builder_options, get_builder, list_builders, register
+
+from helpers.names import shown
 
 BUILT_IN = [
     *("attention_head", "complete", "correlation", "cosine_knn", "gaussian_knn", "gram"),
@@ -91,7 +93,7 @@ def test_wrapping_builder_takes_an_option_called_builder() -> None:
 
 
 @pytest.mark.parametrize(
-    "builder", [Compose([Constant()]), CosineKNN(k=3), named_function, lambda data: data], ids=repr
+    "builder", [Compose([Constant()]), CosineKNN(k=3), named_function, lambda data: data], ids=shown
 )
 def test_callable_without_options_passes_unchanged(builder: object) -> None:
     assert get_builder(builder) is builder

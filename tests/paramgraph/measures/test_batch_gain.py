@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.measures.band_statistics import jackknife_statistics
 from paramgraph.measures.batch_gain import effective_batch_gain

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.eigenvalues import algebraic_connectivity, spectral_distance
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian
 
 

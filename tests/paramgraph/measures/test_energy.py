@@ -4,11 +4,9 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.energy import (
     band_energy,
     compaction,
@@ -17,6 +15,7 @@ from paramgraph.measures.energy import (
     smoothness,
     spectral_gap,
 )
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 
 OPERATOR = laplacian(nx.random_geometric_graph(30, 0.4, seed=1))

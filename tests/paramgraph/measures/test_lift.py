@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.lift import band_lift
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
 
 

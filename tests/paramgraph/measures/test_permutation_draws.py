@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from paramgraph.measures.nulls import permuted_moments
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.permutation_draws import narrow, permutation_p_value, permuted_energies
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.projection import project_gradients, project_signal
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import laplacian
 
 

@@ -4,11 +4,11 @@ import pytest
 import scipy.stats
 import torch
 
+from paramgraph.filters.filters import apply_filter
 from paramgraph.measures.band_pooling import pool_bands
 from paramgraph.measures.band_statistics import FIFTHS, LOW_BANDS, signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.filters.filters import apply_filter
 from paramgraph.measures.response_estimation import measured
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian
 
 NODES, WIDTH = 20, 6

@@ -5,13 +5,12 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import NumericalWarning
-from paramgraph.spectra.shifts import laplacian
 from paramgraph.measures._subspaces import subspace_alignment
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import laplacian
 
 EYE = torch.eye(6, dtype=torch.float64)
 

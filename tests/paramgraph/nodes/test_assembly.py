@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from paramgraph.nodes.schemes import SCHEMES, node_tables
 from paramgraph.nodes.assembly import TableAssembly
+from paramgraph.nodes.schemes import SCHEMES, node_tables
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))

@@ -8,9 +8,9 @@ import torch
 from matplotlib.figure import Figure
 
 from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.plotting.graph_drawing import NEGATIVE, draw_graph
-from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.display.palette import PALETTE
+from paramgraph.nodes.graph_data import ParameterGraph
+from paramgraph.plotting.graph_drawing import NEGATIVE, draw_graph
 
 
 def parameter_graph(nodes: int = 24) -> ParameterGraph:

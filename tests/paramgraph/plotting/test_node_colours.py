@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.plotting._node_colours import MOST_KINDS, node_colours
 from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.plotting._node_colours import MOST_KINDS, node_colours
 
 
 def luminance(colour: str) -> float:

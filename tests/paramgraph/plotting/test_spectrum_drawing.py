@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.measures.energy import spectral_gap
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 from paramgraph.plotting._spectrum_drawing import draw_spectrum
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 
 
 def axes():

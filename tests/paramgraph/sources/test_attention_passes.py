@@ -6,9 +6,9 @@ from torch import nn
 from transformers import BertModel, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from paramgraph.construct import build
-from paramgraph.sources.eager_attention import eager_attention
 from paramgraph.nodes.schemes import node_tables, rows
 from paramgraph.sources.collection import attention_maps, collect
+from paramgraph.sources.eager_attention import eager_attention
 
 
 def seeded(make):

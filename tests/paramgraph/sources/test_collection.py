@@ -7,10 +7,9 @@ import torch.utils.checkpoint
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from paramgraph.sources.accumulators import StreamingGram
-from paramgraph.sources.gradient_passes import gradient_passes
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes.schemes import columns, node_tables, rows
+from paramgraph.sources.accumulators import StreamingGram
 from paramgraph.sources.collection import (
     activations,
     collect,
@@ -19,6 +18,7 @@ from paramgraph.sources.collection import (
     source_refusal,
     weights,
 )
+from paramgraph.sources.gradient_passes import gradient_passes
 
 
 def autograd_gradients(model, tables, batches, loss):

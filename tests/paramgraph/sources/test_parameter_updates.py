@@ -11,9 +11,9 @@ from torch import nn
 
 from paramgraph.checkpoints.opening import open_checkpoint
 from paramgraph.construct import build
-from paramgraph.sources.parameter_updates import updates
 from paramgraph.nodes.schemes import node_tables, rows
 from paramgraph.sources.collection import collect
+from paramgraph.sources.parameter_updates import updates
 
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
 

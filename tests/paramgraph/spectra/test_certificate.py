@@ -3,8 +3,7 @@ import importlib.util
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.spectra import _certificate as certificate
 from paramgraph.spectra._certificate import certify_count

@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
 from paramgraph.errors import NotConvergedError, UnknownNameError
+from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 
 N = 12

@@ -4,13 +4,12 @@ import pytest
 import scipy.linalg
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra import generalized
 from paramgraph.errors import NotConvergedError, UnknownNameError
-from paramgraph.spectra.generalized import generalized_eigenpairs
 from paramgraph.measures.energy import spectral_gap
+from paramgraph.spectra import generalized
+from paramgraph.spectra.generalized import generalized_eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 
 

@@ -2,9 +2,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from paramgraph.errors import NotConvergedError
 from paramgraph.spectra import _lanczos as lanczos
 from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.errors import NotConvergedError
 from paramgraph.spectra.shifts import laplacian
 from paramgraph.spectra.spectrum import EigenProblem
 

@@ -7,7 +7,9 @@ from paramgraph.spectra.shifts import adjacency, laplacian
 
 
 def test_laplacian_with_a_ridge_is_proven_without_a_solve(monkeypatch):
-    monkeypatch.setattr("paramgraph.spectra.pencil_check.choose_solvers", lambda problem: pytest.fail("solved"))
+    monkeypatch.setattr(
+        "paramgraph.spectra.pencil_check.choose_solvers", lambda problem: pytest.fail("solved")
+    )
     path = laplacian(nx.path_graph(5))
     assert check_pencil(path, path, 1) == 1.0
 

@@ -1,8 +1,7 @@
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import paramgraph.spectra.product_spectrum as product_spectrum
 from paramgraph.spectra.kronecker_sum import KroneckerSum

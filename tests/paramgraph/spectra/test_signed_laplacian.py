@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.display.summaries import spectrum_html
-from paramgraph.measures.energy import spectral_gap
 from paramgraph.filters._product_graph import ProductGraph
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph.measures.energy import spectral_gap
 from paramgraph.plotting._spectrum_drawing import draw_spectrum
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import adjacency, laplacian
 
 NORMALIZATIONS = [None, "sym", "rw"]
 

@@ -4,11 +4,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.spectra import _solver_choice as solver_choice
-from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.errors import PerformanceWarning
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph.spectra import _solver_choice as solver_choice
 from paramgraph.spectra._solver_choice import choose_solvers
+from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.shifts import adjacency, laplacian
 from paramgraph.spectra.spectrum import EigenProblem
 
 

@@ -9,6 +9,8 @@ import pytest
 import paramgraph
 from spectral_opt.config.config import SpectralConfig
 
+from helpers.names import shown
+
 
 def my_builder(data):
     return data
@@ -73,7 +75,9 @@ def test_json_round_trip_gives_an_equal_config(config):
 
 
 def test_a_module_level_callable_is_written_as_its_address():
-    values = SpectralConfig(builder=paramgraph.CosineKNN, response=paramgraph.filters.responses._identity).to_dict()
+    values = SpectralConfig(
+        builder=paramgraph.CosineKNN, response=paramgraph.filters.responses._identity
+    ).to_dict()
     assert values["builder"] == "paramgraph.builders.cosine_knn:CosineKNN"
     assert values["response"] == "paramgraph.filters.responses:_identity"
     assert SpectralConfig.from_dict(values).builder is paramgraph.CosineKNN
@@ -134,7 +138,7 @@ def test_an_option_that_is_no_json_value_cannot_be_written():
         ({"builder": None, "builder_options": {"k": 3}}, "ignored"),
         ({"response": "heat", "response_options": {"t": -1.0}}, "t"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_bad_values_raise_one_error_that_names_what_is_allowed(fields, words):
     with pytest.raises(ValueError, match=words):
@@ -153,7 +157,7 @@ def test_bad_values_raise_one_error_that_names_what_is_allowed(fields, words):
         {"norm_matching": 1},
         {"builder": "math:pi"},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_wrong_types_raise_type_errors(fields):
     with pytest.raises(TypeError):
@@ -193,7 +197,7 @@ def test_a_config_is_frozen_and_can_be_varied():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [({}, True), ({"response": None}, False), ({"placement": None}, False), ({"builder": None}, False)],
-    ids=repr,
+    ids=shown,
 )
 def test_a_filter_needs_response_placement_and_graph(fields, expected):
     assert SpectralConfig(**fields).has_filter is expected
@@ -242,7 +246,7 @@ def test_the_literal_mode_is_the_papers_letter():
         ({"strenght": 1.0}, "no field"),
         ({"strength": "much"}, "must be a number"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_the_literal_mode_takes_no_other_letter(fields, words):
     with pytest.raises(TypeError, match=words):

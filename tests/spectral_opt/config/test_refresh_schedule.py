@@ -3,11 +3,13 @@ import pytest
 
 from spectral_opt.config.refresh_schedule import check_refresh, refresh_schedule
 
+from helpers.names import shown
+
 
 @pytest.mark.parametrize(
     ("refresh", "schedule"),
     [("never", (0, 0.0)), (7, (7, 0.0)), (np.int64(7), (7, 0.0)), ("drift:0.25", (0, 0.25))],
-    ids=repr,
+    ids=shown,
 )
 def test_a_schedule_is_read(refresh, schedule):
     assert refresh_schedule(refresh) == schedule
@@ -16,7 +18,7 @@ def test_a_schedule_is_read(refresh, schedule):
 
 
 @pytest.mark.parametrize(
-    "refresh", [0, -1, True, False, None, 1.0, "drift", "drift:x", "drift:inf", []], ids=repr
+    "refresh", [0, -1, True, False, None, 1.0, "drift", "drift:x", "drift:inf", []], ids=shown
 )
 def test_what_is_no_schedule_raises(refresh):
     with pytest.raises(ValueError, match="refresh is"):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from spectral_opt.demo.options import DemoOptions
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS
+from spectral_opt.demo.options import DemoOptions
 from spectral_opt.demo.refinement_front import FAMILIES
 
 METHODS = (

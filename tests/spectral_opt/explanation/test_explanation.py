@@ -8,6 +8,8 @@ from spectral_opt.config.config import SpectralConfig
 from spectral_opt.explanation.explanation import explain
 from spectral_opt.hooks import attach
 
+from helpers.names import shown
+
 
 @pytest.fixture
 def model():
@@ -36,7 +38,7 @@ def test_with_batches_edges_are_those_of_the_graph(model):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"builder": "ring"}, {"source": "weights", "builder_options": {"k": 3}}], ids=repr
+    "fields", [{"builder": "ring"}, {"source": "weights", "builder_options": {"k": 3}}], ids=shown
 )
 def test_graphs_that_need_no_batches_are_built(model, fields):
     assert all(table.edges_known for table in explain(model, SpectralConfig(**fields)).tables)
@@ -120,7 +122,7 @@ def test_explaining_changes_nothing(model):
         ({"builder": None}, "explicit"),
         ({"builder_options": {"k": 3}, "normalization": None}, "explicit or proximal, by the graph"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_without_an_optimizer_the_switch_of_the_decoupled_step_is_stated(model, fields, words):
     found = explain(model, SpectralConfig(**fields, response=None, penalty=0.5, penalty_mode="decoupled"))
@@ -203,7 +205,7 @@ def test_one_process_says_that_nothing_moves(model):
         ({"penalty_mode": "gradient"}, "clipping does not see it"),
         ({"penalty_mode": "decoupled"}, "acts last"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_consequences_of_modes_and_refreshes_are_said(model, fields, words):
     assert words in str(explain(model, SpectralConfig(builder="ring", **fields)))

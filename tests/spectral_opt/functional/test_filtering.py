@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from paramgraph.filters.filters import prepare_filter
-from paramgraph.nodes.table import NodeTable, ParameterSlice
 from paramgraph.filters.responses import heat, identity, tikhonov
 from paramgraph.nodes.schemes import columns, rows
+from paramgraph.nodes.table import NodeTable, ParameterSlice
 from paramgraph.spectra.shifts import laplacian
 from spectral_opt.functional.filtering import filter_gradients, gradient_filter
 from spectral_opt.functional.table_filter import filter_in_place_of

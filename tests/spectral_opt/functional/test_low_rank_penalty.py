@@ -6,6 +6,8 @@ from paramgraph.spectra.shifts import laplacian
 from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.functional.penalty import penalty_value
 
+from helpers.names import shown
+
 OUT, IN, RANK = 7, 5, 3
 SIZES = {"rows": OUT, "columns": IN}
 
@@ -86,7 +88,7 @@ def test_half_precision_is_summed_in_float32(dtype):
         ({"start": (torch.ones(OUT, 1), torch.ones(1, IN))}, "start has the shapes"),
         ({"axis": "columns"}, "nodes"),
     ],
-    ids=repr,
+    ids=shown,
 )
 @pytest.mark.parametrize("function", [low_rank_penalty_value, low_rank_penalty_gradient])
 def test_what_does_not_fit_raises(function, change, words):

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
 from spectral_opt.functional.decoupled_penalty import decoupled_step
 from spectral_opt.functional.penalty import checked_operator, penalty_gradient, penalty_value
+
+from helpers.names import shown
 
 
 def graph(nodes, seed=0, density=0.5):
@@ -185,7 +186,7 @@ def test_arrays_of_numpy_and_scipy_are_operators_too(convert):
     assert decoupled_step(X, convert(np.eye(5)), 0.0, 0.1)[1] == "explicit"
 
 
-@pytest.mark.parametrize("operator", ["ring", 3.0, torch.ones(4, 2), np.ones(4)], ids=repr)
+@pytest.mark.parametrize("operator", ["ring", 3.0, torch.ones(4, 2), np.ones(4)], ids=shown)
 @pytest.mark.parametrize("function", [penalty_value, penalty_gradient])
 def test_what_is_no_square_operator_raises(function, operator):
     with pytest.raises((TypeError, ValueError), match="operator"):

@@ -8,6 +8,8 @@ import spectral_opt
 from spectral_opt.integrations import transformers_callback
 from spectral_opt.integrations._trainer_checkpoint import STATE_FILE, calling_trainer, read_state
 
+from helpers.names import shown
+
 TARGETS = r".*layer\.0.*intermediate.dense"
 RING = {"builder": "ring", "targets": TARGETS, "penalty": 0.5}
 
@@ -58,7 +60,7 @@ def test_the_mode_loss_is_refused_in_the_constructor_and_gradient_is_named():
         ({"batches": {"labels": 1}}, ValueError, "allowed: 'task' and 'preserve'"),
         ({"batches": torch.ones(2)}, TypeError, "are one Tensor"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_bad_arguments_are_refused_in_the_constructor(options, error, message):
     with pytest.raises(error, match=message):

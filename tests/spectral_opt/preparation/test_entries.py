@@ -10,6 +10,8 @@ from spectral_opt.config.config import SpectralConfig
 from spectral_opt.explanation.explanation import explain
 from spectral_opt.hooks import attach
 
+from helpers.names import shown
+
 OUT, IN = 6, 4
 FIELDS = {"builder": "ring", "scheme": "entries", "normalization": None, "targets": ["0"], "penalty": 0.0}
 
@@ -121,7 +123,7 @@ def test_without_batches_it_is_estimated_as_entries():
         ({"placement": "basis"}, "no basis of 'entries'"),
         ({"normalization": "rw"}, "symmetric"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_entries_have_not_raises(fields, words):
     with pytest.raises(ValueError, match=words):

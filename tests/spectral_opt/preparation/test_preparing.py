@@ -5,6 +5,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 import paramgraph
+from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     as_configs,
     bare_model,
@@ -13,8 +14,9 @@ from spectral_opt.preparation.calibration import (
     match_tables,
     needs_batches,
 )
-from spectral_opt.config.config import SpectralConfig
 from spectral_opt.preparation.preparing import prepare
+
+from helpers.names import shown
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_other_keys_raise():
         ({"builder": "permuted", "builder_options": {"builder": "ring"}}, False),
         ({"source": "activations", "builder": "gram"}, True),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_batches_are_asked_for_only_where_they_are_read(fields, expected):
     config = SpectralConfig(**fields)
@@ -192,7 +194,7 @@ def test_without_parameters_frozen_tables_are_kept(model):
         ([SpectralConfig(), 3], TypeError, "got int"),
         ([], ValueError, "at least one"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_is_no_config_is_named(config, kind, words):
     with pytest.raises(kind, match=words):
@@ -209,7 +211,7 @@ def test_what_is_no_model_is_named():
         bare_model("gpt2")
 
 
-@pytest.mark.parametrize("batches", [3, "task", torch.ones(2), {"preserve": {"input_ids": [1]}}], ids=repr)
+@pytest.mark.parametrize("batches", [3, "task", torch.ones(2), {"preserve": {"input_ids": [1]}}], ids=shown)
 def test_what_is_no_iterable_of_batches_raises_before_any_work(batches):
     with pytest.raises(TypeError, match=r"calibration batches '(task|preserve)' are one .*\[batch\]"):
         calibration_sets(batches)

@@ -4,10 +4,12 @@ from torch import nn
 
 from paramgraph.builders.gram import Gram
 from paramgraph.nodes.schemes import columns
-from paramgraph.spectra.shifts import adjacency
 from paramgraph.sources.collection import collect
+from paramgraph.spectra.shifts import adjacency
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.refinement._input_moments import BLOCK, input_operators, is_input_gram
+
+from helpers.names import shown
 
 
 def test_operators_are_those_of_the_gram_builder_on_activations(tiny_transformer, tiny_batches):
@@ -88,7 +90,7 @@ def test_zero_inputs_raise_and_name_the_table():
 @pytest.mark.parametrize(
     "change",
     [{"scheme": "rows"}, {"source": "weights"}, {"shift": "laplacian"}, {"builder": "ring"}],
-    ids=repr,
+    ids=shown,
 )
 def test_only_the_gram_of_inputs_goes_this_way(change):
     fields = {

@@ -9,6 +9,8 @@ import paramgraph
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.refinement.refiner import Refiner, refine
 
+from helpers.names import shown
+
 PRESERVE = SpectralConfig(
     builder="gram",
     scheme="columns",
@@ -176,7 +178,7 @@ def test_two_different_models_raise(base, other, words):
         refine(base, other, SpectralConfig(builder="ring"))
 
 
-@pytest.mark.parametrize("fields", [{"response": None}, {"builder": None}], ids=repr)
+@pytest.mark.parametrize("fields", [{"response": None}, {"builder": None}], ids=shown)
 def test_a_config_without_a_filter_raises(base, tuned, fields):
     with pytest.raises(ValueError, match="response and a builder"):
         refine(base, tuned, SpectralConfig(**fields))

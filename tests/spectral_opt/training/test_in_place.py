@@ -9,15 +9,17 @@ import torch
 from torch import nn
 
 from paramgraph.filters.filters import prepare_filter
-from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.filters.responses import heat, highpass, identity, tikhonov
 from paramgraph.nodes.schemes import node_tables
+from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.spectra.shifts import adjacency, laplacian
 from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.entry_operator import EntryOperator
-from spectral_opt.hooks import attach
-from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.functional.penalty import penalty_gradient
+from spectral_opt.hooks import attach
+from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
+
+from helpers.names import shown
 
 GRAPH = nx.disjoint_union(nx.path_graph(9), nx.empty_graph(1))  # with a node of its own
 
@@ -42,7 +44,7 @@ def dense_filter(operator, response, rank, tail):
 @pytest.mark.parametrize(
     ("make", "response"),
     [(laplacian, tikhonov(2.0)), (laplacian, highpass(0.3)), (laplacian, heat(1.5)), (adjacency, heat(1.5))],
-    ids=repr,
+    ids=shown,
 )
 def test_a_filter_in_place_is_the_dense_one_and_its_energies_are_the_norms(make, response, tail):
     # No eigenvalue is there twice at the cut: a path and a lone node.

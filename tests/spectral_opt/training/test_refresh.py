@@ -7,10 +7,12 @@ from safetensors.torch import load, save
 from torch import nn
 
 import paramgraph
-from spectral_opt.training import refresh
 from spectral_opt.config.config import SpectralConfig
 from spectral_opt.hooks import attach
+from spectral_opt.training import refresh
 from spectral_opt.training.refresh import gradient_gram, relative_change
+
+from helpers.names import shown
 
 FIELDS = {"builder_options": {"k": 3}, "penalty": 0.01, "targets": ["0"]}
 
@@ -134,7 +136,7 @@ def test_gradients_that_only_shrink_have_no_drift():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"builder": "ring", "builder_options": {}}, {"source": "weights"}], ids=repr
+    "fields", [{"builder": "ring", "builder_options": {}}, {"source": "weights"}], ids=shown
 )
 def test_drift_without_calibration_batches_raises_at_attach(fields):
     model = make_model()
@@ -202,7 +204,7 @@ def test_sgd_with_momentum_in_a_basis_that_changes_is_sgd_with_momentum():
         {"refresh": "drift:1e-6", "placement": "basis", "penalty_mode": "decoupled"},
         {"placement": "basis"},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_resumed_run_is_the_same_bitwise(fields, monkeypatch):
     monkeypatch.setattr(refresh, "DRIFT_EVERY", 2)

@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.affinity.inner_product import GRID, _double_candidates, nearest_neighbours, pair_similarity
+from paramgraph.graphs.affinity.inner_product import (
+    GRID,
+    _double_candidates,
+    nearest_neighbours,
+    pair_similarity,
+)
 
 
 def unit(nodes: int, width: int, seed: int = 0) -> torch.Tensor:

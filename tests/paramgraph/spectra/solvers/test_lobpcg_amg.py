@@ -6,8 +6,7 @@ import pytest
 
 from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shifts import adjacency, laplacian
-from paramgraph.spectra.solvers import lobpcg
-from paramgraph.spectra.solvers import lobpcg_amg
+from paramgraph.spectra.solvers import lobpcg, lobpcg_amg
 from paramgraph.spectra.spectrum import EigenProblem
 
 

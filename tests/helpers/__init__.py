@@ -1,0 +1,1 @@
+"""What tests of several rooms share; imported as `helpers`, as tests cannot import each other by path."""
