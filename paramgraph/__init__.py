@@ -14,23 +14,24 @@ torch.Size([8])
 
 from typing import TYPE_CHECKING
 
-from paramgraph._lazy import lazy_exports, typed_imports
+from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from paramgraph.builders.attention_head import AttentionHead as AttentionHead
-    from paramgraph.builders.complete import Complete as Complete
-    from paramgraph.builders.correlation import Correlation as Correlation
-    from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
-    from paramgraph.builders.gaussian_knn import GaussianKNN as GaussianKNN
-    from paramgraph.builders.gram import Gram as Gram
-    from paramgraph.builders.layer_adjacency import LayerAdjacency as LayerAdjacency
-    from paramgraph.builders.permuted import Permuted as Permuted
-    from paramgraph.builders.random import RandomRewired as RandomRewired
-    from paramgraph.builders.ring import Ring as Ring
-    from paramgraph.builders.rotated import Rotated as Rotated
+    from paramgraph.builders import (
+        AttentionHead as AttentionHead,
+        Complete as Complete,
+        Correlation as Correlation,
+        CosineKNN as CosineKNN,
+        GaussianKNN as GaussianKNN,
+        Gram as Gram,
+        LayerAdjacency as LayerAdjacency,
+        Permuted as Permuted,
+        RandomRewired as RandomRewired,
+        Ring as Ring,
+        Rotated as Rotated,
+    )
     from paramgraph.cache import GraphCache as GraphCache
-    from paramgraph.comparison._compare import compare as compare
-    from paramgraph.comparison.result import Comparison as Comparison
+    from paramgraph.comparison import Comparison as Comparison, compare as compare
     from paramgraph.construct import build as build, connect as connect
     from paramgraph.errors import (
         NotConvergedError as NotConvergedError,
@@ -38,113 +39,99 @@ if TYPE_CHECKING:
         PerformanceWarning as PerformanceWarning,
         UnknownNameError as UnknownNameError,
     )
-    from paramgraph.filters._bank import apply_filter_bank as apply_filter_bank
-    from paramgraph.filters._contrast_filter import ContrastFilter as ContrastFilter, contrast as contrast
-    from paramgraph.filters._product_graph import ProductGraph as ProductGraph
-    from paramgraph.filters._wavelets import wavelets as wavelets
-    from paramgraph.filters.filters import (
+    from paramgraph.filters import (
+        ContrastFilter as ContrastFilter,
         GraphFilter as GraphFilter,
-        apply_filter as apply_filter,
-        prepare_filter as prepare_filter,
-    )
-    from paramgraph.filters.measured_response import (
         MeasuredResponse as MeasuredResponse,
-        measured_steps as measured_steps,
-    )
-    from paramgraph.filters.product_filter import ProductFilter as ProductFilter
-    from paramgraph.filters.responses import (
+        ProductFilter as ProductFilter,
+        ProductGraph as ProductGraph,
+        apply_filter as apply_filter,
+        apply_filter_bank as apply_filter_bank,
         bandpass as bandpass,
+        contrast as contrast,
         get_response as get_response,
         heat as heat,
         highpass as highpass,
         identity as identity,
         list_responses as list_responses,
         lowpass as lowpass,
+        measured_steps as measured_steps,
+        prepare_filter as prepare_filter,
         tikhonov as tikhonov,
+        wavelets as wavelets,
     )
-    from paramgraph.graphs.registry import (
-        get_builder as get_builder,
-        list_builders as list_builders,
-        register as register,
-    )
-    from paramgraph.graphs.repair import (
+    from paramgraph.graphs import (
         check_graph as check_graph,
         connected_components as connected_components,
+        get_builder as get_builder,
         graph_from_networkx as graph_from_networkx,
         graph_from_scipy as graph_from_scipy,
         graph_to_networkx as graph_to_networkx,
         graph_to_scipy as graph_to_scipy,
+        list_builders as list_builders,
+        register as register,
         symmetrize as symmetrize,
     )
-    from paramgraph.measures._clusters import (
-        ClusteringAgreement as ClusteringAgreement,
-        clustering_agreement as clustering_agreement,
-    )
-    from paramgraph.measures._subspaces import (
-        SubspaceAlignment as SubspaceAlignment,
-        subspace_alignment as subspace_alignment,
-    )
-    from paramgraph.measures.band_pooling import pool_bands as pool_bands
-    from paramgraph.measures.batch_gain import (
-        BatchGain as BatchGain,
-        effective_batch_gain as effective_batch_gain,
-    )
-    from paramgraph.measures.eigenvalues import (
-        algebraic_connectivity as algebraic_connectivity,
-        spectral_distance as spectral_distance,
-    )
-    from paramgraph.measures.energy import (
+    from paramgraph.measures import (
+        BandLift as BandLift,
         BandStatistics as BandStatistics,
+        BatchGain as BatchGain,
+        ClusteringAgreement as ClusteringAgreement,
+        EdgeAgreement as EdgeAgreement,
+        ProjectedGradients as ProjectedGradients,
+        SubspaceAlignment as SubspaceAlignment,
+        algebraic_connectivity as algebraic_connectivity,
         band_energy as band_energy,
+        band_lift as band_lift,
+        clustering_agreement as clustering_agreement,
         compaction as compaction,
+        edge_agreement as edge_agreement,
+        effective_batch_gain as effective_batch_gain,
+        measured as measured,
         mode_energy as mode_energy,
         mode_signal_to_noise as mode_signal_to_noise,
+        pool_bands as pool_bands,
+        project_gradients as project_gradients,
         signal_to_noise as signal_to_noise,
         smoothness as smoothness,
+        spectral_distance as spectral_distance,
         spectral_gap as spectral_gap,
+        subspace_alignment as subspace_alignment,
     )
-    from paramgraph.measures.graph_agreement import (
-        EdgeAgreement as EdgeAgreement,
-        edge_agreement as edge_agreement,
+    from paramgraph.nodes import (
+        NodeTable as NodeTable,
+        ParameterGraph as ParameterGraph,
+        ParameterSlice as ParameterSlice,
+        blocks as blocks,
+        columns as columns,
+        heads as heads,
+        layers as layers,
+        list_schemes as list_schemes,
+        node_tables as node_tables,
+        rows as rows,
     )
-    from paramgraph.measures.lift import BandLift as BandLift, band_lift as band_lift
-    from paramgraph.measures.projection import (
-        ProjectedGradients as ProjectedGradients,
-        project_gradients as project_gradients,
-    )
-    from paramgraph.measures.response_estimation import measured as measured
-    from paramgraph.nodes._head_scheme import heads as heads
-    from paramgraph.nodes._matrix_schemes import blocks as blocks, columns as columns, rows as rows
-    from paramgraph.nodes.graph_data import ParameterGraph as ParameterGraph
-    from paramgraph.nodes.layer_scheme import layers as layers
-    from paramgraph.nodes.schemes import list_schemes as list_schemes, node_tables as node_tables
-    from paramgraph.nodes.table import NodeTable as NodeTable, ParameterSlice as ParameterSlice
-    from paramgraph.plotting._spectrum_drawing import draw_spectrum as draw_spectrum
-    from paramgraph.plotting.graph_drawing import draw_graph as draw_graph
-    from paramgraph.sources.collection import (
-        collect as collect,
-        collect_batch_gradients as collect_batch_gradients,
-        source_refusal as source_refusal,
-    )
-    from paramgraph.sources.parameter_updates import updates as updates
-    from paramgraph.sources.table_features import (
+    from paramgraph.plotting import draw_graph as draw_graph, draw_spectrum as draw_spectrum
+    from paramgraph.sources import (
         activations as activations,
         attention_maps as attention_maps,
+        collect as collect,
+        collect_batch_gradients as collect_batch_gradients,
         gradients as gradients,
+        source_refusal as source_refusal,
+        updates as updates,
         weights as weights,
     )
-    from paramgraph.spectra._solver_choice import list_solvers as list_solvers
-    from paramgraph.spectra.eigensolve import eigenpairs as eigenpairs
-    from paramgraph.spectra.generalized import generalized_eigenpairs as generalized_eigenpairs
-    from paramgraph.spectra.product_spectrum import ProductModes as ProductModes
-    from paramgraph.spectra.shifts import (
+    from paramgraph.spectra import (
+        ProductModes as ProductModes,
         ShiftOperator as ShiftOperator,
+        Spectrum as Spectrum,
         adjacency as adjacency,
+        eigenpairs as eigenpairs,
+        generalized_eigenpairs as generalized_eigenpairs,
         laplacian as laplacian,
+        list_solvers as list_solvers,
     )
-    from paramgraph.spectra.spectrum import Spectrum as Spectrum
 
 __version__ = "0.1.0.dev0"
 
-__getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))
-__all__ = __dir__()
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

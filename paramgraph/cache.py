@@ -18,10 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.graphs.contract import check_graph
-from paramgraph.spectra.eigensolve import count_pairs, eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.graphs import check_graph
+from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class GraphCache:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     cache = GraphCache(folder)
     ...     first = cache.spectrum(laplacian(nx.path_graph(4)))
@@ -188,7 +186,7 @@ def is_described(builder: Any) -> bool:
 
     Examples
     --------
-    >>> from paramgraph.builders.ring import Ring
+    >>> from paramgraph import Ring
     >>> is_described(Ring()), is_described(lambda data: data)
     (True, False)
     """

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
-from paramgraph.graphs.contract import check_graph
-from paramgraph.graphs.registry import get_builder
-from paramgraph.nodes.table import NodeTable, one_table
-from paramgraph.sources.collection import collect
+from paramgraph.graphs import check_graph, get_builder
+from paramgraph.nodes import NodeTable, one_table
+from paramgraph.sources import collect
 
 
 def build(
@@ -67,7 +66,7 @@ def build(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = nn.Linear(4, 8)
     >>> build(model, rows(model)["weight"], "cosine_knn", k=3).builder
     "CosineKNN(k=3, signed=False, mutual=False, connect='none', search='exact')"
@@ -114,8 +113,8 @@ def connect(
 
     Examples
     --------
-    >>> from paramgraph.builders.ring import Ring
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import Ring
+    >>> from paramgraph import rows
     >>> table = rows(nn.Sequential(nn.Linear(4, 8)))["0.weight"]
     >>> connect(table, table.gather({"0.weight": nn.Linear(4, 8).weight.detach()}), Ring()).num_edges
     16

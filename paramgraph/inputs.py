@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from paramgraph.nodes.targets import Targets
+from paramgraph.nodes import Targets
 
 ENTRY_POINT_GROUP = "paramgraph.inputs"
 TASKS = ("auto", "language_model", "classification", "none")

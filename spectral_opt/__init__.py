@@ -2,30 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-from paramgraph._lazy import lazy_exports, typed_imports
+from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.config.config import SpectralConfig as SpectralConfig
-    from spectral_opt.explanation.explanation import Explanation as Explanation, explain as explain
-    from spectral_opt.functional.filtering import filter_gradients as filter_gradients
-    from spectral_opt.functional.low_rank_penalty import (
-        low_rank_penalty_gradient as low_rank_penalty_gradient,
-        low_rank_penalty_value as low_rank_penalty_value,
-    )
-    from spectral_opt.functional.penalty import (
-        penalty_gradient as penalty_gradient,
-        penalty_value as penalty_value,
-    )
-    from spectral_opt.functional.transforms import (
+    from spectral_opt.config import SpectralConfig as SpectralConfig
+    from spectral_opt.explanation import Explanation as Explanation, explain as explain
+    from spectral_opt.functional import (
         chain as chain,
         clip_by_global_norm as clip_by_global_norm,
+        filter_gradients as filter_gradients,
+        low_rank_penalty_gradient as low_rank_penalty_gradient,
+        low_rank_penalty_value as low_rank_penalty_value,
         masked as masked,
+        penalty_gradient as penalty_gradient,
+        penalty_value as penalty_value,
         project as project,
     )
-    from spectral_opt.hooks import SpectralHandle as SpectralHandle, attach as attach
-    from spectral_opt.integrations.transformers_callback import SpectralCallback as SpectralCallback
-    from spectral_opt.preparation.preparing import prepare as prepare
-    from spectral_opt.refinement.refiner import Refiner as Refiner, refine as refine
+    from spectral_opt.hooks import attach as attach
+    from spectral_opt.integrations import SpectralCallback as SpectralCallback
+    from spectral_opt.preparation import prepare as prepare
+    from spectral_opt.refinement import Refiner as Refiner, refine as refine
+    from spectral_opt.training import SpectralHandle as SpectralHandle
 
-__getattr__, __dir__ = lazy_exports(__name__, typed_imports(__name__, __file__))
-__all__ = __dir__()
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -13,26 +13,35 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.distributed.rank_handle import RankHandle, bind_on_ranks, check_split_filters
-from spectral_opt.distributed.rank_refresh import RankRefresher
-from spectral_opt.distributed.shard_layout import check_layout, check_sharded
-from spectral_opt.explanation.explanation import explain_prepared
-from spectral_opt.preparation.adapters import check_starts
-from spectral_opt.preparation.calibration import (
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
+from spectral_opt.distributed import (
+    RankHandle,
+    RankRefresher,
+    bind_on_ranks,
+    check_layout,
+    check_sharded,
+    check_split_filters,
+)
+from spectral_opt.explanation import explain_prepared
+from spectral_opt.preparation import (
+    PreparedTable,
     as_configs,
     bare_model,
     calibration_sets,
     check_calibration,
+    check_starts,
     match_tables,
+    prepare_on_ranks,
 )
-from spectral_opt.preparation.on_ranks import prepare_on_ranks
-from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.ranks import find_ranks
-from spectral_opt.training.handle import SpectralHandle as SpectralHandle, live_optimizers
-from spectral_opt.training.optimizer_groups import check_groups, learning_rates
-from spectral_opt.training.refresh import Refresher
+from spectral_opt.training import (
+    Refresher,
+    SpectralHandle as SpectralHandle,
+    check_groups,
+    learning_rates,
+    live_optimizers,
+)
 
 
 def attach(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
+from helpers.typing import unchecked
+
 
 class Measurable(NamedTuple):
     """A model, batches for it, and the loss of a batch; None means `model(**batch).loss`."""
@@ -55,6 +57,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name an argument whose text holds an address after its parameter: all processes must collect the same tests."""
     return argname if " at 0x" in repr(val) else None
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Let wrong types through to our own checks, as they come where the suite's type checker does not run."""
+    with unchecked():
+        yield
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import paramgraph
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 
 plt.style.use("figures.mplstyle")
 BLUE, ORANGE, GREEN, _, RED = PALETTE[:5]

@@ -35,7 +35,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 import paramgraph
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     embed_texts,

@@ -31,10 +31,9 @@ import torch
 import transformers
 
 import paramgraph
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.inputs import InputOptions, open_inputs
-from paramgraph.measures.nulls import permuted_moments, rotated_moments
-from paramgraph.measures.permutation_draws import permuted_energies
+from paramgraph.measures import permuted_energies, permuted_moments, rotated_moments
 
 plt.style.use("figures.mplstyle")
 transformers.utils.logging.disable_progress_bar()

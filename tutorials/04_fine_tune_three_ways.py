@@ -38,8 +38,8 @@ from peft import LoraConfig, get_peft_model
 
 import paramgraph
 import spectral_opt
-from paramgraph.display.palette import PALETTE
-from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift
+from paramgraph.display import PALETTE
+from spectral_opt.study import accuracy_interval, paired_p_value, relative_drift
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     embed_texts,

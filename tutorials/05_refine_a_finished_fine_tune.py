@@ -37,8 +37,8 @@ import transformers
 
 import paramgraph
 import spectral_opt
-from paramgraph.display.palette import PALETTE
-from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
+from paramgraph.display import PALETTE
+from spectral_opt.study import accuracy_interval, paired_p_value, relative_drift, retention
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     embed_texts,

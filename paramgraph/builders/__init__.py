@@ -1,1 +1,20 @@
-"""Graph builders, one file each; every module in this folder is found by `paramgraph.graphs.registry`."""
+"""Builders: one file for each way to link the nodes."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from paramgraph.builders.attention_head import AttentionHead as AttentionHead
+    from paramgraph.builders.complete import Complete as Complete
+    from paramgraph.builders.correlation import Correlation as Correlation
+    from paramgraph.builders.cosine_knn import CosineKNN as CosineKNN
+    from paramgraph.builders.gaussian_knn import GaussianKNN as GaussianKNN
+    from paramgraph.builders.gram import Gram as Gram
+    from paramgraph.builders.layer_adjacency import LayerAdjacency as LayerAdjacency
+    from paramgraph.builders.permuted import Permuted as Permuted
+    from paramgraph.builders.random import RandomRewired as RandomRewired
+    from paramgraph.builders.ring import Ring as Ring
+    from paramgraph.builders.rotated import Rotated as Rotated
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

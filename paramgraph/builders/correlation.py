@@ -9,17 +9,17 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice, check_count, check_number
-from paramgraph.graphs.affinity.correlation_estimates import partial_correlations, shrunk_rows
-from paramgraph.graphs.affinity.edges import (
+from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs.affinity import (
+    check_neighbours,
     matrix_edges,
     neighbour_edges,
     node_features,
+    partial_correlations,
+    shrunk_rows,
     threshold_edges,
     unit_rows,
 )
-from paramgraph.graphs.affinity.inner_product import check_neighbours
-from paramgraph.graphs.contract import undirected_graph
-from paramgraph.graphs.registry import register
 
 ESTIMATORS = ("sample", "ledoit_wolf", "partial")
 

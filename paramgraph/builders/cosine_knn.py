@@ -9,12 +9,16 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice, check_count
-from paramgraph.graphs.affinity.candidates import check_search
-from paramgraph.graphs.affinity.component_links import CONNECTIONS, join_by_cosine
-from paramgraph.graphs.affinity.edges import neighbour_edges, node_features, unit_rows
-from paramgraph.graphs.affinity.inner_product import check_neighbours
-from paramgraph.graphs.contract import undirected_graph
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs.affinity import (
+    CONNECTIONS,
+    check_neighbours,
+    check_search,
+    join_by_cosine,
+    neighbour_edges,
+    node_features,
+    unit_rows,
+)
 
 
 @register("cosine_knn")

@@ -13,13 +13,19 @@ from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice, check_count, check_number
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.affinity.candidates import check_search
-from paramgraph.graphs.affinity.component_links import CONNECTIONS, distance_outside, joining_pairs
-from paramgraph.graphs.affinity.edges import linked_pairs, node_features
-from paramgraph.graphs.affinity.euclidean import nearest_by_distance, pair_distance, scaled_rows
-from paramgraph.graphs.affinity.inner_product import check_neighbours
-from paramgraph.graphs.contract import undirected_graph
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs.affinity import (
+    CONNECTIONS,
+    check_neighbours,
+    check_search,
+    distance_outside,
+    joining_pairs,
+    linked_pairs,
+    nearest_by_distance,
+    node_features,
+    pair_distance,
+    scaled_rows,
+)
 
 
 @register("gaussian_knn")

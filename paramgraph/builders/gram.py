@@ -7,9 +7,8 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs.affinity.edges import node_features
-from paramgraph.graphs.contract import dense_graph
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import dense_graph, register
+from paramgraph.graphs.affinity import node_features
 
 
 @register("gram")

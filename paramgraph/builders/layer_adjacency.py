@@ -7,11 +7,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice
-from paramgraph.graphs.affinity.edges import node_features, unit_rows
-from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
-from paramgraph.graphs.contract import undirected_graph, unit_weights
-from paramgraph.graphs.layer_order import layer_places, pairs_apart
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import layer_places, pairs_apart, register, undirected_graph, unit_weights
+from paramgraph.graphs.affinity import GRID, node_features, pair_similarity, unit_rows
 
 WEIGHTS = ("uniform", "cosine")
 

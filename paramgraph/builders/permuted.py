@@ -6,9 +6,7 @@ from typing import ClassVar
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graphs.contract import check_graph, count_nodes, undirected_graph
-from paramgraph.graphs.null_model import NullModel
-from paramgraph.graphs.registry import get_builder, register
+from paramgraph.graphs import NullModel, check_graph, count_nodes, get_builder, register, undirected_graph
 
 
 @register("permuted")
@@ -29,7 +27,7 @@ class Permuted(NullModel):
 
     Examples
     --------
-    >>> from paramgraph.builders.ring import Ring
+    >>> from paramgraph import Ring
     >>> Permuted(Ring(), seed=0)(Data(num_nodes=4)).edge_index.shape
     torch.Size([2, 8])
     """

@@ -10,10 +10,15 @@ from torch_geometric.data import Data
 
 from paramgraph._checks import check_count
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.contract import check_graph, count_nodes, undirected_graph
-from paramgraph.graphs.null_model import NullModel
-from paramgraph.graphs.registry import get_builder, register
-from paramgraph.graphs.rewiring import rewired_pairs
+from paramgraph.graphs import (
+    NullModel,
+    check_graph,
+    count_nodes,
+    get_builder,
+    register,
+    rewired_pairs,
+    undirected_graph,
+)
 
 _ATTEMPTS = 10  # two edges on four nodes are the same again once in three times
 
@@ -48,7 +53,7 @@ class RandomRewired(NullModel):
 
     Examples
     --------
-    >>> from paramgraph.builders.ring import Ring
+    >>> from paramgraph import Ring
     >>> graph = RandomRewired(Ring(), seed=0)(Data(num_nodes=30))
     >>> graph.edge_index[0].bincount().unique(), graph.rewired_share > 0.5
     (tensor([2]), True)
@@ -83,7 +88,7 @@ class RandomRewired(NullModel):
 
         Examples
         --------
-        >>> from paramgraph.builders.ring import Ring
+        >>> from paramgraph import Ring
         >>> RandomRewired(Ring())(Data(num_nodes=8)).num_edges
         16
         """

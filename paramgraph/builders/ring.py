@@ -7,8 +7,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs.contract import count_nodes, undirected_graph, unit_weights
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import count_nodes, register, undirected_graph, unit_weights
 
 
 @register("ring")

@@ -6,10 +6,7 @@ from typing import ClassVar
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graphs.contract import dense_graph
-from paramgraph.graphs.null_model import NullModel
-from paramgraph.graphs.registry import get_builder, register
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph.graphs import NullModel, dense_graph, get_builder, graph_to_scipy, register
 
 
 @register("rotated")
@@ -36,7 +33,7 @@ class Rotated(NullModel):
 
     Examples
     --------
-    >>> from paramgraph.builders.ring import Ring
+    >>> from paramgraph import Ring
     >>> graph = Rotated(Ring(), seed=0)(Data(num_nodes=4))
     >>> torch.linalg.eigvalsh(torch.tensor(graph_to_scipy(graph).toarray())).round(decimals=4) + 0.0
     tensor([-2.,  0.,  0.,  2.], dtype=torch.float64)

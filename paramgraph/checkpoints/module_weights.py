@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
-from paramgraph.nodes.targets import storage_key
+from paramgraph.nodes import storage_key
 
 
 def open_module(model: nn.Module) -> WeightMapping:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from torch import Tensor
 
-from paramgraph.nodes.wrapping import WRAPPED
+from paramgraph.nodes import WRAPPED
 
 WRAPPER_PREFIXES = ("module.", "base_model.model.")
 

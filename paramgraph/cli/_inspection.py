@@ -5,12 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.checkpoints.inventory import checkpoint_inventory
-from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.checkpoints import checkpoint_inventory, open_skeleton
 from paramgraph.inputs import locate_model
-from paramgraph.nodes.linear_modules import storage_key
-from paramgraph.nodes.schemes import list_schemes, node_tables
-from paramgraph.nodes.targets import Targets, linear_layers
+from paramgraph.nodes import Targets, linear_layers, list_schemes, node_tables, storage_key
 
 # Float64 matrices of nodes x nodes at the same time: the dense operator, its eigenvectors, and room to work.
 MATRICES = 3

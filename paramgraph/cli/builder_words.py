@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from paramgraph.graphs.registry import get_builder
+from paramgraph.graphs import get_builder
 
 CONSTANTS = {"true": True, "false": False, "none": None}
 

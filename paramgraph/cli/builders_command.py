@@ -46,8 +46,7 @@ def run_builders(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(builders, allow_nan=False, default=repr))
         return 0
-    from paramgraph.display.page import TableView
-    from paramgraph.display.terminal import print_views
+    from paramgraph.display import TableView, print_views
 
     rows = tuple(
         (builder["name"], builder["summary"], ", ".join(_written(builder)) or "none") for builder in builders
@@ -78,7 +77,7 @@ def describe_builders() -> list[dict[str, Any]]:
     >>> [builder["name"] for builder in describe_builders() if builder["required"]]
     ['permuted', 'random', 'rotated']
     """
-    from paramgraph.graphs.registry import builder_options, find_builder, list_builders
+    from paramgraph.graphs import builder_options, find_builder, list_builders
 
     found = []
     for name in list_builders():

@@ -142,7 +142,7 @@ def run_compare(arguments: argparse.Namespace, command: str) -> int:
     if arguments.json:
         print(found.to_json())
         return 0
-    from paramgraph.comparison.report.terminal import print_comparison
+    from paramgraph.comparison.report import print_comparison
 
     print_comparison(found.to_dict())
     print(f"\nWith figures, every layer and what the words mean: {arguments.out / 'report.html'}")
@@ -183,7 +183,7 @@ def _open(arguments: argparse.Namespace) -> Any:
 def _measure(arguments: argparse.Namespace, inputs: Any, **more: Any) -> Any:
     """Compare what the command line names; `more` goes to `compare` as it is."""
     from paramgraph.cli.builder_words import parse_builders
-    from paramgraph.comparison._compare import compare
+    from paramgraph.comparison import compare
     from paramgraph.inputs import locate_model
 
     model = inputs.model if inputs else locate_model(arguments.model)
@@ -257,7 +257,7 @@ def _write(found: Any, folder: Path) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from paramgraph.comparison.verification import verify_records
+    from paramgraph.comparison import verify_records
 
     opened: dict[str, Any] = {}
 

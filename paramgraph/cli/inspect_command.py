@@ -57,8 +57,7 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, allow_nan=False))
         return 0
-    from paramgraph.display.page import TableView
-    from paramgraph.display.terminal import print_views
+    from paramgraph.display import TableView, print_views
 
     for fact, value in _facts(found):
         print(f"{fact:<14}{value}")

@@ -11,8 +11,7 @@ from typing import Any
 from torch import nn
 
 from paramgraph.cache import GraphCache
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.checkpoints import open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.comparison._facts import (
     automatic_choices,
@@ -33,9 +32,8 @@ from paramgraph.comparison.constructions import plan_constructions
 from paramgraph.comparison.result import Comparison
 from paramgraph.construct import source_name
 from paramgraph.environment import hardware, peak_megabytes, versions
-from paramgraph.measures.energy import FIFTHS
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.targets import Targets, unwrap
+from paramgraph.measures import FIFTHS
+from paramgraph.nodes import Targets, node_tables, unwrap
 
 
 def compare(

@@ -10,13 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.builders.random import RandomRewired
+from paramgraph.builders import RandomRewired
 from paramgraph.errors import NumericalWarning
-from paramgraph.measures.nulls import GramSums, permuted_moments, rotated_moments
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import adjacency, laplacian
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.measures import GramSums, permuted_moments, rotated_moments
+from paramgraph.spectra import ShiftOperator, Spectrum, adjacency, eigenpairs, laplacian
 
 
 def shift_of(graph: Data, shift: str) -> ShiftOperator:

@@ -10,7 +10,7 @@ from torch import Tensor
 from paramgraph.cache import tensor_digest
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import unwrap
 
 
 def name_of_model(model: Any) -> str:

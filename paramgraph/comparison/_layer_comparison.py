@@ -18,11 +18,9 @@ from paramgraph.comparison._measurement import (
 from paramgraph.comparison._plain_values import plain
 from paramgraph.comparison.constructions import Construction
 from paramgraph.construct import connect
-from paramgraph.graphs.neighbourhood import strongest_neighbourhood
-from paramgraph.measures.eigenvalues import spectral_distance
-from paramgraph.measures.graph_agreement import edge_agreement
-from paramgraph.measures.permutation_draws import permutation_p_value, permuted_energies
-from paramgraph.nodes.table import NodeTable
+from paramgraph.graphs import strongest_neighbourhood
+from paramgraph.measures import edge_agreement, permutation_p_value, permuted_energies, spectral_distance
+from paramgraph.nodes import NodeTable
 
 DRAWN_NODES = 120
 # What statistics of a layer are pooled from.

@@ -12,9 +12,9 @@ from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.comparison._store import ComparisonStore
 from paramgraph.comparison.constructions import Construction
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.registry import check_inner_nodes
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.graphs import check_inner_nodes
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import collect_updates
 
 # Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
 READ_TOGETHER = 1_500_000_000

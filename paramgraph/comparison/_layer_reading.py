@@ -9,13 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.checkpoints.weight_mapping import WeightMapping
+from paramgraph.checkpoints import WeightMapping
 from paramgraph.comparison._batch_split import BatchSplit
-from paramgraph.measures.nulls import GramSums
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.accumulators import Accumulator, MeanFeatures, StreamingGram
-from paramgraph.sources.collection import collect, collect_batch_gradients
-from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.measures import GramSums
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import (
+    Accumulator,
+    MeanFeatures,
+    StreamingGram,
+    collect,
+    collect_batch_gradients,
+    collect_updates,
+)
 
 SIGNALS = ("gradients", "updates", "activations", "weights")
 # Read from checkpoints, without running the model.
@@ -69,7 +74,7 @@ class LayerReading:
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> LayerReading(rows(nn.Sequential(nn.Linear(2, 3)))["0.weight"]).table.shape
     (3, 2)
     """

@@ -16,14 +16,15 @@ from paramgraph.comparison._evidence import (
 )
 from paramgraph.comparison._layer_reading import Signal
 from paramgraph.comparison.noise_evidence import noise_by_band, noise_facts, permuted_noise
-from paramgraph.measures.band_statistics import BandStatistics, band_edges
-from paramgraph.measures.eigenvalues import algebraic_connectivity
-from paramgraph.measures.energy import spectral_gap
-from paramgraph.measures.projection import project_gradients
-from paramgraph.measures.response_estimation import measured
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.measures import (
+    BandStatistics,
+    algebraic_connectivity,
+    band_edges,
+    measured,
+    project_gradients,
+    spectral_gap,
+)
+from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 
 # All modes of 2,048 nodes take 1.5 s and 34 MB; of 11,008 nodes four minutes and a gigabyte.
 COMPLETE_UP_TO = 2048
@@ -133,7 +134,7 @@ def measure_construction(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.graphs.repair import graph_from_networkx
+    >>> from paramgraph import graph_from_networkx
     >>> path = graph_from_networkx(nx.path_graph(20))
     >>> smooth = Signal(torch.linspace(0, 1, 20, dtype=torch.float64)[:, None])
     >>> cell = measure_construction(path, smooth, MeasurementOptions(), seed=0).cell

@@ -8,7 +8,7 @@ import numpy as np
 from paramgraph.comparison._layer_reading import SIGNALS, STATIC
 from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.errors import UnknownNameError
-from paramgraph.measures.band_statistics import band_edges
+from paramgraph.measures import band_edges
 
 NULLS = ("permuted", "rotated", "random")
 SHIFTS = ("auto", "laplacian", "adjacency")

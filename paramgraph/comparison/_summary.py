@@ -8,9 +8,7 @@ import numpy as np
 
 from paramgraph.comparison._plain_values import plain
 from paramgraph.comparison.noise_evidence import noise_facts
-from paramgraph.measures.band_pooling import pool_bands
-from paramgraph.measures.band_statistics import BandStatistics, jackknife_statistics
-from paramgraph.measures.permutation_draws import permutation_p_value
+from paramgraph.measures import BandStatistics, jackknife_statistics, permutation_p_value, pool_bands
 
 MEANS = (
     "compaction",

@@ -7,9 +7,8 @@ from typing import Any
 from torch_geometric.data import Data
 
 from paramgraph.construct import source_name
-from paramgraph.graphs.null_model import NullModel
-from paramgraph.graphs.registry import get_builder, name_of
-from paramgraph.sources.collection import SOURCES, source_refusal
+from paramgraph.graphs import NullModel, get_builder, name_of
+from paramgraph.sources import SOURCES, source_refusal
 
 DEFAULT_BUILDERS = ("cosine_knn", "gaussian_knn", "correlation", "gram", "ring")
 

@@ -7,11 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paramgraph.measures.band_statistics import BandStatistics, projected_statistics
-from paramgraph.measures.batch_gain import effective_batch_gain
-from paramgraph.measures.lift import band_lift
-from paramgraph.measures.projection import ProjectedGradients, project_gradients
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.measures import (
+    BandStatistics,
+    ProjectedGradients,
+    band_lift,
+    effective_batch_gain,
+    project_gradients,
+    projected_statistics,
+)
+from paramgraph.spectra import Spectrum
 
 
 def noise_by_band(

@@ -243,7 +243,7 @@ class Comparison:
         ImportError
             If jinja2 or matplotlib is missing; the message has the pip line.
         """
-        from paramgraph.comparison.report.page import comparison_page
+        from paramgraph.comparison.report import comparison_page
 
         return comparison_page(self.to_dict())
 
@@ -262,7 +262,7 @@ class Comparison:
         matplotlib.figure.Figure
             The figure.
         """
-        from paramgraph.comparison.report.drawings import heatmap_figure
+        from paramgraph.comparison.report import heatmap_figure
 
         return heatmap_figure(self.to_dict(), column, wide=wide)
 
@@ -279,7 +279,7 @@ class Comparison:
         matplotlib.figure.Figure
             One panel for each construction.
         """
-        from paramgraph.comparison.report.drawings import energy_figure
+        from paramgraph.comparison.report import energy_figure
 
         return energy_figure(self.to_dict(), wide=wide)
 
@@ -301,7 +301,7 @@ class Comparison:
         ValueError
             If the signal is no gradient.
         """
-        from paramgraph.comparison.report.drawings import snr_figure
+        from paramgraph.comparison.report import snr_figure
 
         return snr_figure(self.to_dict(), wide=wide)
 
@@ -318,7 +318,7 @@ class Comparison:
         matplotlib.figure.Figure
             Median and quartiles over layers.
         """
-        from paramgraph.comparison.report.drawings import spectra_figure
+        from paramgraph.comparison.report import spectra_figure
 
         return spectra_figure(self.to_dict(), wide=wide)
 
@@ -330,7 +330,7 @@ class Comparison:
         matplotlib.figure.Figure
             A matrix of constructions.
         """
-        from paramgraph.comparison.report.drawings import agreement_figure
+        from paramgraph.comparison.report import agreement_figure
 
         return agreement_figure(self.to_dict())
 
@@ -342,7 +342,7 @@ class Comparison:
         matplotlib.figure.Figure
             Nodes coloured by the first eigenvector that oscillates.
         """
-        from paramgraph.comparison.report.drawings import subgraph_figure
+        from paramgraph.comparison.report import subgraph_figure
 
         return subgraph_figure(self.to_dict())
 

@@ -1,1 +1,36 @@
-"""Display."""
+"""Display: the self-contained page, SVG, notebook cards and terminal tables."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from paramgraph.display.card import (
+        CELL as CELL,
+        escape as escape,
+        html_card as html_card,
+        short_list as short_list,
+    )
+    from paramgraph.display.curves import Curve as Curve, draw_curves as draw_curves
+    from paramgraph.display.page import (
+        FigureView as FigureView,
+        Section as Section,
+        TableView as TableView,
+        Term as Term,
+        render_page as render_page,
+    )
+    from paramgraph.display.palette import MIDDLE_GREY as MIDDLE_GREY, PALETTE as PALETTE
+    from paramgraph.display.summaries import (
+        graph_html as graph_html,
+        spectrum_html as spectrum_html,
+        table_html as table_html,
+    )
+    from paramgraph.display.svg import (
+        GRID as GRID,
+        INK as INK,
+        new_figure as new_figure,
+        themed_svg as themed_svg,
+    )
+    from paramgraph.display.terminal import print_views as print_views
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -11,10 +11,7 @@ from torch import Tensor
 from paramgraph.filters._chebyshev_recurrence import chebyshev_products
 from paramgraph.filters.design import DEFAULT_RANK, EXACT_NODES, FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.signals import check_signal, working_dtype
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import ShiftOperator, Spectrum, check_signal, eigenpairs, working_dtype
 
 
 def apply_filter_bank(
@@ -65,8 +62,8 @@ def apply_filter_bank(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
-    >>> from paramgraph.filters._wavelets import wavelets
+    >>> from paramgraph import laplacian
+    >>> from paramgraph import wavelets
     >>> L, X = laplacian(nx.path_graph(4)), torch.tensor([1.0, 0.0, 0.0, 2.0])
     >>> parts = apply_filter_bank(L, X, wavelets(L, scales=3))
     >>> round(sum(float(part.square().sum()) for part in parts), 5)

@@ -112,7 +112,7 @@ def chebyshev_remainder(
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import heat
+    >>> from paramgraph import heat
     >>> chebyshev_remainder(heat(1.0), (0.0, 2.0), chebyshev_coefficients(heat(1.0), (0.0, 2.0))) < 1e-14
     True
     """

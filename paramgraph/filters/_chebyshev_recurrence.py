@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.spectra.linear_product import linear_product
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra import ShiftOperator, linear_product
 
 # One term of a block of columns; three of them stay in a last-level cache of 16 MB. On 20,000 nodes blocks of 64
 # columns take half the time of 384 at once.
@@ -59,7 +58,7 @@ def chebyshev_product(
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import zero_operator
+    >>> from paramgraph.spectra import zero_operator
     >>> chebyshev_product(zero_operator(2), torch.ones(2, 1), np.array([0.5]), (0.0, 1.0)).T
     tensor([[0.5000, 0.5000]])
     """
@@ -93,7 +92,7 @@ def chebyshev_products(
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import zero_operator
+    >>> from paramgraph.spectra import zero_operator
     >>> chebyshev_products(zero_operator(1), torch.ones(1, 1), np.array([[0.5], [2.0]]), (0.0, 1.0)).flatten()
     tensor([0.5000, 2.0000])
     """

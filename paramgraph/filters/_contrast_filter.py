@@ -23,10 +23,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response, tikhonov
-from paramgraph.spectra.generalized import generalized_eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import adjacency
-from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype
+from paramgraph.spectra import (
+    ShiftOperator,
+    adjacency,
+    check_signal,
+    generalized_eigenpairs,
+    keep_tensor,
+    working_dtype,
+)
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.

@@ -18,8 +18,7 @@ import scipy.sparse.linalg as spla
 from jaxtyping import Float
 
 from paramgraph.errors import NotConvergedError
-from paramgraph.spectra.fill_in import estimate_fill_in
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra import ShiftOperator, estimate_fill_in
 
 # About two seconds of a sparse factorization, whose operations are estimated by entries^2 / nodes; and 240 MB.
 FACTOR_OPERATIONS = 2e9
@@ -81,7 +80,7 @@ def factor_is_cheap(operator: ShiftOperator) -> bool:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> factor_is_cheap(laplacian(nx.cycle_graph(5000)))
     True
     """
@@ -121,7 +120,7 @@ def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> solve = prepare_solve(laplacian(nx.complete_graph(3), None), 1.0)
     >>> solve(np.array([[1.0], [2.0], [6.0]])).ravel()
     array([2.5 , 2.75, 3.75])

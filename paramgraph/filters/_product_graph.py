@@ -13,13 +13,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
-from paramgraph.spectra.eigensolve import count_pairs
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.product_spectrum import ProductModes, product_eigenpairs, product_modes
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import laplacian
-from paramgraph.spectra.signals import check_signal, working_dtype
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import (
+    KroneckerSum,
+    ProductModes,
+    ShiftOperator,
+    Spectrum,
+    check_signal,
+    count_pairs,
+    laplacian,
+    product_eigenpairs,
+    product_modes,
+    working_dtype,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from paramgraph.errors import UnknownNameError
 from paramgraph.filters.response import Response, strength
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra import ShiftOperator
 
 # Ratio of the largest to the smallest eigenvalue that the scales of the Mexican hat cover, as in PyGSP.
 _HAT_RANGE = 20.0
@@ -60,7 +60,7 @@ def wavelets(operator_or_bound: Any, scales: Any = 4, kind: str = "meyer") -> li
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> bank = wavelets(laplacian(nx.path_graph(5)), scales=3)
     >>> sum(h * h for h in bank)(torch.tensor([0.0, 0.4, 1.3, 2.0]))
     tensor([1., 1., 1., 1.])

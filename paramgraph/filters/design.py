@@ -19,9 +19,7 @@ from paramgraph.filters.polynomial_design import (
 )
 from paramgraph.filters.response import Response, ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class FilterDesign:
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import zero_operator
+    >>> from paramgraph.spectra import zero_operator
     >>> FilterDesign(zero_operator(2), "exact", "small").is_zero
     True
     """

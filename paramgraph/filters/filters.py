@@ -14,8 +14,7 @@ from torch import Tensor
 
 from paramgraph.filters.design import design_filter
 from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import ShiftOperator, Spectrum
 
 __all__ = ["GraphFilter", "apply_filter", "prepare_filter"]
 
@@ -77,8 +76,8 @@ def prepare_filter(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.filters.responses import heat
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import heat
+    >>> from paramgraph import laplacian
     >>> prepare_filter(laplacian(nx.cycle_graph(8)), heat(1.0), rank=3).reason
     'rank given; the other 5 modes are multiplied by h = 0.7461 (the last computed mode)'
     """
@@ -134,8 +133,8 @@ def apply_filter(
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.filters.responses import lowpass
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import lowpass
+    >>> from paramgraph import laplacian
     >>> apply_filter(laplacian(nx.complete_graph(2), None), torch.tensor([1.0, 3.5]), lowpass(1.0))
     tensor([2.2500, 2.2500])
     """

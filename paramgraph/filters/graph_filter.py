@@ -14,9 +14,7 @@ from torch import Tensor
 from paramgraph.filters._chebyshev_recurrence import chebyshev_product
 from paramgraph.filters.design import FilterDesign
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra.linear_product import linear_product
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype
+from paramgraph.spectra import ShiftOperator, check_signal, keep_tensor, linear_product, working_dtype
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,9 +38,9 @@ class GraphFilter:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> smooth = prepare_filter(laplacian(nx.complete_graph(3), None), tikhonov(1.0))
     >>> smooth(torch.tensor([1.0, 2.0, 6.0]))  # the mean, 3, and a quarter of the rest
     tensor([2.5000, 2.7500, 3.7500])

@@ -93,7 +93,7 @@ def design_polynomial(
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import heat
+    >>> from paramgraph import heat
     >>> design_polynomial(heat(1.0), (0.0, 2.0), 5, automatic=True).order
     7
     """

@@ -20,9 +20,7 @@ from paramgraph.filters.design import EXACT_NODES
 from paramgraph.filters.filters import GraphFilter, prepare_filter
 from paramgraph.filters.polynomial_design import design_polynomial
 from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.product_spectrum import product_modes
-from paramgraph.spectra.signals import check_signal, keep_tensor, working_dtype
+from paramgraph.spectra import KroneckerSum, check_signal, keep_tensor, product_modes, working_dtype
 
 METHODS = ("auto", "separable", "exact", "lowrank", "chebyshev")
 
@@ -55,8 +53,8 @@ class ProductFilter:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(nx.path_graph(2), None)
     >>> smooth = prepare_product_filter(KroneckerSum(edge, edge), tikhonov(1.0))
     >>> smooth(torch.tensor([[15.0, 0.0], [0.0, 0.0]])).round(decimals=4)

@@ -29,7 +29,7 @@ class Response(Algebra):
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import heat
+    >>> from paramgraph import heat
     >>> heat(5.0)
     heat(t=5.0)
     >>> heat(5.0) == heat(5)

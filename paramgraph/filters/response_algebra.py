@@ -62,7 +62,7 @@ class Combination(Algebra):
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import heat, tikhonov
+    >>> from paramgraph import heat, tikhonov
     >>> 1 - 0.5 * heat(1.0) * tikhonov(2.0)
     1.0 - 0.5 * heat(t=1.0) * tikhonov(gamma=2.0)
     >>> (heat(1.0) * heat(2.0))(torch.tensor([1.0])), heat(3.0)(torch.tensor([1.0]))
@@ -132,7 +132,7 @@ def combine(name: str, parts: Any, make: Callable[..., Any]) -> Any:
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import get_response
+    >>> from paramgraph import get_response
     >>> combine("sum", [["heat", {"t": 1.0}], 2], get_response)
     2.0 + heat(t=1.0)
     """

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_scipy_sparse_matrix, to_networkx
 
 from paramgraph.graphs.contract import check_graph, count_nodes, with_edges
-from paramgraph.nodes.graph_data import ParameterGraph
+from paramgraph.nodes import ParameterGraph
 
 # Rounding of a float32 product summed in another order; more than this is an asymmetry that was meant.
 SYMMETRY_TOLERANCE = 1e-6
@@ -43,7 +43,7 @@ def graph_to_scipy(data: Data) -> sp.csr_array:
 
     Examples
     --------
-    >>> from paramgraph.graphs.contract import undirected_graph
+    >>> from paramgraph.graphs import undirected_graph
     >>> graph = undirected_graph(Data(num_nodes=2), torch.tensor([[0], [1]]), torch.tensor([0.5]))
     >>> graph_to_scipy(graph).toarray()
     array([[0. , 0.5],
@@ -189,7 +189,7 @@ def graph_to_networkx(data: Data) -> nx.Graph:
 
     Examples
     --------
-    >>> from paramgraph.graphs.contract import undirected_graph
+    >>> from paramgraph.graphs import undirected_graph
     >>> graph = undirected_graph(Data(num_nodes=3), torch.tensor([[0], [1]]), torch.tensor([0.5]))
     >>> graph_to_networkx(graph).edges(data=True)
     EdgeDataView([(0, 1, {'weight': 0.5})])

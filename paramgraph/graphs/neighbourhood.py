@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int64
 
-from paramgraph.graphs.weight_matrix import edge_part, weight_matrix
+from paramgraph.graphs._weight_matrix import edge_part, weight_matrix
 
 
 def strongest_neighbourhood(graph: Any, nodes: int, around: Any = None) -> Int64[np.ndarray, " chosen"]:

@@ -54,7 +54,7 @@ class NullModel(BaseTransform):  # type: ignore[misc]  # PyG is untyped
 
         Examples
         --------
-        >>> from paramgraph.builders.permuted import Permuted
+        >>> from paramgraph import Permuted
         >>> Permuted("ring").check_nodes(3)
         """
         check_inner_nodes(self.builder, nodes)

@@ -55,7 +55,7 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     ... def lonely(data):
     ...     return undirected_graph(data, torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0))
     >>> import torch
-    >>> from paramgraph.graphs.repair import undirected_graph
+    >>> from paramgraph.graphs import undirected_graph
     >>> get_builder("docs_lonely")(Data(num_nodes=2)).num_edges
     0
     """

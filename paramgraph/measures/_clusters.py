@@ -9,8 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph.spectra import eigenpairs, laplacian
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import Spectrum
 
 # Eigenvalues nearer than this, relative to the largest, are equal but for the solver's tolerance of 1e-8.
 DEGENERATE = 1e-6

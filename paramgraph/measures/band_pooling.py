@@ -36,9 +36,9 @@ def pool_bands(statistics: Sequence[BandStatistics]) -> BandStatistics:
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.measures.band_statistics import signal_to_noise
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import signal_to_noise
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> gradients = torch.randn(8, 5, 3, generator=torch.Generator().manual_seed(0))
     >>> one = signal_to_noise(eigenpairs(laplacian(nx.path_graph(5))), gradients)
     >>> bool(np.allclose(pool_bands([one, one]).snr, one.snr))

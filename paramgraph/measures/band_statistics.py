@@ -14,7 +14,7 @@ import scipy.stats
 from jaxtyping import Float, Int64
 
 from paramgraph.measures.projection import ProjectedGradients, project_gradients
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import Spectrum
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Finer where gradients of language models were found to have their energy.
@@ -156,8 +156,8 @@ def signal_to_noise(spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = F
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> found = signal_to_noise(eigenpairs(laplacian(nx.path_graph(4))), noise + 1.0, bands=(0, 0.5, 1))
     >>> bool(found.snr[0] > 0.5), bool(found.snr[1] < 0.1)

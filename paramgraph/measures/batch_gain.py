@@ -69,7 +69,7 @@ def effective_batch_gain(
 
     Examples
     --------
-    >>> from paramgraph.measures.band_statistics import jackknife_statistics
+    >>> from paramgraph.measures import jackknife_statistics
     >>> one, left = np.array([3.0, 0.0]), np.ones((2, 4))
     >>> found = jackknife_statistics(0 * one, one, np.array([4, 4]), one, one, 1 + 0 * one, one[:, None] * left, left)
     >>> round(effective_batch_gain(found).gain, 6)  # all signal in half of the noise

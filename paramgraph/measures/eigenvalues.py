@@ -8,10 +8,7 @@ import scipy.stats
 import torch
 from jaxtyping import Float
 
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import laplacian
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs, laplacian
 
 # All eigenvalues of 8,192 nodes take 0.5 GB and minutes.
 LARGEST_DENSE = 8192

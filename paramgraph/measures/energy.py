@@ -20,8 +20,7 @@ from paramgraph.measures.band_statistics import (
     signal_to_noise,
 )
 from paramgraph.measures.projection import project_signal
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import ShiftOperator, Spectrum
 
 __all__ = [
     "FIFTHS",
@@ -67,8 +66,8 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> mode_energy(eigenpairs(laplacian(nx.complete_graph(2))), torch.tensor([1.0, 3.0])).round(decimals=6)
     tensor([8., 2.], dtype=torch.float64)
     """
@@ -106,8 +105,8 @@ def band_energy(spectrum: Spectrum, X: Tensor, bands: Sequence[Any] = FIFTHS) ->
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> spectrum = eigenpairs(laplacian(nx.path_graph(4)))
     >>> band_energy(spectrum, torch.eye(4), bands=(0, 0.25, 1)).round(decimals=6)
     tensor([1., 3.], dtype=torch.float64)
@@ -149,8 +148,8 @@ def compaction(spectrum: Spectrum, X: Tensor, share: Any = 0.2) -> float:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> spectrum = eigenpairs(laplacian(nx.path_graph(4), None))
     >>> round(compaction(spectrum, torch.ones(4), share=0.25), 6)
     1.0
@@ -197,8 +196,8 @@ def mode_signal_to_noise(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> found = mode_signal_to_noise(eigenpairs(laplacian(nx.path_graph(4), None)), noise + 1.0)
     >>> bool(found.snr[0] > 2), bool(abs(found.snr[1:]).max() < 0.1)
@@ -237,7 +236,7 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> smoothness(laplacian(nx.path_graph(2), None), torch.tensor([1.0, -1.0]))
     2.0
     """
@@ -274,8 +273,8 @@ def spectral_gap(spectrum: Spectrum) -> float:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> round(spectral_gap(eigenpairs(laplacian(nx.complete_graph(5), None))), 6)
     5.0
     """

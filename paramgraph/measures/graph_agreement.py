@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.stats
 
-from paramgraph.graphs.weight_matrix import edge_part, weight_matrix
+from paramgraph.graphs import edge_part, weight_matrix
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,9 @@ def band_lift(statistics: BandStatistics) -> BandLift:
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.measures.band_statistics import signal_to_noise
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import signal_to_noise
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> spectrum = eigenpairs(laplacian(nx.path_graph(4)))
     >>> lift = band_lift(signal_to_noise(spectrum, noise + 1.0, bands=(0, 0.5, 1))).lift

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import Spectrum
 
 
 def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
@@ -98,8 +98,8 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> found = project_gradients(eigenpairs(laplacian(nx.path_graph(2))), torch.ones(3, 2, 1))
     >>> found.mean_energy.round(6).tolist()
     [2.0, 0.0]

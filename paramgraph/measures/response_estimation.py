@@ -20,9 +20,9 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
-from paramgraph.filters.measured_response import MeasuredResponse, measured_steps
+from paramgraph.filters import MeasuredResponse, measured_steps
 from paramgraph.measures.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import Spectrum
 
 # Of the largest eigenvalue: closer ones are one eigenvalue, which no band may cut through.
 CLUSTER_WIDTH = 1e-7
@@ -101,8 +101,8 @@ def measured(
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> h = measured(eigenpairs(laplacian(nx.path_graph(4))), noise + 1.0, bands=(0, 0.5, 1))
     >>> bool(h.gains[0] > 0.5), bool(h.gains[1] < 0.1)

@@ -105,7 +105,7 @@ def attention_module(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.linear_modules import weighted_layers
+    >>> from paramgraph.nodes import weighted_layers
     >>> module = torch.nn.MultiheadAttention(8, num_heads=2)
     >>> layers = {name: found.layer for name, found in weighted_layers(module, packed=True).items()}
     >>> found = attention_module("", layers, layers, (module,))

@@ -25,7 +25,7 @@ class TableAssembly:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3))
     >>> found = {}
     >>> TableAssembly(rows(model), found.__setitem__).add("0.weight", torch.ones(3, 2))

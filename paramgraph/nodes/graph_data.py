@@ -2,7 +2,7 @@
 
 from torch_geometric.data import Data
 
-from paramgraph.display.summaries import graph_html
+from paramgraph.display import graph_html
 
 
 class ParameterGraph(Data):  # type: ignore[misc]  # PyG is read as Any

@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.display.summaries import table_html
+from paramgraph.display import table_html
 from paramgraph.nodes.graph_data import ParameterGraph
 from paramgraph.nodes.slices import ParameterSlice
 
@@ -58,7 +58,7 @@ class NodeTable:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> model = torch.nn.Linear(3, 2, bias=False)
     >>> table = columns(torch.nn.Sequential(model))["0.weight"]
     >>> table

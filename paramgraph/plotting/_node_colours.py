@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 
 # Eight colours in each of these shapes: no two kinds of nodes look the same.
 MARKERS = ("o", "s", "^", "D")

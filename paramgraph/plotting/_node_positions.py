@@ -10,9 +10,8 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.weight_matrix import edge_part, weight_matrix
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph.graphs import edge_part, weight_matrix
+from paramgraph.spectra import eigenpairs, laplacian
 
 SPRING_ROUNDS = 100
 # Empty space between two components, in the units in which n nodes fill a circle of radius sqrt(n).

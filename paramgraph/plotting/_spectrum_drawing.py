@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.plotting._axes import new_axes
-from paramgraph.spectra.spectrum import Spectrum
+from paramgraph.spectra import Spectrum
 
 
 def draw_spectrum(spectrum: Spectrum, ax: Any = None) -> Any:
@@ -33,8 +33,8 @@ def draw_spectrum(spectrum: Spectrum, ax: Any = None) -> Any:
     --------
     >>> import networkx as nx
     >>> from matplotlib.figure import Figure
-    >>> from paramgraph.spectra.eigensolve import eigenpairs
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import eigenpairs
+    >>> from paramgraph import laplacian
     >>> draw_spectrum(eigenpairs(laplacian(nx.cycle_graph(6))), Figure().subplots()).get_xlabel()
     'mode, of 6'
     """

@@ -8,9 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from torch_geometric.data import Data
 
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
-from paramgraph.graphs.neighbourhood import strongest_neighbourhood
-from paramgraph.graphs.weight_matrix import edge_part, weight_matrix
+from paramgraph.display import MIDDLE_GREY, PALETTE
+from paramgraph.graphs import edge_part, strongest_neighbourhood, weight_matrix
 from paramgraph.plotting._axes import colour_scale, new_axes
 from paramgraph.plotting._node_colours import NodeColours, node_colours
 from paramgraph.plotting._node_positions import node_positions

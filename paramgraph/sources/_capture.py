@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 from transformers.pytorch_utils import Conv1D
 
-from paramgraph.nodes.targets import storage_key
+from paramgraph.nodes import storage_key
 
 REENTRANT = (
     "the model checkpoints activations with use_reentrant=True, which gives no gradients without writing to "

@@ -7,14 +7,11 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import NodeTable, unwrap
+from paramgraph.sources._activation_passes import Reading, readings
 from paramgraph.sources._capture import Hook, forward_hooks, layers_of
 from paramgraph.sources._feature_blocks import FeatureBlocks
-from paramgraph.sources._token_streams import real_tokens, stream_of_signal
-from paramgraph.sources.activation_passes import Reading, readings
-from paramgraph.sources.measurement import passes
-from paramgraph.sources.passes import (
+from paramgraph.sources._passes import (
     Batches,
     Loss,
     Sink,
@@ -23,6 +20,8 @@ from paramgraph.sources.passes import (
     parameters_of,
     run_batch,
 )
+from paramgraph.sources._token_streams import real_tokens, stream_of_signal
+from paramgraph.sources.measurement import passes
 
 
 def activation_passes(

@@ -12,14 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import NodeTable, unwrap
+from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.sources._gradient_passes import gradient_passes
+from paramgraph.sources._passes import Batches, Loss
 from paramgraph.sources.accumulators import MeanFeatures, StreamingGram
 from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.sources.attention_passes import attention_passes
-from paramgraph.sources.gradient_passes import gradient_passes
 from paramgraph.sources.parameter_updates import collect_updates
-from paramgraph.sources.passes import Batches, Loss
 from paramgraph.sources.source_support import check_scheme, scheme_refusal
 from paramgraph.sources.table_features import Source, activations, attention_maps, gradients, reduced, weights
 
@@ -113,7 +112,7 @@ def collect(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
     >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
     {'0.weight': (8, 4), '1.weight': (2, 8)}
@@ -158,7 +157,7 @@ def collect_batch_gradients(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
     >>> batches = torch.ones(3, 2, 4).unbind()
     >>> per_batch = collect_batch_gradients(model, rows(model), batches, lambda model, x: model(x).sum())

@@ -7,11 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.checkpoints.lora_adapters import AdaptedWeights
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.weight_mapping import WeightMapping
-from paramgraph.nodes.assembly import TableAssembly
-from paramgraph.nodes.table import NodeTable, one_table
+from paramgraph.checkpoints import AdaptedWeights, WeightMapping, open_checkpoint
+from paramgraph.nodes import NodeTable, TableAssembly, one_table
 
 
 def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes width"]:
@@ -50,7 +47,7 @@ def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes wid
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     >>> tuned = {"0.weight": model[0].weight.detach() + 1.0}
     >>> updates(model, tuned, rows(model)["0.weight"]).round()

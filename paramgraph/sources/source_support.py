@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable
 
 
 def scheme_refusal(source: str, scheme: str) -> str:

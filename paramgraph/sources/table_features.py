@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable, one_table
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import NodeTable, one_table, unwrap
+from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.sources._gradient_passes import gradient_passes
+from paramgraph.sources._passes import Batches, Loss
 from paramgraph.sources.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
 from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.sources.attention_passes import attention_passes
-from paramgraph.sources.gradient_passes import gradient_passes
-from paramgraph.sources.passes import Batches, Loss
 from paramgraph.sources.source_support import check_scheme
 
 Source = Callable[..., dict[str, Tensor]]
@@ -36,7 +35,7 @@ def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
     >>> bool((weights(model, rows(model)["0.weight"]) == model[0].weight).all())
     True
@@ -87,7 +86,7 @@ def gradients(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8))
     >>> batches = [torch.ones(2, 4), torch.zeros(2, 4)]
     >>> gradients(model, rows(model)["0.weight"], batches, loss=lambda model, x: model(x).sum())[0]
@@ -151,7 +150,7 @@ def activations(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8))
     >>> activations(model, columns(model)["0.weight"], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
     tensor([[1., 3.],
@@ -209,7 +208,7 @@ def attention_maps(
     --------
     >>> import torch
     >>> from transformers import BertConfig, BertModel
-    >>> from paramgraph.nodes.schemes import node_tables
+    >>> from paramgraph import node_tables
     >>> shape = dict(vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
     >>> model = BertModel(BertConfig(**shape, intermediate_size=8))
     >>> table = node_tables(model, "heads")["query"]
@@ -227,7 +226,7 @@ def reduced(passes: Callable[..., Iterator[None]], keep: Callable[[int], Accumul
     Parameters
     ----------
     passes : callable
-        As `paramgraph.sources.gradient_passes.gradient_passes`.
+        As `paramgraph.sources._gradient_passes.gradient_passes`.
     keep : callable (nodes) -> Accumulator
         Makes what takes the pieces of a table in.
 

@@ -9,7 +9,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Float
 
-from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.graphs import Matrix
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.shift_operator import ShiftOperator
 
@@ -61,7 +61,7 @@ def certify_count(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> path = laplacian(nx.path_graph(4), None)
     >>> certify_count(path, np.array([0.0, 2 - np.sqrt(2), 2.0]), 1e-15)
     (True, 'certified by inertia')

@@ -84,7 +84,7 @@ def eigenpairs(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> eigenpairs(laplacian(nx.complete_graph(4), normalization=None), k=2).eigenvalues.round(decimals=9)
     tensor([0., 4.], dtype=torch.float64)
     """

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
 
 from paramgraph.errors import NotConvergedError, UnknownNameError
-from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.graphs import Matrix
 from paramgraph.spectra.eigensolve import count_pairs
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.pencil_check import check_pencil
@@ -108,7 +108,7 @@ def generalized_eigenpairs(
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import adjacency
+    >>> from paramgraph import adjacency
     >>> task, preserve = adjacency(np.diag([4.0, 3.0, 2.0])), adjacency(np.diag([3.0, 1.0, 0.0]))
     >>> generalized_eigenpairs(task, preserve, k=2, ridge=1.0).eigenvalues
     tensor([2.0000, 1.5000], dtype=torch.float64)

@@ -34,7 +34,7 @@ class KroneckerSum:
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(nx.path_graph(2), None)
     >>> KroneckerSum(edge, edge) @ torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     tensor([[ 2., -1.],

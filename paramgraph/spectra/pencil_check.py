@@ -36,7 +36,7 @@ def check_pencil(operator: Any, reference: Any, ridge: Any) -> float:
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import adjacency
+    >>> from paramgraph import adjacency
     >>> check_pencil(adjacency(np.eye(2)), adjacency(np.eye(2)), 0.5)
     0.5
     """

@@ -41,7 +41,7 @@ class ProductModes:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(nx.path_graph(2), None)
     >>> modes = product_modes(KroneckerSum(edge, edge), 3)
     >>> modes.eigenvalues.round(6).tolist(), modes.row.tolist(), modes.column.tolist()

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.graphs import Matrix
 from paramgraph.spectra.sparse_tensors import sparse_tensor
 
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
@@ -44,7 +44,7 @@ class ShiftOperator:
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> L = laplacian(np.array([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> L @ torch.tensor([1.0, 3.0])
     tensor([-2.,  2.])

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data
 
-from paramgraph.graphs.weight_matrix import compact, edge_part, weight_matrix
+from paramgraph.graphs import compact, edge_part, weight_matrix
 from paramgraph.spectra.shift_operator import ShiftOperator
 
 __all__ = ["ShiftOperator", "adjacency", "laplacian", "zero_operator"]

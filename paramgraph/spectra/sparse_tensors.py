@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.graphs import Matrix
 
 
 def sparse_tensor(

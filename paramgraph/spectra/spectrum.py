@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.display.summaries import spectrum_html
-from paramgraph.graphs.weight_matrix import Matrix
+from paramgraph.display import spectrum_html
+from paramgraph.graphs import Matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paramgraph.cli.checks import check_extras
+from paramgraph.cli import check_extras
 
 OPTIONS = (
     ("--task", str, "data of the task that the fine-tune has not seen; without it nothing is picked"),
@@ -90,7 +90,7 @@ def run_refine(arguments: argparse.Namespace, command: str) -> int:
             given[name] = _numbers(name, given[name])
     from dataclasses import replace
 
-    from spectral_opt.sweep.options import RefinementOptions
+    from spectral_opt.sweep import RefinementOptions
 
     plain = RefinementOptions(given.pop("base"), given.pop("tuned"), given.pop("preserve"))
     options = replace(plain.quick() if arguments.quick else plain, **given)
@@ -98,7 +98,7 @@ def run_refine(arguments: argparse.Namespace, command: str) -> int:
     print("loading models and texts", file=sys.stderr)
     from transformers.utils import logging as transformers_logging
 
-    from spectral_opt.sweep.setting import make_refinement
+    from spectral_opt.sweep import make_refinement
 
     transformers_logging.disable_progress_bar()  # one bar is enough
     # Warnings about heads that are drawn anew: what has no base is said in the results.
@@ -111,10 +111,14 @@ def run_refine(arguments: argparse.Namespace, command: str) -> int:
 def _sweep(setting: Any, folder: Path, command: str, arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from paramgraph.display.terminal import print_views
-    from spectral_opt.sweep.page import refinement_page, refinement_tables
-    from spectral_opt.sweep.results import refinement_results, write_refinement
-    from spectral_opt.sweep.sweep import Sweep
+    from paramgraph.display import print_views
+    from spectral_opt.sweep import (
+        Sweep,
+        refinement_page,
+        refinement_results,
+        refinement_tables,
+        write_refinement,
+    )
 
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
 
@@ -154,7 +158,7 @@ def _sweep(setting: Any, folder: Path, command: str, arguments: argparse.Namespa
 
 
 def _print_sentences(results: dict[str, Any]) -> None:
-    from spectral_opt.sweep.page import refinement_sentences
+    from spectral_opt.sweep import refinement_sentences
 
     print()
     for sentence in refinement_sentences(results):

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.filters.design import METHODS
-from paramgraph.nodes.schemes import SCHEMES
-from paramgraph.sources.collection import SOURCES
+from paramgraph.filters import METHODS
+from paramgraph.nodes import SCHEMES
+from paramgraph.sources import SOURCES
 
 # Schemes, sources and filter methods are those of paramgraph: one that is added there is a choice here.
 CHOICES: dict[str, tuple[Any, ...]] = {

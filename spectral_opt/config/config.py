@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paramgraph.filters.response_algebra import Combination
-from paramgraph.filters.responses import Response, get_response
-from paramgraph.graphs.registry import get_builder
+from paramgraph.filters import Combination, Response, get_response
+from paramgraph.graphs import get_builder
 from spectral_opt.config._fields import (
     CHOICES,
     check_choice,
@@ -16,8 +15,8 @@ from spectral_opt.config._fields import (
     resolve_callable,
     whole_number,
 )
+from spectral_opt.config._refresh_schedule import check_refresh
 from spectral_opt.config.json_fields import JsonFields
-from spectral_opt.config.refresh_schedule import check_refresh
 
 
 @dataclass(frozen=True)

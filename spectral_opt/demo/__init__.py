@@ -1,1 +1,27 @@
-"""Demo."""
+"""Demo: the demonstration, small."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spectral_opt.demo.demo import Demo as Demo, work_ahead as work_ahead
+    from spectral_opt.demo.drawings import example_drawings as example_drawings
+    from spectral_opt.demo.graph_evidence import CONSTRUCTIONS as CONSTRUCTIONS
+    from spectral_opt.demo.options import DemoOptions as DemoOptions
+    from spectral_opt.demo.page import demo_page as demo_page
+    from spectral_opt.demo.refinement_front import FAMILIES as FAMILIES
+    from spectral_opt.demo.results import (
+        demo_results as demo_results,
+        tidy_rows as tidy_rows,
+        write_results as write_results,
+    )
+    from spectral_opt.demo.setting import make_setting as make_setting
+    from spectral_opt.demo.tables import demo_tables as demo_tables, print_tables as print_tables
+    from spectral_opt.demo.verdict import (
+        graph_sentences as graph_sentences,
+        refinement_sentences as refinement_sentences,
+        training_sentences as training_sentences,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

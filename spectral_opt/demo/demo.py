@@ -12,18 +12,26 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.sources.collection import collect_batch_gradients
+from paramgraph.nodes import node_tables
+from paramgraph.sources import collect_batch_gradients
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, Evidence, measure_constructions
 from spectral_opt.demo.refinement_front import FAMILIES, Family, refined_states
 from spectral_opt.demo.setting import DemoSetting
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
-from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune, prepare_method
-from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING, Method, get_method
-from spectral_opt.study.records import RunRecord, append_record
-from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.probing import embed_texts, predict_logits
+from spectral_opt.preparation import PreparedTable
+from spectral_opt.study import (
+    FineTuned,
+    RunRecord,
+    TrainingDivergedError,
+    accuracy_interval,
+    append_record,
+    fine_tune,
+    paired_p_value,
+    prepare_method,
+    relative_drift,
+    retention,
+)
+from spectral_opt.study.methods import Method, get_method
+from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, MeanPooledClassifier, embed_texts, predict_logits
 
 METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
 

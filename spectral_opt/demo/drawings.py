@@ -2,13 +2,10 @@
 
 import numpy as np
 
-from paramgraph.display.curves import Curve, draw_curves
-from paramgraph.display.page import FigureView
-from paramgraph.display.svg import new_figure, themed_svg
-from paramgraph.plotting.graph_drawing import draw_graph
-from paramgraph.sources.collection import collect
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph.display import Curve, FigureView, draw_curves, new_figure, themed_svg
+from paramgraph.plotting import draw_graph
+from paramgraph.sources import collect
+from paramgraph.spectra import eigenpairs, laplacian
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, build_graph
 from spectral_opt.demo.setting import DemoSetting
 

@@ -10,13 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from paramgraph.graphs.registry import get_builder
-from paramgraph.measures.band_pooling import pool_bands
-from paramgraph.measures.band_statistics import BandStatistics, signal_to_noise
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.collection import collect
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph.graphs import get_builder
+from paramgraph.measures import BandStatistics, pool_bands, signal_to_noise
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import collect
+from paramgraph.spectra import adjacency, eigenpairs, laplacian
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

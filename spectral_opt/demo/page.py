@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.display.curves import Curve, draw_curves
-from paramgraph.display.page import FigureView, Section, render_page
+from paramgraph.display import Curve, FigureView, Section, draw_curves, render_page
 from spectral_opt.demo.tables import demo_tables
 from spectral_opt.demo.verdict import graph_sentences, refinement_sentences, training_sentences
 

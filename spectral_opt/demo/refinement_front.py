@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paramgraph.filters.responses import get_response
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.refinement.refiner import Refiner
-from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
+from paramgraph.filters import get_response
+from spectral_opt.config import SpectralConfig
+from spectral_opt.refinement import Refiner
+from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paramgraph.environment import hardware, versions
-from paramgraph.measures.band_statistics import BandStatistics
-from paramgraph.measures.lift import band_lift
+from paramgraph.measures import BandStatistics, band_lift
 from spectral_opt.demo.demo import Demo
 
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"

@@ -9,17 +9,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable, node_tables
 from spectral_opt.demo.options import DemoOptions
-from spectral_opt.study.methods import UNUSED_BY_MEAN_POOLING
-from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
-from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.labelled import LabelledText
-from spectral_opt.tasks.loading import load_labelled_text, load_text
-from spectral_opt.tasks.models import LoadedModel, load_model
-from spectral_opt.tasks.probing import embed_texts, fit_best_probe
-from spectral_opt.tasks.splits import Split, few_shot_split
+from spectral_opt.tasks import (
+    UNUSED_BY_MEAN_POOLING,
+    LabelledText,
+    LoadedModel,
+    MeanPooledClassifier,
+    Split,
+    TokenizedBatches,
+    embed_texts,
+    few_shot_split,
+    fit_best_probe,
+    load_labelled_text,
+    load_model,
+    load_text,
+    tokenize_batches,
+)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from paramgraph.display.page import TableView
-from paramgraph.display.terminal import print_views
+from paramgraph.display import TableView, print_views
 
 
 def demo_tables(results: dict[str, Any]) -> tuple[TableView, TableView, TableView]:

@@ -16,10 +16,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.signals import working_dtype
-from paramgraph.spectra.sparse_tensors import sparse_tensor
+from paramgraph.filters import GraphFilter
+from paramgraph.spectra import ShiftOperator, sparse_tensor, working_dtype
 from spectral_opt.ranks import Ranks
 
 
@@ -86,7 +84,7 @@ class SplitOperator:
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> SplitOperator(edge, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1)) @ torch.eye(2)
     tensor([[ 1., -1.],
@@ -183,9 +181,9 @@ class SplitFilter:
 
     Examples
     --------
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> smooth = prepare_filter(edge, tikhonov(gamma=0.5))
     >>> SplitFilter(smooth, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1))(torch.eye(2))

@@ -10,14 +10,11 @@ from torch import Tensor
 
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.distributed.shard_layout import TableShard, shard_of
-from spectral_opt.functional.decoupled_penalty import decoupled_step
-from spectral_opt.functional.penalty import multiply, penalty_gradient
-from spectral_opt.functional.table_filter import put_back
+from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
 from spectral_opt.half_precision import wide
 from spectral_opt.ranks import Ranks
 from spectral_opt.split_tensors import is_split, local
-from spectral_opt.training.basis_step import BasisStep
-from spectral_opt.training.bound_table import BoundTable, Energies
+from spectral_opt.training import BasisStep, BoundTable, Energies
 
 
 class _SharedPenalty(torch.autograd.Function):

@@ -5,17 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
+from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._sharded_table import ShardedTable
 from spectral_opt.distributed.rank_refresh import check_graphs
 from spectral_opt.distributed.shard_layout import splits_nodes
-from spectral_opt.preparation.factor_table import FactorTable, config_on
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation import FactorTable, PreparedTable, config_on
 from spectral_opt.ranks import Ranks
 from spectral_opt.split_tensors import is_split
-from spectral_opt.training.adapter_table import bind_table
-from spectral_opt.training.bound_table import BoundTable
-from spectral_opt.training.handle import SpectralHandle
+from spectral_opt.training import BoundTable, SpectralHandle, bind_table
 
 
 class RankHandle(SpectralHandle):
@@ -103,7 +100,7 @@ def bind_on_ranks(
 
     Examples
     --------
-    >>> from spectral_opt.preparation.preparing import prepare
+    >>> from spectral_opt import prepare
     >>> model = nn.Sequential(nn.Linear(2, 8))
     >>> ready, = prepare(model, SpectralConfig(builder="ring"))
     >>> bind_on_ranks(Ranks(), SpectralConfig(), ready, model, dict(model.named_parameters())).name

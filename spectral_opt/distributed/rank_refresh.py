@@ -6,15 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.on_ranks import collect_on_ranks, prepare_on_ranks
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.preparation.table_state import table_tensors
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable, collect_on_ranks, prepare_on_ranks, table_tensors
 from spectral_opt.ranks import Ranks
-from spectral_opt.training.bound_table import BoundTable
-from spectral_opt.training.refresh import Refresher
-from spectral_opt.training.state import checksum
+from spectral_opt.training import BoundTable, Refresher, checksum
 
 
 class RankRefresher(Refresher):

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
 from spectral_opt.split_tensors import is_split
 
 SUPPORTED = (
@@ -147,7 +147,7 @@ def shard_of(table: NodeTable, size: int, rank: int) -> TableShard:
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> shard = shard_of(rows(nn.Sequential(nn.Linear(2, 5)))["0.weight"], 2, 1)
     >>> shard.nodes.tolist(), shard.owner.tolist(), shard.table.shape
     ([3, 4], [0, 0, 0, 1, 1], (2, 2))
@@ -192,7 +192,7 @@ def splits_nodes(table: NodeTable) -> bool:
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> splits_nodes(columns(nn.Sequential(nn.Linear(2, 5)))["0.weight"])
     False
     """

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from paramgraph.display.card import CELL, escape, html_card, short_list
+from paramgraph.display import CELL, escape, html_card, short_list
 
 # A notebook stays readable; print() and to_dict() have all of them.
 SHOWN = 100

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.config.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
+from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
 from spectral_opt.explanation._tables import TableExplanation
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation import PreparedTable
 
 
 def explanation_notes(

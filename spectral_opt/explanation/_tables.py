@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from paramgraph.graphs.registry import builder_options
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.decoupled_penalty import step_kind
-from spectral_opt.preparation.adapter_layers import starts_with_an_update
-from spectral_opt.preparation.entry_operator import EntryOperator
-from spectral_opt.preparation.factor_table import FactorTable, config_on
-from spectral_opt.preparation.prepared_table import PreparedTable
+from paramgraph.graphs import builder_options
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
+from spectral_opt.functional import step_kind
+from spectral_opt.preparation import (
+    EntryOperator,
+    FactorTable,
+    PreparedTable,
+    config_on,
+    starts_with_an_update,
+)
 
 
 @dataclass(frozen=True)

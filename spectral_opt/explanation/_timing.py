@@ -7,10 +7,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.factor_table import FactorTable
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import FactorTable, PreparedTable
+from spectral_opt.training import BoundTable
 
 # Takes some milliseconds, and is large enough for the speed of a matrix product.
 _SIDE = 512
@@ -36,7 +35,7 @@ def measure_table(config: SpectralConfig, ready: PreparedTable, named: Mapping[s
 
     Examples
     --------
-    >>> from spectral_opt.preparation.preparing import prepare
+    >>> from spectral_opt import prepare
     >>> model = nn.Sequential(nn.Linear(3, 8))
     >>> config = SpectralConfig(builder="ring")
     >>> measure_table(config, prepare(model, config)[0], dict(model.named_parameters())) > 0

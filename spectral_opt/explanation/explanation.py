@@ -8,24 +8,25 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.distributed.rank_traffic import rank_traffic, traffic_text
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
+from spectral_opt.distributed import rank_traffic, traffic_text
 from spectral_opt.explanation._card import explanation_html
 from spectral_opt.explanation._notes import explanation_notes
 from spectral_opt.explanation._tables import TableExplanation, estimate_table, explain_table, table_cells
 from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
-from spectral_opt.preparation.calibration import (
+from spectral_opt.preparation import (
+    PreparedTable,
     as_configs,
     bare_model,
     calibration_sets,
+    is_sharded,
     match_tables,
     needs_batches,
+    prepare_on_ranks,
 )
-from spectral_opt.preparation.on_ranks import is_sharded, prepare_on_ranks
-from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.ranks import Ranks, find_ranks
-from spectral_opt.training.optimizer_groups import learning_rates
+from spectral_opt.training import learning_rates
 
 _HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
 
@@ -45,7 +46,7 @@ class Explanation:
     notes : tuple of str
         What a reader must know about these configs.
     traffic : mapping of str to int
-        Bytes between ranks, see :func:`spectral_opt.distributed.rank_traffic.rank_traffic`; empty for one process.
+        Bytes between ranks, see :func:`spectral_opt.distributed._rank_traffic.rank_traffic`; empty for one process.
 
     Examples
     --------

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import get_response
-from paramgraph.nodes.table import NodeTable
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import adjacency
+from paramgraph.filters import get_response, prepare_filter
+from paramgraph.nodes import NodeTable
+from paramgraph.spectra import ShiftOperator, adjacency
 from spectral_opt.functional.table_filter import filter_in_place_of, filter_table, match_norm
 
 # Values are tensors; a gradient may be None, as it is on a parameter that took no part.
@@ -64,10 +62,10 @@ def gradient_filter(
 
     Examples
     --------
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import identity
-    >>> from paramgraph.nodes.schemes import rows
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import identity
+    >>> from paramgraph import rows
+    >>> from paramgraph import laplacian
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False))
     >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     >>> pair = gradient_filter({"0.weight": prepare_filter(L, identity())}, rows(model))
@@ -147,8 +145,8 @@ def filter_gradients(
 
     Examples
     --------
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> filter_gradients({"w": torch.tensor([[2.0], [0.0]])}, {"w": L}, tikhonov(gamma=0.5))
     {'w': tensor([[1.5000],

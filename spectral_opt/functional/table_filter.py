@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable
 
 
 def filter_table(
@@ -39,9 +39,9 @@ def filter_table(
 
     Examples
     --------
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> filter_table(torch.tensor([[2.0], [0.0]]), prepare_filter(L, tikhonov(gamma=0.5)))
     tensor([[1.5000],
@@ -121,10 +121,10 @@ def filter_in_place_of(
 
     Examples
     --------
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.nodes.schemes import columns
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import columns
+    >>> from paramgraph import laplacian
     >>> table = columns(torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False)))["0.weight"]
     >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> gradients = {"0.weight": torch.tensor([[2.0, 0.0]])}
@@ -162,7 +162,7 @@ def put_back(
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> table = rows(torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False)))["0.weight"]
     >>> put_back({"0.weight": torch.ones(1, 2)}, table, torch.ones(1, 2), torch.zeros(1, 2))
     {'0.weight': tensor([[0., 0.]])}

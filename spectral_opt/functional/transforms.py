@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable
 from spectral_opt.functional.filtering import GradientFilter, Tensors
 from spectral_opt.functional.table_filter import put_back
 
@@ -146,7 +146,7 @@ def project(table: NodeTable, basis: Float[Tensor, "nodes modes"], keep: bool = 
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> table = rows(torch.nn.Sequential(torch.nn.Linear(1, 2, bias=False)))["0.weight"]
     >>> pair = project(table, torch.tensor([[1.0], [0.0]]))
     >>> pair.update({"0.weight": torch.tensor([[3.0], [4.0]])}, pair.init())[0]

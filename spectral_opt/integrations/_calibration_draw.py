@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from paramgraph.sources.measurement import RandomStates
+from paramgraph.sources import RandomStates
 
 _logger = logging.getLogger(__name__)
 

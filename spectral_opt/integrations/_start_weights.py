@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.calibration import bare_model, match_tables
-from spectral_opt.preparation.factor_table import FactorTable
-from spectral_opt.training.handle import SpectralHandle
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import FactorTable, bare_model, match_tables
+from spectral_opt.training import SpectralHandle
 
 
 class StartWeights:

@@ -8,10 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from paramgraph.sources.measurement import RandomStates
-from spectral_opt.config._fields import whole_number
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.config.refresh_schedule import refresh_schedule
+from paramgraph.sources import RandomStates
+from spectral_opt.config import SpectralConfig, refresh_schedule, whole_number
 from spectral_opt.hooks import attach
 from spectral_opt.integrations._calibration_draw import draw_batches
 from spectral_opt.integrations._start_weights import StartWeights
@@ -21,9 +19,8 @@ from spectral_opt.integrations._trainer_checkpoint import (
     read_state,
     write_state,
 )
-from spectral_opt.preparation.calibration import as_configs, calibration_sets, needs_batches
-from spectral_opt.training.handle import SpectralHandle
-from spectral_opt.training.state import prepared_from_state
+from spectral_opt.preparation import as_configs, calibration_sets, needs_batches
+from spectral_opt.training import SpectralHandle, prepared_from_state
 
 _logger = logging.getLogger(__name__)
 

@@ -1,1 +1,48 @@
-"""Preparation."""
+"""Preparation: from a config and batches to tables that are ready to train."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spectral_opt.preparation.adapter_layers import (
+        low_rank_scale as low_rank_scale,
+        starts_with_an_update as starts_with_an_update,
+    )
+    from spectral_opt.preparation.adapters import (
+        adapter_tables as adapter_tables,
+        check_starts as check_starts,
+    )
+    from spectral_opt.preparation.calibration import (
+        as_configs as as_configs,
+        bare_model as bare_model,
+        calibration_sets as calibration_sets,
+        check_calibration as check_calibration,
+        match_tables as match_tables,
+        needs_batches as needs_batches,
+        reads_features as reads_features,
+    )
+    from spectral_opt.preparation.entry_operator import EntryOperator as EntryOperator
+    from spectral_opt.preparation.factor_table import (
+        FactorTable as FactorTable,
+        config_on as config_on,
+        measured_table as measured_table,
+    )
+    from spectral_opt.preparation.on_ranks import (
+        collect_on_ranks as collect_on_ranks,
+        is_sharded as is_sharded,
+        prepare_on_ranks as prepare_on_ranks,
+    )
+    from spectral_opt.preparation.prepared_table import PreparedTable as PreparedTable
+    from spectral_opt.preparation.preparing import (
+        make_filter as make_filter,
+        prepare as prepare,
+        prepare_tables as prepare_tables,
+    )
+    from spectral_opt.preparation.table_state import (
+        encode_text as encode_text,
+        restore_table as restore_table,
+        table_tensors as table_tensors,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from paramgraph.nodes.wrapping import bare_names
+from paramgraph.nodes import bare_names
 
 SUPPORTED = ("LORA", "ADALORA", "IA3")
 _NAMES = "LoRA (also rsLoRA, DoRA, PiSSA), AdaLoRA and IA3, biases (BitFit), and full fine-tuning"

@@ -5,11 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paramgraph.nodes.linear_modules import LinearLayer, weighted_layers
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import matched_layers
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import LinearLayer, NodeTable, matched_layers, node_tables, weighted_layers
+from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import (
     AdapterPart,
     adapter_layers,

@@ -5,14 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paramgraph.builders.ring import Ring
-from paramgraph.graphs.registry import get_builder
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import unwrap
-from paramgraph.sources.measurement import RandomStates
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.config.refresh_schedule import refresh_schedule
+from paramgraph.builders import Ring
+from paramgraph.graphs import get_builder
+from paramgraph.nodes import NodeTable, node_tables, unwrap
+from paramgraph.sources import RandomStates
+from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.preparation.adapter_layers import check_adapters
 from spectral_opt.preparation.adapters import adapter_tables
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra import KroneckerSum, ShiftOperator
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,7 @@ class EntryOperator:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
     >>> EntryOperator(KroneckerSum(edge, edge)) @ torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     tensor([[ 2., -1.],

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from paramgraph.nodes.slices import ParameterSlice
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable, ParameterSlice
+from spectral_opt.config import SpectralConfig
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +33,7 @@ class FactorTable(NodeTable):
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> frozen = columns(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
     >>> factor_table(frozen, "0.lora_A.weight", (2, 6), "0", "default").shape
     (6, 2)
@@ -97,7 +96,7 @@ def factor_table(
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
     >>> factor_table(frozen, "0.bias", (4,), "0", "")
     NodeTable('0.bias', scheme='rows', nodes=4, width=1)
@@ -146,7 +145,7 @@ def measured_table(table: NodeTable) -> NodeTable:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
     >>> measured_table(factor_table(frozen, "0.bias", (4,), "0", "")) is frozen
     True
@@ -173,7 +172,7 @@ def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
     >>> B = factor_table(frozen, "B", (4, 2), "0", "default", factors=("B", "A"))
     >>> config_on(SpectralConfig(scheme="columns", penalty=0.1), B).penalty

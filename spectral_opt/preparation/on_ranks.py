@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.nodes.assembly import TableAssembly
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.accumulators import MeanFeatures, StreamingGram
-from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.sources.attention_passes import attention_passes
-from paramgraph.sources.collection import collect
-from paramgraph.sources.gradient_passes import gradient_passes
-from paramgraph.sources.passes import batch_loss
-from paramgraph.sources.source_support import check_scheme
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable, TableAssembly
+from paramgraph.sources import (
+    MeanFeatures,
+    StreamingGram,
+    activation_passes,
+    attention_passes,
+    batch_loss,
+    check_scheme,
+    collect,
+    gradient_passes,
+)
+from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     calibration_sets,
     check_calibration,
@@ -150,7 +152,7 @@ def collect_on_ranks(
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = nn.Sequential(nn.Linear(3, 8))
     >>> collect_on_ranks(Ranks(), model, rows(model), "weights")["0.weight"].shape
     torch.Size([8, 3])

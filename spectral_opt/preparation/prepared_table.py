@@ -7,12 +7,10 @@ import numpy as np
 import scipy.sparse.linalg as spla
 from torch import Tensor
 
-from paramgraph.graphs.contract import check_graph
-from paramgraph.graphs.registry import get_builder
-from paramgraph.nodes.table import NodeTable
-from paramgraph.spectra.shifts import ShiftOperator, adjacency, laplacian
-from paramgraph.spectra.spectrum import Spectrum
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.graphs import check_graph, get_builder
+from paramgraph.nodes import NodeTable
+from paramgraph.spectra import ShiftOperator, Spectrum, adjacency, laplacian
+from spectral_opt.config import SpectralConfig
 
 # Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
 _DENSE_NODES = 2048
@@ -80,7 +78,7 @@ def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> table = rows(torch.nn.Sequential(torch.nn.Linear(2, 8)))["0.weight"]
     >>> build_operator(table, SpectralConfig(builder="ring"), torch.zeros(8, 0))[1]
     8
@@ -110,7 +108,7 @@ def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperat
     Examples
     --------
     >>> import torch
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> table = rows(torch.nn.Sequential(torch.nn.Linear(2, 8)))["0.weight"]
     >>> check_form(table, SpectralConfig(builder="ring"))
     """

@@ -8,17 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.filters.design import EXACT_NODES
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.product_filter import prepare_product_filter
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.collection import collect
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shifts import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.filters import EXACT_NODES, prepare_filter, prepare_product_filter
+from paramgraph.nodes import NodeTable, node_tables
+from paramgraph.sources import collect
+from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, eigenpairs
+from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     calibration_sets,
     check_calibration,
@@ -178,7 +172,7 @@ def make_filter(
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     >>> make_filter(L, SpectralConfig()).method
     'exact'

@@ -8,14 +8,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from paramgraph.filters.design import FilterDesign
-from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.filters.responses import get_response
-from paramgraph.nodes.table import NodeTable
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shifts import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.filters import FilterDesign, GraphFilter, get_response
+from paramgraph.nodes import NodeTable
+from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
+from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.entry_operator import EntryOperator
 from spectral_opt.preparation.factor_table import config_on
 from spectral_opt.preparation.prepared_table import PreparedTable
@@ -89,7 +85,7 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
 
     Examples
     --------
-    >>> from spectral_opt.preparation.preparing import prepare
+    >>> from spectral_opt import prepare
     >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), SpectralConfig(builder="ring", response=None))
     >>> sorted(table_tensors(ready))
     ['degrees', 'edges', 'labels', 'matrix', 'reason']
@@ -145,7 +141,7 @@ def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: Spect
 
     Examples
     --------
-    >>> from spectral_opt.preparation.preparing import prepare
+    >>> from spectral_opt import prepare
     >>> config = SpectralConfig(builder="ring")
     >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), config)
     >>> restore_table(ready.table, table_tensors(ready), config).filter.method

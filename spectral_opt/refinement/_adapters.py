@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints.lora_adapters import AdaptedWeights
+from paramgraph.checkpoints import AdaptedWeights
 from spectral_opt.half_precision import wide
 
 Filters = Sequence[tuple[str, Any, bool]]

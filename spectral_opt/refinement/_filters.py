@@ -5,16 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.filters.design import EXACT_NODES
-from paramgraph.filters.response import Response
-from paramgraph.filters.responses import get_response
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import ShiftOperator
-from paramgraph.spectra.spectrum import Spectrum
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.calibration import match_tables
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.preparation.preparing import make_filter, prepare_tables
+from paramgraph.filters import EXACT_NODES, Response, get_response
+from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare_tables
 from spectral_opt.refinement._input_moments import input_operators, is_input_gram
 
 # A layer of a transformer has four different inputs.

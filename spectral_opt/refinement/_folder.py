@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from paramgraph.checkpoints.safetensors_files import INDEX, open_files
+from paramgraph.checkpoints import INDEX, open_files
 from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.

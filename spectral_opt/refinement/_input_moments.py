@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.spectra.shifts import ShiftOperator, adjacency
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import activation_passes
+from paramgraph.spectra import ShiftOperator, adjacency
+from spectral_opt.config import SpectralConfig
 
 BLOCK = 384
 
@@ -112,7 +112,7 @@ def input_operators(
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> model = nn.Sequential(nn.Linear(2, 3))
     >>> operators = input_operators(model, columns(model), [torch.tensor([[1.0, 0.0], [1.0, 1.0]])])
     >>> operators["0.weight"].matrix.round(3)

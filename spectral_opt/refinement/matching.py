@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from paramgraph.checkpoints.weight_mapping import WeightMapping
-from paramgraph.nodes.targets import HEAD_NAMES
+from paramgraph.checkpoints import WeightMapping
+from paramgraph.nodes import HEAD_NAMES
 
 # Parts of a name under which models keep what is made anew for a task; `HEAD_NAMES` are single layers.
 FRESH = frozenset((*HEAD_NAMES, "cls", "pooler", "pre_classifier", "lm_head", "predictions"))

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paramgraph.checkpoints.module_weights import open_module
-from spectral_opt.preparation.calibration import as_configs, calibration_sets, check_calibration
+from paramgraph.checkpoints import open_module
+from spectral_opt.preparation import as_configs, calibration_sets, check_calibration
 from spectral_opt.refinement._adapters import refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._folder import check_folder, read_folder, write_folder
@@ -57,7 +57,7 @@ class Refiner:
     --------
     >>> import torch
     >>> from torch import nn
-    >>> from spectral_opt.config.config import SpectralConfig
+    >>> from spectral_opt import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refiner = Refiner(base, SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0}))
     >>> sweep = [refiner.apply(tuned, [lambda x, t=t: torch.exp(-t * x)]) for t in (0.0, 1.0, 2.0)]
@@ -281,7 +281,7 @@ def refine(
     --------
     >>> import torch
     >>> from torch import nn
-    >>> from spectral_opt.config.config import SpectralConfig
+    >>> from spectral_opt import SpectralConfig
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
     >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)

@@ -11,11 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.checkpoints.lora_adapters import AdaptedWeights
-from paramgraph.checkpoints.module_weights import open_module
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.weight_mapping import WeightMapping
-from paramgraph.nodes.targets import unwrap
+from paramgraph.checkpoints import AdaptedWeights, WeightMapping, open_checkpoint, open_module
+from paramgraph.nodes import unwrap
 
 ADAPTER_CONFIG = "adapter_config.json"
 

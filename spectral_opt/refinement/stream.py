@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints.weight_mapping import WeightMapping
-from spectral_opt.functional.table_filter import filter_in_place_of
+from paramgraph.checkpoints import WeightMapping
+from spectral_opt.functional import filter_in_place_of
 from spectral_opt.half_precision import wide
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement.matching import CheckpointMatch

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from paramgraph.sources.collection import collect
+from paramgraph.sources import collect
 from spectral_opt.hooks import attach
-from spectral_opt.preparation.calibration import match_tables
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt.preparation import PreparedTable, match_tables, prepare
 from spectral_opt.study.methods import Method
 
 

@@ -1,1 +1,21 @@
-"""Sweep."""
+"""Sweep: the strengths of a refinement, with their front."""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
+    from spectral_opt.sweep.page import (
+        refinement_page as refinement_page,
+        refinement_sentences as refinement_sentences,
+        refinement_tables as refinement_tables,
+    )
+    from spectral_opt.sweep.results import (
+        refinement_results as refinement_results,
+        write_refinement as write_refinement,
+    )
+    from spectral_opt.sweep.setting import make_refinement as make_refinement
+    from spectral_opt.sweep.sweep import Sweep as Sweep
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

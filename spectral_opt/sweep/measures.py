@@ -8,11 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spectral_opt.study.evaluation import retention
+from spectral_opt.study import retention
 from spectral_opt.sweep.texts import Part, RefinementTexts
-from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
-from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.probing import embed_texts, fit_linear_probe, predict_logits
+from spectral_opt.tasks import (
+    MeanPooledClassifier,
+    TokenizedBatches,
+    embed_texts,
+    fit_linear_probe,
+    predict_logits,
+    tokenize_batches,
+)
 
 Values = Float[np.ndarray, " texts"]
 RESAMPLES = 2000

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.display.curves import Curve, draw_curves
-from paramgraph.display.page import FigureView, Section, TableView, render_page
+from paramgraph.display import Curve, FigureView, Section, TableView, draw_curves, render_page
 
 NAMES = {
     "base": "base",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paramgraph.environment import hardware, versions
-from spectral_opt.study.evaluation import accuracy_interval
+from spectral_opt.study import accuracy_interval
 from spectral_opt.sweep.measures import Values, mean_interval
 from spectral_opt.sweep.sweep import Sweep, SweepPoint, compare_on_test
 

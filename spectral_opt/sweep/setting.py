@@ -10,20 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from paramgraph.checkpoints.opening import open_checkpoint
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.checkpoints import open_checkpoint
+from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
-from spectral_opt.preparation.calibration import match_tables
-from spectral_opt.refinement.matching import match_checkpoints
-from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, load_base, open_tuned
+from spectral_opt.preparation import match_tables
+from spectral_opt.refinement import ADAPTER_CONFIG, BaseModel, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep.measures import Measures
 from spectral_opt.sweep.options import RefinementOptions, same_place
 from spectral_opt.sweep.texts import RefinementTexts, read_texts
-from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
-from spectral_opt.tasks.class_matching import match_classes
-from spectral_opt.tasks.files import existing_path
-from spectral_opt.tasks.models import EMBEDDED_MODELS
-from spectral_opt.tasks.wheels import fetch
+from spectral_opt.tasks import (
+    EMBEDDED_MODELS,
+    TokenizedBatches,
+    existing_path,
+    fetch,
+    match_classes,
+    tokenize_batches,
+)
 
 FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 METRIC_OF = {"causal": "loss", "classifier": "accuracy", "encoder": "probe"}

@@ -9,12 +9,10 @@ from typing import Any
 
 import torch
 
-from paramgraph.checkpoints.module_weights import open_module
-from paramgraph.filters.responses import get_response
-from spectral_opt.refinement.refiner import Refiner
-from spectral_opt.refinement.state import RefinedState
-from spectral_opt.refinement.stream import DeltaStream
-from spectral_opt.study.evaluation import paired_p_value
+from paramgraph.checkpoints import open_module
+from paramgraph.filters import get_response
+from spectral_opt.refinement import DeltaStream, RefinedState, Refiner
+from spectral_opt.study import paired_p_value
 from spectral_opt.sweep.measures import Forgotten, Measures, Values, mean_interval
 from spectral_opt.sweep.setting import RefinementSetting
 

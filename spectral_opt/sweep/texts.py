@@ -7,9 +7,7 @@ import numpy as np
 
 from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
-from spectral_opt.tasks.loading import load_labelled_text
-from spectral_opt.tasks.paragraphs import read_paragraphs
-from spectral_opt.tasks.splits import few_shot_split
+from spectral_opt.tasks import few_shot_split, load_labelled_text, read_paragraphs
 
 # Of each class, to fit the head of a linear probe.
 PROBE_TEXTS = 32

@@ -99,7 +99,7 @@ def tokenize_batches(
 
     Examples
     --------
-    >>> from spectral_opt.tasks.models import load_model
+    >>> from spectral_opt.tasks import load_model
     >>> batches = tokenize_batches(load_model().tokenizer, ["short", "a longer text"])
     >>> batches[0]["input_ids"].shape, batches.truncated
     (torch.Size([2, 5]), 0)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.checkpoints.hub import fetch_from_hub
-from paramgraph.checkpoints.safetensors_files import read_json
+from paramgraph.checkpoints import fetch_from_hub, read_json
 from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches

@@ -78,7 +78,7 @@ def few_shot_split(
 
     Examples
     --------
-    >>> from spectral_opt.tasks.provenance import Provenance
+    >>> from spectral_opt.tasks import Provenance
     >>> labels = np.arange(40) % 2
     >>> texts = tuple(f"text {i}" for i in range(40))
     >>> data = LabelledText("toy", texts, labels, ("no", "yes"), Provenance("toy"))

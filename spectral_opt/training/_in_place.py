@@ -18,9 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.sparse_tensors import sparse_tensor
+from paramgraph.nodes import NodeTable
+from paramgraph.spectra import ShiftOperator, sparse_tensor
 
 # Half precision is summed in float32, which in place it cannot be; a subclass (DTensor) has rules of its own.
 _DTYPES = (torch.float32, torch.float64)
@@ -45,7 +44,7 @@ def writable_view(table: NodeTable, tensors: Mapping[str, Tensor]) -> Float[Tens
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import columns
+    >>> from paramgraph import columns
     >>> table = columns(nn.Sequential(nn.Linear(3, 2)))["0.weight"]
     >>> weight = torch.zeros(2, 3)
     >>> writable_view(table, {"0.weight": weight}).fill_(1.0).shape, float(weight.sum())
@@ -74,7 +73,7 @@ class PenaltyForm:
 
     Examples
     --------
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import laplacian
     >>> form = PenaltyForm(laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 1.0)
     >>> form.matrix(torch.ones(1)).to_dense()
     tensor([[ 2., -1.],
@@ -176,9 +175,9 @@ def filter_(
 
     Examples
     --------
-    >>> from paramgraph.filters.filters import prepare_filter
-    >>> from paramgraph.filters.responses import tikhonov
-    >>> from paramgraph.spectra.shifts import laplacian
+    >>> from paramgraph import prepare_filter
+    >>> from paramgraph import tikhonov
+    >>> from paramgraph import laplacian
     >>> L = laplacian(1.0 - torch.eye(3), normalization=None)
     >>> X = torch.tensor([[1.0], [2.0], [6.0]])
     >>> _ = filter_(X, prepare_filter(L, tikhonov(1.0), "lowrank", rank=1, tail=0))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable
 from spectral_opt.half_precision import wide
 
 # By the names that torch and pytorch_optimizer give them.
@@ -50,7 +50,7 @@ def move_moments(
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(1, 2, bias=False))
     >>> optimizer = torch.optim.AdamW(model.parameters())
     >>> model(torch.ones(1, 1)).sum().backward()

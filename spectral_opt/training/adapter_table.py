@@ -15,13 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
+from spectral_opt.config import SpectralConfig
+from spectral_opt.functional import low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.half_precision import wide
-from spectral_opt.preparation.adapter_layers import low_rank_scale, starts_with_an_update
-from spectral_opt.preparation.adapters import check_starts
-from spectral_opt.preparation.factor_table import FactorTable, config_on
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation import (
+    FactorTable,
+    PreparedTable,
+    check_starts,
+    config_on,
+    low_rank_scale,
+    starts_with_an_update,
+)
 from spectral_opt.training.bound_table import BoundTable
 
 
@@ -213,7 +217,7 @@ def bind_table(
 
     Examples
     --------
-    >>> from spectral_opt.preparation.preparing import prepare
+    >>> from spectral_opt import prepare
     >>> model = nn.Sequential(nn.Linear(2, 8))
     >>> config = SpectralConfig(builder="ring")
     >>> type(bind_table(config, prepare(model, config)[0], model, dict(model.named_parameters()))).__name__

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.functional.table_filter import match_norm
+from paramgraph.nodes import NodeTable
+from spectral_opt.functional import match_norm
 from spectral_opt.half_precision import wide
 
 Basis = Float[Tensor, "nodes nodes"]
@@ -46,7 +46,7 @@ class BasisStep:
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = nn.Sequential(nn.Linear(1, 2, bias=False))
     >>> model[0].weight.grad = torch.tensor([[1.0], [0.0]])
     >>> exchange = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
@@ -136,7 +136,7 @@ def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Ba
 
     Examples
     --------
-    >>> from paramgraph.nodes.schemes import rows
+    >>> from paramgraph import rows
     >>> model = nn.Sequential(nn.Linear(2, 3))
     >>> model(torch.ones(1, 2)).sum().backward()
     >>> enter_basis(rows(model)["0.weight"], {"0.weight": model[0].weight}, torch.eye(3)).rotated.shape

@@ -11,8 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from paramgraph.filters.responses import evaluate_response
-from spectral_opt.functional.table_filter import filter_table, match_norm, put_back
+from paramgraph.filters import evaluate_response
+from spectral_opt.functional import filter_table, match_norm, put_back
 from spectral_opt.half_precision import wide
 from spectral_opt.training._in_place import filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.table_state import restore_table, table_tensors
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import restore_table, table_tensors
 from spectral_opt.training._parameter_watch import ParameterWatch
 from spectral_opt.training._step import SpectralStep
 from spectral_opt.training.bound_table import BoundTable
@@ -18,7 +18,7 @@ from spectral_opt.training.refresh import Refresher
 from spectral_opt.training.state import check_state, checksum, describe_tables
 
 if TYPE_CHECKING:
-    from spectral_opt.explanation.explanation import Explanation
+    from spectral_opt.explanation import Explanation
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class SpectralHandle:
     --------
     >>> model = nn.Sequential(nn.Linear(2, 3))
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    >>> from spectral_opt.hooks import attach
+    >>> from spectral_opt import attach
     >>> with attach(model, optimizer, SpectralConfig(builder="ring")) as handle:
     ...     float(handle.penalty())
     0.0

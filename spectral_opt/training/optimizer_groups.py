@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
 
 
 def learning_rates(optimizer: Optimizer) -> dict[int, float]:

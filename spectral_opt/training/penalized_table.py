@@ -8,11 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.decoupled_penalty import decoupled_step, step_kind
-from spectral_opt.functional.penalty import penalty_gradient, penalty_value
+from spectral_opt.config import SpectralConfig
+from spectral_opt.functional import decoupled_step, penalty_gradient, penalty_value, step_kind
 from spectral_opt.half_precision import wide
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation import PreparedTable
 from spectral_opt.training._in_place import PenaltyForm, writable_view
 
 Table = TypeVar("Table", bound="PenalizedTable")

@@ -20,13 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paramgraph.nodes.table import NodeTable
-from paramgraph.sources.collection import collect
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.config.refresh_schedule import DRIFT_BATCHES, DRIFT_EVERY, refresh_schedule
-from spectral_opt.preparation.factor_table import measured_table
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.preparation.preparing import prepare_tables
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import collect
+from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
+from spectral_opt.preparation import PreparedTable, measured_table, prepare_tables
 from spectral_opt.training._moments import move_moments
 from spectral_opt.training.bound_table import BoundTable
 

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.calibration import match_tables
-from spectral_opt.preparation.prepared_table import PreparedTable
-from spectral_opt.preparation.table_state import encode_text, restore_table
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table
 from spectral_opt.split_tensors import whole
 
 
@@ -129,7 +127,7 @@ def prepared_from_state(
 
     Examples
     --------
-    >>> from spectral_opt.hooks import attach
+    >>> from spectral_opt import attach
     >>> model, config = nn.Sequential(nn.Linear(2, 8)), SpectralConfig(builder="ring")
     >>> handle = attach(model, torch.optim.SGD(model.parameters(), lr=0.1), config)
     >>> (ready,), = prepared_from_state(model, [config], handle.state_dict())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import paramgraph
-from paramgraph.cli.main import _parser
+from paramgraph.cli.app import _parser
 from paramgraph.comparison._layer_reading import SIGNALS
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "comparing.md"

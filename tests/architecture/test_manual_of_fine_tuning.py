@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from spectral_opt.config.config import SpectralConfig
+from spectral_opt import SpectralConfig
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "fine_tuning.md"
 

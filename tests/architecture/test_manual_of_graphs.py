@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from paramgraph import list_builders, source_refusal
 from paramgraph.graphs import registry
-from paramgraph.graphs.registry import list_builders
-from paramgraph.nodes.schemes import SCHEMES
-from paramgraph.sources.collection import SOURCES, source_refusal
+from paramgraph.nodes import SCHEMES
+from paramgraph.sources import SOURCES
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "graphs.md"
 

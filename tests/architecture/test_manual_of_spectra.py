@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 import paramgraph
-from paramgraph.filters.design import METHODS
-from paramgraph.filters.responses import RESPONSES, list_responses
-from paramgraph.spectra.eigensolve import list_solvers
+from paramgraph import list_responses, list_solvers
+from paramgraph.filters import METHODS, RESPONSES
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "spectra.md"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from paramgraph.nodes.schemes import SCHEMES
+from paramgraph.nodes import SCHEMES
 
 
 def load(name: str):

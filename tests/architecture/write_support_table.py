@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paramgraph.nodes.schemes import SCHEMES
+from paramgraph.nodes import SCHEMES
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "tutorials" / "manual" / "support.md"

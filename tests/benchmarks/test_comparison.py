@@ -28,12 +28,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 import paramgraph
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph import Comparison, graph_to_scipy
+from paramgraph.checkpoints import open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import split_batches
-from paramgraph.comparison.result import Comparison
 from paramgraph.environment import peak_megabytes
-from paramgraph.graphs.conversion import graph_to_scipy
 from paramgraph.inputs import ComparisonInputs, InputOptions, locate_model, open_inputs
 
 pytestmark = pytest.mark.bench

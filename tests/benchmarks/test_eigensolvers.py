@@ -19,14 +19,17 @@ import scipy.sparse.linalg as spla
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.errors import NotConvergedError
-from paramgraph.nodes.schemes import rows
-from paramgraph.sources.collection import weights
-from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
-from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.shifts import laplacian
-from spectral_opt.tasks.models import load_model
+from paramgraph import (
+    CosineKNN,
+    NotConvergedError,
+    ShiftOperator,
+    eigenpairs,
+    laplacian,
+    list_solvers,
+    rows,
+    weights,
+)
+from spectral_opt.tasks import load_model
 
 pytestmark = pytest.mark.bench
 

@@ -16,13 +16,17 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.filters._bank import apply_filter_bank
-from paramgraph.filters._wavelets import wavelets
-from paramgraph.filters.filters import apply_filter, prepare_filter
-from paramgraph.filters.responses import heat, tikhonov
-from paramgraph.graphs.conversion import graph_to_scipy
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import (
+    CosineKNN,
+    apply_filter,
+    apply_filter_bank,
+    graph_to_scipy,
+    heat,
+    laplacian,
+    prepare_filter,
+    tikhonov,
+    wavelets,
+)
 
 pytestmark = pytest.mark.bench
 

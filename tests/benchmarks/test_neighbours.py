@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from paramgraph.graphs.affinity.inner_product import nearest_neighbours
+from paramgraph.graphs.affinity import nearest_neighbours
 
 pytestmark = pytest.mark.bench
 

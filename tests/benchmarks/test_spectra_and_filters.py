@@ -15,11 +15,7 @@ import scipy.sparse.linalg as spla
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import tikhonov
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import CosineKNN, eigenpairs, laplacian, prepare_filter, tikhonov
 
 pytestmark = pytest.mark.bench
 

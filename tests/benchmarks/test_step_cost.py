@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.tasks.models import load_model
+from spectral_opt import SpectralConfig, attach
+from spectral_opt.tasks import load_model
 
 pytestmark = pytest.mark.bench
 

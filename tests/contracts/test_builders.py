@@ -17,10 +17,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.graphs import registry
-from paramgraph.graphs.registry import builder_options, get_builder, list_builders
-from paramgraph.graphs.repair import check_graph, graph_to_scipy
+from paramgraph import CosineKNN, check_graph, get_builder, graph_to_scipy, list_builders
+from paramgraph.graphs import builder_options, registry
 
 NAMES = [name for name in list_builders() if not name.startswith("docs_")]
 

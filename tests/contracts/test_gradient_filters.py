@@ -5,12 +5,19 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import heat, highpass, identity, lowpass, tikhonov
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.spectra.shifts import adjacency, laplacian
-from spectral_opt.functional.filtering import filter_gradients, gradient_filter
-from spectral_opt.functional.transforms import chain, clip_by_global_norm, masked, project
+from paramgraph import (
+    adjacency,
+    heat,
+    highpass,
+    identity,
+    laplacian,
+    lowpass,
+    node_tables,
+    prepare_filter,
+    tikhonov,
+)
+from spectral_opt import chain, clip_by_global_norm, filter_gradients, masked, project
+from spectral_opt.functional import gradient_filter
 
 from helpers.names import shown
 

@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from paramgraph.nodes.schemes import SCHEMES, node_tables
-from paramgraph.nodes.targets import linear_layers
+from paramgraph import node_tables
+from paramgraph.nodes import SCHEMES, linear_layers
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pickle
 import pytest
 import torch
 
-from paramgraph.filters.responses import RESPONSES, evaluate_response, get_response, list_responses
+from paramgraph import get_response, list_responses
+from paramgraph.filters import RESPONSES, evaluate_response
 
 # For options that are no numbers.
 SAMPLES = {"measured": {"edges": [0.5, 1.5], "gains": [0.9, 0.7, 0.1]}}

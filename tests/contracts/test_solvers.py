@@ -6,9 +6,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.spectra.eigensolve import list_solvers
-from paramgraph.spectra.shifts import adjacency, laplacian
-from paramgraph.spectra.spectrum import EigenProblem
+from paramgraph import adjacency, laplacian, list_solvers
+from paramgraph.spectra import EigenProblem
 
 
 @pytest.fixture(params=list_solvers())

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.errors import UnknownNameError
-from paramgraph.nodes.schemes import SCHEMES, node_tables
-from paramgraph.sources.collection import SOURCES, collect, source_refusal
+from paramgraph import UnknownNameError, collect, node_tables, source_refusal
+from paramgraph.nodes import SCHEMES
+from paramgraph.sources import SOURCES
 
 # Rows on every kind of model; the others where they differ from rows: GPT-2 has Conv1D and fused projections.
 KINDS = dict.fromkeys(SCHEMES, ("gpt2",)) | {

@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.refinement.refiner import refine
+from spectral_opt import SpectralConfig, attach, refine
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),

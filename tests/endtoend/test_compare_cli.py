@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from paramgraph.cli.main import THREADS, main
+from paramgraph import Comparison
+from paramgraph.cli import THREADS, main
 from paramgraph.comparison import _layer_loop as layer_loop
-from paramgraph.comparison.result import Comparison
 
 FEW = ["--permutations", "19", "--nulls", "permuted"]
 SMALL = [
@@ -248,8 +248,8 @@ def test_model_and_folder_are_asked_for(capsys, tmp_path):
 
 def test_threads_are_set_before_torch_comes():
     script = (
-        "import sys, os; import paramgraph.cli.main; assert 'torch' not in sys.modules; "
-        "paramgraph.cli.main.main(['compare']); print(*(os.environ[name] for name in paramgraph.cli.main.THREADS))"
+        "import sys, os; import paramgraph.cli.app; assert 'torch' not in sys.modules; "
+        "paramgraph.cli.app.main(['compare']); print(*(os.environ[name] for name in paramgraph.cli.app.THREADS))"
     )
     clean = {"PATH": "/usr/bin:/bin"}
     shown = subprocess.run(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from paramgraph.comparison.report.page import comparison_page
+from paramgraph.comparison.report import comparison_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Without these a browser as root does not start, or asks its maker's servers for news.

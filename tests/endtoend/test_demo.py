@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from spectral_opt.cli.main import main
-from spectral_opt.demo.demo import Demo
-from spectral_opt.demo.options import DemoOptions
-from spectral_opt.demo.setting import make_setting
+from spectral_opt.cli import main
+from spectral_opt.demo import Demo, DemoOptions, make_setting
 
 
 @dataclass(frozen=True)

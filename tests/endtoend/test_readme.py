@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from spectral_opt.demo.tables import demo_tables
+from spectral_opt.demo import demo_tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,7 +50,8 @@ def test_the_refinement_example_runs_on_two_models():
 
 
 def test_the_builder_of_the_readme_is_found_by_its_name():
-    from paramgraph.graphs.registry import _registered, get_builder
+    from paramgraph import get_builder
+    from paramgraph.graphs.registry import _registered
 
     exec(BLOCKS[2], {"__name__": "readme"})
     try:

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from spectral_opt.cli.main import main
-from spectral_opt.sweep.sweep import Sweep
+from spectral_opt.cli import main
+from spectral_opt.sweep import Sweep
 
 SIZES = ["--texts", "24", "--held-out", "14", "--dev", "16", "--test", "24", "--max-length", "16"]
 SWEEP = ["--strengths", "0.1,1", "--scales", "0.5"]

@@ -2,10 +2,10 @@
 
 import torch
 
-from paramgraph.cli.main import main
-from paramgraph.comparison.result import Comparison
+from paramgraph import Comparison
+from paramgraph.cli import main
 from paramgraph.inputs import InputOptions
-from spectral_opt.study.tuned_inputs import open_inputs
+from spectral_opt.study import open_inputs
 
 SMALL = {"batches": 6, "batch_size": 4, "max_length": 16}
 

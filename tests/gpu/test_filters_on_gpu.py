@@ -4,11 +4,7 @@ import networkx as nx
 import pytest
 import torch
 
-from paramgraph.filters._bank import apply_filter_bank
-from paramgraph.filters._wavelets import wavelets
-from paramgraph.filters.filters import apply_filter, prepare_filter
-from paramgraph.filters.responses import heat, tikhonov
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import apply_filter, apply_filter_bank, heat, laplacian, prepare_filter, tikhonov, wavelets
 
 pytestmark = pytest.mark.gpu
 

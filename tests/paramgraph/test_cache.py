@@ -4,12 +4,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.permuted import Permuted
-from paramgraph.builders.ring import Ring
-from paramgraph.cache import GraphCache, is_described, tensor_digest
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import CosineKNN, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
+from paramgraph.cache import is_described, tensor_digest
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):

@@ -6,13 +6,7 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.ring import Ring
-from paramgraph.construct import build
-from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.repair import check_graph
-from paramgraph.nodes.schemes import rows
-from paramgraph.nodes.table import NodeTable
+from paramgraph import CosineKNN, NodeTable, Ring, UnknownNameError, build, check_graph, rows
 
 
 @pytest.fixture

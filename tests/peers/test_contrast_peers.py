@@ -6,8 +6,7 @@ import scipy.linalg
 import torch
 from sklearn.datasets import load_digits
 
-from paramgraph.filters._contrast_filter import contrast
-from paramgraph.filters.responses import heat, tikhonov
+from paramgraph import contrast, heat, tikhonov
 
 # Second moments of real features: pixels of even and of odd digits; many pixels are always 0.
 IMAGES, LABELS = load_digits(return_X_y=True)

@@ -8,11 +8,7 @@ import scipy.linalg
 import scipy.sparse.linalg as spla
 import torch
 
-from paramgraph.filters._bank import apply_filter_bank
-from paramgraph.filters._wavelets import wavelets
-from paramgraph.filters.filters import apply_filter
-from paramgraph.filters.responses import heat, tikhonov
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import apply_filter, apply_filter_bank, heat, laplacian, tikhonov, wavelets
 
 WEIGHTS = nx.to_numpy_array(nx.karate_club_graph())
 X = np.random.default_rng(0).standard_normal((34, 2))

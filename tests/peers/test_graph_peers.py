@@ -23,12 +23,12 @@ from torch_geometric.utils import (
     to_scipy_sparse_matrix,
 )
 
-from paramgraph.builders.correlation import Correlation
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.gaussian_knn import GaussianKNN
-from paramgraph.builders.gram import Gram
-from paramgraph.builders.random import RandomRewired
-from paramgraph.graphs.repair import (
+from paramgraph import (
+    Correlation,
+    CosineKNN,
+    GaussianKNN,
+    Gram,
+    RandomRewired,
     check_graph,
     connected_components,
     graph_from_networkx,

@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.ring import Ring
-from paramgraph.filters.responses import tikhonov
-from paramgraph.spectra.shifts import laplacian
-from spectral_opt.functional.filtering import filter_gradients
+from paramgraph import Ring, laplacian, tikhonov
+from spectral_opt import filter_gradients
 
 
 def smoothed_by_fft(gradient, sigma):

@@ -7,9 +7,7 @@ import scipy.spatial.distance
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
-from paramgraph.measures._clusters import clustering_agreement
-from paramgraph.measures.eigenvalues import algebraic_connectivity, spectral_distance
-from paramgraph.measures.graph_agreement import edge_agreement
+from paramgraph import algebraic_connectivity, clustering_agreement, edge_agreement, spectral_distance
 
 SMALL_WORLD = nx.connected_watts_strogatz_graph(40, 6, 0.2, seed=3)
 

@@ -4,11 +4,15 @@ import networkx as nx
 import pytest
 import torch
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.gram import Gram
-from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_networkx
-from paramgraph.nodes.graph_data import ParameterGraph
-from paramgraph.nodes.schemes import rows
+from paramgraph import (
+    CosineKNN,
+    Gram,
+    ParameterGraph,
+    check_graph,
+    graph_from_networkx,
+    graph_to_networkx,
+    rows,
+)
 
 
 def nodes_of_a_model(zero_rows: int = 0) -> ParameterGraph:
@@ -49,7 +53,7 @@ def test_fields_of_the_nodes_come_back_with_like():
 
 
 def test_isolated_nodes_come_back():
-    from paramgraph.errors import NumericalWarning
+    from paramgraph import NumericalWarning
 
     with pytest.warns(NumericalWarning, match="2"):
         graph = CosineKNN(k=3)(nodes_of_a_model(2))

@@ -9,8 +9,7 @@ from pytorch_optimizer.optimizer.grokfast import gradfilter_ema
 from pytorch_optimizer.optimizer.utils.galore import GaLoreProjector
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 
 
 @pytest.fixture

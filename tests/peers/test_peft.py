@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.filtering import filter_gradients
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach, filter_gradients
 
 RANK = 3
 

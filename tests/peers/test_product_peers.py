@@ -7,8 +7,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 import torch
 
-from paramgraph.filters._product_graph import ProductGraph
-from paramgraph.filters.responses import heat
+from paramgraph import ProductGraph, heat
 
 ROWS, COLUMNS = nx.karate_club_graph(), nx.ladder_graph(4)
 X = np.random.default_rng(0).standard_normal((34, 8))

@@ -10,8 +10,7 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import eigsh
 from torch_geometric.utils import from_scipy_sparse_matrix, get_laplacian, to_scipy_sparse_matrix
 
-from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, eigenpairs, laplacian, list_solvers
 
 GRAPHS = {
     "karate": nx.karate_club_graph(),

@@ -10,10 +10,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.penalty import penalty_gradient, penalty_value
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt import SpectralConfig, attach, penalty_gradient, penalty_value, prepare
 
 from helpers.names import shown
 

@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.nodes.schemes import columns, node_tables, rows
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.distributed.rank_traffic import rank_traffic
-from spectral_opt.distributed.shard_layout import check_layout, shard_of, splits_nodes
-from spectral_opt.preparation.on_ranks import collect_on_ranks, prepare_on_ranks
+from paramgraph import columns, node_tables, rows
+from spectral_opt import SpectralConfig
+from spectral_opt.distributed import check_layout, rank_traffic, shard_of, splits_nodes
+from spectral_opt.preparation import collect_on_ranks, prepare_on_ranks
 from spectral_opt.ranks import Ranks, find_ranks
 from spectral_opt.split_tensors import is_split, local, whole
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import nbformat
 import pytest
 
-from paramgraph.display.palette import PALETTE
+from paramgraph.display import PALETTE
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
 # Of a whole notebook in fast mode: 35 s on two free cores, and these may be shared.

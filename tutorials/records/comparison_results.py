@@ -10,8 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from paramgraph import Comparison
-from paramgraph.display.page import TableView
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE, TableView
 
 RECORDS = Path(__file__).with_name("comparisons")
 FIGURES = Path(__file__).with_name("figures")

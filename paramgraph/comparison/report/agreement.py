@@ -9,8 +9,7 @@ from jaxtyping import Float
 
 from paramgraph.comparison.report.panels import NARROW, SMALL, label_cells, short_name
 from paramgraph.comparison.report.values import construction_names, is_number, median_cells
-from paramgraph.display.palette import PALETTE
-from paramgraph.display.svg import GRID, INK, new_figure
+from paramgraph.display import GRID, INK, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

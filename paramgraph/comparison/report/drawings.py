@@ -27,8 +27,7 @@ from paramgraph.comparison.report.values import (
     stacked,
     summary_rows,
 )
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
-from paramgraph.display.svg import new_figure
+from paramgraph.display import MIDDLE_GREY, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -235,7 +234,7 @@ def subgraph_figure(result: Mapping[str, Any]) -> "Figure":
         return panel_grid(0, wide=False, height=1.5)[0]
     import networkx as nx
 
-    from paramgraph.plotting.graph_drawing import draw_graph
+    from paramgraph.plotting import draw_graph
 
     graph = nx.empty_graph(drawing["nodes"])
     graph.add_weighted_edges_from(drawn_edges(drawing))

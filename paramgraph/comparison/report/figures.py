@@ -15,8 +15,7 @@ from paramgraph.comparison.report.values import (
     stacked,
     summary_rows,
 )
-from paramgraph.display.page import FigureView
-from paramgraph.display.svg import themed_svg
+from paramgraph.display import FigureView, themed_svg
 
 HEATMAPS = {
     "compaction": (

@@ -1,6 +1,6 @@
 """What the measures of a comparison mean, in plain words, and what each cannot tell."""
 
-from paramgraph.display.page import Term
+from paramgraph.display import Term
 
 GLOSSARY = (
     Term(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.comparison.report.heatmap_scale import NEUTRAL, Scale, heatmap_scale
+from paramgraph.comparison.report._heatmap_scale import NEUTRAL, Scale, heatmap_scale
 from paramgraph.comparison.report.panels import NARROW, SMALL, WIDE, columns_of, label_cells, panel_title
 from paramgraph.comparison.report.values import construction_names, is_number, layer_names, median_cells
-from paramgraph.display.svg import GRID, INK, new_figure
+from paramgraph.display import GRID, INK, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from paramgraph.comparison.report.figures import (
 from paramgraph.comparison.report.glossary import GLOSSARY
 from paramgraph.comparison.report.tables import layer_table, summary_table
 from paramgraph.comparison.report.values import measured
-from paramgraph.display.page import Section, TableView, render_page
+from paramgraph.display import Section, TableView, render_page
 
 # What a reader may miss, and a column that tells whether it was measured.
 OPTIONAL = (

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paramgraph.display.palette import PALETTE
-from paramgraph.display.svg import INK, new_figure
+from paramgraph.display import INK, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

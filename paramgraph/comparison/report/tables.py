@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paramgraph.comparison.report.values import BLANK, median_cells, number_text, summary_rows
-from paramgraph.display.page import TableView
+from paramgraph.display import TableView
 
 # A row has some 35 cells of 20 bytes: this many rows are 2 MB, and a browser still sorts them at once.
 MOST_ROWS = 3000

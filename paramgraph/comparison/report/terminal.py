@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paramgraph.comparison.report.values import BLANK, number_text, summary_rows
-from paramgraph.display.page import TableView
-from paramgraph.display.terminal import print_views
+from paramgraph.display import TableView, print_views
 
 # Header, field, style; a terminal has room for what decides, the page has the rest.
 COLUMNS = (

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs import count_nodes
 from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import (
     GRID,
@@ -18,7 +19,6 @@ from paramgraph.graphs.affinity.inner_product import (
     nearest_neighbours,
     pair_similarity,
 )
-from paramgraph.graphs.contract import count_nodes
 
 
 def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from paramgraph.spectra._lanczos import largest_pairs
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra import EigenProblem, SolverResult, largest_pairs
 
 RESTARTS = 500
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra import EigenProblem, SolverResult
 
 
 def refusal(problem: EigenProblem) -> str:

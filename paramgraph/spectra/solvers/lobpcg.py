@@ -3,8 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from paramgraph.spectra._block_gradients import block_refusal, solve_block
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra import EigenProblem, SolverResult, block_refusal, solve_block
 
 BLOCK_STEPS = 1000
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from paramgraph.spectra._block_gradients import block_refusal, solve_block
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra import EigenProblem, SolverResult, block_refusal, solve_block
 
 BLOCK_STEPS = 300
 # Relative to the bound: the preconditioner must be positive definite, and L is not. Where no null vector is

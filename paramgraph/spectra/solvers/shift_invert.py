@@ -6,8 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from paramgraph.spectra._lanczos import largest_pairs
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra import EigenProblem, SolverResult, largest_pairs
 
 # Relative to the bound, just outside the interval: L is singular, so the shift must miss 0; the null vector,
 # which the factorization amplifies by 1 / shift, is projected out before and after.

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.registry import get_builder
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.tasks.classifier import UNUSED_BY_MEAN_POOLING as UNUSED_BY_MEAN_POOLING
+from paramgraph.graphs import get_builder
+from spectral_opt.config import SpectralConfig
 
 
 @dataclass(frozen=True)

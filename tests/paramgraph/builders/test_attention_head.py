@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.attention_head import AttentionHead
-from paramgraph.errors import NumericalWarning
+from paramgraph import AttentionHead, NumericalWarning
 
 
 def heads(layers: tuple[int, ...] = (0, 1, 2, 3), per_layer: int = 3) -> Data:

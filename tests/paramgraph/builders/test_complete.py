@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.complete import Complete
-from paramgraph.graphs.repair import check_graph, graph_to_scipy
+from paramgraph import Complete, check_graph, graph_to_scipy
 
 
 @pytest.mark.parametrize("nodes", [0, 1, 2, 7])

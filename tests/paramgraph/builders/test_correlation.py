@@ -5,10 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.correlation import Correlation
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.errors import NotConvergedError, NumericalWarning
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph import Correlation, CosineKNN, NotConvergedError, NumericalWarning, graph_to_scipy
 
 
 def some_nodes() -> Data:

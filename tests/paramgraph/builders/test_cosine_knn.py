@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.repair import check_graph, connected_components
+from paramgraph import CosineKNN, NumericalWarning, check_graph, connected_components
 
 
 def fan() -> Data:

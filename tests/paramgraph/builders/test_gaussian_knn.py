@@ -5,9 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.gaussian_knn import GaussianKNN
-from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.repair import check_graph, connected_components, graph_to_scipy
+from paramgraph import GaussianKNN, NumericalWarning, check_graph, connected_components, graph_to_scipy
 
 
 def some_nodes(nodes: int = 40, width: int = 5) -> Data:

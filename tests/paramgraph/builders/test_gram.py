@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.gram import Gram
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph import Gram, graph_to_scipy
 
 
 def some_nodes(dtype: torch.dtype = torch.float64) -> Data:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.layer_adjacency import LayerAdjacency
+from paramgraph import LayerAdjacency
 
 
 def nodes_at(layer: list[int], role: list[str] | None = None, width: int = 4) -> Data:

@@ -5,12 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.gram import Gram
-from paramgraph.builders.permuted import Permuted
-from paramgraph.builders.ring import Ring
-from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph import CosineKNN, Gram, Permuted, Ring, UnknownNameError, graph_to_scipy
 
 
 def some_nodes() -> Data:

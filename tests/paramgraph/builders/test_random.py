@@ -8,13 +8,18 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.complete import Complete
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.gram import Gram
-from paramgraph.builders.random import RandomRewired
-from paramgraph.builders.ring import Ring
-from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.repair import check_graph, graph_from_networkx, graph_to_scipy, undirected_graph
+from paramgraph import (
+    Complete,
+    CosineKNN,
+    Gram,
+    NumericalWarning,
+    RandomRewired,
+    Ring,
+    check_graph,
+    graph_from_networkx,
+    graph_to_scipy,
+)
+from paramgraph.graphs import undirected_graph
 
 from helpers.names import shown
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.ring import Ring
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph import Ring, graph_to_scipy
 
 
 @pytest.mark.parametrize(("nodes", "edges"), [(0, 0), (1, 0), (2, 2), (3, 6), (10, 20)])

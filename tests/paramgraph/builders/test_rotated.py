@@ -5,11 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.gram import Gram
-from paramgraph.builders.ring import Ring
-from paramgraph.builders.rotated import Rotated
-from paramgraph.graphs.repair import graph_to_scipy
+from paramgraph import CosineKNN, Gram, Ring, Rotated, graph_to_scipy
 
 
 def some_nodes(dtype: torch.dtype = torch.float64) -> Data:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from paramgraph.checkpoints.inventory import checkpoint_inventory
+from paramgraph.checkpoints import checkpoint_inventory
 
 TENSORS = {"a": torch.zeros(3, 4), "b": torch.zeros(5, dtype=torch.bfloat16), "c": torch.zeros(())}
 

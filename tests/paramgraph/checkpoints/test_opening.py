@@ -9,8 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+from paramgraph.checkpoints import WeightMapping, open_checkpoint, plain_name
 
 
 @pytest.fixture

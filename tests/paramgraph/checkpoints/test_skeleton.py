@@ -9,8 +9,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 import paramgraph
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.checkpoints.skeleton import open_skeleton
+from paramgraph.checkpoints import open_checkpoint, open_skeleton
 
 MANY = (
     "BERT",

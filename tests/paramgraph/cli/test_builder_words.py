@@ -2,10 +2,8 @@
 
 import pytest
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.permuted import Permuted
-from paramgraph.builders.ring import Ring
-from paramgraph.cli.builder_words import parse_builders
+from paramgraph import CosineKNN, Permuted, Ring
+from paramgraph.cli import parse_builders
 
 
 def test_names_alone_stay_names():

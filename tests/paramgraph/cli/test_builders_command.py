@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from paramgraph.cli.builders_command import describe_builders
-from paramgraph.cli.main import main
-from paramgraph.graphs.registry import builder_options, list_builders
+from paramgraph import list_builders
+from paramgraph.cli import describe_builders, main
+from paramgraph.graphs import builder_options
 
 
 def test_every_builder_is_described_with_all_its_options():

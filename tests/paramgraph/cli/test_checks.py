@@ -2,7 +2,7 @@
 
 import pytest
 
-from paramgraph.cli.checks import check_extras, check_writable
+from paramgraph.cli import check_extras, check_writable
 
 
 def test_packages_that_are_there_are_fine():

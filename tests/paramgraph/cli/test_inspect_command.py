@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from paramgraph.cli.inspect_command import size_text
-from paramgraph.cli.main import main
+from paramgraph.cli import main, size_text
 
 
 @pytest.fixture

@@ -5,21 +5,26 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch_geometric.data import Data
 
-from paramgraph import compare
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.permuted import Permuted
-from paramgraph.builders.ring import Ring
-from paramgraph.comparison.result import Comparison
-from paramgraph.construct import build
-from paramgraph.errors import NumericalWarning, UnknownNameError
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.measures.batch_gain import effective_batch_gain
-from paramgraph.measures.energy import band_energy, compaction
-from paramgraph.measures.lift import band_lift
-from paramgraph.nodes.schemes import rows
-from paramgraph.sources.collection import collect, collect_batch_gradients
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import (
+    Comparison,
+    CosineKNN,
+    NumericalWarning,
+    Permuted,
+    Ring,
+    UnknownNameError,
+    band_energy,
+    band_lift,
+    build,
+    collect,
+    collect_batch_gradients,
+    compaction,
+    compare,
+    effective_batch_gain,
+    eigenpairs,
+    laplacian,
+    rows,
+    signal_to_noise,
+)
 
 # The times of a run are never the same twice.
 TIMES = ("seconds", "build_seconds")
@@ -509,7 +514,7 @@ def test_json_holds_everything_both_ways(model, batches, tmp_path):
 
 
 def test_second_run_with_a_cache_finds_every_graph_and_spectrum(model, tmp_path):
-    from paramgraph.cache import GraphCache
+    from paramgraph import GraphCache
 
     first, second = GraphCache(tmp_path), GraphCache(tmp_path)
     plain = measured(model, builders=["cosine_knn", "ring"])

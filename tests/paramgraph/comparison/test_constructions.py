@@ -1,9 +1,7 @@
 import pytest
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.permuted import Permuted
-from paramgraph.comparison.constructions import DEFAULT_BUILDERS, plan_constructions
-from paramgraph.errors import UnknownNameError
+from paramgraph import CosineKNN, Permuted, UnknownNameError
+from paramgraph.comparison import DEFAULT_BUILDERS, plan_constructions
 
 
 def names(builders, sources, scheme="rows"):

@@ -2,17 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from paramgraph import compaction, eigenpairs, laplacian
 from paramgraph.comparison._evidence import (
     compaction_beside_nulls,
     energy_by_band,
     rewired_compaction,
     shift_of,
 )
-from paramgraph.measures.energy import compaction
-from paramgraph.measures.nulls import permuted_moments, rotated_moments
-from paramgraph.measures.permutation_draws import permuted_energies
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph.measures import permuted_energies, permuted_moments, rotated_moments
 
 
 @pytest.fixture(name="X")

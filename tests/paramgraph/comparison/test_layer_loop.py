@@ -1,10 +1,9 @@
 import pytest
 from torch import nn
 
+from paramgraph import UnknownNameError, rows
+from paramgraph.comparison import plan_constructions
 from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables
-from paramgraph.comparison.constructions import plan_constructions
-from paramgraph.errors import UnknownNameError
-from paramgraph.nodes.schemes import rows
 
 
 @pytest.fixture

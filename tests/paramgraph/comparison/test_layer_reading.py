@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.checkpoints.opening import open_checkpoint
+from paramgraph import collect, rows
+from paramgraph.checkpoints import open_checkpoint
 from paramgraph.comparison._batch_split import split_batches
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.nodes.schemes import rows
-from paramgraph.sources.collection import collect
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@ import dataclasses
 import pytest
 import torch
 
+from paramgraph import eigenpairs, laplacian
 from paramgraph.comparison._layer_reading import Signal
 from paramgraph.comparison._measurement import MeasurementOptions, measure_construction
 from paramgraph.comparison._plain_values import plain
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
 
 OPTIONS = MeasurementOptions()
 

@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.comparison.noise_evidence import noise_by_band, noise_facts, permuted_noise
-from paramgraph.measures.band_statistics import band_edges, jackknife_statistics, signal_to_noise
-from paramgraph.measures.projection import project_gradients
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import eigenpairs, laplacian, project_gradients, signal_to_noise
+from paramgraph.comparison import noise_by_band, noise_facts, permuted_noise
+from paramgraph.measures import band_edges, jackknife_statistics
 
 FIELDS = ("signal", "noise", "snr", "left_signal", "left_noise", "energy_share")
 

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
+from paramgraph import Comparison
 from paramgraph.comparison._summary import summarize
-from paramgraph.comparison.result import Comparison
 
 CELL = {
     "layer": "a",

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from paramgraph import band_lift, effective_batch_gain, eigenpairs, laplacian, pool_bands, signal_to_noise
 from paramgraph.comparison._layer_comparison import POOLED
 from paramgraph.comparison._summary import holm, summarize
-from paramgraph.measures.band_pooling import pool_bands
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.measures.batch_gain import effective_batch_gain
-from paramgraph.measures.lift import band_lift
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
 
 RING = {"name": "ring", "builder": "Ring()", "source": "none", "null": True}
 KNN = {"name": "knn of weights", "builder": "CosineKNN()", "source": "weights", "null": False}

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from paramgraph.comparison.result import Comparison
-from paramgraph.comparison.verification import TOLERANCES, read_records, verify_records
+from paramgraph import Comparison
+from paramgraph.comparison import TOLERANCES, read_records, verify_records
 
 
 def record(**more):

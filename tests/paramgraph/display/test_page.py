@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 
-from paramgraph.display.page import FigureView, Section, TableView, Term, render_page
+from paramgraph.display import FigureView, Section, TableView, Term, render_page
 
 
 class Tags(HTMLParser):

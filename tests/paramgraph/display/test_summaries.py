@@ -10,12 +10,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.display.summaries import graph_html, spectrum_html, table_html
-from paramgraph.nodes.graph_data import ParameterGraph
-from paramgraph.nodes.schemes import rows
-from paramgraph.nodes.table import NodeTable
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import NodeTable, ParameterGraph, adjacency, eigenpairs, laplacian, rows
+from paramgraph.display import graph_html, spectrum_html, table_html
+from paramgraph.spectra import zero_operator
 
 EVIL = "<script>alert('1')</script>"
 VOID = {"path", "rect", "circle"}

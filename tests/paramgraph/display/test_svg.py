@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from paramgraph.display.svg import GRID, INK, new_figure, themed_svg
+from paramgraph.display import GRID, INK, new_figure, themed_svg
 
 
 def test_a_figure_is_one_well_formed_element():

@@ -4,8 +4,7 @@ import builtins
 
 import pytest
 
-from paramgraph.display.page import TableView
-from paramgraph.display.terminal import print_views
+from paramgraph.display import TableView, print_views
 
 
 def test_numbers_stand_right_and_words_left(capsys):

@@ -2,12 +2,17 @@ import networkx as nx
 import pytest
 import torch
 
-from paramgraph.filters._bank import apply_filter_bank
-from paramgraph.filters._wavelets import wavelets
-from paramgraph.filters.filters import apply_filter
-from paramgraph.filters.responses import heat, identity, tikhonov
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian, zero_operator
+from paramgraph import (
+    apply_filter,
+    apply_filter_bank,
+    eigenpairs,
+    heat,
+    identity,
+    laplacian,
+    tikhonov,
+    wavelets,
+)
+from paramgraph.spectra import zero_operator
 
 GRAPH = nx.random_geometric_graph(40, 0.3, seed=0)
 RESPONSES = [heat(1.0), identity(), tikhonov(2.0), lambda x: 1 - x]

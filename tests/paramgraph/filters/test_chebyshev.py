@@ -1,8 +1,8 @@
 import numpy as np
 from scipy.special import ive
 
+from paramgraph import heat, identity
 from paramgraph.filters._chebyshev import chebyshev_coefficients, chebyshev_errors
-from paramgraph.filters.responses import heat, identity
 
 
 def test_coefficients_of_heat_are_bessel_functions():

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
+from paramgraph import adjacency, laplacian
 from paramgraph.filters import _chebyshev_recurrence as chebyshev_recurrence
 from paramgraph.filters._chebyshev_recurrence import chebyshev_product, chebyshev_products
-from paramgraph.spectra.shifts import adjacency, laplacian
 
 GRAPH = nx.random_geometric_graph(30, 0.3, seed=0)
 TABLE = np.array([[0.5, -1.0, 0.25, 2.0], [1.0, 0.0, 0.0, 0.0]])

@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.filters._contrast_filter import contrast
-from paramgraph.filters.responses import heat, identity, lowpass, tikhonov
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import adjacency, contrast, heat, identity, laplacian, lowpass, tikhonov
+from paramgraph.spectra import zero_operator
 
 
 def gram(nodes: int, samples: int, seed: int) -> np.ndarray:

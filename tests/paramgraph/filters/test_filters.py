@@ -5,11 +5,21 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.errors import NumericalWarning
-from paramgraph.filters.filters import apply_filter, prepare_filter
-from paramgraph.filters.responses import bandpass, heat, highpass, identity, lowpass, tikhonov
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import (
+    NumericalWarning,
+    adjacency,
+    apply_filter,
+    bandpass,
+    eigenpairs,
+    heat,
+    highpass,
+    identity,
+    laplacian,
+    lowpass,
+    prepare_filter,
+    tikhonov,
+)
+from paramgraph.spectra import zero_operator
 
 from helpers.names import shown
 

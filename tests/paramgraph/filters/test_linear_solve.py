@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from paramgraph.errors import NotConvergedError
+from paramgraph import NotConvergedError, adjacency, laplacian
 from paramgraph.filters import _linear_solve as linear_solve
 from paramgraph.filters._linear_solve import factor_is_cheap, prepare_solve
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph.spectra import zero_operator
 
 GRAPH = nx.random_geometric_graph(60, 0.2, seed=0)
 RIGHT = np.random.default_rng(0).standard_normal((60, 3))

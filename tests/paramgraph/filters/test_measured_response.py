@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.filters.measured_response import MeasuredResponse, measured_steps
+from paramgraph import MeasuredResponse, measured_steps
 
 STEPS = measured_steps([0.5, 1.0], [0.9, 0.5, 0.1])
 WITH_EVIDENCE = MeasuredResponse(

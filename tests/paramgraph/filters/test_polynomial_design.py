@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.errors import NumericalWarning
-from paramgraph.filters import polynomial_design
+from paramgraph import NumericalWarning, bandpass, heat, highpass, identity, lowpass, tikhonov
+from paramgraph.filters import AUTO_ERROR, design_polynomial, polynomial_design
 from paramgraph.filters._chebyshev import chebyshev_coefficients, chebyshev_remainder, jackson_damping
 from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
-from paramgraph.filters.polynomial_design import AUTO_ERROR, design_polynomial
-from paramgraph.filters.responses import bandpass, heat, highpass, identity, lowpass, tikhonov
 
 from helpers.names import shown
 

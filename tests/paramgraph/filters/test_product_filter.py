@@ -4,11 +4,9 @@ import pytest
 import torch
 
 import paramgraph.filters.product_filter as product_filter
-from paramgraph.errors import NumericalWarning
-from paramgraph.filters.product_filter import prepare_product_filter
-from paramgraph.filters.responses import heat, highpass, identity, lowpass, tikhonov
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import NumericalWarning, adjacency, heat, highpass, identity, laplacian, lowpass, tikhonov
+from paramgraph.filters import prepare_product_filter
+from paramgraph.spectra import KroneckerSum
 
 from helpers.names import shown
 

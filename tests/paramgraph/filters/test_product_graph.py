@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import paramgraph.filters._product_graph as product_module
-from paramgraph.filters._product_graph import ProductGraph
-from paramgraph.filters.responses import heat
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import ProductGraph, adjacency, heat, laplacian
+from paramgraph.spectra import zero_operator
 
 
 def weighted(graph: nx.Graph, seed: int) -> nx.Graph:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.filters.response_algebra import Combination
-from paramgraph.filters.responses import get_response, heat, highpass, identity, lowpass, tikhonov
+from paramgraph import get_response, heat, highpass, identity, lowpass, tikhonov
+from paramgraph.filters import Combination
 
 from helpers.names import shown
 

@@ -4,17 +4,8 @@ import pickle
 import pytest
 import torch
 
-from paramgraph.errors import UnknownNameError
-from paramgraph.filters.responses import (
-    bandpass,
-    evaluate_response,
-    get_response,
-    heat,
-    highpass,
-    identity,
-    lowpass,
-    tikhonov,
-)
+from paramgraph import UnknownNameError, bandpass, get_response, heat, highpass, identity, lowpass, tikhonov
+from paramgraph.filters import evaluate_response
 
 X = torch.linspace(0, 2, 9, dtype=torch.float64)
 

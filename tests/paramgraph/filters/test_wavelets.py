@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.errors import UnknownNameError
-from paramgraph.filters._wavelets import itersine, meyer, wavelets
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import UnknownNameError, adjacency, laplacian, wavelets
+from paramgraph.filters._wavelets import itersine, meyer
+from paramgraph.spectra import zero_operator
 
 KINDS = ["itersine", "mexican_hat", "meyer"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paramgraph.graphs.builder_arguments import arguments_of, check_arguments
+from paramgraph.graphs import arguments_of, check_arguments
 
 
 class Made:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graphs.contract import check_graph, count_nodes, dense_graph, undirected_graph
+from paramgraph import check_graph
+from paramgraph.graphs import count_nodes, dense_graph, undirected_graph
 
 ZOO = [
     *("path", "ring", "complete", "star", "two_components", "isolated_node"),

@@ -8,12 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch_geometric.data import Data
 
-from paramgraph.graphs.repair import (
-    graph_from_networkx,
-    graph_from_scipy,
-    graph_to_networkx,
-    graph_to_scipy,
-)
+from paramgraph import graph_from_networkx, graph_from_scipy, graph_to_networkx, graph_to_scipy
 
 ZOO = [
     *("path", "ring", "complete", "star", "two_components", "isolated_node"),

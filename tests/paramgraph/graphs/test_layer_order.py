@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graphs.layer_order import layer_places, pairs_apart
+from paramgraph.graphs import layer_places, pairs_apart
 
 
 def test_ranks_count_the_layers_that_are_there_in_each_stack() -> None:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from paramgraph.graphs.neighbourhood import strongest_neighbourhood
+from paramgraph.graphs import strongest_neighbourhood
 
 
 def test_part_grows_along_the_heaviest_edges():

@@ -11,11 +11,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose, Constant
 
 import paramgraph.builders
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.builders.permuted import Permuted
-from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import registry
-from paramgraph.graphs.registry import builder_options, get_builder, list_builders, register
+from paramgraph import CosineKNN, Permuted, UnknownNameError, get_builder, list_builders, register
+from paramgraph.graphs import builder_options, registry
 
 from helpers.names import shown
 

@@ -8,13 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
 from torch_geometric.utils import from_networkx
 
-from paramgraph.graphs.repair import (
-    check_graph,
-    connected_components,
-    graph_from_scipy,
-    graph_to_scipy,
-    symmetrize,
-)
+from paramgraph import check_graph, connected_components, graph_from_scipy, graph_to_scipy, symmetrize
 
 ZOO = [
     *("path", "ring", "complete", "star", "two_components", "isolated_node"),

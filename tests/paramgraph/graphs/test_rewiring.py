@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.rewiring import rewired_pairs
+from paramgraph.graphs import rewired_pairs
 
 
 @given(nodes=st.integers(2, 15), share=st.floats(0.0, 1.0), seed=st.integers(0, 100))

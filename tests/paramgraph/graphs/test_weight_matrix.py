@@ -5,7 +5,7 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data
 
-from paramgraph.graphs.weight_matrix import compact, edge_part, weight_matrix
+from paramgraph.graphs import compact, edge_part, weight_matrix
 
 EDGE = np.array([[0.0, 2.0], [2.0, 0.0]])
 

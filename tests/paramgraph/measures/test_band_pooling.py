@@ -3,10 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.band_pooling import pool_bands
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import eigenpairs, laplacian, pool_bands, signal_to_noise
 
 
 @pytest.fixture

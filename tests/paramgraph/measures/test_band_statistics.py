@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.band_statistics import FIFTHS, LOW_BANDS, band_edges, signal_to_noise
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import eigenpairs, laplacian, signal_to_noise
+from paramgraph.measures import FIFTHS, LOW_BANDS, band_edges
 
 NODES, WIDTH = 20, 6
 SPECTRUM = eigenpairs(laplacian(nx.random_geometric_graph(NODES, 0.4, seed=1)))

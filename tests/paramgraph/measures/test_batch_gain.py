@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.measures.band_statistics import jackknife_statistics
-from paramgraph.measures.batch_gain import effective_batch_gain
+from paramgraph import effective_batch_gain
+from paramgraph.measures import jackknife_statistics
 
 
 def statistics(signal, noise, batches: int = 6, spread: float = 0.0):

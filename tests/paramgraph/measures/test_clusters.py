@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.errors import NumericalWarning
-from paramgraph.measures._clusters import clustering_agreement
+from paramgraph import NumericalWarning, clustering_agreement
 
 BLOCKS = nx.planted_partition_graph(3, 12, 0.8, 0.05, seed=1)
 LABELS = [node // 12 for node in BLOCKS]

@@ -7,9 +7,7 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.measures.eigenvalues import algebraic_connectivity, spectral_distance
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, algebraic_connectivity, eigenpairs, laplacian, spectral_distance
 
 
 @pytest.mark.parametrize(

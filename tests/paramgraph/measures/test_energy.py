@@ -6,17 +6,19 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.measures.energy import (
+from paramgraph import (
+    adjacency,
     band_energy,
     compaction,
+    eigenpairs,
+    laplacian,
     mode_energy,
     mode_signal_to_noise,
+    signal_to_noise,
     smoothness,
     spectral_gap,
 )
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph.spectra import zero_operator
 
 OPERATOR = laplacian(nx.random_geometric_graph(30, 0.4, seed=1))
 SPECTRUM = eigenpairs(OPERATOR)

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.measures.graph_agreement import edge_agreement
+from paramgraph import edge_agreement
 
 
 def random_graph(seed: int, nodes: int = 12, signed: bool = False, share: float = 0.4) -> np.ndarray:

@@ -3,10 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.band_statistics import signal_to_noise
-from paramgraph.measures.lift import band_lift
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import band_lift, eigenpairs, laplacian, signal_to_noise
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.nulls import permuted_moments, rotated_moments
+from paramgraph.measures import permuted_moments, rotated_moments
 
 
 def some_basis(nodes, modes, seed=0):

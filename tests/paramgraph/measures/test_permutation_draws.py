@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.nulls import permuted_moments
-from paramgraph.measures.permutation_draws import narrow, permutation_p_value, permuted_energies
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import eigenpairs, laplacian
+from paramgraph.measures import narrow, permutation_p_value, permuted_energies, permuted_moments
 
 
 def some_basis(nodes, modes, seed=0):

@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures.projection import project_gradients, project_signal
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import eigenpairs, laplacian, project_gradients
+from paramgraph.measures import project_signal
 
 
 @pytest.fixture

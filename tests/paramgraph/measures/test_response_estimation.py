@@ -4,12 +4,8 @@ import pytest
 import scipy.stats
 import torch
 
-from paramgraph.filters.filters import apply_filter
-from paramgraph.measures.band_pooling import pool_bands
-from paramgraph.measures.band_statistics import FIFTHS, LOW_BANDS, signal_to_noise
-from paramgraph.measures.response_estimation import measured
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, apply_filter, eigenpairs, laplacian, measured, pool_bands, signal_to_noise
+from paramgraph.measures import FIFTHS, LOW_BANDS
 
 NODES, WIDTH = 20, 6
 OPERATOR = laplacian(nx.random_geometric_graph(NODES, 0.5, seed=3))

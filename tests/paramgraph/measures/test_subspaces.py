@@ -7,10 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.errors import NumericalWarning
-from paramgraph.measures._subspaces import subspace_alignment
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import NumericalWarning, eigenpairs, laplacian, subspace_alignment
 
 EYE = torch.eye(6, dtype=torch.float64)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from paramgraph.nodes.assembly import TableAssembly
-from paramgraph.nodes.schemes import SCHEMES, node_tables
+from paramgraph import node_tables
+from paramgraph.nodes import SCHEMES, TableAssembly
 
 
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))

@@ -3,10 +3,10 @@ import torch
 import transformers
 from torch import nn
 
+from paramgraph import heads
+from paramgraph.nodes import weighted_layers
 from paramgraph.nodes._attention_layout import attention_module
 from paramgraph.nodes._attention_names import FUSED, is_attention
-from paramgraph.nodes._head_scheme import heads
-from paramgraph.nodes.linear_modules import weighted_layers
 
 SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SHORT = {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4}

@@ -9,10 +9,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import AddSelfLoops, Compose, Constant, ToUndirected
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.graphs.repair import graph_from_networkx, graph_to_networkx, symmetrize
-from paramgraph.nodes.graph_data import ParameterGraph
-from paramgraph.nodes.schemes import rows
+from paramgraph import CosineKNN, ParameterGraph, graph_from_networkx, graph_to_networkx, rows, symmetrize
 
 
 def graph() -> ParameterGraph:

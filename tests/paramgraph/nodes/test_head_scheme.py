@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from paramgraph.nodes._head_scheme import heads
+from paramgraph import heads
 
 
 class Place(NamedTuple):

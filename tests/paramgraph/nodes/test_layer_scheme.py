@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from paramgraph.nodes.layer_scheme import layers
+from paramgraph import layers
 
 
 def test_each_node_is_a_whole_matrix(random_model):

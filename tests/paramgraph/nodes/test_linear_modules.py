@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.nodes.linear_modules import depth_of, role_of, storage_key, weighted_layers
-from paramgraph.nodes.targets import linear_layers
+from paramgraph.nodes import depth_of, linear_layers, role_of, storage_key, weighted_layers
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from paramgraph.nodes._matrix_schemes import blocks, columns, default_block, rows
+from paramgraph import blocks, columns, rows
+from paramgraph.nodes._matrix_schemes import default_block
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 5), Conv1D(5, 3)], ids=["Linear", "Conv1D"])

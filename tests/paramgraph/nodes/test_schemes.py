@@ -2,8 +2,8 @@ import pytest
 from torch import nn
 
 import paramgraph
-from paramgraph.errors import UnknownNameError
-from paramgraph.nodes.schemes import SCHEMES, columns, list_schemes, node_tables, rows
+from paramgraph import UnknownNameError, columns, list_schemes, node_tables, rows
+from paramgraph.nodes import SCHEMES
 
 
 def test_layer_and_role_come_from_the_path(tiny_transformer):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.nodes.table import NodeTable, ParameterSlice, one_table
+from paramgraph import NodeTable, ParameterSlice
+from paramgraph.nodes import one_table
 
 
 def matrix_slice(name, shape, order=(0, 1), bounds=None, at=(0, 0)):

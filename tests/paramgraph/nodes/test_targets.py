@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from paramgraph.nodes.targets import linear_layers, storage_key
+from paramgraph.nodes import linear_layers, storage_key
 
 
 def names(model, *rule, **options):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.nodes.schemes import SCHEMES, node_tables
-from paramgraph.nodes.wrapping import bare_names, unwrap
+from paramgraph import node_tables
+from paramgraph.nodes import SCHEMES, bare_names, unwrap
 
 
 @pytest.mark.parametrize(

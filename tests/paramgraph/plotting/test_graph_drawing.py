@@ -7,10 +7,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from paramgraph.builders.cosine_knn import CosineKNN
-from paramgraph.display.palette import PALETTE
-from paramgraph.nodes.graph_data import ParameterGraph
-from paramgraph.plotting.graph_drawing import NEGATIVE, draw_graph
+from paramgraph import CosineKNN, ParameterGraph, draw_graph
+from paramgraph.display import PALETTE
+from paramgraph.plotting import NEGATIVE
 
 
 def parameter_graph(nodes: int = 24) -> ParameterGraph:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.display.palette import MIDDLE_GREY, PALETTE
+from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.plotting._node_colours import MOST_KINDS, node_colours
 
 

@@ -3,10 +3,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from paramgraph.measures.energy import spectral_gap
-from paramgraph.plotting._spectrum_drawing import draw_spectrum
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import adjacency, draw_spectrum, eigenpairs, laplacian, spectral_gap
+from paramgraph.spectra import zero_operator
 
 
 def axes():

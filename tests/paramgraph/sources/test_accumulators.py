@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from paramgraph.sources.accumulators import AllColumns, MeanFeatures, StreamingGram
+from paramgraph.sources import AllColumns, MeanFeatures, StreamingGram
 
 KERNELS = {
     "gram": lambda X: X @ X.T,

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.sources.collection import activations
+from paramgraph import activations, node_tables
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ import torch
 from torch import nn
 from transformers import BertModel, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from paramgraph.construct import build
-from paramgraph.nodes.schemes import node_tables, rows
-from paramgraph.sources.collection import attention_maps, collect
-from paramgraph.sources.eager_attention import eager_attention
+from paramgraph import attention_maps, build, collect, node_tables, rows
+from paramgraph.sources import eager_attention
 
 
 def seeded(make):

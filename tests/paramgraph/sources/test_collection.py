@@ -7,18 +7,19 @@ import torch.utils.checkpoint
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from paramgraph.errors import UnknownNameError
-from paramgraph.nodes.schemes import columns, node_tables, rows
-from paramgraph.sources.accumulators import StreamingGram
-from paramgraph.sources.collection import (
+from paramgraph import (
+    UnknownNameError,
     activations,
     collect,
     collect_batch_gradients,
+    columns,
     gradients,
+    node_tables,
+    rows,
     source_refusal,
     weights,
 )
-from paramgraph.sources.gradient_passes import gradient_passes
+from paramgraph.sources import StreamingGram, gradient_passes
 
 
 def autograd_gradients(model, tables, batches, loss):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.sources.measurement import RandomStates, evaluation, passes
+from paramgraph.sources import RandomStates, evaluation, passes
 
 
 def draw(*_):

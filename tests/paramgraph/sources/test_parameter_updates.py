@@ -9,11 +9,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
 
-from paramgraph.checkpoints.opening import open_checkpoint
-from paramgraph.construct import build
-from paramgraph.nodes.schemes import node_tables, rows
-from paramgraph.sources.collection import collect
-from paramgraph.sources.parameter_updates import updates
+from paramgraph import build, collect, node_tables, rows, updates
+from paramgraph.checkpoints import open_checkpoint
 
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
 

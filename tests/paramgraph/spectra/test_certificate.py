@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra import _certificate as certificate
+from paramgraph import adjacency, eigenpairs, laplacian
+from paramgraph.spectra import SolverResult, _certificate as certificate
 from paramgraph.spectra._certificate import certify_count
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
-from paramgraph.spectra.spectrum import SolverResult
 
 
 def grid(rows: int, columns: int) -> nx.Graph:

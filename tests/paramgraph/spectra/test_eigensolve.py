@@ -5,9 +5,8 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.errors import NotConvergedError, UnknownNameError
-from paramgraph.spectra.eigensolve import eigenpairs, list_solvers
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import NotConvergedError, UnknownNameError, adjacency, eigenpairs, laplacian, list_solvers
+from paramgraph.spectra import zero_operator
 
 N = 12
 STEP = np.arange(N)

@@ -5,7 +5,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.fill_in import FillIn, estimate_fill_in
+from paramgraph.spectra import FillIn, estimate_fill_in
 
 
 def matrix(graph: nx.Graph) -> sp.csr_array:

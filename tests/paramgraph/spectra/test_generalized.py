@@ -6,11 +6,15 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.errors import NotConvergedError, UnknownNameError
-from paramgraph.measures.energy import spectral_gap
-from paramgraph.spectra import generalized
-from paramgraph.spectra.generalized import generalized_eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import (
+    NotConvergedError,
+    UnknownNameError,
+    adjacency,
+    generalized_eigenpairs,
+    laplacian,
+    spectral_gap,
+)
+from paramgraph.spectra import generalized, zero_operator
 
 
 def gram(nodes: int, features: int, seed: int):

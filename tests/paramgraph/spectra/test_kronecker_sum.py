@@ -4,8 +4,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import adjacency, laplacian
+from paramgraph.spectra import KroneckerSum, zero_operator
 
 ROWS = laplacian(nx.random_geometric_graph(7, 0.6, seed=1), None)
 COLUMNS = laplacian(nx.path_graph(4), None)

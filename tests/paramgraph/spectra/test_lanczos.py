@@ -2,11 +2,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.errors import NotConvergedError
-from paramgraph.spectra import _lanczos as lanczos
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import laplacian
-from paramgraph.spectra.spectrum import EigenProblem
+from paramgraph import NotConvergedError, eigenpairs, laplacian
+from paramgraph.spectra import EigenProblem, _lanczos as lanczos
 
 DIAGONAL = np.diag([9.0, 7.0, 7.0, 5.0, *np.linspace(0, 4, 40)])
 

@@ -1,6 +1,6 @@
 import torch
 
-from paramgraph.spectra.linear_product import linear_product
+from paramgraph.spectra import linear_product
 
 MATRIX = torch.arange(6, dtype=torch.float64).reshape(2, 3)
 

@@ -2,8 +2,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.spectra.pencil_check import check_pencil
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, laplacian
+from paramgraph.spectra import check_pencil
 
 
 def test_laplacian_with_a_ridge_is_proven_without_a_solve(monkeypatch):

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import paramgraph.spectra.product_spectrum as product_spectrum
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.product_spectrum import product_eigenpairs, product_modes, smallest_sums
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, laplacian
+from paramgraph.spectra import KroneckerSum, product_eigenpairs, product_modes, smallest_sums
 
 # Small integers: many sums are equal, exactly.
 ascending = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(lambda x: np.sort(np.array(x, float)))

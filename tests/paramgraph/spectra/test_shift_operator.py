@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, laplacian
 
 LAYOUTS = {"dense": torch.strided, "coo": torch.sparse_coo, "csr": torch.sparse_csr}
 GRAPHS = {

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch_geometric.data import Data
 
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
+from paramgraph import adjacency, laplacian
+from paramgraph.spectra import zero_operator
 
 NORMALIZATIONS = [None, "sym", "rw"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from paramgraph.spectra.signals import check_signal, working_dtype
+from paramgraph.spectra import check_signal, working_dtype
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 0), (3, 2)])

@@ -9,12 +9,8 @@ from hypothesis import given, settings, strategies as st
 from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from paramgraph.display.summaries import spectrum_html
-from paramgraph.filters._product_graph import ProductGraph
-from paramgraph.measures.energy import spectral_gap
-from paramgraph.plotting._spectrum_drawing import draw_spectrum
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import ProductGraph, adjacency, draw_spectrum, eigenpairs, laplacian, spectral_gap
+from paramgraph.display import spectrum_html
 
 NORMALIZATIONS = [None, "sym", "rw"]
 

@@ -4,12 +4,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.errors import PerformanceWarning
-from paramgraph.spectra import _solver_choice as solver_choice
+from paramgraph import PerformanceWarning, adjacency, eigenpairs, laplacian
+from paramgraph.spectra import EigenProblem, _solver_choice as solver_choice
 from paramgraph.spectra._solver_choice import choose_solvers
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
-from paramgraph.spectra.spectrum import EigenProblem
 
 
 def chosen(graph: nx.Graph, count: int = 16, kind: str = "laplacian") -> tuple[list[str], str]:

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from paramgraph.spectra.sparse_tensors import sparse_tensor
+from paramgraph.spectra import sparse_tensor
 
 MATRIX = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]])
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.spectra.spectrum import EigenProblem, Spectrum, fix_signs
+from paramgraph import Spectrum
+from paramgraph.spectra import EigenProblem, fix_signs
 
 
 def test_signs_are_fixed_by_the_largest_entry():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
+from spectral_opt import SpectralConfig
 
 from helpers.names import shown
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spectral_opt.config.refresh_schedule import check_refresh, refresh_schedule
+from spectral_opt.config import check_refresh, refresh_schedule
 
 from helpers.names import shown
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from spectral_opt.demo.graph_evidence import CONSTRUCTIONS
-from spectral_opt.demo.options import DemoOptions
-from spectral_opt.demo.refinement_front import FAMILIES
+from spectral_opt.demo import CONSTRUCTIONS, FAMILIES, DemoOptions
 
 METHODS = (
     ("adamw", "AdamW", None, 0.700, 0.80),

@@ -1,9 +1,7 @@
 import csv
 import json
 
-from spectral_opt.demo.page import demo_page
-from spectral_opt.demo.results import tidy_rows, write_results
-from spectral_opt.demo.tables import demo_tables, print_tables
+from spectral_opt.demo import demo_page, demo_tables, print_tables, tidy_rows, write_results
 
 
 def test_every_accuracy_is_in_the_flat_rows_with_its_interval(results):

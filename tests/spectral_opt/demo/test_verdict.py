@@ -1,6 +1,6 @@
 import pytest
 
-from spectral_opt.demo.verdict import graph_sentences, refinement_sentences, training_sentences
+from spectral_opt.demo import graph_sentences, refinement_sentences, training_sentences
 
 
 def about(sentences: list[str], start: str) -> str:

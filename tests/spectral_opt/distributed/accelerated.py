@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cases
 
-from spectral_opt.hooks import attach
+from spectral_opt import attach
 
 
 def main(out: Path) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 
 ROWS, INPUTS, STEPS = 7, 6, 3
 

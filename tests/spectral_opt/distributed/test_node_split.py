@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import tikhonov
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, laplacian, prepare_filter, tikhonov
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
-from spectral_opt.functional.decoupled_penalty import decoupled_step
+from spectral_opt.functional import decoupled_step
 from spectral_opt.ranks import Ranks
 
 NODES, WIDTH = 11, 3

@@ -22,9 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cases
 
-from spectral_opt.explanation.explanation import explain
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt import attach, explain, prepare
 from spectral_opt.split_tensors import whole
 
 

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.explanation.explanation import explain
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach, explain
 
 from helpers.names import shown
 

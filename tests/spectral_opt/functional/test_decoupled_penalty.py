@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.spectra.shifts import laplacian
-from spectral_opt.functional.decoupled_penalty import decoupled_step, step_kind
-from spectral_opt.functional.penalty import penalty_gradient
+from paramgraph import laplacian
+from spectral_opt import penalty_gradient
+from spectral_opt.functional import decoupled_step, step_kind
 
 
 def graph(nodes, seed=0, density=0.5):

@@ -4,13 +4,19 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import heat, identity, tikhonov
-from paramgraph.nodes.schemes import columns, rows
-from paramgraph.nodes.table import NodeTable, ParameterSlice
-from paramgraph.spectra.shifts import laplacian
-from spectral_opt.functional.filtering import filter_gradients, gradient_filter
-from spectral_opt.functional.table_filter import filter_in_place_of
+from paramgraph import (
+    NodeTable,
+    ParameterSlice,
+    columns,
+    heat,
+    identity,
+    laplacian,
+    prepare_filter,
+    rows,
+    tikhonov,
+)
+from spectral_opt import filter_gradients
+from spectral_opt.functional import filter_in_place_of, gradient_filter
 
 EDGE = laplacian(np.array([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph.spectra.shifts import laplacian
-from spectral_opt.functional.low_rank_penalty import low_rank_penalty_gradient, low_rank_penalty_value
-from spectral_opt.functional.penalty import penalty_value
+from paramgraph import laplacian
+from spectral_opt import low_rank_penalty_gradient, low_rank_penalty_value, penalty_value
 
 from helpers.names import shown
 

@@ -4,9 +4,10 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.spectra.shifts import adjacency, laplacian, zero_operator
-from spectral_opt.functional.decoupled_penalty import decoupled_step
-from spectral_opt.functional.penalty import checked_operator, penalty_gradient, penalty_value
+from paramgraph import adjacency, laplacian
+from paramgraph.spectra import zero_operator
+from spectral_opt import penalty_gradient, penalty_value
+from spectral_opt.functional import checked_operator, decoupled_step
 
 from helpers.names import shown
 

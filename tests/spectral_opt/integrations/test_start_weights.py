@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 from spectral_opt.integrations._start_weights import StartWeights
 
 RING = {"builder": "ring", "targets": ["0"]}

@@ -9,13 +9,9 @@ import torch
 from torch import nn
 from transformers import BertForSequenceClassification
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.distributed.rank_handle import bind_on_ranks
-from spectral_opt.explanation.explanation import explain
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.adapters import adapter_tables
-from spectral_opt.preparation.calibration import match_tables
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt import SpectralConfig, attach, explain, prepare
+from spectral_opt.distributed import bind_on_ranks
+from spectral_opt.preparation import adapter_tables, match_tables
 from spectral_opt.ranks import Ranks
 
 

@@ -6,9 +6,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.explanation.explanation import explain
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach, explain
 
 from helpers.names import shown
 

@@ -5,8 +5,8 @@ from torch import nn
 from torch_geometric.data import Data
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.preparation.calibration import (
+from spectral_opt import SpectralConfig, prepare
+from spectral_opt.preparation import (
     as_configs,
     bare_model,
     calibration_sets,
@@ -14,7 +14,6 @@ from spectral_opt.preparation.calibration import (
     match_tables,
     needs_batches,
 )
-from spectral_opt.preparation.preparing import prepare
 
 from helpers.names import shown
 

@@ -3,11 +3,9 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.preparing import prepare
-from spectral_opt.preparation.table_state import restore_table, table_tensors
-from spectral_opt.training.state import prepared_from_state
+from spectral_opt import SpectralConfig, attach, prepare
+from spectral_opt.preparation import restore_table, table_tensors
+from spectral_opt.training import prepared_from_state
 
 FIELDS = {"builder_options": {"k": 3}, "source": "weights", "penalty": 0.0}
 KINDS = {

@@ -2,11 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.builders.gram import Gram
-from paramgraph.nodes.schemes import columns
-from paramgraph.sources.collection import collect
-from paramgraph.spectra.shifts import adjacency
-from spectral_opt.config.config import SpectralConfig
+from paramgraph import Gram, adjacency, collect, columns
+from spectral_opt import SpectralConfig
 from spectral_opt.refinement._input_moments import BLOCK, input_operators, is_input_gram
 
 from helpers.names import shown

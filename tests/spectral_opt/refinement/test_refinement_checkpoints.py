@@ -9,11 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertForSequenceClassification, BertModel
 
-from paramgraph.checkpoints.module_weights import open_module
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.checkpoints import open_module
+from spectral_opt import Refiner, SpectralConfig, refine
+from spectral_opt.refinement import BaseModel, TunedCheckpoint
 from spectral_opt.refinement._folder import read_folder, write_folder
-from spectral_opt.refinement.refiner import Refiner, refine
-from spectral_opt.refinement.sources import BaseModel, TunedCheckpoint
 
 PRESERVE = SpectralConfig(
     builder="gram",

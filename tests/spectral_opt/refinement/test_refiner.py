@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.refinement.refiner import Refiner, refine
+from spectral_opt import Refiner, SpectralConfig, refine
 
 from helpers.names import shown
 

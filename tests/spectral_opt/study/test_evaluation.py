@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from spectral_opt.study.evaluation import accuracy_interval, paired_p_value, relative_drift, retention
+from spectral_opt.study import accuracy_interval, paired_p_value, relative_drift, retention
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.study.fine_tuning import TrainingDivergedError, fine_tune, prepare_method
+from spectral_opt import SpectralConfig
+from spectral_opt.study import TrainingDivergedError, fine_tune, prepare_method
 from spectral_opt.study.methods import Method, get_method
 
 RING = SpectralConfig(

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from paramgraph.errors import UnknownNameError
-from spectral_opt.config.config import SpectralConfig
+from paramgraph import UnknownNameError
+from spectral_opt import SpectralConfig
 from spectral_opt.study.methods import Method, get_method, list_methods
 
 SPECTRAL = [

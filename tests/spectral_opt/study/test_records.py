@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import pytest
 
-from spectral_opt.study.records import RunRecord, append_record
+from spectral_opt.study import RunRecord, append_record
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.labelled import LabelledText
-from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.wheels import Wheel
+from spectral_opt.tasks import LabelledText, MeanPooledClassifier, Provenance, Wheel
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "film", "long", "short"]
 

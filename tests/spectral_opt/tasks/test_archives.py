@@ -3,8 +3,8 @@
 import pytest
 
 from spectral_opt.errors import DownloadError, IntegrityError
+from spectral_opt.tasks import fetch
 from spectral_opt.tasks._archives import extract_folder, member_names, read_members
-from spectral_opt.tasks.wheels import fetch
 
 FILES = {"tiny/model/a.txt": b"one", "tiny/model/sub/b.txt": b"two", "tiny/code.py": b"raise SystemExit"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_opt.tasks.batches import tokenize_batches
+from spectral_opt.tasks import tokenize_batches
 
 TEXTS = ["a good film", "bad", "a long long long film", "short", "a bad film"]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.class_matching import match_classes
+from spectral_opt.tasks import match_classes
 
 
 def model(**label2id):

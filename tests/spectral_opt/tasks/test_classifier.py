@@ -8,7 +8,7 @@ from torch import nn
 from transformers import BertConfig, GPT2Config, GPT2Model
 from transformers.utils import ModelOutput
 
-from spectral_opt.tasks.classifier import MeanPooledClassifier
+from spectral_opt.tasks import MeanPooledClassifier
 
 
 def batch(lengths, seed=0):

@@ -11,8 +11,7 @@ from transformers import BertForSequenceClassification, BertModel, GPT2Config, G
 import paramgraph
 from paramgraph.inputs import InputOptions, InputProvider
 from spectral_opt.errors import DataError, ModelError
-from spectral_opt.tasks import comparison_inputs
-from spectral_opt.tasks.comparison_inputs import folder_of, open_inputs
+from spectral_opt.tasks import comparison_inputs, folder_of, open_inputs
 
 SMALL = InputOptions(batches=4, batch_size=3, max_length=12)
 WORDS = ("a", "film", "long", "short", "good", "bad")

@@ -5,11 +5,9 @@ import bz2
 import numpy as np
 import pytest
 
+from spectral_opt.tasks import fetch, few_shot_split, load_labelled_text, load_text
 from spectral_opt.tasks._cleaning import clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import read_addresses, read_bbc, read_plots, read_reviews
-from spectral_opt.tasks.loading import load_labelled_text, load_text
-from spectral_opt.tasks.splits import few_shot_split
-from spectral_opt.tasks.wheels import fetch
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.files import read_file
+from spectral_opt.tasks import read_file
 
 COLUMNS = {"text": "text", "label": "label"}
 

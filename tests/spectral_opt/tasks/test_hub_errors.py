@@ -4,7 +4,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from spectral_opt.tasks.hub_errors import explain_hub_failure
+from spectral_opt.tasks import explain_hub_failure
 
 
 def wrapped(cause):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
-from spectral_opt.tasks.provenance import Provenance
+from spectral_opt.tasks import LabelledText, Provenance, UnlabelledText
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ import pytest
 import transformers
 
 from spectral_opt.errors import DataError, DownloadError, ModelError
-from spectral_opt.tasks.hub_errors import hub_is_reachable
-from spectral_opt.tasks.loading import list_texts, load_labelled_text, load_text
-from spectral_opt.tasks.models import load_model
+from spectral_opt.tasks import hub_is_reachable, list_texts, load_labelled_text, load_model, load_text
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
 from spectral_opt.errors import DownloadError, ModelError
-from spectral_opt.tasks.models import load_model
+from spectral_opt.tasks import load_model
 
 
 def test_the_default_is_the_embedded_minilm():

@@ -3,7 +3,7 @@
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.paragraphs import read_paragraphs
+from spectral_opt.tasks import read_paragraphs
 
 
 def test_paragraphs_are_texts_and_line_ends_inside_are_spaces(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import paramgraph
-from spectral_opt.tasks.pooled_encoder import PooledEncoder
+from spectral_opt.tasks import PooledEncoder
 
 BATCH = {"input_ids": torch.arange(4, 10).reshape(2, 3), "labels": torch.tensor([0, 2])}
 

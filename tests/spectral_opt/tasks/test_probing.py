@@ -5,14 +5,14 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from spectral_opt.tasks.batches import tokenize_batches
-from spectral_opt.tasks.classifier import MeanPooledClassifier
-from spectral_opt.tasks.probing import (
+from spectral_opt.tasks import (
     PROBE_STRENGTHS,
+    MeanPooledClassifier,
     embed_texts,
     fit_best_probe,
     fit_linear_probe,
     predict_logits,
+    tokenize_batches,
 )
 
 TEXTS = ["a good film", "bad", "a long long long film", "short", "a bad film"]

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from spectral_opt.tasks.provenance import Provenance
+from spectral_opt.tasks import Provenance
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from paramgraph.nodes.schemes import heads, list_schemes, node_tables
+from paramgraph import heads, list_schemes, node_tables
 from spectral_opt.errors import ModelError
-from spectral_opt.tasks.loading import load_text
-from spectral_opt.tasks.models import load_model
+from spectral_opt.tasks import load_model, load_text
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks.labelled import LabelledText
-from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.splits import few_shot_split
+from spectral_opt.tasks import LabelledText, Provenance, few_shot_split
 
 
 def make(labels, groups=None, shipped=None, texts=None):

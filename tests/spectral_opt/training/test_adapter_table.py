@@ -10,8 +10,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 
 
 def ring(nodes):

@@ -5,12 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.nodes.slices import ParameterSlice
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.training.basis_step import enter_basis
+from paramgraph import NodeTable, ParameterSlice, node_tables
+from spectral_opt import SpectralConfig, attach
+from spectral_opt.training import enter_basis
 
 BASIS = {
     "builder": "ring",

@@ -2,9 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.training.gradient_scaling import read_scaling
+from spectral_opt import SpectralConfig, attach
+from spectral_opt.training import read_scaling
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"], "response_options": {"gamma": 1.0}}
 CASES = {

@@ -8,15 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.filters.filters import prepare_filter
-from paramgraph.filters.responses import heat, highpass, identity, tikhonov
-from paramgraph.nodes.schemes import node_tables
-from paramgraph.spectra.kronecker_sum import KroneckerSum
-from paramgraph.spectra.shifts import adjacency, laplacian
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.functional.penalty import penalty_gradient
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.entry_operator import EntryOperator
+from paramgraph import adjacency, heat, highpass, identity, laplacian, node_tables, prepare_filter, tikhonov
+from paramgraph.spectra import KroneckerSum
+from spectral_opt import SpectralConfig, attach, penalty_gradient
+from spectral_opt.preparation import EntryOperator
 from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 
 from helpers.names import shown

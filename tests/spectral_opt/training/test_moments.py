@@ -5,7 +5,7 @@ import torch
 from pytorch_optimizer import SOAP, Lion
 from torch import nn
 
-from paramgraph.nodes.schemes import rows
+from paramgraph import rows
 from spectral_opt.training._moments import move_moments
 
 CASES = {

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"]}
 PENALTY = {**RING, "response": None, "penalty": 0.3, "penalty_on": "weight"}

@@ -10,9 +10,7 @@ from pytorch_optimizer import SOAP, Lion, Muon
 from torch import nn
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt import SpectralConfig, attach, prepare
 
 GAMMA, PENALTY, RATE, NODES = 2.0, 0.1, 0.05, 8
 # A path whose edges differ: no eigenvalue is there twice, so a basis is the same everywhere but for signs.

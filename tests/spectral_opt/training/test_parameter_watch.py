@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from spectral_opt import SpectralConfig, attach
 
 CONFIG = {"builder": "ring", "normalization": None, "penalty": 0.1, "ridge": 0.1}
 

@@ -7,10 +7,8 @@ from safetensors.torch import load, save
 from torch import nn
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.training import refresh
-from spectral_opt.training.refresh import gradient_gram, relative_change
+from spectral_opt import SpectralConfig, attach
+from spectral_opt.training import gradient_gram, refresh, relative_change
 
 from helpers.names import shown
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from paramgraph.filters.design import METHODS
-from paramgraph.nodes.schemes import SCHEMES, node_tables
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
+from paramgraph import node_tables
+from paramgraph.filters import METHODS
+from paramgraph.nodes import SCHEMES
+from spectral_opt import SpectralConfig, attach
 
 
 def gpt2():

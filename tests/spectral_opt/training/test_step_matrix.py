@@ -16,9 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import paramgraph
-from spectral_opt.config.config import SpectralConfig
-from spectral_opt.hooks import attach
-from spectral_opt.preparation.preparing import prepare
+from spectral_opt import SpectralConfig, attach, prepare
 
 OUT, IN, BATCH, STEPS = 6, 4, 5, 3
 RATE, MOMENTUM, DECAY, PENALTY, RIDGE, GAMMA, CLIP = 0.5, 0.9, 0.05, 0.05, 0.1, 1.5, 0.02

@@ -1,6 +1,6 @@
 import pytest
 
-from paramgraph.comparison.report.agreement import agreement_figure, agreement_pairs
+from paramgraph.comparison.report import agreement_figure, agreement_pairs
 
 
 def pair(first, second, jaccard, alignment=0.4, expected=0.2):

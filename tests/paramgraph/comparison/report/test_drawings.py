@@ -1,6 +1,6 @@
 import pytest
 
-from paramgraph.comparison.report.drawings import (
+from paramgraph.comparison.report import (
     agreement_figure,
     energy_figure,
     heatmap_figure,
@@ -9,7 +9,7 @@ from paramgraph.comparison.report.drawings import (
     spectra_figure,
     subgraph_figure,
 )
-from paramgraph.display.svg import themed_svg
+from paramgraph.display import themed_svg
 
 FIGURES = (agreement_figure, energy_figure, snr_figure, spectra_figure, subgraph_figure)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from paramgraph.comparison.report.heatmap import heatmap_figure
+from paramgraph.comparison.report import heatmap_figure
 
 
 def panels(figure):

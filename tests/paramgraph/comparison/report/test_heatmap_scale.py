@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paramgraph.comparison.report.heatmap_scale import heatmap_scale
+from paramgraph.comparison.report import heatmap_scale
 
 
 def comparison(null: float | None = 0.2) -> dict:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from paramgraph.comparison.report.page import comparison_page
+from paramgraph.comparison.report import comparison_page
 
 
 class Page(HTMLParser):

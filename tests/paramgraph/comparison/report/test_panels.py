@@ -1,7 +1,7 @@
 import pytest
 
-from paramgraph.comparison.report.panels import columns_of, panel_grid, panel_title, short_name
-from paramgraph.display.svg import new_figure
+from paramgraph.comparison.report import columns_of, panel_grid, panel_title, short_name
+from paramgraph.display import new_figure
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 import pytest
 
-from paramgraph.comparison.report import tables as comparison_tables
-from paramgraph.comparison.report.tables import LAYERS, SUMMARY, layer_table, summary_table
+from paramgraph.comparison.report import (
+    LAYERS,
+    SUMMARY,
+    layer_table,
+    summary_table,
+    tables as comparison_tables,
+)
 
 
 def column(table, group, name):

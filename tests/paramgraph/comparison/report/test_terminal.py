@@ -1,6 +1,6 @@
 """The result of a comparison in the terminal."""
 
-from paramgraph.comparison.report.terminal import print_comparison, summary_view
+from paramgraph.comparison.report import print_comparison, summary_view
 
 ROW = {
     "construction": "cosine_knn of gradients",

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from paramgraph.comparison.report.values import (
+from paramgraph.comparison.report import (
     band_labels,
     construction_names,
     csv_text,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paramgraph.graphs.affinity.candidates import CandidateSearch, check_search
+from paramgraph.graphs.affinity import CandidateSearch, check_search
 
 
 def rows(nodes: int = 50, width: int = 6) -> torch.Tensor:

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.affinity.component_links import cosine_outside, distance_outside, joining_pairs
+from paramgraph.graphs.affinity import cosine_outside, distance_outside, joining_pairs
 
 NO_EDGES = torch.zeros((2, 0), dtype=torch.int64)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.covariance import GraphicalLasso, LedoitWolf
 
-from paramgraph.errors import NotConvergedError
-from paramgraph.graphs.affinity.correlation_estimates import partial_correlations, shrunk_rows
+from paramgraph import NotConvergedError
+from paramgraph.graphs.affinity import partial_correlations, shrunk_rows
 
 
 def features(nodes: int = 14, width: int = 30, seed: int = 0) -> torch.Tensor:

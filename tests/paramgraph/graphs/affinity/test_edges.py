@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.affinity.edges import neighbour_edges, node_features, threshold_edges, unit_rows
+from paramgraph import NumericalWarning
+from paramgraph.graphs.affinity import neighbour_edges, node_features, threshold_edges, unit_rows
 
 
 def features(nodes: int = 30, width: int = 8) -> Tensor:

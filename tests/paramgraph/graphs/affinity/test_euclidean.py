@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.affinity.euclidean import nearest_by_distance, pair_distance, scaled_rows
+from paramgraph.graphs.affinity import nearest_by_distance, pair_distance, scaled_rows
 
 
 def by_sorting(rows: torch.Tensor, k: int) -> list[list[int]]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from paramgraph.errors import NotConvergedError
-from paramgraph.graphs.affinity.graphical_lasso import sparse_precision
+from paramgraph import NotConvergedError
+from paramgraph.graphs.affinity import sparse_precision
 
 
 def correlations(nodes: int, width: int, shared: float) -> np.ndarray:

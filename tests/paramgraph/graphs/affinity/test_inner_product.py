@@ -7,12 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.affinity.inner_product import (
-    GRID,
-    _double_candidates,
-    nearest_neighbours,
-    pair_similarity,
-)
+from paramgraph.graphs.affinity import GRID, nearest_neighbours, pair_similarity
+from paramgraph.graphs.affinity.inner_product import _double_candidates
 
 
 def unit(nodes: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -2,9 +2,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import laplacian
+from paramgraph.spectra import EigenProblem
 from paramgraph.spectra.solvers.dense import refusal, solve
-from paramgraph.spectra.spectrum import EigenProblem
 
 
 @pytest.mark.parametrize("count", [1, 3, 11])

@@ -1,9 +1,9 @@
 import networkx as nx
 import numpy as np
 
-from paramgraph.spectra.shifts import laplacian
+from paramgraph import laplacian
+from paramgraph.spectra import EigenProblem
 from paramgraph.spectra.solvers.lobpcg import refusal, solve
-from paramgraph.spectra.spectrum import EigenProblem
 
 
 def test_uneven_degrees_are_preconditioned_to_the_closed_form():

@@ -4,10 +4,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.spectra.eigensolve import eigenpairs
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import adjacency, eigenpairs, laplacian
+from paramgraph.spectra import EigenProblem
 from paramgraph.spectra.solvers import lobpcg, lobpcg_amg
-from paramgraph.spectra.spectrum import EigenProblem
 
 
 def grid(side: int) -> nx.Graph:

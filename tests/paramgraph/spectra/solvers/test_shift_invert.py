@@ -2,10 +2,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from paramgraph.errors import NotConvergedError
-from paramgraph.spectra.shifts import adjacency, laplacian
+from paramgraph import NotConvergedError, adjacency, laplacian
+from paramgraph.spectra import EigenProblem
 from paramgraph.spectra.solvers.shift_invert import refusal, solve
-from paramgraph.spectra.spectrum import EigenProblem
 
 
 def task(graph: nx.Graph, count: int) -> EigenProblem:

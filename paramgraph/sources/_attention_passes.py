@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import NodeTable, unwrap
+from paramgraph.sources._eager_attention import eager_attention
 from paramgraph.sources._feature_blocks import FeatureBlocks
+from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, run_batch
 from paramgraph.sources._token_streams import real_tokens, stream_of
-from paramgraph.sources.eager_attention import eager_attention
 from paramgraph.sources.measurement import passes
-from paramgraph.sources.passes import Batches, Loss, Sink, check_finite, run_batch
 
 # The projection's parent is the attention module; BERT's output projection lies one module deeper.
 LEVELS = 2

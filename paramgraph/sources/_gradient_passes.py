@@ -5,12 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paramgraph.nodes.assembly import TableAssembly
-from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import unwrap
+from paramgraph.nodes import NodeTable, TableAssembly, unwrap
 from paramgraph.sources._capture import GradientCapture, layers_of
-from paramgraph.sources.measurement import passes
-from paramgraph.sources.passes import (
+from paramgraph.sources._passes import (
     Batches,
     Loss,
     Sink,
@@ -19,6 +16,7 @@ from paramgraph.sources.passes import (
     check_finite,
     parameters_of,
 )
+from paramgraph.sources.measurement import passes
 
 
 def gradient_passes(

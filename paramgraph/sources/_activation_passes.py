@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from paramgraph.nodes.slices import ParameterSlice
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable, ParameterSlice
 
 SIDES = ("auto", "input", "output")
 

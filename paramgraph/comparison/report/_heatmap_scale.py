@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paramgraph.comparison.report.values import is_number
-from paramgraph.display.palette import PALETTE
+from paramgraph.display import PALETTE
 
 ABOVE, BELOW = PALETTE[0], PALETTE[1]
 # A z-score below 2 in size is what chance gives often; beyond, what matters is the order of magnitude.

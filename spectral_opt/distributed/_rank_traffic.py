@@ -5,14 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from paramgraph.nodes.table import NodeTable
-from spectral_opt.config.config import SpectralConfig
+from paramgraph.nodes import NodeTable
+from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
 from spectral_opt.distributed.shard_layout import shard_of, splits_nodes
-from spectral_opt.preparation.calibration import reads_features
-from spectral_opt.preparation.entry_operator import EntryOperator
-from spectral_opt.preparation.factor_table import measured_table
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation import EntryOperator, PreparedTable, measured_table, reads_features
 from spectral_opt.ranks import Ranks
 from spectral_opt.split_tensors import is_split
 

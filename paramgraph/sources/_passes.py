@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.nodes.table import NodeTable
+from paramgraph.nodes import NodeTable
 
 Batches = Iterable[Any]
 Loss = Callable[[nn.Module, Any], Tensor]

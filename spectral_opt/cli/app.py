@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paramgraph.cli.checks import check_extras, check_writable
+from paramgraph.cli import check_extras, check_writable
 from spectral_opt.cli.refine_command import add_refine, run_refine
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
@@ -106,13 +106,17 @@ def _demo(arguments: argparse.Namespace, command: str) -> None:
     from tqdm import tqdm
     from transformers.utils import logging as transformers_logging
 
-    from spectral_opt.demo.demo import Demo, work_ahead
-    from spectral_opt.demo.drawings import example_drawings
-    from spectral_opt.demo.options import DemoOptions
-    from spectral_opt.demo.page import demo_page
-    from spectral_opt.demo.results import demo_results, write_results
-    from spectral_opt.demo.setting import make_setting
-    from spectral_opt.demo.tables import print_tables
+    from spectral_opt.demo import (
+        Demo,
+        DemoOptions,
+        demo_page,
+        demo_results,
+        example_drawings,
+        make_setting,
+        print_tables,
+        work_ahead,
+        write_results,
+    )
 
     transformers_logging.disable_progress_bar()  # one bar is enough
     if "learning_rates" in given:
