@@ -1,9 +1,23 @@
 """The checks of types that the suite adds, and how a test goes without them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jaxtyping
+import numpy as np
+from beartype import BeartypeConf, FrozenDict, beartype
+
+# What the signatures of both packages mean, and what type checkers read there: an `int` is one of Python or of NumPy,
+# and a `float` any real number. Beartype by itself takes 1 for no float, and an int64 for no int.
+_NUMBERS = FrozenDict({int: int | np.integer, float: float | int | np.floating | np.integer})
+_decorate: Any = beartype(conf=BeartypeConf(hint_overrides=_NUMBERS))
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the annotations of a function at each call."""
+    decorated: Callable[..., Any] = _decorate(function)
+    return decorated
 
 
 @contextmanager
