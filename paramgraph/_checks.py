@@ -1,116 +1,78 @@
-"""Checks of option values that several builders share."""
+"""Checks of scalar arguments, for both packages; a message says what came and what is allowed.
 
+Integers and numbers are those of Python and of NumPy. A bool is neither, though Python counts with it.
+"""
+
+import difflib
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
+
+from paramgraph.errors import UnknownNameError
 
 
-def check_count(builder: str, option: str, value: Any) -> None:
-    """Check an option that counts something.
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tell whether a value is an integer."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
-    Parameters
-    ----------
-    builder, option : str
-        Names for the error message.
-    value : object
-        What came.
 
-    Raises
-    ------
-    TypeError
-        If the value is not an integer.
-    ValueError
-        If it is below 1.
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a real number, infinities and NaN among them."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
-    Examples
-    --------
-    >>> check_count("cosine_knn", "k", 10)
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+
+def whole_number(name: str, value: object, smallest: int) -> int:
+    """Check a count or a seed, and make it an int of Python; anything else is a ValueError."""
+    if not is_whole(value) or value < smallest:
+        raise ValueError(f"{name} is {value!r}; it must be an int >= {smallest}")
+    return int(value)
+
+
+def non_negative(name: str, value: object) -> float:
+    """Check a factor, and make it a float: a TypeError where no number, a ValueError where negative or not finite."""
+    if not is_number(value):
+        raise TypeError(f"{name} is {value!r}; it must be a number >= 0")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name} is {value!r}; it must be finite and >= 0")
+    return float(value)
+
+
+def known_choice(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Check a value that has a fixed list, of words or others; an UnknownNameError has the nearest word."""
+    # True == 1 and False == 0, but neither is meant where 0 and 1 are choices.
+    if not isinstance(value, bool) and any(value == choice for choice in allowed):
+        return
+    near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownNameError(f"{name} is {value!r}{hint} (allowed: {', '.join(map(repr, allowed))})")
+
+
+def check_count(builder: str, option: str, value: object) -> None:
+    """Check an option of a builder that counts something: a TypeError or, below 1, a ValueError."""
+    if not is_whole(value):
         raise TypeError(f"{builder}: {option} must be an integer, got {value!r}")
     if value < 1:
         raise ValueError(f"{builder}: {option} must be at least 1, got {value}")
 
 
-def check_seed(builder: str, value: Any) -> None:
-    """Check the seed of a random builder.
-
-    Parameters
-    ----------
-    builder : str
-        Name for the error message.
-    value : object
-        What came.
-
-    Raises
-    ------
-    TypeError
-        If the value is not an integer: a generator would give another graph at each call.
-    ValueError
-        If it is negative or does not fit 63 bits.
-
-    Examples
-    --------
-    >>> check_seed("permuted", 0)
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+def check_seed(builder: str, value: object) -> None:
+    """Check the seed of a random builder; a generator is refused, as it would give another graph at each call."""
+    if not is_whole(value):
         raise TypeError(f"{builder}: seed must be an integer, got {value!r}")
     if not 0 <= int(value) < 2**63:
         raise ValueError(f"{builder}: seed must be from 0 to 2^63 - 1, got {value}")
 
 
-def check_choice(builder: str, option: str, value: Any, allowed: Sequence[str]) -> None:
-    """Check an option that is one of a few words.
-
-    Parameters
-    ----------
-    builder, option : str
-        Names for the error message.
-    value : object
-        What came.
-    allowed : sequence of str
-        What it may be.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these.
-
-    Examples
-    --------
-    >>> check_choice("cosine_knn", "connect", "mst", ("none", "mst"))
-    """
+def check_choice(builder: str, option: str, value: object, allowed: Sequence[str]) -> None:
+    """Check an option of a builder that is one of a few words."""
     if value not in allowed:
         raise ValueError(f"{builder}: {option} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def check_number(builder: str, option: str, value: Any, low: float, high: float = math.inf) -> None:
-    """Check an option that is a number above one bound and up to another.
-
-    Parameters
-    ----------
-    builder, option : str
-        Names for the error message.
-    value : object
-        What came.
-    low : float
-        What it must exceed.
-    high : float, default infinity
-        What it may reach, unless infinite.
-
-    Raises
-    ------
-    TypeError
-        If it is no real number.
-    ValueError
-        If it is outside, infinite or NaN.
-
-    Examples
-    --------
-    >>> check_number("gaussian_knn", "sigma", 0.5, low=0.0)
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+def check_number(builder: str, option: str, value: object, low: float, high: float = math.inf) -> None:
+    """Check an option of a builder that is a finite number above `low` and up to `high`."""
+    if not is_number(value):
         raise TypeError(f"{builder}: {option} must be a number, got {value!r}")
     if not (low < float(value) <= high and math.isfinite(value)):
         end = f" and at most {high:g}" if math.isfinite(high) else " and finite"

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from paramgraph._checks import is_whole
 from paramgraph.comparison._layer_reading import SIGNALS, STATIC
 from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.errors import UnknownNameError
@@ -58,7 +57,7 @@ def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
     if not seeds:
         raise ValueError("give at least one seed, such as seeds=(0,)")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        if not is_whole(seed):
             raise TypeError(f"a seed is an integer, got {seed!r}")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are different integers, 0 or larger; got {list(seeds)}")

@@ -20,10 +20,10 @@ References
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from paramgraph._checks import is_whole
 from paramgraph.errors import UnknownNameError
 from paramgraph.filters.response import Response, strength
 from paramgraph.spectra import ShiftOperator
@@ -169,7 +169,7 @@ def mexican_hat(index: Any = 0, scales: Any = 4, bound: Any = 2.0) -> Response:
 
 def _check(name: str, index: Any, scales: Any, bound: Any) -> tuple[tuple[str, Any], ...]:
     for option, value, lowest in (("scales", scales, 2), ("index", index, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
+        if not is_whole(value) or value < lowest:
             raise ValueError(f"{name}({option}={value!r}): {option} must be an int of at least {lowest}")
     if index >= scales:
         raise ValueError(f"{name}(index={index}): a bank of {scales} has the indices 0 to {scales - 1}")

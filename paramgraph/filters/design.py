@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph._checks import is_whole
 from paramgraph.filters._linear_solve import LinearSolve, factor_is_cheap, prepare_solve
 from paramgraph.filters.polynomial_design import (
     AUTO_ERROR as AUTO_ERROR,
@@ -206,7 +207,7 @@ def _check_options(operator: Any, method: Any, order: Any, rank: Any, tail: Any,
     if tail not in ("edge", 0, 1):
         raise ValueError(f"no tail {tail!r}; allowed: 'edge', 0, 1")
     for name, value in (("order", order), ("rank", 1 if rank is None else rank)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_whole(value) or value < 1:
             raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
     if spectrum is None:
         return

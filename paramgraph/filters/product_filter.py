@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph._checks import is_whole
 from paramgraph.filters._chebyshev_recurrence import symmetric_polynomial
 from paramgraph.filters.design import EXACT_NODES
 from paramgraph.filters.filters import GraphFilter, prepare_filter
@@ -218,7 +219,7 @@ def _check(method: Any, order: Any, rank: Any, tail: Any) -> None:
     if tail not in ("edge", 0, 1):
         raise ValueError(f"no tail {tail!r}; allowed: 'edge', 0, 1")
     for name, value in (("order", order), ("rank", 1 if rank is None else rank)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_whole(value) or value < 1:
             raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
+from paramgraph._checks import is_number
 from paramgraph.filters import MeasuredResponse, measured_steps
 from paramgraph.measures.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
 from paramgraph.spectra import Spectrum
@@ -158,7 +159,7 @@ def _pooled(parts: Mapping[str, _Evidence], whole: Mapping[str, float]) -> _Evid
 
 
 def _check_averaged(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if not is_number(value):
         raise TypeError(f"batches_averaged is a number of batches, got {value!r}")
     if not (math.isfinite(value) and value >= 1):
         raise ValueError(f"batches_averaged is a number of batches, 1 or larger; got {value}")

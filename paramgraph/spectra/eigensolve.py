@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from paramgraph._checks import is_whole
 from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError
 from paramgraph.spectra._certificate import certify_count
 from paramgraph.spectra._solver_choice import choose_solvers, list_solvers as list_solvers, solver_modules
@@ -127,7 +128,7 @@ def _check(operator: Any, solver: str, tol: Any, seed: Any) -> None:
         raise UnknownNameError.among("solver", solver, names)
     if not tol >= 0:
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer, np.random.Generator)):
+    if not is_whole(seed) and not isinstance(seed, np.random.Generator):
         raise TypeError(f"seed is an int or a numpy.random.Generator, got {type(seed).__name__}")
 
 
@@ -160,7 +161,7 @@ def count_pairs(k: Any, nodes: int) -> int:
     """
     if k is None:
         return nodes
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+    if not is_whole(k):
         raise TypeError(f"k is a number of eigenpairs (int) or None for all, got {k!r}")
     if not 1 <= k <= nodes:
         raise ValueError(f"k={k} eigenpairs of {nodes} nodes: k must be 1 to {nodes}, or None for all")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from paramgraph._checks import is_number
 from paramgraph.errors import NotConvergedError
 from paramgraph.spectra._solver_choice import choose_solvers, solver_modules
 from paramgraph.spectra.shift_operator import ShiftOperator
@@ -55,7 +56,7 @@ def check_pencil(operator: Any, reference: Any, ridge: Any) -> float:
         raise ValueError(
             f"both operators act on the same nodes, got {operator.nodes} and {reference.nodes} nodes"
         )
-    if isinstance(ridge, bool) or not isinstance(ridge, int | float | np.integer | np.floating):
+    if not is_number(ridge):
         raise TypeError(f"ridge is a number, got {ridge!r}")
     if not (math.isfinite(ridge) and ridge >= 0):
         raise ValueError(f"ridge is a finite number, 0 or larger; got {ridge}")

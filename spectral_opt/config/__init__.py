@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.config._fields import whole_number as whole_number
     from spectral_opt.config._refresh_schedule import (
         DRIFT_BATCHES as DRIFT_BATCHES,
         DRIFT_EVERY as DRIFT_EVERY,

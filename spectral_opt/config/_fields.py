@@ -1,13 +1,10 @@
 """Checks of the fields of a SpectralConfig, and callables as text."""
 
-import difflib
 import importlib
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paramgraph.errors import UnknownNameError
+from paramgraph._checks import known_choice
 from paramgraph.filters import METHODS
 from paramgraph.nodes import SCHEMES
 from paramgraph.sources import SOURCES
@@ -96,104 +93,14 @@ def check_names(name: str, names: Any) -> str | tuple[str, ...] | None:
     return tuple(names)
 
 
-def non_negative(name: str, value: Any) -> float:
-    """Check a factor.
-
-    Parameters
-    ----------
-    name : str
-        Field, for the message.
-    value : object
-        Should be a finite number, 0 or larger.
-
-    Returns
-    -------
-    float
-        The number.
-
-    Raises
-    ------
-    TypeError
-        If it is no number.
-    ValueError
-        If it is negative or not finite.
-
-    Examples
-    --------
-    >>> non_negative("ridge", 1)
-    1.0
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} is {value!r}; it must be a number >= 0")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} is {value!r}; it must be finite and >= 0")
-    return float(value)
-
-
-def whole_number(name: str, value: Any, smallest: int) -> int:
-    """Check a count or a seed.
-
-    Parameters
-    ----------
-    name : str
-        Field, for the message.
-    value : object
-        Should be an integer, of Python or of NumPy.
-    smallest : int
-        What it must at least be.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If it is no integer, or smaller.
-
-    Examples
-    --------
-    >>> whole_number("rank", 32, 1)
-    32
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
-        raise ValueError(f"{name} is {value!r}; it must be an int >= {smallest}")
-    return int(value)
-
-
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """Check a field that has a fixed list of values.
-
-    Parameters
-    ----------
-    name : str
-        Field.
-    value : object
-        What came.
-    allowed : tuple
-        What is allowed.
-
-    Raises
-    ------
-    ValueError
-        If it is not allowed; the message lists what is, and the nearest name.
-
-    Examples
-    --------
-    >>> check_choice("shift", "laplacian", CHOICES["shift"])
-    """
+    """Check a field that has a fixed list of values; a source may be a callable too."""
     if name == "source" and callable(value):
         return
-    # True == 1 and False == 0, but neither is a tail.
-    if not isinstance(value, bool) and any(value == choice for choice in allowed):
-        return
-    listed = ", ".join(repr(choice) for choice in allowed)
     if isinstance(value, str) and (name, value) in REFUSED:
+        listed = ", ".join(map(repr, allowed))
         raise ValueError(f"{name} {value!r} cannot be used here: {REFUSED[name, value]} (allowed: {listed})")
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UnknownNameError(f"{name} is {value!r}{hint} (allowed: {listed})")
+    known_choice(name, value, allowed)
 
 
 def resolve_callable(value: Any) -> Any:

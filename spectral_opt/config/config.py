@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from paramgraph._checks import non_negative, whole_number
 from paramgraph.filters import Combination, Response, get_response
 from paramgraph.graphs import get_builder
 from spectral_opt.config._fields import (
@@ -11,9 +12,7 @@ from spectral_opt.config._fields import (
     check_choice,
     check_names,
     check_options,
-    non_negative,
     resolve_callable,
-    whole_number,
 )
 from spectral_opt.config._refresh_schedule import check_refresh
 from spectral_opt.config.json_fields import JsonFields

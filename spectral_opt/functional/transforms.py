@@ -5,7 +5,6 @@ may be None, as it is on a parameter that took no part.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph._checks import is_number
 from paramgraph.nodes import NodeTable
 from spectral_opt.functional.filtering import GradientFilter, Tensors
 from spectral_opt.functional.table_filter import put_back
@@ -92,11 +92,7 @@ def clip_by_global_norm(max_norm: Any) -> GradientFilter:
     >>> pair.update({"w": torch.tensor([6.0, 8.0])}, pair.init())[0]
     {'w': tensor([3., 4.])}
     """
-    if (
-        isinstance(max_norm, bool)
-        or not isinstance(max_norm, numbers.Real)
-        or not 0 < float(max_norm) < math.inf
-    ):
+    if not is_number(max_norm) or not 0 < float(max_norm) < math.inf:
         raise ValueError(f"max_norm is {max_norm!r}; it must be a finite number > 0")
 
     def change(gradients: Tensors) -> Tensors:

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from paramgraph._checks import whole_number
 from paramgraph.sources import RandomStates
-from spectral_opt.config import SpectralConfig, refresh_schedule, whole_number
+from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.hooks import attach
 from spectral_opt.integrations._calibration_draw import draw_batches
 from spectral_opt.integrations._start_weights import StartWeights
