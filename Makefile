@@ -67,8 +67,8 @@ tutorials: install  ## run the notebooks in full, up to 3 minutes each
 notebooks: install  ## make the notebooks again from their sources in tutorials/
 	$(BIN)/python tutorials/build_notebooks.py
 
-api: install  ## freeze the public names and signatures after a deliberate change
-	$(BIN)/python tests/architecture/freeze_public_api.py
+api: install  ## freeze public names and signatures, and the table of architectures, after a deliberate change
+	cd tests && ../$(BIN)/python -m helpers.freeze_public_api && ../$(BIN)/python -m helpers.write_support_table
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

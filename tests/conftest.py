@@ -1,6 +1,5 @@
 """Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
+from helpers.tiny_architectures import ARCHITECTURES, make
 from helpers.typing import unchecked
 
 
@@ -28,17 +28,6 @@ class RandomModel(NamedTuple):
     inputs: dict[str, Tensor]
 
 
-def _load(name: str) -> Any:
-    # Tests are imported one by one (importmode=importlib), so they cannot import each other by name.
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TINY = _load("tiny_architectures")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -177,22 +166,22 @@ def _measurable(
     return Measurable(tiny_transformer, tiny_batches[:3])
 
 
-@pytest.fixture(params=list(TINY.ARCHITECTURES))
+@pytest.fixture(params=list(ARCHITECTURES))
 def architecture(request: pytest.FixtureRequest) -> RandomModel:
     """Every architecture that the schemes are tested on, with two or three layers of random weights."""
-    return RandomModel(TINY.make(request.param), TINY.ARCHITECTURES[request.param].inputs)
+    return RandomModel(make(request.param), ARCHITECTURES[request.param].inputs)
 
 
 @pytest.fixture
 def random_model() -> Callable[[str], RandomModel]:
     """Make the model of one of these architectures by its name."""
-    return lambda name: RandomModel(TINY.make(name), TINY.ARCHITECTURES[name].inputs)
+    return lambda name: RandomModel(make(name), ARCHITECTURES[name].inputs)
 
 
 @pytest.fixture
 def published() -> Callable[[str], nn.Module]:
     """Make a whole published model on the meta device, without weights, by its name."""
-    return lambda name: TINY.make(name)
+    return lambda name: make(name)
 
 
 # One architecture of each form: the others differ in names, which the tests of heads look at.
@@ -210,7 +199,7 @@ def any_model(
 ) -> nn.Module:
     """Every kind of model, one with adapters, and every form of architecture."""
     if request.param in FORMS:
-        model: nn.Module = TINY.make(request.param)
+        model: nn.Module = make(request.param)
         return model
     if request.param == "lora":
         return lora(tiny_transformer)

@@ -1,21 +1,13 @@
 import importlib
-import importlib.util
 import pkgutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from helpers.freeze_public_api import RECORD, public_api
+
 PACKAGES = ("paramgraph", "spectral_opt")
-
-
-def load(name: str):
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -46,8 +38,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_public_names_and_signatures_are_as_frozen():
     """A deliberate change: run `make api`, and record it in CHANGELOG.md in the same commit."""
-    freeze = load("freeze_public_api")
-    assert list(freeze.public_api()) == freeze.RECORD.read_text(encoding="utf-8").splitlines()
+    assert list(public_api()) == RECORD.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

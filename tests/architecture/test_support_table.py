@@ -1,34 +1,21 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from paramgraph.nodes import SCHEMES
 
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from helpers import write_support_table as support
 
 
-@pytest.fixture(scope="module")
-def support():
-    return load("write_support_table")
-
-
-def test_every_architecture_has_nodes_in_every_scheme(support):
+def test_every_architecture_has_nodes_in_every_scheme():
     empty = [cells[0] for cells in support.support_cells(SCHEMES) if not all(cells)]
     assert not empty
 
 
-def test_the_page_is_as_generated(support):
-    """After a deliberate change: run `python tests/architecture/write_support_table.py`."""
+def test_the_page_is_as_generated():
+    """After a deliberate change: run `make api`."""
     assert support.RECORD.read_text(encoding="utf-8") == support.support_page()
 
 
-def test_a_scheme_that_refuses_a_model_leaves_an_empty_cell(support):
+def test_a_scheme_that_refuses_a_model_leaves_an_empty_cell():
     def refuse(model):
         raise ValueError("no such nodes")
 
@@ -42,5 +29,5 @@ PROMISED = (
 
 
 @pytest.mark.parametrize("name", PROMISED)
-def test_promised_architectures_are_on_the_page(support, name):
+def test_promised_architectures_are_on_the_page(name):
     assert f"\n| {name} |" in support.RECORD.read_text(encoding="utf-8")

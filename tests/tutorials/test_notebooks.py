@@ -1,13 +1,13 @@
 """The notebooks: each is what its source gives, shows nothing of a machine, and runs from top to bottom."""
 
 import ast
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import build_notebooks
 import matplotlib as mpl
 import nbformat
 import pytest
@@ -19,18 +19,7 @@ TUTORIALS = Path(__file__).parents[2] / "tutorials"
 LONGEST_FAST_RUN = 180
 
 
-def _load(path: Path) -> Any:
-    # The script is no module of a package: it is run, or loaded by its path.
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILDER = _load(TUTORIALS / "build_notebooks.py")
-SOURCES = BUILDER.sources()
+SOURCES = build_notebooks.sources()
 each_notebook = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
 
 
@@ -55,7 +44,7 @@ def notebook_with(*outputs: Any) -> Any:
 
 @each_notebook
 def test_cells_are_those_of_the_source(source: Path) -> None:
-    made, expected = kept(source), BUILDER.read_source(source)
+    made, expected = kept(source), build_notebooks.read_source(source)
     assert made.metadata == expected.metadata
     assert [(cell.id, cell.cell_type, cell.source) for cell in made.cells] == [
         (cell.id, cell.cell_type, cell.source) for cell in expected.cells
@@ -64,7 +53,7 @@ def test_cells_are_those_of_the_source(source: Path) -> None:
 
 @each_notebook
 def test_outputs_hold_no_path_error_warning_or_address(source: Path) -> None:
-    assert BUILDER.faults(kept(source)) == []
+    assert build_notebooks.faults(kept(source)) == []
 
 
 @each_notebook
@@ -85,7 +74,7 @@ def test_it_was_run_once_from_top_to_bottom(source: Path) -> None:
 
 @each_notebook
 def test_file_is_small_enough_to_be_read_in_a_browser(source: Path) -> None:
-    assert source.with_suffix(".ipynb").stat().st_size <= BUILDER.MOST_BYTES
+    assert source.with_suffix(".ipynb").stat().st_size <= build_notebooks.MOST_BYTES
 
 
 @each_notebook
@@ -120,7 +109,7 @@ def test_it_runs_in_fast_mode(source: Path) -> None:
         "no:cacheprovider",
     ]
     command += ["-q", "--nbmake", f"--nbmake-timeout={LONGEST_FAST_RUN}", str(source.with_suffix(".ipynb"))]
-    environment = BUILDER.SETTINGS | os.environ | {"PARAMGRAPH_FAST": "1"}
+    environment = build_notebooks.SETTINGS | os.environ | {"PARAMGRAPH_FAST": "1"}
     ran = subprocess.run(
         command,
         env=environment,
@@ -154,18 +143,18 @@ def test_style_of_the_figures_has_the_colours_of_the_package() -> None:
 )
 def test_an_output_that_tells_of_a_machine_is_a_fault(line: str) -> None:
     printed = nbformat.v4.new_output("stream", name="stdout", text=f"all is well\n{line}\n")
-    (fault,) = BUILDER.faults(notebook_with(printed))
+    (fault,) = build_notebooks.faults(notebook_with(printed))
     assert line in fault
     shown = nbformat.v4.new_output(
         "execute_result", data={"text/plain": "fine", "text/html": f"<b>{line}</b>"}
     )
-    assert len(BUILDER.faults(notebook_with(shown))) == 1
+    assert len(build_notebooks.faults(notebook_with(shown))) == 1
 
 
 def test_a_warning_and_an_error_are_faults() -> None:
     warning = nbformat.v4.new_output("stream", name="stderr", text="UserWarning: odd")
     error = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
-    assert len(BUILDER.faults(notebook_with(warning, error))) == 2
+    assert len(build_notebooks.faults(notebook_with(warning, error))) == 2
 
 
 def test_relative_paths_addresses_of_pages_and_the_bytes_of_pictures_are_no_faults() -> None:
@@ -173,7 +162,7 @@ def test_relative_paths_addresses_of_pages_and_the_bytes_of_pictures_are_no_faul
         "stream", name="stdout", text="tutorials/records/a.json https://example.org/home/x 1/root/2 ratio: 3"
     )
     picture = nbformat.v4.new_output("display_data", data={"image/png": "AAAA=/tmp/C:\\x"})
-    assert BUILDER.faults(notebook_with(printed, picture)) == []
+    assert build_notebooks.faults(notebook_with(printed, picture)) == []
 
 
 @pytest.mark.parametrize(
@@ -188,8 +177,8 @@ def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     source.write_text(
         "# %% [markdown]\n# # Two cells\n\n# %%\nprint(1)\nprint(2)\n\n# %%\n3\n", encoding="utf-8"
     )
-    first = BUILDER.build(source)
-    assert first == BUILDER.build(source)
+    first = build_notebooks.build(source)
+    assert first == build_notebooks.build(source)
     cells = nbformat.reads(first, as_version=4).cells
     assert [cell.id for cell in cells] == ["cell-00", "cell-01", "cell-02"]
     assert cells[1].outputs[0].text == "1\n2\n"
@@ -199,4 +188,4 @@ def test_a_source_that_prints_a_path_makes_no_notebook(tmp_path: Path) -> None:
     source = tmp_path / "00_path.py"
     source.write_text('# %%\nprint("/home/" + "ann")\n', encoding="utf-8")
     with pytest.raises(ValueError, match="cell-00 shows a path of this machine: /home/ann"):
-        BUILDER.build(source)
+        build_notebooks.build(source)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER))
-cases = __import__("cases")
-sys.path.remove(str(FOLDER))
+from helpers import rank_cases as cases
+
+TESTS = Path(__file__).parents[2]
+RANKS = TESTS / "helpers"
 
 # Sums over two ranks round in another order than sums over one: some 2^-23 of what is added, and Adam divides by
 # gradients that are small.
@@ -23,7 +23,7 @@ def launch(command: list[str], out: Path) -> list[dict[str, Any]]:
     """Run processes and read what each rank has written; a rank that failed says so in a text file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join(
-        [str(FOLDER.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     done = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240, check=False
@@ -36,7 +36,14 @@ def launch(command: list[str], out: Path) -> list[dict[str, Any]]:
 def torchrun(ranks: int) -> list[str]:
     # Port 0: the system gives a free one.
     where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    return ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), *where, str(FOLDER / "worker.py")]
+    return [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(ranks),
+        *where,
+        str(TESTS / "helpers" / "rank_worker.py"),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +190,7 @@ def test_a_refused_attach_leaves_no_hook(two_ranks):
 
 def test_accelerate_launches_the_same(tmp_path):
     where = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    script = [str(FOLDER / "accelerated.py"), str(tmp_path)]
+    script = [str(RANKS / "rank_accelerated.py"), str(tmp_path)]
     # --multi_gpu is how this launcher starts several processes; the script asks for the CPU.
     first, second = launch(
         ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", *where, *script], tmp_path

@@ -6,11 +6,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cases
-
 from spectral_opt import attach
+
+from helpers import rank_cases as cases
 
 
 def main(out: Path) -> None:

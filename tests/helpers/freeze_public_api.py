@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-RECORD = Path(__file__).with_name("public_api.txt")
+RECORD = Path(__file__).parents[1] / "architecture" / "public_api.txt"
 
 
 def public_api() -> Iterator[str]:

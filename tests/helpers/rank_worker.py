@@ -18,12 +18,10 @@ from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cases
-
 from spectral_opt import attach, explain, prepare
 from spectral_opt.split_tensors import whole
+
+from helpers import rank_cases as cases
 
 
 def sharded(model: nn.Sequential) -> nn.Sequential:

@@ -1,11 +1,12 @@
 """Write tutorials/manual/support.md: which architecture has which nodes, counted on the models of the tests."""
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from paramgraph.nodes import SCHEMES
+
+from helpers.tiny_architectures import ARCHITECTURES, PUBLISHED, make
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "tutorials" / "manual" / "support.md"
@@ -18,7 +19,7 @@ layers; `heads` for attention modules whose projections have known names. Each c
 the test suite: {tiny} tiny random ones, and {whole} as published. It says how many tables the scheme makes
 and how many nodes they have together, as "tables / nodes"; for heads, nodes x width of each table.
 
-This page is generated: `python tests/architecture/write_support_table.py` writes it, and a test fails while it
+This page is generated: `make api` writes it, and a test fails while it
 is out of date or has an empty cell.
 """
 NOTES = """\
@@ -35,16 +36,6 @@ Wrappers (`DistributedDataParallel`, `torch.compile`, PEFT) change no table. Ada
 """
 
 
-def load_models() -> Any:
-    """Load the models of the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location("tiny_architectures", ROOT / "tests/tiny_architectures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def cell(scheme: str, tables: Mapping[str, Any]) -> str:
     """Say what one scheme makes of one model; empty where it makes nothing."""
     if scheme == "heads":
@@ -54,12 +45,11 @@ def cell(scheme: str, tables: Mapping[str, Any]) -> str:
 
 def support_cells(schemes: Mapping[str, Callable[..., Any]]) -> Iterator[list[str]]:
     """Yield a row of cells per model, its name first; a scheme that refuses the model leaves its cell empty."""
-    models = load_models()
-    for name in (*models.PUBLISHED, *models.ARCHITECTURES):
+    for name in (*PUBLISHED, *ARCHITECTURES):
         cells = [name]
         for scheme in sorted(schemes):
             try:
-                cells.append(cell(scheme, schemes[scheme](models.make(name))))
+                cells.append(cell(scheme, schemes[scheme](make(name))))
             except ValueError:
                 cells.append("")
         yield cells
@@ -67,11 +57,10 @@ def support_cells(schemes: Mapping[str, Callable[..., Any]]) -> Iterator[list[st
 
 def support_page() -> str:
     """Return the whole page."""
-    models = load_models()
     header = ["model", *sorted(SCHEMES)]
     lines = [header, ["---"] * len(header), *support_cells(SCHEMES)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    about = ABOUT.format(tiny=len(models.ARCHITECTURES), whole=len(models.PUBLISHED))
+    about = ABOUT.format(tiny=len(ARCHITECTURES), whole=len(PUBLISHED))
     return f"{about}\n{table}\n\n{NOTES}"
 
 
