@@ -12,7 +12,6 @@ import torch
 from helpers import rank_cases as cases
 
 TESTS = Path(__file__).parents[2]
-RANKS = TESTS / "helpers"
 
 # Sums over two ranks round in another order than sums over one: some 2^-23 of what is added, and Adam divides by
 # gradients that are small.
@@ -36,14 +35,8 @@ def launch(command: list[str], out: Path) -> list[dict[str, Any]]:
 def torchrun(ranks: int) -> list[str]:
     # Port 0: the system gives a free one.
     where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    return [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        str(ranks),
-        *where,
-        str(TESTS / "helpers" / "rank_worker.py"),
-    ]
+    run = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), *where]
+    return [*run, "--module", "helpers.rank_worker"]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +183,7 @@ def test_a_refused_attach_leaves_no_hook(two_ranks):
 
 def test_accelerate_launches_the_same(tmp_path):
     where = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    script = [str(RANKS / "rank_accelerated.py"), str(tmp_path)]
+    script = ["--module", "helpers.rank_accelerated", str(tmp_path)]
     # --multi_gpu is how this launcher starts several processes; the script asks for the CPU.
     first, second = launch(
         ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", *where, *script], tmp_path
