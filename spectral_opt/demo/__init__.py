@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.demo.demo import Demo as Demo, work_ahead as work_ahead
     from spectral_opt.demo.drawings import example_drawings as example_drawings
     from spectral_opt.demo.graph_evidence import CONSTRUCTIONS as CONSTRUCTIONS
     from spectral_opt.demo.options import DemoOptions as DemoOptions
     from spectral_opt.demo.page import demo_page as demo_page
+    from spectral_opt.demo.parts import Demo as Demo, work_ahead as work_ahead
     from spectral_opt.demo.refinement_front import FAMILIES as FAMILIES
     from spectral_opt.demo.results import (
         demo_results as demo_results,

@@ -9,7 +9,7 @@ from typing import Any
 
 from paramgraph.environment import hardware, versions
 from paramgraph.measures import BandStatistics, band_lift
-from spectral_opt.demo.demo import Demo
+from spectral_opt.demo.parts import Demo
 
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
 

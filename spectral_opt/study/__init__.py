@@ -17,6 +17,11 @@ if TYPE_CHECKING:
         fine_tune as fine_tune,
         prepare_method as prepare_method,
     )
+    from spectral_opt.study.method import (
+        Method as Method,
+        get_method as get_method,
+        list_methods as list_methods,
+    )
     from spectral_opt.study.records import RunRecord as RunRecord, append_record as append_record
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from paramgraph.sources import collect
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, match_tables, prepare
-from spectral_opt.study.methods import Method
+from spectral_opt.study.method import Method
 
 
 class TrainingDivergedError(ValueError):

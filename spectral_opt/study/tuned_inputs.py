@@ -4,7 +4,7 @@ import dataclasses
 
 from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.study.fine_tuning import fine_tune
-from spectral_opt.study.methods import Method
+from spectral_opt.study.method import Method
 from spectral_opt.tasks import folder_of as folder_of, open_inputs as open_pretrained
 
 ADAMW = Method("adamw", "AdamW", "The plain optimizer.")

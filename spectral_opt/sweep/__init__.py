@@ -16,6 +16,6 @@ if TYPE_CHECKING:
         write_refinement as write_refinement,
     )
     from spectral_opt.sweep.setting import make_refinement as make_refinement
-    from spectral_opt.sweep.sweep import Sweep as Sweep
+    from spectral_opt.sweep.strengths import Sweep as Sweep
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

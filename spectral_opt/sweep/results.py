@@ -9,8 +9,8 @@ from typing import Any
 
 from paramgraph.environment import hardware, versions
 from spectral_opt.study import accuracy_interval
-from spectral_opt.sweep.measures import Values, mean_interval
-from spectral_opt.sweep.sweep import Sweep, SweepPoint, compare_on_test
+from spectral_opt.sweep._measures import Values, mean_interval
+from spectral_opt.sweep.strengths import Sweep, SweepPoint, compare_on_test
 
 TITLE = "Refining a finished fine-tune, without training"
 

@@ -15,9 +15,9 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import ADAPTER_CONFIG, BaseModel, load_base, match_checkpoints, open_tuned
-from spectral_opt.sweep.measures import Measures
+from spectral_opt.sweep._measures import Measures
+from spectral_opt.sweep._texts import RefinementTexts, read_texts
 from spectral_opt.sweep.options import RefinementOptions, same_place
-from spectral_opt.sweep.texts import RefinementTexts, read_texts
 from spectral_opt.tasks import (
     EMBEDDED_MODELS,
     TokenizedBatches,

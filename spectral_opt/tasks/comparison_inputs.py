@@ -11,14 +11,16 @@ from paramgraph.checkpoints import fetch_from_hub, read_json
 from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
-from spectral_opt.tasks.class_matching import match_classes
-from spectral_opt.tasks.classifier import UNUSED_BY_MEAN_POOLING, MeanPooledClassifier
+from spectral_opt.tasks.classifier import (
+    UNUSED_BY_MEAN_POOLING,
+    MeanPooledClassifier,
+    PooledEncoder,
+    match_classes,
+)
 from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.labelled import LabelledText
-from spectral_opt.tasks.loading import load_labelled_text
+from spectral_opt.tasks.loading import PLAIN, load_labelled_text, read_paragraphs
 from spectral_opt.tasks.models import EMBEDDED_MODELS, LoadedModel, load_model, refuse_what_is_no_hub_name
-from spectral_opt.tasks.paragraphs import PLAIN, read_paragraphs
-from spectral_opt.tasks.pooled_encoder import PooledEncoder
 from spectral_opt.tasks.probing import embed_texts, fit_best_probe
 from spectral_opt.tasks.splits import few_shot_split
 from spectral_opt.tasks.wheels import fetch

@@ -13,6 +13,9 @@ from spectral_opt.tasks._hub import read_hub
 from spectral_opt.tasks.files import SUFFIXES, existing_path, read_file
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 
+# Suffixes of text files whose paragraphs are texts.
+PLAIN = (".txt", ".md", ".rst", "")
+
 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
     """List the names of the embedded texts.
@@ -143,6 +146,45 @@ def load_text(
     return clean_unlabelled(
         _draw(_read(name_or_path, {"text": text_column}, subset, revision), max_rows, seed)
     )
+
+
+def read_paragraphs(name: str, text_column: str = "text") -> UnlabelledText:
+    """Read unlabelled text: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
+
+    Parameters
+    ----------
+    name : str
+        Path of a text file, of a table, embedded name or data set.
+    text_column : str, default "text"
+        Of a table.
+
+    Returns
+    -------
+    UnlabelledText
+        Without empty and repeated paragraphs.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or has no text.
+    """
+    path = existing_path(name)
+    if path is None and Path(name).suffix.lower() in PLAIN[:-1]:
+        raise DataError(
+            f"no file {name!r}: give a text file, a table (.csv, .tsv, .jsonl), or an embedded name"
+        )
+    if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
+        return load_text(name, text_column)
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} as UTF-8 text: {error}") from error
+    paragraphs: list[str | int | None] = [
+        " ".join(part.split()) for part in content.split("\n\n") if part.strip()
+    ]
+    if not paragraphs:
+        raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
+    return clean_unlabelled(Table(path.stem, f"file {path.name}", {"text": paragraphs}))
 
 
 def _read(

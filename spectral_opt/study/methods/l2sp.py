@@ -1,7 +1,7 @@
 """L2-SP (arXiv 1802.01483): decay towards the pretrained weights, no graph."""
 
 from spectral_opt.config import SpectralConfig
-from spectral_opt.study.methods import Method
+from spectral_opt.study import Method
 from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING
 
 METHOD = Method(

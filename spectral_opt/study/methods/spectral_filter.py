@@ -1,7 +1,7 @@
 """The paper's gradient filter, with a response as mild as the measured signal-to-noise ratio asks for."""
 
 from spectral_opt.config import SpectralConfig
-from spectral_opt.study.methods import Method
+from spectral_opt.study import Method
 from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING
 
 METHOD = Method(

@@ -1,7 +1,7 @@
 """The spectral penalty of the delta, on the graph of gradients of text that is not trained on."""
 
 from spectral_opt.config import SpectralConfig
-from spectral_opt.study.methods import Method
+from spectral_opt.study import Method
 from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING
 
 METHOD = Method(

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from spectral_opt import SpectralConfig
-from spectral_opt.study import TrainingDivergedError, fine_tune, prepare_method
-from spectral_opt.study.methods import Method, get_method
+from spectral_opt.study import Method, TrainingDivergedError, fine_tune, get_method, prepare_method
 
 RING = SpectralConfig(
     builder="ring", source="weights", placement=None, penalty=50.0, penalty_mode="decoupled"

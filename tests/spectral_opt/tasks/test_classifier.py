@@ -1,6 +1,8 @@
 """The mean-pooled classifier: padding does not count, and it draws no global random number."""
 
+import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch import nn
 from transformers import BertConfig, GPT2Config, GPT2Model
 from transformers.utils import ModelOutput
 
-from spectral_opt.tasks import MeanPooledClassifier
+import paramgraph
+from spectral_opt.errors import DataError
+from spectral_opt.tasks import MeanPooledClassifier, PooledEncoder, match_classes
 
 
 def batch(lengths, seed=0):
@@ -96,3 +100,74 @@ def test_one_class_is_refused(encoder):
 def test_an_encoder_without_a_hidden_size_is_refused():
     with pytest.raises(ValueError, match="give a bare model of AutoModel"):
         MeanPooledClassifier(nn.Linear(2, 2), 2)
+
+
+BATCH = {"input_ids": torch.arange(4, 10).reshape(2, 3), "labels": torch.tensor([0, 2])}
+
+
+@pytest.fixture
+def pooled(classifier):
+    return PooledEncoder(classifier.eval())
+
+
+def test_layers_have_the_names_of_the_encoder_and_the_head_is_no_target(pooled, encoder):
+    tables = paramgraph.rows(pooled)
+    assert tables == paramgraph.rows(encoder)
+
+
+def test_it_computes_what_the_classifier_computes(pooled, classifier):
+    given, same = classifier(**BATCH), pooled(**BATCH)
+    assert torch.equal(given.loss, same.loss)
+    assert torch.equal(given.logits, same.logits)
+
+
+def test_gradients_are_those_of_the_classifier(pooled, classifier):
+    exclude = r".*pooler.*"
+    own = paramgraph.collect(pooled, paramgraph.rows(pooled, exclude=exclude), "gradients", [BATCH])
+    theirs = paramgraph.collect(
+        classifier, paramgraph.rows(classifier, exclude=exclude), "gradients", [BATCH]
+    )
+    for name, value in own.items():
+        assert torch.equal(value, theirs[f"encoder.{name}"])
+
+
+def test_attention_is_read_through_it(pooled):
+    maps = paramgraph.collect(pooled, paramgraph.heads(pooled), "attention_maps", [BATCH])
+    assert maps["query"].shape[0] == 2
+
+
+def test_a_copy_stands_on_its_own(pooled):
+    copied = copy.deepcopy(pooled)
+    with torch.no_grad():
+        copied.get_parameter("encoder.layer.0.attention.self.value.weight").mul_(2)
+    assert not torch.equal(copied(**BATCH).logits, pooled(**BATCH).logits)
+
+
+def test_the_mode_is_that_of_the_classifier(classifier):
+    assert PooledEncoder(classifier.train()).training
+    assert not PooledEncoder(classifier.eval()).training
+
+
+def model(**label2id):
+    named = nn.Module()
+    named.config = SimpleNamespace(label2id=label2id, num_labels=len(label2id))
+    return named
+
+
+def test_names_go_first_whatever_their_order_and_case():
+    assert match_classes(model(Bad=0, Good=1), ("good", "bad")) == ([1, 0], [])
+
+
+def test_numbers_are_the_classes_that_they_name():
+    assert match_classes(model(LABEL_0=0, LABEL_1=1, LABEL_2=2), ("2", "0")) == ([2, 0], [])
+
+
+def test_other_names_are_matched_by_order_and_that_is_said():
+    numbers, (remark,) = match_classes(model(LABEL_0=0, LABEL_1=1), ("fresh", "rotten"))
+    assert numbers == [0, 1]
+    assert "by order: fresh, rotten" in remark
+
+
+def test_another_number_of_classes_is_refused():
+    with pytest.raises(DataError, match="the classes a, b, c, and the model has 2 others"):
+        match_classes(model(LABEL_0=0, LABEL_1=1), ("a", "b", "c"))

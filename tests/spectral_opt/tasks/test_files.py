@@ -1,13 +1,12 @@
 """Files of the user: three formats, and one clear line for each way in which a file can be wrong."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import read_file
-
-COLUMNS = {"text": "text", "label": "label"}
+from spectral_opt.tasks import load_labelled_text, load_text
 
 
 def write(tmp_path, name, content):
@@ -19,45 +18,54 @@ def write(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("d.csv", 'text,label\n"good, really",1\nbad,0\n'),
-        ("d.csv", '\ufefftext,label\r\n"good, really",1\r\nbad,0\r\n'),
-        ("d.CSV", 'label,text\n1,"good, really"\n\n0,bad'),
-        ("d.tsv", "text\tlabel\ngood, really\t1\nbad\t0\n"),
-        ("d.jsonl", '{"text": "good, really", "label": 1}\n\n{"label": "0", "text": "bad"}'),
+        ("d.csv", 'text,label\n"good, really",1\nfine,1\nbad,0\nworse,0\n'),
+        ("d.csv", '\ufefftext,label\r\n"good, really",1\r\nfine,1\r\nbad,0\r\nworse,0\r\n'),
+        ("d.CSV", 'label,text\n1,"good, really"\n1,fine\n\n0,bad\n0,worse'),
+        ("d.tsv", "text\tlabel\ngood, really\t1\nfine\t1\nbad\t0\nworse\t0\n"),
+        (
+            "d.jsonl",
+            '{"text": "good, really", "label": 1}\n\n{"label": "1", "text": "fine"}\n'
+            '{"label": "0", "text": "bad"}\n{"label": 0, "text": "worse"}',
+        ),
     ],
     ids=["csv", "byte-order mark", "other order", "tsv", "jsonl"],
 )
 def test_the_same_rows_come_from_every_format(tmp_path, name, content):
     path = write(tmp_path, name, content)
-    table = read_file(path, COLUMNS)
-    assert table.columns == {"text": ["good, really", "bad"], "label": ["1", "0"]}
-    assert table.name == "d"
-    assert table.identity == f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    data = load_labelled_text(path)
+    assert data.texts == ("good, really", "fine", "bad", "worse")
+    assert (data.labels.tolist(), data.label_names) == ([1, 1, 0, 0], ("0", "1"))
+    assert data.name == "d"
+    assert data.provenance.identity == f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def test_line_ends_stay_inside_quotes(tmp_path):
-    path = write(tmp_path, "d.csv", 'text,label\n"two\nlines",1\n')
-    assert read_file(path, COLUMNS).columns["text"] == ["two\nlines"]
+    assert load_text(write(tmp_path, "d.csv", 'text,label\n"two\nlines",1\n')).texts == ("two\nlines",)
 
 
 def test_words_for_missing_values_are_texts(tmp_path):
-    path = write(tmp_path, "d.csv", "text,label\nNA,None\n")
-    assert read_file(path, COLUMNS).columns == {"text": ["NA"], "label": ["None"]}
+    data = load_labelled_text(write(tmp_path, "d.csv", "text,label\nNA,None\nnull,None\na,01\nb,01\n"))
+    assert data.texts == ("NA", "null", "a", "b")
+    assert data.label_names == ("01", "None")
 
 
 def test_json_null_and_absent_keys_are_missing_values(tmp_path):
-    path = write(tmp_path, "d.jsonl", '{"text": null, "label": true}\n{"text": "a", "other": [1]}\n')
-    assert read_file(path, COLUMNS).columns == {"text": [None, "a"], "label": ["true", None]}
+    rows = ['{"text": null, "label": true}', '{"text": "a", "other": [1]}']
+    rows += [f'{{"text": "{label} {i}", "label": {label}}}' for label in ("true", "false") for i in (0, 1)]
+    data = load_labelled_text(write(tmp_path, "d.jsonl", "\n".join(rows)))
+    assert data.label_names == ("false", "true")
+    assert dict(data.provenance.dropped) == {"empty text": 1, "no label": 1}
 
 
 def test_a_unicode_line_separator_does_not_break_a_json_line(tmp_path):
     path = write(tmp_path, "d.jsonl", '{"text": "a\u2028b", "label": 1}\n')
-    assert read_file(path, COLUMNS).columns["text"] == ["a\u2028b"]
+    assert load_text(path).texts == ("a\u2028b",)
 
 
 @pytest.mark.parametrize("content", ["", "text,label\n"], ids=["no byte", "header only"])
 def test_an_empty_file_is_an_empty_table(tmp_path, content):
-    assert read_file(write(tmp_path, "d.csv", content), COLUMNS).columns == {"text": [], "label": []}
+    with pytest.raises(DataError, match=r"'d' is empty: file d\.csv; .*0 rows read"):
+        load_text(write(tmp_path, "d.csv", content))
 
 
 @pytest.mark.parametrize(
@@ -79,11 +87,15 @@ def test_an_empty_file_is_an_empty_table(tmp_path, content):
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message) as raised:
-        read_file(write(tmp_path, name, content), COLUMNS)
+        load_labelled_text(write(tmp_path, name, content))
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_with_the_right_suffix_cannot_be_read(tmp_path):
-    (tmp_path / "d.csv").mkdir()
-    with pytest.raises(DataError, match="cannot read"):
-        read_file(tmp_path / "d.csv", COLUMNS)
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path, "d.csv", "text\na\n")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"cannot read .*d\.csv: Permission denied"):
+        load_text(path)

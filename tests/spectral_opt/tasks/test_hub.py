@@ -7,12 +7,19 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import datasets
+import huggingface_hub
 import pytest
+import transformers
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-SERVER = Path(__file__).with_name("hub_server.py")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from spectral_opt.errors import DataError, ModelError
+from spectral_opt.tasks import load_model, load_text
+
+from helpers import hub_server
+
 ASK = """
 import json, sys
 from spectral_opt.tasks import load_labelled_text, load_model
@@ -48,7 +55,7 @@ def repositories(tmp_path, encoder, tokenizer):
 
 @pytest.fixture
 def endpoint(repositories):
-    command = [sys.executable, str(SERVER), str(repositories)]
+    command = [sys.executable, hub_server.__file__, str(repositories)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
         server.kill()
@@ -77,9 +84,9 @@ def test_names_work_from_the_hub_and_then_offline_from_the_cache(endpoint, tmp_p
     online = ask(questions, tmp_path / "home", HF_ENDPOINT=endpoint)
     model, text, columns, no_model, no_text = online
     assert (model["name"], model["width"]) == ("tiny/bert", 8)
-    assert COMMIT in model["origin"]
+    assert hub_server.COMMIT in model["origin"]
     assert text["counts"] == {"bad": 5, "good": 6}
-    assert COMMIT in text["origin"]
+    assert hub_server.COMMIT in text["origin"]
     # The text that stands in both splits stays in the test part.
     assert text["split"] == ["test"] * 5 + ["train"] * 6
     assert "duplicate text: 1" in text["origin"]
@@ -95,3 +102,49 @@ def test_names_work_from_the_hub_and_then_offline_from_the_cache(endpoint, tmp_p
     for kind, answer in zip(("model", "data set"), offline[3:], strict=True):
         assert answer["message"].startswith(f"no cached copy of the {kind} 'tiny/nothing'")
         assert "\n" not in answer["message"]
+
+
+def wrapped(cause):
+    try:
+        raise OSError("We could not connect.\nCheck your connection.") from cause
+    except OSError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (ConnectionRefusedError("refused"), "the hub cannot be reached for the model 'me/it', .* (refused)"),
+        (LocalEntryNotFoundError("no entry"), "the hub cannot be reached"),
+        (OfflineModeIsEnabled("offline"), "the hub cannot be reached"),
+        (DatasetNotFoundError("none"), "the hub has no model 'me/it', or it is private"),
+        (HFValidationError("bad id"), "'me/it' is no model name: bad id"),
+        (ValueError("strange\ntwo lines"), "cannot load the model 'me/it': We could not connect. Check"),
+    ],
+)
+def test_the_cause_is_found_below_the_wrapping(monkeypatch, cause, message):
+    def from_pretrained(*_, **__):
+        raise wrapped(cause)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    # A port on which nothing listens.
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    with pytest.raises(ModelError) as refused:
+        load_model("me/it")
+    line = str(refused.value)
+    assert "\n" not in line
+    for part in message.split(" .* "):
+        assert part in line
+
+
+def test_offline_mode_is_named_as_the_reason(monkeypatch):
+    def load_dataset(*_, **__):
+        raise wrapped(OfflineModeIsEnabled("offline"))
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError) as refused:
+        load_text("me/it")
+    assert str(refused.value).startswith("no cached copy of the data set 'me/it', and HF_HUB_OFFLINE forbids")

@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from spectral_opt.errors import DataError, DownloadError, ModelError
-from spectral_opt.tasks import hub_is_reachable, list_texts, load_labelled_text, load_model, load_text
+from spectral_opt.tasks import list_texts, load_labelled_text, load_model, load_text, read_paragraphs
 
 
 @pytest.fixture
@@ -95,7 +95,6 @@ def test_what_can_be_no_path_is_one_clear_line(name, load, no_hub):
 
 
 def test_an_unreachable_hub_is_asked_once_and_then_the_caches(no_hub, monkeypatch):
-    assert not hub_is_reachable()
     seen = {}
 
     def load_dataset(*_, **__):
@@ -136,3 +135,30 @@ def test_addresses_by_era_are_labelled_by_their_year_and_short_paragraphs_are_co
     assert all(int(year) >= first[data.label_names[label]] for year, label in years)
     assert min(len(text.split()) for text in data.texts) >= 8
     assert any("fewer than 8 words" in reason for reason in data.provenance.dropped)
+
+
+def test_paragraphs_are_texts_and_line_ends_inside_are_spaces(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("one\nline\n\nanother\n\n\n\none line\n")
+    assert read_paragraphs(str(file)).texts == ("one line", "another")
+
+
+def test_a_table_is_read_by_its_column(tmp_path):
+    file = tmp_path / "notes.csv"
+    file.write_text("review\nwell made\n")
+    assert read_paragraphs(str(file), "review").texts == ("well made",)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n \n"])
+def test_an_empty_file_says_what_is_needed(tmp_path, content):
+    (tmp_path / "empty.txt").write_bytes(content)
+    with pytest.raises(DataError, match="is empty: paragraphs"):
+        read_paragraphs(str(tmp_path / "empty.txt"))
+
+
+def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path):
+    with pytest.raises(DataError, match="no file"):
+        read_paragraphs(str(tmp_path / "none.txt"))
+    (tmp_path / "latin.txt").write_bytes("gr\xfcn".encode("latin-1"))
+    with pytest.raises(DataError, match=r"cannot read .*latin.txt as UTF-8"):
+        read_paragraphs(str(tmp_path / "latin.txt"))

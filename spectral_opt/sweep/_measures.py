@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spectral_opt.study import retention
-from spectral_opt.sweep.texts import Part, RefinementTexts
+from spectral_opt.sweep._texts import Part, RefinementTexts
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     TokenizedBatches,

@@ -20,17 +20,18 @@ from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.study import (
     FineTuned,
+    Method,
     RunRecord,
     TrainingDivergedError,
     accuracy_interval,
     append_record,
     fine_tune,
+    get_method,
     paired_p_value,
     prepare_method,
     relative_drift,
     retention,
 )
-from spectral_opt.study.methods import Method, get_method
 from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, MeanPooledClassifier, embed_texts, predict_logits
 
 METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
