@@ -6,6 +6,7 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from paramgraph.graphs._weight_matrix import (
+        GraphLike as GraphLike,
         Matrix as Matrix,
         compact as compact,
         edge_part as edge_part,

@@ -12,6 +12,8 @@ from torch_geometric.data import Data
 from paramgraph.graphs.repair import SYMMETRY_TOLERANCE, graph_to_scipy
 
 Matrix = sp.csr_array | np.ndarray
+# What a graph may come as.
+GraphLike = Data | sp.sparray | sp.spmatrix | np.ndarray | Tensor | nx.Graph
 
 # A dense product beats a sparse one from about a quarter of the entries on (one thread, 1,536 nodes).
 DENSE_FROM = 0.25

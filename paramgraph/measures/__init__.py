@@ -1,4 +1,19 @@
-"""Measures: energy, signal-to-noise, lift, nulls, and agreement of graphs."""
+"""Measures: what the modes of a graph gather of a signal, and how far two graphs are the same.
+
+A signal (a gradient, an update, weights) is projected on a spectrum once. What lies in its bands is an energy; several
+batches part it into signal and noise, pooled over matrices by `pool_bands`; the lift and the gain say what a filter
+could make of that, `measured` gives that filter. Beside every energy stands what chance would give.
+
+- A signal on a spectrum: `mode_energy`, `band_energy`, `compaction`, `smoothness`, `project_signal`; of the spectrum
+  alone `spectral_gap`.
+- Signal against noise: `signal_to_noise`, `mode_signal_to_noise`, `pool_bands`, each giving `BandStatistics`;
+  `project_gradients`, `projected_statistics` and `jackknife_statistics` are its steps, `Bands`, `band_edges`, `FIFTHS`
+  and `LOW_BANDS` its bands.
+- What that is worth: `band_lift`, `effective_batch_gain`, `measured`.
+- Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`), `permuted_energies`, `permutation_p_value`.
+- Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, `spectral_distance`; of
+  one graph `algebraic_connectivity`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -13,19 +28,16 @@ if TYPE_CHECKING:
         SubspaceAlignment as SubspaceAlignment,
         subspace_alignment as subspace_alignment,
     )
-    from paramgraph.measures.band_pooling import pool_bands as pool_bands
     from paramgraph.measures.band_statistics import (
         FIFTHS as FIFTHS,
         LOW_BANDS as LOW_BANDS,
+        Bands as Bands,
         BandStatistics as BandStatistics,
         band_edges as band_edges,
         jackknife_statistics as jackknife_statistics,
+        pool_bands as pool_bands,
         projected_statistics as projected_statistics,
         signal_to_noise as signal_to_noise,
-    )
-    from paramgraph.measures.batch_gain import (
-        BatchGain as BatchGain,
-        effective_batch_gain as effective_batch_gain,
     )
     from paramgraph.measures.eigenvalues import (
         algebraic_connectivity as algebraic_connectivity,
@@ -43,18 +55,22 @@ if TYPE_CHECKING:
         EdgeAgreement as EdgeAgreement,
         edge_agreement as edge_agreement,
     )
-    from paramgraph.measures.lift import BandLift as BandLift, band_lift as band_lift
+    from paramgraph.measures.lift import (
+        BandLift as BandLift,
+        BatchGain as BatchGain,
+        band_lift as band_lift,
+        effective_batch_gain as effective_batch_gain,
+    )
     from paramgraph.measures.nulls import (
         GramSums as GramSums,
-        permuted_moments as permuted_moments,
-        rotated_moments as rotated_moments,
-    )
-    from paramgraph.measures.permutation_draws import (
         narrow as narrow,
         permutation_p_value as permutation_p_value,
         permuted_energies as permuted_energies,
+        permuted_moments as permuted_moments,
+        rotated_moments as rotated_moments,
     )
     from paramgraph.measures.projection import (
+        BatchGradients as BatchGradients,
         ProjectedGradients as ProjectedGradients,
         project_gradients as project_gradients,
         project_signal as project_signal,

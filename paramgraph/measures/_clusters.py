@@ -1,14 +1,15 @@
 """Whether two graphs, or a graph and given labels, part the nodes alike."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs import GraphLike
 from paramgraph.spectra import eigenpairs, laplacian
 
 
@@ -24,12 +25,6 @@ class ClusteringAgreement:
         The same for mutual information; the better one where clusters are of very different sizes.
     first, second : int array of shape (nodes,)
         Cluster of each node.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> clustering_agreement(nx.disjoint_union(nx.path_graph(3), nx.path_graph(3)), [0, 0, 0, 1, 1, 1]).adjusted_rand
-    1.0
     """
 
     adjusted_rand: float
@@ -38,7 +33,12 @@ class ClusteringAgreement:
     second: Int[np.ndarray, " nodes"]
 
 
-def clustering_agreement(first: Any, second: Any, clusters: Any = None, seed: int = 0) -> ClusteringAgreement:
+def clustering_agreement(
+    first: GraphLike,
+    second: GraphLike | Sequence[object],
+    clusters: int | None = None,
+    seed: int = 0,
+) -> ClusteringAgreement:
     r"""Compare the spectral clusters of a graph with those of another one, or with labels.
 
     Clusters are those of k-means on the rows of the lowest k eigenvectors of :math:`L_{rw} = I - D^{-1} W` [1]_.
@@ -87,8 +87,11 @@ def clustering_agreement(first: Any, second: Any, clusters: Any = None, seed: in
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
     labels = _labels(second)
-    count = clusters if clusters is not None or labels is None else len(np.unique(labels))
-    if count is None:
+    if clusters is not None:
+        count = clusters
+    elif labels is not None:
+        count = len(np.unique(labels))
+    else:
         raise ValueError("two graphs need the number of clusters: clustering_agreement(a, b, clusters=8)")
     parts = [_spectral_clusters(first, count, seed)]
     parts.append(_spectral_clusters(second, count, seed) if labels is None else labels)
@@ -99,31 +102,33 @@ def clustering_agreement(first: Any, second: Any, clusters: Any = None, seed: in
     )
 
 
-def _labels(second: Any) -> Int[np.ndarray, " nodes"] | None:
+def _labels(second: GraphLike | Sequence[object]) -> Int[np.ndarray, " nodes"] | None:
     """Labels as integers, or None of a graph: anything else than one value a node is one."""
-    if isinstance(second, Tensor):
-        second = second.detach().cpu().numpy()
-    if isinstance(second, list | tuple) or (isinstance(second, np.ndarray) and second.ndim == 1):
-        return np.unique(np.asarray(second), return_inverse=True)[1].astype(np.int64)
-    return None
+    if isinstance(second, Tensor | np.ndarray) and second.ndim == 1:
+        values = second.detach().cpu().numpy() if isinstance(second, Tensor) else second
+    elif isinstance(second, list | tuple):
+        values = np.asarray(second)
+    else:
+        return None
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def _spectral_clusters(graph: Any, clusters: Any, seed: int) -> Int[np.ndarray, " nodes"]:
+def _spectral_clusters(
+    graph: GraphLike | Sequence[object], clusters: int, seed: int
+) -> Int[np.ndarray, " nodes"]:
     from sklearn.cluster import KMeans
 
-    operator = laplacian(graph, "rw")
-    if not 2 <= clusters <= operator.nodes:
-        raise ValueError(
-            f"the {operator.nodes} nodes can be cut into 2 to {operator.nodes} clusters, got {clusters}"
-        )
-    if operator.components > clusters:
+    L = laplacian(graph, "rw")
+    if not 2 <= clusters <= L.nodes:
+        raise ValueError(f"the {L.nodes} nodes can be cut into 2 to {L.nodes} clusters, got {clusters}")
+    if L.components > clusters:
         warnings.warn(
-            f"a graph of {operator.components} components is cut into {clusters} clusters: which components go "
+            f"a graph of {L.components} components is cut into {clusters} clusters: which components go "
             "together is arbitrary; take at least as many clusters, or connect the components",
             NumericalWarning,
             stacklevel=3,
         )
-    embedding = eigenpairs(operator, k=clusters).eigenvectors.numpy()
+    embedding = eigenpairs(L, k=clusters).eigenvectors.numpy()
     # Eigenvectors of small components are large there: nodes of one component get equal rows, whatever its size.
     labels = KMeans(clusters, n_init=10, random_state=seed).fit_predict(embedding)
     return np.asarray(labels, dtype=np.int64)

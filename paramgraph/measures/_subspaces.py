@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -31,11 +30,6 @@ class SubspaceAlignment:
         Principal angles in radians, smallest first.
     dimensions : tuple of (int, int)
         Of the two subspaces.
-
-    Examples
-    --------
-    >>> subspace_alignment(torch.eye(4)[:, :1], torch.eye(4)[:, :2]).dimensions
-    (1, 2)
     """
 
     alignment: float
@@ -44,7 +38,9 @@ class SubspaceAlignment:
     dimensions: tuple[int, int]
 
 
-def subspace_alignment(first: Any, second: Any, k: Any = None) -> SubspaceAlignment:
+def subspace_alignment(
+    first: Tensor | Spectrum, second: Tensor | Spectrum, k: int | None = None
+) -> SubspaceAlignment:
     r"""Measure how far two subspaces of the same nodes are aligned.
 
     .. math:: \frac{1}{\min(p, q)} \|Q_1^T Q_2\|_F^2 = \frac{1}{\min(p, q)} \sum_i \cos^2 \theta_i
@@ -106,7 +102,7 @@ def subspace_alignment(first: Any, second: Any, k: Any = None) -> SubspaceAlignm
     )
 
 
-def _basis(subspace: Any, k: Any) -> Float[np.ndarray, "nodes dimension"]:
+def _basis(subspace: Tensor | Spectrum, k: int | None) -> Float[np.ndarray, "nodes dimension"]:
     if not isinstance(subspace, Tensor | Spectrum):
         raise TypeError(
             f"a subspace is a tensor (nodes, dimension) or a Spectrum, got {type(subspace).__name__}"

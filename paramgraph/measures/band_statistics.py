@@ -1,48 +1,36 @@
-r"""Signal and noise of gradients in bands of a spectrum.
+r"""Signal and noise of gradients in bands of a spectrum, of one matrix or pooled over many.
 
 Bands are shares of the computed modes, low graph frequency first; where a band ends inside a set of equal
 eigenvalues, which of their modes fall on either side is arbitrary.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int64
 
-from paramgraph.measures.projection import ProjectedGradients, project_gradients
+from paramgraph._checks import is_number
+from paramgraph.measures.projection import BatchGradients, ProjectedGradients, project_gradients
 from paramgraph.spectra import Spectrum
+
+# Shares of the modes where bands begin and end, from 0 to 1.
+Bands = Sequence[float] | np.ndarray
 
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Finer where gradients of language models were found to have their energy.
 LOW_BANDS = (0.0, 0.01, 0.05, 0.2, 0.4, 0.6, 1.0)
+FEWEST_BATCHES = 3  # the jackknife leaves one out, and a variance needs two
 
 
-def band_edges(modes: int, bands: Sequence[Any] = FIFTHS) -> tuple[int, ...]:
-    """Cut modes into bands by shares of their number.
+def band_edges(modes: int, bands: Bands = FIFTHS) -> tuple[int, ...]:
+    """Cut modes into bands by shares of their number; band b begins at entry b and ends before entry b + 1.
 
-    Parameters
-    ----------
-    modes : int
-        Number of modes.
-    bands : sequence of float, default (0, .2, .4, .6, .8, 1)
-        Rising shares, from 0 to 1.
+    Bands of few modes may be empty. Shares that do not rise from 0 to 1 are a ValueError.
 
-    Returns
-    -------
-    tuple of int
-        Band b holds the modes from entry b up to, but not with, entry b + 1; bands of few modes may be empty.
-
-    Raises
-    ------
-    ValueError
-        If `bands` does not rise from 0 to 1.
-
-    Examples
-    --------
     >>> band_edges(384, LOW_BANDS)
     (0, 4, 19, 77, 154, 230, 384)
     """
@@ -77,12 +65,6 @@ class BandStatistics:
         `snr` over its jackknife standard error.
     left_signal, left_noise : ndarray of shape (bands, batches)
         The same estimates with one batch left out, for pooling over matrices.
-
-    Examples
-    --------
-    >>> one, left = np.ones(1), np.ones((1, 8))
-    >>> jackknife_statistics(0 * one, one, np.array([4]), one, one, one, left, left).rows()[0]["snr"]
-    1.0
     """
 
     low: Float[np.ndarray, "bands"]
@@ -104,19 +86,13 @@ class BandStatistics:
         return int(self.left_signal.shape[1])
 
     def rows(self) -> list[dict[str, float]]:
-        """List the bands as records of plain numbers.
-
-        Returns
-        -------
-        list of dict
-            One for each band, with the names of the arrays as keys.
-        """
+        """List the bands as records of plain numbers, with the names of the arrays as keys."""
         names = [name for name in self.__dataclass_fields__ if not name.startswith("left_")]
         columns = [getattr(self, name).tolist() for name in names]
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def signal_to_noise(spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = FIFTHS) -> BandStatistics:
+def signal_to_noise(spectrum: Spectrum, gradients: BatchGradients, bands: Bands = FIFTHS) -> BandStatistics:
     r"""Estimate how much of a gradient is signal in each band of a spectrum.
 
     With the projected gradients :math:`p_{bk} = u_k^T G_b` of B batches, their mean :math:`m_k`, its energy
@@ -133,7 +109,7 @@ def signal_to_noise(spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = F
     spectrum : Spectrum
         Of a symmetric operator on the same nodes, best from other batches than these.
     gradients : Tensor (batches, nodes, width), sequence of Tensor (nodes, width), or ProjectedGradients
-        Gradients of at least three batches of equal size; not changed. A sequence is gone through twice. What
+        Of at least three batches of equal size; not changed. A sequence is gone through twice. What
         `project_gradients` made of them on this spectrum saves the projection, which is nearly all of the work.
     bands : sequence of float, default (0, .2, .4, .6, .8, 1)
         Shares of the modes where bands begin and end; `LOW_BANDS` is finer at the low end.
@@ -156,49 +132,27 @@ def signal_to_noise(spectrum: Spectrum, gradients: Any, bands: Sequence[Any] = F
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> found = signal_to_noise(eigenpairs(laplacian(nx.path_graph(4))), noise + 1.0, bands=(0, 0.5, 1))
     >>> bool(found.snr[0] > 0.5), bool(found.snr[1] < 0.1)
     (True, True)
     """
-    known = isinstance(gradients, ProjectedGradients)
-    count = gradients.batches if known else len(gradients)
-    if count < 3:  # before the projection, which takes the time
-        raise ValueError(f"the jackknife over batches needs at least 3 of them, got {count}")
+    if isinstance(gradients, ProjectedGradients):
+        return projected_statistics(gradients, band_edges(spectrum.modes, bands), bands)
+    _check_batches(len(gradients))  # before the projection, which takes the time
     edges = band_edges(spectrum.modes, bands)
-    projected = gradients if known else project_gradients(spectrum, gradients)
-    return projected_statistics(projected, edges, bands)
+    return projected_statistics(project_gradients(spectrum, gradients), edges, bands)
 
 
-def projected_statistics(
-    projected: ProjectedGradients, edges: Sequence[int], bands: Sequence[Any]
-) -> BandStatistics:
-    """Estimate signal and noise from gradients that are projected already.
+def projected_statistics(projected: ProjectedGradients, edges: Sequence[int], bands: Bands) -> BandStatistics:
+    """Estimate signal and noise as `signal_to_noise`, in O(modes x batches), from gradients that are projected already.
 
-    Parameters
-    ----------
-    projected : ProjectedGradients
-        Of at least three batches of equal size.
-    edges : sequence of int
-        Band b holds the modes from entry b up to, but not with, entry b + 1.
-    bands : sequence of float
-        The same as shares, for the result to say.
-
-    Returns
-    -------
-    BandStatistics
-        As `signal_to_noise`. O(modes x batches) time.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than three batches.
+    Band b holds the modes from `edges[b]` up to, but not with, `edges[b + 1]`; `bands` are the same as shares, for the
+    result to say. Fewer than three batches are a ValueError.
     """
     count = projected.batches
-    if count < 3:
-        raise ValueError(f"the jackknife over batches needs at least 3 of them, got {count}")
+    _check_batches(count)
     energy = _band_sums(projected.mean_energy[:, None], edges)[:, 0]
     # Band sums of m_k . p_bk and p_bk . p_bk are all that leaving a batch out needs.
     a, q = _band_sums(projected.with_mean, edges), _band_sums(projected.energy, edges)  # (bands, batches)
@@ -221,6 +175,69 @@ def projected_statistics(
     )
 
 
+def pool_bands(statistics: Sequence[BandStatistics]) -> BandStatistics:
+    r"""Pool the statistics of several graphs whose gradients come from the same batches.
+
+    .. math:: S = \sum_m S_m / N_m^{all}, \qquad N = \sum_m N_m / N_m^{all}, \qquad snr = S / N
+
+    with :math:`N_m^{all}` the noise of matrix m over all its bands, so that every matrix counts alike, whatever
+    the scale of its gradient. Signals are summed before the ratio is taken and never clipped: weak bands stay
+    unbiased, as they would not in a mean of ratios. The jackknife leaves out one batch of all matrices together,
+    because matrices share their batches and are not independent. What it cannot tell: one matrix from another; a
+    few with much signal look like many with little.
+
+    Parameters
+    ----------
+    statistics : sequence of BandStatistics
+        Of the same bands and the same number of batches; each with some noise.
+
+    Returns
+    -------
+    BandStatistics
+        `signal` and `noise` in units of a matrix's whole noise; `energy_share` is the mean over matrices.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to pool, bands or numbers of batches differ, or a gradient has no noise at all.
+
+    Examples
+    --------
+    >>> import networkx as nx, torch
+    >>> from paramgraph import eigenpairs, laplacian
+    >>> gradients = torch.randn(8, 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> one = signal_to_noise(eigenpairs(laplacian(nx.path_graph(5))), gradients)
+    >>> bool(np.allclose(pool_bands([one, one]).snr, one.snr))
+    True
+    """
+    if not statistics:
+        raise ValueError("nothing to pool: give the statistics of at least one graph")
+    first = statistics[0]
+    for other in statistics[1:]:
+        if not np.array_equal(other.high, first.high) or other.batches != first.batches:
+            raise ValueError(
+                f"pooling needs the same bands and batches, got upper ends {first.high.tolist()} and "
+                f"{other.high.tolist()}, {first.batches} and {other.batches} batches"
+            )
+    whole = [one.noise.sum() for one in statistics]
+    if min(whole) <= 0:
+        raise ValueError(
+            "a gradient without any noise across batches cannot be pooled: are the batches all the same?"
+        )
+
+    def summed(name: str) -> np.ndarray:
+        parts = [getattr(one, name) / noise for one, noise in zip(statistics, whole, strict=True)]
+        return np.asarray(np.sum(parts, axis=0))
+
+    return jackknife_statistics(
+        low=first.low,
+        high=first.high,
+        modes=np.sum([one.modes for one in statistics], axis=0),
+        energy_share=np.mean([one.energy_share for one in statistics], axis=0),
+        **{name: summed(name) for name in ("signal", "noise", "left_signal", "left_noise")},
+    )
+
+
 def jackknife_statistics(
     low: Float[np.ndarray, "bands"],
     high: Float[np.ndarray, "bands"],
@@ -231,20 +248,7 @@ def jackknife_statistics(
     left_signal: Float[np.ndarray, "bands batches"],
     left_noise: Float[np.ndarray, "bands batches"],
 ) -> BandStatistics:
-    """Form ratios and their delete-one jackknife intervals (Student's t, batches - 1 degrees of freedom).
-
-    Parameters
-    ----------
-    low, high, modes, energy_share, signal, noise : ndarray of shape (bands,)
-        As in `BandStatistics`.
-    left_signal, left_noise : ndarray of shape (bands, batches)
-        Signal and noise with one batch left out.
-
-    Returns
-    -------
-    BandStatistics
-        With `snr`, its interval and `z`.
-    """
+    """Form ratios and their delete-one jackknife intervals; the arguments are fields of `BandStatistics`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, left = signal / noise, left_signal / left_noise
         error, reach = jackknife_error(left)
@@ -258,19 +262,36 @@ def jackknife_statistics(
 def jackknife_error(
     left: Float[np.ndarray, "bands batches"],
 ) -> tuple[Float[np.ndarray, "bands"], Float[np.ndarray, "bands"]]:
-    """Give the standard error of a statistic from its leave-one-out values, and half its interval of 95 %."""
+    """Give the standard error of a statistic from its leave-one-out values, and half its interval of 95 %.
+
+    The interval is Student's t for batches - 1 degrees of freedom.
+    """
     count = left.shape[1]
     error = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
     return error, scipy.stats.t.ppf(0.975, count - 1) * error
 
 
-def _moments(energy: Any, total: Any, count: int) -> tuple[Any, Any]:
+def check_averaged(value: float) -> float:
+    """Check m, the number of batches that are averaged; not a whole one where momentum averages them."""
+    if not is_number(value):
+        raise TypeError(f"batches_averaged is a number of batches, got {value!r}")
+    if not (math.isfinite(value) and value >= 1):
+        raise ValueError(f"batches_averaged is a number of batches, 1 or larger; got {value}")
+    return float(value)
+
+
+def _check_batches(count: int) -> None:
+    if count < FEWEST_BATCHES:
+        raise ValueError(f"the jackknife over batches needs at least {FEWEST_BATCHES} of them, got {count}")
+
+
+def _moments(energy: np.ndarray, total: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Unbiased signal and noise from the energy of the mean and the summed energy of the batches."""
     # A difference of two sums; identical batches leave rounding, of which a variance has no negative.
     noise = np.maximum((total - count * energy) / (count - 1), 0.0)
     return energy - noise / count, noise
 
 
-def _band_sums(values: Any, edges: Sequence[int]) -> Any:
+def _band_sums(values: np.ndarray, edges: Sequence[int]) -> np.ndarray:
     """Sum (modes, batches) over the modes of each band."""
     return np.stack([values[low:high].sum(axis=0) for low, high in pairwise(edges)])

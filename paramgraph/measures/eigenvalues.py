@@ -1,20 +1,19 @@
 """Measures of whole graphs that are read off their eigenvalues: connectivity, distance of spectra."""
 
-from typing import Any
-
 import numpy as np
 import scipy.linalg
 import scipy.stats
 import torch
 from jaxtyping import Float
 
+from paramgraph.graphs import GraphLike
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs, laplacian
 
 # All eigenvalues of 8,192 nodes take 0.5 GB and minutes.
 LARGEST_DENSE = 8192
 
 
-def algebraic_connectivity(graph: Any) -> float:
+def algebraic_connectivity(graph: GraphLike | ShiftOperator) -> float:
     r"""Measure how hard it is to cut a graph in two: the second smallest eigenvalue of L = D - W.
 
     .. math:: a(G) = \min_{x \perp 1} \frac{x^T L x}{x^T x}
@@ -63,7 +62,9 @@ def algebraic_connectivity(graph: Any) -> float:
     return float(eigenpairs(operator, k=2).eigenvalues[1])
 
 
-def spectral_distance(first: Any, second: Any) -> float:
+def spectral_distance(
+    first: GraphLike | ShiftOperator | Spectrum, second: GraphLike | ShiftOperator | Spectrum
+) -> float:
     r"""Measure how far the eigenvalues of two graphs lie apart.
 
     .. math:: W_1 = \int_0^1 |\lambda_1(q) - \lambda_2(q)| \, dq
@@ -112,7 +113,9 @@ def spectral_distance(first: Any, second: Any) -> float:
     return 0.0 if distance <= 1e-12 * largest else distance
 
 
-def _all_eigenvalues(graph: Any) -> tuple[Float[np.ndarray, " nodes"], tuple[str, str | None]]:
+def _all_eigenvalues(
+    graph: GraphLike | ShiftOperator | Spectrum,
+) -> tuple[Float[np.ndarray, " nodes"], tuple[str, str | None]]:
     """Eigenvalues, and of which operator; a spectrum does not know its normalization."""
     if isinstance(graph, Spectrum):
         if not graph.complete:

@@ -1,12 +1,11 @@
-r"""Measures of a signal on a spectrum: energy, signal against noise, smoothness, gap.
+"""Measures of a signal on a spectrum: energy, signal against noise, smoothness; and the gap of a spectrum.
 
-The signal is a gradient, or any other matrix of one row for each node. Measures of two graphs stand beside it.
+The signal is a gradient, or any other matrix of one row for each node.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,27 +13,13 @@ from torch import Tensor
 
 from paramgraph.measures.band_statistics import (
     FIFTHS,
-    LOW_BANDS,
+    Bands,
     BandStatistics,
     band_edges,
     signal_to_noise,
 )
 from paramgraph.measures.projection import project_signal
 from paramgraph.spectra import ShiftOperator, Spectrum
-
-__all__ = [
-    "FIFTHS",
-    "LOW_BANDS",
-    "BandStatistics",
-    "band_edges",
-    "band_energy",
-    "compaction",
-    "mode_energy",
-    "mode_signal_to_noise",
-    "signal_to_noise",
-    "smoothness",
-    "spectral_gap",
-]
 
 
 def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
@@ -66,15 +51,14 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> mode_energy(eigenpairs(laplacian(nx.complete_graph(2))), torch.tensor([1.0, 3.0])).round(decimals=6)
     tensor([8., 2.], dtype=torch.float64)
     """
     return project_signal(spectrum, X).square().sum(dim=1)
 
 
-def band_energy(spectrum: Spectrum, X: Tensor, bands: Sequence[Any] = FIFTHS) -> Float[Tensor, "bands"]:
+def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[Tensor, "bands"]:
     r"""Measure the energy of a signal in each band of the spectrum.
 
     .. math:: E_b = \sum_{k \in band} \|u_k^T X\|^2
@@ -105,8 +89,7 @@ def band_energy(spectrum: Spectrum, X: Tensor, bands: Sequence[Any] = FIFTHS) ->
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> spectrum = eigenpairs(laplacian(nx.path_graph(4)))
     >>> band_energy(spectrum, torch.eye(4), bands=(0, 0.25, 1)).round(decimals=6)
     tensor([1., 3.], dtype=torch.float64)
@@ -116,7 +99,7 @@ def band_energy(spectrum: Spectrum, X: Tensor, bands: Sequence[Any] = FIFTHS) ->
     return torch.stack([energy[low:high].sum() for low, high in pairwise(edges)])
 
 
-def compaction(spectrum: Spectrum, X: Tensor, share: Any = 0.2) -> float:
+def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
     r"""Measure how much of a signal's energy lies in the lowest graph frequencies.
 
     .. math:: \frac{\sum_{k \le share \cdot nodes} \|u_k^T X\|^2}{\|X\|^2}
@@ -148,8 +131,7 @@ def compaction(spectrum: Spectrum, X: Tensor, share: Any = 0.2) -> float:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> spectrum = eigenpairs(laplacian(nx.path_graph(4), None))
     >>> round(compaction(spectrum, torch.ones(4), share=0.25), 6)
     1.0
@@ -196,8 +178,7 @@ def mode_signal_to_noise(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> found = mode_signal_to_noise(eigenpairs(laplacian(nx.path_graph(4), None)), noise + 1.0)
     >>> bool(found.snr[0] > 2), bool(abs(found.snr[1:]).max() < 0.1)
@@ -273,8 +254,7 @@ def spectral_gap(spectrum: Spectrum) -> float:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> round(spectral_gap(eigenpairs(laplacian(nx.complete_graph(5), None))), 6)
     5.0
     """

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import scipy.stats
 
-from paramgraph.graphs import edge_part, weight_matrix
+from paramgraph.graphs import GraphLike, edge_part, weight_matrix
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,6 @@ class EdgeAgreement:
         Edges that both graphs have.
     edges : tuple of (int, int)
         Edges of each graph.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> edge_agreement(nx.path_graph(3), nx.path_graph(3)).shared
-    2
     """
 
     jaccard: float
@@ -45,7 +38,7 @@ class EdgeAgreement:
     edges: tuple[int, int]
 
 
-def edge_agreement(first: Any, second: Any) -> EdgeAgreement:
+def edge_agreement(first: GraphLike, second: GraphLike) -> EdgeAgreement:
     r"""Compare the edges of two graphs on the same nodes.
 
     .. math::

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,24 +12,9 @@ from paramgraph.spectra import Spectrum
 
 
 def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
-    """Take a signal to the modes of a spectrum.
+    """Take a signal (nodes,) or (nodes, width) to the modes of a spectrum: U^T X in float64 on the CPU, detached.
 
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of a symmetric operator.
-    X : Tensor of shape (nodes,) or (nodes, width)
-        Signal of any floating dtype and device; not changed.
-
-    Returns
-    -------
-    Tensor of shape (modes, width)
-        U^T X, float64, on the CPU, detached.
-
-    Raises
-    ------
-    ValueError
-        If X has other rows or is not finite.
+    Other rows and entries that are not finite are a ValueError.
     """
     if X.ndim not in (1, 2) or X.shape[0] != spectrum.nodes:
         raise ValueError(
@@ -55,11 +39,6 @@ class ProjectedGradients:
         Inner product of each batch's gradient with the mean.
     energy : ndarray of shape (modes, batches)
         Energy of each batch's gradient.
-
-    Examples
-    --------
-    >>> ProjectedGradients(np.ones(2), np.ones((2, 3)), np.ones((2, 3))).batches
-    3
     """
 
     mean_energy: Float[np.ndarray, " modes"]
@@ -70,6 +49,10 @@ class ProjectedGradients:
     def batches(self) -> int:
         """Number of batches."""
         return int(self.energy.shape[1])
+
+
+# Gradients of several batches: (batches, nodes, width), one (nodes, width) a batch, or what was made of them.
+BatchGradients = Tensor | Sequence[Tensor] | ProjectedGradients
 
 
 def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) -> ProjectedGradients:
@@ -98,8 +81,7 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> found = project_gradients(eigenpairs(laplacian(nx.path_graph(2))), torch.ones(3, 2, 1))
     >>> found.mean_energy.round(6).tolist()
     [2.0, 0.0]
@@ -120,5 +102,5 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     )
 
 
-def _batches(gradients: Any) -> Iterator[Tensor]:
+def _batches(gradients: Tensor | Sequence[Tensor]) -> Iterator[Tensor]:
     return (gradients[number] for number in range(len(gradients)))

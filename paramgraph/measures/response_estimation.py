@@ -12,18 +12,26 @@ References
    Processing 65(13), 2017.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, overload
 
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
-from paramgraph._checks import is_number
 from paramgraph.filters import MeasuredResponse, measured_steps
-from paramgraph.measures.band_statistics import LOW_BANDS, band_edges, jackknife_error, signal_to_noise
+from paramgraph.measures.band_statistics import (
+    LOW_BANDS,
+    Bands,
+    band_edges,
+    check_averaged,
+    jackknife_error,
+    signal_to_noise,
+)
+from paramgraph.measures.projection import BatchGradients
 from paramgraph.spectra import Spectrum
+
+Gradients = BatchGradients | Mapping[str, BatchGradients]
 
 # Of the largest eigenvalue: closer ones are one eigenvalue, which no band may cut through.
 CLUSTER_WIDTH = 1e-7
@@ -48,14 +56,36 @@ class _Gains(NamedTuple):
     high: Float[np.ndarray, "bands"]
 
 
+@overload
 def measured(
-    spectrum: Any,
-    gradients: Any,
-    bands: Sequence[Any] = LOW_BANDS,
-    noise_gradients: Any = None,
-    batches_averaged: Any = 1,
+    spectrum: Spectrum,
+    gradients: BatchGradients,
+    bands: Bands = ...,
+    noise_gradients: BatchGradients | None = ...,
+    batches_averaged: float = ...,
+    pool: bool = ...,
+) -> MeasuredResponse: ...
+
+
+@overload
+def measured(
+    spectrum: Mapping[str, Spectrum],
+    gradients: Mapping[str, BatchGradients],
+    bands: Bands = ...,
+    noise_gradients: Mapping[str, BatchGradients] | None = ...,
+    batches_averaged: float = ...,
+    pool: bool = ...,
+) -> dict[str, MeasuredResponse]: ...
+
+
+def measured(
+    spectrum: Spectrum | Mapping[str, Spectrum],
+    gradients: Gradients,
+    bands: Bands = LOW_BANDS,
+    noise_gradients: Gradients | None = None,
+    batches_averaged: float = 1,
     pool: bool = False,
-) -> Any:
+) -> MeasuredResponse | dict[str, MeasuredResponse]:
     r"""Estimate a response from the gradients of several batches.
 
     .. math:: h(\lambda) = \frac{S_b}{S_b + N_b / m + S'_b} \text{ for } \lambda \text{ in band } b, \qquad
@@ -102,52 +132,64 @@ def measured(
     Examples
     --------
     >>> import networkx as nx, torch
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> noise = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0))
     >>> h = measured(eigenpairs(laplacian(nx.path_graph(4))), noise + 1.0, bands=(0, 0.5, 1))
     >>> bool(h.gains[0] > 0.5), bool(h.gains[1] < 0.1)
     (True, True)
     """
-    averaged = _check_averaged(batches_averaged)
+    averaged = check_averaged(batches_averaged)
     if isinstance(spectrum, Mapping):
         return _several(spectrum, gradients, bands, noise_gradients, averaged, pool)
     if pool:
         raise ValueError("pool=True is for a mapping of several spectra")
+    if isinstance(gradients, Mapping) or isinstance(noise_gradients, Mapping):
+        raise ValueError("gradients of several tables, a mapping, need a mapping of their spectra")
     task = _evidence(spectrum, gradients, bands)
     other = None if noise_gradients is None else _evidence(spectrum, noise_gradients, bands)
     return _response(spectrum, bands, _gains(task, other, averaged), averaged)
 
 
 def _several(
-    spectra: Mapping[str, Spectrum], gradients: Any, bands: Any, noise: Any, averaged: float, pool: bool
+    spectra: Mapping[str, Spectrum],
+    gradients: Gradients,
+    bands: Bands,
+    noise: Gradients | None,
+    averaged: float,
+    pool: bool,
 ) -> dict[str, MeasuredResponse]:
-    for name, given in (("gradients", gradients), ("noise_gradients", noise)):
-        if given is not None and (not isinstance(given, Mapping) or set(given) != set(spectra)):
-            kind = sorted(given) if isinstance(given, Mapping) else type(given).__name__
-            raise ValueError(
-                f"{name} must be a mapping with the keys of the spectra {sorted(spectra)}, got {kind}"
-            )
+    given = [_of_all(spectra, "gradients", gradients)]
+    if noise is not None:
+        given.append(_of_all(spectra, "noise_gradients", noise))
     if not spectra:
         raise ValueError("nothing to measure: give the spectrum of at least one table")
-    task = {name: _evidence(one, gradients[name], bands) for name, one in spectra.items()}
-    other = (
-        None if noise is None else {name: _evidence(one, noise[name], bands) for name, one in spectra.items()}
-    )
+    task, *others = [
+        {name: _evidence(one, part[name], bands) for name, one in spectra.items()} for part in given
+    ]
+    other = others[0] if others else None
     if not pool:
-        return {
-            name: _response(
-                one, bands, _gains(task[name], None if other is None else other[name], averaged), averaged
-            )
-            for name, one in spectra.items()
+        gains = {
+            name: _gains(task[name], None if other is None else other[name], averaged) for name in spectra
         }
-    whole = {name: float(one.noise.sum()) for name, one in task.items()}
-    if min(whole.values()) <= 0:
+    else:
+        whole = {name: float(one.noise.sum()) for name, one in task.items()}
+        if min(whole.values()) <= 0:
+            raise ValueError(
+                "a gradient without any noise across batches cannot be pooled: are batches all the same?"
+            )
+        shared = _gains(_pooled(task, whole), None if other is None else _pooled(other, whole), averaged)
+        gains = dict.fromkeys(spectra, shared)
+    return {name: _response(one, bands, gains[name], averaged) for name, one in spectra.items()}
+
+
+def _of_all(spectra: Mapping[str, Spectrum], name: str, given: Gradients) -> Mapping[str, BatchGradients]:
+    """Refuse gradients that are not those of these very tables."""
+    if not isinstance(given, Mapping) or set(given) != set(spectra):
+        kind = sorted(given) if isinstance(given, Mapping) else type(given).__name__
         raise ValueError(
-            "a gradient without any noise across batches cannot be pooled: are batches all the same?"
+            f"{name} must be a mapping with the keys of the spectra {sorted(spectra)}, got {kind}"
         )
-    shared = _gains(_pooled(task, whole), None if other is None else _pooled(other, whole), averaged)
-    return {name: _response(one, bands, shared, averaged) for name, one in spectra.items()}
+    return given
 
 
 def _pooled(parts: Mapping[str, _Evidence], whole: Mapping[str, float]) -> _Evidence:
@@ -158,15 +200,7 @@ def _pooled(parts: Mapping[str, _Evidence], whole: Mapping[str, float]) -> _Evid
     return _Evidence(*(np.sum(each, axis=0) for each in zip(*scaled, strict=True)))
 
 
-def _check_averaged(value: Any) -> float:
-    if not is_number(value):
-        raise TypeError(f"batches_averaged is a number of batches, got {value!r}")
-    if not (math.isfinite(value) and value >= 1):
-        raise ValueError(f"batches_averaged is a number of batches, 1 or larger; got {value}")
-    return float(value)
-
-
-def _cuts(spectrum: Spectrum, bands: Sequence[Any]) -> np.ndarray:
+def _cuts(spectrum: Spectrum, bands: Bands) -> np.ndarray:
     """Move the ends of bands to gaps of the spectrum; of two that are as near, the lower."""
     values = spectrum.eigenvalues.to("cpu").double().numpy()
     width = CLUSTER_WIDTH * np.abs(values).max(initial=0.0)
@@ -177,7 +211,7 @@ def _cuts(spectrum: Spectrum, bands: Sequence[Any]) -> np.ndarray:
     return np.asarray(ends[nearest])
 
 
-def _evidence(spectrum: Spectrum, gradients: Any, bands: Sequence[Any]) -> _Evidence:
+def _evidence(spectrum: Spectrum, gradients: BatchGradients, bands: Bands) -> _Evidence:
     """Estimate signal and noise in whole eigenspaces."""
     if not spectrum.modes:
         raise ValueError("the spectrum holds no modes, so there is nothing to measure")
@@ -213,7 +247,7 @@ def _gains(task: _Evidence, other: _Evidence | None, averaged: float) -> _Gains:
     return _Gains(np.where(empty, 1.0, gain), np.where(empty, np.nan, raw), raw - reach, raw + reach)
 
 
-def _response(spectrum: Spectrum, bands: Sequence[Any], gains: _Gains, averaged: float) -> MeasuredResponse:
+def _response(spectrum: Spectrum, bands: Bands, gains: _Gains, averaged: float) -> MeasuredResponse:
     """Write the gains of filled bands on the axis of eigenvalues."""
     values = spectrum.eigenvalues.to("cpu").double().numpy()
     cuts = _cuts(spectrum, bands)

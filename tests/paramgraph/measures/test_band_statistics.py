@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph import eigenpairs, laplacian, signal_to_noise
+from paramgraph import eigenpairs, laplacian, pool_bands, signal_to_noise
 from paramgraph.measures import FIFTHS, LOW_BANDS, band_edges
 
 NODES, WIDTH = 20, 6
@@ -153,3 +153,65 @@ def test_bands_are_a_partition(modes):
 def test_bands_must_rise_from_zero_to_one(bands):
     with pytest.raises(ValueError, match="rise from 0 to 1"):
         band_edges(10, bands)
+
+
+@pytest.fixture
+def path():
+    return eigenpairs(laplacian(nx.path_graph(10)))
+
+
+def noise(batches: int, seed: int, nodes: int = 10) -> torch.Tensor:
+    return torch.randn(batches, nodes, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_pooling_one_matrix_changes_nothing(path):
+    one = signal_to_noise(path, noise(8, 0) + 0.3)
+    pooled = pool_bands([one])
+    # One division by the whole noise: a rounding or two.
+    np.testing.assert_allclose(pooled.snr, one.snr, rtol=1e-12)
+    np.testing.assert_allclose(pooled.snr_low, one.snr_low, rtol=1e-10)
+
+
+def test_the_scale_of_a_gradient_does_not_matter(path):
+    first, second = noise(8, 0) + 0.3, noise(8, 1)
+    plain = pool_bands([signal_to_noise(path, first), signal_to_noise(path, second)])
+    scaled = pool_bands([signal_to_noise(path, 1000 * first), signal_to_noise(path, second)])
+    np.testing.assert_allclose(scaled.snr, plain.snr, rtol=1e-9)
+
+
+def test_the_order_of_matrices_does_not_matter(path):
+    parts = [signal_to_noise(path, noise(8, seed)) for seed in range(3)]
+    np.testing.assert_allclose(pool_bands(parts).snr, pool_bands(parts[::-1]).snr, rtol=1e-9)
+
+
+def test_two_copies_are_no_more_evidence_than_one(path):
+    one = signal_to_noise(path, noise(8, 0) + 0.3)
+    pooled = pool_bands([one, one])
+    np.testing.assert_allclose(pooled.snr_high - pooled.snr_low, one.snr_high - one.snr_low, rtol=1e-9)
+
+
+def test_pure_noise_pools_to_no_signal(path):
+    pooled = pool_bands([signal_to_noise(path, noise(12, seed)) for seed in range(60)])
+    # 60 x 10 modes x 6 columns, 12 batches: the ratio's standard error is about 0.012 a band.
+    assert np.abs(pooled.snr).max() < 0.05
+
+
+def test_shares_of_energy_add_up_to_one(path):
+    pooled = pool_bands([signal_to_noise(path, noise(8, seed)) for seed in range(3)])
+    assert pooled.energy_share.sum() == pytest.approx(1.0)
+
+
+def test_nothing_to_pool_is_refused():
+    with pytest.raises(ValueError, match="nothing to pool"):
+        pool_bands([])
+
+
+def test_other_bands_are_refused(path):
+    with pytest.raises(ValueError, match="same bands"):
+        pool_bands([signal_to_noise(path, noise(8, 0)), signal_to_noise(path, noise(8, 0), (0, 0.5, 1))])
+
+
+def test_gradients_without_noise_are_refused(path):
+    same = torch.ones(4, 10, 2)
+    with pytest.raises(ValueError, match="without any noise"):
+        pool_bands([signal_to_noise(path, same)])

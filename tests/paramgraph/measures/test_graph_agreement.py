@@ -95,15 +95,23 @@ def test_random_graphs_agree_as_much_as_chance_says():
 
 
 def test_chance_of_millions_of_edges_is_that_of_their_densities():
-    # 20,000 nodes of 100 neighbours: both densities p, J near p / (2 - p).
-    from paramgraph.measures.graph_agreement import _chance
+    # Each of 20,000 nodes joined with the next ones around a ring: both densities p, J by chance near p / (2 - p).
+    nodes, reach, both = 20_000, 50, 26
+    first, second = (around(nodes, range(start, start + reach)) for start in (1, 1 + reach - both))
+    density = 2 * reach / (nodes - 1)
+    found = edge_agreement(first, second)
+    assert found.shared == both * nodes
+    # The curvature of J is of the order of one shared edge in 5,000.
+    assert found.expected_jaccard == pytest.approx(density / (2 - density), rel=1e-3)
+    mean = reach * nodes * density
+    assert found.z_score == pytest.approx((found.shared - mean) / (mean**0.5 * (1 - density)), rel=1e-3)
 
-    pairs, edges = 20_000 * 19_999 // 2, 1_000_000
-    density = edges / pairs
-    expected, z_score = _chance(pairs, edges, edges, round(edges * density))
-    # The curvature of J and a rounded count are of the order of one shared edge in 5,000.
-    assert expected == pytest.approx(density / (2 - density), rel=1e-3)
-    assert abs(z_score) < 0.1
+
+def around(nodes, steps):
+    row = np.tile(np.arange(nodes), len(steps))
+    column = (row + np.repeat(steps, nodes)) % nodes
+    half = sp.coo_array((np.ones(len(row)), (row, column)), shape=(nodes, nodes))
+    return sp.csr_array(half + half.T)
 
 
 @pytest.mark.parametrize("nodes", [0, 1, 5])

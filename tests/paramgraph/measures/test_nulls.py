@@ -1,11 +1,19 @@
 import itertools
 import math
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
 
-from paramgraph.measures import permuted_moments, rotated_moments
+from paramgraph import eigenpairs, laplacian
+from paramgraph.measures import (
+    narrow,
+    permutation_p_value,
+    permuted_energies,
+    permuted_moments,
+    rotated_moments,
+)
 
 
 def some_basis(nodes, modes, seed=0):
@@ -57,3 +65,59 @@ def test_a_signal_of_zeros_has_no_null():
     found = permuted_moments(some_basis(5, 2), torch.zeros(5, 3, dtype=torch.float64))
     assert math.isnan(found.mean)
     assert math.isnan(rotated_moments(some_basis(5, 2), torch.zeros(5, 3, dtype=torch.float64)).mean)
+
+
+def test_draws_agree_with_the_moments_and_do_not_touch_the_global_generator():
+    basis, X = some_basis(40, 8), some_signal(40, 60)
+    state = torch.get_rng_state()
+    draws = permuted_energies([basis], X, 2000, seed=3)[0]
+    assert torch.equal(torch.get_rng_state(), state)
+    found = permuted_moments(basis, X)
+    assert abs(draws.mean() - found.mean) < 5 * found.deviation / math.sqrt(2000)
+    assert np.array_equal(draws, permuted_energies([basis], X, 2000, seed=3)[0])
+    assert not np.array_equal(draws, permuted_energies([basis], X, 2000, seed=4)[0])
+
+
+def test_p_values_of_a_signal_that_knows_nothing_are_uniform():
+    basis = eigenpairs(laplacian(nx.path_graph(30)), k=6).eigenvectors
+    p = [
+        permutation_p_value(
+            float((basis.T @ X).square().sum() / X.square().sum()),
+            permuted_energies([basis], X, 39, seed=0)[0],
+        )
+        for X in torch.randn(200, 30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ]
+    # Of 200 uniform values on a grid of 1/40, the mean is 0.5125 with a standard error of 0.02.
+    assert abs(np.mean(p) - 0.5125) < 0.1
+    assert np.mean(np.array(p) <= 0.05) < 0.125
+
+
+def test_where_permutation_changes_nothing_every_draw_counts_and_there_is_no_z_score():
+    basis = eigenpairs(laplacian(nx.complete_graph(9))).eigenvectors[:, :1]
+    X = some_signal(9, 3)
+    energy = float((basis.T @ X).square().sum() / X.square().sum())
+    assert permutation_p_value(energy, permuted_energies([basis], X, 19, seed=0)[0]) == 1.0
+    assert math.isnan(permuted_moments(basis, X).z_score(energy))
+
+
+def test_a_signal_of_zeros_has_no_p_value():
+    X = torch.zeros(5, 3, dtype=torch.float64)
+    draws = permuted_energies([some_basis(5, 2)], X, 9, seed=0)[0]
+    assert math.isnan(permutation_p_value(math.nan, draws))
+
+
+def test_a_wide_signal_is_narrowed_without_changing_its_gram_matrix():
+    X = some_signal(5, 50)
+    slim = narrow(X)
+    assert slim.shape == (5, 5)
+    assert torch.allclose(slim @ slim.T, X @ X.T, rtol=1e-12)
+    assert narrow(slim) is slim
+
+
+@pytest.mark.parametrize("width", [3, 50])
+def test_both_ways_to_draw_give_the_same_energies(monkeypatch, width):
+    bases, X = [some_basis(30, 4), some_basis(30, 7, seed=5)], some_signal(30, width)
+    through_gram = permuted_energies(bases, X, 20, seed=0)
+    monkeypatch.setattr("paramgraph.measures.nulls.LARGEST_GRAM", 10)
+    assert np.allclose(through_gram, permuted_energies(bases, X, 20, seed=0), rtol=1e-10)  # rounding of sums
+    assert np.allclose(through_gram[:1], permuted_energies(bases[:1], X, 20, seed=0), rtol=1e-10)

@@ -245,6 +245,7 @@ def test_spectrum_of_no_nodes_is_refused():
 @pytest.mark.parametrize(
     ("averaged", "error"), [(0.5, ValueError), (float("nan"), ValueError), ("9", TypeError)]
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_number_of_averaged_batches_is_checked(averaged, error):
     with pytest.raises(error, match="batches_averaged"):
         measured(SPECTRUM, draw(4, 0), batches_averaged=averaged)

@@ -101,6 +101,7 @@ def test_columns_of_zeros_span_nothing():
     ],
     ids=["nodes", "NaN", "vector", "integers", "k too large", "k negative", "array"],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_bad_subspace_raises(first, k, error, match):
     with pytest.raises(error, match=match):
         subspace_alignment(first, EYE, k)
