@@ -1,11 +1,18 @@
-"""Config: what is asked of a fine-tuning, validated and written as JSON."""
+"""Config: what is asked of a fine-tuning, as one frozen value that is validated and goes to JSON and back.
+
+Everything downstream reads a `SpectralConfig`: `preparation` builds what it names, `training` does what it says.
+
+The value: `SpectralConfig`.
+The field `refresh`, read: `refresh_schedule`, and how drift is measured, `DRIFT_EVERY` and `DRIFT_BATCHES`.
+Inside: `check_refresh`.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.config._refresh_schedule import (
+    from spectral_opt.config._fields import (
         DRIFT_BATCHES as DRIFT_BATCHES,
         DRIFT_EVERY as DRIFT_EVERY,
         check_refresh as check_refresh,

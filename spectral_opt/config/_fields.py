@@ -1,99 +1,156 @@
-"""Checks of the fields of a SpectralConfig, and callables as text."""
+"""Fields of a config: checked, read, and as plain values and JSON both ways."""
 
+import dataclasses
+import difflib
 import importlib
+import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from paramgraph._checks import known_choice
+from paramgraph._checks import is_whole, known_choice
 from paramgraph.filters import METHODS
 from paramgraph.nodes import SCHEMES
 from paramgraph.sources import SOURCES
 
-# Schemes, sources and filter methods are those of paramgraph: one that is added there is a choice here.
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "scheme": (*SCHEMES, "entries"),
-    "source": tuple(name for name in SOURCES if name != "updates"),
-    "shift": ("laplacian", "adjacency"),
-    "normalization": (None, "sym", "rw"),
-    "batches": ("task", "preserve"),
-    "placement": ("gradient", "update", "basis", None),
-    "filter_method": METHODS,
-    "tail": ("edge", 0, 1),
-    "penalty_mode": ("gradient", "loss", "decoupled"),
-    "penalty_on": ("delta", "weight"),
-}
+# Drift is measured this often and on this many batches: at most 4 forward and backward passes in 50 steps.
+DRIFT_EVERY = 50
+DRIFT_BATCHES = 4
+
 # Names that exist and cannot be used here, each with what to do instead.
 REFUSED: dict[tuple[str, str], str] = {
     ("source", "updates"): "it needs a tuned model, which training does not have: give a callable "
     "(model, table, batches) -> Tensor that calls paramgraph.updates(base, tuned, table)",
 }
 
+Config = TypeVar("Config", bound="JsonFields")
 
-def check_options(name: str, options: Any) -> dict[str, Any]:
-    """Copy the options of a builder or a response.
 
-    Parameters
-    ----------
-    name : str
-        Field, for the message.
-    options : object
-        A mapping, or None for none.
+class JsonFields:
+    """Give a dataclass of config fields `to_dict`, `from_dict`, `to_json` and `from_json`."""
 
-    Returns
-    -------
-    dict of str to object
-        A copy, so that the config does not change with its argument.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, in order and fit for JSON; a callable becomes "module:name".
 
-    Raises
-    ------
-    TypeError
-        If it is no mapping.
+        Raises
+        ------
+        ValueError
+            If a callable cannot be found again under its module and name (a lambda, a closure, an instance).
+        """
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(cast(Any, self))}
+        for name in ("builder", "source", "response"):
+            values[name] = callable_address(name, values[name])
+        for name in ("targets", "exclude"):
+            values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
+        for name in ("builder_options", "response_options"):
+            values[name] = dict(values[name])
+        return values
+
+    @classmethod
+    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+        """Make a config from plain values, as `to_dict` gives them; missing fields take their default.
+
+        Raises
+        ------
+        TypeError
+            If a field is unknown; the message names the nearest one.
+        """
+        known = [item.name for item in dataclasses.fields(cast(Any, cls))]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{cls.__name__} has no field {name!r}{hint} (fields: {', '.join(known)})")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Return the config as one JSON object, readable by `from_json`.
+
+        Raises
+        ------
+        ValueError
+            If an option is no JSON value or a callable has no address.
+        """
+        try:
+            return json.dumps(self.to_dict(), allow_nan=False)
+        except TypeError as error:
+            raise ValueError(f"an option of this config cannot be written as JSON: {error}") from error
+
+    @classmethod
+    def from_json(cls: type[Config], text: str) -> Config:
+        """Make a config from the text that `to_json` wrote; callables are imported from their address.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a JSON object, or a value is not allowed.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"this text is not JSON, so no config: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
+        return cls.from_dict(values)
+
+
+class RefreshSchedule(NamedTuple):
+    """When graphs are built anew: every so many steps, or at so much drift; 0 means not by this."""
+
+    every: int = 0
+    drift: float = 0.0
+
+
+def refresh_schedule(refresh: int | str) -> RefreshSchedule:
+    """Read the field `refresh` of a config; what is none raises a ValueError.
 
     Examples
     --------
-    >>> check_options("builder_options", None)
-    {}
+    >>> refresh_schedule("drift:0.1")
+    RefreshSchedule(every=0, drift=0.1)
     """
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(f"{name} is {options!r}; it must be a mapping from argument names to values")
-    return dict(options or {})
+    if refresh == "never":
+        return RefreshSchedule()
+    if is_whole(refresh) and refresh >= 1:
+        return RefreshSchedule(every=int(refresh))
+    if isinstance(refresh, str) and refresh.startswith("drift:"):
+        try:
+            share = float(refresh.removeprefix("drift:"))
+        except ValueError:
+            share = math.nan
+        if 0.0 < share < math.inf:
+            return RefreshSchedule(drift=share)
+    raise ValueError(
+        f"refresh is {refresh!r}; allowed: 'never', an int >= 1 (steps), or 'drift:0.1' with any share > 0"
+    )
 
 
-def check_names(name: str, names: Any) -> str | tuple[str, ...] | None:
-    """Check targets or exclude.
+def check_refresh(refresh: int | str) -> int | str:
+    """Check the field `refresh`; an integer of NumPy becomes one of Python, fit for JSON."""
+    return refresh_schedule(refresh).every or refresh
 
-    Parameters
-    ----------
-    name : str
-        "targets" or "exclude".
-    names : object
-        One string, a sequence or set of strings, or None to exclude nothing.
 
-    Returns
-    -------
-    str, tuple of str or None
-        A set in alphabetical order.
+@cache
+def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
+    """List the allowed values of each field that has a list of them.
 
-    Raises
-    ------
-    TypeError
-        If it is anything else.
-
-    Examples
-    --------
-    >>> check_names("targets", ["query", "value"])
-    ('query', 'value')
+    Fields with a Literal have those of their type. Schemes, sources and filter methods are those of paramgraph: one
+    that is added there is a choice here.
     """
-    if isinstance(names, str) or (names is None and name == "exclude"):
-        return names
-    if isinstance(names, set | frozenset):
-        names = sorted(names)
-    if not isinstance(names, Sequence) or not all(isinstance(item, str) for item in names):
-        raise TypeError(f"{name} is {names!r}; it must be a string or a sequence of strings")
-    return tuple(names)
+    literals = {
+        name: get_args(hint) for name, hint in get_type_hints(config).items() if get_origin(hint) is Literal
+    }
+    refused = {value for field, value in REFUSED if field == "source"}
+    return {
+        "scheme": (*SCHEMES, "entries"),
+        "source": tuple(name for name in SOURCES if name not in refused),
+        "filter_method": METHODS,
+        **literals,
+    }
 
 
-def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Check a field that has a fixed list of values; a source may be a callable too."""
     if name == "source" and callable(value):
         return
@@ -103,31 +160,26 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     known_choice(name, value, allowed)
 
 
+def check_options(name: str, options: Any) -> dict[str, Any]:
+    """Copy the options of a builder or a response, so that a config does not change with its argument."""
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"{name} is {options!r}; it must be a mapping from argument names to values")
+    return dict(options or {})
+
+
+def check_names(name: str, names: Any) -> str | tuple[str, ...] | None:
+    """Check targets or exclude: a string, a sequence, a set (put in order), or None to exclude nothing."""
+    if isinstance(names, str) or (names is None and name == "exclude"):
+        return names
+    if isinstance(names, set | frozenset):
+        names = sorted(names)
+    if not isinstance(names, Sequence) or not all(isinstance(item, str) for item in names):
+        raise TypeError(f"{name} is {names!r}; it must be a string or a sequence of strings")
+    return tuple(names)
+
+
 def resolve_callable(value: Any) -> Any:
-    """Import what a "module:name" names; hand everything else through.
-
-    Parameters
-    ----------
-    value : object
-        A text with a colon is an address.
-
-    Returns
-    -------
-    object
-        The callable, or `value`.
-
-    Raises
-    ------
-    ValueError
-        If nothing can be imported there.
-    TypeError
-        If it is no callable.
-
-    Examples
-    --------
-    >>> resolve_callable("math:sqrt")(4.0)
-    2.0
-    """
+    """Import what a "module:name" names; hand everything else through."""
     if not (isinstance(value, str) and ":" in value):
         return value
     module, _, name = value.partition(":")
@@ -141,31 +193,7 @@ def resolve_callable(value: Any) -> Any:
 
 
 def callable_address(name: str, value: Any) -> str | None:
-    """Write a callable as "module:name".
-
-    Parameters
-    ----------
-    name : str
-        Field, for the message.
-    value : str, callable or None
-        Text and None are handed through.
-
-    Returns
-    -------
-    str or None
-        The address.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be imported again under that address.
-
-    Examples
-    --------
-    >>> import math
-    >>> callable_address("response", math.sqrt)
-    'math:sqrt'
-    """
+    """Write a callable as "module:name", where it can be imported again from there; hand text and None through."""
     if value is None or isinstance(value, str):
         return value
     module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)

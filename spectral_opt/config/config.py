@@ -1,21 +1,23 @@
 """SpectralConfig: one frozen, validated description of a graph, a filter and a penalty, JSON both ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from torch import Tensor
 
 from paramgraph._checks import non_negative, whole_number
 from paramgraph.filters import Combination, Response, get_response
 from paramgraph.graphs import get_builder
 from spectral_opt.config._fields import (
-    CHOICES,
+    JsonFields,
     check_choice,
     check_names,
     check_options,
+    check_refresh,
+    choices_of,
     resolve_callable,
 )
-from spectral_opt.config._refresh_schedule import check_refresh
-from spectral_opt.config.json_fields import JsonFields
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class SpectralConfig(JsonFields):
     .. math::
         R(\Theta) = \text{penalty} \cdot \operatorname{tr}(X^T (L + \text{ridge}\, I) X), \qquad G \mapsto h(L)\, G
 
-    The defaults are the example of the design: the graph of gradients is the only row graph that was seen to
-    carry the gradient, gamma = 1 keeps the response between 1/3 and 1 on the normalized Laplacian (a stronger
-    fixed low-pass cost accuracy), and the penalty pulls the delta, which is exactly 0 at the start.
+    The defaults: the graph of gradients is the only row graph that was seen to carry the gradient, gamma = 1 keeps
+    the response between 1/3 and 1 on the normalized Laplacian (a stronger fixed low-pass cost accuracy), and the
+    penalty pulls the delta, which is exactly 0 at the start.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class SpectralConfig(JsonFields):
         Registered name, any callable `Data -> Data`, or "module:name" of one. None: no graph, L = 0, so that
         `ridge` alone is L2-SP and there is nothing to filter.
     builder_options : mapping, default {}
-        Arguments of the builder. Empty, because each builder has its own defaults (k = 10 for "cosine_knn").
+        Arguments of the builder, in place of its own defaults.
     scheme : str, default "rows"
         What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`; or "entries",
         each scalar of a matrix, linked by a row graph and a column graph of the same builder and source.
@@ -43,16 +45,15 @@ class SpectralConfig(JsonFields):
         Features of the nodes: "weights", "gradients", "batch_gradients", "activations", any other source of
         :func:`paramgraph.collect` but "updates", or a callable `(model, table, batches) -> Tensor`.
     shift : {"laplacian", "adjacency"}, default "laplacian"
-        Graph shift operator. The filter acts on the eigenvalues of this one.
+        Graph shift operator, on whose eigenvalues the filter acts.
     normalization : {"sym", "rw", None}, default "sym"
-        Normalization of the Laplacian; not used with "adjacency". "rw" is not symmetric, hence no penalty.
-    targets, exclude : str or sequence of str, default "all-linear", None
+        Of the Laplacian; not used with "adjacency". "rw" is not symmetric, hence no penalty.
+    targets, exclude : str or collection of str, default "all-linear", None
         Which parameters, by PEFT's rule: "all-linear", name suffixes, or one regular expression.
     batches : {"task", "preserve"}, default "task"
         Which of the given calibration sets the source reads.
     response : str, callable or None, default "tikhonov"
-        Response h of the filter, by name or any callable on eigenvalues, sums and products of responses too; None:
-        no filter.
+        h of the filter: a name, any callable on eigenvalues, sums and products of responses; None: no filter.
     response_options : mapping, default {}; {"gamma": 1.0} for "tikhonov"
         Arguments of the response.
     placement : {"gradient", "update", "basis", None}, default "gradient"
@@ -63,7 +64,7 @@ class SpectralConfig(JsonFields):
         How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", "solve", or any other method of
         :func:`paramgraph.apply_filter`.
     rank : int, default 32
-        Number of eigenpairs of the low-rank filter; read by no other method. 32 costs about 2 % of a step.
+        Number of eigenpairs of the low-rank filter, read by no other method; 32 cost about 2 % of a step.
     tail : {"edge", 0, 1}, default "edge"
         Response of the modes that a low-rank filter did not compute; "edge": h at the last computed eigenvalue.
     norm_matching : bool, default False
@@ -77,9 +78,8 @@ class SpectralConfig(JsonFields):
     ridge : float, default 0.0
         Added to L in the penalty, so that its null space is not free to drift.
     refresh : "never", int or "drift:<share>", default "never"
-        When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients
-        has changed by more than that share since its graph was built, see
-        :class:`spectral_opt.training.refresh.Refresher`.
+        When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients has
+        changed by more than that share since its graph was built (measured every 50 steps, on 4 batches).
     seed : int, default 0
         Start of every random choice (eigensolver).
 
@@ -97,92 +97,95 @@ class SpectralConfig(JsonFields):
     True
     """
 
+    # What a builder returns is checked where it is called: it may be a class of builders, or PyG's own transform.
     builder: str | Callable[..., Any] | None = "cosine_knn"
-    # A dict has no hash; equal configs have equal hashes without it.
-    builder_options: Any = field(default=None, hash=False)
-    scheme: Any = "rows"
-    source: Any = "gradients"
-    shift: Any = "laplacian"
-    normalization: Any = "sym"
-    targets: Any = "all-linear"
-    exclude: Any = None
-    batches: Any = "task"
+    # A dict has no hash; equal configs have equal hashes without it. The values are the builder's own affair.
+    builder_options: Mapping[str, Any] | None = field(default=None, hash=False)
+    scheme: str = "rows"
+    source: str | Callable[..., Tensor] = "gradients"
+    shift: Literal["laplacian", "adjacency"] = "laplacian"
+    normalization: Literal[None, "sym", "rw"] = "sym"
+    targets: str | Collection[str] = "all-linear"
+    exclude: str | Collection[str] | None = None
+    batches: Literal["task", "preserve"] = "task"
     response: str | Callable[..., Any] | None = "tikhonov"
-    response_options: Any = field(default=None, hash=False)
-    placement: Any = "gradient"
-    filter_method: Any = "auto"
-    rank: Any = 32
-    tail: Any = "edge"
-    norm_matching: Any = False
-    penalty: Any = 1e-3
-    penalty_mode: Any = "gradient"
-    penalty_on: Any = "delta"
-    ridge: Any = 0.0
-    refresh: Any = "never"
-    seed: Any = 0
+    response_options: Mapping[str, Any] | None = field(default=None, hash=False)
+    placement: Literal["gradient", "update", "basis", None] = "gradient"
+    filter_method: str = "auto"
+    # Numbers of NumPy are taken too, and become numbers of Python.
+    rank: int = 32
+    tail: Literal["edge", 0, 1] = "edge"
+    norm_matching: bool = False
+    penalty: float = 1e-3
+    penalty_mode: Literal["gradient", "loss", "decoupled"] = "gradient"
+    penalty_on: Literal["delta", "weight"] = "delta"
+    ridge: float = 0.0
+    refresh: int | str = "never"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("builder", "source", "response"):
-            object.__setattr__(self, name, resolve_callable(getattr(self, name)))
+            self._set(name, resolve_callable(getattr(self, name)))
         for name in ("builder_options", "response_options"):
-            object.__setattr__(self, name, check_options(name, getattr(self, name)))
+            self._set(name, check_options(name, getattr(self, name)))
         if isinstance(self.response, Response | Combination) and not self.response_options:
-            object.__setattr__(self, "response_options", dict(self.response.options))
-            object.__setattr__(self, "response", self.response.name)
+            self._name_response(self.response)
         if self.response == "tikhonov" and not self.response_options:
-            object.__setattr__(self, "response_options", {"gamma": 1.0})
+            self._set("response_options", {"gamma": 1.0})
         for name in ("targets", "exclude"):
-            object.__setattr__(self, name, check_names(name, getattr(self, name)))
-        for name, allowed in CHOICES.items():
+            self._set(name, check_names(name, getattr(self, name)))
+        for name, allowed in choices_of(SpectralConfig).items():
             check_choice(name, getattr(self, name), allowed)
         for name in ("penalty", "ridge"):
-            object.__setattr__(self, name, non_negative(name, getattr(self, name)))
-        self._check_rest()
-
-    def _check_rest(self) -> None:
+            self._set(name, non_negative(name, getattr(self, name)))
         for name, smallest in (("rank", 1), ("seed", 0)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), smallest))
+            self._set(name, whole_number(name, getattr(self, name), smallest))
         if not isinstance(self.norm_matching, bool):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
-        object.__setattr__(self, "refresh", check_refresh(self.refresh))
+        self._set("refresh", check_refresh(self.refresh))
         if self.builder is not None:
-            get_builder(self.builder, **self.builder_options)
+            self.make_builder()
         elif self.builder_options:
             raise ValueError(f"builder is None, so builder_options {self.builder_options!r} would be ignored")
         if self.response is not None:
             made = self.make_response()
             if isinstance(self.response, str) and isinstance(made, Response | Combination):
                 # One spelling of equal responses: JSON gives lists for tuples.
-                object.__setattr__(self, "response_options", dict(made.options))
-                object.__setattr__(self, "response", made.name)
-        if (
-            self.penalty
-            and self.builder is not None
-            and self.normalization == "rw"
-            and self.shift == "laplacian"
-        ):
+                self._name_response(made)
+        self._check_symmetry()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _name_response(self, response: Response | Combination) -> None:
+        self._set("response_options", dict(response.options))
+        self._set("response", response.name)
+
+    def _check_symmetry(self) -> None:
+        """Refuse what would need a symmetric operator, or its complete spectrum, where there is none."""
+        is_skew = self.normalization == "rw" and self.shift == "laplacian"
+        if is_skew and self.penalty and self.builder is not None:
             raise ValueError(
                 "normalization 'rw' is not symmetric, so tr(X^T L X) is no quadratic form of it; "
                 "use 'sym' or None for a penalty, or set penalty=0.0"
             )
         if self.runs_in_basis:
-            self._check_basis()
-        if self.scheme == "entries" and self.normalization == "rw" and self.shift == "laplacian":
+            if self.scheme == "entries":
+                raise ValueError(
+                    "placement 'basis' has no basis of 'entries'; use placement='update', or 'rows'"
+                )
+            if is_skew:
+                raise ValueError(
+                    "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no "
+                    "rotation; use 'sym' or None, or placement='update'"
+                )
+            if self.filter_method not in ("auto", "exact"):
+                raise ValueError(
+                    f"placement 'basis' needs the complete spectrum, so filter_method {self.filter_method!r} cannot "
+                    "be used with it; use 'auto' or 'exact', or placement='update'"
+                )
+        if is_skew and self.scheme == "entries":
             raise ValueError("scheme 'entries' sums symmetric operators; use normalization 'sym' or None")
-
-    def _check_basis(self) -> None:
-        if self.scheme == "entries":
-            raise ValueError("placement 'basis' has no basis of 'entries'; use placement='update', or 'rows'")
-        if self.normalization == "rw" and self.shift == "laplacian":
-            raise ValueError(
-                "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no rotation; "
-                "use 'sym' or None, or placement='update'"
-            )
-        if self.filter_method not in ("auto", "exact"):
-            raise ValueError(
-                f"placement 'basis' needs the complete spectrum, so filter_method {self.filter_method!r} cannot be "
-                "used with it; use 'auto' or 'exact', or placement='update'"
-            )
 
     @property
     def runs_in_basis(self) -> bool:
@@ -194,26 +197,22 @@ class SpectralConfig(JsonFields):
         """Whether there is a response, a placement for it, and a graph for it to act on."""
         return self.response is not None and self.placement is not None and self.builder is not None
 
+    def make_builder(self) -> Callable[..., Any]:
+        """Return the builder with its options, a callable `Data -> Data`; a ValueError where there is none."""
+        if self.builder is None:
+            raise ValueError("this config has builder=None: there is no graph to build")
+        builder: Callable[..., Any] = get_builder(self.builder, **(self.builder_options or {}))
+        return builder
+
     def make_response(self) -> Callable[..., Any]:
-        """Return the response h, a callable on eigenvalues.
-
-        Returns
-        -------
-        callable
-            The response with its options.
-
-        Raises
-        ------
-        ValueError
-            If `response` is None.
-        """
+        """Return the response h with its options, a callable on eigenvalues; a ValueError where there is none."""
         if self.response is None:
             raise ValueError("this config has response=None: there is no filter to make")
-        response: Callable[..., Any] = get_response(self.response, **self.response_options)
+        response: Callable[..., Any] = get_response(self.response, **(self.response_options or {}))
         return response
 
     @classmethod
-    def literal(cls, strength: Any = 1e-3, cutoff: Any = 1.0, **fields: Any) -> "SpectralConfig":
+    def literal(cls, strength: float = 1e-3, cutoff: float = 1.0, **fields: Any) -> "SpectralConfig":
         r"""Make the config of the paper as it is written; train with `torch.optim.SGD`.
 
         .. math::
@@ -234,11 +233,6 @@ class SpectralConfig(JsonFields):
         **fields : object
             Any other field: the paper names "dependencies or gradient coordination relationships" as the graph
             and gives no formula, so the builder and the source are those of the defaults.
-
-        Returns
-        -------
-        SpectralConfig
-            The config, validated.
 
         Raises
         ------

@@ -154,7 +154,7 @@ def estimate_table(
     nodes, width = table.shape
     config = config_on(config, table)
     options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
-    neighbours = (options | config.builder_options).get("k")
+    neighbours = (options | dict(config.builder_options or {})).get("k")
     edges, stored, products = 0, 0, 0.0
     # Entries have a graph of their rows and one of their columns, repeated over the other side.
     sides = ((nodes, width), (width, nodes)) if config.scheme == "entries" else ((nodes, width),)
@@ -275,7 +275,7 @@ def _penalty_flops(products: float, nodes: int, width: int) -> float:
 
 
 def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
-    copies = {"update": 1, "basis": 3}.get(config.placement, 0) if config.has_filter else 0
+    copies = {"update": 1, "basis": 3}.get(config.placement or "", 0) if config.has_filter else 0
     return copies * _size(members)
 
 

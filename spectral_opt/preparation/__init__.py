@@ -1,4 +1,16 @@
-"""Preparation: from a config and batches to tables that are ready to train."""
+"""Preparation: from a config and batches to tables that are ready to train.
+
+A model and a config give tables of nodes; one pass over the calibration batches gives the features of all of them;
+a builder makes a graph of each, and the graph an operator and a filter. What comes out, a tuple of `PreparedTable`, is
+all that training, explanation and refinement read; it goes to tensors and back.
+
+Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
+`FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
+Calibration: `calibration_sets`, `check_calibration`, `needs_batches`, `reads_features`.
+Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`.
+On several ranks: `prepare_on_ranks`, `collect_on_ranks`, `is_sharded`.
+As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -14,32 +26,37 @@ if TYPE_CHECKING:
         check_starts as check_starts,
     )
     from spectral_opt.preparation.calibration import (
-        as_configs as as_configs,
-        bare_model as bare_model,
         calibration_sets as calibration_sets,
         check_calibration as check_calibration,
-        match_tables as match_tables,
         needs_batches as needs_batches,
         reads_features as reads_features,
     )
-    from spectral_opt.preparation.entry_operator import EntryOperator as EntryOperator
     from spectral_opt.preparation.factor_table import (
         FactorTable as FactorTable,
         config_on as config_on,
         measured_table as measured_table,
+    )
+    from spectral_opt.preparation.matching import (
+        as_configs as as_configs,
+        bare_model as bare_model,
+        match_tables as match_tables,
     )
     from spectral_opt.preparation.on_ranks import (
         collect_on_ranks as collect_on_ranks,
         is_sharded as is_sharded,
         prepare_on_ranks as prepare_on_ranks,
     )
-    from spectral_opt.preparation.prepared_table import PreparedTable as PreparedTable
+    from spectral_opt.preparation.prepared_table import (
+        EntryOperator as EntryOperator,
+        PreparedTable as PreparedTable,
+    )
     from spectral_opt.preparation.preparing import (
         make_filter as make_filter,
         prepare as prepare,
         prepare_tables as prepare_tables,
     )
     from spectral_opt.preparation.table_state import (
+        decode_text as decode_text,
         encode_text as encode_text,
         restore_table as restore_table,
         table_tensors as table_tensors,

@@ -16,20 +16,10 @@ _NAMES = "LoRA (also rsLoRA, DoRA, PiSSA), AdaLoRA and IA3, biases (BitFit), and
 
 
 class AdapterPart(NamedTuple):
-    """One trained part of an adapter's layer.
+    """One trained part of an adapter's layer, and which nodes of the frozen matrix its entries belong to.
 
-    Parameters
-    ----------
-    parameter : str
-        Its name in `model.named_parameters()`.
-    scheme : {"rows", "columns"}
-        Which nodes of the frozen matrix its entries belong to.
-    adapter : str
-        Name of the adapter; "" for a bias of the model itself.
-    factors : tuple of str
-        Names of B and A, and of E in AdaLoRA; empty for a vector.
-    text : str
-        What it is.
+    `parameter` is its name in `model.named_parameters()`, `adapter` that of the adapter ("" for a bias of the model
+    itself), `factors` those of B and A, and of E in AdaLoRA (empty for a vector), and `text` says what it is.
     """
 
     parameter: str
@@ -40,22 +30,7 @@ class AdapterPart(NamedTuple):
 
 
 def check_adapters(model: nn.Module) -> None:
-    """Refuse a PEFT model whose adapters are no part of a layer's matrix.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or in a PeftModel, or with one somewhere inside.
-
-    Raises
-    ------
-    ValueError
-        If an active adapter is of a kind that cannot be attached to; the kinds that can are named.
-
-    Examples
-    --------
-    >>> check_adapters(nn.Linear(2, 2))
-    """
+    """Refuse a PEFT model, with a ValueError, whose active adapters are no part of a layer's matrix."""
     if "peft" not in sys.modules:
         return
     from peft import PeftMixedModel, PeftModel
@@ -80,24 +55,7 @@ def check_adapters(model: nn.Module) -> None:
 
 
 def adapter_layers(model: nn.Module) -> dict[str, list[tuple[str, Any]]]:
-    """Find the layers into which PEFT has put adapters.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or in a PeftModel.
-
-    Returns
-    -------
-    dict of str to list of (str, nn.Module)
-        Under the bare name of the adapted module (as in `paramgraph.nodes.wrapping.bare_names`): name in
-        `model.named_modules()` and layer, outermost first.
-
-    Examples
-    --------
-    >>> adapter_layers(nn.Linear(2, 2))
-    {}
-    """
+    """Find the layers into which PEFT has put adapters, outermost first, under the bare name of the adapted module."""
     if "peft" not in sys.modules:
         return {}
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -111,24 +69,10 @@ def adapter_layers(model: nn.Module) -> dict[str, list[tuple[str, Any]]]:
 
 
 def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
-    """List what the active adapters of a layer train beside its matrix.
+    """List the factors and vectors that the active adapters of a layer train beside its matrix.
 
-    Parameters
-    ----------
-    name, bare : str
-        Of the layer in `model.named_modules()`, and in the model before PEFT came.
-    layer : nn.Module
-        PEFT's layer around a Linear or Conv1D.
-
-    Yields
-    ------
-    AdapterPart
-        Factors and vectors. The E of AdaLoRA has an entry per rank and none per feature, so it is not there.
-
-    Raises
-    ------
-    ValueError
-        If the layer is of a kind or a variant whose update is not s B A, or its adapters are merged.
+    The E of AdaLoRA has an entry per rank and none per feature, so it is not there. A ValueError where the update of a
+    kind or a variant is not s B A, or the adapters are merged.
     """
     from peft.tuners.ia3 import IA3Layer
     from peft.tuners.lora import LoraLayer
@@ -152,20 +96,7 @@ def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
 
 
 def inactive_parts(name: str, layer: Any) -> dict[str, str]:
-    """Say why parameters of a layer's adapters are left alone.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in `model.named_modules()`.
-    layer : nn.Module
-        PEFT's layer.
-
-    Returns
-    -------
-    dict of str to str
-        Reasons by name of the parameter.
-    """
+    """Say, by name, why parameters of a layer's adapters are left alone."""
     active, reasons = set(_as_list(layer.active_adapters)), {}
     for path, _ in layer.named_parameters():
         if path.startswith(("base_layer.", "lora_ranknum", "ranknum")):
@@ -187,17 +118,7 @@ def inactive_parts(name: str, layer: Any) -> dict[str, str]:
 def low_rank_scale(layer: Any, adapter: str) -> Any:
     """Read the present factor s of an adapter's update s B A.
 
-    Parameters
-    ----------
-    layer : nn.Module
-        PEFT's layer.
-    adapter : str
-        Name of the adapter.
-
-    Returns
-    -------
-    float or Tensor of shape (1,)
-        `lora_alpha / r`, or with rsLoRA `lora_alpha / sqrt(r)`; for AdaLoRA that over its present rank.
+    `lora_alpha / r`, with rsLoRA `lora_alpha / sqrt(r)`; for AdaLoRA that over its present rank.
     """
     scale = layer.scaling[adapter]
     if hasattr(layer, "lora_E"):
@@ -208,21 +129,7 @@ def low_rank_scale(layer: Any, adapter: str) -> Any:
 def starts_with_an_update(factors: Iterable[Tensor]) -> bool:
     """Say whether the present update of an adapter may be other than zero.
 
-    Parameters
-    ----------
-    factors : iterable of Tensor
-        B, A and, in AdaLoRA, E.
-
-    Returns
-    -------
-    bool
-        False where one of them is zero, as LoRA's B and AdaLoRA's E are at first; PiSSA's are not.
-
-    Examples
-    --------
-    >>> import torch
-    >>> starts_with_an_update([torch.zeros(3, 1), torch.ones(1, 2)])
-    False
+    False where one of B, A and, in AdaLoRA, E is zero, as LoRA's B and AdaLoRA's E are at first; PiSSA's are not.
     """
     return all(bool(factor.detach().any()) for factor in factors)
 

@@ -20,34 +20,14 @@ from spectral_opt.preparation.factor_table import FactorTable, factor_table
 def adapter_tables(
     model: nn.Module, config: SpectralConfig, trained: Collection[int]
 ) -> tuple[dict[str, FactorTable], dict[str, str]]:
-    """Find what a config acts on beside the frozen matrices that it targets.
+    """Find what a config acts on beside the frozen matrices that it targets, and why the rest is left alone.
 
     Of a low-rank update s B A the graph of the matrix's rows acts on B and that of its columns on A, whatever the
     scheme; a config without a filter has only the graph that its penalty needs. A vector with an entry per feature
     (the scale of IA3, the magnitude of DoRA, a bias) is a signal of width 1 on the rows, or on the columns where it
     scales inputs; the penalty takes it there, whatever the scheme. Biases count only where all targeted matrices are
-    frozen (BitFit): elsewhere rows carry none.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Without the wrappers that only run it; in a PeftModel or bare.
-    config : SpectralConfig
-        Its scheme, targets and penalty are read.
-    trained : collection of int
-        Parameters that are trained, by `id`.
-
-    Returns
-    -------
-    tables : dict of str to FactorTable
-        Under the names of the parameters.
-    skipped : dict of str to str
-        Parameters of adapters that are left alone, each with its reason.
-
-    Raises
-    ------
-    ValueError
-        If an adapter's update is not s B A, or a penalty is asked for that cannot be had without forming it.
+    frozen (BitFit): elsewhere rows carry none. `trained` holds the `id` of what is trained. A ValueError where an
+    adapter's update is not s B A, or a penalty could not be had without forming it.
 
     Examples
     --------
@@ -95,26 +75,7 @@ def adapter_tables(
 
 
 def check_starts(config: SpectralConfig, tables: Iterable[NodeTable], start: Mapping[str, Tensor]) -> None:
-    """Refuse a decoupled penalty on an update that does not start at zero.
-
-    Parameters
-    ----------
-    config : SpectralConfig
-        Its penalty is read.
-    tables : iterable of NodeTable
-        From `match_tables`.
-    start : mapping of str to Tensor
-        Theta_0.
-
-    Raises
-    ------
-    ValueError
-        If there is one: a step on s (B A - B_0 A_0) has no factors of the same rank.
-
-    Examples
-    --------
-    >>> check_starts(SpectralConfig(penalty=0.1, penalty_mode="decoupled"), [], {})
-    """
+    """Refuse a decoupled penalty on an update that does not start at zero: its step has no factors of the same rank."""
     if not config.penalty or config.penalty_mode != "decoupled":
         return
     for table in tables:

@@ -17,26 +17,10 @@ from spectral_opt.config import SpectralConfig
 class FactorTable(NodeTable):
     """Nodes of one factor, or of one vector, beside a frozen matrix.
 
-    Parameters
-    ----------
-    measured : NodeTable
-        Rows or columns of the frozen matrix, from which the graph is built; the scheme says which.
-    layer_name : str
-        Name of the adapter's layer in `model.named_modules()`.
-    adapter : str
-        Name of the adapter; "" for a bias of the model itself.
-    factors : tuple of str
-        Names of B and A, and of E in AdaLoRA; empty for a vector.
-    text : str
-        What it is, for `explain`; two tables that differ in it alone are equal.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import columns
-    >>> frozen = columns(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
-    >>> factor_table(frozen, "0.lora_A.weight", (2, 6), "0", "default").shape
-    (6, 2)
+    `measured` is the table of the frozen matrix from which the graph is built, and its scheme says which side. The
+    adapter's layer has `layer_name` in `model.named_modules()`; `adapter` is "" for a bias of the model itself;
+    `factors` are the names of B and A, and of E in AdaLoRA, empty for a vector. Two tables that differ in `text` alone
+    are equal.
     """
 
     measured: NodeTable
@@ -48,15 +32,7 @@ class FactorTable(NodeTable):
     def penalizes(self, scheme: str) -> bool:
         """Say whether the penalty of a config with this scheme is taken with this table's graph.
 
-        Parameters
-        ----------
-        scheme : str
-            Of the config.
-
-        Returns
-        -------
-        bool
-            For a vector always; of two factors, for B with "rows", for A with "columns", for both with "entries".
+        For a vector always; of two factors, for B with "rows", for A with "columns", for both with "entries".
         """
         return not self.factors or scheme in (self.scheme, "entries")
 
@@ -70,28 +46,10 @@ def factor_table(
     factors: tuple[str, ...] = (),
     text: str = "",
 ) -> FactorTable:
-    """Make the table of a factor or a vector on the nodes of a frozen matrix.
+    """Make the table, of shape (nodes, rank) or (nodes, 1), of a factor or a vector on the nodes of a frozen matrix.
 
-    Parameters
-    ----------
-    measured : NodeTable
-        Rows or columns of the frozen matrix.
-    parameter : str
-        Name of the factor in `model.named_parameters()`.
-    shape : sequence of int
-        Of the factor: (nodes, rank) on rows, (rank, nodes) on columns; any shape of a vector.
-    layer_name, adapter, factors, text
-        As in `FactorTable`.
-
-    Returns
-    -------
-    FactorTable
-        Of shape (nodes, rank), or (nodes, 1).
-
-    Raises
-    ------
-    ValueError
-        If the factor has no entry, or not equally many, for each node.
+    `shape` is that of the factor: (nodes, rank) on rows, (rank, nodes) on columns; any shape of a vector. A ValueError
+    where it has not equally many entries for each node.
 
     Examples
     --------
@@ -130,53 +88,15 @@ def factor_table(
 
 
 def measured_table(table: NodeTable) -> NodeTable:
-    """Give the table whose features a graph is built from.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Of trained parameters.
-
-    Returns
-    -------
-    NodeTable
-        That of the frozen matrix for a factor, else the table itself.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import rows
-    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
-    >>> measured_table(factor_table(frozen, "0.bias", (4,), "0", "")) is frozen
-    True
-    """
+    """Give the table whose features a graph is built from: for a factor that of the frozen matrix, else itself."""
     return table.measured if isinstance(table, FactorTable) else table
 
 
 def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
     """Write a config as it acts on one table.
 
-    Parameters
-    ----------
-    config : SpectralConfig
-        As given by the user.
-    table : NodeTable
-        Any table.
-
-    Returns
-    -------
-    SpectralConfig
-        The same one, but for a factor: the scheme is that of its nodes, and there is no penalty where that is taken
-        with the other factor's graph. With scheme "entries" both have it, and B alone the ridge.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import rows
-    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
-    >>> B = factor_table(frozen, "B", (4, 2), "0", "default", factors=("B", "A"))
-    >>> config_on(SpectralConfig(scheme="columns", penalty=0.1), B).penalty
-    0.0
+    The same one, but for a factor: the scheme is that of its nodes, and there is no penalty where that is taken with
+    the other factor's graph. With scheme "entries" both have it, and B alone the ridge.
     """
     if not isinstance(table, FactorTable):
         return config

@@ -19,12 +19,8 @@ from paramgraph.sources import (
     gradient_passes,
 )
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.calibration import (
-    calibration_sets,
-    check_calibration,
-    match_tables,
-    needs_batches,
-)
+from spectral_opt.preparation.calibration import calibration_sets, check_calibration, needs_batches
+from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.preparation.preparing import prepare_tables
 from spectral_opt.preparation.table_state import restore_table, table_tensors

@@ -7,37 +7,67 @@ import numpy as np
 import scipy.sparse.linalg as spla
 from torch import Tensor
 
-from paramgraph.graphs import check_graph, get_builder
+from paramgraph.graphs import check_graph
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import ShiftOperator, Spectrum, adjacency, laplacian
+from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, adjacency, laplacian
 from spectral_opt.config import SpectralConfig
 
 # Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
 _DENSE_NODES = 2048
 
 
+@dataclass(frozen=True, eq=False)
+class EntryOperator:
+    r"""Scalars as nodes: give the Kronecker sum of a row graph and a column graph the interface of an operator.
+
+    .. math:: X \mapsto L_r X + X L_c
+    """
+
+    sum: KroneckerSum
+
+    # One system for all entries: the columns of a signal cannot be solved one by one.
+    couples_columns = True
+    symmetric = True
+
+    @property
+    def parts(self) -> tuple[ShiftOperator, ShiftOperator]:
+        """Operator of the rows and of the columns."""
+        return self.sum.rows, self.sum.columns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Square, with as many rows as a signal has: what it can be multiplied with."""
+        rows = self.sum.shape[0]
+        return rows, rows
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes: of entries."""
+        return self.sum.nodes
+
+    @property
+    def components(self) -> int:
+        """Number of connected components."""
+        return self.sum.components
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the absolute eigenvalues."""
+        return max(abs(end) for end in self.sum.interval)
+
+    def __matmul__(self, X: Any) -> Tensor:
+        product: Tensor = self.sum.times(X)
+        return product
+
+
 @dataclass(frozen=True)
 class PreparedTable:
     """One table with its graph's operator and filter, ready for the training step.
 
-    The graph itself is not kept: a dense one is many times the size of its operator.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Which parameters, and how they lie in the graph.
-    nodes, edges, components : int
-        Size of the graph; each undirected edge counts once.
-    operator : ShiftOperator, EntryOperator or None
-        Graph shift operator; None: no graph, L = 0.
-    filter : GraphFilter, ProductFilter or None
-        Prepared filter; None where the config has none.
-    seconds : float
-        Time taken by builder, operator and filter of this table.
-    reason : str
-        How the filter is applied and why, in words.
-    spectrum : Spectrum, optional
-        Eigenpairs of the operator, where they were to be kept for other responses; complete for placement "basis".
+    The graph itself is not kept: a dense one is many times the size of its operator. Each undirected edge counts once.
+    Operator and filter are None without a graph (L = 0), the filter also where the config has none; `reason` says how
+    it is applied and why, and `seconds` how long builder, operator and filter took. `spectrum` has the eigenpairs,
+    where they were to be kept for other responses; complete for placement "basis".
     """
 
     table: NodeTable
@@ -52,36 +82,9 @@ class PreparedTable:
 
 
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:
-    """Build the graph of one table and its shift operator.
+    """Build the graph of one table from features (nodes, features); give its shift operator and its number of edges.
 
-    Parameters
-    ----------
-    table : NodeTable
-        The nodes.
-    config : SpectralConfig
-        Its builder, shift and normalization are read.
-    features : Tensor of shape (nodes, features)
-        What the builder reads.
-
-    Returns
-    -------
-    operator : ShiftOperator
-        Of the graph.
-    edges : int
-        Number of undirected edges.
-
-    Raises
-    ------
-    ValueError
-        If the builder fails or gives a graph of other nodes; builder and table are named.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import rows
-    >>> table = rows(torch.nn.Sequential(torch.nn.Linear(2, 8)))["0.weight"]
-    >>> build_operator(table, SpectralConfig(builder="ring"), torch.zeros(8, 0))[1]
-    8
+    A ValueError names builder and table where the builder fails or gives a graph of other nodes.
     """
     graph = _build(table, config, features)
     operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
@@ -91,26 +94,8 @@ def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -
 def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperator) -> None:
     """Refuse a penalty that is unbounded below: its minimum would be at infinity.
 
-    Parameters
-    ----------
-    table : NodeTable
-        For the message.
-    config : SpectralConfig
-        Its penalty, shift and ridge are read.
-    *operators : ShiftOperator
-        One, or those of rows and columns, whose eigenvalues add.
-
-    Raises
-    ------
-    ValueError
-        If the smallest eigenvalue and the ridge are negative together.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import rows
-    >>> table = rows(torch.nn.Sequential(torch.nn.Linear(2, 8)))["0.weight"]
-    >>> check_form(table, SpectralConfig(builder="ring"))
+    The eigenvalues of several operators, those of rows and columns, add; a ValueError where the smallest sum and the
+    ridge are negative together.
     """
     if not config.penalty or config.shift == "laplacian":
         return
@@ -124,7 +109,7 @@ def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperat
 
 
 def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Any:
-    builder = get_builder(config.builder, **config.builder_options)
+    builder = config.make_builder()
     try:
         graph = check_graph(builder(table.to_data(features)))
         if graph.num_nodes != table.shape[0]:

@@ -13,15 +13,10 @@ from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.sources import collect
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.calibration import (
-    calibration_sets,
-    check_calibration,
-    match_tables,
-    reads_features,
-)
-from spectral_opt.preparation.entry_operator import EntryOperator
+from spectral_opt.preparation.calibration import calibration_sets, check_calibration, reads_features
 from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
-from spectral_opt.preparation.prepared_table import PreparedTable, build_operator, check_form
+from spectral_opt.preparation.matching import match_tables
+from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
 
 
 def prepare(
@@ -34,8 +29,8 @@ def prepare(
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of every table that a config acts on.
 
-    One pass over the calibration batches serves all tables. The model, its mode and all random states are left as
-    they were.
+    One pass over the calibration batches serves all tables. The model, its mode and all random states are left as they
+    were.
 
     Parameters
     ----------
@@ -44,11 +39,11 @@ def prepare(
     config : SpectralConfig
         What to build.
     batches : iterable, mapping of str to iterable, or None
-        Calibration sets, see :func:`calibration_sets`.
+        Calibration batches: the set "task", or a mapping with the keys "task" and "preserve".
     loss : callable, optional
         `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
     parameters : iterable of Tensor, optional
-        Parameters of the optimizer, see :func:`match_tables`.
+        Parameters of the optimizer, compared by identity: no other tables are prepared. None: every targeted table.
     keep_spectra : bool, default False
         Keep the eigenpairs of filters that use them, so that another response costs no eigenproblem: O(nodes^2)
         memory for each table.
@@ -85,43 +80,11 @@ def prepare_tables(
     measure: Callable[..., Any] = collect,
     share: Callable[..., PreparedTable] | None = None,
 ) -> tuple[PreparedTable, ...]:
-    """Build graph, operator and filter of these tables; see :func:`prepare`.
+    """Build graph, operator and filter of these tables, from :func:`match_tables` or some of them; see :func:`prepare`.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or wrapped model.
-    config : SpectralConfig
-        What to build.
-    tables : mapping of str to NodeTable
-        From :func:`match_tables`, or some of them.
-    batches : iterable, mapping of str to iterable, or None
-        Calibration sets.
-    loss : callable, optional
-        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
-    keep_spectra : bool, default False
-        Keep the eigenpairs of filters that use them.
-    measure : callable, default paramgraph.collect
-        What gives the features, called as `collect` is; ranks put their own in its place.
-    share : callable (table, config, make) -> PreparedTable, optional
-        What runs `make()` for a table, on one rank for all; None: each process for itself.
-
-    Returns
-    -------
-    tuple of PreparedTable
-        In the order of `tables`.
-
-    Raises
-    ------
-    ValueError
-        As in :func:`prepare`, or if a table is too large for placement "basis".
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Linear(3, 8))
-    >>> config = SpectralConfig(builder="ring", placement="basis")
-    >>> prepare_tables(model, config, match_tables(model, config)[0])[0].spectrum.complete
-    True
+    `measure` gives the features, called as :func:`paramgraph.collect` is: ranks put their own in its place. `share`
+    (table, config, make) runs `make()` for a table on one rank for all. A ValueError where a table is too large for
+    the basis.
     """
     if config.builder is None:
         return tuple(
@@ -152,30 +115,10 @@ def prepare_tables(
 def make_filter(
     operator: Any, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
 ) -> Any:
-    """Prepare the filter of one operator as a config says.
+    """Prepare the filter of one operator as a config says, or with another response.
 
-    Parameters
-    ----------
-    operator : ShiftOperator or EntryOperator
-        Graph shift operator.
-    config : SpectralConfig
-        Its response, filter_method, tail, seed and, where that is low-rank, rank (at most all nodes) are read.
-    response : callable, optional
-        In place of the config's.
-    spectrum : Spectrum, optional
-        Eigenpairs of the operator that are known already: another response then costs no eigenproblem.
-
-    Returns
-    -------
-    GraphFilter or ProductFilter
-        Ready for signals of any dtype and device.
-
-    Examples
-    --------
-    >>> from paramgraph import laplacian
-    >>> L = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
-    >>> make_filter(L, SpectralConfig()).method
-    'exact'
+    Reads response, filter_method, tail, seed and, where that is low-rank, rank (at most all nodes). With the
+    `spectrum` of the operator another response costs no eigenproblem.
     """
     rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):

@@ -12,9 +12,8 @@ from paramgraph.filters import FilterDesign, GraphFilter, get_response
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.entry_operator import EntryOperator
 from spectral_opt.preparation.factor_table import config_on
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
 from spectral_opt.preparation.preparing import make_filter
 
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
@@ -27,68 +26,20 @@ _NEEDED = {"exact": ("basis", "gain"), "lowrank": ("basis", "gain"), "chebyshev"
 
 
 def encode_text(text: str) -> Tensor:
-    """Write a text as a tensor of its UTF-8 bytes.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    Tensor of shape (bytes,)
-        uint8.
-
-    Examples
-    --------
-    >>> encode_text("ok")
-    tensor([111, 107], dtype=torch.uint8)
-    """
+    """Write a text as a tensor (bytes,) of its UTF-8 bytes."""
     return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
 
 def decode_text(data: Tensor) -> str:
-    """Read the text back that `encode_text` wrote.
-
-    Parameters
-    ----------
-    data : Tensor of shape (bytes,)
-        uint8.
-
-    Returns
-    -------
-    str
-        The text.
-
-    Examples
-    --------
-    >>> decode_text(encode_text("ok"))
-    'ok'
-    """
+    """Read the text back that `encode_text` wrote."""
     return bytes(data.cpu().tolist()).decode()
 
 
 def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
-    """Write a prepared table's operator and filter as tensors.
+    """Write a prepared table's operator and filter as tensors, copies on the CPU; empty where there is no graph.
 
-    Parameters
-    ----------
-    ready : PreparedTable
-        From `prepare`.
-
-    Returns
-    -------
-    dict of str to Tensor
-        "edges", "reason", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what
-        the filter holds: method, numbers, eigenvectors and gains, or coefficients; for placement "basis" the
-        spectrum. Empty where there is no graph. Copies on the CPU.
-
-    Examples
-    --------
-    >>> from spectral_opt import prepare
-    >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), SpectralConfig(builder="ring", response=None))
-    >>> sorted(table_tensors(ready))
-    ['degrees', 'edges', 'labels', 'matrix', 'reason']
+    "edges", "reason", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what the
+    filter holds: method, numbers, eigenvectors and gains, or coefficients; for placement "basis" the spectrum.
     """
     if ready.operator is None:
         return {}
@@ -118,34 +69,10 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
 
 
 def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
-    """Make a prepared table of what `table_tensors` wrote.
+    """Make a prepared table of what `table_tensors` wrote, on the table that the config matches in the model.
 
-    Parameters
-    ----------
-    table : NodeTable
-        As the config matches it in the model.
-    tensors : mapping of str to Tensor
-        From `table_tensors`.
-    config : SpectralConfig
-        Of the table: its builder, scheme, shift, normalization, response and placement are read.
-
-    Returns
-    -------
-    PreparedTable
-        With the saved graph; nothing is built and no eigenproblem is solved, but for the filter of entries.
-
-    Raises
-    ------
-    ValueError
-        If a part is missing or its shape does not fit the table.
-
-    Examples
-    --------
-    >>> from spectral_opt import prepare
-    >>> config = SpectralConfig(builder="ring")
-    >>> ready, = prepare(torch.nn.Sequential(torch.nn.Linear(2, 8)), config)
-    >>> restore_table(ready.table, table_tensors(ready), config).filter.method
-    'exact'
+    Nothing is built and no eigenproblem is solved, but for the filter of entries. A ValueError where a part is missing
+    or its shape does not fit the table.
     """
     try:
         return _restore(table, tensors, config_on(config, table))

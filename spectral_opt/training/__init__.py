@@ -1,14 +1,33 @@
-"""Training: what happens inside a step."""
+"""Training: what happens inside a step of an optimizer.
+
+A prepared table, bound to its live parameters, knows what a step does to it. The handle's hooks call the tables in one
+fixed order before and after the optimizer's rule, then let the refresher build the graphs that are due. State goes to
+tensors and back.
+
+The handle: `SpectralHandle`, and `live_optimizers`, which have one.
+Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`; `BasisStep` and `enter_basis` are a step in
+the basis of a graph.
+Optimizers: `check_groups`, `learning_rates`, `read_scaling`.
+Graphs built anew: `Refresher`.
+State: `checksum`, `prepared_from_state`.
+Inside: `PenaltyForm`, `filter_` and `writable_view`, products in place; `gradient_gram` and `relative_change`, the
+drift; `move_moments`, of an optimizer into another basis.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.training._in_place import (
+        PenaltyForm as PenaltyForm,
+        filter_ as filter_,
+        writable_view as writable_view,
+    )
+    from spectral_opt.training._moments import move_moments as move_moments
     from spectral_opt.training.adapter_table import bind_table as bind_table
     from spectral_opt.training.basis_step import BasisStep as BasisStep, enter_basis as enter_basis
     from spectral_opt.training.bound_table import BoundTable as BoundTable, Energies as Energies
-    from spectral_opt.training.gradient_scaling import read_scaling as read_scaling
     from spectral_opt.training.handle import (
         SpectralHandle as SpectralHandle,
         live_optimizers as live_optimizers,
@@ -16,6 +35,7 @@ if TYPE_CHECKING:
     from spectral_opt.training.optimizer_groups import (
         check_groups as check_groups,
         learning_rates as learning_rates,
+        read_scaling as read_scaling,
     )
     from spectral_opt.training.refresh import (
         Refresher as Refresher,

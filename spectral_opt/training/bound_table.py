@@ -1,53 +1,88 @@
 """What a bound table does in a step: penalty, filter and basis.
 
 A table of another kind (the factors of an adapter, parameters that are split over ranks) is a subclass: the hooks
-call nothing but the methods here and those of :class:`spectral_opt.training.penalized_table.PenalizedTable`.
+call nothing but the methods here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from paramgraph.filters import evaluate_response
-from spectral_opt.functional import filter_table, match_norm, put_back
+from spectral_opt.config import SpectralConfig
+from spectral_opt.functional import (
+    decoupled_step,
+    filter_table,
+    match_norm,
+    penalty_gradient,
+    penalty_value,
+    put_back,
+    step_kind,
+)
 from spectral_opt.half_precision import wide
-from spectral_opt.training._in_place import filter_, writable_view
+from spectral_opt.preparation import PreparedTable
+from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis
-from spectral_opt.training.penalized_table import PenalizedTable
 
+# Squared norms of a table before and after its filter, before norm matching.
 Energies = tuple[Tensor, Tensor]
+Table = TypeVar("Table", bound="BoundTable")
 
 
 @dataclass(frozen=True)
-class BoundTable(PenalizedTable):
+class BoundTable:
     """A prepared table with its config and its live parameters, and all that is done to them in a step.
 
-    Parameters
-    ----------
-    config : SpectralConfig
-        What to do.
-    prepared : PreparedTable
-        Table, operator and filter.
-    parameters : dict of str to Parameter
-        The model's own parameters, which the methods with a trailing underscore change.
+    The parameters are the model's own, by name; methods with a trailing underscore change them. Theta_0, `start`,
+    holds at least this table's parameters, by name.
     """
 
-    def acts_on(self, placement: str) -> bool:
+    config: SpectralConfig
+    prepared: PreparedTable
+    parameters: dict[str, nn.Parameter]
+
+    @property
+    def name(self) -> str:
+        """Key of the table, unique within its config."""
+        return self.prepared.table.group
+
+    @property
+    def touched(self) -> dict[str, nn.Parameter]:
+        """All parameters that the methods read or change."""
+        return self.parameters
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether a penalty is taken on this table."""
+        return bool(self.config.penalty > 0)
+
+    @property
+    def ridge(self) -> float:
+        """What is added to every eigenvalue in the penalty of this table."""
+        return float(self.config.ridge)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether every parameter has a gradient: if not, a step leaves the table alone; a sparse one raises."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                return False
+            if parameter.grad.is_sparse:
+                raise ValueError(
+                    f"the gradient of {name!r} is sparse; make its layer with sparse=False, or exclude it"
+                )
+        return True
+
+    def acts_on(self, placement: Literal["gradient", "update", "basis"]) -> bool:
         """Say whether this table has a filter there that changes anything.
 
-        Parameters
-        ----------
-        placement : {"gradient", "update", "basis"}
-            Where.
-
-        Returns
-        -------
-        bool
-            False for the identity: adding a zero would turn -0.0 into 0.0. The basis changes the optimizer's rule
-            whatever the response.
+        Not the identity: adding a zero would turn -0.0 into 0.0. The basis changes the optimizer's rule whatever the
+        response.
         """
         if not self.config.has_filter or self.config.placement != placement:
             return False
@@ -55,14 +90,70 @@ class BoundTable(PenalizedTable):
             return True
         return self.prepared.filter is not None and not self.prepared.filter.is_identity
 
-    def filter_gradient_(self) -> Energies:
-        """Filter `.grad`.
+    def with_prepared(self: Table, prepared: PreparedTable) -> Table:
+        """Take another graph and filter of the same table."""
+        return replace(self, prepared=prepared)
 
-        Returns
-        -------
-        (Tensor, Tensor)
-            Squared norms before and after the filter, before norm matching.
+    def with_start(self: Table, start: Mapping[str, Tensor]) -> Table:
+        """Take another Theta_0 than the parameters at `attach`."""
+        return self
+
+    def copy_start(self) -> dict[str, Tensor]:
+        """Copy what the penalty reads of the present parameters as Theta_0; empty without a penalty on the delta."""
+        if not self.has_penalty or self.config.penalty_on != "delta":
+            return {}
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    def signal(self, start: Mapping[str, Tensor]) -> Float[Tensor, "nodes width"]:
+        """Gather what the penalty is on, the delta or the weights, differentiably, in float32 or better."""
+        X = wide(self.prepared.table.gather(self.parameters))
+        return X - wide(self.prepared.table.gather(start)) if self.config.penalty_on == "delta" else X
+
+    def penalty(self, start: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Compute penalty x tr(X^T (L + ridge I) X), differentiable in mode "loss", else detached."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
+            value = penalty_value(self.signal(start), self.prepared.operator, self.ridge)
+            scaled: Tensor = self.config.penalty * value
+            return scaled
+
+    def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
+        """Add the penalty's gradient to `.grad`, which under a GradScaler is multiplied by `scale` at present."""
+        X = self.signal(start).detach()
+        # Reading a scale that lies on an accelerator would stop it at every table.
+        if scale is None or scale.device.type == "cpu":
+            factor = 2.0 * self.config.penalty * (1.0 if scale is None else float(scale))
+            if self._form.add_(writable_view(self.prepared.table, self._gradients()), X, factor):
+                return
+        gradient = penalty_gradient(X, self.prepared.operator, self.ridge)
+        if scale is not None:
+            gradient = gradient * scale.to(gradient.device)
+        for name, change in self.prepared.table.scatter(gradient).items():
+            grad = self.parameters[name].grad
+            if grad is not None:
+                grad.add_(change, alpha=self.config.penalty)
+
+    def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
+        """Take the decoupled step of the penalty, and say which: "explicit" or "proximal".
+
+        `rates` has the present learning rate of each parameter, by `id`; a table whose rates differ is a ValueError.
         """
+        found = {rates[id(parameter)] for parameter in self.parameters.values()}
+        if len(found) != 1:
+            raise ValueError(
+                f"the parameters of table {self.name!r} have the learning rates "
+                f"{sorted(found)}; a decoupled penalty needs one per table"
+            )
+        X, step = self.signal(start).detach(), found.pop() * self.config.penalty
+        if step_kind(self.prepared.operator, self.ridge, step) == "explicit":
+            view = writable_view(self.prepared.table, self.parameters)
+            if self._form.add_(view, X, -2.0 * step):
+                return "explicit"
+        moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
+        self._add_(moved - X)
+        return kind
+
+    def filter_gradient_(self) -> Energies:
+        """Filter `.grad`."""
         gradients = self._gradients()
         view = None if self.config.norm_matching else writable_view(self.prepared.table, gradients)
         found = None if view is None else filter_(view, self.prepared.filter)
@@ -74,18 +165,7 @@ class BoundTable(PenalizedTable):
         return energies
 
     def filter_update_(self, before: Mapping[str, Tensor]) -> Energies:
-        """Add (h(L) - I) Delta to the parameters, Delta being what the optimizer just did.
-
-        Parameters
-        ----------
-        before : mapping of str to Tensor
-            The parameters before the step.
-
-        Returns
-        -------
-        (Tensor, Tensor)
-            Squared norms before and after the filter, before norm matching.
-        """
+        """Add (h(L) - I) Delta to the parameters, Delta being what the optimizer did since they were `before`."""
         update = {name: wide(p.detach()) - wide(before[name]) for name, p in self.parameters.items()}
         view = None if self.config.norm_matching else writable_view(self.prepared.table, self.parameters)
         if view is not None:
@@ -97,30 +177,17 @@ class BoundTable(PenalizedTable):
         return energies
 
     def enter_basis_(self) -> BasisStep:
-        """Rotate parameters and gradients into the basis of the graph, for one step of the optimizer.
-
-        Returns
-        -------
-        BasisStep
-            To be given to `leave_basis_`.
-        """
+        """Rotate parameters and gradients into the basis of the graph, for one step of the optimizer."""
         return enter_basis(self.prepared.table, self.parameters, self._basis)
 
     def leave_basis_(self, step: BasisStep) -> Energies:
-        """Rotate what the optimizer did back, filtered.
-
-        Parameters
-        ----------
-        step : BasisStep
-            From `enter_basis_`.
-
-        Returns
-        -------
-        (Tensor, Tensor)
-            Squared norms of the increment before and after the filter, before norm matching.
-        """
+        """Rotate what the optimizer did since `enter_basis_` back, filtered."""
         increment, filtered = step.leave(self._gain, self.config.norm_matching)
         return _energy(increment), _energy(filtered)
+
+    @cached_property
+    def _form(self) -> PenaltyForm:
+        return PenaltyForm(self.prepared.operator, self.ridge)
 
     @cached_property
     def _basis(self) -> Tensor:
@@ -135,6 +202,13 @@ class BoundTable(PenalizedTable):
         assert spectrum is not None
         gain = evaluate_response(self.config.make_response(), spectrum.eigenvalues.to("cpu", torch.float64))
         return gain.to(self._basis)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+
+    def _add_(self, X: Tensor) -> None:
+        for name, change in self.prepared.table.scatter(X).items():
+            self.parameters[name].add_(change)
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
         X = self.prepared.table.gather(tensors)

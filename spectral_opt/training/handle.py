@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import restore_table, table_tensors
-from spectral_opt.training._parameter_watch import ParameterWatch
-from spectral_opt.training._step import SpectralStep
+from spectral_opt.training._step import ParameterWatch, SpectralStep
 from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.training.refresh import Refresher
 from spectral_opt.training.state import check_state, checksum, describe_tables

@@ -1,8 +1,8 @@
-"""What the parameter groups of an optimizer say about a step: its direction, and one rate for each table."""
+"""What an optimizer says about a step: the direction and the rate of its groups, and the scale of its gradients."""
 
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -11,26 +11,29 @@ from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
 
 
-def learning_rates(optimizer: Optimizer) -> dict[int, float]:
-    """Read the present learning rates of an optimizer.
+class GradientScaling(NamedTuple):
+    """Loss scaling during one step: by what the gradients are multiplied, and whether the step is skipped."""
 
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Any.
+    scale: Tensor | None
+    is_skipped: bool
 
-    Returns
-    -------
-    dict of int to float
-        By `id` of the parameter; groups whose "lr" is no number, or that have none, are left out.
 
-    Examples
-    --------
-    >>> import torch
-    >>> layer = torch.nn.Linear(2, 2)
-    >>> list(learning_rates(torch.optim.SGD([layer.weight], lr=0.5)).values())
-    [0.5]
+def read_scaling(optimizer: Optimizer) -> GradientScaling:
+    """Read what GradScaler has set on a fused optimizer for the time of its step.
+
+    `torch.amp.GradScaler.step` calls other optimizers with unscaled gradients, or not at all: there is then
+    nothing to read. To a fused one it hands the scaled gradients and sets `grad_scale` and `found_inf`. Reading
+    `found_inf` waits for the accelerator, as GradScaler does itself with other optimizers.
     """
+    attributes: Any = optimizer
+    found = getattr(attributes, "found_inf", None)
+    return GradientScaling(
+        getattr(attributes, "grad_scale", None), found is not None and bool(found.item() != 0)
+    )
+
+
+def learning_rates(optimizer: Optimizer) -> dict[int, float]:
+    """Read the present learning rates by `id` of the parameter, of groups whose "lr" is a number."""
     # Adafactor keeps lr=None when it chooses the step itself.
     return {
         id(parameter): float(group["lr"])
@@ -41,25 +44,7 @@ def learning_rates(optimizer: Optimizer) -> dict[int, float]:
 
 
 def rising_parameters(optimizer: Optimizer) -> set[int]:
-    """List the parameters along whose gradient the optimizer climbs.
-
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Any.
-
-    Returns
-    -------
-    set of int
-        `id` of each parameter of a group with `maximize=True`: the gradient of a penalty is subtracted there.
-
-    Examples
-    --------
-    >>> import torch
-    >>> weight = torch.nn.Parameter(torch.ones(2))
-    >>> rising_parameters(torch.optim.SGD([weight], lr=0.1, maximize=True)) == {id(weight)}
-    True
-    """
+    """List, by `id`, the parameters of groups with `maximize=True`: a penalty's gradient is subtracted there."""
     return {
         id(parameter)
         for group in optimizer.param_groups
@@ -74,31 +59,10 @@ def check_groups(
     named: Mapping[str, Tensor],
     optimizer: Optimizer,
 ) -> None:
-    """Refuse what the groups of an optimizer leave undefined.
+    """Refuse what the groups of an optimizer leave undefined, in the tables that each config matched.
 
-    Parameters
-    ----------
-    configs : sequence of SpectralConfig
-        In the order in which they act.
-    matched : sequence of dict of str to NodeTable
-        Tables of each config.
-    named : mapping of str to Tensor
-        Parameters by name.
-    optimizer : torch.optim.Optimizer
-        With its present groups.
-
-    Raises
-    ------
-    ValueError
-        If a penalty of mode "loss" meets `maximize=True`, or the parameters of one table with a penalty differ in
-        `maximize` or, where the penalty is decoupled, in their learning rate.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> import torch
-    >>> model = nn.Sequential(nn.Linear(2, 3))
-    >>> check_groups([], [], {}, torch.optim.SGD(model.parameters(), lr=0.1))
+    A ValueError where a penalty of mode "loss" meets `maximize=True`, or the parameters of one table with a penalty
+    differ in `maximize` or, where the penalty is decoupled, in their learning rate.
     """
     rising, rates = rising_parameters(optimizer), learning_rates(optimizer)
     for config, tables in zip(configs, matched, strict=True):
@@ -117,7 +81,7 @@ def check_groups(
                 _check_same(name, "learning rates", {rates[member] for member in members if member in rates})
 
 
-def _check_same(name: str, what: str, found: Iterable[Any]) -> None:
+def _check_same(name: str, what: str, found: Iterable[float]) -> None:
     values = sorted(set(found))
     if len(values) > 1:
         raise ValueError(

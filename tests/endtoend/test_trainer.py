@@ -39,7 +39,7 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-# fp16=True is missing: the Trainer's GradScaler needs CUDA. test_gradient_scaling.py has the engine's on the CPU.
+# fp16=True is missing: the Trainer's GradScaler needs CUDA. test_optimizer_groups.py has the engine's on the CPU.
 SETTINGS = {
     "plain": {},
     "accumulation": {"gradient_accumulation_steps": 2, "max_steps": 2},

@@ -99,6 +99,7 @@ def test_an_option_that_is_no_json_value_cannot_be_written():
         config.to_json()
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -145,6 +146,7 @@ def test_bad_values_raise_one_error_that_names_what_is_allowed(fields, words):
         SpectralConfig(**fields)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -239,6 +241,7 @@ def test_the_literal_mode_is_the_papers_letter():
     )
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -184,6 +184,7 @@ def test_without_parameters_frozen_tables_are_kept(model):
     assert list(match_tables(model, SpectralConfig())[0]) == ["0.weight", "2.weight"]
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("config", "kind", "words"),
     [
@@ -205,6 +206,7 @@ def test_one_config_several_and_a_generator_are_configs():
     assert as_configs(config) == as_configs([config]) == as_configs(item for item in [config]) == (config,)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_is_no_model_is_named():
     with pytest.raises(TypeError, match=r"model is a str.*load_model"):
         bare_model("gpt2")

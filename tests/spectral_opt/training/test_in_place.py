@@ -12,7 +12,7 @@ from paramgraph import adjacency, heat, highpass, identity, laplacian, node_tabl
 from paramgraph.spectra import KroneckerSum
 from spectral_opt import SpectralConfig, attach, penalty_gradient
 from spectral_opt.preparation import EntryOperator
-from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
+from spectral_opt.training import PenaltyForm, filter_, writable_view
 
 from helpers.names import shown
 

@@ -6,7 +6,7 @@ from pytorch_optimizer import SOAP, Lion
 from torch import nn
 
 from paramgraph import rows
-from spectral_opt.training._moments import move_moments
+from spectral_opt.training import move_moments
 
 CASES = {
     "sgd": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), "rotated momentum_buffer"),

@@ -17,6 +17,7 @@ def test_a_schedule_is_read(refresh, schedule):
     assert not isinstance(check_refresh(refresh), np.integer)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     "refresh", [0, -1, True, False, None, 1.0, "drift", "drift:x", "drift:inf", []], ids=shown
 )
