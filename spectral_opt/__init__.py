@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from spectral_opt.config import SpectralConfig as SpectralConfig
     from spectral_opt.explanation import Explanation as Explanation, explain as explain
     from spectral_opt.functional import (
+        GradientFilter as GradientFilter,
         chain as chain,
         clip_by_global_norm as clip_by_global_norm,
         filter_gradients as filter_gradients,
+        gradient_filter as gradient_filter,
         low_rank_penalty_gradient as low_rank_penalty_gradient,
         low_rank_penalty_value as low_rank_penalty_value,
         masked as masked,

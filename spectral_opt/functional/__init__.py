@@ -1,4 +1,16 @@
-"""Functional: penalties and filters of plain tensors."""
+"""Functional: penalties and filters of plain tensors, pure and without a model.
+
+A signal X (nodes, width) and an operator, anything with `operator @ X`, give a penalty, its gradient or a step down it;
+a signal and a ready filter give the filtered signal. Gradients by name are filtered at once, or by (init, update)
+pairs that can be chained.
+
+Penalties: `penalty_value`, `penalty_gradient`; of low-rank updates `low_rank_penalty_value` and
+`low_rank_penalty_gradient`; outside an optimizer `decoupled_step`, `step_kind`; their parts `multiply`,
+`checked_operator`.
+Filters of gradients: `filter_gradients`; as pairs `GradientFilter`, `gradient_filter`, `chain`, `clip_by_global_norm`,
+`masked`, `project`.
+Filters of tables: `filter_table`, `match_norm`, `filter_in_place_of`, `put_back`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,8 +22,13 @@ if TYPE_CHECKING:
         step_kind as step_kind,
     )
     from spectral_opt.functional.filtering import (
+        GradientFilter as GradientFilter,
         filter_gradients as filter_gradients,
+        filter_in_place_of as filter_in_place_of,
+        filter_table as filter_table,
         gradient_filter as gradient_filter,
+        match_norm as match_norm,
+        put_back as put_back,
     )
     from spectral_opt.functional.low_rank_penalty import (
         low_rank_penalty_gradient as low_rank_penalty_gradient,
@@ -22,12 +39,6 @@ if TYPE_CHECKING:
         multiply as multiply,
         penalty_gradient as penalty_gradient,
         penalty_value as penalty_value,
-    )
-    from spectral_opt.functional.table_filter import (
-        filter_in_place_of as filter_in_place_of,
-        filter_table as filter_table,
-        match_norm as match_norm,
-        put_back as put_back,
     )
     from spectral_opt.functional.transforms import (
         chain as chain,

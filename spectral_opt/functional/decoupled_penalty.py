@@ -1,6 +1,6 @@
 """The decoupled step of the penalty: outside the optimizer, as AdamW decays weights."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,39 +20,14 @@ def decoupled_step(
         X \mapsto X - 2 s (L + \text{ridge}\, I) X \quad\text{while } 2 s (\lambda_{max} + \text{ridge}) < 1,
         \qquad\text{else } X \mapsto (I + 2 s (L + \text{ridge}\, I))^{-1} X
 
-    The second, the proximal step, is stable for every s; the two agree to first order in s. It is solved by
-    conjugate gradients in float64, whose number of iterations grows with the square root of
-    1 + 2 s lambda_max.
-
-    Parameters
-    ----------
-    X : Tensor of shape (nodes, width)
-        Delta or weights; never changed.
-    operator : ShiftOperator, Tensor of shape (nodes, nodes), or None
-        Symmetric positive semidefinite shift operator; None means L = 0.
-    ridge : float
-        Added to every eigenvalue.
-    step : float
-        Learning rate times the factor of the penalty.
-    bound : float or None, default None
-        Upper bound of the eigenvalues; None asks the operator.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width)
-        X after the step, same dtype and device.
-    str
-        "explicit" or "proximal".
-
-    Raises
-    ------
-    ValueError
-        If `step` is negative or not finite, or the operator is not symmetric.
+    The second, the proximal step, is stable for every s; the two agree to first order in s. It is solved by conjugate
+    gradients in float64, whose number of iterations grows with the square root of 1 + 2 s lambda_max. `step` is s, the
+    learning rate times the factor of the penalty; `bound` an upper bound of the eigenvalues, by default the operator's
+    own. Gives X after the step, in its dtype and on its device, and "explicit" or "proximal". A ValueError where
+    `step` is negative or not finite, or the operator is not symmetric.
 
     Examples
     --------
-    >>> decoupled_step(torch.ones(2, 1), None, ridge=1.0, step=0.1)[1]
-    'explicit'
     >>> decoupled_step(torch.ones(2, 1), None, ridge=1.0, step=2.0)
     (tensor([[0.2000],
             [0.2000]]), 'proximal')
@@ -70,30 +45,10 @@ def decoupled_step(
     return _proximal(X.detach(), operator, 2.0 * step, ridge), kind
 
 
-def step_kind(operator: Any, ridge: float, step: float, bound: float | None = None) -> str:
-    """Say which step :func:`decoupled_step` takes.
-
-    Parameters
-    ----------
-    operator : ShiftOperator, Tensor or None
-        Shift operator; None means L = 0.
-    ridge : float
-        Added to every eigenvalue.
-    step : float
-        Learning rate times the factor of the penalty.
-    bound : float or None, default None
-        Upper bound of the eigenvalues; None asks the operator.
-
-    Returns
-    -------
-    str
-        "explicit" while 2 step (lambda_max + ridge) < 1, else "proximal".
-
-    Examples
-    --------
-    >>> step_kind(None, ridge=1.0, step=0.6)
-    'proximal'
-    """
+def step_kind(
+    operator: Any, ridge: float, step: float, bound: float | None = None
+) -> Literal["explicit", "proximal"]:
+    """Say which step `decoupled_step` takes: "explicit" while 2 step (lambda_max + ridge) < 1, else "proximal"."""
     largest = _bound(operator) if bound is None else bound
     return "explicit" if 2.0 * step * (largest + ridge) < 1.0 else "proximal"
 

@@ -1,19 +1,12 @@
 r"""The spectral penalty of a low-rank update s B A, without forming it.
 
-With the shapes B (out, rank) and A (rank, in), a graph on the rows of the matrix has its operator on B's rows, one on
-its columns on A's columns:
-
-.. math::
-
-    \operatorname{tr}(\Delta^T M \Delta) = s^2 \operatorname{tr}((B^T M B)(A A^T)), \qquad
-    \operatorname{tr}(\Delta M \Delta^T) = s^2 \operatorname{tr}((B^T B)(A M A^T)), \qquad M = L + \text{ridge}\, I
-
+A graph on the rows of the matrix has its operator on B's rows, one on its columns on A's columns.
 An adapter that starts at B_0 A_0 != 0 has the update s (B A - B_0 A_0), which is the product of the stacked factors
 [B - B_0, B_0] and [A; A - A_0], of rank 2 r. At the start one factor of each half is zero, so the penalty is exactly 0,
 and near it nothing large cancels.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -29,10 +22,13 @@ def low_rank_penalty_value(
     operator: Any,
     ridge: float = 0.0,
     scaling: float = 1.0,
-    axis: str = "rows",
+    axis: Literal["rows", "columns"] = "rows",
     start: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, ""]:
-    r"""Compute the penalty of s (B A - B_0 A_0), differentiably.
+    r"""Compute the penalty of s (B A - B_0 A_0), differentiably and without forming it.
+
+    .. math:: s^2 \operatorname{tr}((B^T M B)(A A^T)) \text{ (rows)}, \qquad s^2 \operatorname{tr}((B^T B)(A M A^T))
+        \text{ (columns)}, \qquad M = L + \text{ridge}\, I
 
     Parameters
     ----------
@@ -87,7 +83,7 @@ def low_rank_penalty_gradient(
     operator: Any,
     ridge: float = 0.0,
     scaling: float = 1.0,
-    axis: str = "rows",
+    axis: Literal["rows", "columns"] = "rows",
     start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]:
     r"""Compute the gradients of :func:`low_rank_penalty_value` in closed form.

@@ -54,13 +54,15 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
     Returns
     -------
     Tensor of shape ()
-        The penalty, in the dtype of `X`, but float32 where `X` is bfloat16 or float16: a sum over a whole
-        matrix has too few bits in 16. One product with L: O(edges * width) time, O(nodes * width) memory.
+        In the dtype of `X`, but float32 where `X` is bfloat16 or float16: a sum over a whole matrix has too few bits
+        in 16. One product with L: O(edges * width) time, O(nodes * width) memory.
 
     Raises
     ------
     ValueError
         If the number of nodes differs from that of the operator.
+    TypeError
+        If `X` is no floating tensor, or the operator no square matrix.
 
     Examples
     --------
@@ -86,23 +88,19 @@ def penalty_gradient(
 
     Parameters
     ----------
-    X : Tensor of shape (nodes, width)
-        Delta or weights, one row per node; never changed.
-    operator : ShiftOperator, Tensor or array of shape (nodes, nodes), or None
-        Graph shift operator; None means L = 0.
-    ridge : float, default 0.0
-        Added to every eigenvalue.
+    X, operator, ridge
+        As in :func:`penalty_value`; nothing is changed.
 
     Returns
     -------
     Tensor of shape (nodes, width)
-        The gradient, of the dtype and device of `X` (accumulated in float32 or better), detached. About a
-        third of the time of autograd, which multiplies with L twice and keeps its input.
+        Of the dtype and device of `X` (accumulated in float32 or better), detached. About a third of the time of
+        autograd, which multiplies with L twice and keeps its input.
 
     Raises
     ------
-    ValueError
-        If the number of nodes differs from that of the operator.
+    ValueError, TypeError
+        As :func:`penalty_value`.
 
     Examples
     --------
@@ -128,35 +126,7 @@ def penalty_gradient(
 def shifted_product(
     X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0
 ) -> Float[Tensor, "nodes width"]:
-    r"""Multiply by the operator of the penalty, differentiably.
-
-    .. math:: X \mapsto (L + \text{ridge}\, I) X
-
-    Parameters
-    ----------
-    X : Tensor of shape (nodes, width)
-        One row per node; never changed.
-    operator : ShiftOperator, Tensor or array of shape (nodes, nodes), or None
-        Graph shift operator; None means L = 0.
-    ridge : float, default 0.0
-        Added to every eigenvalue.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width)
-        In the dtype of `X`, but float32 where `X` is bfloat16 or float16.
-
-    Raises
-    ------
-    ValueError
-        If the number of nodes differs from that of the operator.
-
-    Examples
-    --------
-    >>> shifted_product(torch.tensor([[3.0], [1.0]]), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
-    tensor([[ 2.],
-            [-2.]])
-    """
+    r"""Multiply by the operator of the penalty, :math:`(L + \text{ridge}\, I) X`, differentiably and widened."""
     operator = checked_operator(X, operator)
     with torch.autocast(X.device.type, enabled=False):
         signal = wide(X)
@@ -167,23 +137,7 @@ def shifted_product(
 
 
 def is_symmetric(operator: Any) -> bool:
-    """Say whether an operator is symmetric to the last bit.
-
-    Parameters
-    ----------
-    operator : ShiftOperator, Tensor or None
-        Shift operator; None means L = 0.
-
-    Returns
-    -------
-    bool
-        True where it is.
-
-    Examples
-    --------
-    >>> is_symmetric(torch.tensor([[0.0, 1.0], [2.0, 0.0]]))
-    False
-    """
+    """Say whether an operator is symmetric to the last bit; None, L = 0, is."""
     if isinstance(operator, Tensor):
         matrix = operator.to_dense()
         return bool(torch.equal(matrix, matrix.T))
@@ -191,28 +145,7 @@ def is_symmetric(operator: Any) -> bool:
 
 
 def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
-    """Multiply a signal by an operator or its transpose, without a derivative.
-
-    Parameters
-    ----------
-    operator : ShiftOperator or Tensor of shape (nodes, nodes)
-        L.
-    X : Tensor of shape (nodes, width)
-        The signal; never changed.
-    transposed : bool
-        Whether to multiply by the transpose.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width)
-        L X or its transpose times X.
-
-    Examples
-    --------
-    >>> multiply(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0], [2.0]]), False)
-    tensor([[2.],
-            [0.]])
-    """
+    """Multiply a signal (nodes, width) by an operator or its transpose, without a derivative; neither is changed."""
     # An operator on several ranks is waited for by the others, also where this one has no rows.
     if not X.numel() and not getattr(operator, "spans_ranks", False):
         return X.clone()
@@ -227,32 +160,11 @@ def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
     return torch.from_numpy(matrix @ X.double().cpu().numpy()).to(X.device, X.dtype)
 
 
-def checked_operator(X: Any, operator: Any) -> Any:
-    """Check that an operator and a signal fit.
+def checked_operator(X: Tensor, operator: Any) -> Any:
+    """Check that an operator and a signal (nodes, width) fit; an array of NumPy or SciPy becomes a tensor.
 
-    Parameters
-    ----------
-    X : Tensor of shape (nodes, width)
-        The signal.
-    operator : ShiftOperator, Tensor, array or None
-        L.
-
-    Returns
-    -------
-    ShiftOperator, Tensor or None
-        The operator; an array of NumPy or SciPy as a tensor.
-
-    Raises
-    ------
-    TypeError
-        If the signal is no floating tensor, or the operator is no square matrix.
-    ValueError
-        If the number of nodes differs.
-
-    Examples
-    --------
-    >>> checked_operator(torch.ones(2, 1), None) is None
-    True
+    A TypeError where the signal is no floating tensor, or the operator no square matrix; a ValueError where the number
+    of nodes differs.
     """
     if not isinstance(X, Tensor):
         raise TypeError(f"X is a {type(X).__name__}; a tensor of shape (nodes, width) is needed")

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from paramgraph._checks import is_number
 from paramgraph.nodes import NodeTable
-from spectral_opt.functional.filtering import GradientFilter, Tensors
-from spectral_opt.functional.table_filter import put_back
+from spectral_opt.functional.filtering import GradientFilter, Tensors, put_back
 
 
-def chain(*transforms: Any) -> GradientFilter:
+def chain(*transforms: GradientFilter) -> GradientFilter:
     """Apply several transforms one after the other.
 
     Parameters
@@ -46,7 +45,8 @@ def chain(*transforms: Any) -> GradientFilter:
     for transform in transforms:
         if not isinstance(transform, GradientFilter):
             raise TypeError(
-                f"chain takes pairs such as gradient_filter(...) makes, got {type(transform).__name__}"
+                "chain takes (init, update) pairs, such as gradient_filter(...) makes or GradientFilter(init, update) "
+                f"is, got {type(transform).__name__}"
             )
 
     def init(parameters: Any = None) -> Tensors:
@@ -66,7 +66,7 @@ def chain(*transforms: Any) -> GradientFilter:
     return GradientFilter(init, update)
 
 
-def clip_by_global_norm(max_norm: Any) -> GradientFilter:
+def clip_by_global_norm(max_norm: float) -> GradientFilter:
     r"""Scale all gradients by one factor, so that their common norm is at most `max_norm`.
 
     .. math:: G_i \mapsto G_i \min(1, c / \lVert G \rVert), \qquad \lVert G \rVert^2 = \sum_i \lVert G_i \rVert_F^2
@@ -172,7 +172,7 @@ def project(table: NodeTable, basis: Float[Tensor, "nodes modes"], keep: bool = 
     return _stateless(change)
 
 
-def masked(transform: GradientFilter, names: Any) -> GradientFilter:
+def masked(transform: GradientFilter, names: Collection[str] | Callable[[str], bool]) -> GradientFilter:
     """Let a transform see some gradients only.
 
     Parameters

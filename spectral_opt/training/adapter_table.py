@@ -10,7 +10,7 @@ Its decoupled step :math:`\Delta \mapsto (I - 2 \eta M) \Delta` is, for an updat
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -172,8 +172,8 @@ class AdapterTable(BoundTable):
         return config_on(self.config, self.prepared.table)
 
     @property
-    def _axis(self) -> str:
-        return self._table.scheme
+    def _axis(self) -> Literal["rows", "columns"]:
+        return "columns" if self._table.scheme == "columns" else "rows"
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:
         """B, the right factor with all weights of the ranks in it, and these weights."""

@@ -16,8 +16,7 @@ from paramgraph import (
     prepare_filter,
     tikhonov,
 )
-from spectral_opt import chain, clip_by_global_norm, filter_gradients, masked, project
-from spectral_opt.functional import gradient_filter
+from spectral_opt import chain, clip_by_global_norm, filter_gradients, gradient_filter, masked, project
 
 from helpers.names import shown
 
@@ -233,6 +232,7 @@ def test_a_mask_hands_the_others_through_as_they_are():
     assert not torch.equal(found["0.weight"], gradients["0.weight"])
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

@@ -15,9 +15,10 @@ from paramgraph import (
     rows,
     tikhonov,
 )
-from spectral_opt import filter_gradients
-from spectral_opt.functional import filter_in_place_of, gradient_filter
+from spectral_opt import filter_gradients, gradient_filter
+from spectral_opt.functional import filter_in_place_of
 
+SIZES = {"rows": (4, 3), "entries": (2, 3), "other": (5,)}
 EDGE = laplacian(np.array([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
 
 
@@ -103,6 +104,31 @@ def test_a_filter_without_a_table_raises():
         gradient_filter({"w": prepare_filter(EDGE, heat(1.0))}, {})
 
 
+def test_the_pair_without_tables_has_the_rows_or_the_entries_of_a_gradient_as_nodes():
+    G = {name: torch.randn(size, generator=torch.Generator().manual_seed(0)) for name, size in SIZES.items()}
+    operators = {"rows": complete(4), "entries": complete(6)}
+    pair = gradient_filter({name: prepare_filter(L, heat(0.2)) for name, L in operators.items()})
+    found, state = pair.update(G, pair.init(G))
+    expected = filter_gradients(G, operators, heat(0.2))
+    assert all(torch.equal(found[name], expected[name]) for name in G)
+    assert found["other"] is G["other"]
+    assert int(state["count"]) == 1
+
+
+def test_the_pair_without_tables_leaves_a_missing_gradient_alone_and_names_one_that_does_not_fit():
+    pair = gradient_filter({"w": prepare_filter(complete(4), heat(0.2))})
+    assert pair.update({"v": None}, pair.init())[0] == {"v": None}
+    with pytest.raises(ValueError, match=r"'w'.*neither 4 rows nor 4 entries"):
+        pair.update({"w": torch.ones(3, 3)}, pair.init())
+
+
+def test_the_pair_lets_what_is_not_finite_be_seen():
+    pair = gradient_filter({"w": prepare_filter(complete(4), heat(0.2))})
+    broken = torch.ones(4, 2)
+    broken[0, 0] = float("inf")
+    assert not torch.isfinite(pair.update({"w": broken}, pair.init())[0]["w"][:, 0]).any()
+
+
 @pytest.mark.parametrize("nodes", [0, 1], ids=["no nodes", "one node"])
 def test_smallest_graphs_change_nothing_under_a_smoothing_response(nodes):
     G = torch.ones(nodes, 3)
@@ -133,6 +159,7 @@ def test_the_pair_hands_none_through():
     assert pair.update({"0.weight": None}, pair.init({}))[0] == {"0.weight": None}
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("arguments", [(torch.ones(2, 1), {"w": EDGE}), ({"w": torch.ones(2, 1)}, EDGE)])
 def test_what_is_no_mapping_raises(arguments):
     with pytest.raises(TypeError, match=r"mapping|dict"):

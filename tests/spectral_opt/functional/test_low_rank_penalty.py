@@ -79,6 +79,7 @@ def test_half_precision_is_summed_in_float32(dtype):
     assert [part.dtype for part in low_rank_penalty_gradient(B, A, operator_of("rows"))] == [dtype, dtype]
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("change", "words"),
     [

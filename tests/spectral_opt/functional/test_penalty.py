@@ -155,6 +155,7 @@ def test_a_wrong_number_of_nodes_raises(function):
         function(torch.ones(3, 2), laplacian(graph(4)))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("X", [None, [[1.0]], np.ones((3, 2))])
 def test_a_signal_that_is_no_tensor_raises(X):
     with pytest.raises(TypeError, match=r"X is a \w+; a tensor of shape \(nodes, width\) is needed"):
