@@ -1,4 +1,7 @@
-"""The processes that train one model together: what they agree on, add up and hand to each other."""
+"""The processes that train one model together: what they agree on, add up and hand to each other, and split.
+
+Under FSDP2 a parameter is a DTensor, of which each rank holds a part.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,8 +10,6 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor, nn
-
-from spectral_opt.split_tensors import is_split
 
 Result = TypeVar("Result")
 
@@ -22,19 +23,12 @@ class Ranks:
 
     Every method is to be called on all ranks, in the same order. With one rank none of them moves anything.
 
-    Parameters
-    ----------
-    group : torch.distributed.ProcessGroup, optional
-        Their group; None: one process.
-
-    Examples
-    --------
     >>> import torch
     >>> Ranks().size, float(Ranks().sum_(torch.ones(())))
     (1, 1.0)
     """
 
-    group: Any = None
+    group: Any = None  # a ProcessGroup, which torch types by name only where it is built with it
 
     @property
     def size(self) -> int:
@@ -47,62 +41,19 @@ class Ranks:
         return 0 if self.group is None else dist.get_rank(self.group)
 
     def sum_(self, value: Tensor) -> Tensor:
-        """Add a tensor up over the ranks, in place.
-
-        Parameters
-        ----------
-        value : Tensor
-            Of the same shape and dtype on each rank.
-
-        Returns
-        -------
-        Tensor
-            The same tensor, bitwise the same on each rank.
-        """
+        """Add a tensor up over the ranks, in place; the same bits on each."""
         if self.size > 1:
             dist.all_reduce(value, group=self.group)
         return value
 
     def first_(self, value: Tensor) -> Tensor:
-        """Overwrite a tensor with that of rank 0.
-
-        Parameters
-        ----------
-        value : Tensor
-            Of the same shape and dtype on each rank.
-
-        Returns
-        -------
-        Tensor
-            The same tensor.
-        """
+        """Overwrite a tensor with that of rank 0."""
         if self.size > 1:
             dist.broadcast(value, group_src=0, group=self.group)
         return value
 
     def build(self, make: Callable[[], Result]) -> Result:
-        """Make something on rank 0 alone and hand it to all.
-
-        Parameters
-        ----------
-        make : callable () -> object
-            Called on rank 0; what it returns is pickled: tensors, numbers and texts.
-
-        Returns
-        -------
-        object
-            What `make` returned on rank 0.
-
-        Raises
-        ------
-        Exception
-            Where `make` raises on rank 0, all ranks raise.
-
-        Examples
-        --------
-        >>> Ranks().build(lambda: 3)
-        3
-        """
+        """Make something picklable on rank 0 alone and hand it to all; where `make` raises, all ranks raise."""
         if self.size == 1:
             return make()
         message: list[Any] = [None, None]
@@ -121,24 +72,9 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run the block on all ranks; where it raises on one rank, raise on all.
+        """Run the block on all ranks; where it raises on one rank, raise on all: the class and text of the first.
 
         Only for blocks in which no rank waits for another.
-
-        Yields
-        ------
-        None
-            Nothing.
-
-        Raises
-        ------
-        Exception
-            The rank's own failure, or the class and text of the first rank that failed.
-
-        Examples
-        --------
-        >>> with Ranks().together():
-        ...     pass
         """
         if self.size == 1:
             yield
@@ -157,25 +93,7 @@ class Ranks:
                 raise _raised(rank, text)
 
     def check_equal(self, values: Mapping[str, Tensor], advice: str) -> None:
-        """Compare checksums over the ranks.
-
-        Parameters
-        ----------
-        values : mapping of str to Tensor
-            Small tensors, by what they are of.
-        advice : str
-            What to do where they differ.
-
-        Raises
-        ------
-        ValueError
-            On all ranks, if one differs from rank 0; what differs, and where, is named.
-
-        Examples
-        --------
-        >>> import torch
-        >>> Ranks().check_equal({"graphs": torch.zeros(32)}, "")
-        """
+        """Compare small tensors, by what they are of; ValueError on all ranks if one differs from rank 0."""
         if self.size == 1:
             return
         mine = {what: bytes(value.cpu().numpy().tobytes()) for what, value in values.items()}
@@ -190,23 +108,10 @@ class Ranks:
 
 
 def find_ranks(model: nn.Module) -> Ranks:
-    """Find the ranks that train a model together.
+    """Find the ranks that train a model, wrapped or bare, together.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Wrapped or bare.
-
-    Returns
-    -------
-    Ranks
-        The mesh of its sharded parameters; else the group of its DistributedDataParallel wrapper; else all
-        processes of the default group, since a bare model may be wrapped later; else this process alone.
-
-    Examples
-    --------
-    >>> find_ranks(nn.Linear(2, 2)).size
-    1
+    The mesh of its sharded parameters; else the group of its DistributedDataParallel wrapper; else all processes of
+    the default group, since a bare model may be wrapped later; else this process alone.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return Ranks()
@@ -218,6 +123,40 @@ def find_ranks(model: nn.Module) -> Ranks:
     if isinstance(model, nn.parallel.DistributedDataParallel):
         return Ranks(model.process_group)
     return Ranks(dist.group.WORLD if dist.get_world_size() > 1 else None)
+
+
+def is_split(tensor: Tensor) -> bool:
+    """Say whether a tensor is a DTensor of any layout, of which this process holds a part."""
+    # By its attributes: to import torch.distributed.tensor costs a program without ranks a third of a second.
+    return hasattr(tensor, "placements") and hasattr(tensor, "device_mesh")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Give a tensor in one piece; the ranks of a DTensor call this together."""
+    if not is_split(tensor):
+        return tensor
+    split: Any = tensor
+    gathered: Tensor = split.full_tensor()
+    return gathered
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Give what this rank holds of a tensor, sharing its memory, differentiably."""
+    if not is_split(tensor):
+        return tensor
+    split: Any = tensor
+    part: Tensor = split.to_local()
+    return part
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Say whether parameters of a model are split over ranks, as FSDP2 does."""
+    return any(is_split(parameter) for parameter in model.parameters())
+
+
+def is_sharding(module: nn.Module) -> bool:
+    """Say whether FSDP2's `fully_shard` was called on this module itself, so that it gathers and reshards."""
+    return hasattr(module, "reshard") and hasattr(module, "unshard")
 
 
 def _described(error: Exception) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from paramgraph.cli.checks import check_extras, check_writable
 
 EXTRAS = ("pandas", "jinja2", "matplotlib", "rich")
 NULLS = ("permuted", "rotated", "random")
-SIGNALS = ("auto", "gradients", "updates", "activations", "weights")
 # Options of the batches: name, type, default, meaning.
 BATCHES = (
     ("--batches", int, 12, "batches; half of them builds graphs, the other half measures"),
@@ -74,9 +73,9 @@ def add_compare(commands: Any) -> None:
     add_targets(what)
     what.add_argument(
         "--signal",
-        choices=SIGNALS,
+        metavar="NAME",
         default="auto",
-        help="what is measured on the graphs [gradients with --data]",
+        help="what is measured on the graphs: gradients, updates, activations, weights [gradients with --data]",
     )
     how = command.add_argument_group("how")
     how.add_argument(
@@ -160,8 +159,10 @@ def _open(arguments: argparse.Namespace) -> Any:
     """Load model and text, where the model has to run."""
     from transformers.utils import logging as transformers_logging
 
+    from paramgraph.comparison import check_signal
     from paramgraph.inputs import InputOptions, open_inputs
 
+    check_signal(arguments.signal)
     transformers_logging.disable_progress_bar()  # one bar is enough
     transformers_logging.set_verbosity_error()
     names = [field.name for field in dataclasses.fields(InputOptions) if field.name != "seed"]
@@ -223,10 +224,12 @@ def _sources(inputs: Any, tuned: Any) -> list[str]:
 
 def _signal(arguments: argparse.Namespace, inputs: Any, sources: list[str]) -> str:
     """Refuse gradients where there are none, before anything runs."""
+    from paramgraph.sources import SOURCES
+
     signal: str = arguments.signal
     if inputs is None or not inputs.no_gradients:
         return signal
-    wanted = [name for name in (signal, *sources) if name in ("gradients", "batch_gradients")]
+    wanted = [name for name in (signal, *sources) if name in SOURCES and SOURCES[name].needs_loss]
     if wanted:
         raise ValueError(
             f"there are no {wanted[0]}: {inputs.no_gradients}; give labelled text, or compare 'weights', "

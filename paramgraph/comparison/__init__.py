@@ -6,6 +6,7 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from paramgraph.comparison._compare import compare as compare
+    from paramgraph.comparison._options import check_signal as check_signal
     from paramgraph.comparison.constructions import (
         DEFAULT_BUILDERS as DEFAULT_BUILDERS,
         plan_constructions as plan_constructions,

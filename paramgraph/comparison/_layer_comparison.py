@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
-from paramgraph.comparison._layer_reading import STATIC, LayerReading
+from paramgraph.comparison._layer_reading import LayerReading
 from paramgraph.comparison._measurement import (
     MeasuredConstruction,
     MeasurementOptions,
@@ -21,6 +21,7 @@ from paramgraph.construct import connect
 from paramgraph.graphs import strongest_neighbourhood
 from paramgraph.measures import edge_agreement, permutation_p_value, permuted_energies, spectral_distance
 from paramgraph.nodes import NodeTable
+from paramgraph.sources import SOURCES
 
 DRAWN_NODES = 120
 # What statistics of a layer are pooled from.
@@ -139,7 +140,7 @@ def _cell(
         # A graph that is built from the signal itself always looks good.
         "circular": construction.reads_features
         and construction.source == signal_name
-        and signal_name in STATIC,
+        and SOURCES[signal_name].from_checkpoint,
         **measured.cell,
         "edge_stability": None,
         "build_seconds": built,

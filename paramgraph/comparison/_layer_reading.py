@@ -13,23 +13,7 @@ from paramgraph.checkpoints import WeightMapping
 from paramgraph.comparison._batch_split import BatchSplit
 from paramgraph.measures import GramSums
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import (
-    Accumulator,
-    MeanFeatures,
-    StreamingGram,
-    collect,
-    collect_batch_gradients,
-    collect_updates,
-)
-
-SIGNALS = ("gradients", "updates", "activations", "weights")
-# Read from checkpoints, without running the model.
-STATIC = ("weights", "updates")
-# Made of gradients that are collected once, batch by batch, for all seeds and for the signal.
-OF_GRADIENTS: dict[str, Callable[[int], Accumulator]] = {
-    "gradients": MeanFeatures,
-    "batch_gradients": StreamingGram,
-}
+from paramgraph.sources import SOURCES, Source, as_source, collect, collect_batch_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +90,8 @@ class LayerReader:
         Its weights, read one at a time.
     sources : mapping of str to source
         What features are needed, by name.
-    signal : {"gradients", "updates", "activations", "weights"}
-        What is measured.
+    signal : str
+        What is measured: a source with `is_signal`.
     batches : sequence
         All batches.
     splits : mapping of int to BatchSplit
@@ -135,7 +119,7 @@ class LayerReader:
     @property
     def runs(self) -> bool:
         """Whether the model has to run."""
-        return self.signal not in STATIC or any(name not in STATIC for name in self.sources)
+        return not all(source.from_checkpoint for source in self._read.values())
 
     def bytes_of(self, table: NodeTable) -> int:
         """Estimate the memory that reading a layer together with others takes.
@@ -152,9 +136,8 @@ class LayerReader:
         """
         nodes, width = table.shape
         total = 4 * nodes * width * len(self.batches) if self._needs_gradients else 0
-        running = [name for name in self.sources if name not in STATIC and name not in OF_GRADIENTS]
         # Sums in float64 while they are collected, then up to nodes + 1 columns for the whole and for both halves.
-        return total + 8 * nodes * nodes * 3 * len(running) * len(self.splits)
+        return total + 8 * nodes * nodes * 3 * len(self._running) * len(self.splits)
 
     def read(self, tables: Mapping[str, NodeTable]) -> Iterator[LayerReading]:
         """Read some layers.
@@ -171,21 +154,39 @@ class LayerReader:
         """
         gradients = _attempt(self._batch_gradients, tables) if self._needs_gradients else {}
         shared: dict[tuple[str, int], Any] = {}
-        for name, source in self.sources.items():
-            if name not in STATIC and name not in OF_GRADIENTS:
-                for seed, split in self.splits.items():
-                    shared[name, seed] = _attempt(self._run, tables, source, split)
-        if self.signal == "activations":
+        for name in self._running:
             for seed, split in self.splits.items():
+                shared[name, seed] = _attempt(self._run, tables, self.sources[name], split)
+        signal = self._read[self.signal]
+        if not signal.from_checkpoint and not signal.of_gradients:
+            for seed, split in self.splits.items():
+                loss = self.loss if signal.needs_loss else None
                 shared["signal", seed] = _attempt(
-                    collect, self.model, tables, "activations", self._take(split.measure)
+                    collect, self.model, tables, self.signal, self._take(split.measure), loss
                 )
         for group, table in tables.items():
             yield self._assemble(group, table, gradients, shared)
 
+    @cached_property
+    def _read(self) -> dict[str, Source]:
+        """All that is read, by name: what graphs are built from, and the signal."""
+        return {self.signal: SOURCES[self.signal]} | {
+            name: as_source(source) for name, source in self.sources.items()
+        }
+
+    @property
+    def _running(self) -> list[str]:
+        """Names of the sources with passes of their own over the building batches."""
+        return [
+            name
+            for name in self.sources
+            if not self._read[name].from_checkpoint and not self._read[name].of_gradients
+        ]
+
     @property
     def _needs_gradients(self) -> bool:
-        return self.signal == "gradients" or any(name in OF_GRADIENTS for name in self.sources)
+        # Collected once, batch by batch, for all seeds and for the signal.
+        return any(source.of_gradients for source in self._read.values())
 
     def _take(self, numbers: Sequence[int]) -> list[Any]:
         return [self.batches[number] for number in numbers]
@@ -209,9 +210,9 @@ class LayerReader:
     ) -> LayerReading:
         reading = LayerReading(table)
         static = {
-            name: _attempt(self._static, name, group, table)
-            for name in STATIC
-            if name in self.sources or name == self.signal
+            name: _attempt(self._static, source, group, table)
+            for name, source in self._read.items()
+            if source.from_checkpoint
         }
         for seed, split in self.splits.items():
             for name in self.sources:
@@ -219,23 +220,22 @@ class LayerReader:
                     value = (
                         static[name] if isinstance(static[name], Exception) else (static[name], None, None)
                     )
-                elif name in OF_GRADIENTS:
-                    value = _attempt(_reduce, gradients, group, name, split)
+                elif self._read[name].of_gradients:
+                    value = _attempt(_reduce, gradients, group, self._read[name], split)
                 else:
                     value = _attempt(_pick, shared[name, seed], group)
                 reading.features[name, seed] = value
             reading.signals[seed] = _attempt(self._signal, group, split, seed, static, gradients, shared)
         return reading
 
-    def _static(self, name: str, group: str, table: NodeTable) -> Tensor:
-        if name == "updates":
-            return collect_updates(self.weights, self.tuned, {group: table})[group]
-        return table.gather({parameter: self.weights[parameter] for parameter in table.parameters}).detach()
+    def _static(self, source: Source, group: str, table: NodeTable) -> Tensor:
+        assert source.read is not None
+        return source.read(self.weights, self.tuned, {group: table})[group]
 
     def _signal(
         self, group: str, split: BatchSplit, seed: int, static: Mapping[str, Any], gradients: Any, shared: Any
     ) -> Signal:
-        if self.signal == "gradients":
+        if self._read[self.signal].of_gradients:
             measured = [_pick(gradients, group)[number] for number in split.measure]
             total = torch.zeros_like(measured[0], dtype=torch.float64)
             for gradient in measured:
@@ -248,12 +248,13 @@ class LayerReader:
         return Signal(X)
 
 
-def _reduce(gradients: Any, group: str, source: str, split: BatchSplit) -> tuple[Tensor, Tensor, Tensor]:
+def _reduce(gradients: Any, group: str, source: Source, split: BatchSplit) -> tuple[Tensor, Tensor, Tensor]:
     """Make the features of a source from the gradients of single batches."""
     of_layer: Sequence[Tensor] = _pick(gradients, group)
     made = []
+    assert source.accumulator is not None
     for numbers in (split.build, *split.halves):
-        accumulator = OF_GRADIENTS[source](of_layer[0].shape[0])
+        accumulator = source.accumulator(of_layer[0].shape[0])
         for number in numbers:
             accumulator.add(of_layer[number])
         made.append(accumulator.features())

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paramgraph._checks import is_whole
-from paramgraph.comparison._layer_reading import SIGNALS, STATIC
 from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.errors import UnknownNameError
 from paramgraph.measures import band_edges
+from paramgraph.sources import SOURCES, as_source
 
 NULLS = ("permuted", "rotated", "random")
 SHIFTS = ("auto", "laplacian", "adjacency")
@@ -69,7 +69,7 @@ def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, ha
     Parameters
     ----------
     signal : str
-        "auto", or one of `SIGNALS`.
+        "auto", or the name of a source that may be a signal.
     sources : mapping of str to source
         What graphs are built from, by name.
     has_batches, has_tuned : bool
@@ -78,7 +78,7 @@ def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, ha
     Returns
     -------
     str
-        One of `SIGNALS`.
+        The name of a source.
 
     Raises
     ------
@@ -92,15 +92,24 @@ def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, ha
     >>> choose_signal("auto", {"weights": "weights"}, has_batches=False, has_tuned=True)
     'updates'
     """
+    check_signal(signal)
     if signal == "auto":
         signal = "gradients" if has_batches else "updates" if has_tuned else "weights"
-    if signal not in SIGNALS:
-        raise UnknownNameError.among("signal", signal, ("auto", *SIGNALS))
-    running = [name for name in (*sources, signal) if name not in STATIC and not callable(sources.get(name))]
-    if running and not has_batches:
-        raise ValueError(
-            f"{running[0]!r} needs batches=[...], at least six; without them there are {' and '.join(STATIC)}"
-        )
-    if "updates" in (*sources, signal) and not has_tuned:
-        raise ValueError("'updates' needs tuned=..., the model after fine-tuning, its folder or its adapter")
+    asked = {name: as_source(source) for name, source in sources.items()} | {signal: SOURCES[signal]}
+    for name, source in asked.items():
+        if source.needs_batches and not has_batches:
+            static = " and ".join(name for name, source in SOURCES.items() if source.from_checkpoint)
+            raise ValueError(f"{name!r} needs batches=[...], at least six; without them there are {static}")
+    for name, source in asked.items():
+        if source.needs_tuned and not has_tuned:
+            raise ValueError(
+                f"{name!r} needs tuned=..., the model after fine-tuning, its folder or its adapter"
+            )
     return signal
+
+
+def check_signal(signal: str) -> None:
+    """Refuse what is neither "auto" nor a source that may be measured on graphs; UnknownNameError names those."""
+    known = ("auto", *(name for name, source in SOURCES.items() if source.is_signal))
+    if signal not in known:
+        raise UnknownNameError.among("signal", signal, known)

@@ -1,34 +1,65 @@
-"""Sources: what a graph of parameters is built from, as features of its nodes."""
+"""Sources: what a graph of parameters is built from, as features of its nodes.
+
+A source runs batches through a model, or reads its weights, and gives each table a matrix (nodes, features) in the
+table's order. None of them changes parameters, `.grad`, buffers, hooks, `requires_grad`, train or eval mode, or any
+global random state; batches run in eval mode, without dropout. Pieces arrive batch by batch, one matrix at a time, and
+an accumulator keeps what is needed of them, so memory does not grow with the batches.
+
+- Features of one table: `weights`, `gradients`, `activations`, `attention_maps`, `updates`.
+- Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch).
+- What a source is: `SOURCES` holds one `Source` each, a new one is one more value; `as_source` finds it by name,
+  `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments.
+- What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
+  `StreamingGram`, `FeatureBlocks`.
+- Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
+- Inside: `activation_passes`, `gradient_passes`, `attention_passes`, which an own `Source` may take, and which tokens
+  they see: `real_tokens`, `stream_of`, `stream_of_signal`.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from paramgraph.sources._attention_passes import attention_passes as attention_passes
-    from paramgraph.sources._eager_attention import eager_attention as eager_attention
+    from paramgraph.sources._activation_passes import activation_passes as activation_passes
+    from paramgraph.sources._attention_passes import (
+        attention_passes as attention_passes,
+        eager_attention as eager_attention,
+    )
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes
-    from paramgraph.sources._passes import batch_loss as batch_loss
-    from paramgraph.sources.accumulators import (
-        Accumulator as Accumulator,
-        AllColumns as AllColumns,
-        MeanFeatures as MeanFeatures,
-        StreamingGram as StreamingGram,
-    )
-    from paramgraph.sources.activation_reading import activation_passes as activation_passes
-    from paramgraph.sources.collection import (
-        SOURCES as SOURCES,
-        collect as collect,
-        collect_batch_gradients as collect_batch_gradients,
-        source_refusal as source_refusal,
-    )
-    from paramgraph.sources.measurement import (
+    from paramgraph.sources._passes import (
+        Batches as Batches,
+        Loss as Loss,
         RandomStates as RandomStates,
+        batch_loss as batch_loss,
         evaluation as evaluation,
         passes as passes,
     )
+    from paramgraph.sources._token_streams import (
+        real_tokens as real_tokens,
+        stream_of as stream_of,
+        stream_of_signal as stream_of_signal,
+    )
+    from paramgraph.sources.accumulators import (
+        Accumulator as Accumulator,
+        AllColumns as AllColumns,
+        FeatureBlocks as FeatureBlocks,
+        MeanFeatures as MeanFeatures,
+        SharedAccumulator as SharedAccumulator,
+        StreamingGram as StreamingGram,
+    )
+    from paramgraph.sources.collection import (
+        collect as collect,
+        collect_batch_gradients as collect_batch_gradients,
+    )
     from paramgraph.sources.parameter_updates import collect_updates as collect_updates, updates as updates
-    from paramgraph.sources.source_support import check_scheme as check_scheme
+    from paramgraph.sources.source import (
+        SOURCES as SOURCES,
+        Source as Source,
+        SourceLike as SourceLike,
+        as_source as as_source,
+        source_refusal as source_refusal,
+    )
     from paramgraph.sources.table_features import (
         activations as activations,
         attention_maps as attention_maps,

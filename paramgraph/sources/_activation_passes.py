@@ -1,67 +1,131 @@
-"""Which inputs or outputs of a layer belong to which node of a table."""
+"""Passes over batches that hand on what flows into and out of the layers of tables."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from paramgraph.nodes import NodeTable, ParameterSlice
+from paramgraph.nodes import NodeTable, ParameterSlice, unwrap
+from paramgraph.sources._capture import Hook, forward_hooks, layers_of
+from paramgraph.sources._passes import (
+    Batches,
+    Loss,
+    Sink,
+    check_called,
+    check_finite,
+    parameters_of,
+    passes,
+    run_batch,
+)
+from paramgraph.sources._token_streams import real_tokens, stream_of_signal
+from paramgraph.sources.accumulators import FeatureBlocks
 
-SIDES = ("auto", "input", "output")
+Side = Literal["auto", "input", "output"]
+SIDES = get_args(Side)
+
+
+def activation_passes(
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    sink: Sink,
+    side: Side = "auto",
+) -> Iterator[None]:
+    """Hand on the inputs or outputs of the layers of some tables.
+
+    A table of one layer gets a piece (nodes, features) per call of the layer, a table of several layers one per batch.
+    """
+    bare = unwrap(model)
+    layers = {
+        name: [module for module in modules if not isinstance(module, nn.Embedding)]
+        for name, modules in layers_of(bare, parameters_of(tables)).items()
+    }
+    transposed = frozenset(
+        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
+    )
+    plans = {group: readings(table, transposed, side) for group, table in tables.items()}
+    blocks = {group: FeatureBlocks(tables[group].shape[0]) for group, plan in plans.items() if len(plan) > 1}
+    users: dict[str, list[tuple[str, Reading]]] = {name: [] for name in layers}
+    for group, plan in plans.items():
+        for reading in plan:
+            users[reading.parameter].append((group, reading))
+    layers = {name: modules for name, modules in layers.items() if users[name]}
+    together = [name for name in layers if any(group in blocks for group, _ in users[name])]
+    called: set[str] = set()
+
+    def step(index: int, batch: Any) -> None:
+        called.difference_update(together)
+
+        def hook(name: str) -> Hook:
+            stream = stream_of_signal(bare, name)
+            mask = real_tokens(bare, batch, stream)
+
+            def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
+                called.add(name)
+                for group, reading in users[name]:
+                    tokens = _real_tokens(output if reading.output else x, mask)
+                    check_finite(tokens, "activation", name, index)
+                    piece = _of_nodes(tokens, reading.features)
+                    if group in blocks:
+                        blocks[group].add((reading.at[1], stream), reading.at[0], piece)
+                    else:
+                        sink(group, piece)
+
+            return read
+
+        with torch.no_grad(), forward_hooks(layers, hook):
+            run_batch(bare, batch) if loss is None else loss(bare, batch)
+        check_called(together, called)
+        for group, kept in blocks.items():
+            sink(group, kept.take())
+
+    yield from passes(bare, batches, step)
+    check_called(layers, called)
+
+
+def _of_nodes(tokens: Tensor, features: Tensor) -> Tensor:
+    """Turn (tokens, features) into (nodes, tokens x size)."""
+    nodes, size = features.shape
+    if size == 1 and nodes == tokens.shape[1]:
+        return tokens.T
+    own = tokens[:, features.flatten().to(tokens.device)].reshape(-1, nodes, size)
+    return own.transpose(0, 1).reshape(nodes, -1)
+
+
+def _real_tokens(signal: Tensor, mask: Tensor | None) -> Tensor:
+    signal = signal.detach().to(torch.promote_types(signal.dtype, torch.float32))
+    if mask is not None and mask.shape == signal.shape[:-1]:
+        return signal[mask]
+    # A clone, since the model may change the activation in place after this.
+    return signal.reshape(-1, signal.shape[-1]).clone()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What some nodes of a table read at one layer.
-
-    Parameters
-    ----------
-    parameter : str
-        Weight of the layer.
-    at : (int, int)
-        First node, and column of the table that tells apart what one node reads at several layers.
-    output : bool
-        Whether it is read at the layer's output, and not at its input.
-    features : Tensor of shape (nodes, size)
-        Indices of the layer's features that belong to each node.
-    """
+    """What some nodes of a table read at one layer."""
 
     parameter: str
-    at: tuple[int, int]
-    output: bool
-    features: Int64[Tensor, "nodes size"]
+    at: tuple[int, int]  # first node, and column of the table, which tells a node's layers apart
+    output: bool  # or at the layer's input
+    features: Int64[Tensor, "nodes size"]  # which of the layer's features belong to each node
 
 
-def readings(table: NodeTable, transposed: frozenset[str], side: str) -> list[Reading]:
+def readings(table: NodeTable, transposed: frozenset[str], side: Side) -> list[Reading]:
     """List what the nodes of a table read of activations.
 
     A node that is a part of the output features of its layers (rows, key/value heads) reads the outputs, one
     that is a part of the input features (columns) the inputs. A query head is both: its part of the output
     projection's input, which is what the head computes, or its query vectors ("output"). A whole matrix
-    (layers) reads all its outputs, or all its inputs.
-
-    Parameters
-    ----------
-    table : NodeTable
-        The nodes.
-    transposed : frozenset of str
-        Parameters that are stored as (in, out).
-    side : str
-        "input", "output" or "auto": inputs for columns and for heads with a part of an output projection,
-        outputs for all others.
-
-    Returns
-    -------
-    list of Reading
-        Such that every node reads as much as every other.
-
-    Raises
-    ------
-    ValueError
-        If the table's nodes have no such side, or only some of them.
+    (layers) reads all its outputs, or all its inputs. "auto" is inputs for columns and for heads with a part of an
+    output projection, outputs for all others. Every node reads as much as every other. `transposed` parameters are
+    stored as (in, out).
     """
     if side not in SIDES:
         raise ValueError(f"side must be 'auto', 'input' or 'output', got {side!r}")

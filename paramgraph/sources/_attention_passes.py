@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, unwrap
-from paramgraph.sources._eager_attention import eager_attention
-from paramgraph.sources._feature_blocks import FeatureBlocks
-from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, run_batch
+from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, passes, run_batch
 from paramgraph.sources._token_streams import real_tokens, stream_of
-from paramgraph.sources.measurement import passes
+from paramgraph.sources.accumulators import FeatureBlocks
 
 # The projection's parent is the attention module; BERT's output projection lies one module deeper.
 LEVELS = 2
+# transformers installs its recording hooks when attentions are asked for the first time, and never removes them.
+HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+INSTALLED = "_output_capturing_hooks_installed"
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,7 @@ class _Heads:
 def attention_passes(
     model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None, sink: Sink
 ) -> Iterator[None]:
-    """Hand on the attention maps of the heads of some tables.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Wrapped or bare.
-    tables : mapping of str to NodeTable
-        Of the scheme "heads".
-    batches : iterable
-        Iterated once.
-    loss : callable (model, batch), optional
-        How to run a batch, if not as `model(**batch)`.
-    sink : callable (group, features)
-        Gets (heads, query positions x key positions) once per table and batch.
-
-    Yields
-    ------
-    None
-        After each batch.
-
-    Raises
-    ------
-    ValueError
-        If the model gives no attention probabilities, or they are not finite.
-    """
+    """Hand on the attention maps (heads, queries x keys) of the heads of some tables, once per table and batch."""
     bare = unwrap(model)
     chosen: dict[_Heads, nn.Module] = {}
     heads = {found: _above(bare, found.parameter) for found in _heads_of(tables)}
@@ -170,3 +147,39 @@ def _check_seen(model: nn.Module, heads: Iterable[_Heads], seen: set[_Heads]) ->
             "all): the attention module must run, and return them with output_attentions and eager attention as a "
             "tensor (texts, heads, queries, keys)"
         )
+
+
+@contextmanager
+def eager_attention(model: nn.Module) -> Iterator[None]:
+    """Switch a model to eager attention and `output_attentions`, and back.
+
+    Fused kernels (sdpa, flash) never form the probabilities. Only configs are written, those of all submodules,
+    and no call of the model is changed.
+    """
+    configs: dict[int, Any] = {}
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation"):
+            configs[id(config)] = config
+    kept = [(config, dict(config.__dict__)) for config in configs.values()]
+    hooks = [
+        (module, {name: list(getattr(module, name)) for name in HOOKS}, INSTALLED in module.__dict__)
+        for module in model.modules()
+    ]
+    try:
+        for config in configs.values():
+            # The internal field: the property would write to configs of parts that are not here as well.
+            config._attn_implementation_internal = "eager"
+            config.output_attentions = True
+        yield
+    finally:
+        for config, fields in kept:
+            config.__dict__.clear()
+            config.__dict__.update(fields)
+        for module, before, installed in hooks:
+            for name, keys in before.items():
+                present = getattr(module, name)
+                for key in [key for key in present if key not in keys]:
+                    del present[key]
+            if not installed:
+                module.__dict__.pop(INSTALLED, None)

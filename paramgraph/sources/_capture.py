@@ -28,27 +28,7 @@ Receive = Callable[[Tensor, Tensor], None]
 
 
 def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.Module]]:
-    """Find the layers that use each of some weights; a tied weight has several.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    parameters : iterable of str
-        Names in `model.named_parameters()`.
-
-    Returns
-    -------
-    dict of str to list of nn.Module
-        Linear, Conv1D and Embedding layers whose weight is that parameter.
-
-    Raises
-    ------
-    KeyError
-        If the model has no parameter of that name.
-    ValueError
-        If no layer of these kinds uses it.
-    """
+    """Find the Linear, Conv1D and Embedding layers that use each of some weights; a tied weight has several."""
     known = dict(model.named_parameters())
     users: dict[tuple[object, ...], list[nn.Module]] = {}
     for module in model.modules():
@@ -67,20 +47,7 @@ def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.
 
 @contextmanager
 def forward_hooks(layers: Mapping[str, Iterable[nn.Module]], hook: Callable[[str], Hook]) -> Iterator[None]:
-    """Register a forward hook per layer and remove exactly those.
-
-    Parameters
-    ----------
-    layers : mapping of str to iterable of nn.Module
-        Weights and the layers that use them, from `layers_of`.
-    hook : callable (parameter name) -> callable (module, input, output) -> Tensor or None
-        Makes the hook of a weight; what it returns, unless None, replaces the layer's output.
-
-    Yields
-    ------
-    None
-        Nothing; the hooks are in place.
-    """
+    """Register per layer the hook made for its weight, which may replace the output; remove exactly those."""
 
     def adapt(inner: Hook) -> Callable[..., Tensor | None]:
         # A layer may be called as layer(x) or as layer(input=x).
@@ -124,19 +91,6 @@ class GradientCapture:
     For :math:`y = x W^\top` and a loss :math:`\ell`, the gradient is :math:`G = (\partial \ell / \partial
     y)^\top x`, summed over all calls of all layers that use the weight. Only uses of the weight by a layer's
     own call are seen.
-
-    Parameters
-    ----------
-    layers : mapping of str to iterable of nn.Module
-        Weights and the layers that use them, from `layers_of`.
-    consume : callable (parameter name, gradient)
-        Gets each gradient, of the weight's shape, in float32 (float64 for float64 models), once per backward
-        pass.
-
-    Attributes
-    ----------
-    called : set of str
-        Weights whose layers have run so far.
     """
 
     def __init__(
@@ -147,19 +101,7 @@ class GradientCapture:
         self.called: set[str] = set()
 
     def run(self, loss: Callable[[], Tensor]) -> None:
-        """Compute a loss and hand on the gradients; a weight that the loss does not reach gives zeros.
-
-        Parameters
-        ----------
-        loss : callable () -> Tensor
-            Runs the model and returns the loss, one number.
-
-        Raises
-        ------
-        ValueError
-            If the loss has no graph to the model, or the model checkpoints activations in a way that
-            autograd cannot differentiate without writing to `.grad`.
-        """
+        """Compute a loss and hand on the gradients; a weight that the loss does not reach gives zeros."""
         self._totals: dict[str, Tensor] = {}
         self._pending: Counter[str] = Counter()
         self._done: set[str] = set()

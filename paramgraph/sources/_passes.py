@@ -1,51 +1,33 @@
-"""One batch through a model: how to run it, its loss, and what is checked of what was measured on the way."""
+"""Passes of batches through a model: one batch, what is checked of it, and that a pass leaves no trace."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+import itertools
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 
+Result = TypeVar("Result")
+# A batch is whatever the model, or the loss, takes.
 Batches = Iterable[Any]
 Loss = Callable[[nn.Module, Any], Tensor]
 Sink = Callable[[str, Tensor], None]
 
 
 def parameters_of(tables: Mapping[str, NodeTable]) -> list[str]:
-    """List the parameters of some tables.
-
-    Parameters
-    ----------
-    tables : mapping of str to NodeTable
-        The tables.
-
-    Returns
-    -------
-    list of str
-        Each name once, in the order of the tables.
-    """
+    """List the parameters of some tables, each name once."""
     return list(dict.fromkeys(name for table in tables.values() for name in table.parameters))
 
 
 def run_batch(model: nn.Module, batch: Any) -> Any:
-    """Run a model on a batch.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    batch : object
-        A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last entries for
-        which `forward` has no argument; anything else as `model(batch)`.
-
-    Returns
-    -------
-    object
-        What the model returned.
-    """
+    """Run a model on a mapping of arguments, a tuple or list of them (labels left out), or the one argument."""
     if isinstance(batch, Mapping):
         return model(**batch)
     if isinstance(batch, tuple | list):
@@ -64,29 +46,7 @@ def _positional_arguments(model: nn.Module) -> int | None:
 
 
 def batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> Tensor:
-    """Compute the loss of a batch.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    batch : object
-        What `loss` takes; a mapping where `loss` is None.
-    loss : callable (model, batch) -> Tensor, optional
-        By default `model(**batch).loss`.
-    index : int
-        Number of the batch, for messages.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The loss.
-
-    Raises
-    ------
-    ValueError
-        If there is none, it is not one number, or it is not finite.
-    """
+    """Compute the loss of a batch, `model(**batch).loss` by default; ValueError unless it is one finite number."""
     if loss is not None:
         value: Any = loss(model, batch)
     elif not isinstance(batch, Mapping):
@@ -111,24 +71,7 @@ def batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> T
 
 
 def check_finite(value: Tensor, what: str, name: str, index: int) -> None:
-    """Refuse NaN and infinity.
-
-    Parameters
-    ----------
-    value : Tensor
-        What was measured.
-    what : str
-        What it is, as "gradient".
-    name : str
-        Where it was measured.
-    index : int
-        Number of the batch.
-
-    Raises
-    ------
-    ValueError
-        If an entry is not finite.
-    """
+    """Refuse NaN and infinity, naming where they were measured."""
     if not torch.isfinite(value).all():
         raise ValueError(
             f"NaN or infinite {what} at {name!r} in batch {index}: a diverged model, an overflow in half "
@@ -137,23 +80,92 @@ def check_finite(value: Tensor, what: str, name: str, index: int) -> None:
 
 
 def check_called(names: Iterable[str], called: Collection[str]) -> None:
-    """Refuse layers that did not run.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Parameters whose layers should have run.
-    called : collection of str
-        Parameters whose layers ran.
-
-    Raises
-    ------
-    ValueError
-        If one did not.
-    """
+    """Refuse layers that did not run."""
     idle = [name for name in names if name not in called]
     if idle:
         raise ValueError(
             f"the layers of {idle} were never called, so they have no gradients or activations: leave them "
             "out with exclude=[...] (a layer whose weight is read without calling it cannot be measured)"
         )
+
+
+@dataclass(frozen=True)
+class RandomStates:
+    """The states of every global random number generator: PyTorch (CPU and CUDA), NumPy and Python."""
+
+    torch_cpu: Tensor
+    # Opaque to us. A list would be sampled by the suite's checks of types, which draw from `random` themselves.
+    torch_cuda: Any  # one state per device, none while CUDA is not in use
+    numpy: Any
+    python: Any
+
+    @classmethod
+    def capture(cls) -> "RandomStates":
+        """Copy the present states; later draws do not change the copy."""
+        in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        cuda = torch.cuda.get_rng_state_all() if in_use else []
+        # The legacy generator is the global one that users' code draws from.
+        return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())  # noqa: NPY002
+
+    def restore(self) -> None:
+        """Put the states back."""
+        torch.set_rng_state(self.torch_cpu)
+        if self.torch_cuda:
+            torch.cuda.set_rng_state_all(self.torch_cuda)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a while; then restore each submodule's training flag and each buffer.
+
+    The flags are set directly, since `train()` and `eval()` are often overridden (frozen batch norm, merged
+    adapters). Buffers are copied: O(buffers) of memory.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    homes = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
+    copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
+    try:
+        for module, _ in flags:
+            module.training = False
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+        for module, kept in homes:
+            module._buffers.clear()
+            module._buffers.update(kept)
+        with torch.no_grad():
+            for buffer, copy in copies:
+                if not torch.equal(buffer, copy):
+                    buffer.copy_(copy)
+
+
+def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any], Result]) -> Iterator[Result]:
+    """Run a step (index, batch) on every batch in eval mode, one in memory at a time.
+
+    Between two batches, while the caller holds a result, the model and the random states are as they were
+    found: a data loader or a model that draws from a global generator continues its own stream inside.
+    """
+    if batches is None:
+        raise ValueError("this source needs batches: pass batches=[...], an iterable of batches")
+    if isinstance(batches, Mapping | Tensor | str):
+        raise TypeError(f"batches must be an iterable of batches, got one {type(batches).__name__}: [it]?")
+    inside, iterator = RandomStates.capture(), None
+    for index in itertools.count():
+        outside = RandomStates.capture()
+        inside.restore()
+        try:
+            iterator = iter(batches) if iterator is None else iterator
+            found = list(itertools.islice(iterator, 1))
+            with evaluation(model):
+                results = [step(index, batch) for batch in found]
+        finally:
+            inside = RandomStates.capture()
+            outside.restore()
+        if not results and index == 0:
+            raise ValueError("batches is empty; an iterator that was used up before gives no second pass")
+        if not results:
+            return
+        yield results[0]

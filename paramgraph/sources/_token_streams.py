@@ -31,25 +31,8 @@ OF_ENCODER = (
 def stream_of(model: nn.Module, parameter: str) -> str:
     """Say which part of a model of two parts a parameter belongs to.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model; its `config.is_encoder_decoder` tells an encoder-decoder, whose parts are told apart.
-    parameter : str
-        Name of the parameter.
-
-    Returns
-    -------
-    str
-        "cross" (attention to the tokens of an encoder, also of a decoder that stands alone); "encoder" or
-        "decoder" in an encoder-decoder; "" elsewhere.
-
-    Examples
-    --------
-    >>> stream_of(nn.Linear(2, 2), "encoder.layer.0.query.weight")
-    ''
-    >>> stream_of(nn.Linear(2, 2), "h.0.crossattention.q_attn.weight")
-    'cross'
+    "cross" (attention to the tokens of an encoder, also of a decoder that stands alone); "encoder" or "decoder" in an
+    encoder-decoder, which its config tells; "" elsewhere.
     """
     parts = parameter.lower().split(".")
     if any(part in CROSS for part in parts):
@@ -60,25 +43,9 @@ def stream_of(model: nn.Module, parameter: str) -> str:
 
 
 def stream_of_signal(model: nn.Module, parameter: str) -> str:
-    """Say whose tokens go through a layer.
+    """Say whose tokens go through a layer: "encoder", "decoder" or "".
 
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    parameter : str
-        Name of the layer's weight.
-
-    Returns
-    -------
-    str
-        "encoder", "decoder" or "". Keys and values of cross attention are made of the encoder's tokens, all else
-        there of the decoder's.
-
-    Examples
-    --------
-    >>> stream_of_signal(nn.Linear(2, 2), "h.0.crossattention.c_attn.weight")
-    'encoder'
+    Keys and values of cross attention are made of the encoder's tokens, all else there of the decoder's.
     """
     stream = stream_of(model, parameter)
     if stream != "cross":
@@ -89,23 +56,10 @@ def stream_of_signal(model: nn.Module, parameter: str) -> str:
 
 
 def real_tokens(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
-    """Read from a batch which tokens are no padding.
+    """Read from a batch which tokens (texts, tokens) are no padding; None where it does not say, and all count.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    batch : object
-        Anything a model runs on; only mappings say something.
-    stream : str
-        Whose tokens are asked for: "encoder", "decoder" or "" (of the only part, as "decoder" is there).
-
-    Returns
-    -------
-    Tensor of shape (texts, tokens) or None
-        True where a token is real. For the decoder of an encoder-decoder from "decoder_attention_mask", else from
-        "labels" (-100 is padding); for an encoder outside of the model from "encoder_attention_mask"; otherwise
-        from "attention_mask". None where the batch does not say, and every token counts.
+    For the decoder of an encoder-decoder from "decoder_attention_mask", else from "labels" (-100 is padding); for an
+    encoder outside of the model from "encoder_attention_mask"; otherwise from "attention_mask".
     """
     if not isinstance(batch, Mapping):
         return None

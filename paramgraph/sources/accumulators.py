@@ -1,12 +1,17 @@
 """What is kept of features that arrive piece by piece: all of them, their mean, or their geometry."""
 
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Adds up a tensor over processes, and takes the first process's; both return it on each of them.
+Join = Callable[[Tensor], Tensor]
 
+
+@runtime_checkable
 class Accumulator(Protocol):
     """What takes pieces of the features of some nodes, one after the other, and makes one matrix of them."""
 
@@ -17,72 +22,58 @@ class Accumulator(Protocol):
         """Return the matrix (nodes, features)."""
 
 
-class AllColumns:
-    """Keep every piece: the features are their concatenation.
+@runtime_checkable
+class SharedAccumulator(Accumulator, Protocol):
+    """An accumulator whose pieces may lie on several processes."""
 
-    Parameters
-    ----------
-    nodes : int
-        Number of rows of every piece.
-    """
+    def features_over(self, sum_: Join, first_: Join) -> Tensor:
+        """Return the features of the pieces of all processes, the same on each."""
+
+    def bytes_between(self, width: int) -> int:
+        """Count what each process hands over for that, of a table (nodes, width)."""
+
+
+class AllColumns:
+    """Keep every piece: the features are their concatenation (nodes, all columns)."""
 
     def __init__(self, nodes: int) -> None:
         self._pieces: list[Tensor] = []
 
     def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
-        """Take more columns in.
-
-        Parameters
-        ----------
-        piece : Tensor of shape (nodes, columns)
-            Kept by reference.
-        """
+        """Take more columns in, by reference."""
         self._pieces.append(piece)
 
     def features(self) -> Float[Tensor, "nodes features"]:
-        """Return the columns side by side.
-
-        Returns
-        -------
-        Tensor of shape (nodes, features)
-            All pieces.
-        """
+        """Return the columns side by side."""
         return torch.cat(self._pieces, dim=1)
 
 
 class MeanFeatures:
-    """Keep the mean of equally large pieces.
-
-    Parameters
-    ----------
-    nodes : int
-        Number of rows of every piece.
-    """
+    """Keep the mean of equally large pieces (nodes, columns)."""
 
     def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
         self.count = 0
         self._total: Tensor = torch.zeros((), device="cpu")
 
     def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
-        """Take one more piece into the mean.
-
-        Parameters
-        ----------
-        piece : Tensor of shape (nodes, columns)
-            Not changed.
-        """
+        """Take one more piece into the mean."""
         self._total = self._total.to(piece) + piece
         self.count += 1
 
     def features(self) -> Float[Tensor, "nodes features"]:
-        """Return the mean.
-
-        Returns
-        -------
-        Tensor of shape (nodes, columns)
-            Sum over the pieces, divided by their number.
-        """
+        """Return the sum over the pieces, divided by their number."""
         return self._total / self.count
+
+    def features_over(self, sum_: Join, first_: Join) -> Float[Tensor, "nodes features"]:
+        r"""Return :math:`\sum_r \sum_b X_{rb} / \sum_r B_r`, the mean over all pieces of all processes."""
+        mean = self.features()
+        count = sum_(torch.tensor(self.count, dtype=torch.float64, device=mean.device))
+        return sum_(mean * (self.count / float(count)))
+
+    def bytes_between(self, width: int) -> int:
+        """Count one float32 matrix."""
+        return 4 * self.nodes * width
 
 
 class StreamingGram:
@@ -110,13 +101,6 @@ class StreamingGram:
 
     Memory O(nodes^2); time O(nodes^2 T) for the sums and O(nodes^3) once for the square root.
 
-    Parameters
-    ----------
-    nodes : int
-        Number of rows of every piece.
-
-    Examples
-    --------
     >>> import torch
     >>> X = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     >>> gram = StreamingGram(3)
@@ -138,18 +122,7 @@ class StreamingGram:
         self._dtype = torch.float32
 
     def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
-        """Take more columns in.
-
-        Parameters
-        ----------
-        piece : Tensor of shape (nodes, columns)
-            Further features of the same nodes; not changed, and kept by reference until there are too many.
-
-        Raises
-        ------
-        ValueError
-            If it has not one row per node.
-        """
+        """Take more columns in, by reference until there are too many; ValueError if not one row per node."""
         if piece.ndim != 2 or piece.shape[0] != self.nodes:
             raise ValueError(f"expected features of {self.nodes} nodes, got the shape {tuple(piece.shape)}")
         self._dtype = torch.promote_types(self._dtype, piece.dtype)
@@ -159,17 +132,9 @@ class StreamingGram:
             self._fold()
 
     def features(self) -> Float[Tensor, "nodes features"]:
-        """Return the columns as they came, or their replacement.
+        """Return the columns as they came, or their at most nodes + 1 replacements; ValueError if none was added.
 
-        Returns
-        -------
-        Tensor of shape (nodes, features)
-            At most nodes + 1 features; float64 if a piece was float64, else float32.
-
-        Raises
-        ------
-        ValueError
-            If no column was added.
+        In float64 if a piece was float64, else in float32.
         """
         if self.columns == 0:
             raise ValueError("no feature columns were added")
@@ -184,23 +149,21 @@ class StreamingGram:
         features = torch.cat([spread, mean[:, None]], dim=1)
         return _mean_to_constant(features).to(self._dtype)
 
+    def features_over(self, sum_: Join, first_: Join) -> Float[Tensor, "nodes features"]:
+        """Return the features of all processes' columns, whose sums C, s and T add up."""
+        gram, total, columns = self.sums()
+        number = torch.tensor(columns, dtype=torch.int64, device=gram.device)
+        joined = StreamingGram(self.nodes)
+        joined.add_sums(sum_(gram), sum_(total), int(sum_(number)), self._dtype)
+        # The square root of a matrix may differ in its last bit from machine to machine.
+        return first_(joined.features().contiguous())
+
+    def bytes_between(self, width: int) -> int:
+        """Count C and s in float64."""
+        return 8 * self.nodes * (self.nodes + 1)
+
     def sums(self) -> tuple[Float[Tensor, "nodes nodes"], Float[Tensor, "nodes"], int]:
-        """Return what all columns so far amount to, to be joined with others' by `add_sums`.
-
-        Returns
-        -------
-        gram : Tensor of shape (nodes, nodes)
-            X X^T, float64.
-        total : Tensor of shape (nodes,)
-            X 1, float64.
-        columns : int
-            Number of columns.
-
-        Raises
-        ------
-        ValueError
-            If no column was added.
-        """
+        """Return C = X X^T and s = X 1 in float64, and T; ValueError if no column was added."""
         if self.columns == 0:
             raise ValueError("no feature columns were added")
         if self._pieces:
@@ -209,11 +172,6 @@ class StreamingGram:
         assert self._sum is not None
         return self._gram.clone(), self._sum.clone(), self.columns
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What `features` returns: float64 if a piece was float64, else float32."""
-        return self._dtype
-
     def add_sums(
         self,
         gram: Float[Tensor, "nodes nodes"],
@@ -221,19 +179,7 @@ class StreamingGram:
         columns: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Take in columns of which only the sums are known.
-
-        Parameters
-        ----------
-        gram : Tensor of shape (nodes, nodes)
-            X X^T.
-        total : Tensor of shape (nodes,)
-            X 1.
-        columns : int
-            Number of columns.
-        dtype : torch.dtype, default torch.float32
-            Of the columns.
-        """
+        """Take in columns of which only C, s, their number and their dtype are known."""
         if self._pieces:
             self._fold()
         self._dtype = torch.promote_types(self._dtype, dtype)
@@ -271,3 +217,47 @@ def _mean_to_constant(features: Tensor) -> Tensor:
     if count == 1:
         return features
     return features - torch.outer(features @ w, w) * (2.0 / (w @ w))
+
+
+class FeatureBlocks:
+    """Put the features of some nodes of a table beside those of the others, for one batch.
+
+    Pieces of one block share columns: the same tokens, or pairs of tokens, seen by different layers. Nodes that
+    have no piece in a block are 0 there: heads of an encoder and of a decoder see different tokens and have
+    nothing to compare.
+
+    >>> blocks = FeatureBlocks(3)
+    >>> blocks.add("encoder", 0, torch.ones(2, 2))
+    >>> blocks.add("decoder", 2, torch.ones(1, 1))
+    >>> blocks.take()
+    tensor([[1., 1., 0.],
+            [1., 1., 0.],
+            [0., 0., 1.]])
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self._pieces: dict[Hashable, dict[int, list[Tensor]]] = {}
+
+    def add(self, block: Hashable, first: int, piece: Float[Tensor, "some columns"]) -> None:
+        """Take further columns of a block in, of consecutive nodes from `first` on."""
+        self._pieces.setdefault(block, {}).setdefault(first, []).append(piece)
+
+    def take(self) -> Float[Tensor, "nodes columns"]:
+        """Hand the batch's matrix out and begin anew; ValueError if nodes of a block differ in columns."""
+        parts = []
+        for block, pieces in self._pieces.items():
+            whole = {first: torch.cat(calls, dim=1) for first, calls in pieces.items()}
+            widths = sorted({piece.shape[1] for piece in whole.values()})
+            if len(widths) > 1:
+                raise ValueError(
+                    f"layers of one table see different numbers of tokens ({widths} features each in "
+                    f"{block!r}): make one table of the layers that see the same"
+                )
+            some = next(iter(whole.values()))
+            X = some.new_zeros(self.nodes, widths[0])
+            for first, piece in whole.items():
+                X[first : first + len(piece)] = piece.to(X)
+            parts.append(X)
+        self._pieces.clear()
+        return torch.cat([part.to(parts[0].device) for part in parts], dim=1)

@@ -1,79 +1,24 @@
-"""Sources: what a graph of parameters is built from, as features of the nodes.
+"""Features of the nodes of many tables, in one pass over the batches."""
 
-Every source returns a tensor (nodes, features) in the table's order. None of them changes parameters,
-`.grad`, buffers, hooks, `requires_grad`, train or eval mode, or any global random state; batches run in eval
-mode, without dropout. `collect` measures all tables of a model in one pass over the batches.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.errors import UnknownNameError
-from paramgraph.nodes import NodeTable, unwrap
-from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.nodes import NodeTable
 from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._passes import Batches, Loss
-from paramgraph.sources.accumulators import MeanFeatures, StreamingGram
-from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.sources.parameter_updates import collect_updates
-from paramgraph.sources.source_support import check_scheme, scheme_refusal
-from paramgraph.sources.table_features import Source, activations, attention_maps, gradients, reduced, weights
-
-__all__ = [
-    "SOURCES",
-    "activations",
-    "attention_maps",
-    "collect",
-    "collect_batch_gradients",
-    "gradients",
-    "source_refusal",
-    "weights",
-]
-
-
-def source_refusal(source: str, scheme: str) -> str:
-    """Say why a source gives no features of the nodes of a scheme.
-
-    Parameters
-    ----------
-    source : str
-        Name of a source.
-    scheme : str
-        Name of a scheme; a scheme of your own is refused nothing but what is known to need another.
-
-    Returns
-    -------
-    str
-        The reason; "" where it does.
-
-    Raises
-    ------
-    UnknownNameError
-        If no source has that name.
-
-    Examples
-    --------
-    >>> source_refusal("weights", "blocks")
-    ''
-    >>> source_refusal("attention_maps", "rows")
-    "attention maps belong to heads, not to 'rows': make the tables with scheme='heads'"
-    """
-    source = SHORT_NAMES.get(source, source)
-    if source not in SOURCES:
-        raise UnknownNameError.among("source", source, SOURCES)
-    return scheme_refusal(source, scheme)
+from paramgraph.sources.source import SourceLike, as_source
 
 
 def collect(
     model: nn.Module,
     tables: Mapping[str, NodeTable],
-    source: str | Callable[..., Tensor],
+    source: SourceLike,
     batches: Batches | None = None,
     loss: Loss | None = None,
-    tuned: Any = None,
+    tuned: Any = None,  # what `updates` opens: a module, a mapping, a path, a name on the hub
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 
@@ -117,17 +62,7 @@ def collect(
     >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
     {'0.weight': (8, 4), '1.weight': (2, 8)}
     """
-    if not callable(source):
-        source = SHORT_NAMES.get(source, source)
-        if source not in SOURCES:
-            raise UnknownNameError.among("source", source, SOURCES)
-        check_scheme(source, tables.values())
-    if tuned is not None and source != "updates":
-        raise ValueError(f"tuned is read by the source 'updates' alone, not by {source!r}: leave it out")
-    if callable(source):
-        return _collect_with(source, model, tables, batches)
-    options = {} if tuned is None else {"tuned": tuned}
-    return SOURCES[source](model, tables, batches, loss, **options)
+    return as_source(source).collect(model, tables, batches, loss, tuned)
 
 
 def collect_batch_gradients(
@@ -167,46 +102,3 @@ def collect_batch_gradients(
     of_batch: dict[str, Tensor] = {}
     for _ in gradient_passes(model, tables, batches, loss, of_batch.__setitem__):
         yield {group: of_batch.pop(group) for group in tables}
-
-
-def _collect_updates(
-    model: nn.Module,
-    tables: Mapping[str, NodeTable],
-    batches: Batches | None,
-    loss: Loss | None,
-    tuned: Any = None,
-) -> dict[str, Tensor]:
-    if tuned is None:
-        raise ValueError("the source 'updates' needs tuned=..., the fine-tuned model, its folder or adapter")
-    return collect_updates(unwrap(model), tuned, tables)
-
-
-def _collect_weights(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
-) -> dict[str, Tensor]:
-    return {group: weights(model, table) for group, table in tables.items()}
-
-
-def _collect_with(
-    source: Callable[..., Tensor], model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None
-) -> dict[str, Tensor]:
-    # Each table needs its own pass, which an iterator has only once.
-    again = None if batches is None else list(batches)
-    found = {group: source(model, table, again) for group, table in tables.items()}
-    for group, features in found.items():
-        nodes = len(tables[group].names)
-        if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != nodes:
-            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ValueError(f"source: expected a tensor ({nodes}, features) for {group!r}, got {got}")
-    return found
-
-
-SOURCES: dict[str, Source] = {
-    "weights": _collect_weights,
-    "gradients": reduced(gradient_passes, MeanFeatures),
-    "batch_gradients": reduced(gradient_passes, StreamingGram),
-    "activations": reduced(activation_passes, StreamingGram),
-    "attention_maps": reduced(attention_passes, StreamingGram),
-    "updates": _collect_updates,
-}
-SHORT_NAMES = {"attention": "attention_maps"}

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from paramgraph.checkpoints import AdaptedWeights, WeightMapping, open_checkpoint
 from paramgraph.nodes import NodeTable, TableAssembly, one_table
+from paramgraph.sources._passes import parameters_of
 
 
+# A model argument is anything that `open_checkpoint` opens.
 def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes width"]:
     r"""Take the difference of two checkpoints as features: :math:`X = \mathrm{gather}(W_{tuned} - W_{base})`.
 
@@ -27,7 +29,7 @@ def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes wid
         Weights after, in the same forms, or the folder of a PEFT LoRA adapter on `base`.
     table : NodeTable
         The nodes. Its parameters may differ from the checkpoints' by what wrappers add to names and by one or
-        two leading parts, such as "bert." (`paramgraph.checkpoints.opening.open_checkpoint`).
+        two leading parts, such as "bert." (`paramgraph.checkpoints.open_checkpoint`).
 
     Returns
     -------
@@ -58,59 +60,21 @@ def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes wid
 
 
 def collect_updates(base: Any, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
-    """Take the updates of many tables, each parameter read once.
-
-    Parameters
-    ----------
-    base : object
-        As in `updates`.
-    tuned : object
-        As in `updates`.
-    tables : mapping of str to NodeTable
-        From `paramgraph.node_tables`.
-
-    Returns
-    -------
-    dict of str to Tensor (nodes, width)
-        Under the keys of `tables`.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As in `updates`.
-    """
+    """Take the updates (nodes, width) of many tables, each parameter read once; raises as `updates` does."""
     before = open_checkpoint(base)
     after = open_checkpoint(tuned, before)
-    names = list(dict.fromkeys(name for table in tables.values() for name in table.parameters))
+    names = parameters_of(tables)
     for name in names:  # every name first: reading takes the time
         before.resolve(name), _partner(before, after, name)
     found: dict[str, Tensor] = {}
     assembly = TableAssembly(tables, found.__setitem__)
     for name in names:
-        assembly.add(name, parameter_update(before, after, name))
+        assembly.add(name, _parameter_update(before, after, name))
     return {group: found[group] for group in tables}
 
 
-def parameter_update(before: WeightMapping, after: WeightMapping, name: str) -> Tensor:
-    """Compute the update of one parameter.
-
-    Parameters
-    ----------
-    before, after : WeightMapping
-        From `paramgraph.checkpoints.opening.open_checkpoint`.
-    name : str
-        The parameter, as in any `WeightMapping`.
-
-    Returns
-    -------
-    Tensor of the parameter's shape
-        After minus before; float32, or float64 for float64 weights; on the device of `before`.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        As in `updates`.
-    """
+def _parameter_update(before: WeightMapping, after: WeightMapping, name: str) -> Tensor:
+    """Compute after minus before in float32 (float64 for float64 weights), on the device of `before`."""
     if isinstance(after, AdaptedWeights) and after.base is before:
         difference = after.update(name)
     else:

@@ -1,20 +1,17 @@
 """Features of one table, one function per source that runs or reads the model."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.nodes import NodeTable, one_table, unwrap
+from paramgraph.nodes import NodeTable, one_table
+from paramgraph.sources._activation_passes import Side, activation_passes
 from paramgraph.sources._attention_passes import attention_passes
-from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._passes import Batches, Loss
-from paramgraph.sources.accumulators import Accumulator, AllColumns, MeanFeatures, StreamingGram
-from paramgraph.sources.activation_reading import activation_passes
-from paramgraph.sources.source_support import check_scheme
-
-Source = Callable[..., dict[str, Tensor]]
+from paramgraph.sources.accumulators import AllColumns, StreamingGram
+from paramgraph.sources.source import SOURCES, Passes, read_weights, run_passes
 
 
 def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
@@ -40,12 +37,15 @@ def weights(model: nn.Module, table: NodeTable) -> Float[Tensor, "nodes width"]:
     >>> bool((weights(model, rows(model)["0.weight"]) == model[0].weight).all())
     True
     """
-    (table,) = one_table(table).values()
-    return table.gather(dict(unwrap(model).named_parameters())).detach().clone()
+    return read_weights(model, None, one_table(table))[table.group]
 
 
 def gradients(
-    model: nn.Module, table: NodeTable, batches: Batches, loss: Loss | None = None, reduction: str = "mean"
+    model: nn.Module,
+    table: NodeTable,
+    batches: Batches,
+    loss: Loss | None = None,
+    reduction: Literal["mean", "batches"] = "mean",
 ) -> Float[Tensor, "nodes features"]:
     r"""Take gradients of the loss as features, also of frozen weights.
 
@@ -53,7 +53,7 @@ def gradients(
     "batches": an :math:`F` with :math:`F F^\top = \sum_b G_b G_b^\top`, and nodes are near when their
     gradients agree batch by batch and not only on average. F is :math:`[G_1, \dots, G_B]` while that has at
     most nodes + 1 columns, else its replacement of at most nodes + 1 columns with the same norms, angles,
-    distances and correlations (`paramgraph.sources.accumulators.StreamingGram`).
+    distances and correlations (`paramgraph.sources.StreamingGram`).
 
     One forward and one backward pass per batch. Beyond those, "mean" needs the memory of one gradient, and
     "batches" that of a float64 matrix (nodes, nodes); neither grows with the batches.
@@ -92,10 +92,10 @@ def gradients(
     >>> gradients(model, rows(model)["0.weight"], batches, loss=lambda model, x: model(x).sum())[0]
     tensor([1., 1., 1., 1.])
     """
-    keep: dict[str, Callable[[int], Accumulator]] = {"mean": MeanFeatures, "batches": StreamingGram}
-    if reduction not in keep:
+    sources = {"mean": "gradients", "batches": "batch_gradients"}
+    if reduction not in sources:
         raise ValueError(f"reduction must be 'mean' or 'batches', got {reduction!r}")
-    return reduced(gradient_passes, keep[reduction])(model, one_table(table), batches, loss)[table.group]
+    return SOURCES[sources[reduction]].collect(model, one_table(table), batches, loss)[table.group]
 
 
 def activations(
@@ -104,7 +104,7 @@ def activations(
     batches: Batches,
     loss: Loss | None = None,
     compress: bool = False,
-    side: str = "auto",
+    side: Side = "auto",
 ) -> Float[Tensor, "nodes features"]:
     """Take what flows through the nodes as features: inputs or outputs of their layers.
 
@@ -121,11 +121,10 @@ def activations(
         "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out; in the
         decoder of an encoder-decoder those of "decoder_attention_mask", else those with the label -100.
     loss : callable (model, batch), optional
-        How to run a batch, if otherwise; what it returns is not used.
+        Another way to run a batch; what it returns is not used.
     compress : bool, default False
-        Replace more than nodes + 1 features by at most nodes + 1 columns with the same norms, angles, distances
-        and correlations (`paramgraph.sources.accumulators.StreamingGram`): memory O(nodes^2), whatever the number of
-        tokens.
+        Replace more than nodes + 1 features by at most nodes + 1 columns with the same geometry, as in
+        `gradients`: memory O(nodes^2), whatever the number of tokens.
     side : str, default "auto"
         "output": what the layer returns, for rows (the row's output), key/value heads (key and value vectors),
         query heads (query vectors; also key and value vectors where each head has its own) and layers (all
@@ -156,10 +155,8 @@ def activations(
     tensor([[1., 3.],
             [2., 4.]])
     """
-    check_scheme("activations", one_table(table).values())
     read = functools.partial(activation_passes, side=side)
-    source = reduced(read, StreamingGram if compress else AllColumns)
-    return source(model, one_table(table), batches, loss)[table.group]
+    return _columns_of("activations", read, model, table, batches, loss, compress)
 
 
 def attention_maps(
@@ -215,33 +212,19 @@ def attention_maps(
     >>> attention_maps(model, table, [{"input_ids": torch.tensor([[1, 2, 3]])}]).shape
     torch.Size([4, 9])
     """
-    check_scheme("attention_maps", one_table(table).values())
-    source = reduced(attention_passes, StreamingGram if compress else AllColumns)
-    return source(model, one_table(table), batches, loss)[table.group]
+    return _columns_of("attention_maps", attention_passes, model, table, batches, loss, compress)
 
 
-def reduced(passes: Callable[..., Iterator[None]], keep: Callable[[int], Accumulator]) -> Source:
-    """Make a source of a kind of pass and of what is kept of the pieces of each table.
-
-    Parameters
-    ----------
-    passes : callable
-        As `paramgraph.sources._gradient_passes.gradient_passes`.
-    keep : callable (nodes) -> Accumulator
-        Makes what takes the pieces of a table in.
-
-    Returns
-    -------
-    callable (model, tables, batches, loss) -> dict of str to Tensor
-        A source.
-    """
-
-    def source(
-        model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
-    ) -> dict[str, Tensor]:
-        kept = {group: keep(len(table.names)) for group, table in tables.items()}
-        for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X)):
-            pass
-        return {group: accumulator.features() for group, accumulator in kept.items()}
-
-    return source
+def _columns_of(
+    source: str,
+    passes: Passes,
+    model: nn.Module,
+    table: NodeTable,
+    batches: Batches,
+    loss: Loss | None,
+    compress: bool,
+) -> Tensor:
+    tables = one_table(table)
+    SOURCES[source].check_scheme(tables)
+    kept = run_passes(passes, StreamingGram if compress else AllColumns, model, tables, batches, loss)
+    return kept[table.group].features()

@@ -18,12 +18,6 @@ from paramgraph.sources import SOURCES
 DRIFT_EVERY = 50
 DRIFT_BATCHES = 4
 
-# Names that exist and cannot be used here, each with what to do instead.
-REFUSED: dict[tuple[str, str], str] = {
-    ("source", "updates"): "it needs a tuned model, which training does not have: give a callable "
-    "(model, table, batches) -> Tensor that calls paramgraph.updates(base, tuned, table)",
-}
-
 Config = TypeVar("Config", bound="JsonFields")
 
 
@@ -132,21 +126,23 @@ def check_refresh(refresh: int | str) -> int | str:
 
 
 @cache
+def _literals(config: type) -> dict[str, tuple[Any, ...]]:
+    return {
+        name: get_args(hint) for name, hint in get_type_hints(config).items() if get_origin(hint) is Literal
+    }
+
+
 def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
     """List the allowed values of each field that has a list of them.
 
     Fields with a Literal have those of their type. Schemes, sources and filter methods are those of paramgraph: one
     that is added there is a choice here.
     """
-    literals = {
-        name: get_args(hint) for name, hint in get_type_hints(config).items() if get_origin(hint) is Literal
-    }
-    refused = {value for field, value in REFUSED if field == "source"}
     return {
         "scheme": (*SCHEMES, "entries"),
-        "source": tuple(name for name in SOURCES if name not in refused),
+        "source": tuple(name for name, source in SOURCES.items() if not source.needs_tuned),
         "filter_method": METHODS,
-        **literals,
+        **_literals(config),
     }
 
 
@@ -154,9 +150,12 @@ def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Check a field that has a fixed list of values; a source may be a callable too."""
     if name == "source" and callable(value):
         return
-    if isinstance(value, str) and (name, value) in REFUSED:
-        listed = ", ".join(map(repr, allowed))
-        raise ValueError(f"{name} {value!r} cannot be used here: {REFUSED[name, value]} (allowed: {listed})")
+    if name == "source" and isinstance(value, str) and value in SOURCES and SOURCES[value].needs_tuned:
+        raise ValueError(
+            f"source {value!r} cannot be used here: it needs a tuned model, which training does not have: give a "
+            f"callable (model, table, batches) -> Tensor that calls paramgraph.{value}(base, tuned, table) (allowed: "
+            f"{', '.join(map(repr, allowed))})"
+        )
     known_choice(name, value, allowed)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from paramgraph.nodes import NodeTable
+from paramgraph.sources import as_source
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
 from spectral_opt.distributed.shard_layout import shard_of, splits_nodes
 from spectral_opt.preparation import EntryOperator, PreparedTable, measured_table, reads_features
-from spectral_opt.ranks import Ranks
-from spectral_opt.split_tensors import is_split
+from spectral_opt.ranks import Ranks, is_split
 
 
 def rank_traffic(
@@ -101,13 +101,12 @@ def _size(tensor: Tensor) -> int:
 
 
 def _feature_bytes(config: SpectralConfig, table: NodeTable, sharded: bool) -> int:
-    """Bytes of the features of one table: a mean as it is, sums of columns in float64."""
-    if not reads_features(config) or (config.source == "weights" and not sharded):
+    """Bytes of the features of one table: what its accumulator joins, or the matrix itself in float32."""
+    source = as_source(config.source)
+    if not reads_features(config) or (source.from_checkpoint and not sharded):
         return 0
     sides = (table.shape, table.shape[::-1]) if config.scheme == "entries" else (table.shape,)
-    if config.source in ("gradients", "weights") or callable(config.source):
-        return sum(4 * nodes * width for nodes, width in sides)
-    return sum(8 * nodes * (nodes + 1) for nodes, _ in sides)
+    return sum(source.bytes_between(nodes, width) for nodes, width in sides)
 
 
 def _graph_bytes(ready: PreparedTable) -> int:

@@ -12,8 +12,7 @@ from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOp
 from spectral_opt.distributed.shard_layout import TableShard, shard_of
 from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
 from spectral_opt.half_precision import wide
-from spectral_opt.ranks import Ranks
-from spectral_opt.split_tensors import is_split, local
+from spectral_opt.ranks import Ranks, is_split, local
 from spectral_opt.training import BasisStep, BoundTable, Energies
 
 

@@ -10,8 +10,7 @@ from spectral_opt.distributed._sharded_table import ShardedTable
 from spectral_opt.distributed.rank_refresh import check_graphs
 from spectral_opt.distributed.shard_layout import splits_nodes
 from spectral_opt.preparation import FactorTable, PreparedTable, config_on
-from spectral_opt.ranks import Ranks
-from spectral_opt.split_tensors import is_split
+from spectral_opt.ranks import Ranks, is_split
 from spectral_opt.training import BoundTable, SpectralHandle, bind_table
 
 

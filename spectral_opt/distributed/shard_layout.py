@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.split_tensors import is_split
+from spectral_opt.ranks import is_sharding, is_split
 
 SUPPORTED = (
     "supported are DistributedDataParallel, and FSDP2 (torch.distributed.fsdp.fully_shard) on a mesh of one dimension, "
@@ -63,9 +63,7 @@ def check_layout(model: nn.Module) -> None:
                 f"rows; {SUPPORTED}"
             )
     sharding = tuple(
-        f"{name}." if name else ""
-        for name, module in model.named_modules()
-        if hasattr(module, "reshard") and hasattr(module, "unshard")
+        f"{name}." if name else "" for name, module in model.named_modules() if is_sharding(module)
     )
     for name, parameter in model.named_parameters():
         if hasattr(parameter, "ds_id") or hasattr(parameter, "ds_status"):

@@ -20,12 +20,11 @@ from spectral_opt.preparation import (
     as_configs,
     bare_model,
     calibration_sets,
-    is_sharded,
     match_tables,
     needs_batches,
     prepare_on_ranks,
 )
-from spectral_opt.ranks import Ranks, find_ranks
+from spectral_opt.ranks import Ranks, find_ranks, is_sharded
 from spectral_opt.training import learning_rates
 
 _HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     )
     from spectral_opt.preparation.on_ranks import (
         collect_on_ranks as collect_on_ranks,
-        is_sharded as is_sharded,
         prepare_on_ranks as prepare_on_ranks,
     )
     from spectral_opt.preparation.prepared_table import (

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from paramgraph.builders import Ring
-from paramgraph.sources import RandomStates
+from paramgraph.sources import RandomStates, as_source
 from spectral_opt.config import SpectralConfig, refresh_schedule
 
 
@@ -85,7 +85,7 @@ def needs_batches(config: SpectralConfig) -> bool:
     >>> needs_batches(SpectralConfig(builder="ring")), needs_batches(SpectralConfig(source="activations"))
     (False, True)
     """
-    return reads_features(config) and isinstance(config.source, str) and config.source != "weights"
+    return reads_features(config) and as_source(config.source).needs_batches
 
 
 def reads_features(config: SpectralConfig) -> bool:

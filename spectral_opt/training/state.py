@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table
-from spectral_opt.split_tensors import whole
+from spectral_opt.ranks import whole
 
 
 def describe_config(config: SpectralConfig) -> str:

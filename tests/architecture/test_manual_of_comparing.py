@@ -10,7 +10,7 @@ import torch
 
 import paramgraph
 from paramgraph.cli.app import _parser
-from paramgraph.comparison._layer_reading import SIGNALS
+from paramgraph.sources import SOURCES
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "comparing.md"
 
@@ -61,7 +61,9 @@ def test_the_table_of_columns_names_exactly_those_of_the_frame(found: paramgraph
 
 
 def test_the_table_of_signals_names_all_of_them_once() -> None:
-    assert sorted(first_cells("| `signal` |")) == sorted(SIGNALS)
+    assert sorted(first_cells("| `signal` |")) == sorted(
+        name for name, source in SOURCES.items() if source.is_signal
+    )
 
 
 def test_every_measure_is_a_number_of_the_result(found: paramgraph.Comparison) -> None:

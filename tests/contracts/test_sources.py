@@ -15,7 +15,7 @@ KINDS = dict.fromkeys(SCHEMES, ("gpt2",)) | {
 }
 # What does not depend on the model is seen on the smallest of each kind that runs.
 FEW = {"rows": ("perceptron", "bfloat16"), "columns": ("tied",), "heads": ("gpt2",)}
-RUNNING = sorted(SOURCES.keys() - {"weights", "updates"})
+RUNNING = sorted(name for name, source in SOURCES.items() if source.needs_batches)
 # The whole table of sources by schemes: a pair that is not here must work.
 REFUSED = {("activations", "blocks")} | {
     ("attention_maps", scheme) for scheme in SCHEMES if scheme != "heads"
@@ -44,7 +44,7 @@ def tables(request, measurable):
 def measure(model, tables, source, batches, loss):
     """Collect, with a second checkpoint for the one source that needs it."""
     tuned = {name: 1.5 * value.detach() for name, value in model.named_parameters()}
-    return collect(model, tables, source, batches, loss, tuned=tuned if source == "updates" else None)
+    return collect(model, tables, source, batches, loss, tuned=tuned if SOURCES[source].needs_tuned else None)
 
 
 def snapshot(model):
@@ -66,7 +66,7 @@ def snapshot(model):
 
 def random_states():
     # Not Python's `random`: beartype, which checks every call in these tests, draws from it to sample tuples.
-    # tests/paramgraph/test_measurement.py looks at it below that layer.
+    # tests/paramgraph/sources/test_passes.py looks at it below that layer.
     legacy = np.random.get_state()[1].tolist()  # noqa: NPY002 - the global generator is what is meant
     return torch.get_rng_state().tolist(), legacy
 

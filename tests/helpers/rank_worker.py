@@ -19,7 +19,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel
 
 from spectral_opt import attach, explain, prepare
-from spectral_opt.split_tensors import whole
+from spectral_opt.ranks import whole
 
 from helpers import rank_cases as cases
 

@@ -6,8 +6,7 @@ from paramgraph import columns, node_tables, rows
 from spectral_opt import SpectralConfig
 from spectral_opt.distributed import check_layout, rank_traffic, shard_of, splits_nodes
 from spectral_opt.preparation import collect_on_ranks, prepare_on_ranks
-from spectral_opt.ranks import Ranks, find_ranks
-from spectral_opt.split_tensors import is_split, local, whole
+from spectral_opt.ranks import Ranks, find_ranks, is_split, local, whole
 
 
 def model(inputs=4, outputs=5):

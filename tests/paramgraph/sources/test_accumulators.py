@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from paramgraph.sources import AllColumns, MeanFeatures, StreamingGram
+from paramgraph.sources import AllColumns, FeatureBlocks, MeanFeatures, StreamingGram
 
 KERNELS = {
     "gram": lambda X: X @ X.T,
@@ -121,7 +121,7 @@ def test_columns_before_and_after_sums_count_too(generator):
     other, joined = StreamingGram(4), StreamingGram(4)
     other.add(pieces[1])
     joined.add(pieces[0])
-    joined.add_sums(*other.sums(), other.dtype)
+    joined.add_sums(*other.sums(), torch.float64)
     joined.add(pieces[2])
     X, F = torch.cat(pieces, dim=1), joined.features()
     assert F.dtype == torch.float64
@@ -131,3 +131,26 @@ def test_columns_before_and_after_sums_count_too(generator):
 def test_sums_of_no_columns_are_refused():
     with pytest.raises(ValueError, match="no feature columns"):
         StreamingGram(3).sums()
+
+
+def test_pieces_of_the_same_nodes_and_block_are_further_columns():
+    blocks = FeatureBlocks(2)
+    for value in (1.0, 2.0):
+        blocks.add("", 0, torch.full((1, 2), value))
+        blocks.add("", 1, torch.full((1, 2), -value))
+    assert blocks.take().tolist() == [[1, 1, 2, 2], [-1, -1, -2, -2]]
+
+
+def test_taking_begins_anew():
+    blocks = FeatureBlocks(1)
+    for value in (1.0, 2.0):
+        blocks.add("", 0, torch.full((1, 1), value))
+        assert blocks.take().tolist() == [[value]]
+
+
+def test_nodes_of_one_block_must_see_as_many_tokens():
+    blocks = FeatureBlocks(2)
+    blocks.add("self", 0, torch.ones(1, 2))
+    blocks.add("self", 1, torch.ones(1, 3))
+    with pytest.raises(ValueError, match=r"different numbers of tokens \(\[2, 3\] features each in 'self'\)"):
+        blocks.take()

@@ -433,6 +433,7 @@ def test_unknown_source_lists_the_known_ones(layer):
         collect(layer, rows(layer), "gradient")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_reduction_is_refused(layer):
     with pytest.raises(ValueError, match="'mean' or 'batches', got 'sum'"):
         gradients(layer, rows(layer)["0.weight"], [torch.ones(1, 3)], mean_output, reduction="sum")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from paramgraph.sources._token_streams import real_tokens, stream_of, stream_of_signal
+from paramgraph.sources import real_tokens, stream_of, stream_of_signal
 
 
 def model(encoder_decoder):

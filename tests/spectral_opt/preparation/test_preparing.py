@@ -5,7 +5,8 @@ from torch import nn
 from torch_geometric.data import Data
 
 import paramgraph
-from spectral_opt import SpectralConfig, prepare
+from paramgraph.sources import SOURCES, Source, StreamingGram, activation_passes
+from spectral_opt import SpectralConfig, attach, prepare
 from spectral_opt.preparation import (
     as_configs,
     bare_model,
@@ -226,3 +227,18 @@ def test_one_batch_without_a_list_is_recognised():
 def test_a_loss_that_cannot_be_called_raises_before_any_work(model, batches):
     with pytest.raises(TypeError, match="loss is 3"):
         prepare(model, SpectralConfig(), batches, loss=3)
+
+
+def test_a_source_that_is_added_to_the_table_is_a_choice_of_a_config_and_can_be_attached(monkeypatch):
+    source = Source(name="squares", passes=activation_passes, accumulator=StreamingGram)
+    with pytest.raises(ValueError, match="squares"):
+        SpectralConfig(source="squares")
+    monkeypatch.setitem(SOURCES, source.name, source)
+    model = nn.Sequential(nn.Linear(3, 12))
+    config = SpectralConfig(builder_options={"k": 2}, source="squares")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="source 'squares' reads the calibration batches 'task'"):
+        attach(model, optimizer, config)
+    handle = attach(model, optimizer, config, batches=[torch.randn(5, 3)])
+    assert "squares" in str(handle.explanation)
+    handle.remove()

@@ -44,6 +44,7 @@ def test_auto_is_the_side_that_is_stated(layer, scheme, side, generator):
     assert torch.equal(activations(layer, table, batches), activations(layer, table, batches, side=side))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("scheme", "side", "text"),
     [

@@ -1,0 +1,275 @@
+"""What a source is, said once: a value per source, and the table of them.
+
+Whoever collects, compares, configures or shares features between processes looks a source up here and asks it. A
+new source is one more value of `SOURCES`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from paramgraph.errors import UnknownNameError
+from paramgraph.nodes import NodeTable, TableAssembly, unwrap
+from paramgraph.sources._activation_passes import activation_passes
+from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.sources._gradient_passes import gradient_passes
+from paramgraph.sources._passes import Batches, Loss, Sink, parameters_of
+from paramgraph.sources.accumulators import Accumulator, MeanFeatures, SharedAccumulator, StreamingGram
+from paramgraph.sources.parameter_updates import collect_updates
+
+Passes = Callable[
+    [nn.Module, Mapping[str, NodeTable], Batches | None, Loss | None, Sink],
+    Iterator[None],
+]
+# What weights are read from is a model, or whatever gives a tensor by its parameter's name.
+Weights = nn.Module | Mapping[str, Tensor]
+# `tuned` is anything that `paramgraph.updates` opens: a module, a mapping, a path, a name on the hub.
+Read = Callable[[Weights, Any, Mapping[str, NodeTable]], dict[str, Tensor]]
+OwnSource = Callable[[nn.Module, NodeTable, Batches | None], Tensor]
+SourceLike = str | Callable[..., Tensor]
+Kept = TypeVar("Kept", bound=Accumulator)
+
+
+def _nothing(scheme: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """Where features of nodes come from, and what it takes to get them.
+
+    Features come in one of three ways: `passes` run the model and an `accumulator` for each table keeps what is needed
+    of the pieces; `read` takes weights of checkpoints; `function` is a user's own.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in configs and reports.
+    short_names : tuple of str
+        Also understood.
+    passes : callable (model, tables, batches, loss, sink) -> iterator
+        Hands (group, piece of shape (nodes, columns)) to the sink; yields after each batch.
+    accumulator : callable (nodes) -> SharedAccumulator
+        What becomes of the pieces.
+    read : callable (model or weights, tuned, tables) -> dict of str to Tensor
+        Features by group, without a run.
+    function : callable (model, table, batches) -> Tensor
+        Called once per table.
+    needs_loss : bool
+        Whether the passes differentiate a loss.
+    needs_tuned : bool
+        Whether `read` compares with a second checkpoint.
+    is_signal : bool
+        Whether `compare` may measure it on graphs.
+    refuses : callable (scheme) -> str
+        Why there are no features of the nodes of a scheme; "" where there are.
+    """
+
+    name: str
+    short_names: tuple[str, ...] = ()
+    passes: Passes | None = None
+    accumulator: Callable[[int], SharedAccumulator] | None = None
+    read: Read | None = None
+    function: OwnSource | None = None
+    needs_loss: bool = False
+    needs_tuned: bool = False
+    is_signal: bool = False
+    refuses: Callable[[str], str] = field(default=_nothing)
+
+    @property
+    def needs_batches(self) -> bool:
+        """Whether the model has to run; a user's function is not asked."""
+        return self.passes is not None
+
+    @property
+    def from_checkpoint(self) -> bool:
+        """Whether weights suffice, and the model need not run."""
+        return self.read is not None
+
+    @property
+    def of_gradients(self) -> bool:
+        """Whether it is made of the batches' gradients, so that several such sources share one pass."""
+        return self.passes is gradient_passes
+
+    def check_scheme(self, tables: Mapping[str, NodeTable]) -> None:
+        """Raise a ValueError if some tables are of a scheme that it refuses; nothing has run yet."""
+        for table in tables.values():
+            if reason := self.refuses(table.scheme):
+                raise ValueError(f"{reason} (asked for {table})")
+
+    def bytes_between(self, nodes: int, width: int) -> int:
+        """Count what each process hands over so that all have the features of a table (nodes, width)."""
+        if self.accumulator is None:
+            return 4 * nodes * width  # the features themselves, in float32
+        return self.accumulator(nodes).bytes_between(width)
+
+    def measure(
+        self, model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
+    ) -> dict[str, SharedAccumulator]:
+        """Run the passes and return each table's accumulator, which other processes' may be joined with."""
+        if self.passes is None or self.accumulator is None:
+            raise ValueError(f"the source {self.name!r} does not run the model, so nothing is accumulated")
+        self.check_scheme(tables)
+        return run_passes(self.passes, self.accumulator, model, tables, batches, loss)
+
+    def collect(
+        self,
+        model: Weights,
+        tables: Mapping[str, NodeTable],
+        batches: Batches | None = None,
+        loss: Loss | None = None,
+        tuned: Any = None,
+    ) -> dict[str, Tensor]:
+        """Return the features of each table, as in `paramgraph.collect`; weights suffice for `from_checkpoint`."""
+        self.check_scheme(tables)
+        if tuned is not None and not self.needs_tuned:
+            readers = " and ".join(repr(name) for name, source in SOURCES.items() if source.needs_tuned)
+            given = repr(self.name if self.function is None else self.function)
+            raise ValueError(f"tuned is read by the source {readers} alone, not by {given}: leave it out")
+        if self.read is not None:
+            if self.needs_tuned and tuned is None:
+                raise ValueError(
+                    f"the source {self.name!r} needs tuned=..., the fine-tuned model, its folder or adapter"
+                )
+            return self.read(model, tuned, tables)
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"the source {self.name!r} runs the model; got {type(model).__name__}, its weights"
+            )
+        if self.function is not None:
+            return _of_function(self.function, model, tables, batches)
+        kept = self.measure(model, tables, batches, loss)
+        return {group: accumulator.features() for group, accumulator in kept.items()}
+
+
+def as_source(source: SourceLike) -> Source:
+    """Look a source up by its name or a short one, or wrap a user's function; UnknownNameError for other names."""
+    if callable(source):
+        return Source(name=getattr(source, "__name__", type(source).__name__), function=source)
+    for found in SOURCES.values():
+        if source in (found.name, *found.short_names):
+            return found
+    raise UnknownNameError.among("source", source, SOURCES)
+
+
+def source_refusal(source: str, scheme: str) -> str:
+    """Say why a source gives no features of the nodes of a scheme.
+
+    Parameters
+    ----------
+    source : str
+        Name of a source.
+    scheme : str
+        Name of a scheme; a scheme of your own is refused nothing but what is known to need another.
+
+    Returns
+    -------
+    str
+        The reason; "" where it does.
+
+    Raises
+    ------
+    UnknownNameError
+        If no source has that name.
+
+    Examples
+    --------
+    >>> source_refusal("weights", "blocks")
+    ''
+    >>> source_refusal("attention_maps", "rows")
+    "attention maps belong to heads, not to 'rows': make the tables with scheme='heads'"
+    """
+    return as_source(source).refuses(scheme)
+
+
+def run_passes(
+    passes: Passes,
+    keep: Callable[[int], Kept],
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+) -> dict[str, Kept]:
+    """Run passes to their end and keep, for each table, what `keep` makes of its pieces."""
+    kept = {group: keep(len(table.names)) for group, table in tables.items()}
+    for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X)):
+        pass
+    return kept
+
+
+def read_weights(weights: Weights, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
+    """Gather the weights of some tables: copies of a module's; of a mapping, one parameter in memory at a time."""
+    if isinstance(weights, nn.Module):
+        named = dict(unwrap(weights).named_parameters())
+        return {group: table.gather(named).detach().clone() for group, table in tables.items()}
+    found: dict[str, Tensor] = {}
+    assembly = TableAssembly(tables, found.__setitem__)
+    for name in parameters_of(tables):
+        assembly.add(name, weights[name].detach())
+    return {group: found[group] for group in tables}
+
+
+def _read_updates(weights: Weights, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
+    return collect_updates(unwrap(weights) if isinstance(weights, nn.Module) else weights, tuned, tables)
+
+
+def _of_function(
+    function: OwnSource, model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None
+) -> dict[str, Tensor]:
+    # Each table needs its own pass, which an iterator has only once.
+    again = None if batches is None else list(batches)
+    found = {group: function(model, table, again) for group, table in tables.items()}
+    for group, features in found.items():
+        nodes = len(tables[group].names)
+        if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != nodes:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"source: expected a tensor ({nodes}, features) for {group!r}, got {got}")
+    return found
+
+
+def _only_heads(scheme: str) -> str:
+    if scheme == "heads":
+        return ""
+    return f"attention maps belong to heads, not to {scheme!r}: make the tables with scheme='heads'"
+
+
+def _no_blocks(scheme: str) -> str:
+    if scheme != "blocks":
+        return ""
+    return (
+        "activations do not belong to blocks: a block is a part of the outputs and of the inputs, and all blocks "
+        "beside or below each other would have the same; make the tables with scheme='rows' or 'columns'"
+    )
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(name="weights", read=read_weights, is_signal=True),
+        Source(
+            name="gradients",
+            passes=gradient_passes,
+            accumulator=MeanFeatures,
+            needs_loss=True,
+            is_signal=True,
+        ),
+        Source(name="batch_gradients", passes=gradient_passes, accumulator=StreamingGram, needs_loss=True),
+        Source(
+            name="activations",
+            passes=activation_passes,
+            accumulator=StreamingGram,
+            is_signal=True,
+            refuses=_no_blocks,
+        ),
+        Source(
+            name="attention_maps",
+            short_names=("attention",),
+            passes=attention_passes,
+            accumulator=StreamingGram,
+            refuses=_only_heads,
+        ),
+        Source(name="updates", read=_read_updates, needs_tuned=True, is_signal=True),
+    )
+}
