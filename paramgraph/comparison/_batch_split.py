@@ -9,21 +9,13 @@ import numpy as np
 FEWEST_MEASURING = 3  # the jackknife over batches needs as many
 FEWEST_BUILDING = 2  # one for each half, whose graphs tell how stable edges are
 
+# A list of batches of any kind, or a mapping with the keys "build" and "measure".
+Batches = Iterable[Any] | Mapping[str, Iterable[Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class BatchSplit:
-    """Hold the batches of one seed, as numbers of batches in the given order.
-
-    Parameters
-    ----------
-    build, measure : tuple of int
-        Disjoint.
-
-    Examples
-    --------
-    >>> BatchSplit((0, 2), (1, 3)).halves
-    ((0,), (2,))
-    """
+    """Hold the batches of one seed, as numbers of batches in the given order; those of both parts are disjoint."""
 
     build: tuple[int, ...]
     measure: tuple[int, ...]
@@ -35,30 +27,11 @@ class BatchSplit:
         return self.build[:middle], self.build[middle:]
 
 
-def list_batches(batches: Any) -> tuple[list[Any], dict[str, int]]:
-    """List batches of either form, and how many were given for what.
+def list_batches(batches: Batches | None) -> tuple[list[Any], dict[str, int]]:
+    """List batches of either form, those to build first, and how many were given for what; {} where not given apart.
 
-    Parameters
-    ----------
-    batches : iterable, mapping with the keys "build" and "measure", or None
-        As in `compare`.
+    Too few or other keys are a ValueError, what is no list a TypeError.
 
-    Returns
-    -------
-    batches : list
-        All of them; those to build first where this was given.
-    given : dict of str to int
-        "build" and "measure" where they were given apart; else empty.
-
-    Raises
-    ------
-    ValueError
-        If there are too few, or the mapping has other keys.
-    TypeError
-        If `batches` is a string or cannot be iterated.
-
-    Examples
-    --------
     >>> list_batches({"build": [1, 2], "measure": [3, 4, 5]})
     ([1, 2, 3, 4, 5], {'build': 2, 'measure': 3})
     """
@@ -81,28 +54,10 @@ def list_batches(batches: Any) -> tuple[list[Any], dict[str, int]]:
 
 
 def split_batches(count: int, given: Mapping[str, int], seed: int) -> BatchSplit:
-    """Draw which batches build and which measure.
+    """Draw which batches build and which measure: half each; of an odd number one more builds.
 
-    Parameters
-    ----------
-    count : int
-        Number of batches.
-    given : mapping of str to int
-        From `list_batches`: where building and measuring batches were given apart they stay so, and only the
-        order within them, so the halves, is drawn.
-    seed : int
-        Of the draw; the global random state is not used.
-
-    Returns
-    -------
-    BatchSplit
-        Half of the batches each; of an odd number one more builds.
-
-    Examples
-    --------
-    >>> split = split_batches(7, {}, seed=0)
-    >>> len(split.build), len(split.measure), sorted(split.build + split.measure)
-    (4, 3, [0, 1, 2, 3, 4, 5, 6])
+    Where they were `given` apart, as `list_batches` says, only the order within them, so the halves, is drawn. The
+    global random state is not used.
     """
     rng = np.random.default_rng(seed)
     if given:

@@ -13,21 +13,19 @@ from torch import nn
 from paramgraph.cache import GraphCache
 from paramgraph.checkpoints import open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
-from paramgraph.comparison._facts import (
-    automatic_choices,
-    best_drawing,
-    digest_of_batches,
-    name_of_model,
-    python_line,
-)
 from paramgraph.comparison._layer_comparison import source_key
 from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables, compare_layers
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.comparison._options import check_comparison, choose_signal
-from paramgraph.comparison._plain_values import plain
-from paramgraph.comparison._store import ComparisonStore
-from paramgraph.comparison._summary import summarize
+from paramgraph.comparison._setting import (
+    automatic_choices,
+    digest_of_batches,
+    name_of_model,
+    python_line,
+)
+from paramgraph.comparison._store import ComparisonStore, plain
+from paramgraph.comparison._summary import best_drawing, summarize
 from paramgraph.comparison.constructions import plan_constructions
 from paramgraph.comparison.result import Comparison
 from paramgraph.construct import source_name

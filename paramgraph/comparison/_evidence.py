@@ -1,4 +1,8 @@
-"""Where the energy of a signal lies in a spectrum, beside what null models would give."""
+"""What a signal shows on a spectrum: where its energy lies and how much of it is noise, beside what nulls would give.
+
+`edges` are modes: band b holds those from entry b up to, but not with, entry b + 1. Where not all modes of a spectrum
+are known, one more band holds what they leave.
+"""
 
 import math
 import warnings
@@ -6,30 +10,32 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.builders import RandomRewired
 from paramgraph.errors import NumericalWarning
-from paramgraph.measures import GramSums, permuted_moments, rotated_moments
+from paramgraph.measures import (
+    BandStatistics,
+    GramSums,
+    ProjectedGradients,
+    band_lift,
+    effective_batch_gain,
+    permuted_moments,
+    project_gradients,
+    projected_statistics,
+    rotated_moments,
+)
 from paramgraph.spectra import ShiftOperator, Spectrum, adjacency, eigenpairs, laplacian
 
 
 def shift_of(graph: Data, shift: str) -> ShiftOperator:
     """Take the operator whose spectrum is that of a graph.
 
-    Parameters
-    ----------
-    graph : Data
-        The graph.
-    shift : {"auto", "laplacian", "adjacency"}
-        "auto": the symmetric normalized Laplacian, or the adjacency where weights are signed.
-
-    Returns
-    -------
-    ShiftOperator
-        The operator.
+    "auto" is the symmetric normalized Laplacian, or the adjacency where weights are signed; else the one that is named.
     """
     signed = graph.get("signed") is True
     if shift == "adjacency" or (shift == "auto" and signed):
@@ -44,26 +50,7 @@ def energy_by_band(
     permuted: bool,
     sums: GramSums | None = None,
 ) -> dict[str, Any]:
-    """Measure the share of a signal's energy in each band, with its mean and deviation under permutation.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of a symmetric operator; where it is not complete, one more band holds what its modes leave.
-    X : Tensor of shape (nodes, width)
-        The signal, float64.
-    edges : sequence of int
-        Band b holds the modes from entry b up to, but not with, entry b + 1.
-    permuted : bool
-        Whether to give the null as well.
-    sums : GramSums, optional
-        Of X, where they are known.
-
-    Returns
-    -------
-    dict
-        `energy`, `energy_low`, `energy_high`, and `null_energy`, `null_energy_sd`.
-    """
+    """Measure the share of a signal's energy in each band, with its mean and deviation under permutation if asked."""
     whole = float(X.square().sum())
     modes = (spectrum.eigenvectors.T @ X).square().sum(dim=1)
     bands = [(low, high) for low, high in pairwise(edges)]
@@ -87,29 +74,9 @@ def compaction_beside_nulls(
     nulls: Collection[str],
     sums: GramSums | None = None,
 ) -> dict[str, Any]:
-    """Measure the energy in the lowest modes, with what its nulls give on average.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of a symmetric operator.
-    X : Tensor of shape (nodes, width)
-        The signal, float64.
-    low : int
-        Number of modes that count as low.
-    nulls : collection of str
-        Of "permuted" and "rotated".
-    sums : GramSums, optional
-        Of X, where they are known.
-
-    Returns
-    -------
-    dict
-        `compaction`, and mean, deviation and z-score under the nulls.
-    """
+    """Measure the energy in the `low` lowest modes, with mean, deviation and z-score under "permuted" and "rotated"."""
     basis = spectrum.eigenvectors[:, :low]
-    whole = float(X.square().sum())
-    energy = float((basis.T @ X).square().sum()) / whole if whole > 0 else math.nan
+    energy = _energy_share(basis, X)
     found: dict[str, Any] = {"compaction": energy, "compaction_share": low / spectrum.nodes}
     if "permuted" in nulls:
         null = permuted_moments(basis, X, sums)
@@ -129,23 +96,7 @@ def rewired_compaction(
 ) -> float | None:
     """Measure the energy in the lowest modes of a random graph of the same degrees.
 
-    Parameters
-    ----------
-    graph : Data
-        The graph.
-    X : Tensor of shape (nodes, width)
-        The signal, float64.
-    low : int
-        Number of modes that count as low.
-    shift : str
-        As in `shift_of`.
-    seed : int
-        Of the rewiring.
-
-    Returns
-    -------
-    float or None
-        None where degrees leave no choice: the complete graph, a star, no edges.
+    None where degrees leave no choice: the complete graph, a star, no edges.
     """
     nodes, pairs = graph.num_nodes or 0, graph.edge_index.shape[1] // 2
     if not pairs or 2 * pairs == nodes * (nodes - 1):
@@ -156,6 +107,64 @@ def rewired_compaction(
         rewired = RandomRewired(lambda data: data, seed=seed)(graph)
     if rewired.rewired_share == 0.0:
         return None
-    basis = eigenpairs(shift_of(rewired, shift), k=low, seed=seed).eigenvectors
+    return _energy_share(eigenpairs(shift_of(rewired, shift), k=low, seed=seed).eigenvectors, X)
+
+
+def noise_by_band(
+    projected: ProjectedGradients,
+    gradients: Sequence[Tensor],
+    spectrum: Spectrum,
+    edges: Sequence[int],
+    shares: Sequence[float],
+) -> BandStatistics:
+    """Estimate signal and noise of the batches' gradients in each band; `shares` of the nodes say where bands lie."""
+    if spectrum.complete:
+        return projected_statistics(projected, edges, shares)
+    return projected_statistics(_with_rest(projected, gradients), (*edges, edges[-1] + 1), shares)
+
+
+def permuted_noise(
+    spectrum: Spectrum, gradients: Sequence[Tensor], edges: Sequence[int], shares: Sequence[float], seed: int
+) -> BandStatistics:
+    """Estimate the same with the nodes of the signal permuted once: as good as permuting the graph, at one spectrum."""
+    order = torch.randperm(len(gradients[0]), generator=torch.Generator().manual_seed(seed))
+    shuffled = [gradient[order] for gradient in gradients]
+    return noise_by_band(project_gradients(spectrum, shuffled), shuffled, spectrum, edges, shares)
+
+
+def noise_facts(statistics: BandStatistics) -> dict[str, Any]:
+    """List ratios, lift and gain, with their intervals, in plain numbers."""
+    lift, gain = band_lift(statistics), effective_batch_gain(statistics)
+    # Where noise leaves no signal in the whole spectrum, a ratio to it would be one of two errors.
+    known = statistics.signal.sum() > 0
+    return {
+        "snr": statistics.snr.tolist(),
+        "snr_interval_low": statistics.snr_low.tolist(),
+        "snr_interval_high": statistics.snr_high.tolist(),
+        "snr_low": float(statistics.snr[0]),
+        "snr_high": float(statistics.snr[-1]),
+        "lift_low": float(lift.lift[0]) if known else None,
+        "lift_low_interval": [float(lift.low[0]), float(lift.high[0])] if known else None,
+        "gain": gain.gain,
+        "gain_interval": [gain.low, gain.high],
+    }
+
+
+def _energy_share(basis: Float[Tensor, "nodes modes"], X: Float[Tensor, "nodes width"]) -> float:
     whole = float(X.square().sum())
     return float((basis.T @ X).square().sum()) / whole if whole > 0 else math.nan
+
+
+def _with_rest(projected: ProjectedGradients, gradients: Sequence[Tensor]) -> ProjectedGradients:
+    """Add what the computed modes leave of each product as one more mode."""
+    mean = torch.zeros_like(gradients[0], dtype=torch.float64)
+    for gradient in gradients:
+        mean += gradient.double()
+    mean /= len(gradients)
+    with_mean = [float((mean * gradient.double()).sum()) for gradient in gradients]
+    energy = [float(gradient.double().square().sum()) for gradient in gradients]
+    return ProjectedGradients(
+        np.append(projected.mean_energy, float(mean.square().sum()) - projected.mean_energy.sum()),
+        np.vstack([projected.with_mean, np.array(with_mean) - projected.with_mean.sum(axis=0)]),
+        np.vstack([projected.energy, np.array(energy) - projected.energy.sum(axis=0)]),
+    )

@@ -15,7 +15,7 @@ from paramgraph.comparison._measurement import (
     MeasurementOptions,
     measure_construction,
 )
-from paramgraph.comparison._plain_values import plain
+from paramgraph.comparison._store import plain
 from paramgraph.comparison.constructions import Construction
 from paramgraph.construct import connect
 from paramgraph.graphs import strongest_neighbourhood
@@ -38,33 +38,10 @@ def compare_layer(
     draw: bool = False,
     on_cell: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
-    """Measure every construction on one layer.
+    """Measure every construction on one layer, and give plain values.
 
-    Parameters
-    ----------
-    reading : LayerReading
-        Features and signal.
-    constructions : sequence of Construction
-        What to build.
-    signal_name : str
-        What the signal is.
-    options : MeasurementOptions
-        How to measure.
-    seeds : sequence of int
-        Each with a draw of batches, permutations and rewirings.
-    cache : GraphCache, optional
-        For graphs and spectra.
-    draw : bool, default False
-        Whether to keep a part of each graph to be drawn.
-    on_cell : callable, optional
-        Told what was finished, for a progress bar.
-
-    Returns
-    -------
-    dict
-        `layer`, `cells`, `agreements`, `failures`, `drawings`: plain values; in each cell's `evidence` is what is
-        pooled over layers. What a construction raises is listed
-        in `failures`; the others go on.
+    In each cell's `evidence` is what is pooled over layers. What a construction raises is listed in `failures`; the
+    others go on. With `draw` a part of each graph is kept to be drawn; `on_cell` is told what was finished.
     """
     table = reading.table
     cells: list[dict[str, Any]] = []
@@ -186,18 +163,7 @@ def _add_p_values(
 
 
 def source_key(construction: Construction) -> str:
-    """Name the features that a construction needs, as a reading holds them.
-
-    Parameters
-    ----------
-    construction : Construction
-        Of any source.
-
-    Returns
-    -------
-    str
-        The name of the source; a ring, which looks at no features, is given weights.
-    """
+    """Name the features that a construction needs; a ring, which looks at none, is given weights."""
     return construction.source_name if construction.reads_features else "weights"
 
 

@@ -21,26 +21,9 @@ READ_TOGETHER = 1_500_000_000
 
 
 def choose_tables(tables: dict[str, NodeTable], layers: Collection[str] | None) -> dict[str, NodeTable]:
-    """Pick the tables that are to be measured.
+    """Pick the tables that are to be measured, all by default, in the model's order.
 
-    Parameters
-    ----------
-    tables : dict of NodeTable
-        Those of the scheme.
-    layers : collection of str, optional
-        Names of those wanted; all by default.
-
-    Returns
-    -------
-    dict of NodeTable
-        In the model's order.
-
-    Raises
-    ------
-    TypeError
-        If `layers` is no collection of names.
-    UnknownNameError
-        If there is no table of a name.
+    What is no collection of names is a TypeError, an unknown one an UnknownNameError.
     """
     if layers is None:
         return tables
@@ -57,19 +40,8 @@ def buildable_constructions(
 ) -> tuple[dict[str, list[Construction]], list[dict[str, str]]]:
     """Ask builders, where they can tell, which layers have too few or too many nodes for them.
 
-    Parameters
-    ----------
-    constructions : sequence of Construction
-        What is to be built.
-    tables : mapping of str to NodeTable
-        On what.
-
-    Returns
-    -------
-    kept : dict of str to list of Construction
-        What each layer can have.
-    refused : list of dict
-        `builder`, `source`, `scheme` and `reason` of what it cannot.
+    Gives what each layer can have, and `builder`, `source`, `scheme` and `reason` of what it cannot, once for each
+    reason.
     """
     kept: dict[str, list[Construction]] = {group: [] for group in tables}
     refusals: dict[tuple[str, str], list[str]] = {}
@@ -109,34 +81,7 @@ def compare_layers(
     *,
     progress: bool,
 ) -> list[dict[str, Any]]:
-    """Measure the layers that are not finished, and return all of them in the model's order.
-
-    Parameters
-    ----------
-    reader : LayerReader
-        Gives features and signals.
-    tables : mapping of str to NodeTable
-        The layers.
-    buildable : mapping of str to sequence of Construction
-        From `buildable_constructions`.
-    options : MeasurementOptions
-        How to measure.
-    seeds : sequence of int
-        Draws.
-    cache : GraphCache, optional
-        For graphs and spectra.
-    store : ComparisonStore, optional
-        Where finished layers are found and kept.
-    drawing_layer : str
-        The layer of which graphs are drawn.
-    progress : bool
-        Whether to show a bar.
-
-    Returns
-    -------
-    list of dict
-        As `compare_layer` makes them.
-    """
+    """Measure the layers that are not finished, and return all as `compare_layer` makes them, in the model's order."""
     digests = _Digests(reader)
     finished = _finished(digests, tables, store)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}

@@ -11,11 +11,13 @@ from paramgraph.cache import GraphCache
 from paramgraph.comparison._evidence import (
     compaction_beside_nulls,
     energy_by_band,
+    noise_by_band,
+    noise_facts,
+    permuted_noise,
     rewired_compaction,
     shift_of,
 )
 from paramgraph.comparison._layer_reading import Signal
-from paramgraph.comparison.noise_evidence import noise_by_band, noise_facts, permuted_noise
 from paramgraph.measures import (
     BandStatistics,
     algebraic_connectivity,
@@ -34,27 +36,10 @@ QUANTILES = np.linspace(0, 1, 21)
 
 @dataclass(frozen=True)
 class MeasurementOptions:
-    """How constructions are measured.
+    """How constructions are measured; the fields are arguments of `compare`.
 
-    Parameters
-    ----------
-    bands : tuple of float
-        Shares of the modes where bands begin and end.
-    share : float
-        Share of the modes that compaction counts as low.
-    nulls : tuple of str
-        Of "permuted", "rotated" and "random".
-    permutations : int
-        Draws for the p-value; 0 for none.
-    modes : int, optional
-        Eigenpairs of each graph; None: all up to 2,048 nodes, 64 beyond.
-    shift : str
-        "auto": the Laplacian, or the adjacency where weights are signed; or one of the two for all.
-
-    Examples
-    --------
-    >>> MeasurementOptions(modes=8).count(100), MeasurementOptions().count(100), MeasurementOptions().count(5000)
-    (8, 100, 64)
+    `modes` None gives a graph of up to 2,048 nodes all its eigenpairs, and 64 beyond; `shift` "auto" is the Laplacian,
+    or the adjacency where weights are signed.
     """
 
     bands: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -73,26 +58,10 @@ class MeasurementOptions:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredConstruction:
-    """Hold a graph, its spectrum, and the cell of numbers that a comparison keeps.
+    """Hold a graph, its spectrum, how many modes count as low, and the cell of plain numbers that a comparison keeps.
 
-    Parameters
-    ----------
-    graph : Data
-        The graph.
-    spectrum : Spectrum
-        Of its shift operator.
-    low : int
-        Number of modes that compaction counts as low.
-    cell : dict
-        Plain numbers, as in `Comparison.frame`.
-    statistics, null_statistics : BandStatistics, optional
-        Signal and noise by band, as it is and with nodes permuted, to be pooled over layers; None where the signal is
-        no gradient.
-
-    Examples
-    --------
-    >>> MeasuredConstruction.__dataclass_fields__["low"].type
-    <class 'int'>
+    Signal and noise by band, as they are and with nodes permuted, are pooled over layers; None for other signals than
+    gradients.
     """
 
     graph: Data
@@ -106,40 +75,10 @@ class MeasuredConstruction:
 def measure_construction(
     graph: Data, signal: Signal, options: MeasurementOptions, seed: int, cache: GraphCache | None = None
 ) -> MeasuredConstruction:
-    r"""Measure a graph and a signal on it.
+    """Measure a graph and a signal on it, in O(nodes^3 + nodes^2 x width x batches) where all modes are computed.
 
-    Parameters
-    ----------
-    graph : Data
-        Undirected graph.
-    signal : Signal
-        On the same nodes.
-    options : MeasurementOptions
-        What to measure.
-    seed : int
-        Of permutations, rewiring and solvers.
-    cache : GraphCache, optional
-        Where spectra are looked for, and kept.
-
-    Returns
-    -------
-    MeasuredConstruction
-        Of a graph with all its modes O(nodes^3 + nodes^2 x width x batches) time.
-
-    Notes
-    -----
-    Where not all modes were computed, there are two bands, the computed modes and the rest, whose energy and noise
-    are those of the whole less what the computed modes hold.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> from paramgraph import graph_from_networkx
-    >>> path = graph_from_networkx(nx.path_graph(20))
-    >>> smooth = Signal(torch.linspace(0, 1, 20, dtype=torch.float64)[:, None])
-    >>> cell = measure_construction(path, smooth, MeasurementOptions(), seed=0).cell
-    >>> cell["edges"], cell["compaction"] > 0.9, cell["compaction_rotated"]
-    (19, True, 0.2)
+    Where they are not, there are two bands, the computed modes and the rest, whose energy and noise are those of the
+    whole less what the computed modes hold. The seed draws permutations, rewiring and the start of solvers.
     """
     operator = shift_of(graph, options.shift)
     count = options.count(operator.nodes)

@@ -1,54 +1,59 @@
-"""Finished layers of a comparison on disk, so that an interrupted one goes on where it was."""
+"""What a comparison keeps: plain values, and finished layers on disk, so that an interrupted one goes on."""
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-FILE = "layers.jsonl"
+DIGITS = 6
+LAYERS_FILE = "layers.jsonl"
+
+
+def plain(value: Any, digits: int | None = DIGITS) -> Any:  # Any: whatever JSON can hold, and does
+    """Turn nested values into what JSON can hold; floats keep six digits, or all, and NaN and infinity are None.
+
+    Scalars and arrays of NumPy and torch are numbers and lists; other objects are a TypeError.
+
+    >>> plain({"share": 1 / 3, "empty": (math.nan, 2)})
+    {'share': 0.333333, 'empty': [None, 2]}
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(one, digits) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, digits) for one in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), digits)
+    if not isinstance(value, float):
+        raise TypeError(f"{type(value).__name__} is no number, text, mapping or sequence: {value!r}")
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else float(f"{value:.{digits}g}")
 
 
 class ComparisonStore:
     """Keep one line of JSON for each finished layer, written and forced to the disk at once.
 
-    The first line says what is compared. A folder that holds another comparison is refused: nothing is mixed, and
-    nothing overwritten. A last line that was cut off, as by a machine that went down, is measured again.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where it is missing.
-    identity : mapping
-        Everything that decides the numbers, as plain values.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds another comparison, or one that cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ComparisonStore(Path(folder), {"seed": 0}).append({"layer": "first", "weights": "abc"})
-    ...     again = ComparisonStore(Path(folder), {"seed": 0})
-    ...     list(again.finished)
-    ['first']
+    The first line says what is compared, by everything that decides the numbers. A folder that holds another
+    comparison is refused: nothing is mixed, and nothing overwritten. A last line that was cut off, as by a machine
+    that went down, is measured again.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        self.path = folder / FILE
+        self.path = folder / LAYERS_FILE
         self.finished: dict[str, dict[str, Any]] = {}
-        plain = json.loads(json.dumps(identity))
+        wanted = json.loads(json.dumps(identity))
         folder.mkdir(parents=True, exist_ok=True)
         if not self.path.exists() or not self.path.stat().st_size:
-            self._write({"comparison": plain}, "w")
+            self._write({"comparison": wanted}, "w")
             return
         lines = list(self._lines())
         found = lines[0].get("comparison") if isinstance(lines[0], dict) else None
-        if found != plain:
-            what = _difference(found, plain) if isinstance(found, dict) else "it is no comparison"
+        if found != wanted:
+            what = _difference(found, wanted) if isinstance(found, dict) else "it is no comparison"
             raise ValueError(
                 f"{folder} holds another comparison ({what}): give another folder, or remove {self.path.name} in it"
             )
@@ -57,13 +62,7 @@ class ComparisonStore:
         self._drop_cut_off_line()
 
     def append(self, layer: Mapping[str, Any]) -> None:
-        """Add a finished layer.
-
-        Parameters
-        ----------
-        layer : mapping
-            With its name as "layer"; NaN is written as null.
-        """
+        """Add a finished layer, with its name as "layer"."""
         self.finished[layer["layer"]] = dict(layer)
         self._write(layer, "a")
 

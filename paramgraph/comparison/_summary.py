@@ -1,4 +1,7 @@
-"""A comparison pooled over layers: one row for each construction."""
+"""A comparison pooled over layers: one row for each construction, and the whole in one sentence.
+
+Sums and means are NumPy's: pandas is in an extra that reading and drawing need, and comparing does not.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph.comparison._plain_values import plain
-from paramgraph.comparison.noise_evidence import noise_facts
+from paramgraph.comparison._evidence import noise_facts
+from paramgraph.comparison._store import plain
 from paramgraph.measures import BandStatistics, jackknife_statistics, permutation_p_value, pool_bands
 
 MEANS = (
@@ -25,41 +28,24 @@ MEANS = (
     "spectral_gap",
 )
 TOTALS = ("nodes", "edges", "components", "isolated", "build_seconds", "seconds")
+LEVEL = 0.05
+# Below this much more energy than by chance a graph is of no use, however certain the difference.
+LEAST_EXCESS = 0.05
 
 
 def summarize(
     constructions: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    r"""Pool the cells of each construction over layers and seeds.
+    r"""Pool the cells of each construction over layers and seeds, one row each; none where nothing was measured.
 
     Shares and stabilities are means over cells, counts and seconds are sums over layers (means over seeds). The
     z-score of a sum over layers is :math:`\sum_l (T_l - \mu_l) / \sqrt{\sum_l \sigma_l^2}`, and the p-value counts the
     permutations whose sum :math:`\sum_l T_{l \pi}` is as large: a test of the mean compaction, not of whether some
     layer is out of the ordinary. Layers of one size are permuted alike, so that the p-value allows for what they have
     in common, such as the dimensions of a residual stream; the z-score takes them as independent, and is the larger
-    for it. Of several seeds, which share their text, the largest p-value is taken. Holm's
-    correction is over all constructions that were tested; one whose graph was built from the very signal it is
-    measured on has no p-value. Signal and noise, as they are and with nodes permuted, are pooled as in `pool_bands`.
-
-    Parameters
-    ----------
-    constructions : sequence of mapping
-        With `name`, `builder`, `source` and `null`.
-    cells : sequence of mapping
-        As in `Comparison.cells`, with the `evidence` of `compare_layer`.
-
-    Returns
-    -------
-    list of dict
-        One for each construction, in their order; without those of which nothing was measured.
-
-    Examples
-    --------
-    >>> cell = {"construction": "ring", "layer": "a", "seed": 0, "compaction": 0.3, "circular": False}
-    >>> cell["evidence"] = {"draws": [0.1, 0.4, 0.2]}
-    >>> row = summarize([{"name": "ring", "builder": "Ring()", "source": "none", "null": True}], [cell])[0]
-    >>> row["compaction"], row["p_value"], row["p_holm"]
-    (0.3, 0.5, 0.5)
+    for it. Of several seeds, which share their text, the largest p-value is taken. Holm's correction is over all
+    constructions that were tested; one whose graph was built from the very signal it is measured on has no p-value.
+    Signal and noise, as they are and with nodes permuted, are pooled as in `pool_bands`.
     """
     rows = []
     for construction in constructions:
@@ -73,27 +59,12 @@ def summarize(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    r"""Correct p-values for their number by Holm's step-down method.
+    r"""Correct p-values of m tests by Holm's step-down method: a family-wise error of a rejects what is at most a.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
 
-    Parameters
-    ----------
-    p_values : sequence of float
-        Of m tests.
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979.
 
-    Returns
-    -------
-    list of float
-        In the same order; a family-wise error of a is kept by rejecting what is at most a.
-
-    References
-    ----------
-    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-       6(2), 1979.
-
-    Examples
-    --------
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
@@ -103,6 +74,67 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(order))
     corrected[order] = stepped
     return [float(value) for value in corrected]
+
+
+def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one sentence which graph carries the signal, or that none does.
+
+    A construction carries the signal where the share of its energy in the low modes differs from that on permuted
+    nodes by more than chance (Holm, .05) and by more than .05. A null model, or a graph built from the very signal it
+    is measured on, is never named as the winner.
+    """
+    signal = setting["signal"]
+    judged = [row for row in summary if not row["null"] and not row["circular"]]
+    if not judged:
+        circular = any(row["circular"] for row in summary)
+        what = "graphs that were built from the signal itself" if circular else "null models"
+        return f"Nothing was compared but {what}: none can carry the {signal}."
+    if all(row["p_holm"] is None for row in judged):
+        best = max(judged, key=lambda row: row["compaction"] or 0.0)
+        return (
+            f"{best['construction']} gathers {_percent(best['compaction'])} of the energy of the {signal} in the "
+            f"lowest {_share(setting, best)} of its modes; without the permuted null nothing can be said of chance."
+        )
+    carrying = [row for row in judged if _carries(row)]
+    if not carrying:
+        nearest = max(judged, key=lambda row: row["compaction"] or 0.0)
+        tests = sum(row["p_holm"] is not None for row in summary)
+        # The smallest p-value, 1 / (1 + permutations), times the tests.
+        needed = math.ceil(tests / LEVEL - 1e-9) - 1
+        if setting.get("permutations", needed) < needed:
+            return (
+                f"The most compact of {len(judged)} constructions, {nearest['construction']}, gathers "
+                f"{_percent(nearest['compaction'])} of the energy of the {signal} in the lowest "
+                f"{_share(setting, nearest)} of its modes, permuted nodes {_percent(nearest['compaction_permuted'])}; "
+                f"{setting['permutations']} permutations are too few to tell it from chance: {tests} tests need at "
+                f"least {needed}."
+            )
+        return (
+            f"None of {len(judged)} constructions carries the {signal}: the best, {nearest['construction']}, gathers "
+            f"{_percent(nearest['compaction'])} of their energy in the lowest {_share(setting, nearest)} of its modes, "
+            f"permuted nodes {_percent(nearest['compaction_permuted'])}."
+        )
+    best = max(carrying, key=lambda row: row["compaction"])
+    others = len(judged) - len(carrying)
+    sentence = (
+        f"{best['construction']} carries the {signal}: {_percent(best['compaction'])} of their energy lies in the "
+        f"lowest {_share(setting, best)} of its modes, where permuted nodes give "
+        f"{_percent(best['compaction_permuted'])}"
+    )
+    sentence += _lift(best)
+    if others:
+        sentence += f"; {others} of {len(judged)} constructions gather no more than chance, or hardly more"
+    return sentence + "."
+
+
+def best_drawing(
+    drawings: Sequence[dict[str, Any]], summary: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Choose the drawing of the most compact construction that is no null; None where there is none."""
+    judged = [row for row in summary if not row["null"]] or list(summary)
+    order = [row["construction"] for row in sorted(judged, key=lambda row: -(row["compaction"] or 0.0))]
+    known = {drawing["construction"]: drawing for drawing in drawings}
+    return next((known[one] for one in order if one in known), None)
 
 
 def _row(construction: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -210,3 +242,34 @@ def _statistics(values: Mapping[str, Any]) -> BandStatistics:
     arrays = {name: np.array(value, dtype=float) for name, value in values.items()}
     arrays["modes"] = arrays["modes"].astype(np.int64)
     return jackknife_statistics(**arrays)
+
+
+def _lift(row: Mapping[str, Any]) -> str:
+    """Say how much signal the energy is, where the batches can tell."""
+    lift, low, high, permuted = (
+        row.get(part) for part in ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")
+    )
+    if lift is None or low is None or high is None or permuted is None:
+        return ""
+    interval = f"(95 %: {low:.2f} to {high:.2f}; permuted {permuted:.2f})"
+    if low <= 1 <= high:
+        return f"; whether it is more signal than noise these batches cannot tell: lift {lift:.2f} {interval}"
+    return f", at {lift:.2f} times the signal-to-noise ratio of the whole spectrum {interval}"
+
+
+def _carries(row: Mapping[str, Any]) -> bool:
+    if row["p_holm"] is None or row["compaction"] is None:
+        return False
+    return bool(row["p_holm"] <= LEVEL and row["compaction"] - row["compaction_permuted"] > LEAST_EXCESS)
+
+
+def _share(setting: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Say what share of the modes counts as low: of large graphs fewer are computed than were asked for."""
+    asked, had = setting["share"], row.get("compaction_share")
+    # A graph of 24 nodes has 5 modes for 20 %.
+    share = asked if had is None or abs(had - asked) < 0.01 else had
+    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.1f} %"
+
+
+def _percent(value: float | None) -> str:
+    return "nothing" if value is None else f"{100 * value:.0f} %"

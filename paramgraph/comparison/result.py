@@ -6,22 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paramgraph.comparison._plain_values import plain
-from paramgraph.comparison._verdict import verdict
+from paramgraph.comparison._store import plain
+from paramgraph.comparison._summary import verdict
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 HOW_TO_INSTALL = "pip install 'paramgraph[compare]'"
-# In the frame each band has a row of its own (`bands`), and these are left to JSON.
-NESTED = ("evidence", "energy", "null_energy", "null_energy_sd", "eigenvalues", "response", "snr")
-NESTED_INTERVALS = ("snr_interval_low", "snr_interval_high", "lift_low_interval", "gain_interval")
+KEYS = ("layer", "construction", "builder", "source", "seed")
+# In the frame of bands each band has a row of its own; the frame of cells leaves these to it.
+BY_BAND = ("energy", "null_energy", "null_energy_sd", "snr", "snr_interval_low", "snr_interval_high")
+# In the frame of cells both ends have columns of their own.
+INTERVALS = ("lift_low_interval", "gain_interval")
+# Left to JSON.
+NESTED = ("evidence", "eigenvalues", "response")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Hold what `compare` found.
+
+    Tables need pandas, figures matplotlib, and the page both and jinja2: `pip install 'paramgraph[compare]'`; an
+    ImportError says so. Figures take `wide=False` for a phone, with fewer panels side by side.
 
     Parameters
     ----------
@@ -82,30 +89,31 @@ class Comparison:
     @property
     def frame(self) -> "pd.DataFrame":
         """One row for each layer, construction and seed; what has several numbers a cell is in `bands` and JSON."""
-        hidden = {*NESTED, *NESTED_INTERVALS}
-        rows = [{name: value for name, value in cell.items() if name not in hidden} for cell in self.cells]
-        for row, cell in zip(rows, self.cells, strict=True):
-            for name in ("lift_low_interval", "gain_interval"):
-                if cell.get(name):
-                    (
-                        row[f"{name.removesuffix('_interval')}_low"],
-                        row[f"{name.removesuffix('_interval')}_high"],
-                    ) = cell[name]
-        return _frame(rows)
+        return _frame(
+            [
+                _without(cell, *NESTED, *BY_BAND, *INTERVALS)
+                | {
+                    name.replace("interval", end): cell[name][place]
+                    for name in INTERVALS
+                    if cell.get(name)
+                    for place, end in enumerate(("low", "high"))
+                }
+                for cell in self.cells
+            ]
+        )
 
     @property
     def bands(self) -> "pd.DataFrame":
         """One row for each cell and band of the spectrum, low graph frequency first."""
-        keys = ("layer", "construction", "builder", "source", "seed")
-        lists = ("energy", "null_energy", "null_energy_sd", "snr", "snr_interval_low", "snr_interval_high")
-        rows = [
-            {key: cell[key] for key in keys}
-            | {"band": band}
-            | {name: cell[name][band] for name in lists if cell.get(name)}
-            for cell in self.cells
-            for band in range(len(cell.get("energy") or ()))
-        ]
-        return _frame(rows)
+        return _frame(
+            [
+                {key: cell[key] for key in KEYS}
+                | {"band": band}
+                | {name: cell[name][band] for name in BY_BAND if cell.get(name)}
+                for cell in self.cells
+                for band in range(len(cell.get("energy") or ()))
+            ]
+        )
 
     @property
     def agreement(self) -> "pd.DataFrame":
@@ -113,33 +121,23 @@ class Comparison:
         return _frame(self.agreements)
 
     def summary(self) -> "pd.DataFrame":
-        """Pool each construction over layers.
+        """One row for each construction, pooled over layers.
 
-        Returns
-        -------
-        pandas.DataFrame
-            One row for each construction, the most compact first, null models and graphs of the signal itself last.
+        The most compact comes first, null models and graphs of the signal itself last.
         """
-        hidden = ("energy", "null_energy", "null_energy_sd", "snr")
-        rows = [{k: v for k, v in row.items() if k not in hidden} for row in self.summary_rows]
+        rows = [_without(row, *BY_BAND) for row in self.summary_rows]
         rows.sort(key=lambda row: (row["null"] or row["circular"], -(row["compaction"] or 0.0)))
         return _frame(rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the result as plain values.
-
-        Returns
-        -------
-        dict
-            Ready for JSON: floats have six digits, NaN and infinity are None; `from_dict` reads it.
-        """
+        """Write the result as plain values: floats have six digits, NaN and infinity are None."""
         values = {
             "title": self.title,
             "verdict": self.verdict,
             "setting": self.setting,
             "constructions": self.constructions,
             "summary": self.summary_rows,
-            "cells": [{k: v for k, v in cell.items() if k != "evidence"} for cell in self.cells],
+            "cells": [_without(cell, "evidence") for cell in self.cells],
             "agreements": self.agreements,
             "failures": self.failures,
             "refused": self.refused,
@@ -150,23 +148,7 @@ class Comparison:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Comparison":
-        """Read what `to_dict` wrote.
-
-        Parameters
-        ----------
-        values : mapping
-            The plain values.
-
-        Returns
-        -------
-        Comparison
-            The same result.
-
-        Raises
-        ------
-        ValueError
-            If something is missing.
-        """
+        """Read what `to_dict` wrote; a ValueError names what is missing."""
         missing = [name for name in ("setting", "constructions", "summary", "cells") if name not in values]
         if missing:
             raise ValueError(f"this is no comparison: it lacks {', '.join(missing)}")
@@ -182,18 +164,7 @@ class Comparison:
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Write the result as JSON.
-
-        Parameters
-        ----------
-        path : str or Path, optional
-            A file to write as well.
-
-        Returns
-        -------
-        str
-            The JSON.
-        """
+        """Write the result as JSON, and to a file if a path is given."""
         text = json.dumps(self.to_dict(), allow_nan=False)
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf-8")
@@ -201,25 +172,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, text_or_path: str | Path) -> "Comparison":
-        """Read what `to_json` wrote.
-
-        Parameters
-        ----------
-        text_or_path : str or Path
-            The JSON, or the file that holds it.
-
-        Returns
-        -------
-        Comparison
-            The same result.
-
-        Raises
-        ------
-        ValueError
-            If it is no JSON, or no comparison.
-        OSError
-            If there is no such file.
-        """
+        """Read what `to_json` wrote, from the text or the file; what is no comparison is a ValueError."""
         is_text = isinstance(text_or_path, str) and text_or_path.lstrip().startswith("{")
         text = str(text_or_path) if is_text else Path(text_or_path).read_text(encoding="utf-8")
         try:
@@ -231,120 +184,50 @@ class Comparison:
         return cls.from_dict(values)
 
     def to_html(self) -> str:
-        """Render the result as one self-contained page.
-
-        Returns
-        -------
-        str
-            A whole HTML document without external requests.
-
-        Raises
-        ------
-        ImportError
-            If jinja2 or matplotlib is missing; the message has the pip line.
-        """
+        """Render the result as one self-contained page: a whole HTML document without external requests."""
         from paramgraph.comparison.report import comparison_page
 
         return comparison_page(self.to_dict())
 
     def plot_heatmap(self, column: str = "compaction", wide: bool = True) -> "Figure":
-        """Draw a number by layer and construction.
-
-        Parameters
-        ----------
-        column : str, default "compaction"
-            A numeric column of `frame`, such as "z_score", "lift_low", "gain" or "edge_stability".
-        wide : bool, default True
-            More panels side by side; False for a phone.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            The figure.
-        """
+        """Draw a numeric column of `frame`, such as "z_score" or "gain", by layer and construction."""
         from paramgraph.comparison.report import heatmap_figure
 
         return heatmap_figure(self.to_dict(), column, wide=wide)
 
     def plot_energy(self, wide: bool = True) -> "Figure":
-        """Draw the energy of the signal by band, with the band of the permuted null.
-
-        Parameters
-        ----------
-        wide : bool, default True
-            More panels side by side; False for a phone.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            One panel for each construction.
-        """
+        """Draw the energy of the signal by band, with the band of the permuted null; a panel for each construction."""
         from paramgraph.comparison.report import energy_figure
 
         return energy_figure(self.to_dict(), wide=wide)
 
     def plot_snr(self, wide: bool = True) -> "Figure":
-        """Draw the signal-to-noise ratio of the gradient by band.
-
-        Parameters
-        ----------
-        wide : bool, default True
-            More panels side by side; False for a phone.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            One panel for each construction.
-
-        Raises
-        ------
-        ValueError
-            If the signal is no gradient.
-        """
+        """Draw the signal-to-noise ratio by band; a ValueError if the signal is no gradient."""
         from paramgraph.comparison.report import snr_figure
 
         return snr_figure(self.to_dict(), wide=wide)
 
     def plot_spectra(self, wide: bool = True) -> "Figure":
-        """Draw the eigenvalues of each construction over their rank.
-
-        Parameters
-        ----------
-        wide : bool, default True
-            More panels side by side; False for a phone.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Median and quartiles over layers.
-        """
+        """Draw the eigenvalues of each construction over their rank: median and quartiles over layers."""
         from paramgraph.comparison.report import spectra_figure
 
         return spectra_figure(self.to_dict(), wide=wide)
 
     def plot_agreement(self) -> "Figure":
-        """Draw how far constructions agree: edges, and the spaces of their low modes.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            A matrix of constructions.
-        """
+        """Draw how far constructions agree: edges, and the spaces of their low modes."""
         from paramgraph.comparison.report import agreement_figure
 
         return agreement_figure(self.to_dict())
 
     def plot_subgraph(self) -> "Figure":
-        """Draw the strongest part of one graph.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Nodes coloured by the first eigenvector that oscillates.
-        """
+        """Draw the strongest part of one graph, coloured by the first eigenvector that oscillates."""
         from paramgraph.comparison.report import subgraph_figure
 
         return subgraph_figure(self.to_dict())
+
+
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
@@ -352,10 +235,4 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
         import pandas as pd
     except ImportError as error:
         raise ImportError(f"tables need pandas: {HOW_TO_INSTALL}") from error
-    frame = pd.DataFrame([dict(row) for row in rows])
-    # None among numbers is a number that is not there.
-    for name in frame.columns:
-        kinds = {type(value) for value in frame[name] if value is not None}
-        if kinds <= {int, float} and kinds:
-            frame[name] = frame[name].astype(float if None in set(frame[name]) or float in kinds else int)
-    return frame
+    return pd.DataFrame(list(rows))

@@ -31,39 +31,11 @@ Rerun = Callable[[Comparison, Mapping[str, Any]], Comparison]
 
 
 def verify_records(path: str | Path, cells: int, seed: int, rerun: Rerun) -> list[dict[str, Any]]:
-    """Measure random cells of records again.
+    """Measure random cells of records, a file of `Comparison.to_json` or a folder of them, again.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file that `Comparison.to_json` wrote, or a folder of them.
-    cells : int
-        How many cells to draw, each with the same probability.
-    seed : int
-        Of the draw.
-    rerun : callable (Comparison, cell) -> Comparison
-        Measures one cell again: the record's layer, construction and seed.
-
-    Returns
-    -------
-    list of dict
-        One for each drawn cell: `cell` (record, layer, construction, seed), `agrees`, and `differences`, which names
-        each number that is off, with what was recorded and what came out.
-
-    Raises
-    ------
-    ValueError
-        If there are no records, or fewer cells than asked for.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> cell = {"layer": "a", "construction": "ring", "seed": 0, "nodes": 4, "compaction": 0.25}
-    >>> record = Comparison({"signal": "weights", "share": 0.2}, ({"name": "ring"},), (cell,))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = record.to_json(Path(folder) / "record.json")
-    ...     verify_records(folder, 1, 0, lambda record, cell: record)[0]["agrees"]
-    True
+    `rerun(record, cell)` measures the record's layer, construction and seed. Each drawn cell, all with the same
+    probability, gives a row: `cell` (record, layer, construction, seed), `agrees`, and `differences`, which names each
+    number that is off, with what was recorded and what came out. A ValueError if there are no records, or fewer cells.
     """
     records = read_records(path)
     every = [(name, record, cell) for name, record in records.items() for cell in record.cells]
@@ -75,22 +47,9 @@ def verify_records(path: str | Path, cells: int, seed: int, rerun: Rerun) -> lis
 
 
 def read_records(path: str | Path) -> dict[str, Comparison]:
-    """Read recorded comparisons.
+    """Read recorded comparisons by the name of their file; other files of a folder are left alone.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file, or a folder whose .json files are looked at; other files in it are left alone.
-
-    Returns
-    -------
-    dict of str to Comparison
-        By the name of the file.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
+    No record at all is a ValueError.
     """
     place = Path(path)
     files = sorted(place.glob("*.json")) if place.is_dir() else [place]

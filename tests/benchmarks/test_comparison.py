@@ -30,7 +30,7 @@ from torch_geometric.data import Data
 import paramgraph
 from paramgraph import Comparison, graph_to_scipy
 from paramgraph.checkpoints import open_checkpoint, open_skeleton
-from paramgraph.comparison._batch_split import split_batches
+from paramgraph.comparison import split_batches
 from paramgraph.environment import peak_megabytes
 from paramgraph.inputs import ComparisonInputs, InputOptions, locate_model, open_inputs
 

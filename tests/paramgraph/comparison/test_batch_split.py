@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paramgraph.comparison._batch_split import list_batches, split_batches
+from paramgraph.comparison import list_batches, split_batches
 
 
 @pytest.mark.parametrize("count", [6, 7, 20])
@@ -56,6 +56,7 @@ def test_mapping_of_other_keys_is_refused(batches):
 
 
 @pytest.mark.parametrize("batches", ["text", 3])
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_is_no_list_is_refused(batches):
     with pytest.raises(TypeError, match="list of batches"):
         list_batches(batches)

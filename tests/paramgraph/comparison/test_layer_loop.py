@@ -2,8 +2,7 @@ import pytest
 from torch import nn
 
 from paramgraph import UnknownNameError, rows
-from paramgraph.comparison import plan_constructions
-from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables
+from paramgraph.comparison import buildable_constructions, choose_tables, plan_constructions
 
 
 @pytest.fixture

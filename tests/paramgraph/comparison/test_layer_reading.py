@@ -4,8 +4,7 @@ from torch import nn
 
 from paramgraph import collect, rows
 from paramgraph.checkpoints import open_checkpoint
-from paramgraph.comparison._batch_split import split_batches
-from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.comparison import LayerReader, split_batches
 
 
 @pytest.fixture

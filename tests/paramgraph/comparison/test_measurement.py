@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from paramgraph import eigenpairs, laplacian
-from paramgraph.comparison._layer_reading import Signal
-from paramgraph.comparison._measurement import MeasurementOptions, measure_construction
-from paramgraph.comparison._plain_values import plain
+from paramgraph.comparison import MeasurementOptions, Signal, measure_construction, plain
 
 OPTIONS = MeasurementOptions()
 

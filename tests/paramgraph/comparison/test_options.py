@@ -1,8 +1,7 @@
 import pytest
 
 from paramgraph import UnknownNameError
-from paramgraph.comparison._measurement import MeasurementOptions
-from paramgraph.comparison._options import check_comparison, choose_signal
+from paramgraph.comparison import MeasurementOptions, check_comparison, choose_signal
 
 
 @pytest.mark.parametrize("permutations", [0, 19, 999])

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from paramgraph import Comparison
-from paramgraph.comparison._summary import summarize
+from paramgraph.comparison import summarize
 
 CELL = {
     "layer": "a",

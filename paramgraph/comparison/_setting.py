@@ -1,4 +1,4 @@
-"""What the record of a comparison says of itself: names, contents, and what was chosen automatically."""
+"""What the record of a comparison says of itself: names, contents, what was chosen automatically, and where it ran."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,40 +14,13 @@ from paramgraph.nodes import unwrap
 
 
 def name_of_model(model: Any) -> str:
-    """Name a model for tables.
-
-    Parameters
-    ----------
-    model : nn.Module, str or path
-        The model.
-
-    Returns
-    -------
-    str
-        Its class, or the name of its folder.
-
-    Examples
-    --------
-    >>> name_of_model("owner/model")
-    'model'
-    """
+    """Name a model for tables: its class, or the name of its folder."""
     # Never a path of this machine: results are shared.
     return Path(model).name if isinstance(model, str | os.PathLike) else type(unwrap(model)).__name__
 
 
 def digest_of_batches(value: Any) -> str:
-    """Hash the tensors in batches of any nesting.
-
-    Parameters
-    ----------
-    value : object
-        Mappings, lists and tuples of tensors; anything else is passed over.
-
-    Returns
-    -------
-    str
-        As `tensor_digest`.
-    """
+    """Hash the tensors in batches of mappings, lists and tuples; anything else in them is passed over."""
     tensors: list[Tensor] = []
 
     def take(part: Any) -> None:
@@ -67,24 +40,7 @@ def digest_of_batches(value: Any) -> str:
 def automatic_choices(
     options: MeasurementOptions, cells: Sequence[Mapping[str, Any]], reader: LayerReader, layers: int
 ) -> list[str]:
-    """Say what was chosen automatically.
-
-    Parameters
-    ----------
-    options : MeasurementOptions
-        What was asked.
-    cells : sequence of mapping
-        What came of it.
-    reader : LayerReader
-        Which batches built and measured.
-    layers : int
-        Number of layers.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-    """
+    """Say in sentences what was chosen automatically."""
     said = []
     shifts = {
         shift: sorted({c["construction"] for c in cells if c["shift"] == shift})
@@ -117,20 +73,7 @@ def automatic_choices(
 
 
 def python_line(setting: Mapping[str, Any], builders: Any, sources: Any) -> str:
-    """Write the call that makes a comparison, as far as values have names.
-
-    Parameters
-    ----------
-    setting : mapping
-        Of the comparison.
-    builders, sources : object
-        As they were given.
-
-    Returns
-    -------
-    str
-        One line of Python.
-    """
+    """Write the call that makes a comparison, as far as values have names."""
 
     def shown(value: Any) -> str:
         if isinstance(value, str) or value is None:
@@ -146,26 +89,3 @@ def python_line(setting: Mapping[str, Any], builders: Any, sources: Any) -> str:
         f"paramgraph.compare({setting['model']!r}, {shown(builders)}, {shown(sources)}, {setting['scheme']!r}, "
         f"{shown(setting['targets'])}{batches}, seeds={setting['seeds']}, signal={setting['signal']!r})"
     )
-
-
-def best_drawing(
-    drawings: Sequence[dict[str, Any]], summary: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Choose the drawing of the most compact construction that is no null.
-
-    Parameters
-    ----------
-    drawings : sequence of dict
-        Of one layer.
-    summary : sequence of mapping
-        From `summarize`.
-
-    Returns
-    -------
-    dict or None
-        None where there is none.
-    """
-    judged = [row for row in summary if not row["null"]] or list(summary)
-    order = [row["construction"] for row in sorted(judged, key=lambda row: -(row["compaction"] or 0.0))]
-    known = {drawing["construction"]: drawing for drawing in drawings}
-    return next((known[one] for one in order if one in known), None)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from paramgraph import compare
-from paramgraph.comparison._facts import best_drawing, digest_of_batches, name_of_model, python_line
+from paramgraph.comparison import digest_of_batches, name_of_model, python_line
 
 
 def test_model_is_named_without_the_place_where_it_lies():
@@ -47,19 +47,6 @@ def test_line_of_python_shows_names_and_no_addresses():
         "paramgraph.compare('small', ['ring', len], 'weights', 'rows', 'all-linear', batches=batches, seeds=[0], "
         "signal='gradients')"
     )
-
-
-def test_drawing_is_that_of_the_most_compact_construction_that_is_no_null():
-    rows = [
-        {"construction": "ring", "null": True, "compaction": 0.9},
-        {"construction": "a", "null": False, "compaction": 0.2},
-        {"construction": "b", "null": False, "compaction": 0.4},
-    ]
-    drawings = [{"construction": name} for name in ("ring", "a", "b")]
-    assert best_drawing(drawings, rows) == {"construction": "b"}
-    assert best_drawing(drawings[:2], rows) == {"construction": "a"}
-    assert best_drawing(drawings[:1], rows[:1]) == {"construction": "ring"}
-    assert best_drawing([], rows) is None
 
 
 def test_layers_whose_bands_differ_are_said_to_be_pooled_apart(monkeypatch):
