@@ -1,13 +1,13 @@
 """Graphs and spectra on disk, keyed by the content that they were made from."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
 import os
 import tempfile
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
 
 logger = logging.getLogger(__name__)
 
+PACKAGE = Path(__file__).parent
+
 # What a builder adds to the nodes that it was given; everything else is there already.
 GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
 GRAPH_FACTS = ("signed", "rewired_share")
@@ -32,11 +34,12 @@ class GraphCache:
     """Keep graphs and spectra in a folder, under the hash of everything that decides them.
 
     The key of a graph holds the features of the nodes bit by bit, their layers, heads and roles, the builder with
-    all its options, and the source code of the builder; that of a spectrum the operator's
-    `fingerprint`, the number of pairs, tolerance and seed. Nothing is ever out of date: other content has another
-    key. Builders of this package are cached, also around each other; one of your own, whose code may change without a
-    new name, is asked each time. Files are safetensors, written whole or not at all, so
-    several processes may share a folder. Nothing is deleted: remove the folder when it is too large.
+    all its options, its source code and that of `paramgraph.graphs`; that of a spectrum the operator's `fingerprint`,
+    the number of pairs, tolerance and seed, and the source code of `paramgraph.spectra`. Nothing is ever out of date:
+    other content, and a mended line of code, has another key. Builders of this package are cached, also around each
+    other; one of your own, whose code may change without a new name, is asked each time. Files are safetensors, written
+    whole or not at all, so several processes may share a folder. Nothing is deleted: remove the folder when it is too
+    large.
 
     Parameters
     ----------
@@ -69,25 +72,13 @@ class GraphCache:
         return f"GraphCache({str(self.folder)!r}, hits={self.hits}, misses={self.misses})"
 
     def graph(self, builder: Callable[[Data], Data], data: Data, make: Callable[[], Data]) -> Data:
-        """Find the graph that a builder makes of some nodes, or make it.
+        """Find the graph that a builder makes of some nodes with their features, or have it made by `make`.
 
-        Parameters
-        ----------
-        builder : callable
-            What builds the graph.
-        data : torch_geometric.data.Data
-            The nodes with their features.
-        make : callable
-            Makes the graph where it is not known.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            The same, bit by bit, whether found or made. Reading is O(nodes x width) for the key and O(edges).
+        The same, bit by bit, whether found or made. Reading is O(nodes x width) for the key and O(edges).
         """
         if not is_described(builder):
             return make()
-        key = _digest("graph", repr(builder), *_sources_of(builder), str(data.num_nodes), *_node_facts(data))
+        key = _digest("graph", repr(builder), *_code_of(builder), str(data.num_nodes), *_node_facts(data))
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -102,32 +93,16 @@ class GraphCache:
             self._write(key, {name: graph[name] for name in GRAPH_FIELDS if name in graph}, facts)
         return graph
 
-    def spectrum(self, operator: ShiftOperator, k: Any = None, tol: float = 1e-8, seed: int = 0) -> Spectrum:
-        """Find the eigenpairs of an operator, or compute them.
+    def spectrum(
+        self, operator: ShiftOperator, k: int | np.integer | None = None, tol: float = 1e-8, seed: int = 0
+    ) -> Spectrum:
+        """Find the k eigenpairs of an operator, by default all, or compute them.
 
-        Parameters
-        ----------
-        operator : ShiftOperator
-            From `laplacian` or `adjacency`.
-        k : int, optional
-            Number of pairs; all of them by default.
-        tol : float, default 1e-8
-            As in `eigenpairs`.
-        seed : int, default 0
-            As in `eigenpairs`.
-
-        Returns
-        -------
-        Spectrum
-            The same, bit by bit, whether found or computed.
-
-        Raises
-        ------
-        ValueError, NotConvergedError
-            As in `eigenpairs`.
+        The same, bit by bit, whether found or computed. Takes and raises what `eigenpairs` does.
         """
         count = count_pairs(k, operator.nodes)
-        key = _digest("spectrum", operator.fingerprint(), str(count), repr(float(tol)), str(seed))
+        asked = (operator.fingerprint(), str(count), repr(float(tol)), str(seed))
+        key = _digest("spectrum", _code_in(PACKAGE / "spectra"), *asked)
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -174,21 +149,7 @@ class GraphCache:
 def is_described(builder: Any) -> bool:
     """Tell whether the `repr` of a builder, with this package's code, says all that decides its graphs.
 
-    Parameters
-    ----------
-    builder : callable
-        A builder.
-
-    Returns
-    -------
-    bool
-        True of this package's builders with options that are numbers, strings and builders of this kind.
-
-    Examples
-    --------
-    >>> from paramgraph import Ring
-    >>> is_described(Ring()), is_described(lambda data: data)
-    (True, False)
+    So it is for this package's builders whose options are numbers, strings and builders of this kind.
     """
     if not dataclasses.is_dataclass(builder) or isinstance(builder, type):
         return False
@@ -203,25 +164,7 @@ def _options(builder: Any) -> list[Any]:
 
 
 def tensor_digest(*tensors: Tensor) -> str:
-    """Hash tensors: dtype, shape and every bit.
-
-    Parameters
-    ----------
-    *tensors : Tensor
-        Of any dtype and device.
-
-    Returns
-    -------
-    str
-        BLAKE2b with 20 bytes, in hexadecimal; 1 GB a second.
-
-    Examples
-    --------
-    >>> tensor_digest(torch.zeros(2)) == tensor_digest(torch.zeros(2))
-    True
-    >>> tensor_digest(torch.zeros(2)) == tensor_digest(torch.zeros(2, 1))
-    False
-    """
+    """Hash tensors of any dtype and device: dtype, shape and every bit; 20 bytes of BLAKE2b, 1 GB a second."""
     digest = hashlib.blake2b(digest_size=20)
     for tensor in tensors:
         plain = tensor.detach().cpu().contiguous()
@@ -235,16 +178,24 @@ def _node_facts(data: Data) -> list[str]:
     return [tensor_digest(*tensors), json.dumps(data.get("role"))]
 
 
-def _sources_of(builder: Any) -> list[str]:
-    """Hash the code of builders and of what they share, so that mended ones have new keys."""
-    package = Path(str(resources.files("paramgraph")))
-    own = package.joinpath(*type(builder).__module__.split(".")[1:]).with_suffix(".py")
-    files = [*sorted((package / "graphs").rglob("*.py")), own]
+def _code_of(builder: Any) -> list[str]:
+    """Hash the code that decides a graph: what builders share, this builder's file, and that of one that it wraps."""
+    module = type(builder).__module__.split(".")[1:]
+    own = PACKAGE.joinpath(*module).with_suffix(".py")
     inner = [one for one in _options(builder) if dataclasses.is_dataclass(one)]
     return [
-        _digest(*(file.read_text(encoding="utf-8") for file in files)),
-        *(source for one in inner for source in _sources_of(one)),
+        _code_in(PACKAGE / "graphs"),
+        _code_in(own),
+        *(code for one in inner for code in _code_of(one)),
     ]
+
+
+@functools.cache  # code does not change while a process runs it
+def _code_in(place: Path) -> str:
+    """Hash a file of Python, or all below a folder, whatever they are called, with their names."""
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    texts = [(file.relative_to(place).as_posix(), file.read_text(encoding="utf-8")) for file in files]
+    return _digest(*(part for text in texts for part in text))
 
 
 def _digest(*parts: str) -> str:

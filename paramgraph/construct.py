@@ -1,7 +1,8 @@
 """From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
-from paramgraph.graphs import check_graph, get_builder
+from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder, check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.sources import collect
 
@@ -17,11 +18,11 @@ from paramgraph.sources import collect
 def build(
     model: nn.Module,
     table: NodeTable,
-    builder: str | Callable[[Data], Data],
+    builder: BuilderLike,
     source: str | Callable[..., Any] = "weights",
     batches: Iterable[Any] | None = None,
     loss: Callable[..., Any] | None = None,
-    tuned: Any = None,
+    tuned: nn.Module | Mapping[str, Tensor] | str | Path | None = None,
     cache: GraphCache | None = None,
     **options: Any,
 ) -> Data:
@@ -60,8 +61,8 @@ def build(
     Raises
     ------
     ValueError
-        If the builder or the source refuses, or what the builder returns is no graph; the message names it. A
-        builder with a method `check_nodes(nodes)` is asked before the source runs.
+        If the builder or the source refuses, or what the builder returns is no graph; the message names it. The
+        builder's `check_nodes` is asked before the source runs.
 
     Examples
     --------
@@ -71,11 +72,9 @@ def build(
     >>> build(model, rows(model)["weight"], "cosine_knn", k=3).builder
     "CosineKNN(k=3, signed=False, mutual=False, connect='none', search='exact')"
     """
-    make = get_builder(builder, **options)
+    make = as_builder(builder, **options)
     tables = one_table(table)
-    check_nodes = getattr(make, "check_nodes", None)
-    if check_nodes is not None:
-        check_nodes(table.shape[0])
+    make.check_nodes(table.shape[0])
     features = collect(model, tables, source, batches=batches, loss=loss, tuned=tuned)[table.group]
     graph = connect(table, features, make, cache)
     graph.source = source_name(source)
@@ -85,7 +84,7 @@ def build(
 def connect(
     table: NodeTable,
     features: Float[Tensor, "nodes features"],
-    builder: Callable[[Data], Data],
+    builder: BuilderLike,
     cache: GraphCache | None = None,
 ) -> Data:
     """Build the graph of a table from features of its nodes.
@@ -95,9 +94,9 @@ def connect(
     table : NodeTable
         The nodes.
     features : Tensor of shape (nodes, features)
-        From `collect`, or your own.
-    builder : callable
-        From `get_builder`, or any callable `Data -> Data`.
+        From `collect`, or your own; not changed, whatever a callable of yours does with its `x`.
+    builder : str or callable
+        From `get_builder`, any callable `Data -> Data`, or the name of a builder that needs no options.
     cache : GraphCache, optional
         Where graphs of the same content are looked for, and kept.
 
@@ -113,41 +112,25 @@ def connect(
 
     Examples
     --------
-    >>> from paramgraph import Ring
-    >>> from paramgraph import rows
+    >>> from paramgraph import Ring, rows
     >>> table = rows(nn.Sequential(nn.Linear(4, 8)))["0.weight"]
     >>> connect(table, table.gather({"0.weight": nn.Linear(4, 8).weight.detach()}), Ring()).num_edges
     16
     """
+    make = as_builder(builder)
     # Features may be a view of the weights, and a callable of yours may write on them.
-    data = table.to_data(features if is_described(builder) else features.clone())
+    data = table.to_data(features if is_described(make) else features.clone())
     if cache is None:
-        return _checked(table, builder, builder(data))
-    return cache.graph(builder, data, lambda: _checked(table, builder, builder(data)))
+        return _checked(table, make, make(data))
+    return cache.graph(make, data, lambda: _checked(table, make, make(data)))
 
 
-def source_name(source: Any) -> str:
-    """Name a source for tables and records.
-
-    Parameters
-    ----------
-    source : str or callable
-        As in `collect`.
-
-    Returns
-    -------
-    str
-        The name; of a function its qualified name.
-
-    Examples
-    --------
-    >>> source_name("weights"), source_name(len)
-    ('weights', 'len')
-    """
+def source_name(source: str | Callable[..., Any]) -> str:
+    """Name a source for tables and records; a function by its qualified name."""
     return source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
 
 
-def _checked(table: NodeTable, make: Callable[[Data], Data], made: Any) -> Data:
+def _checked(table: NodeTable, make: GraphBuilder, made: Any) -> Data:
     try:
         graph = check_graph(made)
     except (TypeError, ValueError) as error:

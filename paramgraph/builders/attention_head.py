@@ -4,17 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_count
-from paramgraph.graphs import layer_places, node_field, pairs_apart, register, undirected_graph
-from paramgraph.graphs.affinity import GRID, node_features, pair_similarity, unit_rows
+from paramgraph.graphs import (
+    Data,
+    GraphBuilder,
+    layer_places,
+    node_field,
+    pairs_apart,
+    register,
+    undirected_graph,
+)
+from paramgraph.graphs.affinity import cosine_pairs, node_features
 
 
 @register("attention_head")
 @dataclass(frozen=True)
-class AttentionHead(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class AttentionHead(GraphBuilder):
     r"""Link the attention heads of a layer and of neighbouring layers by how much they agree.
 
     .. math:: W_{ij} = \cos(x_i, x_j) \quad \text{if } |l_i - l_j| \le \text{reach}
@@ -45,48 +51,19 @@ class AttentionHead(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     def __post_init__(self) -> None:
         check_count("attention_head", "reach", self.reach)
 
-    @staticmethod
-    def scheme_refusal(scheme: str) -> str:
-        """Say why there is no such graph on the nodes of a scheme.
-
-        Parameters
-        ----------
-        scheme : str
-            Name of a scheme.
-
-        Returns
-        -------
-        str
-            The reason; "" where there is one.
-
-        Examples
-        --------
-        >>> AttentionHead.scheme_refusal("heads")
-        ''
-        """
+    def scheme_refusal(self, scheme: str) -> str:
+        """Say that schemes other than "heads" have no heads."""
         if scheme in ("rows", "columns", "blocks", "layers"):
             return f"attention_head links attention heads, and {scheme!r} has none: take 'heads'"
         return ""
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the heads of `data`.
+        """Build the graph of the heads of `data`, as a table of the scheme "heads" gives them.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `x` of shape (nodes, width), `layer` and `head`, as a table of the scheme "heads" gives;
-            `role` where the model has two stacks.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(pairs x width) time
-            and O(pairs + nodes x width) memory, where pairs is at most nodes x heads per layer x (reach + 1).
-
-        Raises
-        ------
-        ValueError
-            If `x`, `layer` or `head` is missing, `x` is not finite, or a node has no layer or head (-1).
+        It has `x` (nodes, width), `layer`, `head` and, where the model has two stacks, `role`. Weights are float64
+        where `x` is, else float32; O(pairs x width) time and O(pairs + nodes x width) memory, where pairs is at most
+        nodes x heads per layer x (reach + 1). Raises ValueError if `x`, `layer` or `head` is missing, `x` is not
+        finite, or a node has no layer or head (-1).
 
         Examples
         --------
@@ -99,9 +76,6 @@ class AttentionHead(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         features = node_features(data, "attention_head")
         places = layer_places(data, "attention_head", "'heads'")
         node_field(data, "head", "attention_head", "'heads'")
-        unit = unit_rows(features)
         pairs = torch.cat([pairs_apart(places, gap) for gap in range(int(self.reach) + 1)], dim=1)
-        pairs = pairs.to(unit.device)
-        cosine = pair_similarity(unit, pairs)
-        kept = (cosine.abs() if self.signed else cosine) * GRID >= 1.0  # below is the rounding of zero
-        return undirected_graph(data, pairs[:, kept], cosine[kept].to(features.dtype), signed=self.signed)
+        pairs, cosine = cosine_pairs(features, pairs, signed=self.signed)
+        return undirected_graph(data, pairs, cosine.to(features.dtype), signed=self.signed)

@@ -1,18 +1,15 @@
 """The null model in which all nodes are alike."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs import count_nodes, register, undirected_graph, unit_weights
+from paramgraph.graphs import Data, GraphBuilder, count_nodes, register, undirected_graph, unit_weights
 
 
 @register("complete")
 @dataclass(frozen=True)
-class Complete(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Complete(GraphBuilder):
     r"""Link all nodes with each other by weight 1.
 
     .. math:: L = n I - 1 1^T
@@ -26,33 +23,15 @@ class Complete(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
     """
 
-    equivariant: ClassVar[bool] = True
-    reads_features: ClassVar[bool] = False
-    is_null: ClassVar[bool] = True
+    equivariant = True
+    reads_features = False
+    is_null = True
 
     def forward(self, data: Data) -> Data:
-        """Build the complete graph of the nodes of `data`.
+        """Build the complete graph of the nodes of `data`, with weights as `unit_weights` makes them.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `num_nodes` or `x`.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2) time and
-            memory, 20 bytes for each of nodes x (nodes - 1) entries: 8 GB at 20,000 nodes.
-
-        Raises
-        ------
-        ValueError
-            If the number of nodes is not known.
-
-        Examples
-        --------
-        >>> Complete()(Data(num_nodes=5)).num_edges
-        20
+        O(nodes^2) time and memory, 20 bytes for each of nodes x (nodes - 1) entries: 8 GB at 20,000 nodes. Raises
+        ValueError if neither `num_nodes` nor `x` is there.
         """
         nodes = count_nodes(data)
         weight = unit_weights(data, nodes * (nodes - 1) // 2)

@@ -1,17 +1,15 @@
 """Correlation of the features of nodes: sample, shrunk, or partial."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal, get_args
 
 import numpy as np
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice, check_count, check_number
-from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
-    check_neighbours,
+    NeighbourBuilder,
     matrix_edges,
     neighbour_edges,
     node_features,
@@ -21,12 +19,12 @@ from paramgraph.graphs.affinity import (
     unit_rows,
 )
 
-ESTIMATORS = ("sample", "ledoit_wolf", "partial")
+Estimator = Literal["sample", "ledoit_wolf", "partial"]
 
 
 @register("correlation")
 @dataclass(frozen=True)
-class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Correlation(NeighbourBuilder):
     r"""Link nodes whose features correlate, by rank or by threshold.
 
     .. math:: W_{ij} = r_{ij} = \cos(x_i - \bar x_i, x_j - \bar x_j)
@@ -80,19 +78,16 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     tensor([ 1., -1.,  1., -1., -1., -1.])
     """
 
-    equivariant: ClassVar[bool] = True
-
-    k: int | np.integer = 10
     threshold: float | None = None
     signed: bool = False
-    estimator: str = "sample"
+    estimator: Estimator = "sample"
     alpha: float = 0.1
     max_nodes: int | np.integer = 600
     mutual: bool = False
 
     def __post_init__(self) -> None:
-        check_count("correlation", "k", self.k)
-        check_choice("correlation", "estimator", self.estimator, ESTIMATORS)
+        super().__post_init__()
+        check_choice("correlation", "estimator", self.estimator, get_args(Estimator))
         check_number("correlation", "alpha", self.alpha, low=0.0, high=1.0)
         check_count("correlation", "max_nodes", self.max_nodes)
         if self.threshold is None:
@@ -103,17 +98,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
             )
 
     def check_nodes(self, nodes: int) -> None:
-        """Check that a graph of so many nodes can be built, before features are collected for it.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If k is not below the number of nodes, or they are too many for partial correlations.
+        """Raise ValueError if k is not below the number of nodes, or they are too many for partial correlations.
 
         Examples
         --------
@@ -123,7 +108,7 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         ValueError: correlation: partial correlations of 1000 nodes take very long; ... max_nodes=1000, ...
         """
         if self.threshold is None:
-            check_neighbours(int(self.k), nodes)
+            super().check_nodes(nodes)
         if self.estimator == "partial" and nodes > self.max_nodes:
             raise ValueError(
                 f"correlation: partial correlations of {nodes} nodes take very long; up to {self.max_nodes} are "
@@ -131,27 +116,12 @@ class Correlation(BaseTransform):  # type: ignore[misc]  # PyG is untyped
             )
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the rows of `data.x`.
+        """Build the graph of the rows of `data.x` (nodes, width), of any real dtype.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `x` of shape (nodes, width), any real dtype.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
-            O(nodes x width + edges) memory and 64 MB. "partial" takes O(nodes^3) time per iteration and
-            O(nodes^2) memory.
-
-        Raises
-        ------
-        ValueError
-            If `x` is missing or not finite, k is not below the number of nodes, or they are too many for
-            partial correlations.
-        NotConvergedError
-            If the graphical lasso does not converge, with advice.
+        Weights are float64 where `x` is, else float32; O(nodes^2 x width) time, O(nodes x width + edges) memory and
+        64 MB. "partial" takes O(nodes^3) time per iteration and O(nodes^2) memory. Raises ValueError if `x` is missing
+        or not finite, or as `check_nodes` does; NotConvergedError, with advice, if the graphical lasso does not
+        converge.
 
         Examples
         --------

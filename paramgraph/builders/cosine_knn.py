@@ -1,19 +1,14 @@
 """Nearest neighbours by cosine similarity."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
-from paramgraph._checks import check_choice, check_count
-from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
-    CONNECTIONS,
-    check_neighbours,
-    check_search,
+    Connect,
+    NeighbourBuilder,
+    Search,
     join_by_cosine,
     neighbour_edges,
     node_features,
@@ -23,7 +18,7 @@ from paramgraph.graphs.affinity import (
 
 @register("cosine_knn")
 @dataclass(frozen=True)
-class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class CosineKNN(NeighbourBuilder):
     r"""Link each node with the k nodes of largest cosine.
 
     .. math:: W_{ij} = \cos(x_i, x_j) \quad \text{if } j \in N_k(i) \text{ or } i \in N_k(j)
@@ -57,57 +52,22 @@ class CosineKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     tensor([1.0000, 0.7071, 1.0000, 0.7071])
     """
 
-    equivariant: ClassVar[bool] = True
-
-    k: int | np.integer = 10
     signed: bool = False
     mutual: bool = False
-    connect: str = "none"
-    search: str = "exact"
+    connect: Connect = "none"
+    search: Search = "exact"
 
     def __post_init__(self) -> None:
-        check_count("cosine_knn", "k", self.k)
-        check_choice("cosine_knn", "connect", self.connect, CONNECTIONS)
-        check_search("cosine_knn: search", self.search)
-
-    def check_nodes(self, nodes: int) -> None:
-        """Check that a graph of so many nodes can be built, before features are collected for it.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If k is not below the number of nodes.
-
-        Examples
-        --------
-        >>> CosineKNN(k=10).check_nodes(11)
-        """
-        check_neighbours(int(self.k), nodes)
+        super().__post_init__()
+        self._check_ways(self.connect, self.search)
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the rows of `data.x`.
+        """Build the graph of the rows of `data.x` (nodes, width), of any real dtype.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `x` of shape (nodes, width), any real dtype.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
-            O(nodes x (width + k)) memory and 64 MB. With `connect="mst"`, each of at most log2(components)
-            rounds takes as long again for the share of nodes outside the largest component.
-
-        Raises
-        ------
-        ValueError
-            If `x` is missing or not finite, or k is not below the number of nodes.
+        Weights are float64 where `x` is, else float32; O(nodes^2 x width) time, O(nodes x (width + k)) memory and
+        64 MB. With `connect="mst"`, each of at most log2(components) rounds takes as long again for the share of nodes
+        outside the largest component. Raises ValueError if `x` is missing or not finite, or k is not below the number
+        of nodes.
         """
         features = node_features(data, "cosine_knn")
         unit = unit_rows(features)

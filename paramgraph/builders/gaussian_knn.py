@@ -3,21 +3,17 @@
 import math
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
-from paramgraph._checks import check_choice, check_count, check_number
+from paramgraph._checks import check_number
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import register, undirected_graph
+from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
-    CONNECTIONS,
-    check_neighbours,
-    check_search,
+    Connect,
+    NeighbourBuilder,
+    Search,
     distance_outside,
     joining_pairs,
     linked_pairs,
@@ -30,7 +26,7 @@ from paramgraph.graphs.affinity import (
 
 @register("gaussian_knn")
 @dataclass(frozen=True)
-class GaussianKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class GaussianKNN(NeighbourBuilder):
     r"""Link each node with the k nearest nodes, by a Gaussian of the distance.
 
     .. math:: W_{ij} = \exp\left(-\frac{|x_i - x_j|^2}{\sigma_i \sigma_j}\right)
@@ -70,59 +66,23 @@ class GaussianKNN(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     tensor([0.3679, 0.3679, 0.1353, 0.1353])
     """
 
-    equivariant: ClassVar[bool] = True
-
-    k: int | np.integer = 10
     sigma: float | None = None
     mutual: bool = False
-    connect: str = "none"
-    search: str = "exact"
+    connect: Connect = "none"
+    search: Search = "exact"
 
     def __post_init__(self) -> None:
-        check_count("gaussian_knn", "k", self.k)
+        super().__post_init__()
         if self.sigma is not None:
             check_number("gaussian_knn", "sigma", self.sigma, low=0.0)
-        check_choice("gaussian_knn", "connect", self.connect, CONNECTIONS)
-        check_search("gaussian_knn: search", self.search)
-
-    def check_nodes(self, nodes: int) -> None:
-        """Check that a graph of so many nodes can be built, before features are collected for it.
-
-        Parameters
-        ----------
-        nodes : int
-            Nodes of the graph.
-
-        Raises
-        ------
-        ValueError
-            If k is not below the number of nodes.
-
-        Examples
-        --------
-        >>> GaussianKNN(k=10).check_nodes(11)
-        """
-        check_neighbours(int(self.k), nodes)
+        self._check_ways(self.connect, self.search)
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the rows of `data.x`.
+        """Build the graph of the rows of `data.x` (nodes, width), of any real dtype.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `x` of shape (nodes, width), any real dtype.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes^2 x width) time,
-            O(nodes x (width + k)) memory and 64 MB. Weights that underflow to zero are no edges, and one
-            NumericalWarning says how many.
-
-        Raises
-        ------
-        ValueError
-            If `x` is missing or not finite, or k is not below the number of nodes.
+        Weights are float64 where `x` is, else float32; O(nodes^2 x width) time, O(nodes x (width + k)) memory and
+        64 MB. Weights that underflow to zero are no edges, and one NumericalWarning says how many. Raises ValueError
+        if `x` is missing or not finite, or k is not below the number of nodes.
 
         Examples
         --------

@@ -1,19 +1,16 @@
 """The dense Gram matrix of the features of nodes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs import dense_graph, register
+from paramgraph.graphs import Data, GraphBuilder, dense_graph, register
 from paramgraph.graphs.affinity import node_features
 
 
 @register("gram")
 @dataclass(frozen=True)
-class Gram(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Gram(GraphBuilder):
     r"""Link all nodes by the inner products of their features.
 
     .. math:: G = \frac{n}{\operatorname{tr}(X X^T)} X X^T
@@ -29,26 +26,13 @@ class Gram(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     (tensor([0.6667, 1.3333]), tensor([0.6667, 0.6667]))
     """
 
-    equivariant: ClassVar[bool] = True
+    equivariant = True
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the rows of `data.x`.
+        """Build the graph of the rows of `data.x` (nodes, width), of any real dtype.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `x` of shape (nodes, width), any real dtype.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index`, `edge_weight` and `node_weight` (float64 where `x` is, else float32; computed
-            in float64); O(nodes^2 x width) time, O(nodes^2) memory.
-
-        Raises
-        ------
-        ValueError
-            If `x` is missing, not finite, or zero everywhere.
+        Weights are float64 where `x` is, else float32, computed in float64; O(nodes^2 x width) time, O(nodes^2)
+        memory. Raises ValueError if `x` is missing, not finite, or zero everywhere.
         """
         features = node_features(data, "gram")
         nodes = features.shape[0]

@@ -1,21 +1,26 @@
 """The flow of data from layer to layer."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_choice
-from paramgraph.graphs import layer_places, pairs_apart, register, undirected_graph, unit_weights
-from paramgraph.graphs.affinity import GRID, node_features, pair_similarity, unit_rows
-
-WEIGHTS = ("uniform", "cosine")
+from paramgraph.graphs import (
+    Data,
+    GraphBuilder,
+    layer_places,
+    pairs_apart,
+    register,
+    undirected_graph,
+    unit_weights,
+)
+from paramgraph.graphs.affinity import cosine_pairs, node_features
 
 
 @register("layer_adjacency")
 @dataclass(frozen=True)
-class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class LayerAdjacency(GraphBuilder):
     r"""Link every node of a layer with those of the next layer.
 
     .. math:: W_{ij} = 1 \text{ or } \cos(x_i, x_j) \quad \text{if } |l_i - l_j| = 1
@@ -40,35 +45,14 @@ class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     """
 
     residual: bool = False
-    weight: str = "uniform"
+    weight: Literal["uniform", "cosine"] = "uniform"
 
     def __post_init__(self) -> None:
-        check_choice("layer_adjacency", "weight", self.weight, WEIGHTS)
+        check_choice("layer_adjacency", "weight", self.weight, ("uniform", "cosine"))
+        object.__setattr__(self, "reads_features", self.weight != "uniform")
 
-    @property
-    def reads_features(self) -> bool:
-        """Whether the graph depends on the features of the nodes."""
-        return self.weight != "uniform"
-
-    @staticmethod
-    def scheme_refusal(scheme: str) -> str:
-        """Say why there is no such graph on the nodes of a scheme.
-
-        Parameters
-        ----------
-        scheme : str
-            Name of a scheme.
-
-        Returns
-        -------
-        str
-            The reason; "" where there is one.
-
-        Examples
-        --------
-        >>> LayerAdjacency.scheme_refusal("heads")
-        ''
-        """
+    def scheme_refusal(self, scheme: str) -> str:
+        """Say that all nodes of a table of one matrix lie in one layer."""
         if scheme in ("rows", "columns", "blocks"):
             return (
                 f"layer_adjacency links layers, and all nodes of a table of {scheme!r} lie in one: take 'heads' or "
@@ -77,25 +61,12 @@ class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
         return ""
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of the layers of `data`.
+        """Build the graph of the layers of `data`, as tables of the schemes "heads" and "layers" give them.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `layer`, as the tables of the schemes "heads" and "layers" give; `role` where the model has
-            two stacks; `x` for cosine weights.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(pairs) time and
-            memory, times the width for cosine weights, where pairs is at most 2 x nodes x nodes per layer.
-
-        Raises
-        ------
-        ValueError
-            If `layer` (or `x`, for cosine weights) is missing, a node has no layer (-1), or no two layers of
-            one stack are there.
+        It has `layer`, `role` where the model has two stacks, and `x` for cosine weights. Weights are float64 where
+        `x` is, else float32; O(pairs) time and memory, times the width for cosine weights, where pairs is at most
+        2 x nodes x nodes per layer. Raises ValueError if `layer` (or `x`, for cosine weights) is missing, a node has
+        no layer (-1), or no two layers of one stack are there.
 
         Examples
         --------
@@ -117,7 +88,5 @@ class LayerAdjacency(BaseTransform):  # type: ignore[misc]  # PyG is untyped
             weight = unit_weights(data, pairs.shape[1])
             return undirected_graph(data, pairs.to(weight.device), weight)
         features = node_features(data, "layer_adjacency")
-        unit, pairs = unit_rows(features), pairs.to(features.device)
-        cosine = pair_similarity(unit, pairs)
-        kept = cosine * GRID >= 1.0  # below is the rounding of zero
-        return undirected_graph(data, pairs[:, kept], cosine[kept].to(features.dtype))
+        pairs, cosine = cosine_pairs(features, pairs)
+        return undirected_graph(data, pairs, cosine.to(features.dtype))

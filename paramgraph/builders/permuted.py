@@ -1,12 +1,10 @@
 """The null model that keeps a graph and forgets which node is which."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch_geometric.data import Data
 
-from paramgraph.graphs import NullModel, check_graph, count_nodes, get_builder, register, undirected_graph
+from paramgraph.graphs import Data, NullModel, check_graph, count_nodes, register, undirected_graph
 
 
 @register("permuted")
@@ -32,28 +30,13 @@ class Permuted(NullModel):
     torch.Size([2, 8])
     """
 
-    registered_name: ClassVar[str] = "permuted"
-
     def forward(self, data: Data) -> Data:
-        """Build the graph of `data` and permute its nodes.
+        """Build the graph of `data` and permute its nodes, and its `node_weight` with them.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            What the inner builder needs.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            The graph with permuted edges and `node_weight`; O(edges log edges) time on top of the
-            inner builder.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses the data, or its graph breaks the contract.
+        O(edges log edges) time on top of the inner builder. Raises ValueError if that one refuses the data, or its
+        graph breaks the contract.
         """
-        graph = check_graph(get_builder(self.builder)(data))
+        graph = check_graph(self.inner(data))
         nodes = count_nodes(graph)
         generator = torch.Generator().manual_seed(int(self.seed))
         new_label = torch.randperm(nodes, generator=generator, device="cpu").to(graph.edge_index.device)

@@ -2,19 +2,17 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
 
 from paramgraph._checks import check_count
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs import (
+    Data,
     NullModel,
     check_graph,
     count_nodes,
-    get_builder,
     register,
     rewired_pairs,
     undirected_graph,
@@ -59,8 +57,6 @@ class RandomRewired(NullModel):
     (tensor([2]), True)
     """
 
-    registered_name: ClassVar[str] = "random"
-
     sweeps: int | np.integer = 20
 
     def __post_init__(self) -> None:
@@ -68,31 +64,12 @@ class RandomRewired(NullModel):
         check_count("random", "sweeps", self.sweeps)
 
     def forward(self, data: Data) -> Data:
-        """Build the graph of `data` and rewire it.
+        """Build the graph of `data` and rewire it; `rewired_share` goes from 0 to 1.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            What the inner builder needs.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            The graph with new edges, and `rewired_share` from 0 to 1; O(sweeps x edges log edges) time on top
-            of the inner builder, O(edges) memory.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses the data, or its graph breaks the contract.
-
-        Examples
-        --------
-        >>> from paramgraph import Ring
-        >>> RandomRewired(Ring())(Data(num_nodes=8)).num_edges
-        16
+        O(sweeps x edges log edges) time on top of the inner builder, O(edges) memory. Raises ValueError if that one
+        refuses the data, or its graph breaks the contract.
         """
-        graph = check_graph(get_builder(self.builder)(data))
+        graph = check_graph(self.inner(data))
         nodes = count_nodes(graph)
         once = graph.edge_index[0] < graph.edge_index[1]
         before = graph.edge_index[:, once].cpu().numpy()

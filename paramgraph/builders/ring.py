@@ -1,18 +1,15 @@
 """The null model that knows nothing but the order of the nodes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
 
-from paramgraph.graphs import count_nodes, register, undirected_graph, unit_weights
+from paramgraph.graphs import Data, GraphBuilder, count_nodes, register, undirected_graph, unit_weights
 
 
 @register("ring")
 @dataclass(frozen=True)
-class Ring(BaseTransform):  # type: ignore[misc]  # PyG is untyped
+class Ring(GraphBuilder):
     r"""Link each node with the next one, and the last with the first, by weight 1.
 
     A null model: features play no part. The eigenvalues of its combinatorial Laplacian are
@@ -24,26 +21,13 @@ class Ring(BaseTransform):  # type: ignore[misc]  # PyG is untyped
     [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
     """
 
-    reads_features: ClassVar[bool] = False
-    is_null: ClassVar[bool] = True
+    reads_features = False
+    is_null = True
 
     def forward(self, data: Data) -> Data:
-        """Build the ring of the nodes of `data`.
+        """Build the ring of the nodes of `data`, with weights as `unit_weights` makes them; O(nodes) time.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            With `num_nodes` or `x`.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index` and `edge_weight` (float64 where `x` is, else float32); O(nodes) time.
-
-        Raises
-        ------
-        ValueError
-            If the number of nodes is not known.
+        Raises ValueError if neither `num_nodes` nor `x` is there.
         """
         nodes = count_nodes(data)
         weight = unit_weights(data, nodes if nodes > 2 else max(nodes - 1, 0))

@@ -1,12 +1,10 @@
 """The null model that keeps nothing of a graph but its spectrum."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch_geometric.data import Data
 
-from paramgraph.graphs import NullModel, dense_graph, get_builder, graph_to_scipy, register
+from paramgraph.graphs import Data, NullModel, dense_graph, graph_to_scipy, register
 
 
 @register("rotated")
@@ -39,28 +37,13 @@ class Rotated(NullModel):
     tensor([-2.,  0.,  0.,  2.], dtype=torch.float64)
     """
 
-    registered_name: ClassVar[str] = "rotated"
-
     def forward(self, data: Data) -> Data:
         """Build the graph of `data` and rotate its matrix.
 
-        Parameters
-        ----------
-        data : torch_geometric.data.Data
-            What the inner builder needs.
-
-        Returns
-        -------
-        torch_geometric.data.Data
-            With `edge_index`, `edge_weight` and `node_weight` of the inner dtype, computed in float64;
-            O(nodes^3) time and O(nodes^2) memory.
-
-        Raises
-        ------
-        ValueError
-            If the inner builder refuses the data, or its graph breaks the contract.
+        Edges and `node_weight` have the inner dtype, computed in float64; O(nodes^3) time and O(nodes^2) memory. Raises
+        ValueError if the inner builder refuses the data, or its graph breaks the contract.
         """
-        graph = get_builder(self.builder)(data)
+        graph = self.inner(data)
         matrix = torch.from_numpy(graph_to_scipy(graph).toarray())
         generator = torch.Generator().manual_seed(int(self.seed))
         gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator, device="cpu")

@@ -77,9 +77,9 @@ def describe_builders() -> list[dict[str, Any]]:
     >>> [builder["name"] for builder in describe_builders() if builder["required"]]
     ['permuted', 'random', 'rotated']
     """
-    from paramgraph.graphs import builder_options, find_builder, list_builders
+    from paramgraph.graphs import builder_options, find_builder, list_builders, list_nulls
 
-    found = []
+    found, nulls = [], list_nulls()
     for name in list_builders():
         options = builder_options(name)
         required = [option for option, default in options.items() if default is inspect.Parameter.empty]
@@ -90,7 +90,7 @@ def describe_builders() -> list[dict[str, Any]]:
                 "summary": lines[0] if lines else "",
                 "options": {option: default for option, default in options.items() if option not in required},
                 "required": required,
-                "null": bool(getattr(find_builder(name), "is_null", False)),
+                "null": name in nulls,
             }
         )
     return sorted(found, key=lambda builder: builder["null"])

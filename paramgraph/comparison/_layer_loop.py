@@ -12,7 +12,6 @@ from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.comparison._store import ComparisonStore
 from paramgraph.comparison.constructions import Construction
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import check_inner_nodes
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect_updates
 
@@ -48,7 +47,7 @@ def buildable_constructions(
     for group, table in tables.items():
         for construction in constructions:
             try:
-                check_inner_nodes(construction.builder, table.shape[0])
+                construction.builder.check_nodes(table.shape[0])
             except ValueError as error:
                 refusals.setdefault((construction.name, str(error)), []).append(group)
             else:

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch_geometric.data import Data
-
 from paramgraph.construct import source_name
-from paramgraph.graphs import NullModel, get_builder, name_of
+from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder
 from paramgraph.sources import SOURCES, source_refusal
 
 DEFAULT_BUILDERS = ("cosine_knn", "gaussian_knn", "correlation", "gram", "ring")
@@ -23,7 +21,7 @@ class Construction:
         What tables and figures call it.
     builder_name : str
         Short name of the builder.
-    builder : callable
+    builder : GraphBuilder
         Maps `Data -> Data`.
     source : str or callable
         What the features of the nodes are, as in `paramgraph.collect`.
@@ -37,7 +35,7 @@ class Construction:
 
     name: str
     builder_name: str
-    builder: Callable[[Data], Data] = field(compare=False)
+    builder: GraphBuilder = field(compare=False)
     source: Any
 
     @property
@@ -48,12 +46,12 @@ class Construction:
     @property
     def reads_features(self) -> bool:
         """Whether the graph depends on the features at all; a ring does not."""
-        return bool(getattr(self.builder, "reads_features", True))
+        return self.builder.reads_features
 
     @property
     def is_null(self) -> bool:
         """Whether this is a null model, to be read as one."""
-        return bool(getattr(self.builder, "is_null", False))
+        return self.builder.is_null
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the construction in plain values.
@@ -72,7 +70,7 @@ class Construction:
 
 
 def plan_constructions(
-    builders: Sequence[Any] | Mapping[str, Any] | None,
+    builders: Sequence[BuilderLike] | Mapping[str, BuilderLike] | None,
     sources: str | Callable[..., Any] | Sequence[Any],
     scheme: str,
 ) -> tuple[list[Construction], list[dict[str, str]]]:
@@ -124,10 +122,9 @@ def plan_constructions(
     for source in listed:
         reason_of_source = source_refusal(source, scheme) if isinstance(source, str) else ""
         for name, short, builder in named:
-            reads = bool(getattr(builder, "reads_features", True))
+            reads = builder.reads_features
             shown = f"{name} of {source_name(source)}" if reads else name
-            refuse = getattr(builder, "scheme_refusal", None)
-            reason = refuse(scheme) if refuse is not None else ""
+            reason = builder.scheme_refusal(scheme)
             if not reason and reads:
                 reason = reason_of_source
             if not reason and name in without_features:
@@ -148,7 +145,7 @@ def plan_constructions(
     return kept, refused
 
 
-def _named_builders(builders: Any) -> list[tuple[str, str, Callable[[Data], Data]]]:
+def _named_builders(builders: Any) -> list[tuple[str, str, GraphBuilder]]:
     """Name, short name and builder of each."""
     if builders is None:
         builders = DEFAULT_BUILDERS
@@ -157,16 +154,7 @@ def _named_builders(builders: Any) -> list[tuple[str, str, Callable[[Data], Data
     pairs = list(builders.items()) if isinstance(builders, Mapping) else [(None, one) for one in builders]
     found = []
     for name, given in pairs:
-        builder = get_builder(given)
-        short = given if isinstance(given, str) else _short_name(given)
+        builder = as_builder(given)
+        short = given if isinstance(given, str) else builder.short_name
         found.append((short if name is None else str(name), short, builder))
     return found
-
-
-def _short_name(builder: Any) -> str:
-    # A null model is known by what it takes its graph from.
-    return (
-        f"{name_of(builder)} {_short_name(builder.builder)}"
-        if isinstance(builder, NullModel)
-        else name_of(builder)
-    )

@@ -20,34 +20,14 @@ from torch_geometric.data import Data
 # Fields that tell of the edges of one graph and go with them; `connecting_edges` and `rewired_share` are what
 # builders say of their own work.
 OF_THE_EDGES = ("edge_attr", "node_weight", "connecting_edges", "rewired_share")
-_REPAIR = "paramgraph.graphs.repair.symmetrize(data) repairs direction, order, loops and missing weights"
+_REPAIR = "paramgraph.symmetrize(data) repairs direction, order, loops and missing weights"
 
 
 def count_nodes(data: object) -> int:
     """Count the nodes that a `Data` declares, without guessing from its edges.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        Must have `num_nodes`, or `x` with one row per node.
-
-    Returns
-    -------
-    int
-        Number of nodes, isolated ones included.
-
-    Raises
-    ------
-    TypeError
-        If `data` is not a `torch_geometric.data.Data`.
-    ValueError
-        If neither `num_nodes` nor `x` is there, or they disagree: guessed from the edges, isolated nodes
-        at the end would be lost.
-
-    Examples
-    --------
-    >>> count_nodes(Data(num_nodes=3))
-    3
+    `num_nodes`, or the rows of `x`. Raises TypeError for what is no `Data`, ValueError where neither is there or they
+    disagree: guessed from the edges, isolated nodes at the end would be lost.
     """
     if not isinstance(data, Data):
         raise TypeError(f"expected a torch_geometric.data.Data, got {type(data).__name__}")
@@ -121,28 +101,10 @@ def undirected_graph(
 ) -> Data:
     """Give a `Data` the edges of an undirected graph, each named once.
 
-    Edges and `node_weight` of an earlier graph are replaced, `edge_attr` is dropped, everything else is kept.
+    The result is a shallow copy that keeps the graph contract; `node_weight` is the diagonal of the adjacency matrix.
+    `pairs` of shape (2, pairs) hold each edge once, in either direction, without loops and duplicates. Edges,
+    `node_weight` and `edge_attr` of an earlier graph go, everything else stays. O(pairs log pairs) time.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The nodes; not changed.
-    pairs : Tensor of shape (2, pairs)
-        Each undirected edge once, in either direction, without loops and duplicates.
-    weight : Tensor of shape (pairs,)
-        One weight per pair.
-    signed : bool, default False
-        Whether negative weights are meant.
-    node_weight : Tensor of shape (nodes,), optional
-        Diagonal of the adjacency matrix.
-
-    Returns
-    -------
-    torch_geometric.data.Data
-        A shallow copy of `data` that fulfils the graph contract; O(pairs log pairs) time, O(pairs) memory.
-
-    Examples
-    --------
     >>> graph = undirected_graph(Data(num_nodes=3), torch.tensor([[2], [0]]), torch.tensor([0.5]))
     >>> graph.edge_index.tolist(), graph.edge_weight.tolist()
     ([[0, 2], [2, 0]], [0.5, 0.5])
@@ -154,24 +116,9 @@ def undirected_graph(
 
 
 def unit_weights(data: Data, count: int) -> Float[Tensor, " count"]:
-    """Make weights of one for edges that do not depend on features.
+    """Make weights of one for edges that do not depend on features: float64 where `x` is, else float32.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The nodes.
-    count : int
-        How many weights.
-
-    Returns
-    -------
-    Tensor of shape (count,)
-        float64 where `x` is, else float32; on the device of `x`, else on the CPU.
-
-    Examples
-    --------
-    >>> unit_weights(Data(num_nodes=3), 2)
-    tensor([1., 1.])
+    They are on the device of `x`, or on the CPU.
     """
     features = data.get("x")
     has_features = isinstance(features, Tensor)
@@ -186,20 +133,8 @@ def unit_weights(data: Data, count: int) -> Float[Tensor, " count"]:
 def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
     """Give a `Data` the signed graph of a symmetric matrix, its diagonal as `node_weight`.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The nodes; not changed.
-    matrix : Tensor of shape (nodes, nodes)
-        Symmetric to the last bit; entries that are exactly zero are no edges.
+    The matrix (nodes, nodes) is symmetric to the last bit; entries that are exactly zero are no edges. O(nodes^2).
 
-    Returns
-    -------
-    torch_geometric.data.Data
-        A shallow copy of `data` that fulfils the graph contract; O(nodes^2) time and memory.
-
-    Examples
-    --------
     >>> graph = dense_graph(Data(num_nodes=2), torch.tensor([[1.0, -2.0], [-2.0, 3.0]]))
     >>> graph.edge_weight.tolist(), graph.node_weight.tolist()
     ([-2.0, -2.0], [1.0, 3.0])

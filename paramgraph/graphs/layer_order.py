@@ -1,10 +1,11 @@
 """Where nodes stand in the depth of a model, and the pairs of nodes that are some layers apart."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+from torch_geometric.data import Data
 
 from paramgraph.graphs.contract import count_nodes
 
@@ -15,33 +16,13 @@ _STACKS = (
 )
 
 
-def node_field(data: Any, field: str, wanted_by: str, schemes: str) -> Int64[Tensor, " nodes"]:
-    """Get a number that each node has, as its layer, checked.
+def node_field(
+    data: Data, field: Literal["layer", "head"], wanted_by: str, schemes: str
+) -> Int64[Tensor, " nodes"]:
+    """Get the whole number that each node has in `field`, "layer" or "head", 0 or more.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The nodes.
-    field : str
-        "layer" or "head".
-    wanted_by, schemes : str
-        The builder and the schemes that supply the field, for the error message.
-
-    Returns
-    -------
-    Tensor of shape (nodes,), int64
-        All 0 or more.
-
-    Raises
-    ------
-    ValueError
-        If the field is missing, of another shape or type, or -1 (none) for a node.
-
-    Examples
-    --------
-    >>> from torch_geometric.data import Data
-    >>> node_field(Data(num_nodes=2, layer=torch.tensor([0, 1])), "layer", "layer_adjacency", "'layers'")
-    tensor([0, 1])
+    Raises ValueError, naming the builder `wanted_by` and the `schemes` that supply the field, if it is missing, of
+    another shape or type, or -1 (none) for a node.
     """
     nodes = count_nodes(data)
     advice = f"build the Data with table.to_data(paramgraph.weights(model, table)), the table from the scheme {schemes}"
@@ -61,32 +42,12 @@ def node_field(data: Any, field: str, wanted_by: str, schemes: str) -> Int64[Ten
     return values.to(torch.int64)
 
 
-def layer_places(data: Any, wanted_by: str, schemes: str) -> Int64[Tensor, "nodes 2"]:
-    """Find the stack of each node and its place among the layers that the table has of this stack.
+def layer_places(data: Data, wanted_by: str, schemes: str) -> Int64[Tensor, "nodes 2"]:
+    """Find the stack of each node, and the rank of its layer in it, from 0 without gaps.
 
     The encoder and the decoder of a model are stacks of their own, told by `data.role`, and so are its towers of
-    text, images and sound; all else is one stack.
+    text, images and sound; all else is one stack. Raises as `node_field` does.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        With `layer` and, for models of two stacks, `role`.
-    wanted_by, schemes : str
-        The builder and the schemes that supply the fields, for the error message.
-
-    Returns
-    -------
-    Tensor of shape (nodes, 2), int64
-        Stack, and rank of the layer in it, counted from 0 without gaps.
-
-    Raises
-    ------
-    ValueError
-        If `layer` is missing or -1 for a node.
-
-    Examples
-    --------
-    >>> from torch_geometric.data import Data
     >>> roles = ["encoder.attention", "encoder.attention", "decoder.attention"]
     >>> data = Data(num_nodes=3, layer=torch.tensor([1, 4, 1]), role=roles)
     >>> layer_places(data, "layer_adjacency", "'layers'").tolist()
@@ -104,24 +65,9 @@ def layer_places(data: Any, wanted_by: str, schemes: str) -> Int64[Tensor, "node
 
 
 def pairs_apart(places: Int64[Tensor, "nodes 2"], gap: int) -> Int64[Tensor, "2 pairs"]:
-    """List the pairs of nodes of one stack that are a number of layers apart.
+    """List, each once, the pairs of nodes of one stack that are `gap` layers apart, 0 or more.
 
-    Parameters
-    ----------
-    places : Tensor of shape (nodes, 2), int64
-        Stack and rank of each node, as `layer_places` gives.
-    gap : int
-        Layers from one to the other, 0 or more.
-
-    Returns
-    -------
-    Tensor of shape (2, pairs), int64
-        Each pair once; O(nodes log nodes + pairs) time and memory.
-
-    Examples
-    --------
-    >>> pairs_apart(torch.tensor([[0, 0], [0, 1], [0, 1]]), gap=1).tolist()
-    [[0, 0], [1, 2]]
+    `places` is what `layer_places` gives; O(nodes log nodes + pairs) time and memory.
     """
     found = [places.new_zeros((2, 0))]
     for stack in torch.unique(places[:, 0]).tolist():

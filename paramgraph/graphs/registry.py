@@ -12,14 +12,16 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from torch_geometric.data import Data
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs.builder_arguments import arguments_of, check_arguments
 
 ENTRY_POINT_GROUP = "paramgraph.builders"
+
+# What is accepted wherever a builder is: a registered name, or any callable such as a PyG transform.
+BuilderLike: TypeAlias = str | Callable[[Data], Data]
 
 _registered: dict[str, Callable[..., Any]] = {}
 _failed: dict[str, Exception] = {}
@@ -38,7 +40,7 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     Returns
     -------
     callable
-        Decorator that returns its argument unchanged: a class whose instances map `Data -> Data` and whose
+        Decorator that returns its argument unchanged: a class, by custom a `paramgraph.graphs.GraphBuilder`, whose
         arguments are the options, or a function `(data, **options) -> Data`.
 
     Raises
@@ -51,11 +53,11 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
 
     Examples
     --------
+    >>> import torch
+    >>> from paramgraph.graphs import undirected_graph
     >>> @register("docs_lonely")
     ... def lonely(data):
     ...     return undirected_graph(data, torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0))
-    >>> import torch
-    >>> from paramgraph.graphs import undirected_graph
     >>> get_builder("docs_lonely")(Data(num_nodes=2)).num_edges
     0
     """
@@ -76,7 +78,7 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     return decorate
 
 
-def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
+def get_builder(builder: str | Callable[..., Any], /, **options: Any) -> Callable[[Data], Data]:
     """Find a builder by name and give it its options; pass a callable through.
 
     Parameters
@@ -85,7 +87,7 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
         A registered name, or any callable `Data -> Data` such as a PyG transform, returned unchanged. A class
         of builders is instantiated with the options.
     **options : object
-        Arguments of the named builder, as `registry.builder_options` lists them.
+        Arguments of the named builder, as `paramgraph.graphs.builder_options` lists them.
 
     Returns
     -------
@@ -107,9 +109,9 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
     if not isinstance(builder, str) and not callable(builder):
         raise TypeError(f"a builder is a name or a callable Data -> Data, got {type(builder).__name__}")
     is_named = isinstance(builder, str)
-    factory: Any = find_builder(builder) if is_named else builder
+    factory: Any = find_builder(builder) if isinstance(builder, str) else builder
     if is_named or inspect.isclass(factory):
-        check_arguments(builder if is_named else factory.__name__, factory, options)
+        _check_options(str(builder) if is_named else factory.__name__, factory, options)
     elif options:
         raise TypeError(
             f"options ({', '.join(options)}) go with a name; {builder!r} is a callable and takes none: "
@@ -122,29 +124,9 @@ def get_builder(builder: Any, /, **options: Any) -> Callable[[Data], Data]:
 
 
 def find_builder(name: str) -> Callable[..., Any]:
-    """Find what is registered under a name: what `get_builder` gives the options to.
+    """Find the class or function registered under a name, to which `get_builder` gives the options.
 
-    Parameters
-    ----------
-    name : str
-        A registered name.
-
-    Returns
-    -------
-    callable
-        A class or a function.
-
-    Raises
-    ------
-    UnknownNameError
-        If the name is not registered.
-    ImportError
-        If it comes from an installed package that is broken.
-
-    Examples
-    --------
-    >>> find_builder("cosine_knn").__name__
-    'CosineKNN'
+    Raises UnknownNameError if there is none, ImportError if it comes from an installed package that is broken.
     """
     _scan()
     if name in _registered:
@@ -179,46 +161,17 @@ def list_builders(pattern: str = "*") -> list[str]:
 
 
 def builder_options(name: str) -> dict[str, Any]:
-    """List the options of a builder with their defaults.
+    """Map each option of a named builder to its default, `inspect.Parameter.empty` where it must be given.
 
-    Parameters
-    ----------
-    name : str
-        A registered name.
-
-    Returns
-    -------
-    dict
-        Option to default; `inspect.Parameter.empty` where the option must be given.
-
-    Raises
-    ------
-    UnknownNameError
-        If the name is not registered.
-
-    Examples
-    --------
-    >>> builder_options("cosine_knn")
-    {'k': 10, 'signed': False, 'mutual': False, 'connect': 'none', 'search': 'exact'}
+    >>> builder_options("gaussian_knn")
+    {'k': 10, 'sigma': None, 'mutual': False, 'connect': 'none', 'search': 'exact'}
     """
-    return {option.name: option.default for option in arguments_of(find_builder(name))}
+    return {option.name: option.default for option in _options_of(find_builder(name))}
 
 
 def name_of(builder: Any) -> str:
-    """Find the name under which the kind of a builder is registered.
+    """Find the name under which the kind of a builder is registered; else that of its class or function.
 
-    Parameters
-    ----------
-    builder : callable
-        A builder, or what makes it.
-
-    Returns
-    -------
-    str
-        The name; of one that has none, that of its class or function.
-
-    Examples
-    --------
     >>> name_of(get_builder("cosine_knn")), name_of(len)
     ('cosine_knn', 'len')
     """
@@ -229,28 +182,41 @@ def name_of(builder: Any) -> str:
     return known or str(getattr(kind, "__qualname__", kind))
 
 
-def check_inner_nodes(builder: Any, nodes: int) -> None:
-    """Ask a builder, where it can tell in advance, whether a graph of so many nodes can be built.
+def _options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(factory).parameters.values())
+    # The first argument of a plain function is the Data.
+    return parameters if inspect.isclass(factory) else parameters[1:]
 
-    Parameters
-    ----------
-    builder : callable or str
-        A builder or its name; one without a method `check_nodes` is not asked.
-    nodes : int
-        Nodes of the graph.
 
-    Raises
-    ------
-    ValueError
-        If the builder refuses so few, or so many, nodes.
+def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Say what is unknown and what is missing before Python does, with all options named."""
+    known = _options_of(factory)
+    shown = ", ".join(str(option).split(":")[0].split("=")[0].strip() + _default(option) for option in known)
+    named = {
+        option.name for option in known if option.kind not in (option.VAR_KEYWORD, option.VAR_POSITIONAL)
+    }
+    unknown = [option for option in options if option not in named]
+    if unknown and not any(option.kind is option.VAR_KEYWORD for option in known):
+        raise TypeError(
+            f"builder {name!r} has no option {', '.join(map(repr, unknown))} (options: {shown or 'none'})"
+        )
+    missing = [
+        option.name
+        for option in known
+        if option.name in named and option.default is option.empty and option.name not in options
+    ]
+    if missing:
+        example = ", ".join(
+            f"{option}={'cosine_knn'!r}" if option == "builder" else f"{option}=..." for option in missing
+        )
+        raise TypeError(
+            f"builder {name!r} needs {', '.join(map(repr, missing))} (options: {shown}), "
+            f"for example get_builder({name!r}, {example})"
+        )
 
-    Examples
-    --------
-    >>> check_inner_nodes("cosine_knn", nodes=11)
-    """
-    check = getattr(get_builder(builder), "check_nodes", None)
-    if check is not None:
-        check(nodes)
+
+def _default(option: inspect.Parameter) -> str:
+    return "" if option.default is option.empty else f"={option.default!r}"
 
 
 def _scan() -> None:

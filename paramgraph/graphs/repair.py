@@ -1,37 +1,17 @@
-"""Graphs as PyG `Data`: repair, and split into components.
+"""Any weighted edge list made a graph that keeps the contract."""
 
-What a graph must fulfil stands in `paramgraph.graphs.contract`, SciPy and networkx in
-`paramgraph.graphs.conversion`; their names are here too.
-"""
+import copy
+from typing import Any, Literal
 
-from typing import Any
-
-import numpy as np
-import scipy.sparse as sp
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
-from paramgraph.graphs.contract import (
-    check_fields,
-    check_graph as check_graph,
-    count_nodes as count_nodes,
-    undirected_graph as undirected_graph,
-    with_edges,
-)
-from paramgraph.graphs.conversion import (
-    SYMMETRY_TOLERANCE as SYMMETRY_TOLERANCE,
-    graph_from_networkx as graph_from_networkx,
-    graph_from_scipy as graph_from_scipy,
-    graph_to_networkx as graph_to_networkx,
-    graph_to_scipy as graph_to_scipy,
-    readable_edges,
-)
+from paramgraph.graphs.contract import check_fields, count_nodes, with_edges
 
 
-def symmetrize(data: Any, rule: str = "union") -> Data:
+def symmetrize(data: Data, rule: Literal["union", "mutual"] = "union") -> Data:
     r"""Make any weighted edge list fulfil the graph contract.
 
     Duplicates of one direction are summed, self-loops dropped, missing weights read as 1. A pair stored in
@@ -81,30 +61,21 @@ def symmetrize(data: Any, rule: str = "union") -> Data:
     )
 
 
-def connected_components(data: Data) -> Int64[Tensor, " nodes"]:
-    """Label each node with its connected component.
+def readable_edges(data: Any) -> Any:
+    """Read missing weights as 1 and edges in any order, as PyG does, in a shallow copy.
 
-    Edges of weight zero connect nothing, negative ones do. Labels count up in the order of each component's
-    first node, so they are the same on every machine.
-
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        A graph that fulfils the contract.
-
-    Returns
-    -------
-    Tensor of shape (nodes,), int64, on the CPU
-        0 to components - 1; O(nodes + edges) time.
-
-    Examples
-    --------
-    >>> connected_components(undirected_graph(Data(num_nodes=4), torch.tensor([[0], [2]]), torch.ones(1)))
-    tensor([0, 1, 0, 2])
+    What is no `Data` with edges is handed back: what else is wrong is for `check_graph` to say.
     """
-    matrix = graph_to_scipy(data)
-    if matrix.shape[0] == 0:
-        return torch.zeros(0, dtype=torch.int64, device="cpu")
-    _, labels = sp.csgraph.connected_components(matrix, directed=False)
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return torch.from_numpy(np.argsort(np.argsort(first))[inverse].astype(np.int64))
+    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):
+        return data
+    edge_index, weight = data.edge_index, data.edge_weight
+    if weight is None:
+        weight = torch.ones(edge_index.shape[-1], dtype=torch.float32, device=edge_index.device)
+    if edge_index.shape[:-1] == (2,) and isinstance(weight, Tensor) and weight.shape == edge_index.shape[1:]:
+        key = edge_index[0] * count_nodes(data) + edge_index[1]
+        if (key[1:] < key[:-1]).any():
+            order = key.argsort()
+            edge_index, weight = edge_index[:, order], weight[order]
+    readable = copy.copy(data)
+    readable.edge_index, readable.edge_weight = edge_index, weight
+    return readable

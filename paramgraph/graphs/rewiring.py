@@ -6,42 +6,15 @@ _PROPOSALS = 2000  # at least so many, or a swap of a tiny graph may be missed
 
 
 def rewired_pairs(pairs: np.ndarray, nodes: int, sweeps: int, rng: np.random.Generator) -> np.ndarray:
-    r"""Swap the ends of random pairs of edges, many at a time.
+    r"""Swap the ends of random pairs of edges, many at a time: a random graph of the same degrees.
 
     .. math:: (a, b), (c, d) \mapsto (a, d), (c, b)
 
-    In each sweep all edges are paired at random, each in a random direction. A swap is done unless it makes a
-    loop, an edge that is there, or one that another swap of the sweep proposes too. So degrees stay, and no
-    loop or duplicate ever arises.
-
-    Parameters
-    ----------
-    pairs : ndarray of shape (2, edges), int64
-        Each edge once.
-    nodes : int
-        Nodes of the graph.
-    sweeps : int
-        Proposed swaps per pair of edges; more on graphs of under 2,000 / sweeps pairs.
-    rng : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    ndarray of shape (2, edges), int64
-        Edges with the same degrees, in the order of those they came from; O(sweeps x edges log edges) time,
-        O(edges) memory.
-
-    References
-    ----------
-    .. [1] R. Milo et al., "On the uniform generation of random graphs with prescribed degree sequences",
-       arXiv:cond-mat/0312028.
-
-    Examples
-    --------
-    >>> path = np.array([[0, 1, 2], [1, 2, 3]])
-    >>> new = rewired_pairs(path, nodes=4, sweeps=20, rng=np.random.default_rng(1))
-    >>> np.bincount(new.ravel())
-    array([1, 2, 2, 1])
+    In each sweep all edges (2, edges), each once, are paired at random, each in a random direction. A swap is done
+    unless it makes a loop, an edge that is there, or one that another swap of the sweep proposes too. So degrees stay,
+    and no loop or duplicate ever arises. The edges come in the order of those they came from;
+    O(sweeps x edges log edges) time, O(edges) memory. Source: R. Milo et al., "On the uniform generation of random
+    graphs with prescribed degree sequences", arXiv:cond-mat/0312028.
     """
     pairs = pairs.copy()
     count = pairs.shape[1]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from paramgraph.construct import connect
 from paramgraph.graphs import get_builder
 from paramgraph.measures import BandStatistics, pool_bands, signal_to_noise
 from paramgraph.nodes import NodeTable
@@ -84,8 +85,7 @@ def build_graph(
     construction: Construction, table: NodeTable, features: Float[Tensor, "nodes features"]
 ) -> Data:
     """Build the graph of one matrix."""
-    graph: Data = get_builder(construction.builder, **dict(construction.options))(table.to_data(features))
-    return graph
+    return connect(table, features, get_builder(construction.builder, **dict(construction.options)))
 
 
 def measure_constructions(

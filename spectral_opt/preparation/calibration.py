@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from paramgraph.builders import Ring
+from paramgraph.graphs import as_builder
 from paramgraph.sources import RandomStates, as_source
 from spectral_opt.config import SpectralConfig, refresh_schedule
 
@@ -90,7 +90,4 @@ def needs_batches(config: SpectralConfig) -> bool:
 
 def reads_features(config: SpectralConfig) -> bool:
     """Say whether the builder of a config reads features of the nodes: if not, no source needs to run."""
-    if config.builder is None:
-        return False
-    builder = config.make_builder()
-    return not isinstance(getattr(builder, "builder", builder), Ring)
+    return config.builder is not None and as_builder(config.make_builder()).reads_features

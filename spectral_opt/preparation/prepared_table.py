@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse.linalg as spla
 from torch import Tensor
+from torch_geometric.data import Data
 
-from paramgraph.graphs import check_graph
+from paramgraph.construct import connect
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, adjacency, laplacian
 from spectral_opt.config import SpectralConfig
@@ -108,15 +109,12 @@ def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperat
         )
 
 
-def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Any:
+def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
     builder = config.make_builder()
     try:
-        graph = check_graph(builder(table.to_data(features)))
-        if graph.num_nodes != table.shape[0]:
-            raise ValueError(f"the graph has {graph.num_nodes} nodes, the table has {table.shape[0]}")
+        return connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"builder {config.builder!r} failed on table {table.group!r}: {error}") from error
-    return graph
 
 
 def _smallest_eigenvalue(operator: ShiftOperator) -> float:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import get_builder
 from spectral_opt.config import SpectralConfig
 from spectral_opt.study import methods
 
@@ -56,7 +55,7 @@ class Method:
 
 def _inner(config: SpectralConfig) -> Any:
     # A name keeps the configuration serializable; options need the builder itself.
-    return get_builder(config.builder, **config.builder_options) if config.builder_options else config.builder
+    return config.make_builder() if config.builder_options else config.builder
 
 
 def list_methods() -> list[str]:

@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
 
 from paramgraph import CosineKNN, check_graph, get_builder, graph_to_scipy, list_builders
-from paramgraph.graphs import builder_options, registry
+from paramgraph.graphs import as_builder, builder_options, find_builder
 
 NAMES = [name for name in list_builders() if not name.startswith("docs_")]
 
@@ -28,7 +28,7 @@ def example(name: str, **options: Any) -> Any:
     guesses: dict[str, Any] = {"k": 3, "builder": CosineKNN(k=3)}
     known = builder_options(name)
     chosen = {option: value for option, value in guesses.items() if option in known}
-    declared = getattr(registry.find_builder(name), "example_options", {})
+    declared = getattr(find_builder(name), "example_options", {})
     return get_builder(name, **(chosen | dict(declared) | options))
 
 
@@ -123,7 +123,7 @@ def test_another_seed_gives_another_graph(name: str) -> None:
     assert not same_graph(example(name, seed=0)(data), example(name, seed=1)(data))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if getattr(example(name), "equivariant", False)])
+@pytest.mark.parametrize("name", [name for name in NAMES if as_builder(example(name)).equivariant])
 def test_relabelled_nodes_give_the_relabelled_graph(name: str) -> None:
     builder = example(name)
     data = nodes_with_features(dtype=torch.float64)

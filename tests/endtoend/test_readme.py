@@ -51,7 +51,7 @@ def test_the_refinement_example_runs_on_two_models():
 
 def test_the_builder_of_the_readme_is_found_by_its_name():
     from paramgraph import get_builder
-    from paramgraph.graphs.registry import _registered
+    from paramgraph.graphs import registry
 
     exec(BLOCKS[2], {"__name__": "readme"})
     try:
@@ -60,7 +60,7 @@ def test_the_builder_of_the_readme_is_found_by_its_name():
         wide = get_builder("path")(Data(x=torch.ones(2, 1, dtype=torch.float64)))
         assert wide.edge_weight.dtype == torch.float64
     finally:
-        del _registered["path"]
+        del registry._registered["path"]
 
 
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["graphs", "training", "refinement"])

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph import CosineKNN, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
-from paramgraph.cache import is_described, tensor_digest
+from paramgraph.cache import PACKAGE, _code_in, is_described, tensor_digest
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):
@@ -158,3 +159,65 @@ def test_digest_sees_content_and_not_memory():
     x = torch.arange(12.0).reshape(3, 4)
     assert tensor_digest(x.T) == tensor_digest(x.T.contiguous())
     assert tensor_digest(x, x) != tensor_digest(torch.cat([x, x]))
+
+
+CODE = sorted(
+    file.relative_to(PACKAGE)
+    for place in ("graphs", "spectra", "builders")
+    for file in (PACKAGE / place).rglob("*.py")
+    if place != "builders" or file.stem in ("cosine_knn", "permuted")
+)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """Let keys be made from a copy of the package, which a test may change."""
+    copy = tmp_path / "copied" / "paramgraph"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("paramgraph.cache.PACKAGE", copy)
+    _code_in.cache_clear()
+    yield copy
+    _code_in.cache_clear()
+
+
+def misses(folder):
+    """Ask for a graph, its null and a spectrum; count what was not known."""
+    cache, data = GraphCache(folder), nodes()
+    graph = cached(cache, CosineKNN(k=3), data)
+    cached(cache, Permuted(CosineKNN(k=3)), data)
+    cache.spectrum(laplacian(graph), k=3)
+    return cache.misses
+
+
+def test_equal_sources_have_equal_keys(tmp_path, copied, monkeypatch):
+    assert misses(tmp_path / "cache") == 3
+    shutil.copytree(copied, tmp_path / "another" / "paramgraph")
+    monkeypatch.setattr("paramgraph.cache.PACKAGE", tmp_path / "another" / "paramgraph")
+    assert misses(tmp_path / "cache") == 0
+
+
+@pytest.mark.parametrize("file", CODE, ids=str)
+def test_any_change_of_the_code_that_decides_changes_the_key(tmp_path, copied, file):
+    misses(tmp_path / "cache")
+    (copied / file).write_text((copied / file).read_text(encoding="utf-8") + "#", encoding="utf-8")
+    _code_in.cache_clear()
+    changed = {"graphs": 2, "spectra": 1, "builders": 1 if file.stem == "permuted" else 2}
+    assert misses(tmp_path / "cache") == changed[file.parts[0]]
+
+
+@pytest.mark.parametrize("room", ["graphs", "spectra"])
+def test_a_new_file_and_a_new_name_of_one_change_the_key(tmp_path, copied, room):
+    misses(tmp_path / "cache")
+    (copied / room / "one_more.py").write_text("")
+    _code_in.cache_clear()
+    assert misses(tmp_path / "cache") > 0
+    (copied / room / "one_more.py").rename(copied / room / "other.py")
+    _code_in.cache_clear()
+    assert misses(tmp_path / "cache") > 0
+
+
+def test_code_is_read_once_per_process(tmp_path):
+    misses(tmp_path)
+    before = _code_in.cache_info().misses
+    misses(tmp_path)
+    assert _code_in.cache_info().misses == before

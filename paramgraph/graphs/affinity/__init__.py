@@ -1,16 +1,25 @@
-"""Affinity: exact neighbours and correlations of nodes, and the edges between them."""
+"""Affinity: how strongly nodes are linked, from their features; exact, in chunks, without a matrix of all pairs.
+
+Features become rows whose products or distances compare nodes; the nearest, or all above a threshold, become edges,
+each once, lower node first, sorted; what stays apart can be joined.
+
+- For a builder of neighbours: `NeighbourBuilder`, and the types of its options, `Connect` and `Search`.
+- Rows: `node_features` of a `Data`, `unit_rows`, `scaled_rows`; `shrunk_rows`, whose products are shrunk correlations.
+- Edges by inner product: `neighbour_edges`, `threshold_edges`, `cosine_pairs`; `matrix_edges` of a given matrix, such
+  as `partial_correlations`.
+- Edges by distance: `nearest_by_distance` with `linked_pairs`, and `pair_distance`.
+- Joining components: `join_by_cosine`, or `joining_pairs` by `distance_outside` or `cosine_outside`.
+- Inside: `CandidateSearch`, `nearest_neighbours`, `pair_similarity`, `sparse_precision`.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from paramgraph.graphs.affinity.candidates import (
-        CandidateSearch as CandidateSearch,
-        check_search as check_search,
-    )
+    from paramgraph.graphs.affinity._candidates import CandidateSearch as CandidateSearch, Search as Search
     from paramgraph.graphs.affinity.component_links import (
-        CONNECTIONS as CONNECTIONS,
+        Connect as Connect,
         cosine_outside as cosine_outside,
         distance_outside as distance_outside,
         join_by_cosine as join_by_cosine,
@@ -19,8 +28,10 @@ if TYPE_CHECKING:
     from paramgraph.graphs.affinity.correlation_estimates import (
         partial_correlations as partial_correlations,
         shrunk_rows as shrunk_rows,
+        sparse_precision as sparse_precision,
     )
     from paramgraph.graphs.affinity.edges import (
+        cosine_pairs as cosine_pairs,
         linked_pairs as linked_pairs,
         matrix_edges as matrix_edges,
         neighbour_edges as neighbour_edges,
@@ -33,12 +44,10 @@ if TYPE_CHECKING:
         pair_distance as pair_distance,
         scaled_rows as scaled_rows,
     )
-    from paramgraph.graphs.affinity.graphical_lasso import sparse_precision as sparse_precision
     from paramgraph.graphs.affinity.inner_product import (
-        GRID as GRID,
-        check_neighbours as check_neighbours,
         nearest_neighbours as nearest_neighbours,
         pair_similarity as pair_similarity,
     )
+    from paramgraph.graphs.affinity.neighbour_builder import NeighbourBuilder as NeighbourBuilder
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -7,6 +7,7 @@ under the largest similarity between them (single linkage), so no cheaper set of
 
 import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,10 +16,11 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
+from paramgraph.graphs import component_labels
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
 
-CONNECTIONS = ("none", "mst")
+Connect = Literal["none", "mst"]  # what a builder may do with components: leave them, or join them
 
 # Some nodes and the component of every node, to the best similarity of each outside its own component (-inf
 # where there is none) and who has it.
@@ -26,26 +28,11 @@ Outside = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def joining_pairs(pairs: Int64[Tensor, "2 pairs"], nodes: int, outside: Outside) -> Int64[Tensor, "2 added"]:
-    """Find the links of largest similarity that join the components of a graph.
+    """Find the links of largest similarity that join the components of a graph, one less than can be joined.
 
-    Parameters
-    ----------
-    pairs : Tensor of shape (2, pairs), int64
-        The edges there are, each once.
-    nodes : int
-        Nodes of the graph.
-    outside : callable
-        Maps some nodes and the component of every node to the best similarity of each of these nodes with one
-        outside its component (-inf where none can be linked) and to that other node.
+    `pairs` are its edges, each once; `outside` compares. Links come once, lower node first, sorted. It takes
+    O(log(components)) calls of `outside` for the nodes that are not in the largest component.
 
-    Returns
-    -------
-    Tensor of shape (2, added), int64
-        Each new edge once, lower node first, sorted; one less than the components that can be joined. Time
-        O(log(components)) calls of `outside` for the nodes that are not in the largest component.
-
-    Examples
-    --------
     >>> unit = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]], dtype=torch.float64)
     >>> joining_pairs(torch.tensor([[0], [1]]), 3, cosine_outside(unit))
     tensor([[1],
@@ -71,24 +58,9 @@ def joining_pairs(pairs: Int64[Tensor, "2 pairs"], nodes: int, outside: Outside)
 
 
 def cosine_outside(unit: Float64[Tensor, "nodes width"], signed: bool = False) -> Outside:
-    """Compare unit rows by their inner product, for `joining_pairs`.
+    """Compare unit rows by their inner product, or its absolute value; what is not positive cannot be linked.
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero, which nothing links.
-    signed : bool, default False
-        Compare absolute values; otherwise what is not positive cannot be linked.
-
-    Returns
-    -------
-    callable
-        O(rows x nodes x width) time, O(nodes x width) memory and 64 MB.
-
-    Examples
-    --------
-    >>> cosine_outside(torch.eye(2, dtype=torch.float64))(torch.tensor([0]), torch.tensor([0, 1]))[0]
-    tensor([-inf], dtype=torch.float64)
+    O(rows x nodes x width) time, O(nodes x width) memory and 64 MB.
     """
 
     def compare(rows: Tensor) -> Tensor:
@@ -100,24 +72,9 @@ def cosine_outside(unit: Float64[Tensor, "nodes width"], signed: bool = False) -
 
 
 def distance_outside(rows: Float64[Tensor, "nodes width"]) -> Outside:
-    """Compare rows by their distance, the smaller the better, for `joining_pairs`.
+    """Compare rows, with entries of at most 1, by their distance, the smaller the better.
 
-    Parameters
-    ----------
-    rows : Tensor of shape (nodes, width), float64
-        The points, entries of at most 1 in absolute value.
-
-    Returns
-    -------
-    callable
-        O(rows x nodes x width) time, O(nodes x width) memory and 64 MB; distances that differ by less than
-        1e-8 of the largest are not told apart.
-
-    Examples
-    --------
-    >>> line = torch.tensor([[0.0], [0.25], [1.0]], dtype=torch.float64)
-    >>> distance_outside(line)(torch.tensor([2]), torch.arange(3))[1]
-    tensor([1])
+    Distances that differ by less than 1e-8 of the largest are not told apart. Cost as of `cosine_outside`.
     """
     centred = rows - rows.mean(dim=0)
     square = centred.square().sum(dim=1)
@@ -131,35 +88,10 @@ def distance_outside(rows: Float64[Tensor, "nodes width"]) -> Outside:
 def join_by_cosine(
     unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
 ) -> tuple[Int64[Tensor, "2 added"], Float64[Tensor, " added"]]:
-    """Find the links of largest cosine that join the components of a graph.
+    """Find the links of largest cosine that join the components of a graph, with their cosines.
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    pairs : Tensor of shape (2, pairs), int64
-        The edges there are, each once.
-    signed : bool, default False
-        Compare absolute values; otherwise a link must have a positive cosine.
-
-    Returns
-    -------
-    pairs : Tensor of shape (2, added), int64
-        The links, each once, lower node first, sorted.
-    similarity : Tensor of shape (added,), float64
-        Their cosines. O(nodes outside the largest component x nodes x width) time per round, at most
-        log2(components) rounds; O(nodes x width) memory and 64 MB.
-
-    Warns
-    -----
-    NumericalWarning
-        If components stay apart because no cosine between them is positive. Zero rows are not counted.
-
-    Examples
-    --------
-    >>> unit = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
-    >>> join_by_cosine(unit, torch.tensor([[0], [1]]))[0].tolist()
-    [[0], [2]]
+    As `joining_pairs`; at most log2(components) rounds. A NumericalWarning says how many components stay apart because
+    no cosine between them is positive (differs from zero, if `signed`). Zero rows are not counted.
     """
     nodes = len(unit)
     added = joining_pairs(pairs, nodes, cosine_outside(unit, signed))
@@ -207,12 +139,8 @@ def _best_links(rows: np.ndarray, other: np.ndarray, score: np.ndarray, labels: 
 
 
 def _components(pairs: Tensor, nodes: int) -> np.ndarray:
-    if nodes == 0:
-        return np.zeros(0, dtype=np.int64)
     row, col = pairs.cpu().numpy()
-    matrix = sp.coo_array((np.ones(len(row)), (row, col)), shape=(nodes, nodes))
-    labels: np.ndarray = sp.csgraph.connected_components(matrix, directed=False)[1]
-    return labels.astype(np.int64)
+    return component_labels(sp.coo_array((np.ones(len(row)), (row, col)), shape=(nodes, nodes)))
 
 
 def _on(like: Tensor, array: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-r"""From features to edges: unit rows, neighbour graphs and thresholds.
+"""From features to edges: unit rows, neighbour graphs and thresholds.
 
 Similarity is the inner product of unit rows: a cosine, or a Pearson correlation where rows are centred first.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs import count_nodes
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import (
     GRID,
     check_neighbours,
@@ -22,31 +22,10 @@ from paramgraph.graphs.affinity.inner_product import (
 
 
 def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:
-    """Get the features of the nodes, checked.
+    """Get the features `x` (nodes, width) of the nodes, float32 or float64, for the builder `wanted_by`.
 
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        The nodes, with `x` of shape (nodes, width).
-    wanted_by : str
-        The builder that needs them, for the error message.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width)
-        `x` itself if it is float32 or float64, else a float32 copy.
-
-    Raises
-    ------
-    ValueError
-        If `x` is missing (the message names the source that supplies it), not two-dimensional, complex, or
-        not finite.
-
-    Examples
-    --------
-    >>> from torch_geometric.data import Data
-    >>> node_features(Data(x=torch.tensor([[1, 2]])), "cosine_knn")
-    tensor([[1., 2.]])
+    Raises ValueError if `x` is missing (the message names the source that supplies it), not two-dimensional, complex,
+    or not finite.
     """
     count_nodes(data)
     features = data.get("x")
@@ -75,32 +54,10 @@ def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:
 def unit_rows(
     features: Float[Tensor, "nodes width"], centred: bool = False
 ) -> Float64[Tensor, "nodes width"]:
-    r"""Scale each row to length one, optionally after subtracting its mean.
+    """Scale each row to length one, in float64; `centred` subtracts its mean first, so that products are correlations.
 
-    A row without direction (all zero, or constant if `centred`) becomes zero, and one NumericalWarning says
-    how many there are.
-
-    Parameters
-    ----------
-    features : Tensor of shape (nodes, width)
-        Finite.
-    centred : bool, default False
-        Subtract from each row its mean, which makes inner products Pearson correlations.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width), float64
-        Rows of length one or zero; O(nodes x width) time and memory.
-
-    Warns
-    -----
-    NumericalWarning
-        If rows have no direction.
-
-    Examples
-    --------
-    >>> unit_rows(torch.tensor([[3.0, 4.0]]))
-    tensor([[0.6000, 0.8000]], dtype=torch.float64)
+    A row without direction (all zero, or constant if `centred`) becomes zero, and one NumericalWarning says how many
+    there are.
     """
     if features.shape[1] == 0:
         rows = torch.zeros_like(features, dtype=torch.float64)
@@ -134,30 +91,12 @@ def neighbour_edges(
     mutual: bool = False,
     search: str = "exact",
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
-    """Link each node with its k nearest neighbours.
+    """Link each node with its k nearest neighbours among unit rows.
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    k : int
-        Neighbours per node, 1 to nodes - 1.
-    signed : bool, default False
-        Rank by the absolute value and keep negative similarities; otherwise a negative one is no edge.
-    mutual : bool, default False
-        Link two nodes only if each is among the neighbours of the other, instead of either.
-    search : {"exact", "faiss"}, default "exact"
-        Who proposes candidates, torch or faiss; the result does not depend on it.
+    `signed` ranks by the absolute value and keeps negative similarities, which else are no edges; `mutual` wants each
+    node among the neighbours of the other. Edges (2, pairs) come once, lower node first, sorted, with their
+    similarities; zero (below 1e-11) is no edge. O(nodes^2 x width) time.
 
-    Returns
-    -------
-    pairs : Tensor of shape (2, pairs), int64
-        Each edge once, lower node first, sorted.
-    similarity : Tensor of shape (pairs,), float64
-        Zero (below 1e-11) is no edge. O(nodes^2 x width) time.
-
-    Examples
-    --------
     >>> neighbour_edges(unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]])), k=1)[0].tolist()
     [[0, 0], [1, 2]]
     """
@@ -172,28 +111,11 @@ def linked_pairs(
     *,
     mutual: bool = False,
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
-    """Unite the neighbours of all nodes to edges.
+    """Unite the neighbours of all nodes to edges, each once, lower node first, sorted.
 
-    Parameters
-    ----------
-    indices : Tensor of shape (nodes, k), int64
-        Neighbours of each node.
-    values : Tensor of shape (nodes, k), float64
-        Their similarity or distance, the same number from either end.
-    is_link : Tensor of shape (nodes, k), bool
-        Which of them count.
-    mutual : bool, default False
-        Link two nodes only if each is among the neighbours of the other, instead of either.
+    `values` are similarities or distances, the same number from either end; `is_link` says which count; `mutual` wants
+    each node among the neighbours of the other. O(nodes x k) memory, and time to sort as many.
 
-    Returns
-    -------
-    pairs : Tensor of shape (2, pairs), int64
-        Each edge once, lower node first, sorted.
-    values : Tensor of shape (pairs,), float64
-        Of the edges; O(nodes x k) memory, and time to sort as many.
-
-    Examples
-    --------
     >>> near, values = torch.tensor([[1], [2], [1]]), torch.tensor([[0.5], [0.7], [0.7]]).double()
     >>> linked_pairs(near, values, values > 0, mutual=True)[0].tolist()
     [[1], [2]]
@@ -212,31 +134,26 @@ def linked_pairs(
     return (pairs[:, times == 2], once[times == 2]) if mutual else (pairs, once)
 
 
+def cosine_pairs(
+    features: Float[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"], *, signed: bool = False
+) -> tuple[Int64[Tensor, "2 kept"], Float64[Tensor, " kept"]]:
+    """Weigh given pairs of nodes by the cosine of their features.
+
+    What is not positive, or zero (below 1e-11) if `signed`, is no edge. O(pairs x width) time.
+    """
+    unit = unit_rows(features)
+    pairs = pairs.to(unit.device)
+    cosine = pair_similarity(unit, pairs)
+    kept = _is_edge(cosine, signed)
+    return pairs[:, kept], cosine[kept]
+
+
 def threshold_edges(
     unit: Float64[Tensor, "nodes width"], threshold: float, *, signed: bool = False
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
-    """Link all pairs of nodes whose similarity reaches a threshold in absolute value.
+    """Link all pairs of unit rows whose similarity reaches a threshold, 0 to 1, in absolute value, within 1e-11.
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    threshold : float
-        0 to 1, reached within 1e-11.
-    signed : bool, default False
-        Keep negative similarities; otherwise they are no edges.
-
-    Returns
-    -------
-    pairs : Tensor of shape (2, pairs), int64
-        Each edge once, lower node first, sorted.
-    similarity : Tensor of shape (pairs,), float64
-        Zero (below 1e-11) is no edge. O(nodes^2 x width) time, O(chunk x nodes + pairs) memory.
-
-    Examples
-    --------
-    >>> threshold_edges(unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]])), 0.9)[0].tolist()
-    [[0], [1]]
+    Else as `neighbour_edges`. O(nodes^2 x width) time, O(chunk x nodes + pairs) memory.
     """
     nodes = unit.shape[0]
     found = [torch.zeros((2, 0), dtype=torch.int64, device=unit.device)]
@@ -259,30 +176,11 @@ def matrix_edges(
     signed: bool = False,
     mutual: bool = False,
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
-    """Link nodes by a given matrix of similarities, by rank or by threshold.
+    """Link nodes by a symmetric matrix of similarities from -1 to 1, by rank (k) or by threshold.
 
-    Parameters
-    ----------
-    matrix : Tensor of shape (nodes, nodes), float64
-        Symmetric, entries from -1 to 1; the diagonal is not read.
-    k : int, optional
-        Neighbours per node; a tie goes to the lower index.
-    threshold : float, optional
-        Link all pairs that reach it in absolute value instead.
-    signed : bool, default False
-        Rank by the absolute value and keep negative similarities; otherwise they are no edges.
-    mutual : bool, default False
-        Link two nodes by rank only if each is among the neighbours of the other, instead of either.
+    The diagonal is not read. Else as `neighbour_edges` and `threshold_edges`. O(nodes^2 log nodes) time, O(nodes^2)
+    memory.
 
-    Returns
-    -------
-    pairs : Tensor of shape (2, pairs), int64
-        Each edge once, lower node first, sorted.
-    similarity : Tensor of shape (pairs,), float64
-        Zero (below 1e-11) is no edge. O(nodes^2 log nodes) time, O(nodes^2) memory.
-
-    Examples
-    --------
     >>> matrix = torch.tensor([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]], dtype=torch.float64)
     >>> matrix_edges(matrix, k=1)[0].tolist()
     [[0, 1], [1, 2]]

@@ -12,31 +12,16 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS, CandidateSearch
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch
 from paramgraph.graphs.affinity.inner_product import SPARE, check_neighbours, row_values
 
 _SIGNIFICANT = 2.0**40  # distances that agree to 12 digits are a tie
 
 
 def scaled_rows(features: Tensor) -> tuple[Float64[Tensor, "nodes width"], int]:
-    """Divide features by a power of two, exactly, so that no square overflows.
+    """Divide features by a power of two, exactly, so that entries are at most 1 and no square overflows.
 
-    Parameters
-    ----------
-    features : Tensor of shape (nodes, width)
-        Finite.
-
-    Returns
-    -------
-    rows : Tensor of shape (nodes, width), float64
-        Entries of at most 1.
-    exponent : int
-        They were divided by 2 to this power (which itself can exceed float64); 0 where all are zero.
-
-    Examples
-    --------
-    >>> scaled_rows(torch.tensor([[3.0, 4.0]]))
-    (tensor([[0.7500, 1.0000]], dtype=torch.float64), 2)
+    The exponent comes too, as the power itself can exceed float64; it is 0 where all features are zero.
     """
     largest = float(features.abs().max()) if features.numel() else 0.0
     exponent = math.frexp(largest)[1] if largest else 0
@@ -51,34 +36,12 @@ def scaled_rows(features: Tensor) -> tuple[Float64[Tensor, "nodes width"], int]:
 def nearest_by_distance(
     rows: Float64[Tensor, "nodes width"], k: int, *, search: str = "exact"
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
-    r"""Find for each node the k others of smallest distance, exactly.
+    """Find for each node the k others of smallest distance, exactly.
 
-    Parameters
-    ----------
-    rows : Tensor of shape (nodes, width), float64
-        Entries of at most 1 in absolute value, as `scaled_rows` gives; differences below 1e-150 count as zero.
-    k : int
-        Neighbours per node, 1 to nodes - 1.
-    search : {"exact", "faiss"}, default "exact"
-        Who proposes candidates, torch or `faiss.IndexFlatIP`. The result does not depend on it.
+    `rows` are those of `scaled_rows`; differences below 1e-150 count as zero. Indices, nearest first (a tie, within 12
+    digits, goes to the lower index), and squared distances, the same to the last bit in both directions; both
+    (nodes, k). O(nodes^2 x width) time; O(nodes x (width + k)) memory and 64 MB. Raises as `nearest_neighbours` does.
 
-    Returns
-    -------
-    indices : Tensor of shape (nodes, k), int64
-        Neighbours, nearest first; a tie (within 12 digits) goes to the lower index.
-    squared : Tensor of shape (nodes, k), float64
-        :math:`|x_i - x_j|^2`, the same to the last bit in both directions. O(nodes^2 x width) time;
-        O(nodes x (width + k)) memory and 64 MB.
-
-    Raises
-    ------
-    ValueError
-        If k is not between 1 and nodes - 1, or `search` is unknown.
-    ImportError
-        If faiss is asked for and not installed.
-
-    Examples
-    --------
     >>> line = torch.tensor([[0.0], [0.25], [1.0]], dtype=torch.float64)
     >>> nearest_by_distance(line, k=1)
     (tensor([[1], [0], [1]]), tensor([[0.0625], [0.0625], [0.5625]], dtype=torch.float64))
@@ -101,25 +64,7 @@ def nearest_by_distance(
 def pair_distance(
     rows: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"]
 ) -> Float64[Tensor, " pairs"]:
-    """Compute squared distances of given pairs of rows from their differences.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (nodes, width), float64
-        The points.
-    pairs : Tensor of shape (2, pairs), int64
-        Row indices.
-
-    Returns
-    -------
-    Tensor of shape (pairs,), float64
-        The order of a pair changes no bit. O(pairs x width) time, in chunks of 4 MB.
-
-    Examples
-    --------
-    >>> pair_distance(torch.eye(2, dtype=torch.float64), torch.tensor([[0, 0], [0, 1]]))
-    tensor([0., 2.], dtype=torch.float64)
-    """
+    """Compute squared distances of given pairs of rows from their differences; the order of a pair changes no bit."""
     return row_values(rows, pairs[0], pairs[1][:, None], _squared_difference).squeeze(1)
 
 

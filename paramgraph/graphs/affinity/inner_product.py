@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity.candidates import CHUNK_ELEMENTS, CandidateSearch
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch
 
 SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
 GRID = 2.0**36  # 1.5e-11: far above the rounding of a float64 inner product, far below any real difference
@@ -29,38 +29,14 @@ def nearest_neighbours(
     chunk_size: int | None = None,
     search: str = "exact",
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
-    r"""Find for each node the k others of largest similarity, exactly.
+    """Find for each node the k others of largest similarity, exactly.
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    k : int
-        Neighbours per node, 1 to nodes - 1.
-    signed : bool, default False
-        Rank by the absolute value, so that strongly opposed rows are neighbours too.
-    chunk_size : int, optional
-        Rows compared at a time, by default as many as make 32 MB. The result does not depend on it.
-    search : {"exact", "faiss"}, default "exact"
-        Who proposes candidates, torch or `faiss.IndexFlatIP`. The result does not depend on it.
+    `unit` has rows of length one, or zero; `signed` ranks by the absolute value. Out come indices, nearest first (a tie
+    goes to the lower index), and similarities, the same to the last bit in both directions, clipped to [-1, 1]; both
+    (nodes, k). O(nodes^2 x width) time. Neither `chunk_size`, the rows compared at a time (by default as many as make
+    32 MB), nor `search`, who proposes candidates, changes the result. Raises ValueError if k is not from 1 to
+    nodes - 1, and as `CandidateSearch` does.
 
-    Returns
-    -------
-    indices : Tensor of shape (nodes, k), int64
-        Neighbours, nearest first; a tie goes to the lower index.
-    similarity : Tensor of shape (nodes, k), float64
-        Their inner products, the same to the last bit in both directions, clipped to [-1, 1].
-        O(nodes^2 x width) time.
-
-    Raises
-    ------
-    ValueError
-        If k is not between 1 and nodes - 1, or `search` is unknown.
-    ImportError
-        If faiss is asked for and not installed.
-
-    Examples
-    --------
     >>> nearest_neighbours(torch.eye(3, dtype=torch.float64), k=2)[0].tolist()  # ties
     [[1, 2], [0, 2], [0, 1]]
     """
@@ -77,27 +53,7 @@ def nearest_neighbours(
 
 
 def check_neighbours(k: int, nodes: int) -> None:
-    """Check that each of some nodes can have k neighbours.
-
-    Parameters
-    ----------
-    k : int
-        Neighbours per node.
-    nodes : int
-        Nodes of the graph.
-
-    Raises
-    ------
-    ValueError
-        If k is not between 1 and nodes - 1.
-
-    Examples
-    --------
-    >>> check_neighbours(10, nodes=3)
-    Traceback (most recent call last):
-    ...
-    ValueError: k=10 neighbours asked of a graph of 3 nodes; allowed: 1 to 2. ...
-    """
+    """Raise ValueError if each of some nodes cannot have k neighbours."""
     if not 1 <= k < nodes:
         allowed = f"1 to {nodes - 1}" if nodes > 1 else "none, as there is no second node"
         raise ValueError(
@@ -109,25 +65,9 @@ def check_neighbours(k: int, nodes: int) -> None:
 def pair_similarity(
     unit: Float64[Tensor, "nodes width"], pairs: Int64[Tensor, "2 pairs"]
 ) -> Float64[Tensor, " pairs"]:
-    """Compute inner products of given pairs of rows.
+    """Compute inner products of given pairs of unit rows, clipped to [-1, 1].
 
-    Parameters
-    ----------
-    unit : Tensor of shape (nodes, width), float64
-        Rows of length one, or zero.
-    pairs : Tensor of shape (2, pairs), int64
-        Row indices.
-
-    Returns
-    -------
-    Tensor of shape (pairs,), float64
-        Clipped to [-1, 1]; the order of a pair changes no bit, as every pair is summed in the same order.
-        O(pairs x width) time, in chunks of 32 MB.
-
-    Examples
-    --------
-    >>> pair_similarity(torch.eye(2, dtype=torch.float64), torch.tensor([[0, 0], [0, 1]]))
-    tensor([1., 0.], dtype=torch.float64)
+    The order of a pair changes no bit, as every pair is summed in the same order. O(pairs x width) time, 32 MB at once.
     """
     size = max(1, CHUNK_ELEMENTS // (2 * max(1, unit.shape[1])))
     parts = [(unit[part[0]] * unit[part[1]]).sum(dim=1) for part in torch.split(pairs, size, dim=1)]
@@ -137,28 +77,9 @@ def pair_similarity(
 def row_values(
     features: Tensor, rows: Tensor, others: Tensor, combine: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Sum, for some rows and several others each, what `combine` makes of their entries.
+    """Sum, for rows (chunk,) and others (chunk, count) of each, what `combine` makes of their entries, in its first.
 
-    Parameters
-    ----------
-    features : Tensor of shape (nodes, width)
-        All rows.
-    rows : Tensor of shape (chunk,), int64
-        One of each pair.
-    others : Tensor of shape (chunk, count), int64
-        The others of the pairs.
-    combine : callable
-        Combines two tensors entry by entry, into its first.
-
-    Returns
-    -------
-    Tensor of shape (chunk, count)
-        The sums, each in the same order of its terms; O(chunk x count x width) time, 4 MB at a time.
-
-    Examples
-    --------
-    >>> row_values(torch.eye(2), torch.tensor([0]), torch.tensor([[0, 1]]), Tensor.mul_)
-    tensor([[1., 0.]])
+    Each sum has the same order of its terms; O(chunk x count x width) time, 4 MB at a time.
     """
     count, width = others.shape[1], features.shape[1]
     size = max(1, _CACHE_ELEMENTS // max(1, count * width))

@@ -110,6 +110,7 @@ def test_penalty_above_every_correlation_leaves_no_edges() -> None:
     assert Correlation(k=3, estimator="partial", alpha=1.0)(some_nodes()).num_edges == 0
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("options", [{"estimator": "oas"}, {"alpha": 0.0}, {"alpha": 2.0}, {"max_nodes": 0}])
 def test_options_outside_their_range_are_refused_at_once(options: dict) -> None:
     with pytest.raises(ValueError, match="correlation: "):

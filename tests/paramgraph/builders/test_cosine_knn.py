@@ -161,6 +161,7 @@ def test_missing_faiss_is_said_when_the_builder_is_made(monkeypatch: pytest.Monk
     CosineKNN()
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("options", [{"connect": "tree"}, {"search": "hnsw"}])
 def test_unknown_word_is_refused_at_once(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="must be one of"):

@@ -99,6 +99,7 @@ def test_shortest_links_join_clusters() -> None:
     assert "connecting_edges" not in GaussianKNN(k=1)(joined)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [

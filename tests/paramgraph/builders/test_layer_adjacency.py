@@ -74,6 +74,7 @@ def test_no_nodes_have_no_edges() -> None:
     assert LayerAdjacency()(nodes_at([])).num_edges == 0
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_weight_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="weight must be one of 'uniform', 'cosine', got 'euclid'"):
         LayerAdjacency(weight="euclid")

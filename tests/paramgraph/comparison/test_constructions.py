@@ -58,6 +58,7 @@ def test_source_without_meaning_under_the_scheme_is_refused_with_the_reason():
     assert "attention maps belong to heads" in refused[0]["reason"]
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("builders", "sources", "error", "says"),
     [

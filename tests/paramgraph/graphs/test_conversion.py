@@ -1,4 +1,4 @@
-"""The ways to SciPy and networkx and back."""
+"""The ways to SciPy and networkx and back, and the weight matrix of whatever is a graph."""
 
 import networkx as nx
 import numpy as np
@@ -7,8 +7,10 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings, strategies as st
 from torch_geometric.data import Data
+from torch_geometric.utils import from_networkx
 
 from paramgraph import graph_from_networkx, graph_from_scipy, graph_to_networkx, graph_to_scipy
+from paramgraph.graphs import compact, edge_part, weight_matrix
 
 ZOO = [
     *("path", "ring", "complete", "star", "two_components", "isolated_node"),
@@ -116,6 +118,7 @@ def test_one_way_networkx_graph_is_refused() -> None:
         graph_from_networkx(nx.DiGraph([(0, 1)]))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_is_no_networkx_graph_is_refused() -> None:
     with pytest.raises(TypeError, match=r"networkx\.Graph, got int"):
         graph_from_networkx(3)
@@ -124,3 +127,125 @@ def test_what_is_no_networkx_graph_is_refused() -> None:
 def test_node_weight_survives_networkx() -> None:
     graph = graph_from_scipy(np.array([[3.0, 1.0], [1.0, 0.0]]))
     assert graph_from_networkx(graph_to_networkx(graph)).node_weight.tolist() == [3.0, 0.0]
+
+
+def test_missing_weights_count_one_on_the_way_out() -> None:
+    bare = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
+    assert graph_to_scipy(bare).toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert "edge_weight" not in bare
+
+
+def test_edges_are_read_in_any_order(graphs: dict[str, Data]) -> None:
+    graph = graphs["weighted_random"]
+    order = torch.randperm(graph.num_edges, generator=torch.Generator().manual_seed(0))
+    mixed = Data(edge_index=graph.edge_index[:, order], edge_weight=graph.edge_weight[order], num_nodes=20)
+    before = mixed.edge_index.clone()
+    np.testing.assert_array_equal(graph_to_scipy(mixed).toarray(), graph_to_scipy(graph).toarray())
+    assert torch.equal(mixed.edge_index, before)
+
+
+def test_ring_as_pyg_reads_it_from_networkx_is_a_graph() -> None:
+    ring = nx.cycle_graph(5)  # of the last node, PyG stores the edge to the fourth before that to the first
+    np.testing.assert_array_equal(graph_to_scipy(from_networkx(ring)).toarray(), nx.to_numpy_array(ring))
+
+
+def test_edge_that_is_stored_twice_is_refused() -> None:
+    twice = Data(
+        edge_index=torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]]), edge_weight=torch.ones(4), num_nodes=2
+    )
+    with pytest.raises(ValueError, match="duplicates"):
+        graph_to_scipy(twice)
+
+
+EDGE = np.array([[0.0, 2.0], [2.0, 0.0]])
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint8, np.float16, np.float32, np.longdouble])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, sp.csc_array, sp.coo_array, sp.csr_matrix])
+def test_real_numbers_of_any_type_become_float64(dtype, kind):
+    if kind is not np.asarray and dtype == np.float16:
+        kind = np.asarray  # SciPy has no sparse arrays of float16
+    weights = weight_matrix(kind(EDGE.astype(dtype)))
+    assert weights.dtype == np.float64
+    assert np.array_equal(weights.toarray(), EDGE)
+
+
+def test_truth_values_are_weights_of_one():
+    assert np.array_equal(weight_matrix(EDGE > 0).toarray(), EDGE / 2)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int32, torch.int64, torch.bool]
+)
+@pytest.mark.parametrize("layout", ["dense", "coo"])
+def test_tensors_of_any_type_become_float64(dtype, layout):
+    tensor = torch.tensor(EDGE).to(dtype)
+    weights = weight_matrix(tensor.to_sparse() if layout == "coo" else tensor)
+    assert weights.dtype == np.float64
+    assert np.array_equal(weights.toarray(), tensor.double().numpy())
+
+
+def test_half_precision_weights_of_a_graph_are_read_exactly():
+    weight = torch.full((2,), 0.1, dtype=torch.float16)
+    graph = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), edge_weight=weight, num_nodes=2)
+    assert weight_matrix(graph)[0, 1] == float(np.float16(0.1))
+
+
+def test_integer_weights_of_a_graph_raise():
+    weight = torch.ones(2, dtype=torch.int64)
+    graph = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), edge_weight=weight, num_nodes=2)
+    with pytest.raises(ValueError, match="edge_weight must be float"):
+        weight_matrix(graph)
+
+
+def test_duplicate_entries_of_a_sparse_matrix_are_summed():
+    entries = sp.coo_array(([1.0, 1.0, 2.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    assert np.array_equal(weight_matrix(entries).toarray(), EDGE)
+    index, values = torch.tensor([[0, 0, 1], [1, 1, 0]]), torch.tensor([1.0, 1.0, 2.0])
+    tensor = torch.sparse_coo_tensor(index, values, (2, 2), check_invariants=False)
+    assert np.array_equal(weight_matrix(tensor).toarray(), EDGE)
+
+
+def test_duplicate_edges_of_a_graph_raise():
+    index = torch.tensor([[0, 0, 1, 1], [1, 1, 0, 0]])
+    with pytest.raises(ValueError, match="not coalesced"):
+        weight_matrix(Data(edge_index=index, edge_weight=torch.ones(4), num_nodes=2))
+
+
+def test_parallel_edges_of_a_multigraph_are_summed():
+    assert np.array_equal(weight_matrix(nx.MultiGraph([(0, 1), (0, 1)])).toarray(), EDGE)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, torch.tensor])
+def test_weights_that_are_not_finite_raise(value, kind):
+    weights = EDGE.copy()
+    weights[0, 1] = weights[1, 0] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        weight_matrix(kind(weights))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, torch.tensor])
+def test_asymmetric_weights_raise_with_the_way_out(kind):
+    with pytest.raises(ValueError, match=r"\(W \+ W.T\) / 2"):
+        weight_matrix(kind(np.triu(EDGE)))
+
+
+def test_stored_zeros_are_no_edges():
+    assert weight_matrix(sp.csr_array(([0.0, 0.0], ([0, 1], [1, 0])), shape=(2, 2))).nnz == 0
+
+
+def test_argument_is_not_changed():
+    entries = sp.coo_array(([1.0, 1.0, 2.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    weight_matrix(entries)
+    assert entries.nnz == 3
+
+
+def test_diagonal_is_taken_out():
+    assert np.array_equal(edge_part(weight_matrix(EDGE + np.eye(2))).toarray(), EDGE)
+
+
+def test_full_matrices_are_kept_dense_and_others_sparse():
+    assert isinstance(compact(sp.csr_array(np.ones((4, 4)))), np.ndarray)
+    assert sp.issparse(compact(sp.csr_array(np.eye(8))))
+    assert sp.issparse(compact(sp.csr_array((0, 0))))

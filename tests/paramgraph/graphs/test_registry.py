@@ -105,6 +105,7 @@ def test_class_is_made_with_its_options() -> None:
     assert get_builder(CosineKNN, k=4) == CosineKNN(k=4)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("thing", [None, 3, ["ring"]])
 def test_what_is_neither_name_nor_callable_is_refused(thing: object) -> None:
     with pytest.raises(TypeError, match="a builder is a name or a callable"):
@@ -167,7 +168,7 @@ def test_only_callables_are_registered() -> None:
 
 DROPPED_IN = """
 from torch_geometric.data import Data
-from paramgraph.graphs.registry import register
+from paramgraph.graphs import register
 
 @register("{name}")
 def dropped(data: Data) -> Data:
@@ -246,7 +247,28 @@ def test_installed_package_brings_its_builders_through_its_entry_point(
         sys.modules.pop("their_lonely_package", None)
 
 
-def test_wrapper_asks_what_it_wraps_and_a_plain_function_is_not_asked() -> None:
-    registry.check_inner_nodes(named_function, nodes=0)
-    with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 5 nodes"):
-        registry.check_inner_nodes(Permuted(Permuted("cosine_knn")), nodes=5)
+class Made:
+    def __init__(self, k, mutual=False):
+        self.k, self.mutual = k, mutual
+
+    def __call__(self, data):
+        return data
+
+
+def made(data, k, mutual=False):
+    return data
+
+
+@pytest.mark.parametrize("factory", [Made, made])
+def test_a_class_and_a_function_have_the_same_options_and_refusals(factory):
+    register("made")(factory)
+    assert builder_options("made") == {"k": inspect.Parameter.empty, "mutual": False}
+    with pytest.raises(TypeError, match=r"no option 'n' \(options: k, mutual=False\)"):
+        get_builder("made", k=1, n=1)
+    with pytest.raises(TypeError, match=r"needs 'k' .*get_builder\('made', k=\.\.\.\)"):
+        get_builder("made")
+
+
+def test_a_function_that_takes_any_option_is_asked_nothing():
+    register("free_options")(lambda data, **options: options["whatever"])
+    assert get_builder("free_options", whatever=1)(Data(num_nodes=1)) == 1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paramgraph.graphs.affinity import CandidateSearch, check_search
+from paramgraph.graphs.affinity import CandidateSearch
 
 
 def rows(nodes: int = 50, width: int = 6) -> torch.Tensor:
@@ -52,7 +52,8 @@ def test_faiss_leaves_the_number_of_threads_and_is_in_full_precision() -> None:
         torch.set_float32_matmul_precision(precision)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("value", ["hnsw", None, ""])
 def test_unknown_search_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="search must be one of 'exact', 'faiss'"):
-        check_search("search", value)
+        CandidateSearch(rows(), value)  # type: ignore[arg-type]

@@ -7,8 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from paramgraph.graphs.affinity import GRID, nearest_neighbours, pair_similarity
-from paramgraph.graphs.affinity.inner_product import _double_candidates
+from paramgraph.graphs.affinity import inner_product, nearest_neighbours, pair_similarity
 
 
 def unit(nodes: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -20,7 +19,7 @@ def by_sorting(rows: torch.Tensor, k: int, signed: bool = False) -> list[list[in
     """Sort all pairs: larger similarity first (on the grid), then the lower index."""
     numbers = rows.numpy()
     similarity = (numbers[:, None, :] * numbers).sum(axis=2)
-    score = np.round((np.abs(similarity) if signed else similarity) * GRID)
+    score = np.round((np.abs(similarity) if signed else similarity) * inner_product.GRID)
     np.fill_diagonal(score, -np.inf)
     return np.argsort(-score, axis=1, kind="stable")[:, :k].tolist()
 
@@ -69,13 +68,13 @@ def test_rows_that_float32_cannot_tell_apart_are_ranked_by_float64() -> None:
 def test_reduced_matmul_precision_sends_every_row_to_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = unit(80, 32)
     expected = nearest_neighbours(rows, 6)
-    decided = []
+    decided, in_double = [], inner_product._double_candidates
 
     def counted(rows: torch.Tensor, *others: Any) -> torch.Tensor:
         decided.extend(rows.tolist())
-        return _double_candidates(rows, *others)
+        return in_double(rows, *others)
 
-    monkeypatch.setattr("paramgraph.graphs.affinity.inner_product._double_candidates", counted)
+    monkeypatch.setattr(inner_product, "_double_candidates", counted)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:

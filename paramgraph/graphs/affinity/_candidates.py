@@ -7,40 +7,22 @@ float64.
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
-SEARCHES = ("exact", "faiss")
+Search = Literal["exact", "faiss"]
 
 
 @dataclass(frozen=True)
 class CandidateSearch:
-    r"""Search for the largest inner products :math:`\langle l, r_j \rangle` with the rows of a matrix.
+    r"""Search for the largest inner products :math:`\langle l, r_j \rangle` with the rows r of a matrix.
 
-    Parameters
-    ----------
-    rows : Tensor of shape (nodes, width), float32
-        The rows r that are searched.
-    search : {"exact", "faiss"}, default "exact"
-        "exact": a matrix product of torch, on the device of the rows. "faiss": `faiss.IndexFlatIP`, just as
-        exact, on the CPU; it holds a second copy of the rows.
-
-    Raises
-    ------
-    ValueError
-        If `search` is unknown.
-    ImportError
-        If faiss is asked for and not installed.
-
-    Examples
-    --------
-    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    >>> CandidateSearch(rows).best(rows[:1], torch.tensor([0]), count=1)[1]
-    tensor([[2]])
+    "exact" is a matrix product of torch, on the device of the rows; "faiss" is `faiss.IndexFlatIP`, just as exact, on
+    the CPU, and holds a second copy of the rows. Raises as `check_search` does.
     """
 
     rows: Float32[Tensor, "nodes width"]
@@ -65,25 +47,10 @@ class CandidateSearch:
         *,
         signed: bool = False,
     ) -> tuple[Float32[Tensor, "chunk count"], Int64[Tensor, "chunk count"]]:
-        """Find for each of some rows the `count` largest products, its own row left out.
+        """Find for each row of `left` its `count` largest products, or absolute values, its `own` row left out.
 
-        Parameters
-        ----------
-        left : Tensor of shape (chunk, width), float32
-            The rows that ask.
-        own : Tensor of shape (chunk,), int64
-            Index of the row that is not to be found, for each.
-        count : int
-            How many to find, 1 to nodes - 1.
-        signed : bool, default False
-            Compare absolute values.
-
-        Returns
-        -------
-        score : Tensor of shape (chunk, count), float32
-            The products (or their absolute values), largest first.
-        index : Tensor of shape (chunk, count), int64
-            Their rows; ties in any order. O(chunk x nodes x width) time, O(chunk x nodes) memory.
+        Scores, largest first, and rows, ties in any order, both (chunk, count); count is 1 to nodes - 1.
+        O(chunk x nodes x width) time, O(chunk x nodes) memory.
         """
         if self._index is not None:  # type: ignore[attr-defined]  # set in __post_init__
             return self._by_faiss(left, own, count, signed)
@@ -117,28 +84,9 @@ class CandidateSearch:
 
 
 def check_search(name: str, value: Any) -> None:
-    """Check the name of a way to search, and that its library is there.
-
-    Parameters
-    ----------
-    name : str
-        Of the option, for the error message.
-    value : object
-        What came.
-
-    Raises
-    ------
-    ValueError
-        If it is none of "exact" and "faiss".
-    ImportError
-        If faiss is asked for and not installed.
-
-    Examples
-    --------
-    >>> check_search("search", "exact")
-    """
-    if value not in SEARCHES:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, SEARCHES))}, got {value!r}")
+    """Raise ValueError if an option is no way to search, ImportError if its library is not installed."""
+    if value not in get_args(Search):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(Search)))}, got {value!r}")
     if value == "faiss":
         _import_faiss()
 
