@@ -26,44 +26,20 @@ from paramgraph.nodes.slices import ParameterSlice
 
 @dataclass(frozen=True)
 class HeadProjection:
-    """The heads' part of one matrix: rows of a query, key or value projection, or columns of an output one.
-
-    Parameters
-    ----------
-    kind : str
-        "query", "key", "value" or "output".
-    module : str
-        Bare name of the layer.
-    part : ParameterSlice
-        One node per head, of `size` x (the other side of the matrix) entries.
-    """
+    """The heads' part of one matrix: rows of a query, key or value projection, or columns of an output one."""
 
     kind: str
-    module: str
-    part: ParameterSlice
+    module: str  # bare name of the layer
+    part: ParameterSlice  # one node per head, of `size` x (the other side of the matrix) entries
 
 
 @dataclass(frozen=True)
 class Attention:
-    """An attention module and its projections.
-
-    Parameters
-    ----------
-    module : str
-        Bare name.
-    layer : int
-        Index of the layer, -1 where none.
-    role : str
-        What it is in its layer, as "attention.self".
-    heads, key_value_heads : int
-        Number of query heads, and of key and value heads.
-    projections : tuple of HeadProjection
-        Query, key, value and output.
-    """
+    """An attention module, under its bare name, and its query, key, value and output projections."""
 
     module: str
-    layer: int
-    role: str
+    layer: int  # -1 where none
+    role: str  # as "attention.self"
     heads: int
     key_value_heads: int
     projections: tuple[HeadProjection, ...]
@@ -76,41 +52,12 @@ def attention_module(
     owners: tuple[Any, ...],
     fused: str | None = None,
 ) -> Attention | None:
-    """Read the layout of one module, if it is an attention module.
+    """Read the layout of one module, or None where it owns no layers of known names.
 
-    Parameters
-    ----------
-    name : str
-        Bare name of the module.
-    own : mapping of str to LinearLayer
-        The module's own linear layers, under their names in it.
-    layers : mapping of str to LinearLayer
-        All linear layers of the model under their bare names; the output projection may lie outside.
-    owners : tuple
-        Where the number of heads is looked up, in this order: the module, its config, configs above it.
-    fused : str, optional
-        "blocked" or "grouped": the layout of fused projections that the table does not know.
-
-    Returns
-    -------
-    Attention or None
-        None where the module owns no layers of known names.
-
-    Raises
-    ------
-    ValueError
-        If it is one, and the heads cannot be told apart: their number is unknown or does not fit the sizes,
-        a fused layout is unknown, or the output projection is missing.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph.nodes import weighted_layers
-    >>> module = torch.nn.MultiheadAttention(8, num_heads=2)
-    >>> layers = {name: found.layer for name, found in weighted_layers(module, packed=True).items()}
-    >>> found = attention_module("", layers, layers, (module,))
-    >>> found.heads, [projection.kind for projection in found.projections]
-    (2, ['query', 'key', 'value', 'output'])
+    `own` are the module's own layers under their names in it, `layers` all of the model under their bare names, as
+    the output projection may lie outside; `owners` are where the number of heads is looked up, in this order: the
+    module, its config, configs above it. A ValueError says why heads cannot be told apart: their number is unknown
+    or does not fit the sizes, a fused layout is unknown, or the output projection is missing.
     """
     reader = _Reader(name, own, layers, owners, fused)
     for query, key, value in SPLIT:

@@ -1,7 +1,8 @@
 """Names by which attention modules call their projections, their number of heads and a head's size."""
 
 from collections.abc import Mapping
-from typing import Any
+
+from torch import nn
 
 SPLIT = (
     ("query", "key", "value"),
@@ -49,23 +50,6 @@ KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_he
 HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "key_value_proj_dim", "d_kv")
 
 
-def is_attention(module: Any) -> bool:
-    """Tell by its class whether a module calls itself attention.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Any module.
-
-    Returns
-    -------
-    bool
-        Whether "attention" is in the name of its class, in any case.
-
-    Examples
-    --------
-    >>> import torch
-    >>> is_attention(torch.nn.MultiheadAttention(4, 2)), is_attention(torch.nn.Linear(4, 2))
-    (True, False)
-    """
+def is_attention(module: nn.Module) -> bool:
+    """Tell by its class whether a module calls itself attention."""
     return "attention" in type(module).__name__.lower()

@@ -11,70 +11,19 @@ from paramgraph.nodes._attention_names import FUSED, OUTPUT_BESIDE, SPLIT, is_at
 from paramgraph.nodes.linear_modules import LinearLayer, weighted_layers
 from paramgraph.nodes.slices import ParameterSlice
 from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import Targets, matched_layers
-from paramgraph.nodes.wrapping import bare_names, unwrap
+from paramgraph.nodes.wrapping import bare_names
 
 # Which projections a node of each table is made of, where key/value heads are as many as queries and else.
 SAME_NUMBER = {"query": ("query", "key", "value", "output")}
 FEWER_PAIRS = {"query": ("query", "output"), "key_value": ("key", "value")}
 
 
-def heads(
-    model: nn.Module,
-    targets: Targets = "all-linear",
-    exclude: Targets | None = None,
-    fused: str | None = None,
+def head_tables(
+    model: nn.Module, targeted: Collection[str], fused: str | None = None
 ) -> dict[str, NodeTable]:
-    r"""Make each attention head a node, in one table per kind over all layers.
-
-    A query head is its rows of the query projection and its columns of the output projection; where there
-    are as many key and value heads, its rows of those in between: :math:`x_h = [\mathrm{vec}\, Q_h,
-    \mathrm{vec}\, K_h, \mathrm{vec}\, V_h, \mathrm{vec}\, O_h^\top]`. Where they are fewer in any layer
-    (grouped queries), they are nodes of a table of their own, :math:`[\mathrm{vec}\, K_h, \mathrm{vec}\,
-    V_h]`. Biases, norms, gates and relative positions belong to no head. Projections that are not targeted are
-    left out of the nodes.
-
-    Parameters
-    ----------
-    model : nn.Module
-        As in `node_tables`. Its attention modules are found by the names of their layers, fused and
-        `nn.MultiheadAttention` included; the number of heads is theirs, or their config's.
-    targets : str or sequence of str, default "all-linear"
-        As in `node_tables`.
-    exclude : str or sequence of str, optional
-        As in `node_tables`.
-    fused : str, optional
-        Layout of a fused projection that this package does not know: "blocked" (all queries, then all keys,
-        then all values) or "grouped" (head by head: its queries, its key, its value).
-
-    Returns
-    -------
-    dict of str to NodeTable
-        Under "query", and "key_value" where there are fewer of these. Nodes are in the order of the layers,
-        `layer` and `head` are their places, and `role` is the attention module's, as "attention.self" or
-        "decoder.layer.1.EncDecAttention". Where heads of one kind differ in shape, nothing is padded: there
-        is one table per shape, under the kind and its parts, as "query[query 64+output 64]".
-
-    Raises
-    ------
-    ValueError
-        If no attention module has a targeted layer, or the heads of one cannot be told apart.
-
-    References
-    ----------
-    .. [1] A. Vaswani et al., "Attention is all you need", 2017, section 3.2.2.
-    .. [2] J. Ainslie et al., "GQA: Training generalized multi-query transformer models", 2023.
-
-    Examples
-    --------
-    >>> import torch
-    >>> heads(torch.nn.TransformerEncoderLayer(d_model=8, nhead=2))
-    {'query': NodeTable('query', scheme='heads', nodes=2, width=128)}
-    """
+    """Make a table of query heads over all layers, and one of key and value heads where these are fewer in any."""
     if fused not in (None, "blocked", "grouped"):
         raise ValueError(f"fused must be 'blocked', 'grouped' or None, got {fused!r}")
-    model = unwrap(model)
-    targeted = matched_layers(model, targets, exclude, packed=True).keys()
     found = _attention_modules(model, targeted, fused)
     same = all(attention.heads == attention.key_value_heads for attention in found)
     tables: dict[str, NodeTable] = {}

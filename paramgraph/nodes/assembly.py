@@ -12,18 +12,9 @@ class TableAssembly:
     """Gather tables from parameters in any order, each of which may be dropped once it was added.
 
     The same as `NodeTable.gather` of all of them, with the memory of the tables that are not complete plus one
-    parameter, and not of the parameters as well. A complete table is handed on at once and forgotten; then the
-    next round may begin.
+    parameter, and not of the parameters as well. A complete table is handed on at once, as `sink(group, X)` with
+    X of shape (nodes, width), and forgotten; then the next round may begin.
 
-    Parameters
-    ----------
-    tables : mapping of str to NodeTable
-        Which tables.
-    sink : callable (group, X)
-        Gets the matrix (nodes, width) of each table when its last parameter was added.
-
-    Examples
-    --------
     >>> import torch
     >>> from paramgraph import rows
     >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3))
@@ -43,14 +34,9 @@ class TableAssembly:
         self._partial: dict[str, tuple[Tensor, set[str]]] = {}
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take a parameter in, once per round.
+        """Take a parameter in, once per round; one that no table has is ignored.
 
-        Parameters
-        ----------
-        name : str
-            Name of the parameter in the tables; others are ignored.
-        value : Tensor
-            Of the parameter's shape; not changed, and not kept unless a table is a view of it.
+        `value` is not changed, and not kept unless a table is a view of it.
         """
         for group in self._users.get(name, []):
             table = self._tables[group]

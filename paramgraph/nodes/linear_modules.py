@@ -15,28 +15,13 @@ PACKED_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_we
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer of a model and its weight matrix.
+    """A linear layer of a model and its weight matrix."""
 
-    Parameters
-    ----------
-    module : str
-        Name of the module in the model before it was wrapped: without "base_model.model." and ".base_layer",
-        as `paramgraph.nodes.wrapping.bare_names` gives it.
-    parameter : str
-        Name of the weight in `model.named_parameters()`; for a tied weight, its first name there.
-    shape : (int, int)
-        Shape of the weight as stored.
-    transposed : bool
-        Whether it is stored as (in, out), as Conv1D does, and not as (out, in).
-    stack : str, default ""
-        Which stack of layers it is part of, as "encoder" or "decoder"; "" where the model has only one.
-    """
-
-    module: str
-    parameter: str
-    shape: tuple[int, int]
-    transposed: bool
-    stack: str = ""
+    module: str  # bare name: as it was before the model was wrapped
+    parameter: str  # in `model.named_parameters()`; for a tied weight, its first name there
+    shape: tuple[int, int]  # as stored
+    transposed: bool  # stored as (in, out), as Conv1D does, and not as (out, in)
+    stack: str = ""  # as "encoder" or "decoder"; "" where the model has only one
 
     @property
     def layer(self) -> int:
@@ -50,43 +35,15 @@ class LinearLayer:
 
 
 def depth_of(module: str) -> int:
-    """Read the index of the layer off a module's name: its first number.
-
-    Parameters
-    ----------
-    module : str
-        As "encoder.layer.3.output.dense".
-
-    Returns
-    -------
-    int
-        -1 where there is none.
-
-    Examples
-    --------
-    >>> depth_of("encoder.layer.3.output.dense")
-    3
-    """
+    """Read the index of the layer off a module's name: its first number, -1 where there is none."""
     return next((int(part) for part in module.split(".") if part.isdecimal()), -1)
 
 
 def role_of(module: str, stack: str = "") -> str:
     """Name what a module is in its layer: the stack, if any, and what follows the layer's index.
 
-    Parameters
-    ----------
-    module : str
-        As "encoder.layer.3.output.dense".
-    stack : str, default ""
-        As in `LinearLayer`.
+    Where no index is in the name, or nothing follows, it is the whole name.
 
-    Returns
-    -------
-    str
-        The whole name where no index is in it, or nothing follows.
-
-    Examples
-    --------
     >>> role_of("encoder.layer.3.output.dense"), role_of("encoder.block.0.layer.0.SelfAttention.q", "encoder")
     ('output.dense', 'encoder.layer.0.SelfAttention.q')
     """
@@ -105,15 +62,8 @@ class WeightedLayer(NamedTuple):
 def storage_key(parameter: Tensor) -> tuple[object, ...]:
     """Identify the memory of a parameter, so that tied weights are found even under two `Parameter` objects.
 
-    Parameters
-    ----------
-    parameter : Tensor
-        A parameter; where it has no memory (on the meta device, or lazy), its identity is the key.
-
-    Returns
-    -------
-    tuple
-        Equal for two parameters exactly when they are the same entries in the same layout.
+    Equal for two parameters exactly when they are the same entries in the same layout. A parameter without memory
+    (on the meta device, or lazy) has its identity as the key.
     """
     # Without memory yet, the pointer is null or an error; it must not tie all such weights together.
     pointer = 0 if parameter.is_meta or nn.parameter.is_lazy(parameter) else parameter.data_ptr()
@@ -123,30 +73,11 @@ def storage_key(parameter: Tensor) -> tuple[object, ...]:
 
 
 def weighted_layers(model: nn.Module, packed: bool = False) -> dict[str, WeightedLayer]:
-    """Find every linear layer of a model that has a weight of its own.
+    """Find every linear layer of a model that has a weight of its own, under its bare name, in the order of modules.
 
-    Adapters are no layers of the model. The shape is the one that the layer was made for: whether its weight
-    is stored so is not looked at.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Bare, or wrapped by PEFT.
-    packed : bool, default False
-        Whether the weights that `nn.MultiheadAttention` keeps outside of layers count too, each under the
-        name of its parameter.
-
-    Returns
-    -------
-    dict of str to WeightedLayer
-        Under the bare names, in the order of `named_modules()`; layers that share a weight are all there.
-
-    Examples
-    --------
-    >>> import torch
-    >>> found = weighted_layers(torch.nn.Sequential(torch.nn.Linear(4, 8)))["0"]
-    >>> found.layer.parameter, found.layer.shape
-    ('0.weight', (8, 4))
+    Adapters are no layers of the model; layers that share a weight are all there. `packed` counts the weights that
+    `nn.MultiheadAttention` keeps outside of layers too, each under the name of its parameter. The shape is the one
+    that the layer was made for: whether its weight is stored so is not looked at.
     """
     first_name: dict[tuple[object, ...], str] = {}
     for name, parameter in model.named_parameters():

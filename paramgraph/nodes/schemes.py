@@ -1,31 +1,44 @@
-"""Schemes: how the matrices of a model are cut into nodes.
+"""Schemes: how the matrices of a model are cut into nodes. A scheme is one value in `SCHEMES`."""
 
-A scheme turns the model's linear layers into `NodeTable`s. Adding one is one function and its entry in
-`SCHEMES`.
-"""
-
-import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.nodes._head_scheme import heads
-from paramgraph.nodes._matrix_schemes import blocks, columns, rows
-from paramgraph.nodes.layer_scheme import layers
+from paramgraph.nodes._head_scheme import head_tables
+from paramgraph.nodes._matrix_schemes import block_tables, depth_tables, line_tables
 from paramgraph.nodes.table import NodeTable
-from paramgraph.nodes.targets import Targets
+from paramgraph.nodes.targets import Targets, matched_layers
+from paramgraph.nodes.wrapping import unwrap
 
-__all__ = ["SCHEMES", "blocks", "columns", "heads", "layers", "list_schemes", "node_tables", "rows"]
 
-SCHEMES: dict[str, Callable[..., dict[str, NodeTable]]] = {
-    "rows": rows,
-    "columns": columns,
-    "blocks": blocks,
-    "heads": heads,
-    "layers": layers,
+@dataclass(frozen=True)
+class Scheme:
+    """One way to cut a model into nodes: `cut(model, targeted, **options)` gives its tables by group.
+
+    `targeted` are the layers under their bare names, layers that share a weight included; with `packed`, the
+    weights that `nn.MultiheadAttention` keeps outside of layers are among them. `options` are the names that `cut`
+    takes.
+    """
+
+    name: str
+    cut: Callable[..., dict[str, NodeTable]]
+    options: tuple[str, ...] = ()
+    packed: bool = False
+
+
+SCHEMES: dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("rows", lambda _, targeted: line_tables(targeted, "rows")),
+        Scheme("columns", lambda _, targeted: line_tables(targeted, "columns")),
+        Scheme("blocks", lambda _, targeted, size=None: block_tables(targeted, size), options=("size",)),
+        Scheme("heads", head_tables, options=("fused",), packed=True),
+        Scheme("layers", lambda _, targeted: depth_tables(targeted)),
+    )
 }
 
 
@@ -34,7 +47,7 @@ def node_tables(
     scheme: str = "rows",
     targets: Targets = "all-linear",
     exclude: Targets | None = None,
-    **options: Any,
+    **options: Any,  # whatever the scheme takes: `cut` checks it
 ) -> dict[str, NodeTable]:
     """Cut the matrices of a model into nodes.
 
@@ -73,11 +86,7 @@ def node_tables(
         If `targets` or `exclude` is neither a string nor a sequence of strings, or the scheme has no such
         option.
     ValueError
-        If no layer matches; the message lists near names.
-
-    See Also
-    --------
-    paramgraph.rows, paramgraph.columns, paramgraph.blocks, paramgraph.heads, paramgraph.layers
+        If an entry of `targets` or `exclude` matches no layer, or no layer is left; the message lists near names.
 
     Examples
     --------
@@ -88,13 +97,11 @@ def node_tables(
     """
     if scheme not in SCHEMES:
         raise UnknownNameError.among("scheme", scheme, SCHEMES)
-    known = list(inspect.signature(SCHEMES[scheme]).parameters)[3:]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise TypeError(
-            f"the scheme {scheme!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-        )
-    return SCHEMES[scheme](model, targets, exclude, **options)
+    chosen = SCHEMES[scheme]
+    if unknown := [name for name in options if name not in chosen.options]:
+        known = ", ".join(chosen.options) or "none"
+        raise TypeError(f"the scheme {scheme!r} has no option {', '.join(unknown)}; it has {known}")
+    return chosen.cut(unwrap(model), matched_layers(model, targets, exclude, chosen.packed), **options)
 
 
 def list_schemes(pattern: str = "*") -> list[str]:
@@ -116,3 +123,186 @@ def list_schemes(pattern: str = "*") -> list[str]:
     ['blocks', 'columns', 'heads', 'layers', 'rows']
     """
     return sorted(name for name in SCHEMES if fnmatchcase(name, pattern))
+
+
+def rows(
+    model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None
+) -> dict[str, NodeTable]:
+    r"""Make each output feature of each linear layer a node: :math:`X = W` of shape (out, in).
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`.
+    targets, exclude : str or sequence of str, default "all-linear" and None
+        As in `node_tables`.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        One table per matrix. Conv1D stores the transpose of W; its nodes are the output features all the
+        same.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows(torch.nn.Sequential(torch.nn.Linear(4, 8)))["0.weight"].shape
+    (8, 4)
+    """
+    return node_tables(model, "rows", targets, exclude)
+
+
+def columns(
+    model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None
+) -> dict[str, NodeTable]:
+    r"""Make each input feature of each linear layer a node: :math:`X = W^\top` of shape (in, out).
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`.
+    targets, exclude : str or sequence of str, default "all-linear" and None
+        As in `node_tables`.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        One table per matrix.
+
+    Examples
+    --------
+    >>> import torch
+    >>> columns(torch.nn.Sequential(torch.nn.Linear(4, 8)))["0.weight"].shape
+    (4, 8)
+    """
+    return node_tables(model, "columns", targets, exclude)
+
+
+def blocks(
+    model: nn.Module,
+    targets: Targets = "all-linear",
+    exclude: Targets | None = None,
+    size: int | None = None,
+) -> dict[str, NodeTable]:
+    r"""Make each b x b block of each matrix a node: :math:`x_{ij} = \mathrm{vec}(W_{ib:(i+1)b,\,jb:(j+1)b})`.
+
+    Blocks tile the matrix exactly, as it is stored (Conv1D stores the transpose), and are numbered row by
+    row.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`.
+    targets, exclude : str or sequence of str, default "all-linear" and None
+        As in `node_tables`.
+    size : int, optional
+        The b of all matrices. By default, for each matrix, the largest common divisor of its sides that is at
+        most 64 and at most a quarter of the shorter side: 64 for 384 x 1,536, 8 for 32 x 64. Where the sides
+        have none but 1, each scalar is a node.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        One table per matrix, of shape (out in / b^2, b^2).
+
+    Raises
+    ------
+    TypeError
+        If `size` is no integer.
+    ValueError
+        If `size` is below 1 or does not divide both sides of every matrix.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6, bias=False))
+    >>> table = blocks(model, size=2)["0.weight"]
+    >>> table.shape, table.names[5]
+    ((6, 4), '0.weight[4:6, 2:4]')
+    """
+    return node_tables(model, "blocks", targets, exclude, size=size)
+
+
+def heads(
+    model: nn.Module,
+    targets: Targets = "all-linear",
+    exclude: Targets | None = None,
+    fused: Literal["blocked", "grouped"] | None = None,
+) -> dict[str, NodeTable]:
+    r"""Make each attention head a node, in one table per kind over all layers.
+
+    A query head is its rows of the query projection and its columns of the output projection; where there
+    are as many key and value heads, its rows of those in between: :math:`x_h = [\mathrm{vec}\, Q_h,
+    \mathrm{vec}\, K_h, \mathrm{vec}\, V_h, \mathrm{vec}\, O_h^\top]`. Where they are fewer in any layer
+    (grouped queries), they are nodes of a table of their own, :math:`[\mathrm{vec}\, K_h, \mathrm{vec}\,
+    V_h]`. Biases, norms, gates and relative positions belong to no head. Projections that are not targeted are
+    left out of the nodes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`. Attention modules are found by the names of their layers, fused and
+        `nn.MultiheadAttention` included; the number of heads is theirs, or their config's.
+    targets, exclude : str or sequence of str, default "all-linear" and None
+        As in `node_tables`.
+    fused : {"blocked", "grouped"}, optional
+        Layout of a fused projection that this package does not know: "blocked" (all queries, then all keys,
+        then all values) or "grouped" (head by head: its queries, its key, its value).
+
+    Returns
+    -------
+    dict of str to NodeTable
+        Under "query", and "key_value" where there are fewer of these. Nodes are in the order of the layers,
+        `layer` and `head` are their places, and `role` is the attention module's, as "attention.self" or
+        "decoder.layer.1.EncDecAttention". Where heads of one kind differ in shape, nothing is padded: there
+        is one table per shape, under the kind and its parts, as "query[query 64+output 64]".
+
+    Raises
+    ------
+    ValueError
+        If no attention module has a targeted layer, or the heads of one cannot be told apart.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention is all you need", 2017, section 3.2.2.
+    .. [2] J. Ainslie et al., "GQA: Training generalized multi-query transformer models", 2023.
+
+    Examples
+    --------
+    >>> import torch
+    >>> heads(torch.nn.TransformerEncoderLayer(d_model=8, nhead=2))
+    {'query': NodeTable('query', scheme='heads', nodes=2, width=128)}
+    """
+    return node_tables(model, "heads", targets, exclude, fused=fused)
+
+
+def layers(
+    model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None
+) -> dict[str, NodeTable]:
+    r"""Make each whole matrix a node, in one table per role: :math:`x_l = \mathrm{vec}(W_l)`.
+
+    Matrices have one role when their parameters' names are equal but for the first number in them, the index
+    of the layer. A matrix without such a number has a table of its own, of one node.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `node_tables`.
+    targets, exclude : str or sequence of str, default "all-linear" and None
+        As in `node_tables`.
+
+    Returns
+    -------
+    dict of str to NodeTable
+        Under the parameter's name with "*" for the index, as "encoder.layer.*.output.dense.weight". Where
+        the matrices of one role differ in shape, nothing is cut or padded: there is one table per stored
+        shape, with the shape behind the name, as "*.weight[8x4]".
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(*[torch.nn.Linear(4, 4) for _ in range(3)])
+    >>> layers(model)
+    {'*.weight': NodeTable('*.weight', scheme='layers', nodes=3, width=16)}
+    """
+    return node_tables(model, "layers", targets, exclude)

@@ -90,22 +90,9 @@ class ParameterSlice:
         return self.sizes == self.view
 
     def take(self, value: Tensor) -> Shaped[Tensor, "nodes width"]:
-        """Read the block out of the parameter's value.
+        """Read the block (nodes, width) out of the parameter, or of anything of its shape (a gradient, an update).
 
-        Parameters
-        ----------
-        value : Tensor of shape `shape`
-            The parameter, or anything of its shape (a gradient, an update).
-
-        Returns
-        -------
-        Tensor of shape (nodes, width)
-            A view of `value` where strides allow it; gradients flow through.
-
-        Raises
-        ------
-        ValueError
-            If `value` has another shape.
+        A view of `value` where strides allow it; gradients flow through. Another shape raises a ValueError.
         """
         if tuple(value.shape) != self.shape:
             raise ValueError(
@@ -116,18 +103,7 @@ class ParameterSlice:
         return cut.permute(self.order).reshape(self.nodes, self.width)
 
     def put(self, block: Shaped[Tensor, "nodes width"]) -> Tensor:
-        """Write a block into a parameter of zeros, the adjoint of `take`.
-
-        Parameters
-        ----------
-        block : Tensor of shape (nodes, width)
-            Values of the slice.
-
-        Returns
-        -------
-        Tensor of shape `shape`
-            `block` at the slice's entries and zero elsewhere; shares memory with `block` where it can.
-        """
+        """Write a block (nodes, width) into a parameter of zeros, the adjoint of `take`; memory is shared where possible."""
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
         cut = block.reshape([self.sizes[axis] for axis in self.order]).permute(inverse)
         if self.is_whole:

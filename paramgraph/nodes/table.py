@@ -1,6 +1,6 @@
 """Nodes of a parameter graph: which slice of which parameter each node is.
 
-A scheme (`paramgraph.nodes.schemes`) cuts the parameters of a model into `NodeTable`s. A table reads the parameters
+A scheme cuts the parameters of a model into `NodeTable`s. A table reads the parameters
 as one matrix `X` with a row per node (`gather`) and writes such a matrix back (`scatter`, its adjoint).
 Everything later, graphs, spectra, penalties and filters, works on `X` and never on the model.
 """
@@ -8,18 +8,34 @@ Everything later, graphs, spectra, penalties and filters, works on `X` and never
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.display import table_html
-from paramgraph.nodes.graph_data import ParameterGraph
+from paramgraph.display import graph_html, table_html
 from paramgraph.nodes.slices import ParameterSlice
 
-__all__ = ["NodeTable", "ParameterSlice", "one_table"]
+
+class ParameterGraph(Data):  # type: ignore[misc]  # PyG is read as Any
+    """A PyG `Data` that a notebook shows as a card of facts; in all else a `Data`.
+
+    Copies, transforms, batches and pickles keep the class. `NodeTable.to_data` makes one, so every graph that is
+    built from a table is one. A plain `Data` is as good wherever this package takes a graph.
+
+    Examples
+    --------
+    >>> graph = ParameterGraph(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
+    >>> graph.clone()
+    ParameterGraph(edge_index=[2, 2], num_nodes=2)
+    >>> "components" in graph._repr_html_()
+    True
+    """
+
+    def _repr_html_(self) -> str:
+        # Nodes, edges, components, weights, degrees and origin; O(nodes + edges).
+        return graph_html(self)
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class NodeTable:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of nodes and of parameter entries per node."""
+        """Numbers of nodes and of parameter entries per node."""
         return len(self.names), max((part.at[1] + part.width for part in self.slices), default=0)
 
     @property
@@ -105,27 +121,12 @@ class NodeTable:
         return tuple(dict.fromkeys(part.parameter for part in self.slices))
 
     def gather(self, parameters: Mapping[str, Tensor]) -> Shaped[Tensor, "nodes width"]:
-        """Stack the nodes' slices of the parameters into one matrix.
+        """Stack the nodes' slices of the parameters into one matrix of shape (nodes, width).
 
-        Parameters
-        ----------
-        parameters : mapping of str to Tensor
-            At least the parameters of the table, as `dict(model.named_parameters())`, or gradients or updates
-            of their shapes.
-
-        Returns
-        -------
-        Tensor of shape (nodes, width)
-            In the dtype and on the device of the parameters. Gradients flow through. It is a view of the
-            parameter where the table is one slice of it: clone it before writing into it. Entries that no
-            slice covers are 0.
-
-        Raises
-        ------
-        KeyError
-            If a parameter is missing.
-        ValueError
-            If a parameter has another shape than the table was made for.
+        `parameters` has at least those of the table, as `dict(model.named_parameters())`, or gradients or updates of
+        their shapes. The result has their dtype and device; gradients flow through. It is a view of the parameter
+        where the table is one slice of it: clone it before writing into it. Entries that no slice covers are 0. A
+        parameter that is missing raises a KeyError, one of another shape a ValueError.
         """
         missing = [name for name in self.parameters if name not in parameters]
         if missing:
@@ -144,23 +145,11 @@ class NodeTable:
         return X
 
     def scatter(self, X: Tensor) -> dict[str, Tensor]:
-        """Write a matrix of node features back into parameters, the exact adjoint of `gather`.
+        """Write a matrix of shape (nodes, width) back into parameters, the exact adjoint of `gather`.
 
-        Parameters
-        ----------
-        X : Tensor of shape (nodes, width)
-            Any dtype and device.
-
-        Returns
-        -------
-        dict of str to Tensor
-            One tensor of the full shape per parameter of the table, zero where no node lies. It shares memory
-            with `X` where the table is one whole parameter.
-
-        Raises
-        ------
-        ValueError
-            If `X` has another shape than the table.
+        There is one tensor of the full shape per parameter of the table, zero where no node lies, in the dtype and
+        on the device of `X`, whose memory it shares where the table is one whole parameter. Another shape raises a
+        ValueError.
         """
         if tuple(X.shape) != self.shape:
             raise ValueError(
@@ -174,26 +163,12 @@ class NodeTable:
             parameters[part.parameter] = value if known is None else known + value
         return parameters
 
-    def to_data(self, features: Any) -> Data:
+    def to_data(self, features: Tensor) -> Data:
         """Make the PyG graph without edges that builders connect.
 
-        Parameters
-        ----------
-        features : Tensor of shape (nodes, features)
-            Any number of features per node, from `paramgraph.sources.collection` or your own.
-
-        Returns
-        -------
-        ParameterGraph
-            A PyG `Data` with `x` (the features as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and
-            `role` (list of str), on the device of the features.
-
-        Raises
-        ------
-        TypeError
-            If `features` is no tensor.
-        ValueError
-            If `features` is not a matrix with a row per node.
+        `features` has the shape (nodes, features), from any source or of your own. The graph has `x` (the features
+        as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and `role` (list of str), on the device of
+        the features. What is no tensor raises a TypeError, what has no row per node a ValueError.
         """
         nodes = len(self.names)
         if not isinstance(features, Tensor):
@@ -212,24 +187,8 @@ class NodeTable:
         )
 
 
-def one_table(table: Any) -> dict[str, NodeTable]:
-    """Put one table under the name of its group, as `paramgraph.collect` takes tables.
-
-    Parameters
-    ----------
-    table : NodeTable
-        One of `paramgraph.node_tables`.
-
-    Returns
-    -------
-    dict of str to NodeTable
-        With one entry.
-
-    Raises
-    ------
-    TypeError
-        If it is all tables of a model, or the name of one.
-    """
+def one_table(table: object) -> dict[str, NodeTable]:
+    """Put one table under the name of its group, as `collect` takes tables; a TypeError for all tables or a name."""
     if not isinstance(table, NodeTable):
         raise TypeError(
             f"expected one NodeTable, got {type(table).__name__}: pick one, as node_tables(model)[name]"

@@ -3,15 +3,13 @@
 import contextlib
 import difflib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from paramgraph.nodes.linear_modules import LinearLayer, WeightedLayer, storage_key, weighted_layers
+from paramgraph.nodes.linear_modules import LinearLayer, WeightedLayer, weighted_layers
 from paramgraph.nodes.wrapping import bare_names, unwrap
-
-__all__ = ["LinearLayer", "Targets", "linear_layers", "matched_layers", "storage_key", "unwrap"]
 
 Targets = str | Collection[str]
 
@@ -31,33 +29,16 @@ HEAD_NAMES = (
 def linear_layers(
     model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None
 ) -> list[LinearLayer]:
-    """List the targeted linear layers of a model, each weight once.
+    """List the targeted linear layers, each weight once, in the order of `named_modules()`; as `matched_layers`."""
+    return each_weight_once(matched_layers(model, targets, exclude).values())
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any module; wrappers are taken off.
-    targets : str or sequence of str, default "all-linear"
-        As in `node_tables`.
-    exclude : str or sequence of str, optional
-        Layers to leave out, in the same forms.
 
-    Returns
-    -------
-    list of LinearLayer
-        In the order of `named_modules()`; layers that share a weight appear once.
-
-    Raises
-    ------
-    TypeError
-        If `targets` or `exclude` is neither a string nor a sequence of strings.
-    ValueError
-        If nothing matches, a regular expression is broken, or a weight is not a plain matrix.
-    """
-    found: dict[str, LinearLayer] = {}
-    for layer in matched_layers(model, targets, exclude).values():
-        found.setdefault(layer.parameter, layer)
-    return list(found.values())
+def each_weight_once(layers: Iterable[LinearLayer]) -> list[LinearLayer]:
+    """Keep the first of layers that share a weight."""
+    first: dict[str, LinearLayer] = {}
+    for layer in layers:
+        first.setdefault(layer.parameter, layer)
+    return list(first.values())
 
 
 def matched_layers(
@@ -65,44 +46,24 @@ def matched_layers(
 ) -> dict[str, LinearLayer]:
     """Find the targeted layers under their bare names, all layers that share a weight included.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any module; wrappers are taken off.
-    targets : str or sequence of str, default "all-linear"
-        As in `node_tables`.
-    exclude : str or sequence of str, optional
-        Layers to leave out, in the same forms.
-    packed : bool, default False
-        Whether the weights that `nn.MultiheadAttention` keeps outside of layers count too. They match where
-        the attention module does, or by the name of the parameter.
-
-    Returns
-    -------
-    dict of str to LinearLayer
-        In the order of `named_modules()`.
-
-    Raises
-    ------
-    TypeError
-        If `targets` or `exclude` is neither a string nor a sequence of strings.
-    ValueError
-        If nothing matches, a regular expression is broken, or a weight is not a plain matrix.
+    Wrappers are taken off, and rules are those of `node_tables`. `packed` counts the weights that
+    `nn.MultiheadAttention` keeps outside of layers; they match where the attention module does, or by the name of
+    the parameter. A ValueError has the near names of a target or an exclude that matches nothing, a regular
+    expression that is broken, or a weight that is no plain matrix; a TypeError, a rule that is no rule.
     """
     model = unwrap(model)
     layers = weighted_layers(model, packed)
-    wanted = _matcher(model, targets, "targets")
-    unwanted = _matcher(model, exclude, "exclude") if exclude else lambda names: False
-    found: dict[str, LinearLayer] = {}
-    for bare, weighted in layers.items():
-        # Names are accepted as they were before PEFT came and as they are now.
-        names = [bare, weighted.raw, weighted.raw.removesuffix(".base_layer")]
-        if wanted(names) and not unwanted(names):
-            _check_matrix(bare, weighted)
-            found[bare] = weighted.layer
+    wanted = _chosen(model, layers, targets, "targets")
+    # What only the scheme "heads" sees may be excluded from all: it is in the model, and left out indeed.
+    excludable = weighted_layers(model, packed=True) if exclude else {}
+    unwanted = _chosen(model, excludable, exclude, "exclude") if exclude else set()
+    found = {name: layers[name] for name in layers if name in wanted and name not in unwanted}
     if not found:
-        raise ValueError(_nothing_matched(model, list(layers), targets, exclude))
-    return found
+        rest = f", exclude={exclude!r}" if exclude else ""
+        raise ValueError(_nothing(model, layers, f"targets={targets!r}{rest}", _entries(targets)))
+    for name, weighted in found.items():
+        _check_matrix(name, weighted)
+    return {name: weighted.layer for name, weighted in found.items()}
 
 
 def _check_matrix(name: str, weighted: WeightedLayer) -> None:
@@ -116,23 +77,49 @@ def _check_matrix(name: str, weighted: WeightedLayer) -> None:
         )
 
 
-def _matcher(model: nn.Module, rule: Targets, argument: str) -> Callable[[Sequence[str]], bool]:
-    if isinstance(rule, str) and rule.lower() == "all-linear":
-        heads = _head_modules(model)
-        return lambda names: not any(names[0] == head or names[0].startswith(head + ".") for head in heads)
+def _chosen(model: nn.Module, layers: Mapping[str, WeightedLayer], rule: Targets, argument: str) -> set[str]:
+    """Name the layers that a rule means; an entry that means none is a slip of the pen, and would pass unseen."""
+    entries = _entries(rule, argument)
+    accepts = _acceptance(model, rule, argument)
+    hits = {
+        entry: {bare for bare, weighted in layers.items() if accepts(entry, _names(bare, weighted))}
+        for entry in entries
+    }
+    if missed := [entry for entry, found in hits.items() if not found]:
+        which = ", ".join(map(repr, missed)) + " of " if len(missed) < len(hits) else ""
+        raise ValueError(_nothing(model, layers, f"{which}{argument}={rule!r}", missed))
+    return set().union(*hits.values())
+
+
+def _entries(rule: Targets, argument: str = "targets") -> list[str]:
     if isinstance(rule, str):
-        try:
-            pattern = re.compile(rule)
-        except re.error as error:
-            raise ValueError(
-                f"{argument}={rule!r} is not a regular expression ({error}); for names, give a list"
-            ) from None
-        return lambda names: any(pattern.fullmatch(name) is not None for name in names)
+        return [rule]
     if not isinstance(rule, Collection) or not all(isinstance(entry, str) for entry in rule):
         raise TypeError(
             f"{argument} must be 'all-linear', a list of module names or one regular expression; got {rule!r}"
         )
-    return lambda names: any(name == entry or name.endswith("." + entry) for name in names for entry in rule)
+    return list(rule)
+
+
+def _names(bare: str, weighted: WeightedLayer) -> list[str]:
+    # Names are accepted as they were before PEFT came and as they are now.
+    return [bare, weighted.raw, weighted.raw.removesuffix(".base_layer")]
+
+
+def _acceptance(model: nn.Module, rule: Targets, argument: str) -> Callable[[str, Sequence[str]], bool]:
+    """Decide how an entry of a rule is compared with the names of a layer."""
+    if not isinstance(rule, str):
+        return lambda entry, names: any(name == entry or name.endswith("." + entry) for name in names)
+    if rule.lower() == "all-linear":
+        heads = _head_modules(model)
+        return lambda _, names: not any(names[0] == head or names[0].startswith(head + ".") for head in heads)
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise ValueError(
+            f"{argument}={rule!r} is not a regular expression ({error}); for names, give a list"
+        ) from None
+    return lambda _, names: any(pattern.fullmatch(name) is not None for name in names)
 
 
 def _head_modules(model: nn.Module) -> set[str]:
@@ -147,18 +134,15 @@ def _head_modules(model: nn.Module) -> set[str]:
     return {bare for raw, bare in bare_names(model).items() if bare and id(modules[raw]) in heads}
 
 
-def _nothing_matched(
-    model: nn.Module, linear: Sequence[str], targets: Targets, exclude: Targets | None
-) -> str:
-    asked = [targets] if isinstance(targets, str) else [str(entry) for entry in targets]
+def _nothing(model: nn.Module, layers: Iterable[str], asked: str, entries: Sequence[str]) -> str:
+    linear = list(layers)
     # Users write the last components ("query"), so those are compared as well as whole names.
     endings = {".".join(name.split(".")[-size:]) for size in (3, 2, 1) for name in linear}
     known = [*sorted(endings), *linear]
-    near = [match for entry in asked for match in difflib.get_close_matches(entry, known, n=3, cutoff=0.5)]
+    near = [match for entry in entries for match in difflib.get_close_matches(entry, known, n=3, cutoff=0.5)]
     have = (
         f"near names: {', '.join(dict.fromkeys(near))}"
         if near
         else f"it has {', '.join(linear[:6]) or 'none'}"
     )
-    rest = f", exclude={exclude!r}" if exclude else ""
-    return f"no linear layer of {type(model).__name__} matches targets={targets!r}{rest}; {have}"
+    return f"no linear layer of {type(model).__name__} matches {asked}; {have}"

@@ -8,30 +8,10 @@ from torch import nn
 WRAPPED = frozenset({"base_layer", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
-def unwrap(model: Any) -> nn.Module:
+def unwrap(model: object) -> nn.Module:
     """Take a model out of the wrappers that only run it: data parallelism and `torch.compile`.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Wrapped or bare.
-
-    Returns
-    -------
-    nn.Module
-        The module whose `named_parameters()` name the nodes.
-
-    Raises
-    ------
-    TypeError
-        If it is no module, but the name of one, for example.
-
-    Examples
-    --------
-    >>> import torch
-    >>> bare = torch.nn.Linear(2, 2)
-    >>> unwrap(torch.nn.DataParallel(bare)) is bare
-    True
+    Its `named_parameters()` name the nodes. What is no module, but the name of one, for example, raises a TypeError.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"a model is a torch.nn.Module, got {type(model).__name__}: load it first")
@@ -48,22 +28,10 @@ def unwrap(model: Any) -> nn.Module:
 def bare_names(model: nn.Module) -> dict[str, str]:
     """Name the modules of a model as if it had never been wrapped, and leave out what wrappers have added.
 
-    What PEFT adds are the layers of its adapters and, for `modules_to_save`, the copy that is not in use. They
-    are recognised by their structure, so PEFT is not imported.
+    Name in `model.named_modules()` to bare name, in that order; a wrapper and what it wraps have the same one. What
+    PEFT adds are the layers of its adapters and, for `modules_to_save`, the copy that is not in use. They are
+    recognised by their structure, so PEFT is not imported.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Wrapped or bare.
-
-    Returns
-    -------
-    dict of str to str
-        Name in `model.named_modules()` to bare name, in that order. A wrapper and what it wraps have the same
-        bare name.
-
-    Examples
-    --------
     >>> import torch
     >>> class Adapted(torch.nn.Module):
     ...     def __init__(self):

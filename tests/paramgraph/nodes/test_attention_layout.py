@@ -4,9 +4,7 @@ import transformers
 from torch import nn
 
 from paramgraph import heads
-from paramgraph.nodes import weighted_layers
-from paramgraph.nodes._attention_layout import attention_module
-from paramgraph.nodes._attention_names import FUSED, is_attention
+from paramgraph.nodes import FUSED, attention_module, is_attention, weighted_layers
 
 SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SHORT = {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4}
@@ -127,6 +125,7 @@ def test_an_unknown_fused_layout_can_be_given(fused, second):
     assert torch.equal(X[1, : 3 * 32], W[second].flatten())
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_an_unknown_layout_name_is_refused(random_model):
     with pytest.raises(ValueError, match="'blocked', 'grouped' or None, got 'rows'"):
         heads(random_model("BERT").model, fused="rows")

@@ -3,7 +3,7 @@ from torch import nn
 
 import paramgraph
 from paramgraph import UnknownNameError, columns, list_schemes, node_tables, rows
-from paramgraph.nodes import SCHEMES
+from paramgraph.nodes import SCHEMES, Scheme
 
 
 def test_layer_and_role_come_from_the_path(tiny_transformer):
@@ -26,9 +26,12 @@ def test_scheme_by_name_is_the_function(tiny_transformer):
     assert node_tables(tiny_transformer) == rows(tiny_transformer)
 
 
-def test_a_scheme_is_added_as_one_function(monkeypatch, tiny_transformer):
-    monkeypatch.setitem(SCHEMES, "mine", lambda model, targets, exclude: {})
-    assert node_tables(tiny_transformer, "mine") == {}
+def test_a_scheme_is_added_as_one_value(monkeypatch, tiny_transformer):
+    scheme = Scheme(
+        "mine", lambda model, targeted, first: rows(model, list(targeted)[:first]), options=("first",)
+    )
+    monkeypatch.setitem(SCHEMES, "mine", scheme)
+    assert len(node_tables(tiny_transformer, "mine", first=2)) == 2
 
 
 def test_unknown_scheme_lists_the_known_ones(tiny_transformer):

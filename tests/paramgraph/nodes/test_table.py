@@ -1,8 +1,23 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import AddSelfLoops, Compose, Constant, ToUndirected
 
-from paramgraph import NodeTable, ParameterSlice
+from paramgraph import (
+    CosineKNN,
+    NodeTable,
+    ParameterGraph,
+    ParameterSlice,
+    graph_from_networkx,
+    graph_to_networkx,
+    rows,
+    symmetrize,
+)
 from paramgraph.nodes import one_table
 
 
@@ -148,6 +163,7 @@ def test_features_without_a_row_per_node_are_refused(heads, shape):
         heads.to_data(torch.zeros(shape))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_features_that_are_no_tensor_are_refused(heads):
     with pytest.raises(TypeError, match="torch tensor, got list"):
         heads.to_data([[0.0], [1.0]])
@@ -196,3 +212,62 @@ def test_one_table_is_not_all_tables_nor_a_name(heads):
         one_table({"group": heads})
     with pytest.raises(TypeError, match="got str"):
         one_table("group")
+
+
+def built_graph() -> ParameterGraph:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6))
+    table = rows(model)["0.weight"]
+    return CosineKNN(k=2)(table.to_data(table.gather(dict(model.named_parameters())).detach()))
+
+
+WAYS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "clone": lambda data: data.clone(),
+    "to": lambda data: data.to("cpu"),
+    "pickle": lambda data: pickle.loads(pickle.dumps(data)),
+    "transforms": Compose([ToUndirected(), AddSelfLoops(), Constant()]),
+    "symmetrize": symmetrize,
+    "subgraph": lambda data: data.subgraph(torch.tensor([0, 2, 3])),
+    "from_dict": lambda data: ParameterGraph.from_dict(data.to_dict()),
+    "collate": lambda data: next(iter(DataLoader([data, data], batch_size=2))).get_example(1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_class_stays_on_the_way(way):
+    before = built_graph()
+    after = WAYS[way](before)
+    assert type(after) is ParameterGraph
+    assert "components" in after._repr_html_()
+
+
+@pytest.mark.parametrize("way", ["copy", "deepcopy", "clone", "pickle", "collate"])
+def test_all_fields_stay_on_the_way(way):
+    before = built_graph()
+    after = WAYS[way](before)
+    assert set(after.keys()) == set(before.keys())
+    assert all(torch.equal(after[key], value) for key, value in before if isinstance(value, torch.Tensor))
+    assert after.role == before.role
+
+
+def test_a_batch_of_graphs_is_a_batch_with_a_card():
+    batch = Batch.from_data_list([built_graph(), built_graph()])
+    assert isinstance(batch, Batch)
+    assert batch.num_nodes == 12
+    assert ">12<" in batch._repr_html_()
+
+
+def test_saved_graph_is_loaded_again(tmp_path):
+    torch.save(built_graph(), tmp_path / "graph.pt")
+    assert type(torch.load(tmp_path / "graph.pt", weights_only=False)) is ParameterGraph
+
+
+def test_plain_data_stays_plain():
+    data = Data(x=torch.eye(3))
+    assert type(CosineKNN(k=1)(data)) is Data
+    assert not hasattr(data, "_repr_html_")
+
+
+def test_graphs_from_networkx_have_a_card():
+    assert type(graph_from_networkx(graph_to_networkx(built_graph()))) is ParameterGraph

@@ -173,6 +173,36 @@ def test_excluding_everything_is_an_error():
         names(nn.Sequential(nn.Linear(2, 2)), exclude=["0"])
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"targets": ["query", "valeu"]}, r"'valeu' of targets=\['query', 'valeu'\]; near names: .*value"),
+        ({"exclude": ["query", "poler.dense"]}, r"'poler.dense' of exclude=.*; near names: .*pooler.dense"),
+        ({"exclude": ["poler.dense"]}, r"exclude=\['poler.dense'\]; near names: .*pooler.dense"),
+        ({"exclude": r".*\.quary"}, r"exclude='.*quary'; "),
+        ({"exclude": ["bert.encoder"]}, r"exclude=\['bert.encoder'\]; "),
+    ],
+    ids=["target", "exclude", "only exclude", "expression", "no linear layer"],
+)
+def test_every_single_entry_must_match(tiny_transformer, rule, told):
+    with pytest.raises(ValueError, match=f"no linear layer of BertForSequenceClassification matches {told}"):
+        names(tiny_transformer, **rule)
+
+
+def test_a_head_that_is_no_target_may_be_excluded_all_the_same(tiny_transformer):
+    assert names(tiny_transformer, exclude=["classifier"]) == names(tiny_transformer)
+
+
+def test_what_only_the_scheme_of_heads_sees_may_be_excluded_in_all():
+    model = nn.TransformerEncoderLayer(d_model=8, nhead=2)
+    assert names(model, exclude=["self_attn"]) == names(model)
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], ()])
+def test_excluding_nothing_is_allowed(tiny_transformer, nothing):
+    assert names(tiny_transformer, exclude=nothing) == names(tiny_transformer)
+
+
 def test_a_broken_regular_expression_is_named(tiny_transformer):
     with pytest.raises(ValueError, match=r"targets='\(query' is not a regular expression"):
         names(tiny_transformer, "(query")

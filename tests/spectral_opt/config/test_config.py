@@ -256,7 +256,7 @@ def test_the_literal_mode_takes_no_other_letter(fields, words):
         SpectralConfig.literal(**fields)
 
 
-@pytest.mark.parametrize("scheme", list(paramgraph.nodes.schemes.SCHEMES))
+@pytest.mark.parametrize("scheme", list(paramgraph.nodes.SCHEMES))
 def test_every_scheme_of_paramgraph_is_a_choice(scheme):
     assert SpectralConfig(scheme=scheme).scheme == scheme
 
