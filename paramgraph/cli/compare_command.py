@@ -241,10 +241,14 @@ def _signal(arguments: argparse.Namespace, inputs: Any, sources: list[str]) -> s
 
 def _exclude(arguments: argparse.Namespace, inputs: Any) -> Any:
     """Leave out what was asked, and what nothing can be measured of."""
+    from paramgraph.nodes import matched_layers
+
     asked = read_excluded(arguments.exclude)
     unused = inputs.exclude if inputs else None
     if asked is None or unused is None:
         return asked or unused
+    # Every single name that was asked must match, which the joined expression would hide.
+    matched_layers(inputs.model, exclude=asked, packed=True)
     patterns = [
         rule if isinstance(rule, str) else "|".join(rf"(?:.*\.)?{re.escape(name)}" for name in rule)
         for rule in (asked, unused)

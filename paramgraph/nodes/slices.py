@@ -103,7 +103,7 @@ class ParameterSlice:
         return cut.permute(self.order).reshape(self.nodes, self.width)
 
     def put(self, block: Shaped[Tensor, "nodes width"]) -> Tensor:
-        """Write a block (nodes, width) into a parameter of zeros, the adjoint of `take`; memory is shared where possible."""
+        """Write a block (nodes, width) into zeros of the parameter's shape, the adjoint of `take`."""
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
         cut = block.reshape([self.sizes[axis] for axis in self.order]).permute(inverse)
         if self.is_whole:

@@ -32,7 +32,7 @@ from spectral_opt.study import (
     relative_drift,
     retention,
 )
-from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, MeanPooledClassifier, embed_texts, predict_logits
+from spectral_opt.tasks import MeanPooledClassifier, embed_texts, predict_logits, unused_by_mean_pooling
 
 METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
 
@@ -108,7 +108,7 @@ class Demo:
     def __post_init__(self) -> None:
         start = self.setting.start
         self._start_state = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-        self._matrices = list(node_tables(start, exclude=UNUSED_BY_MEAN_POOLING))
+        self._matrices = list(node_tables(start, exclude=unused_by_mean_pooling(start)))
         self._before = embed_texts(start, self.setting.retention).numpy()
         self._features: dict[object, dict[str, torch.Tensor]] = {}
         self._baseline: Bool[np.ndarray, " texts"] | None = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from paramgraph.filters import get_response
 from spectral_opt.config import SpectralConfig
 from spectral_opt.refinement import Refiner
-from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING
+from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, for_pooling
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def refined_states(
                 },
             )
         return
-    refiner = Refiner(base, [family.config], batches=batches)
+    refiner = Refiner(base, [for_pooling(family.config, base)], batches=batches)
     for strength in family.strengths:
         yield strength, refiner.apply(tuned, responses=[get_response("tikhonov", gamma=strength)])

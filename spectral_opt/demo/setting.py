@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable, node_tables
 from spectral_opt.demo.options import DemoOptions
 from spectral_opt.tasks import (
-    UNUSED_BY_MEAN_POOLING,
     LabelledText,
     LoadedModel,
     MeanPooledClassifier,
@@ -25,6 +24,7 @@ from spectral_opt.tasks import (
     load_model,
     load_text,
     tokenize_batches,
+    unused_by_mean_pooling,
 )
 
 
@@ -154,7 +154,7 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         measuring=batches(*_listed(part(measuring)), "given"),
         preserve=batches(preserve),
         retention=batches(retention),
-        tables=_spread(node_tables(start, exclude=UNUSED_BY_MEAN_POOLING), options.matrices),
+        tables=_spread(node_tables(start, exclude=unused_by_mean_pooling(start)), options.matrices),
         origins={"model": str(loaded.provenance), "data": str(data.provenance)},
     )
 

@@ -13,6 +13,7 @@ from paramgraph.sources import collect
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, match_tables, prepare
 from spectral_opt.study.method import Method
+from spectral_opt.tasks import for_pooling
 
 
 class TrainingDivergedError(ValueError):
@@ -66,6 +67,7 @@ def prepare_method(
     known = {} if known is None else known
     prepared = []
     for config in method.configs:
+        config = for_pooling(config, model)
         if config.builder is not None:
             key = (config.scheme, config.source, config.batches, config.targets, config.exclude)
             if key not in known:
@@ -131,7 +133,8 @@ def fine_tune(
     trainable = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
-    handle = attach(tuned, optimizer, method.configs, prepared=prepared) if method.configs else None
+    configs = [for_pooling(config, tuned) for config in method.configs]
+    handle = attach(tuned, optimizer, configs, prepared=prepared) if configs else None
     losses = []
     tuned.train()
     with torch.random.fork_rng(devices=[]):

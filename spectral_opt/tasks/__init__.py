@@ -8,8 +8,8 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`; what they
   return: `LoadedModel`, `LabelledText`, `UnlabelledText`, `Provenance`.
 - From texts to batches: `few_shot_split`, `Split`, `tokenize_batches`, `TokenizedBatches`.
-- Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `UNUSED_BY_MEAN_POOLING`, `PooledEncoder` (the same under
-  the encoder's own names), `match_classes`.
+- Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
+  `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`.
 - Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`.
 - What `paramgraph compare` runs on: `folder_of`, `open_inputs`.
 - Inside: the pinned wheels of the embedded models and texts (`EMBEDDED_MODELS`, `Wheel`, `fetch`, `cache_folder`),
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         MeanPooledClassifier as MeanPooledClassifier,
         MeanPooledOutput as MeanPooledOutput,
         PooledEncoder as PooledEncoder,
+        for_pooling as for_pooling,
         match_classes as match_classes,
+        unused_by_mean_pooling as unused_by_mean_pooling,
     )
     from spectral_opt.tasks.comparison_inputs import folder_of as folder_of, open_inputs as open_inputs
     from spectral_opt.tasks.files import existing_path as existing_path

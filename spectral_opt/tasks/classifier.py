@@ -1,7 +1,8 @@
 """A classifier on mean-pooled token states, the baseline that a fine-tuning method has to beat."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,10 +10,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from paramgraph.nodes import unwrap, weighted_layers
+from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError
 
 # BERT's pooler runs in every forward pass, and nothing on mean-pooled states ever reaches it: it has no gradient.
 UNUSED_BY_MEAN_POOLING = r".*\bpooler\b.*"
+
+
+def unused_by_mean_pooling(model: nn.Module) -> str | None:
+    """Give the rule for `exclude` of what mean pooling never reaches; None without a pooler: a rule must match."""
+    has_pooler = any(re.fullmatch(UNUSED_BY_MEAN_POOLING, name) for name in weighted_layers(unwrap(model)))
+    return UNUSED_BY_MEAN_POOLING if has_pooler else None
+
+
+def for_pooling(config: SpectralConfig, model: nn.Module) -> SpectralConfig:
+    """Return a config that excludes the pooler of any encoder as this model needs it."""
+    if config.exclude != UNUSED_BY_MEAN_POOLING:
+        return config
+    return replace(config, exclude=unused_by_mean_pooling(model))
 
 
 @dataclass

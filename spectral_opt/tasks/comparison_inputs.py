@@ -12,10 +12,10 @@ from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
 from spectral_opt.tasks.classifier import (
-    UNUSED_BY_MEAN_POOLING,
     MeanPooledClassifier,
     PooledEncoder,
     match_classes,
+    unused_by_mean_pooling,
 )
 from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.labelled import LabelledText
@@ -196,7 +196,7 @@ def _probed(model: str, data: LabelledText, options: InputOptions) -> Comparison
         options,
         str(data.provenance),
         loss,
-        exclude=UNUSED_BY_MEAN_POOLING,
+        exclude=unused_by_mean_pooling(classifier),
     )
 
 
