@@ -102,7 +102,7 @@ class GraphCache:
         """
         count = count_pairs(k, operator.nodes)
         asked = (operator.fingerprint(), str(count), repr(float(tol)), str(seed))
-        key = _digest("spectrum", _code_in(PACKAGE / "spectra"), *asked)
+        key = _digest("spectrum", code_digest(PACKAGE / "spectra"), *asked)
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -184,15 +184,15 @@ def _code_of(builder: Any) -> list[str]:
     own = PACKAGE.joinpath(*module).with_suffix(".py")
     inner = [one for one in _options(builder) if dataclasses.is_dataclass(one)]
     return [
-        _code_in(PACKAGE / "graphs"),
-        _code_in(own),
+        code_digest(PACKAGE / "graphs"),
+        code_digest(own),
         *(code for one in inner for code in _code_of(one)),
     ]
 
 
 @functools.cache  # code does not change while a process runs it
-def _code_in(place: Path) -> str:
-    """Hash a file of Python, or all below a folder, whatever they are called, with their names."""
+def code_digest(place: Path) -> str:
+    """Hash a file of Python, or all below a folder, whatever they are called, with their names in it."""
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     texts = [(file.relative_to(place).as_posix(), file.read_text(encoding="utf-8")) for file in files]
     return _digest(*(part for text in texts for part in text))

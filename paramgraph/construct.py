@@ -1,7 +1,7 @@
 """From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,16 @@ from torch_geometric.data import Data
 from paramgraph.cache import GraphCache, is_described
 from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder, check_graph
 from paramgraph.nodes import NodeTable, one_table
-from paramgraph.sources import collect
+from paramgraph.sources import Batches, Loss, SourceLike, collect
 
 
 def build(
     model: nn.Module,
     table: NodeTable,
     builder: BuilderLike,
-    source: str | Callable[..., Any] = "weights",
-    batches: Iterable[Any] | None = None,
-    loss: Callable[..., Any] | None = None,
+    source: SourceLike = "weights",
+    batches: Batches | None = None,
+    loss: Loss | None = None,
     tuned: nn.Module | Mapping[str, Tensor] | str | Path | None = None,
     cache: GraphCache | None = None,
     **options: Any,
@@ -125,7 +125,7 @@ def connect(
     return cache.graph(make, data, lambda: _checked(table, make, make(data)))
 
 
-def source_name(source: str | Callable[..., Any]) -> str:
+def source_name(source: SourceLike) -> str:
     """Name a source for tables and records; a function by its qualified name."""
     return source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
 

@@ -1,4 +1,12 @@
-"""Builders: one file for each way to link the nodes."""
+"""Builders: the ways to link nodes, one file each, which the registry finds by being here.
+
+Each takes a `Data` of nodes, most of them with features, and gives the graph: what builders are, and what they share,
+is in `paramgraph.graphs`. To add one, write a file as in the README; no list names it.
+
+- By features: `CosineKNN`, `GaussianKNN`, `Correlation`, `Gram`.
+- By depth: `AttentionHead`, `LayerAdjacency`.
+- Null models: `Ring` and `Complete`; `Permuted`, `RandomRewired` and `Rotated` of any other builder.
+"""
 
 from typing import TYPE_CHECKING
 

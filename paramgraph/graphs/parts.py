@@ -1,7 +1,6 @@
 """Parts of a graph: its components, and a node with what is tied to it most."""
 
 import heapq
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -38,7 +37,7 @@ def connected_components(data: Data) -> Int64[Tensor, " nodes"]:
     return torch.from_numpy(component_labels(graph_to_scipy(data)))
 
 
-def component_labels(matrix: Any) -> Int64[np.ndarray, " nodes"]:
+def component_labels(matrix: sp.csr_array | sp.coo_array) -> Int64[np.ndarray, " nodes"]:
     """Label each row of a square sparse matrix with its component, counted in the order of their first rows.
 
     Entries that are not stored connect nothing; the direction of an entry plays no part. O(nodes + entries) time.

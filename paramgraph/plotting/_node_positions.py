@@ -7,10 +7,9 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
-from scipy.sparse.csgraph import connected_components
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import edge_part, weight_matrix
+from paramgraph.graphs import component_labels, edge_part, weight_matrix
 from paramgraph.spectra import eigenpairs, laplacian
 
 SPRING_ROUNDS = 100
@@ -56,9 +55,9 @@ def node_positions(
         raise UnknownNameError.among("layout", layout, ["spectral", "spring"])
     attraction = W.maximum(0)
     attraction.eliminate_zeros()
-    parts, label = connected_components(attraction, directed=False) if W.shape[0] else (0, np.empty(0))
+    label = component_labels(attraction)
     positions = np.zeros((W.shape[0], 2))
-    members = [np.flatnonzero(label == part) for part in range(parts)]
+    members = [np.flatnonzero(label == part) for part in range(label.max(initial=-1) + 1)]
     members.sort(key=len, reverse=True)
     for nodes, centre in zip(members, _pack([len(nodes) for nodes in members]), strict=True):
         if len(nodes) > 1:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from paramgraph.graphs import component_labels
 from spectral_opt.errors import DataError
 from spectral_opt.tasks.labelled import LabelledText
 
@@ -125,7 +125,7 @@ def _lumps(data: LabelledText) -> Int64[np.ndarray, " texts"]:
         (np.ones(len(keys) * len(data)), (np.tile(rows, len(keys)), np.concatenate(columns))),
         shape=(offset, offset),
     )
-    return connected_components(links, directed=False)[1][: len(data)].astype(np.int64)
+    return component_labels(links)[: len(data)]
 
 
 def _deal(

@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph import CosineKNN, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
-from paramgraph.cache import PACKAGE, _code_in, is_described, tensor_digest
+from paramgraph.cache import PACKAGE, code_digest, is_described, tensor_digest
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):
@@ -175,9 +175,9 @@ def copied(tmp_path, monkeypatch):
     copy = tmp_path / "copied" / "paramgraph"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("paramgraph.cache.PACKAGE", copy)
-    _code_in.cache_clear()
+    code_digest.cache_clear()
     yield copy
-    _code_in.cache_clear()
+    code_digest.cache_clear()
 
 
 def misses(folder):
@@ -200,7 +200,7 @@ def test_equal_sources_have_equal_keys(tmp_path, copied, monkeypatch):
 def test_any_change_of_the_code_that_decides_changes_the_key(tmp_path, copied, file):
     misses(tmp_path / "cache")
     (copied / file).write_text((copied / file).read_text(encoding="utf-8") + "#", encoding="utf-8")
-    _code_in.cache_clear()
+    code_digest.cache_clear()
     changed = {"graphs": 2, "spectra": 1, "builders": 1 if file.stem == "permuted" else 2}
     assert misses(tmp_path / "cache") == changed[file.parts[0]]
 
@@ -209,15 +209,15 @@ def test_any_change_of_the_code_that_decides_changes_the_key(tmp_path, copied, f
 def test_a_new_file_and_a_new_name_of_one_change_the_key(tmp_path, copied, room):
     misses(tmp_path / "cache")
     (copied / room / "one_more.py").write_text("")
-    _code_in.cache_clear()
+    code_digest.cache_clear()
     assert misses(tmp_path / "cache") > 0
     (copied / room / "one_more.py").rename(copied / room / "other.py")
-    _code_in.cache_clear()
+    code_digest.cache_clear()
     assert misses(tmp_path / "cache") > 0
 
 
 def test_code_is_read_once_per_process(tmp_path):
     misses(tmp_path)
-    before = _code_in.cache_info().misses
+    before = code_digest.cache_info().misses
     misses(tmp_path)
-    assert _code_in.cache_info().misses == before
+    assert code_digest.cache_info().misses == before

@@ -83,7 +83,7 @@ class CandidateSearch:
         return score[kept].view(-1, count), rows[kept].view(-1, count)
 
 
-def check_search(name: str, value: Any) -> None:
+def check_search(name: str, value: object) -> None:
     """Raise ValueError if an option is no way to search, ImportError if its library is not installed."""
     if value not in get_args(Search):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(Search)))}, got {value!r}")

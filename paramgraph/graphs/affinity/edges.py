@@ -4,14 +4,13 @@ Similarity is the inner product of unit rows: a cosine, or a Pearson correlation
 """
 
 import warnings
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import count_nodes
+from paramgraph.graphs import Data, count_nodes
 from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import (
     GRID,
@@ -21,7 +20,7 @@ from paramgraph.graphs.affinity.inner_product import (
 )
 
 
-def node_features(data: Any, wanted_by: str) -> Float[Tensor, "nodes width"]:
+def node_features(data: Data, wanted_by: str) -> Float[Tensor, "nodes width"]:
     """Get the features `x` (nodes, width) of the nodes, float32 or float64, for the builder `wanted_by`.
 
     Raises ValueError if `x` is missing (the message names the source that supplies it), not two-dimensional, complex,
