@@ -1,4 +1,10 @@
-"""Explanation: what will be touched, why, and what it costs."""
+"""Explanation: what will be touched, why, and what it costs.
+
+Matched or prepared tables and the configs that act on them become lines of text with sizes, methods and costs, and
+sentences on what follows. Nothing is trained; a step is timed on stand-ins.
+
+Doors: `explain` before anything is attached, `explain_prepared` for what `attach` has built; an `Explanation`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,37 +1,15 @@
 """What a reader must know about configs: what their placements, modes and refreshes entail."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
-from spectral_opt.explanation._tables import TableExplanation
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.explanation._tables import Ready, TableExplanation
 
 
 def explanation_notes(
-    configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation], prepared: Sequence[Any]
+    configs: Sequence[SpectralConfig], tables: Sequence[TableExplanation], prepared: Sequence[Ready]
 ) -> list[str]:
-    """Write the consequences of configs, each as a sentence.
-
-    Parameters
-    ----------
-    configs : sequence of SpectralConfig
-        In the order in which they act.
-    tables : sequence of TableExplanation
-        Of all of them.
-    prepared : sequence
-        For each config its prepared tables, or a dict where graphs are not built.
-
-    Returns
-    -------
-    list of str
-        Empty where there is nothing to know.
-
-    Examples
-    --------
-    >>> explanation_notes([SpectralConfig(refresh=9, builder="ring", response=None, penalty=0.0)], [], [()])
-    ['refresh=9: graphs and filters are built anew every 9 steps']
-    """
+    """Write the consequences of configs, each as a sentence."""
     notes = []
     if any(config.has_filter and config.placement == "update" for config in configs):
         notes.append(
@@ -71,7 +49,6 @@ def explanation_notes(
     return notes
 
 
-def _seconds(ready: Any) -> str:
-    built = [] if isinstance(ready, dict) else [item for item in ready if isinstance(item, PreparedTable)]
-    seconds = sum(item.seconds for item in built)
+def _seconds(ready: Ready) -> str:
+    seconds = 0.0 if isinstance(ready, Mapping) else sum(item.seconds for item in ready)
     return f", {seconds:.2g} s each time here, and a pass over the calibration batches" if seconds else ""

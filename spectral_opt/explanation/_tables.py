@@ -1,6 +1,6 @@
 """What one config does to one table, and what that costs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,39 +17,20 @@ from spectral_opt.preparation import (
     starts_with_an_update,
 )
 
+# Tables of one config: prepared, or matched by key where their graphs are not built.
+Ready = Sequence[PreparedTable] | Mapping[str, NodeTable]
+
 
 @dataclass(frozen=True)
 class TableExplanation:
     """What one config does to one table.
 
-    Parameters
-    ----------
-    config : int
-        Index of the config.
-    parameter, scheme : str
-        Key of the table, and what a node of it is.
-    nodes, width : int
-        Shape of the table.
-    edges : int or None
-        Undirected edges; None where neither known nor estimated.
-    edges_known : bool
-        False where `edges` is an upper estimate from the builder's options, before the graph is built.
-    components : int or None
-        Connected components; None before the graph is built.
-    filter : str
-        How the filter is applied, and why.
-    penalty : str
-        Mode of the penalty; for "decoupled" also which step is taken, or below which learning rate.
-    extra_bytes : int
-        Operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or in the basis (three).
-    flops_per_step : float
-        Estimated operations per step.
-    adapter : str
-        What is trained there beside a frozen matrix, and which graph acts on it; "" for a matrix.
-    parameters : tuple of str
-        Names of the parameters that the table covers.
-    milliseconds : float or None
-        Time that it adds to a step, as measured; None where only `flops_per_step` is known.
+    The config is an index, the parameter the key of the table. `edges` is None where neither known nor estimated, and
+    not `edges_known` where it is an upper estimate from the builder's options; `components` is None before the graph
+    is built. `filter` says how it is applied and why, `penalty` also which decoupled step is taken, or below which
+    learning rate. `extra_bytes` has operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or
+    in the basis (three). `adapter` says what is trained beside a frozen matrix, and which graph acts on it.
+    `milliseconds` are as measured; None where only `flops_per_step` is known.
     """
 
     config: int
@@ -76,26 +57,7 @@ def explain_table(
     named: Mapping[str, Tensor],
     rates: Mapping[int, float],
 ) -> TableExplanation:
-    """Explain one prepared table.
-
-    Parameters
-    ----------
-    index : int
-        Index of the config.
-    config : SpectralConfig
-        What it does.
-    ready : PreparedTable
-        The table with its operator and filter.
-    named : mapping of str to Tensor
-        Parameters by name.
-    rates : mapping of int to float
-        Learning rates by `id` of the parameter; empty where unknown.
-
-    Returns
-    -------
-    TableExplanation
-        With known sizes.
-    """
+    """Explain one prepared table; `rates` has the learning rates by `id` of the parameter, empty where unknown."""
     nodes, width = ready.table.shape
     config = config_on(config, ready.table)
     members = [named[name] for name in ready.table.parameters]
@@ -135,21 +97,7 @@ def estimate_table(
 ) -> TableExplanation:
     """Estimate what a config does to a table whose graph is not built.
 
-    Parameters
-    ----------
-    index : int
-        Index of the config.
-    config : SpectralConfig
-        What it does.
-    table : NodeTable
-        The table.
-    named : mapping of str to Tensor
-        Parameters by name.
-
-    Returns
-    -------
-    TableExplanation
-        With the most edges that the builder can make: nodes x k where it has a k, else all pairs.
+    Edges are the most that the builder can make: nodes x k where it has a k, else all pairs.
     """
     nodes, width = table.shape
     config = config_on(config, table)
@@ -188,20 +136,7 @@ def estimate_table(
 
 
 def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
-    """Write one table as the cells of a line of text.
-
-    Parameters
-    ----------
-    table : TableExplanation
-        What to write.
-    many : bool
-        Whether to name the config.
-
-    Returns
-    -------
-    tuple of str
-        Parameter, nodes, width, edges, components, filter and penalty.
-    """
+    """Write one table as the cells of a line of text, with its config where there are many."""
     edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
     return (
         f"{table.config}: {table.parameter}" if many else table.parameter,
@@ -215,7 +150,7 @@ def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
 
 
 def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
-    """Bytes of the operator, and the multiplications of one product with a signal."""
+    """Count the bytes of the operator, and the multiplications of one product with a signal."""
     if ready.operator is None:
         return 0, 0.0
     nodes, width = ready.table.shape
@@ -229,7 +164,7 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
 
 
 def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
-    """Bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
+    """Count the bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
     nodes, width = ready.table.shape
     if ready.filter is None and ready.spectrum is not None:
         # Eigenvectors in float64 and in float32; gradient and parameter there, the increment back.
@@ -280,7 +215,7 @@ def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
 
 
 def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:
-    """Theta_0 where the penalty reads it: of both factors of an adapter, unless their product starts at zero."""
+    """Count Theta_0 where the penalty reads it: of both factors of an adapter, unless their product starts at zero."""
     if not config.penalty or config.penalty_on != "delta":
         return 0
     if not isinstance(table, FactorTable) or not table.factors:

@@ -16,30 +16,10 @@ _SIDE = 512
 
 
 def measure_table(config: SpectralConfig, ready: PreparedTable, named: Mapping[str, Tensor]) -> float | None:
-    """Time what the hooks do with one table in a step.
+    """Time what the hooks do with one table in a step: milliseconds of the second of two runs on stand-ins.
 
-    Parameters
-    ----------
-    config : SpectralConfig
-        What is done.
-    ready : PreparedTable
-        Table, operator and filter.
-    named : mapping of str to Tensor
-        Parameters by name; only shapes, dtypes and devices are read.
-
-    Returns
-    -------
-    float or None
-        Milliseconds of the second of two runs. None where it cannot be run here: factors of an adapter, parameters that
-        are split over ranks or on no device. Memory: four copies of the table for that time.
-
-    Examples
-    --------
-    >>> from spectral_opt import prepare
-    >>> model = nn.Sequential(nn.Linear(3, 8))
-    >>> config = SpectralConfig(builder="ring")
-    >>> measure_table(config, prepare(model, config)[0], dict(model.named_parameters())) > 0
-    True
+    Only shapes, dtypes and devices of the parameters are read. None where it cannot be run here: factors of an
+    adapter, parameters that are split over ranks or on no device. Memory: four copies of the table for that time.
     """
     members = {name: named[name] for name in ready.table.parameters}
     plain = all(type(value) in (Tensor, nn.Parameter) and not value.is_meta for value in members.values())
@@ -65,20 +45,7 @@ def measure_table(config: SpectralConfig, ready: PreparedTable, named: Mapping[s
 def estimate_milliseconds(operations: float) -> float:
     """Turn operations into milliseconds at the speed of a dense product in float32 on this machine.
 
-    Parameters
-    ----------
-    operations : float
-        Multiplications and additions.
-
-    Returns
-    -------
-    float
-        A lower bound in most cases: sparse products are slower than dense ones.
-
-    Examples
-    --------
-    >>> estimate_milliseconds(0.0)
-    0.0
+    A lower bound in most cases: sparse products are slower than dense ones.
     """
     return 1e3 * operations / _operations_per_second() if operations else 0.0
 

@@ -8,12 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from paramgraph.nodes import NodeTable
+from paramgraph.display import CELL, escape, html_card, short_list
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import rank_traffic, traffic_text
-from spectral_opt.explanation._card import explanation_html
 from spectral_opt.explanation._notes import explanation_notes
-from spectral_opt.explanation._tables import TableExplanation, estimate_table, explain_table, table_cells
+from spectral_opt.explanation._tables import (
+    Ready,
+    TableExplanation,
+    estimate_table,
+    explain_table,
+    table_cells,
+)
 from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
 from spectral_opt.preparation import (
     PreparedTable,
@@ -28,6 +33,8 @@ from spectral_opt.ranks import Ranks, find_ranks, is_sharded
 from spectral_opt.training import learning_rates
 
 _HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
+# A notebook stays readable; print() and to_dict() have all of them.
+_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Explanation:
     notes : tuple of str
         What a reader must know about these configs.
     traffic : mapping of str to int
-        Bytes between ranks, see :func:`spectral_opt.distributed._rank_traffic.rank_traffic`; empty for one process.
+        Bytes that attach, a step and a refresh move between ranks; empty for one process.
 
     Examples
     --------
@@ -85,14 +92,7 @@ class Explanation:
         return "measured" if all(known) else "partly estimated" if any(known) else "estimated"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON.
-
-        Returns
-        -------
-        dict
-            "tables", "skipped", "notes", "configs" (as text), "extra_bytes", "flops_per_step",
-            "milliseconds_per_step", "timing" and "traffic".
-        """
+        """Return everything as plain values for JSON; the configs as text."""
         return {
             "configs": [repr(config) for config in self.configs],
             "tables": [dataclasses.asdict(table) for table in self.tables],
@@ -113,23 +113,14 @@ class Explanation:
             for row in cells
         ]
         lines += self.totals()
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.skipped:
-            reasons.setdefault(reason, []).append(name)
-        for reason, names in reasons.items():
+        for reason, names in self._left_alone().items():
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
         lines += [f"beside a frozen matrix: {table.adapter}" for table in self.tables if table.adapter]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def totals(self) -> list[str]:
-        """Write what all tables cost together.
-
-        Returns
-        -------
-        list of str
-            Memory, operations and time of a step, and what moves between ranks.
-        """
+        """Write what all tables cost together: memory, operations and time of a step, and what moves between ranks."""
         return [
             f"{len(self.tables)} tables; {self.extra_bytes / 2**20:.1f} MiB beside the model; "
             f"about {self.flops_per_step / 1e9:.3g} GFLOP and {self.milliseconds_per_step:.2g} ms per step "
@@ -138,7 +129,19 @@ class Explanation:
         ]
 
     def _repr_html_(self) -> str:
-        return explanation_html(self, _HEADER, self._rows())
+        first, *others = self.totals()
+        facts = [("in all", text) for text in others]
+        facts += [
+            ("left alone", f"{reason}: {short_list(names)}") for reason, names in self._left_alone().items()
+        ]
+        facts += [("note", note) for note in self.notes]
+        return html_card("Explanation", first, facts, _grid(self._rows()) if self.tables else "")
+
+    def _left_alone(self) -> dict[str, list[str]]:
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            reasons.setdefault(reason, []).append(name)
+        return reasons
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [table_cells(table, len(self.configs) > 1) for table in self.tables]
@@ -195,7 +198,7 @@ def explain(
     configs, model = as_configs(config), bare_model(model)
     held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
     parameters = list(model.parameters()) if held is None else held
-    prepared: list[tuple[PreparedTable, ...] | dict[str, NodeTable]] = []
+    prepared: list[Ready] = []
     sets = calibration_sets(batches)
     for item in configs:
         if needs_batches(item) and item.batches not in sets:
@@ -210,35 +213,16 @@ def explain(
 def explain_prepared(
     model: nn.Module,
     configs: Sequence[SpectralConfig],
-    prepared: Sequence[Any],
+    prepared: Sequence[Ready],
     parameters: Iterable[Tensor],
     optimizer: Optimizer | None = None,
     ranks: Ranks | None = None,
     measured: bool = False,
 ) -> Explanation:
-    """Explain tables that are already prepared.
+    """Explain tables that are prepared, or, in a dict, matched only; `measured` times one table of each shape.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or wrapped model.
-    configs : sequence of SpectralConfig
-        In the order in which they act.
-    prepared : sequence
-        For each config its prepared tables, or a dict of node tables where the graphs are not built.
-    parameters : iterable of Tensor
-        What may be trained.
-    optimizer : torch.optim.Optimizer, optional
-        For its learning rates.
-    ranks : Ranks, optional
-        Who trains the model together; None: found by the model.
-    measured : bool, default False
-        Run what a step does with one table of each shape, and time it.
-
-    Returns
-    -------
-    Explanation
-        One line per config and table.
+    `parameters` are those that may be trained; an optimizer is read for its learning rates; without `ranks` they are
+    found by the model.
     """
     parameters = list(parameters)
     named = dict(bare_model(model).named_parameters())
@@ -247,7 +231,7 @@ def explain_prepared(
     skipped: dict[str, str] = {}
     for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
         skipped |= match_tables(model, config, parameters)[1]
-        if isinstance(ready, dict):
+        if isinstance(ready, Mapping):
             tables += [estimate_table(index, config, table, named) for table in ready.values()]
         else:
             found = [explain_table(index, config, item, named, rates) for item in ready]
@@ -282,3 +266,17 @@ def _timed(
             times[key] = measure_table(config, ready, named)
         timed.append(dataclasses.replace(table, milliseconds=times[key]))
     return timed
+
+
+def _grid(rows: list[tuple[str, ...]]) -> str:
+    style = f"{CELL};padding-right:1em;overflow-wrap:anywhere"
+    head = "".join(f'<th scope="col" style="{style};opacity:.7">{escape(name)}</th>' for name in _HEADER)
+    body = "".join(
+        '<tr style="background:none">'
+        + "".join(f'<td style="{style}">{escape(cell)}</td>' for cell in row)
+        + "</tr>"
+        for row in rows[:_SHOWN]
+    )
+    more = f"<div>and {len(rows) - _SHOWN} more tables</div>" if len(rows) > _SHOWN else ""
+    table = f'<table style="border-collapse:collapse;margin:.3em 0 0;border:0"><tr>{head}</tr>{body}</table>'
+    return f"<details open><summary>tables</summary>{table}{more}</details>"

@@ -27,28 +27,9 @@ _KINDS = (Tensor, nn.Parameter)
 
 
 def writable_view(table: NodeTable, tensors: Mapping[str, Tensor]) -> Float[Tensor, "nodes width"] | None:
-    """View what a table covers as one matrix into which can be written.
+    """View what a table covers as one matrix (nodes, width) that shares memory with its parameter.
 
-    Parameters
-    ----------
-    table : NodeTable
-        Where the nodes lie.
-    tensors : mapping of str to Tensor
-        Parameters or gradients under the names of the table.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width), or None
-        Detached, sharing memory with the parameter. None where the table is more than one slice, no view of it, or
-        neither float32 nor float64.
-
-    Examples
-    --------
-    >>> from paramgraph import columns
-    >>> table = columns(nn.Sequential(nn.Linear(3, 2)))["0.weight"]
-    >>> weight = torch.zeros(2, 3)
-    >>> writable_view(table, {"0.weight": weight}).fill_(1.0).shape, float(weight.sum())
-    (torch.Size([3, 2]), 6.0)
+    None where the table is more than one slice, no view of it, or neither float32 nor float64.
     """
     if len(table.slices) != 1:
         return None
@@ -62,23 +43,7 @@ def writable_view(table: NodeTable, tensors: Mapping[str, Tensor]) -> Float[Tens
 
 @dataclass(frozen=True, eq=False)
 class PenaltyForm:
-    r"""Multiply by :math:`L + \text{ridge}\, I`, kept as a matrix for each device and dtype.
-
-    Parameters
-    ----------
-    operator : ShiftOperator, any other operator, or None
-        L; None means L = 0.
-    ridge : float
-        Added to every eigenvalue.
-
-    Examples
-    --------
-    >>> from paramgraph import laplacian
-    >>> form = PenaltyForm(laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 1.0)
-    >>> form.matrix(torch.ones(1)).to_dense()
-    tensor([[ 2., -1.],
-            [-1.,  2.]])
-    """
+    r"""Multiply by :math:`L + \text{ridge}\, I`, a matrix for each device and dtype; no operator means L = 0."""
 
     operator: Any
     ridge: float
@@ -87,22 +52,9 @@ class PenaltyForm:
     def add_(
         self, target: Float[Tensor, "nodes width"] | None, X: Float[Tensor, "nodes width"], factor: float
     ) -> bool:
-        """Add factor (L + ridge I) X to a matrix.
+        """Add factor (L + ridge I) X to a matrix from `writable_view`, in one product and without more memory.
 
-        Parameters
-        ----------
-        target : Tensor of shape (nodes, width), or None
-            From :func:`writable_view`.
-        X : Tensor of shape (nodes, width)
-            The signal; never changed, unless it is the target.
-        factor : float
-            Any number.
-
-        Returns
-        -------
-        bool
-            False, and nothing done, where there is no target, or the operator is no symmetric matrix. One product:
-            O(edges width) time, and no memory beyond the matrix.
+        False, and nothing done, where there is no target, or the operator is no symmetric matrix.
         """
         if target is None or X.dtype != target.dtype or X.device != target.device:
             return False
@@ -119,17 +71,9 @@ class PenaltyForm:
         return True
 
     def matrix(self, like: Tensor) -> Tensor | None:
-        """Copy the form to the device and the dtype of a tensor, once.
+        """Copy the form once to the device and dtype of a tensor, in compressed sparse rows, dense where L is.
 
-        Parameters
-        ----------
-        like : Tensor
-            Gives device and dtype.
-
-        Returns
-        -------
-        Tensor of shape (nodes, nodes), or None
-            In compressed sparse rows, dense where L is; None for an operator that is no symmetric matrix.
+        None for an operator that is no symmetric matrix.
         """
         operator, key = self.operator, (like.device, like.dtype)
         if not isinstance(operator, ShiftOperator) or not operator.symmetric:
@@ -153,36 +97,13 @@ class PenaltyForm:
 def filter_(
     X: Float[Tensor, "nodes width"], graph_filter: Any, target: Float[Tensor, "nodes width"] | None = None
 ) -> tuple[Tensor, Tensor] | None:
-    r"""Filter a signal in place by a low-rank filter, and say what it let through.
+    r"""Filter a signal in place by a low-rank filter, or add (h(L) - I) X to a target, and say what it let through.
 
     .. math:: \lVert h(L) X \rVert^2 = (1 + r)^2 \lVert X \rVert^2
         + \sum_i \left( h_i^2 - (1 + r)^2 \right) \lVert u_i^T X \rVert^2
 
-    Parameters
-    ----------
-    X : Tensor of shape (nodes, width)
-        The signal, overwritten where there is no target.
-    graph_filter : GraphFilter
-        Prepared filter of the table's graph.
-    target : Tensor of shape (nodes, width), optional
-        To this (h(L) - I) X is added, and X is only read.
-
-    Returns
-    -------
-    (Tensor, Tensor) or None
-        Squared norms before and after the filter. None, and nothing done, where the filter is no product of two
-        thin factors. 4 nodes rank width operations, and rank x width numbers of memory.
-
-    Examples
-    --------
-    >>> from paramgraph import prepare_filter
-    >>> from paramgraph import tikhonov
-    >>> from paramgraph import laplacian
-    >>> L = laplacian(1.0 - torch.eye(3), normalization=None)
-    >>> X = torch.tensor([[1.0], [2.0], [6.0]])
-    >>> _ = filter_(X, prepare_filter(L, tikhonov(1.0), "lowrank", rank=1, tail=0))
-    >>> X.flatten().round(decimals=4)
-    tensor([3., 3., 3.])
+    Gives the squared norms before and after the filter; None, and nothing done, where the filter is no product of two
+    thin factors. 4 nodes rank width operations, and rank x width numbers of memory.
     """
     factors = getattr(graph_filter, "thin_factors", lambda *_: None)(X.device, X.dtype)
     if factors is None:

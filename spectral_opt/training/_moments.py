@@ -29,35 +29,10 @@ def move_moments(
     parameters: Mapping[str, Tensor],
     rotation: Float[Tensor, "nodes nodes"],
 ) -> str:
-    """Carry the optimizer's state of one table into a new basis.
+    """Carry the optimizer's state of one table into a new basis, and say for the log what was rotated and what reset.
 
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Its state of these parameters is changed.
-    table : NodeTable
-        Which entries were rotated.
-    parameters : mapping of str to Parameter
-        Those of the table.
-    rotation : Tensor of shape (nodes, nodes)
-        R = U_new^T U_old.
-
-    Returns
-    -------
-    str
-        What was rotated and what reset, for the log. A state with a tensor of the parameter's shape, or any other
-        part that is neither a number nor known by name, is cleared as a whole: the optimizer starts it anew.
-
-    Examples
-    --------
-    >>> from paramgraph import rows
-    >>> model = torch.nn.Sequential(torch.nn.Linear(1, 2, bias=False))
-    >>> optimizer = torch.optim.AdamW(model.parameters())
-    >>> model(torch.ones(1, 1)).sum().backward()
-    >>> optimizer.step()
-    >>> exchange = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    >>> move_moments(optimizer, rows(model)["0.weight"], dict(model.named_parameters(prefix="")), exchange)
-    'rotated exp_avg; reset exp_avg_sq to its mean over the nodes'
+    The rotation is R = U_new^T U_old. A state with a tensor of the parameter's shape, or any other part that is
+    neither a number nor known by name, is cleared as a whole: the optimizer starts it anew.
     """
     states: dict[str, Any] = {name: optimizer.state.get(parameters[name]) for name in table.parameters}
     if not any(states.values()):
@@ -88,7 +63,7 @@ def _tensors(state: Mapping[str, Any], parameter: Tensor) -> list[str]:
 
 
 def _unknown(state: Mapping[str, Any], parameter: Tensor) -> list[str]:
-    """Parts of a state that may depend on the basis in a way that is not known."""
+    """List parts of a state that may depend on the basis in a way that is not known."""
     known = LINEAR | SQUARED
     return [
         key

@@ -23,23 +23,10 @@ _ADVICE = (
 
 
 class ParameterWatch:
-    """Compare parameters with what they were at `attach`.
+    """See, before each step, that model and optimizer still hold the parameters that a handle was attached to.
 
     A parameter that was replaced has no gradient any more, and a filter of it would silently do nothing; one that was
     moved no longer fits the copy of its start.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model.
-    tables : iterable of BoundTable
-        All tables of a handle.
-
-    Examples
-    --------
-    >>> import torch
-    >>> layer = nn.Linear(2, 2)
-    >>> ParameterWatch(layer, []).check(torch.optim.SGD(layer.parameters(), lr=0.1))
     """
 
     def __init__(self, model: nn.Module, tables: Iterable[BoundTable]) -> None:
@@ -49,19 +36,7 @@ class ParameterWatch:
         self._watched = [(name, p, p.device, p.dtype, *_place(model, name)) for name, p in watched.items()]
 
     def check(self, optimizer: Optimizer) -> None:
-        """Raise where a parameter is no longer what it was; some microseconds per parameter.
-
-        Parameters
-        ----------
-        optimizer : torch.optim.Optimizer
-            About to step.
-
-        Raises
-        ------
-        ValueError
-            If a parameter was moved to another device or dtype, replaced in the model, or taken out of the optimizer.
-            Nothing was changed in this step.
-        """
+        """Raise where a parameter is no longer what it was; nothing is changed. Microseconds per parameter."""
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for name, parameter, device, dtype, owner, attribute in self._watched:
             if parameter.device != device or parameter.dtype != dtype:
@@ -80,25 +55,11 @@ class ParameterWatch:
 
 
 class SpectralStep:
-    """Act before and after each step of an optimizer, in one fixed order.
+    """Act before and after each step of an optimizer, in one fixed order, on tables in the order in which they act.
 
     Before: penalties of mode "gradient", filters on the gradient, then the rotation into the basis of a graph. After:
     the rotation back, filters on the update, decoupled penalties. A step that a GradScaler has the optimizer skip is
-    left alone.
-
-    Parameters
-    ----------
-    tables : iterable of BoundTable
-        In the order in which they act.
-    start : mapping of str to Tensor
-        Theta_0 of the tables whose penalty is on the delta.
-    watch : ParameterWatch, optional
-        Checks the parameters before each step.
-
-    Examples
-    --------
-    >>> SpectralStep([], {}).count
-    0
+    left alone. `start` is Theta_0 of the tables whose penalty is on the delta.
     """
 
     def __init__(
@@ -118,18 +79,7 @@ class SpectralStep:
         self._is_skipped = False
 
     def penalties(self, *modes: str) -> list[BoundTable]:
-        """List the tables that have a penalty.
-
-        Parameters
-        ----------
-        *modes : str
-            Only these modes; none given means all.
-
-        Returns
-        -------
-        list of BoundTable
-            In their order.
-        """
+        """List the tables that have a penalty, of these modes or of any."""
         return [
             table
             for table in self.tables
@@ -137,20 +87,7 @@ class SpectralStep:
         ]
 
     def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`.
-
-        Parameters
-        ----------
-        optimizer : Optimizer
-            That steps.
-        args, kwargs : tuple and dict
-            Arguments of its `step`, the optimizer first.
-
-        Returns
-        -------
-        tuple or None
-            Arguments with the closure replaced, where there is one.
-        """
+        """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`, which replaces a closure."""
         started = time.perf_counter()
         self.abandon()
         if self._watch is not None:
@@ -178,18 +115,7 @@ class SpectralStep:
 
     @torch.no_grad()
     def after(self, optimizer: Optimizer) -> bool:
-        """Do what comes after the optimizer's rule.
-
-        Parameters
-        ----------
-        optimizer : Optimizer
-            That has stepped.
-
-        Returns
-        -------
-        bool
-            Whether a step was taken; False where a GradScaler had it skipped.
-        """
+        """Do what comes after the optimizer's rule; False where no step was taken, as a GradScaler had it skipped."""
         if self._is_skipped:
             return False
         started = time.perf_counter()
@@ -259,7 +185,7 @@ class SpectralStep:
 
 
 def _descending(scale: Tensor | None) -> Tensor:
-    """Scale of a gradient that stands for its negative, as the optimizer goes up it."""
+    """Give the scale of a gradient that stands for its negative, as the optimizer goes up it."""
     return torch.tensor(-1.0) if scale is None else -scale
 
 

@@ -22,7 +22,6 @@ from spectral_opt.preparation import (
     FactorTable,
     PreparedTable,
     check_starts,
-    config_on,
     low_rank_scale,
     starts_with_an_update,
 )
@@ -33,14 +32,8 @@ from spectral_opt.training.bound_table import BoundTable
 class AdapterTable(BoundTable):
     """One factor of a low-rank update: a filter of its own, and the penalty of the whole update.
 
-    Parameters
-    ----------
-    factors : dict of str to Parameter
-        B and A, and E in AdaLoRA, in this order.
-    layer : nn.Module
-        PEFT's layer, whose present scale is read at each use.
-    start_scale : float, optional
-        s at the start; None where B_0 A_0 = 0, so that nothing of the start is read or kept.
+    `factors` are B and A, and E in AdaLoRA, in this order. The present scale of PEFT's `layer` is read at each use;
+    `start_scale` is s at the start, None where B_0 A_0 = 0, so that nothing of the start is read or kept.
     """
 
     factors: dict[str, nn.Parameter]
@@ -52,24 +45,10 @@ class AdapterTable(BoundTable):
         """All parameters that the methods read or change."""
         return self.factors
 
-    @property
-    def has_penalty(self) -> bool:
-        """Whether the penalty of the update is taken with this factor's graph."""
-        return bool(self._own_config.penalty > 0)
-
-    @property
-    def ridge(self) -> float:
-        """What is added to every eigenvalue in the penalty of this table."""
-        return float(self._own_config.ridge)
-
     def copy_start(self) -> dict[str, Tensor]:
         """Copy the factors, where the update does not start at zero.
 
-        Returns
-        -------
-        dict of str to Tensor
-            Under the names of the factors; zeros without memory of their own where B_0 A_0 = 0, so that a resumed run
-            finds the start there.
+        Where B_0 A_0 = 0, zeros without memory of their own, so that a resumed run finds the start there.
         """
         if not self.has_penalty:
             return {}
@@ -78,23 +57,7 @@ class AdapterTable(BoundTable):
         return {name: p.detach().clone() for name, p in self.factors.items()}
 
     def with_start(self, start: Mapping[str, Tensor]) -> "AdapterTable":
-        """Take another Theta_0 than the parameters at `attach`.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            The factors at the start.
-
-        Returns
-        -------
-        AdapterTable
-            With the same scale at the start, or none where the update started at zero.
-
-        Raises
-        ------
-        ValueError
-            If the penalty is decoupled and the update did not start at zero.
-        """
+        """Take other factors at the start, of the same scale; a decoupled penalty refuses a start that is not zero."""
         if not self.has_penalty:
             return self
         check_starts(self.config, [self._table], start)
@@ -102,33 +65,11 @@ class AdapterTable(BoundTable):
         return replace(self, start_scale=scale)
 
     def signal(self, start: Mapping[str, Tensor]) -> Tensor:
-        """Gather the factor that a decoupled step moves.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            Not read.
-
-        Returns
-        -------
-        Tensor of shape (nodes, rank)
-            In float32 or better.
-        """
+        """Gather the factor (nodes, rank) that a decoupled step moves."""
         return wide(self.prepared.table.gather(self.parameters))
 
     def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
-        """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            The factors at the start, where the update did not start at zero.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Differentiable in mode "loss", else detached.
-        """
+        """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
             B, right, _ = self._product()
             value = low_rank_penalty_value(
@@ -138,15 +79,7 @@ class AdapterTable(BoundTable):
             return scaled
 
     def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
-        """Add the penalty's gradients to `.grad` of the factors that have one.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            The factors at the start, where the update did not start at zero.
-        scale : Tensor of one element, optional
-            By what `.grad` is multiplied at present, under a GradScaler.
-        """
+        """Add the penalty's gradients to `.grad` of the factors that have one."""
         B, right, weights = self._product()
         of_B, of_right = low_rank_penalty_gradient(
             B, right, self.prepared.operator, self.ridge, axis=self._axis, start=self._start(start)
@@ -168,15 +101,11 @@ class AdapterTable(BoundTable):
         return table
 
     @property
-    def _own_config(self) -> SpectralConfig:
-        return config_on(self.config, self.prepared.table)
-
-    @property
     def _axis(self) -> Literal["rows", "columns"]:
         return "columns" if self._table.scheme == "columns" else "rows"
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:
-        """B, the right factor with all weights of the ranks in it, and these weights."""
+        """Give B, the right factor with all weights of the ranks in it, and these weights."""
         B, A, *E = self.factors.values()
         weights = low_rank_scale(self.layer, self._table.adapter)
         if E:
@@ -197,32 +126,7 @@ def bind_table(
     model: nn.Module,
     named: Mapping[str, nn.Parameter],
 ) -> BoundTable:
-    """Bind a prepared table to the live parameters of a model.
-
-    Parameters
-    ----------
-    config : SpectralConfig
-        What to do.
-    ready : PreparedTable
-        Of a matrix, a vector or a factor.
-    model : nn.Module
-        The bare model.
-    named : mapping of str to Parameter
-        Its parameters, tied ones under each name.
-
-    Returns
-    -------
-    BoundTable
-        An `AdapterTable` for a factor.
-
-    Examples
-    --------
-    >>> from spectral_opt import prepare
-    >>> model = nn.Sequential(nn.Linear(2, 8))
-    >>> config = SpectralConfig(builder="ring")
-    >>> type(bind_table(config, prepare(model, config)[0], model, dict(model.named_parameters()))).__name__
-    'BoundTable'
-    """
+    """Bind a prepared table to the live parameters of a bare model; factors in an `AdapterTable`."""
     own = {name: named[name] for name in ready.table.parameters}
     if not isinstance(ready.table, FactorTable) or not ready.table.factors:
         return BoundTable(config, ready, own)

@@ -25,35 +25,10 @@ Basis = Float[Tensor, "nodes nodes"]
 
 @dataclass(frozen=True)
 class BasisStep:
-    """One table whose parameters and gradients stand in the basis of its graph.
+    """One table whose parameters and gradients stand in the basis U of its graph; `leave` or `abandon` ends it.
 
-    Made by :func:`enter_basis`; `leave` or `abandon` ends it.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Which entries are rotated.
-    parameters : dict of str to Parameter
-        Those of the table.
-    basis : Tensor of shape (nodes, nodes)
-        U.
-    start : dict of str to Tensor
-        Theta, copied.
-    gradients : dict of str to Tensor
-        The gradients as they were; they are put back untouched.
-    rotated : Tensor of shape (nodes, width)
-        U^T Theta, as the parameters hold it.
-
-    Examples
-    --------
-    >>> from paramgraph import rows
-    >>> model = nn.Sequential(nn.Linear(1, 2, bias=False))
-    >>> model[0].weight.grad = torch.tensor([[1.0], [0.0]])
-    >>> exchange = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    >>> step = enter_basis(rows(model)["0.weight"], {"0.weight": model[0].weight}, exchange)
-    >>> model[0].weight.grad.tolist()
-    [[0.0], [1.0]]
-    >>> step.abandon()
+    `start` is Theta, copied; the `gradients` are put back untouched; `rotated` is U^T Theta, as the parameters hold
+    it.
     """
 
     table: NodeTable
@@ -69,18 +44,8 @@ class BasisStep:
     ) -> tuple[Float[Tensor, "nodes width"], Float[Tensor, "nodes width"]]:
         """Rotate the increment back, filtered, and put parameters and gradients where they were.
 
-        Parameters
-        ----------
-        gain : Tensor of shape (nodes,)
-            h of the eigenvalues, in the order of the basis.
-        norm_matching : bool, default False
-            Rescale the filtered increment to the norm that it had.
-
-        Returns
-        -------
-        increment, filtered : Tensor of shape (nodes, width)
-            In the basis, before and after h, before norm matching. Where the optimizer changed nothing no bit
-            of a parameter changes.
+        `gain` has h of the eigenvalues, in the order of the basis. Gives the increment in the basis before and after
+        h, before norm matching. Where the optimizer changed nothing no bit of a parameter changes.
         """
         increment = wide(self.table.gather(self.parameters)) - wide(self.rotated)
         filtered = gain[:, None] * increment
@@ -115,33 +80,7 @@ class BasisStep:
 
 @torch.no_grad()
 def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Basis) -> BasisStep:
-    """Rotate parameters and gradients of a table into the basis of its graph.
-
-    The gradients are new tensors, the parameters are changed in place. Costs three products of (nodes, nodes) with
-    (nodes, width), the one of `leave` among them, and three copies of the table until then.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Which entries.
-    parameters : dict of str to Parameter
-        Those of the table, each with a gradient.
-    basis : Tensor of shape (nodes, nodes)
-        U, orthogonal, in float32 or better, on the device of the parameters.
-
-    Returns
-    -------
-    BasisStep
-        To be left or abandoned after the optimizer's step.
-
-    Examples
-    --------
-    >>> from paramgraph import rows
-    >>> model = nn.Sequential(nn.Linear(2, 3))
-    >>> model(torch.ones(1, 2)).sum().backward()
-    >>> enter_basis(rows(model)["0.weight"], {"0.weight": model[0].weight}, torch.eye(3)).rotated.shape
-    torch.Size([3, 2])
-    """
+    """Rotate a table's parameters and their gradients by U^T, in place."""
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
     _overwrite(table, gradients, basis, lambda name, value: setattr(parameters[name], "grad", value))
@@ -163,7 +102,7 @@ def _overwrite(
 
 
 def _covered(table: NodeTable, like: Tensor) -> dict[str, Tensor] | None:
-    """Entries that lie in a node; None where all do."""
+    """Mark the entries that lie in a node; None where all do."""
     if all(part.is_whole for part in table.slices):
         return None
     ones = torch.ones(table.shape, dtype=torch.float32, device=like.device)

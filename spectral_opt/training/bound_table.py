@@ -25,7 +25,7 @@ from spectral_opt.functional import (
     step_kind,
 )
 from spectral_opt.half_precision import wide
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.preparation import PreparedTable, config_on
 from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis
 
@@ -59,12 +59,12 @@ class BoundTable:
     @property
     def has_penalty(self) -> bool:
         """Whether a penalty is taken on this table."""
-        return bool(self.config.penalty > 0)
+        return self._own_config.penalty > 0
 
     @property
     def ridge(self) -> float:
         """What is added to every eigenvalue in the penalty of this table."""
-        return float(self.config.ridge)
+        return self._own_config.ridge
 
     @property
     def has_gradient(self) -> bool:
@@ -184,6 +184,10 @@ class BoundTable:
         """Rotate what the optimizer did since `enter_basis_` back, filtered."""
         increment, filtered = step.leave(self._gain, self.config.norm_matching)
         return _energy(increment), _energy(filtered)
+
+    @cached_property
+    def _own_config(self) -> SpectralConfig:
+        return config_on(self.config, self.prepared.table)
 
     @cached_property
     def _form(self) -> PenaltyForm:

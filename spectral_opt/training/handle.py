@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import restore_table, table_tensors
+from spectral_opt.preparation import table_tensors
 from spectral_opt.training._step import ParameterWatch, SpectralStep
 from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.training.refresh import Refresher
-from spectral_opt.training.state import check_state, checksum, describe_tables
+from spectral_opt.training.state import check_state, checksum, describe_tables, restored
 
 if TYPE_CHECKING:
     from spectral_opt.explanation import Explanation
@@ -26,7 +26,7 @@ live_optimizers: "weakref.WeakSet[Optimizer]" = weakref.WeakSet()
 
 
 class SpectralHandle:
-    """Hold what `attach` put on an optimizer; `remove` takes it off.
+    """Hold what `attach` put on an optimizer; `remove` takes it off, as leaving a `with` block does.
 
     Made by :func:`attach`, not by hand.
 
@@ -89,11 +89,8 @@ class SpectralHandle:
 
         .. math:: \sum \text{penalty} \cdot \operatorname{tr}(X^T (L + \text{ridge}\, I) X)
 
-        Returns
-        -------
-        Tensor of shape ()
-            Differentiable for configs of mode "loss" (add it to each micro-batch's loss before dividing by their
-            number), detached for the others; exactly 0 on the delta before the first step.
+        Differentiable for configs of mode "loss" (add it to each micro-batch's loss before dividing by their number),
+        detached for the others; exactly 0 on the delta before the first step.
         """
         self._asked = True
         values = [table.penalty(self._steps.start) for table in self._steps.penalties()]
@@ -150,14 +147,11 @@ class SpectralHandle:
     def metrics(self) -> dict[str, float]:
         """Return numbers for a log.
 
-        Returns
-        -------
-        dict of str to float
-            "spectral/penalty": the penalty now. "spectral/ms": milliseconds in the hooks of the last step (host
-            time). "spectral/kept_energy": share of the squared norm that the filters let through in the last
-            step, before norm matching; absent without a filter or a step. "spectral/refreshes": graphs built anew so
-            far, and "spectral/drift": the largest drift of a table when it was last measured; absent where graphs
-            are never built anew.
+        "spectral/penalty": the penalty now. "spectral/ms": milliseconds in the hooks of the last step (host time).
+        "spectral/kept_energy": share of the squared norm that the filters let through in the last step, before norm
+        matching; absent without a filter or a step. "spectral/refreshes": graphs built anew so far, and
+        "spectral/drift": the largest drift of a table when it was last measured; absent where graphs are never built
+        anew.
         """
         asked = self._asked
         with torch.no_grad():
@@ -183,14 +177,10 @@ class SpectralHandle:
         live_optimizers.discard(self._optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the state as tensors only, fit for safetensors and for `torch.load(weights_only=True)`.
+        """Return the state as tensors on the CPU, fit for safetensors and for `torch.load(weights_only=True)`.
 
-        Returns
-        -------
-        dict of str to Tensor
-            "step", "refreshes" (of each table), "checksum" (of Theta_0 of all parameters acted on), "config" and
-            "names" (text as bytes), and "<table>/<part>", operator, filter and spectrum of each table in its order.
-            Copies on the CPU.
+        "step", "refreshes" (of each table), "checksum" (of Theta_0 of all parameters acted on), "config" and "names"
+        (text as bytes), and "<table>/<part>", operator, filter and spectrum of each table in its order.
         """
         tables = self._steps.tables
         state = {
@@ -204,15 +194,10 @@ class SpectralHandle:
             state[f"{index}/gradient_gram"] = gram.clone()
         return state
 
-    def load_state_dict(self, state: Any) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the graphs, the spectra and the step count of a run that is to be resumed.
 
         Attach to the model in the state from which that run started, load this, then the trained weights.
-
-        Parameters
-        ----------
-        state : mapping of str to Tensor
-            From `state_dict` of a handle with the same configs on the same parameters.
 
         Raises
         ------
@@ -222,18 +207,10 @@ class SpectralHandle:
             If `state` is no mapping.
         """
         check_state(self.state_dict(), state)
-        restored = []
-        for index, table in enumerate(self._steps.tables):
-            prefix = f"{index}/"
-            parts = {
-                key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
-            }
-            try:
-                ready = restore_table(table.prepared.table, parts, table.config)
-            except (ValueError, TypeError, RuntimeError) as error:
-                raise ValueError(f"this spectral state is broken at table {table.name!r}: {error}") from error
-            restored.append(table.with_prepared(ready))
-        self._steps.tables = restored
+        self._steps.tables = [
+            table.with_prepared(restored(state, index, table.prepared.table, table.config))
+            for index, table in enumerate(self._steps.tables)
+        ]
         self._steps.count = int(state["step"])
         self._refresher.counts = state["refreshes"].cpu().clone()
         self._refresher.references = {

@@ -33,21 +33,8 @@ _logger = logging.getLogger(__name__)
 class Refresher:
     """Decide after each step which graphs to build anew, and build them.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The bare model; left as it was, as are `.grad` and all random states.
-    batches : mapping of str to iterable
-        Calibration sets, kept and read again at each refresh.
-    loss : callable, optional
-        As in `attach`.
-    tables : sequence of BoundTable
-        All tables of the handle.
-
-    Examples
-    --------
-    >>> Refresher(nn.Linear(2, 2), {}, None, []).counts.tolist()
-    []
+    The bare model is left as it was, as are `.grad` and all random states. The calibration sets are kept and read
+    again at each refresh.
     """
 
     def __init__(
@@ -63,26 +50,10 @@ class Refresher:
                 self.references |= self._grams(config, tables)
 
     def after_step(self, step: int, tables: list[BoundTable], optimizer: Optimizer) -> list[BoundTable]:
-        """Build the graphs that are due after this step.
+        """Build the graphs that are due after this step; the same list where none is.
 
-        Parameters
-        ----------
-        step : int
-            Number of steps taken.
-        tables : list of BoundTable
-            With the present graphs; not changed.
-        optimizer : torch.optim.Optimizer
-            Its moments follow the basis of a table with placement "basis", see :mod:`spectral_opt.training._moments`.
-
-        Returns
-        -------
-        list of BoundTable
-            The same list where nothing is due.
-
-        Raises
-        ------
-        ValueError
-            If a source or a builder fails; the tables are then those of before.
+        The optimizer's moments follow the basis of a table with placement "basis". A ValueError where a source or a
+        builder fails; the tables are then those of before.
         """
         result = tables
         for config in _configs(tables):
@@ -100,37 +71,11 @@ class Refresher:
         return result
 
     def rebuild(self, config: SpectralConfig, tables: Mapping[str, NodeTable]) -> Sequence[PreparedTable]:
-        """Build graphs and filters of tables from the present parameters; ranks override this to share one build.
-
-        Parameters
-        ----------
-        config : SpectralConfig
-            What to build.
-        tables : mapping of str to NodeTable
-            Those that are due.
-
-        Returns
-        -------
-        sequence of PreparedTable
-            In their order.
-        """
+        """Build graphs and filters of tables from the present parameters; ranks override this to share one build."""
         return prepare_tables(self._model, config, tables, self._batches, self._loss)
 
     def measure(self, tables: Mapping[str, NodeTable], batches: Sequence[Any]) -> dict[str, Tensor]:
-        """Measure the gradients of tables, batch by batch; ranks override this to measure together.
-
-        Parameters
-        ----------
-        tables : mapping of str to NodeTable
-            Which parameters.
-        batches : sequence
-            Calibration batches.
-
-        Returns
-        -------
-        dict of str to Tensor
-            Features of the source "batch_gradients".
-        """
+        """Measure the gradients of tables, batch by batch; ranks override this to measure together."""
         return collect(self._model, tables, "batch_gradients", batches, self._loss)
 
     def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
@@ -178,51 +123,18 @@ class Refresher:
 
 
 def _configs(tables: Sequence[BoundTable]) -> list[SpectralConfig]:
-    """Configs that have a graph, each object once."""
+    """List the configs that have a graph, each object once."""
     return list({id(table.config): table.config for table in tables if table.config.builder}.values())
 
 
 def gradient_gram(features: Tensor) -> Tensor:
-    """Form the Gram matrix of gradients, scaled to trace 1.
-
-    Parameters
-    ----------
-    features : Tensor of shape (nodes, features)
-        Of the source "batch_gradients".
-
-    Returns
-    -------
-    Tensor of shape (nodes, nodes)
-        In float32, on the CPU; zero where all gradients are.
-
-    Examples
-    --------
-    >>> gradient_gram(torch.tensor([[1.0], [1.0]]))
-    tensor([[0.5000, 0.5000],
-            [0.5000, 0.5000]])
-    """
+    """Form the Gram matrix of gradients (nodes, features), scaled to trace 1 unless zero, on the CPU."""
     gram = features.float() @ features.float().T
     trace = gram.diagonal().sum()
     return torch.where(trace > 0, gram / trace, gram).cpu()
 
 
 def relative_change(reference: Tensor, gram: Tensor) -> float:
-    """Measure the drift between two Gram matrices.
-
-    Parameters
-    ----------
-    reference, gram : Tensor of shape (nodes, nodes)
-        Of :func:`gradient_gram`.
-
-    Returns
-    -------
-    float
-        Norm of the difference over that of the reference; infinite where only the reference is zero.
-
-    Examples
-    --------
-    >>> relative_change(torch.eye(2), torch.eye(2))
-    0.0
-    """
+    """Measure the drift between two Gram matrices; infinite where only the reference is zero."""
     change, size = float((gram - reference).norm()), float(reference.norm())
     return change / size if size else (0.0 if not change else float("inf"))

@@ -3,34 +3,18 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table
 from spectral_opt.ranks import whole
 
 
 def describe_config(config: SpectralConfig) -> str:
-    """Write a config as text that is equal for equal configs, also where it has no JSON form.
-
-    Parameters
-    ----------
-    config : SpectralConfig
-        Any config.
-
-    Returns
-    -------
-    str
-        Its JSON; its repr without memory addresses where a callable cannot be written down.
-
-    Examples
-    --------
-    >>> describe_config(SpectralConfig(builder=None, response=lambda x: x))[:14]
-    'SpectralConfig'
-    """
+    """Write a config as text, equal for equal configs: its JSON, or where it has none its bare repr."""
     try:
         return config.to_json()
     except ValueError:
@@ -38,22 +22,9 @@ def describe_config(config: SpectralConfig) -> str:
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Hash tensors with their names and dtypes.
+    """Hash tensors with their names and dtypes, one at a time: SHA-256 as a tensor (32,) of uint8.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        In any order, on any device; hashed one at a time. Of a DTensor all is gathered, on all its ranks together.
-
-    Returns
-    -------
-    Tensor of shape (32,)
-        SHA-256 as uint8.
-
-    Examples
-    --------
-    >>> bool((checksum({"w": torch.zeros(2)}) == checksum({"w": torch.zeros(2)})).all())
-    True
+    Of a DTensor all is gathered, on all its ranks together.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -69,27 +40,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
 def describe_tables(
     configs: Sequence[SpectralConfig], tables: Iterable[tuple[SpectralConfig, str]]
 ) -> dict[str, Tensor]:
-    """Write down which configs act on which tables.
-
-    Parameters
-    ----------
-    configs : sequence of SpectralConfig
-        In the order in which they act.
-    tables : iterable of (SpectralConfig, str)
-        Config and key of each table, in their order.
-
-    Returns
-    -------
-    dict of str to Tensor
-        "config" and "names", as bytes.
-
-    Examples
-    --------
-    >>> config = SpectralConfig()
-    >>> from spectral_opt.preparation.table_state import decode_text
-    >>> decode_text(describe_tables([config], [(config, "0.weight")])["names"])
-    'rows 0.weight'
-    """
+    """Write down, as bytes under "config" and "names", which configs act on which tables, in their order."""
     return {
         "config": encode_text("\n".join(map(describe_config, configs))),
         "names": encode_text("\n".join(f"{config.scheme} {name}" for config, name in tables)),
@@ -104,35 +55,8 @@ def prepared_from_state(
 ) -> list[tuple[PreparedTable, ...]]:
     """Make what `attach` takes as `prepared` of a saved state: nothing is calibrated, built or solved.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or wrapped; its weights are not read.
-    configs : sequence of SpectralConfig
-        Those of the saved handle.
-    state : mapping of str to Tensor
-        From `SpectralHandle.state_dict`.
-    parameters : iterable of Tensor, optional
-        Parameters of the optimizer, see `calibration.match_tables`.
-
-    Returns
-    -------
-    list of tuple of PreparedTable
-        One tuple per config.
-
-    Raises
-    ------
-    ValueError
-        If configs or parameters are others, or a part is missing or broken.
-
-    Examples
-    --------
-    >>> from spectral_opt import attach
-    >>> model, config = nn.Sequential(nn.Linear(2, 8)), SpectralConfig(builder="ring")
-    >>> handle = attach(model, torch.optim.SGD(model.parameters(), lr=0.1), config)
-    >>> (ready,), = prepared_from_state(model, [config], handle.state_dict())
-    >>> ready.edges
-    8
+    The model's weights are not read; `parameters` are those of the optimizer, as for `match_tables`. A ValueError
+    where configs or parameters are others, or a part is missing or broken.
     """
     given = None if parameters is None else list(parameters)
     matched = [match_tables(model, config, given)[0] for config in configs]
@@ -142,41 +66,26 @@ def prepared_from_state(
     for config, tables in zip(configs, matched, strict=True):
         ready = []
         for table in tables.values():
-            parts = {
-                key.removeprefix(f"{index}/"): value
-                for key, value in state.items()
-                if key.startswith(f"{index}/")
-            }
-            try:
-                ready.append(restore_table(table, parts, config))
-            except (ValueError, TypeError, RuntimeError) as error:
-                raise ValueError(
-                    f"this spectral state is broken at table {table.group!r}: {error}"
-                ) from error
+            ready.append(restored(state, index, table, config))
             index += 1
         prepared.append(tuple(ready))
     return prepared
 
 
-def check_state(own: Mapping[str, Tensor], state: Any) -> None:
-    """Check that a saved state belongs to this run.
+def restored(
+    state: Mapping[str, Tensor], index: int, table: NodeTable, config: SpectralConfig
+) -> PreparedTable:
+    """Make the prepared table at this place of a saved state; a ValueError names it where it is broken."""
+    prefix = f"{index}/"
+    parts = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    try:
+        return restore_table(table, parts, config)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"this spectral state is broken at table {table.group!r}: {error}") from error
 
-    Parameters
-    ----------
-    own, state : mapping of str to Tensor
-        States of this run's handle and of the saved one.
 
-    Raises
-    ------
-    ValueError
-        If a part is missing, or configs, parameters or Theta_0 are others; all that differs is named.
-    TypeError
-        If `state` is no mapping.
-
-    Examples
-    --------
-    >>> check_state({"step": torch.tensor(0)}, {"step": torch.tensor(5)})
-    """
+def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Check that a saved state belongs to this run: a ValueError names all parts that are missing or of another run."""
     if not isinstance(state, Mapping):
         raise TypeError(f"the state is a {type(state).__name__}; give what state_dict() of a handle returned")
     found = [
