@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from paramgraph.nodes import NodeTable
+from paramgraph.sources import Batches, Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import (
     RankHandle,
@@ -25,6 +26,7 @@ from spectral_opt.distributed import (
 )
 from spectral_opt.explanation import explain_prepared
 from spectral_opt.preparation import (
+    CalibrationBatches,
     PreparedTable,
     as_configs,
     bare_model,
@@ -46,10 +48,10 @@ from spectral_opt.training import (
 
 def attach(
     model: nn.Module,
-    optimizer: Any,
+    optimizer: Any,  # accelerate's wrapper is none of torch's, and accelerate is not always there
     config: SpectralConfig | Sequence[SpectralConfig],
-    batches: Any = None,
-    loss: Any = None,
+    batches: CalibrationBatches = None,
+    loss: Loss | None = None,
     prepared: Sequence[tuple[PreparedTable, ...]] | None = None,
 ) -> SpectralHandle:
     """Put penalty and filter of one or more configs on an optimizer.
@@ -131,8 +133,13 @@ def attach(
 
 
 def _check_request(
-    bare: nn.Module, optimizer: Any, config: Any, batches: Any, loss: Any, prepared: Any
-) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Any]]:
+    bare: nn.Module,
+    optimizer: Any,
+    config: SpectralConfig | Sequence[SpectralConfig],
+    batches: CalibrationBatches,
+    loss: Loss | None,
+    prepared: Sequence[tuple[PreparedTable, ...]] | None,
+) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Batches]]:
     """Check, before any work, what `attach` was given; no rank waits for another in here."""
     configs = as_configs(config)
     while isinstance(getattr(optimizer, "optimizer", None), Optimizer):

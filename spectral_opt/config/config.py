@@ -4,11 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
-
 from paramgraph._checks import non_negative, whole_number
 from paramgraph.filters import Combination, Response, get_response
 from paramgraph.graphs import get_builder
+from paramgraph.sources import SourceLike
 from spectral_opt.config._fields import (
     JsonFields,
     check_choice,
@@ -102,7 +101,7 @@ class SpectralConfig(JsonFields):
     # A dict has no hash; equal configs have equal hashes without it. The values are the builder's own affair.
     builder_options: Mapping[str, Any] | None = field(default=None, hash=False)
     scheme: str = "rows"
-    source: str | Callable[..., Tensor] = "gradients"
+    source: SourceLike = "gradients"
     shift: Literal["laplacian", "adjacency"] = "laplacian"
     normalization: Literal[None, "sym", "rw"] = "sym"
     targets: str | Collection[str] = "all-linear"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.display import CELL, escape, html_card, short_list
+from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import rank_traffic, traffic_text
 from spectral_opt.explanation._notes import explanation_notes
@@ -21,6 +22,7 @@ from spectral_opt.explanation._tables import (
 )
 from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
 from spectral_opt.preparation import (
+    CalibrationBatches,
     PreparedTable,
     as_configs,
     bare_model,
@@ -150,9 +152,9 @@ class Explanation:
 def explain(
     model: nn.Module,
     config: SpectralConfig | Sequence[SpectralConfig],
-    batches: Any = None,
+    batches: CalibrationBatches = None,
     optimizer: Optimizer | None = None,
-    loss: Any = None,
+    loss: Loss | None = None,
 ) -> Explanation:
     """Explain, before training, what `attach` with these configs would do.
 

@@ -6,7 +6,8 @@ all that training, explanation and refinement read; it goes to tensors and back.
 
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
-Calibration: `calibration_sets`, `check_calibration`, `needs_batches`, `reads_features`.
+Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `needs_batches`,
+`reads_features`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`, `is_sharded`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         check_starts as check_starts,
     )
     from spectral_opt.preparation.calibration import (
+        CalibrationBatches as CalibrationBatches,
         calibration_sets as calibration_sets,
         check_calibration as check_calibration,
         needs_batches as needs_batches,

@@ -1,16 +1,18 @@
 """Calibration batches: in one form, and which of them the graphs of a config need."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
 
 from torch import Tensor
 
 from paramgraph.graphs import as_builder
-from paramgraph.sources import RandomStates, as_source
+from paramgraph.sources import Batches, Loss, RandomStates, as_source
 from spectral_opt.config import SpectralConfig, refresh_schedule
 
+# As users give them: the set "task", or sets by name.
+CalibrationBatches = Batches | Mapping[str, Batches] | None
 
-def calibration_sets(batches: Any) -> dict[str, Any]:
+
+def calibration_sets(batches: CalibrationBatches) -> dict[str, Batches]:
     """Bring calibration batches into one form: sets by name, "task" and "preserve", each readable more than once.
 
     An iterable is the set "task"; a one-shot iterator becomes a list. Global random states are left as they were. A
@@ -47,7 +49,7 @@ def calibration_sets(batches: Any) -> dict[str, Any]:
 
 
 def check_calibration(
-    config: SpectralConfig, sets: Mapping[str, Any], loss: Any = None, refreshes: bool = False
+    config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None = None, refreshes: bool = False
 ) -> None:
     """Check, before any work, that the calibration set that a config reads is there and not empty.
 
@@ -71,7 +73,7 @@ def check_calibration(
             f"source {config.source!r} reads the calibration batches {config.batches!r}, which are missing (given: "
             f"{given}); pass batches={{{config.batches!r}: [...]}}, or use source='weights'"
         )
-    if hasattr(chosen, "__len__") and len(chosen) == 0:
+    if isinstance(chosen, Sized) and len(chosen) == 0:
         raise ValueError(f"the calibration batches {config.batches!r} are empty; give at least one batch")
 
 

@@ -10,10 +10,15 @@ from torch import Tensor, nn
 
 from paramgraph.filters import EXACT_NODES, prepare_filter, prepare_product_filter
 from paramgraph.nodes import NodeTable, node_tables
-from paramgraph.sources import collect
+from paramgraph.sources import Loss, collect
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.calibration import calibration_sets, check_calibration, reads_features
+from spectral_opt.preparation.calibration import (
+    CalibrationBatches,
+    calibration_sets,
+    check_calibration,
+    reads_features,
+)
 from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
@@ -22,8 +27,8 @@ from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
 def prepare(
     model: nn.Module,
     config: SpectralConfig,
-    batches: Any = None,
-    loss: Any = None,
+    batches: CalibrationBatches = None,
+    loss: Loss | None = None,
     parameters: Iterable[Tensor] | None = None,
     keep_spectra: bool = False,
 ) -> tuple[PreparedTable, ...]:
@@ -74,8 +79,8 @@ def prepare_tables(
     model: nn.Module,
     config: SpectralConfig,
     tables: Mapping[str, NodeTable],
-    batches: Any = None,
-    loss: Any = None,
+    batches: CalibrationBatches = None,
+    loss: Loss | None = None,
     keep_spectra: bool = False,
     measure: Callable[..., Any] = collect,
     share: Callable[..., PreparedTable] | None = None,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import collect
+from paramgraph.sources import Batches, Loss, collect
 from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
 from spectral_opt.preparation import PreparedTable, measured_table, prepare_tables
 from spectral_opt.training._moments import move_moments
@@ -38,7 +38,11 @@ class Refresher:
     """
 
     def __init__(
-        self, model: nn.Module, batches: Mapping[str, Any], loss: Any, tables: Sequence[BoundTable]
+        self,
+        model: nn.Module,
+        batches: Mapping[str, Batches],
+        loss: Loss | None,
+        tables: Sequence[BoundTable],
     ) -> None:
         self._model, self._batches, self._loss = model, batches, loss
         self.counts = torch.zeros(len(tables), dtype=torch.int64)

@@ -414,12 +414,14 @@ def test_a_frozen_layer_is_skipped_and_named(model):
     assert ("0.weight", "frozen (requires_grad is False)") in handle.explanation.skipped
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("config", ["ring", [SpectralConfig(**RING), {"builder": "ring"}]], ids=shown)
 def test_what_is_no_config_raises(model, config):
     with pytest.raises(TypeError, match="SpectralConfig"):
         attach(model, sgd(model), config)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_is_no_optimizer_raises(model):
     with pytest.raises(TypeError, match="Optimizer"):
         attach(model, model, SpectralConfig(**RING))
@@ -567,6 +569,7 @@ def test_a_state_of_a_model_that_started_elsewhere_raises(model):
         attach(model, sgd(model), SpectralConfig(**RING)).load_state_dict(state)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("state", [None, "spectral_state.safetensors", [("step", 1)]])
 def test_a_state_that_is_no_mapping_raises(model, state):
     with pytest.raises(TypeError, match=r"the state is a \w+; give what state_dict\(\)"):

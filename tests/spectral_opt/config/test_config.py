@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 
 import paramgraph
+from paramgraph.nodes import SCHEMES
 from spectral_opt import SpectralConfig
 
 from helpers.names import shown
-
-
-def my_builder(data):
-    return data
-
-
-def my_source(model, table, batches):
-    return paramgraph.weights(model, table)
 
 
 def test_defaults_are_the_example_of_the_design():
@@ -75,11 +68,9 @@ def test_json_round_trip_gives_an_equal_config(config):
 
 
 def test_a_module_level_callable_is_written_as_its_address():
-    values = SpectralConfig(
-        builder=paramgraph.CosineKNN, response=paramgraph.filters.responses._identity
-    ).to_dict()
+    values = SpectralConfig(builder=paramgraph.CosineKNN, response=math.exp).to_dict()
     assert values["builder"] == "paramgraph.builders.cosine_knn:CosineKNN"
-    assert values["response"] == "paramgraph.filters.responses:_identity"
+    assert values["response"] == "math:exp"
     assert SpectralConfig.from_dict(values).builder is paramgraph.CosineKNN
 
 
@@ -256,7 +247,7 @@ def test_the_literal_mode_takes_no_other_letter(fields, words):
         SpectralConfig.literal(**fields)
 
 
-@pytest.mark.parametrize("scheme", list(paramgraph.nodes.SCHEMES))
+@pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_every_scheme_of_paramgraph_is_a_choice(scheme):
     assert SpectralConfig(scheme=scheme).scheme == scheme
 

@@ -51,6 +51,7 @@ def test_the_mode_loss_is_refused_in_the_constructor_and_gradient_is_named():
         callback(penalty_mode="loss")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

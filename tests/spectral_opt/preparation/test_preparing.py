@@ -213,6 +213,7 @@ def test_what_is_no_model_is_named():
         bare_model("gpt2")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("batches", [3, "task", torch.ones(2), {"preserve": {"input_ids": [1]}}], ids=shown)
 def test_what_is_no_iterable_of_batches_raises_before_any_work(batches):
     with pytest.raises(TypeError, match=r"calibration batches '(task|preserve)' are one .*\[batch\]"):
@@ -224,6 +225,7 @@ def test_one_batch_without_a_list_is_recognised():
         calibration_sets({"input_ids": torch.ones(2, 3)})
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_loss_that_cannot_be_called_raises_before_any_work(model, batches):
     with pytest.raises(TypeError, match="loss is 3"):
         prepare(model, SpectralConfig(), batches, loss=3)
