@@ -69,7 +69,7 @@ def attach(
     loss : callable, optional
         `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: `model(**batch).loss`.
     prepared : sequence of tuple of PreparedTable, optional
-        One tuple per config, from `preparation.prepare`: graphs and filters of an earlier run from the same start.
+        One tuple per config, from `prepare`: graphs and filters of an earlier run from the same start.
         Nothing is calibrated or built then, and `batches` and `loss` are read for a `refresh` only.
 
     Returns
