@@ -1,6 +1,7 @@
 """What PEFT trains beside a frozen matrix, read off its layers: factors of an update, and vectors.
 
-PEFT is not imported unless it has been imported already: without it a model has no adapters.
+PEFT is not imported unless it has been imported already: without it a model has no adapters, and its layers no type, so
+that they are Any here.
 """
 
 import sys
@@ -115,12 +116,12 @@ def inactive_parts(name: str, layer: Any) -> dict[str, str]:
     return reasons
 
 
-def low_rank_scale(layer: Any, adapter: str) -> Any:
+def low_rank_scale(layer: Any, adapter: str) -> float | Tensor:
     """Read the present factor s of an adapter's update s B A.
 
     `lora_alpha / r`, with rsLoRA `lora_alpha / sqrt(r)`; for AdaLoRA that over its present rank.
     """
-    scale = layer.scaling[adapter]
+    scale: float | Tensor = layer.scaling[adapter]
     if hasattr(layer, "lora_E"):
         scale = scale / (layer.ranknum[adapter] + 1e-5)  # as PEFT's forward has it
     return scale

@@ -47,7 +47,7 @@ def adapter_tables(
         for key, reason in inactive_parts(name, wrapper).items()
     }
     tables: dict[str, FactorTable] = {}
-    measured: dict[str, Any] = {}
+    measured: dict[str, dict[str, NodeTable]] = {}
     for layer_name, layer, part in _parts(model, frozen, layers, len(frozen) == len(targeted)):
         parameter = named[part.parameter]
         if id(parameter) not in trained:
@@ -56,15 +56,8 @@ def adapter_tables(
             continue
         if not measured:  # only now: a model without any of this pays nothing
             measured = {side: node_tables(model, side, config.targets, config.exclude) for side in _SIDES}
-        table = factor_table(
-            measured[part.scheme][layer.parameter],
-            part.parameter,
-            parameter.shape,
-            layer_name,
-            part.adapter,
-            part.factors,
-            part.text,
-        )
+        frozen_table = measured[part.scheme][layer.parameter]
+        table = factor_table(frozen_table, part, parameter.shape, layer_name)
         if config.has_filter or table.penalizes(config.scheme):
             tables[part.parameter] = table
         else:

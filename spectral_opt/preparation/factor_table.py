@@ -11,6 +11,7 @@ from math import prod
 
 from paramgraph.nodes import NodeTable, ParameterSlice
 from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation.adapter_layers import AdapterPart
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,52 +39,38 @@ class FactorTable(NodeTable):
 
 
 def factor_table(
-    measured: NodeTable,
-    parameter: str,
-    shape: Sequence[int],
-    layer_name: str,
-    adapter: str,
-    factors: tuple[str, ...] = (),
-    text: str = "",
+    measured: NodeTable, part: AdapterPart, shape: Sequence[int], layer_name: str
 ) -> FactorTable:
     """Make the table, of shape (nodes, rank) or (nodes, 1), of a factor or a vector on the nodes of a frozen matrix.
 
     `shape` is that of the factor: (nodes, rank) on rows, (rank, nodes) on columns; any shape of a vector. A ValueError
     where it has not equally many entries for each node.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from paramgraph import rows
-    >>> frozen = rows(torch.nn.Sequential(torch.nn.Linear(6, 4)))["0.weight"]
-    >>> factor_table(frozen, "0.bias", (4,), "0", "")
-    NodeTable('0.bias', scheme='rows', nodes=4, width=1)
     """
     nodes, size = measured.shape[0], tuple(shape)
-    view = (nodes, 1) if not factors and prod(size) == nodes else size
+    view = (nodes, 1) if not part.factors and prod(size) == nodes else size
     across = measured.scheme == "columns" and view != (nodes, 1)
     if len(view) != 2 or view[int(across)] != nodes:
         raise ValueError(
-            f"{parameter!r} has the shape {size}, which does not fit the {nodes} "
+            f"{part.parameter!r} has the shape {size}, which does not fit the {nodes} "
             f"{measured.scheme} of {measured.group!r}"
         )
-    part = ParameterSlice(
-        parameter, size, view, ((0, view[0]), (0, view[1])), (1, 0) if across else (0, 1), node_axes=1
+    entries = ParameterSlice(
+        part.parameter, size, view, ((0, view[0]), (0, view[1])), (1, 0) if across else (0, 1), node_axes=1
     )
     index = "[:, {}]" if across else "[{}]"
     return FactorTable(
-        group=parameter,
+        group=part.parameter,
         scheme=measured.scheme,
-        slices=(part,),
-        names=tuple(parameter + index.format(node) for node in range(nodes)),
+        slices=(entries,),
+        names=tuple(part.parameter + index.format(node) for node in range(nodes)),
         layer=measured.layer,
         head=measured.head,
         role=measured.role,
         measured=measured,
         layer_name=layer_name,
-        adapter=adapter,
-        factors=factors,
-        text=text,
+        adapter=part.adapter,
+        factors=part.factors,
+        text=part.text,
     )
 
 
