@@ -1,11 +1,15 @@
 """Where drawings are made: figures without a ground of their own, so that they suit light and dark pages."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
 
-def new_axes(width: float, height: float) -> Any:
+
+def new_axes(width: float, height: float) -> "Axes":
     """Give the axes of a new pyplot figure of this size in inches, or name the pip line of matplotlib."""
     try:
         from matplotlib import pyplot
@@ -17,7 +21,7 @@ def new_axes(width: float, height: float) -> Any:
     return ax
 
 
-def colour_scale() -> Any:
+def colour_scale() -> "ListedColormap":
     """Give the part of viridis that is seen on white and on near-black, as a colour map."""
     from matplotlib import colormaps, colors
 

@@ -1,7 +1,7 @@
 """What colours and marks say in a drawing: an order, a quantity, or kinds of nodes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -15,59 +15,35 @@ MOST_KINDS = len(PALETTE) * len(MARKERS)
 # A scale in words is easier to read than a bar of colours, up to about so many steps.
 MOST_STEPS = 12
 NOTHING = "none"
+Kind = tuple[str, str | float, str]
+# One value a node.
+NodeValues = Sequence[object] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
 class NodeColours:
     """How each node is drawn.
 
-    Parameters
-    ----------
-    kinds : tuple of (label, colour, marker)
-        Entries of the legend; empty where one colour says nothing.
-    kind : int array of shape (nodes,)
-        Entry of each node.
-    values : float array of shape (nodes,), optional
-        A quantity, drawn with a colour bar instead.
-    title : str
-        What is shown.
-
-    Examples
-    --------
-    >>> node_colours(["q", "k", "q"], 3, "role").kind
-    array([1, 0, 1])
+    `kinds` are (label, colour, marker) of the legend's entries, empty where one colour says nothing, with a colour's
+    place in the scale where kinds are an order; `kind` is the entry of each node; `values` are a quantity, drawn with a
+    colour bar instead; `title` says what is shown.
     """
 
-    kinds: tuple[tuple[str, Any, str], ...]
+    kinds: tuple[Kind, ...]
     kind: Int64[np.ndarray, " nodes"]
     values: Float[np.ndarray, " nodes"] | None = None
     title: str = ""
 
 
-def node_colours(values: Any, nodes: int, title: str = "") -> NodeColours:
-    """Choose colours and marks for one value a node.
+def node_colours(values: NodeValues | None, nodes: int, title: str = "") -> NodeColours:
+    """Choose colours and marks for one value a node; None gives all nodes one colour.
 
-    Text is a kind; so are whole numbers, of which -1 means none, unless they are layers or more than 32: these are
-    an order. Other numbers are a quantity.
+    Text is a kind; so are whole numbers, of which -1 means none, unless they are layers (by the `title`) or more than
+    32: these are an order. Other numbers are a quantity. Colours are of a palette for the colour-blind; up to 32 kinds
+    differ by colour and shape. A ValueError for another number of values, one not finite, or more kinds of text.
 
-    Parameters
-    ----------
-    values : None, sequence or Tensor of shape (nodes,)
-        None gives all nodes one colour.
-    nodes : int
-        Number of nodes.
-    title : str, default ""
-        Heading of the legend; "layer" makes whole numbers an order.
-
-    Returns
-    -------
-    NodeColours
-        Colours from a palette for the colour-blind; up to 32 kinds by colour and shape.
-
-    Raises
-    ------
-    ValueError
-        If there is not one value a node, a number is not finite, or text has more than 32 kinds.
+    >>> node_colours(["q", "k", "q"], 3, "role").kind
+    array([1, 0, 1])
     """
     if values is None:
         return NodeColours((("", PALETTE[0], "o"),), np.zeros(nodes, dtype=np.int64), None, title)
@@ -88,13 +64,13 @@ def node_colours(values: Any, nodes: int, title: str = "") -> NodeColours:
         return NodeColours((), np.zeros(nodes, dtype=np.int64), array.astype(np.float64), title)
     if len(found) > MOST_KINDS:
         raise ValueError(f"{len(found)} kinds cannot be told apart by eye (at most {MOST_KINDS}); group them")
-    missing = [whole and value == -1 for value in found]
+    missing = [bool(whole and value == -1) for value in found]
     return NodeColours(_kinds(found, missing, ordered), kind.astype(np.int64), None, title)
 
 
-def _kinds(found: Any, missing: list[Any], ordered: bool) -> tuple[tuple[str, Any, str], ...]:
-    known = len(found) - sum(map(bool, missing))
-    kinds: list[tuple[str, Any, str]] = []
+def _kinds(found: np.ndarray, missing: list[bool], ordered: bool) -> tuple[Kind, ...]:
+    known = len(found) - sum(missing)
+    kinds: list[Kind] = []
     at = 0
     for value, none in zip(found, missing, strict=True):
         if none:

@@ -1,7 +1,7 @@
 """Where the nodes of a drawing lie: each component laid out by itself, then packed side by side."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 import networkx as nx
 import numpy as np
@@ -9,8 +9,13 @@ import scipy.sparse as sp
 from jaxtyping import Float
 
 from paramgraph.errors import UnknownNameError
-from paramgraph.graphs import component_labels, edge_part, weight_matrix
+from paramgraph.graphs import GraphLike, component_labels, edge_part, weight_matrix
 from paramgraph.spectra import eigenpairs, laplacian
+
+BuiltIn = Literal["spectral", "spring"]
+# As those of networkx: a mapping from node to its place (x, y).
+OwnLayout = Callable[[nx.Graph], Mapping[Any, Any]]  # Any: places are checked, whatever they are made of
+Layout = BuiltIn | OwnLayout
 
 SPRING_ROUNDS = 100
 # Empty space between two components, in the units in which n nodes fill a circle of radius sqrt(n).
@@ -18,41 +23,20 @@ MARGIN = 0.8
 
 
 def node_positions(
-    graph: Any, layout: str | Callable[[nx.Graph], Any] = "spring", seed: int = 0
+    graph: GraphLike, layout: Layout = "spring", seed: int = 0
 ) -> Float[np.ndarray, "nodes 2"]:
-    """Lay the nodes of a graph out in the plane.
+    """Lay the nodes of a graph out in the plane, the same way for the same graph and seed.
 
-    Parameters
-    ----------
-    graph : Data, SciPy sparse array, ndarray, Tensor or networkx.Graph
-        Undirected weighted graph. Negative edges pull nothing together.
-    layout : {"spring", "spectral"} or callable, default "spring"
-        "spectral": the first two eigenvectors of the random-walk Laplacian after the constant. "spring": springs,
-        begun from there. A callable gets a networkx graph of the nodes 0 to n - 1 with `weight`, and returns a
-        mapping from node to place, as the layouts of networkx do.
-    seed : int, default 0
-        Breaks ties between nodes at one place.
-
-    Returns
-    -------
-    ndarray of shape (nodes, 2)
-        The same for the same graph and seed. "spring" takes O(nodes^2) time for each of 100 rounds.
-
-    Raises
-    ------
-    ValueError
-        If the layout is unknown, or what a callable returns is no place for each node.
-
-    Examples
-    --------
-    >>> node_positions(nx.path_graph(3), nx.circular_layout).shape
-    (3, 2)
+    "spectral" takes the first two eigenvectors of the random-walk Laplacian after the constant; "spring" begins there,
+    with ties between nodes at one place broken at random, and takes O(nodes^2) time for each of 100 rounds. A callable
+    gets a networkx graph of the nodes 0 to n - 1 with `weight`. Negative edges pull nothing together. A ValueError if a
+    layout is unknown, or gives no place for each node.
     """
     W = edge_part(weight_matrix(graph))
     if callable(layout):
         return _given_positions(nx.from_scipy_sparse_array(W), layout)
-    if layout not in ("spring", "spectral"):
-        raise UnknownNameError.among("layout", layout, ["spectral", "spring"])
+    if layout not in get_args(BuiltIn):
+        raise UnknownNameError.among("layout", layout, get_args(BuiltIn))
     attraction = W.maximum(0)
     attraction.eliminate_zeros()
     label = component_labels(attraction)
@@ -103,7 +87,7 @@ def _pack(sizes: list[int]) -> Float[np.ndarray, "parts 2"]:
     return centres
 
 
-def _given_positions(network: nx.Graph, layout: Callable[[nx.Graph], Any]) -> Float[np.ndarray, "nodes 2"]:
+def _given_positions(network: nx.Graph, layout: OwnLayout) -> Float[np.ndarray, "nodes 2"]:
     found = layout(network)
     try:
         places = np.array([found[node] for node in network], dtype=np.float64).reshape(-1, 2)

@@ -1,6 +1,6 @@
 """The drawing of a spectrum, through matplotlib."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,8 +8,11 @@ from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.plotting._axes import new_axes
 from paramgraph.spectra import Spectrum
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def draw_spectrum(spectrum: Spectrum, ax: Any = None) -> Any:
+
+def draw_spectrum(spectrum: Spectrum, ax: "Axes | None" = None) -> "Axes":
     """Draw the eigenvalues of a spectrum by mode, low graph frequency first, and mark its gap.
 
     Parameters
@@ -33,8 +36,7 @@ def draw_spectrum(spectrum: Spectrum, ax: Any = None) -> Any:
     --------
     >>> import networkx as nx
     >>> from matplotlib.figure import Figure
-    >>> from paramgraph import eigenpairs
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import eigenpairs, laplacian
     >>> draw_spectrum(eigenpairs(laplacian(nx.cycle_graph(6))), Figure().subplots()).get_xlabel()
     'mode, of 6'
     """

@@ -1,7 +1,7 @@
 """Drawings of parameter graphs, through networkx and matplotlib."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import networkx as nx
 import numpy as np
@@ -9,26 +9,30 @@ import scipy.sparse as sp
 from torch_geometric.data import Data
 
 from paramgraph.display import MIDDLE_GREY, PALETTE
-from paramgraph.graphs import edge_part, strongest_neighbourhood, weight_matrix
+from paramgraph.graphs import GraphLike, edge_part, strongest_neighbourhood, weight_matrix
 from paramgraph.plotting._axes import colour_scale, new_axes
-from paramgraph.plotting._node_colours import NodeColours, node_colours
-from paramgraph.plotting._node_positions import node_positions
+from paramgraph.plotting._node_colours import NodeColours, NodeValues, node_colours
+from paramgraph.plotting._node_positions import Layout, node_positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NEGATIVE = PALETTE[4]
+Labels = Literal["index"] | Sequence[str] | Mapping[int, str]
 
 
 def draw_graph(
-    graph: Any,
-    ax: Any = None,
+    graph: GraphLike,
+    ax: "Axes | None" = None,
     *,
-    color: Any = None,
-    layout: str | Callable[[nx.Graph], Any] = "spring",
-    labels: Any = None,
+    color: str | NodeValues | None = None,
+    layout: Layout = "spring",
+    labels: Labels | None = None,
     max_nodes: int = 500,
     max_edges: int = 5000,
-    around: Any = None,
+    around: int | None = None,
     seed: int = 0,
-) -> Any:
+) -> "Axes":
     """Draw a parameter graph.
 
     The width of an edge is the size of its weight; negative edges are dashed and red. A graph that is too large is
@@ -45,7 +49,9 @@ def draw_graph(
         A field of the graph, or one value a node: text and whole numbers are kinds (-1: none), layers an order, other
         numbers a quantity. One colour by default.
     layout : {"spring", "spectral"} or callable, default "spring"
-        As in `paramgraph.plotting._node_positions`.
+        "spectral": by the first two eigenvectors of the random-walk Laplacian after the constant. "spring": springs,
+        begun from there, in O(nodes^2) time for each of 100 rounds. A callable gets a networkx graph of the nodes 0 to
+        n - 1 with `weight`, and returns a mapping from node to place, as the layouts of networkx do.
     labels : "index", sequence of str or mapping of int to str, optional
         Names written at the nodes; a mapping names some of them.
     max_nodes, max_edges : int, default 500 and 5,000
@@ -99,7 +105,7 @@ def draw_graph(
     return ax
 
 
-def _field(graph: Any, color: Any) -> Any:
+def _field(graph: GraphLike, color: str | NodeValues | None) -> NodeValues | None:
     if not isinstance(color, str):
         return color
     value = graph.get(color) if isinstance(graph, Data) else None
@@ -109,7 +115,7 @@ def _field(graph: Any, color: Any) -> Any:
     return value
 
 
-def _label_texts(labels: Any, nodes: int) -> dict[int, str]:
+def _label_texts(labels: Labels | None, nodes: int) -> dict[int, str]:
     if labels is None:
         return {}
     if isinstance(labels, str):
@@ -132,7 +138,7 @@ def _heaviest(W: sp.csr_array, most: int, notes: list[str]) -> sp.csr_array:
     return sp.csr_array(upper + upper.T)
 
 
-def _draw_edges(network: nx.Graph, positions: np.ndarray, ax: Any) -> bool:
+def _draw_edges(network: nx.Graph, positions: np.ndarray, ax: "Axes") -> bool:
     """Draw all edges and tell whether any was negative."""
     weights = np.array([weight for *_, weight in network.edges(data="weight")])
     largest = np.abs(weights).max(initial=0.0) or 1.0
@@ -155,7 +161,9 @@ def _draw_edges(network: nx.Graph, positions: np.ndarray, ax: Any) -> bool:
     return bool((weights < 0).any())
 
 
-def _draw_nodes(network: nx.Graph, positions: np.ndarray, colours: NodeColours, chosen: Any, ax: Any) -> None:
+def _draw_nodes(
+    network: nx.Graph, positions: np.ndarray, colours: NodeColours, chosen: np.ndarray, ax: "Axes"
+) -> None:
     from matplotlib import colors
 
     style = {"node_size": _node_size(len(chosen)), "edgecolors": MIDDLE_GREY, "linewidths": 0.4, "ax": ax}
@@ -181,7 +189,7 @@ def _node_size(nodes: int) -> float:
     return float(np.clip(4000 / max(nodes, 1), 12, 160))
 
 
-def _draw_labels(names: dict[int, str], positions: np.ndarray, ax: Any) -> None:
+def _draw_labels(names: dict[int, str], positions: np.ndarray, ax: "Axes") -> None:
     reach = np.sqrt(_node_size(len(positions))) / 2 + 6
     away = positions - (positions.max(axis=0) + positions.min(axis=0)) / 2 if len(positions) else positions
     for at, text in names.items():
@@ -202,7 +210,7 @@ def _draw_labels(names: dict[int, str], positions: np.ndarray, ax: Any) -> None:
         )
 
 
-def _finish(ax: Any, colours: NodeColours, chosen: Any, negative: bool) -> None:
+def _finish(ax: "Axes", colours: NodeColours, chosen: np.ndarray, negative: bool) -> None:
     from matplotlib import cm, colors, lines
 
     ax.axis("off")

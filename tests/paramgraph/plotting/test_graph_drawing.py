@@ -162,6 +162,7 @@ def test_missing_matplotlib_names_the_pip_line(monkeypatch):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_bad_argument_raises(options, match):
     with pytest.raises(ValueError, match=match):
         draw_graph(nx.path_graph(3), axes(), **options)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from paramgraph.display import MIDDLE_GREY, PALETTE
-from paramgraph.plotting._node_colours import MOST_KINDS, node_colours
+from paramgraph.plotting import MOST_KINDS, node_colours
 
 
 def luminance(colour: str) -> float:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from paramgraph.plotting._node_positions import node_positions
+from paramgraph.plotting import node_positions
 
 ZOO = {
     "no nodes": nx.empty_graph(0),
@@ -75,6 +75,7 @@ def test_global_random_state_stays():
     ],
     ids=["unknown", "missing", "NaN", "numbers", "nothing"],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_layout_that_gives_no_places_raises(layout, match):
     with pytest.raises(ValueError, match=match):
         node_positions(nx.path_graph(3), layout)
