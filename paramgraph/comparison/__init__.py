@@ -23,6 +23,11 @@ if TYPE_CHECKING:
         split_batches as split_batches,
     )
     from paramgraph.comparison._compare import compare as compare
+    from paramgraph.comparison._constructions import (
+        DEFAULT_BUILDERS as DEFAULT_BUILDERS,
+        buildable_constructions as buildable_constructions,
+        plan_constructions as plan_constructions,
+    )
     from paramgraph.comparison._evidence import (
         compaction_beside_nulls as compaction_beside_nulls,
         energy_by_band as energy_by_band,
@@ -33,16 +38,11 @@ if TYPE_CHECKING:
         shift_of as shift_of,
     )
     from paramgraph.comparison._layer_comparison import POOLED as POOLED
-    from paramgraph.comparison._layer_loop import (
-        buildable_constructions as buildable_constructions,
-        choose_tables as choose_tables,
-    )
+    from paramgraph.comparison._layer_loop import choose_tables as choose_tables
     from paramgraph.comparison._layer_reading import LayerReader as LayerReader, Signal as Signal
-    from paramgraph.comparison._measurement import (
-        MeasurementOptions as MeasurementOptions,
-        measure_construction as measure_construction,
-    )
+    from paramgraph.comparison._measurement import measure_construction as measure_construction
     from paramgraph.comparison._options import (
+        MeasurementOptions as MeasurementOptions,
         check_comparison as check_comparison,
         check_signal as check_signal,
         choose_signal as choose_signal,
@@ -61,10 +61,6 @@ if TYPE_CHECKING:
         best_drawing as best_drawing,
         holm as holm,
         summarize as summarize,
-    )
-    from paramgraph.comparison.constructions import (
-        DEFAULT_BUILDERS as DEFAULT_BUILDERS,
-        plan_constructions as plan_constructions,
     )
     from paramgraph.comparison.result import Comparison as Comparison
     from paramgraph.comparison.verification import (

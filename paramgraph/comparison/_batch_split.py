@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from paramgraph.comparison._options import SplitBatches
+
 FEWEST_MEASURING = 3  # the jackknife over batches needs as many
 FEWEST_BUILDING = 2  # one for each half, whose graphs tell how stable edges are
-
-# A list of batches of any kind, or a mapping with the keys "build" and "measure".
-Batches = Iterable[Any] | Mapping[str, Iterable[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class BatchSplit:
         return self.build[:middle], self.build[middle:]
 
 
-def list_batches(batches: Batches | None) -> tuple[list[Any], dict[str, int]]:
+def list_batches(batches: SplitBatches | None) -> tuple[list[Any], dict[str, int]]:
     """List batches of either form, those to build first, and how many were given for what; {} where not given apart.
 
     Too few or other keys are a ValueError, what is no list a TypeError.

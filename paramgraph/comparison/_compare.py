@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,22 @@ from torch import nn
 from paramgraph.cache import GraphCache
 from paramgraph.checkpoints import open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
-from paramgraph.comparison._layer_comparison import source_key
-from paramgraph.comparison._layer_loop import buildable_constructions, choose_tables, compare_layers
+from paramgraph.comparison._constructions import buildable_constructions, plan_constructions
+from paramgraph.comparison._layer_loop import choose_tables, compare_layers
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.comparison._measurement import MeasurementOptions
-from paramgraph.comparison._options import check_comparison, choose_signal
+from paramgraph.comparison._options import (
+    NULLS,
+    Builders,
+    MeasurementOptions,
+    ModelLike,
+    Null,
+    Shift,
+    Sources,
+    SplitBatches,
+    TunedLike,
+    check_comparison,
+    choose_signal,
+)
 from paramgraph.comparison._setting import (
     automatic_choices,
     digest_of_batches,
@@ -26,33 +37,33 @@ from paramgraph.comparison._setting import (
 )
 from paramgraph.comparison._store import ComparisonStore, plain
 from paramgraph.comparison._summary import best_drawing, summarize
-from paramgraph.comparison.constructions import plan_constructions
 from paramgraph.comparison.result import Comparison
 from paramgraph.construct import source_name
 from paramgraph.environment import hardware, peak_megabytes, versions
-from paramgraph.measures import FIFTHS
+from paramgraph.measures import FIFTHS, Bands
 from paramgraph.nodes import Targets, node_tables, unwrap
+from paramgraph.sources import Loss
 
 
 def compare(
-    model: Any,
-    builders: Sequence[Any] | Mapping[str, Any] | None = None,
-    sources: Any = "weights",
+    model: ModelLike,
+    builders: Builders | None = None,
+    sources: Sources = "weights",
     scheme: str = "rows",
     targets: Targets = "all-linear",
-    batches: Any = None,
-    nulls: Iterable[str] = ("permuted", "rotated", "random"),
+    batches: SplitBatches | None = None,
+    nulls: Iterable[Null] = NULLS,
     seeds: Iterable[int] = (0,),
     *,
     exclude: Targets | None = None,
-    tuned: Any = None,
-    loss: Callable[..., Any] | None = None,
+    tuned: TunedLike | None = None,
+    loss: Loss | None = None,
     signal: str = "auto",
-    bands: Sequence[float] = FIFTHS,
+    bands: Bands = FIFTHS,
     share: float = 0.2,
     permutations: int = 399,
     modes: int | None = None,
-    shift: str = "auto",
+    shift: Shift = "auto",
     cache: str | Path | GraphCache | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
@@ -76,14 +87,13 @@ def compare(
     model : nn.Module, str or path
         A module; or the folder or hub name of a checkpoint, read matrix by matrix without the model in memory, which
         will do for sources and signals that need no run: "weights" and "updates".
-    builders : sequence or mapping of builders, optional
-        Names, callables `Data -> Data`, or a mapping of names of your own to these; by default `cosine_knn`,
-        `gaussian_knn`, `correlation`, `gram` and `ring`.
+    builders : str, callable `Data -> Data`, sequence of these or mapping of names of your own to these, optional
+        By default `cosine_knn`, `gaussian_knn`, `correlation`, `gram` and `ring`.
     sources : str, callable, or sequence of these, default "weights"
         As in `collect`; each builder with each source. Pairs that have no meaning are listed in `refused`.
-    scheme, targets, exclude : object
+    scheme, targets, exclude : str, or str or collection of str
         Which nodes, as in `node_tables`.
-    batches : sequence, or mapping with the keys "build" and "measure", optional
+    batches : iterable, or mapping of "build" and "measure" to iterables, optional
         At least six. Each seed draws which half builds the graphs and which measures them, unless they are given
         apart. Each half of the building batches builds a graph of its own as well: `edge_stability`.
     nulls : iterable of str, default ("permuted", "rotated", "random")
@@ -124,8 +134,7 @@ def compare(
     Returns
     -------
     Comparison
-        Tables, figures, JSON and a page. What a builder, a source or a layer raises is listed in `failures`; the rest
-        is measured.
+        Its `failures` list what a builder, a source or a layer raised; the rest is measured.
 
     Raises
     ------
@@ -169,7 +178,7 @@ def compare(
     check_comparison(options, drawn)
     listed, given = list_batches(batches)
     constructions, refused = plan_constructions(builders, sources, scheme)
-    needed = {source_key(one): one.source if one.reads_features else "weights" for one in constructions}
+    needed = {one.features: one.source if one.reads_features else "weights" for one in constructions}
     measured = choose_signal(signal, needed, bool(listed), tuned is not None)
     weights = open_checkpoint(model)
     reader = LayerReader(

@@ -9,14 +9,11 @@ import torch
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
+from paramgraph.comparison._constructions import Construction
 from paramgraph.comparison._layer_reading import LayerReading
-from paramgraph.comparison._measurement import (
-    MeasuredConstruction,
-    MeasurementOptions,
-    measure_construction,
-)
+from paramgraph.comparison._measurement import MeasuredConstruction, measure_construction
+from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import plain
-from paramgraph.comparison.constructions import Construction
 from paramgraph.construct import connect
 from paramgraph.graphs import strongest_neighbourhood
 from paramgraph.measures import edge_agreement, permutation_p_value, permuted_energies, spectral_distance
@@ -99,7 +96,7 @@ def _cell(
 ) -> tuple[dict[str, Any], MeasuredConstruction]:
     table = reading.table
     signal = reading.signal(seed)
-    whole, first_half, second_half = reading.features_of(source_key(construction), seed)
+    whole, first_half, second_half = reading.features_of(construction.features, seed)
     started = time.perf_counter()
     graph = connect(table, whole, construction.builder, cache)
     built = time.perf_counter() - started
@@ -160,11 +157,6 @@ def _add_p_values(
         if cell["seed"] == seed:
             cell["p_value"] = permutation_p_value(cell["compaction"], draws[cell["construction"]])
             cell["evidence"]["draws"] = draws[cell["construction"]]
-
-
-def source_key(construction: Construction) -> str:
-    """Name the features that a construction needs; a ring, which looks at none, is given weights."""
-    return construction.source_name if construction.reads_features else "weights"
 
 
 def _agreement(first: MeasuredConstruction, second: MeasuredConstruction) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 from tqdm import tqdm
 
 from paramgraph.cache import GraphCache, tensor_digest
+from paramgraph.comparison._constructions import Construction
 from paramgraph.comparison._layer_comparison import compare_layer
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.comparison._measurement import MeasurementOptions
+from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import ComparisonStore
-from paramgraph.comparison.constructions import Construction
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect_updates
@@ -32,40 +32,6 @@ def choose_tables(tables: dict[str, NodeTable], layers: Collection[str] | None) 
         if layer not in tables:
             raise UnknownNameError.among("layer", layer, tables)
     return {group: table for group, table in tables.items() if group in layers}
-
-
-def buildable_constructions(
-    constructions: Sequence[Construction], tables: Mapping[str, NodeTable]
-) -> tuple[dict[str, list[Construction]], list[dict[str, str]]]:
-    """Ask builders, where they can tell, which layers have too few or too many nodes for them.
-
-    Gives what each layer can have, and `builder`, `source`, `scheme` and `reason` of what it cannot, once for each
-    reason.
-    """
-    kept: dict[str, list[Construction]] = {group: [] for group in tables}
-    refusals: dict[tuple[str, str], list[str]] = {}
-    for group, table in tables.items():
-        for construction in constructions:
-            try:
-                construction.builder.check_nodes(table.shape[0])
-            except ValueError as error:
-                refusals.setdefault((construction.name, str(error)), []).append(group)
-            else:
-                kept[group].append(construction)
-    listed = []
-    for (name, reason), groups in refusals.items():
-        construction = next(one for one in constructions if one.name == name)
-        scheme = next(iter(tables.values())).scheme
-        where = groups[0] if len(groups) == 1 else f"{len(groups)} layers, the first {groups[0]}"
-        listed.append(
-            {
-                "builder": construction.name.removesuffix(f" of {construction.source_name}"),
-                "source": construction.source_name,
-                "scheme": scheme,
-                "reason": f"{reason} ({where})",
-            }
-        )
-    return kept, listed
 
 
 def compare_layers(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,25 +13,24 @@ from paramgraph.checkpoints import WeightMapping
 from paramgraph.comparison._batch_split import BatchSplit
 from paramgraph.measures import GramSums
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import SOURCES, Source, as_source, collect, collect_batch_gradients
+from paramgraph.sources import (
+    SOURCES,
+    Loss,
+    Source,
+    SourceLike,
+    as_source,
+    collect,
+    collect_batch_gradients,
+)
+
+# Features from all building batches of a seed, and from each half of them where they depend on batches.
+Features = tuple[Tensor, Tensor | None, Tensor | None]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Hold the signal of one layer.
-
-    Parameters
-    ----------
-    X : Tensor of shape (nodes, width)
-        Float64: the mean gradient, the update, the activations or the weights.
-    gradients : sequence of Tensor of shape (nodes, width), optional
-        Of the single batches; None where the signal is no gradient.
-
-    Examples
-    --------
-    >>> Signal(torch.ones(3, 2, dtype=torch.float64)).gradients is None
-    True
-    """
+    """Hold the signal X of one layer in float64, and the gradients of single batches where it is their mean."""
 
     X: Float[Tensor, "nodes width"]
     gradients: Sequence[Tensor] | None = None
@@ -44,77 +43,41 @@ class Signal:
 
 @dataclass(eq=False)
 class LayerReading:
-    """Hold what was read of one layer; what could not be read is kept as the error, and raised when asked for.
-
-    Parameters
-    ----------
-    table : NodeTable
-        The nodes.
-    features : dict
-        By source and seed: features from the building batches, and from each half of them (None for a source that
-        does not depend on batches).
-    signals : dict
-        By seed.
-
-    Examples
-    --------
-    >>> from paramgraph import rows
-    >>> LayerReading(rows(nn.Sequential(nn.Linear(2, 3)))["0.weight"]).table.shape
-    (3, 2)
-    """
+    """Hold features of one layer by source and seed, and signals by seed; what could not be read is its error."""
 
     table: NodeTable
-    features: dict[tuple[str, int], Any] = field(default_factory=dict)
-    signals: dict[int, Any] = field(default_factory=dict)
+    features: dict[tuple[str, int], Features | Exception] = field(default_factory=dict)
+    signals: dict[int, Signal | Exception] = field(default_factory=dict)
 
-    def features_of(self, source: str, seed: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def features_of(self, source: str, seed: int) -> Features:
         """Return features from all building batches and from their halves, or raise why there are none."""
-        found: tuple[Tensor, Tensor | None, Tensor | None] = _or_raise(self.features[source, seed])
-        return found
+        return _or_raise(self.features[source, seed])
 
     def signal(self, seed: int) -> Signal:
         """Return the signal, or raise why there is none."""
-        found: Signal = _or_raise(self.signals[seed])
-        return found
+        return _or_raise(self.signals[seed])
 
 
 @dataclass(frozen=True, eq=False)
 class LayerReader:
     """Read features and signals of layers, several at a time.
 
-    Parameters
-    ----------
-    model : nn.Module
-        What runs; on the meta device where nothing has to.
-    weights : WeightMapping
-        Its weights, read one at a time.
-    sources : mapping of str to source
-        What features are needed, by name.
-    signal : str
-        What is measured: a source with `is_signal`.
-    batches : sequence
-        All batches.
-    splits : mapping of int to BatchSplit
-        By seed: which of them build, and which measure.
-    loss : callable, optional
-        As in `collect`.
-    tuned : object, optional
-        As in `collect`.
+    `model` is what runs, on the meta device where nothing has to, and `weights` are its, read one at a time; `sources`
+    are what features are needed, by name, `signal` is the source that is measured. Of all `batches`, `splits` say by
+    seed which ones build and which measure.
 
-    Notes
-    -----
-    Gradients of all batches are collected in one pass and kept: batches x nodes x width numbers for each layer that
-    is read together with others. Other sources run three times over the building batches of each seed.
+    Gradients of all batches are collected in one pass and kept: batches x nodes x width numbers for each layer that is
+    read together with others. Other sources run three times over the building batches of each seed.
     """
 
     model: nn.Module
     weights: WeightMapping
-    sources: Mapping[str, Any]
+    sources: Mapping[str, SourceLike]
     signal: str
-    batches: Sequence[Any]
+    batches: Sequence[Any]  # Any: what the user's loss or model takes
     splits: Mapping[int, BatchSplit]
-    loss: Any = None
-    tuned: Any = None
+    loss: Loss | None = None
+    tuned: WeightMapping | None = None
 
     @property
     def runs(self) -> bool:
@@ -122,50 +85,30 @@ class LayerReader:
         return not all(source.from_checkpoint for source in self._read.values())
 
     def bytes_of(self, table: NodeTable) -> int:
-        """Estimate the memory that reading a layer together with others takes.
-
-        Parameters
-        ----------
-        table : NodeTable
-            The layer.
-
-        Returns
-        -------
-        int
-            Bytes of gradients and compressed features; 0 where layers are read one at a time.
-        """
+        """Estimate the bytes of gradients and compressed features of a layer; 0 where layers are read one by one."""
         nodes, width = table.shape
         total = 4 * nodes * width * len(self.batches) if self._needs_gradients else 0
         # Sums in float64 while they are collected, then up to nodes + 1 columns for the whole and for both halves.
         return total + 8 * nodes * nodes * 3 * len(self._running) * len(self.splits)
 
     def read(self, tables: Mapping[str, NodeTable]) -> Iterator[LayerReading]:
-        """Read some layers.
-
-        Parameters
-        ----------
-        tables : mapping of str to NodeTable
-            The layers that share passes over the batches.
-
-        Yields
-        ------
-        LayerReading
-            One for each, in their order.
-        """
-        gradients = _attempt(self._batch_gradients, tables) if self._needs_gradients else {}
-        shared: dict[tuple[str, int], Any] = {}
-        for name in self._running:
-            for seed, split in self.splits.items():
-                shared[name, seed] = _attempt(self._run, tables, self.sources[name], split)
+        """Read some layers, which share passes over the batches, and yield one reading each, in their order."""
         signal = self._read[self.signal]
-        if not signal.from_checkpoint and not signal.of_gradients:
-            for seed, split in self.splits.items():
-                loss = self.loss if signal.needs_loss else None
-                shared["signal", seed] = _attempt(
-                    collect, self.model, tables, self.signal, self._take(split.measure), loss
-                )
+        runs = not signal.from_checkpoint and not signal.of_gradients
+        passes = _Passes(
+            _attempt(self._batch_gradients, tables) if self._needs_gradients else {},
+            {
+                (name, seed): _attempt(self._features, tables, self.sources[name], split)
+                for name in self._running
+                for seed, split in self.splits.items()
+            },
+            {
+                seed: _attempt(self._measured, tables, split)
+                for seed, split in (self.splits.items() if runs else ())
+            },
+        )
         for group, table in tables.items():
-            yield self._assemble(group, table, gradients, shared)
+            yield self._assemble(group, table, passes)
 
     @cached_property
     def _read(self) -> dict[str, Source]:
@@ -198,16 +141,20 @@ class LayerReader:
                 found[group].append(gradient.to("cpu"))
         return found
 
-    def _run(self, tables: Mapping[str, NodeTable], source: Any, split: BatchSplit) -> dict[str, Any]:
-        parts = [
+    def _features(
+        self, tables: Mapping[str, NodeTable], source: SourceLike, split: BatchSplit
+    ) -> dict[str, Features]:
+        whole, first, second = (
             collect(self.model, tables, source, self._take(numbers), self.loss)
             for numbers in (split.build, *split.halves)
-        ]
-        return {group: tuple(part[group] for part in parts) for group in tables}
+        )
+        return {group: (whole[group], first[group], second[group]) for group in tables}
 
-    def _assemble(
-        self, group: str, table: NodeTable, gradients: Any, shared: Mapping[tuple[str, int], Any]
-    ) -> LayerReading:
+    def _measured(self, tables: Mapping[str, NodeTable], split: BatchSplit) -> dict[str, Tensor]:
+        loss = self.loss if self._read[self.signal].needs_loss else None
+        return collect(self.model, tables, self.signal, self._take(split.measure), loss)
+
+    def _assemble(self, group: str, table: NodeTable, passes: "_Passes") -> LayerReading:
         reading = LayerReading(table)
         static = {
             name: _attempt(self._static, source, group, table)
@@ -217,15 +164,13 @@ class LayerReader:
         for seed, split in self.splits.items():
             for name in self.sources:
                 if name in static:
-                    value = (
-                        static[name] if isinstance(static[name], Exception) else (static[name], None, None)
-                    )
+                    features = _attempt(_without_halves, static[name])
                 elif self._read[name].of_gradients:
-                    value = _attempt(_reduce, gradients, group, self._read[name], split)
+                    features = _attempt(_reduced, passes.gradients, group, self._read[name], split)
                 else:
-                    value = _attempt(_pick, shared[name, seed], group)
-                reading.features[name, seed] = value
-            reading.signals[seed] = _attempt(self._signal, group, split, seed, static, gradients, shared)
+                    features = _attempt(_pick, passes.features[name, seed], group)
+                reading.features[name, seed] = features
+            reading.signals[seed] = _attempt(self._signal, group, split, seed, static, passes)
         return reading
 
     def _static(self, source: Source, group: str, table: NodeTable) -> Tensor:
@@ -233,26 +178,46 @@ class LayerReader:
         return source.read(self.weights, self.tuned, {group: table})[group]
 
     def _signal(
-        self, group: str, split: BatchSplit, seed: int, static: Mapping[str, Any], gradients: Any, shared: Any
+        self,
+        group: str,
+        split: BatchSplit,
+        seed: int,
+        static: Mapping[str, Tensor | Exception],
+        passes: "_Passes",
     ) -> Signal:
         if self._read[self.signal].of_gradients:
-            measured = [_pick(gradients, group)[number] for number in split.measure]
+            of_layer = _pick(passes.gradients, group)
+            measured = [of_layer[number] for number in split.measure]
             total = torch.zeros_like(measured[0], dtype=torch.float64)
             for gradient in measured:
                 total += gradient
             return Signal(total / len(measured), measured)
-        found = _or_raise(static[self.signal] if self.signal in static else shared["signal", seed])
-        X = (found[group] if isinstance(found, dict) else found).to("cpu", torch.float64)
+        found = static[self.signal] if self.signal in static else _pick(passes.signals[seed], group)
+        X = _or_raise(found).to("cpu", torch.float64)
         if not bool(torch.isfinite(X).all()):
             raise ValueError(f"{self.signal} of {group!r} have NaN or infinite entries")
         return Signal(X)
 
 
-def _reduce(gradients: Any, group: str, source: Source, split: BatchSplit) -> tuple[Tensor, Tensor, Tensor]:
+class _Passes(NamedTuple):
+    """What passes over the batches gave for layers that share them: by group, or the error that a pass raised."""
+
+    gradients: dict[str, list[Tensor]] | Exception
+    features: dict[tuple[str, int], dict[str, Features] | Exception]
+    signals: dict[int, dict[str, Tensor] | Exception]
+
+
+def _without_halves(features: Tensor | Exception) -> Features:
+    return _or_raise(features), None, None
+
+
+def _reduced(
+    gradients: dict[str, list[Tensor]] | Exception, group: str, source: Source, split: BatchSplit
+) -> Features:
     """Make the features of a source from the gradients of single batches."""
-    of_layer: Sequence[Tensor] = _pick(gradients, group)
-    made = []
     assert source.accumulator is not None
+    of_layer = _pick(gradients, group)
+    made = []
     for numbers in (split.build, *split.halves):
         accumulator = source.accumulator(of_layer[0].shape[0])
         for number in numbers:
@@ -261,11 +226,11 @@ def _reduce(gradients: Any, group: str, source: Source, split: BatchSplit) -> tu
     return made[0], made[1], made[2]
 
 
-def _pick(found: Any, group: str) -> Any:
+def _pick(found: Mapping[str, Kept] | Exception, group: str) -> Kept:
     return _or_raise(found)[group]
 
 
-def _attempt(read: Callable[..., Any], *arguments: Any) -> Any:
+def _attempt(read: Callable[..., Kept], *arguments: Any) -> Kept | Exception:  # Any: as `read` takes them
     """Call, and return the error where there is one: other layers and sources go on without what it lacks."""
     try:
         return read(*arguments)
@@ -273,7 +238,7 @@ def _attempt(read: Callable[..., Any], *arguments: Any) -> Any:
         return error
 
 
-def _or_raise(value: Any) -> Any:
-    if isinstance(value, Exception):
-        raise value
-    return value
+def _or_raise(found: Kept | Exception) -> Kept:
+    if isinstance(found, Exception):
+        raise found
+    return found

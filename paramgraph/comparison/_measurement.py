@@ -18,6 +18,7 @@ from paramgraph.comparison._evidence import (
     shift_of,
 )
 from paramgraph.comparison._layer_reading import Signal
+from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.measures import (
     BandStatistics,
     algebraic_connectivity,
@@ -28,32 +29,7 @@ from paramgraph.measures import (
 )
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 
-# All modes of 2,048 nodes take 1.5 s and 34 MB; of 11,008 nodes four minutes and a gigabyte.
-COMPLETE_UP_TO = 2048
-MODES_BEYOND = 64
 QUANTILES = np.linspace(0, 1, 21)
-
-
-@dataclass(frozen=True)
-class MeasurementOptions:
-    """How constructions are measured; the fields are arguments of `compare`.
-
-    `modes` None gives a graph of up to 2,048 nodes all its eigenpairs, and 64 beyond; `shift` "auto" is the Laplacian,
-    or the adjacency where weights are signed.
-    """
-
-    bands: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    share: float = 0.2
-    nulls: tuple[str, ...] = ("permuted", "rotated", "random")
-    permutations: int = 399
-    modes: int | None = None
-    shift: str = "auto"
-
-    def count(self, nodes: int) -> int:
-        """Return how many eigenpairs a graph of so many nodes is given."""
-        if self.modes is not None:
-            return min(self.modes, nodes)
-        return nodes if nodes <= COMPLETE_UP_TO else MODES_BEYOND
 
 
 @dataclass(frozen=True, eq=False)

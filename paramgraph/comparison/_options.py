@@ -1,45 +1,60 @@
-"""What may be asked of a comparison, checked before any work."""
+"""What may be asked of a comparison: the types of its arguments, and what is checked before any work."""
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from torch import Tensor, nn
 
 from paramgraph._checks import is_whole
-from paramgraph.comparison._measurement import MeasurementOptions
 from paramgraph.errors import UnknownNameError
-from paramgraph.measures import band_edges
-from paramgraph.sources import SOURCES, as_source
+from paramgraph.graphs import BuilderLike
+from paramgraph.measures import FIFTHS, band_edges
+from paramgraph.sources import SOURCES, Batches, SourceLike, as_source
 
-NULLS = ("permuted", "rotated", "random")
-SHIFTS = ("auto", "laplacian", "adjacency")
+# A module; or a folder or a name on the hub, whose weights are read matrix by matrix.
+ModelLike: TypeAlias = nn.Module | str | os.PathLike[str]
+TunedLike: TypeAlias = ModelLike | Mapping[str, Tensor]
+# One, several, or several by names of the user's own.
+Builders: TypeAlias = BuilderLike | Sequence[BuilderLike] | Mapping[str, BuilderLike]
+Sources: TypeAlias = SourceLike | Sequence[SourceLike]
+# One list that is parted at random, or those that build and those that measure, by the keys "build" and "measure".
+SplitBatches: TypeAlias = Batches | Mapping[str, Batches]
+Null = Literal["permuted", "rotated", "random"]
+Shift = Literal["auto", "laplacian", "adjacency"]
+
+NULLS: tuple[Null, ...] = get_args(Null)
+SHIFTS: tuple[Shift, ...] = get_args(Shift)
+# All modes of 2,048 nodes take 1.5 s and 34 MB; of 11,008 nodes four minutes and a gigabyte.
+COMPLETE_UP_TO = 2048
+MODES_BEYOND = 64
+
+
+@dataclass(frozen=True)
+class MeasurementOptions:
+    """How constructions are measured; the fields are arguments of `compare`.
+
+    `modes` None gives a graph of up to 2,048 nodes all its eigenpairs, and 64 beyond; `shift` "auto" is the Laplacian,
+    or the adjacency where weights are signed.
+    """
+
+    bands: tuple[float, ...] = FIFTHS
+    share: float = 0.2
+    nulls: tuple[Null, ...] = NULLS
+    permutations: int = 399
+    modes: int | None = None
+    shift: Shift = "auto"
+
+    def count(self, nodes: int) -> int:
+        """Return how many eigenpairs a graph of so many nodes is given."""
+        if self.modes is not None:
+            return min(self.modes, nodes)
+        return nodes if nodes <= COMPLETE_UP_TO else MODES_BEYOND
 
 
 def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
-    """Refuse what cannot be measured.
-
-    Parameters
-    ----------
-    options : MeasurementOptions
-        How to measure.
-    seeds : sequence of int
-        Draws.
-
-    Raises
-    ------
-    ValueError
-        If bands do not rise from 0 to 1, a share is out of its range, a number is too small, a seed comes twice, or
-        there is none.
-    UnknownNameError
-        If there is no such null model.
-    TypeError
-        If a seed is no integer.
-
-    Examples
-    --------
-    >>> check_comparison(MeasurementOptions(nulls=("permutation",)), [0])
-    Traceback (most recent call last):
-    ...
-    paramgraph.errors.UnknownNameError: no null model named 'permutation'; did you mean 'permuted'? ...
-    """
+    """Refuse what cannot be measured by a ValueError, TypeError or UnknownNameError that says what is allowed."""
     band_edges(1, options.bands)
     if not 0 < options.share < 1:
         raise ValueError(f"share is a share of the modes, between 0 and 1; got {options.share}")
@@ -64,33 +79,10 @@ def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
 
 
 def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, has_tuned: bool) -> str:
-    """Decide what is measured on the graphs, and see that everything for it is there.
+    """Decide what is measured on the graphs, and see that everything for it and for the sources is there.
 
-    Parameters
-    ----------
-    signal : str
-        "auto", or the name of a source that may be a signal.
-    sources : mapping of str to source
-        What graphs are built from, by name.
-    has_batches, has_tuned : bool
-        What was given.
-
-    Returns
-    -------
-    str
-        The name of a source.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such signal.
-    ValueError
-        If the signal or a source needs batches or a tuned model that are not there.
-
-    Examples
-    --------
-    >>> choose_signal("auto", {"weights": "weights"}, has_batches=False, has_tuned=True)
-    'updates'
+    "auto" is gradients if there are batches, else updates if there is a tuned model, else weights. An unknown signal is
+    an UnknownNameError, batches or a tuned model that are lacking a ValueError.
     """
     check_signal(signal)
     if signal == "auto":

@@ -9,21 +9,28 @@ from torch import Tensor
 
 from paramgraph.cache import tensor_digest
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.comparison._measurement import COMPLETE_UP_TO, MODES_BEYOND, MeasurementOptions
+from paramgraph.comparison._options import (
+    COMPLETE_UP_TO,
+    MODES_BEYOND,
+    Builders,
+    MeasurementOptions,
+    ModelLike,
+    Sources,
+)
 from paramgraph.nodes import unwrap
 
 
-def name_of_model(model: Any) -> str:
+def name_of_model(model: ModelLike) -> str:
     """Name a model for tables: its class, or the name of its folder."""
     # Never a path of this machine: results are shared.
     return Path(model).name if isinstance(model, str | os.PathLike) else type(unwrap(model)).__name__
 
 
-def digest_of_batches(value: Any) -> str:
+def digest_of_batches(batches: Sequence[object]) -> str:
     """Hash the tensors in batches of mappings, lists and tuples; anything else in them is passed over."""
     tensors: list[Tensor] = []
 
-    def take(part: Any) -> None:
+    def take(part: object) -> None:
         if isinstance(part, Tensor):
             tensors.append(part)
         elif isinstance(part, Mapping):
@@ -33,7 +40,7 @@ def digest_of_batches(value: Any) -> str:
             for one in part:
                 take(one)
 
-    take(value)
+    take(batches)
     return tensor_digest(*tensors)
 
 
@@ -72,10 +79,10 @@ def automatic_choices(
     return said
 
 
-def python_line(setting: Mapping[str, Any], builders: Any, sources: Any) -> str:
+def python_line(setting: Mapping[str, Any], builders: Builders | None, sources: Sources) -> str:
     """Write the call that makes a comparison, as far as values have names."""
 
-    def shown(value: Any) -> str:
+    def shown(value: object) -> str:
         if isinstance(value, str) or value is None:
             return repr(value)
         if isinstance(value, Mapping):

@@ -20,9 +20,9 @@ from paramgraph.spectra import Spectrum
 # Shares of the modes where bands begin and end, from 0 to 1.
 Bands = Sequence[float] | np.ndarray
 
-FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+FIFTHS: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Finer where gradients of language models were found to have their energy.
-LOW_BANDS = (0.0, 0.01, 0.05, 0.2, 0.4, 0.6, 1.0)
+LOW_BANDS: tuple[float, ...] = (0.0, 0.01, 0.05, 0.2, 0.4, 0.6, 1.0)
 FEWEST_BATCHES = 3  # the jackknife leaves one out, and a variance needs two
 
 

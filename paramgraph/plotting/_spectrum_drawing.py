@@ -61,7 +61,7 @@ def draw_spectrum(spectrum: Spectrum, ax: "Axes | None" = None) -> "Axes":
         )
     ax.set_xlabel(f"mode, of {spectrum.nodes:,}", color=MIDDLE_GREY)
     ax.set_ylabel("eigenvalue", color=MIDDLE_GREY)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.tick_params(colors=MIDDLE_GREY)
     for side, spine in ax.spines.items():
         spine.set_color(MIDDLE_GREY)

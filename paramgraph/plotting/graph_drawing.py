@@ -108,7 +108,7 @@ def draw_graph(
 def _field(graph: GraphLike, color: str | NodeValues | None) -> NodeValues | None:
     if not isinstance(color, str):
         return color
-    value = graph.get(color) if isinstance(graph, Data) else None
+    value: NodeValues | None = graph.get(color) if isinstance(graph, Data) else None
     if value is None:
         fields = sorted(graph.keys()) if isinstance(graph, Data) else "none: it is no PyG Data"
         raise ValueError(f"the graph has no field {color!r} to colour by (its fields: {fields})")
@@ -222,8 +222,11 @@ def _finish(ax: "Axes", colours: NodeColours, chosen: np.ndarray, negative: bool
         for at, (label, colour, marker) in enumerate(colours.kinds):
             if at in seen:
                 paint = colour_scale()(colour) if isinstance(colour, float) else colour
-                style = {"color": paint, "marker": marker, "linestyle": "none", "markersize": 6}
-                handles.append(lines.Line2D([], [], label=label, **style))
+                handles.append(
+                    lines.Line2D(
+                        [], [], label=label, color=paint, marker=marker, linestyle="none", markersize=6
+                    )
+                )
     if negative:
         handles.append(lines.Line2D([], [], color=NEGATIVE, linestyle=(0, (3, 2)), label="negative weight"))
     if colours.values is not None and len(colours.values):

@@ -329,6 +329,7 @@ def test_builders_that_raise_or_give_broken_graphs_are_named_and_the_others_go_o
         ({"batches": "text"}, TypeError, "list of batches"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_say_what_is_allowed(model, wrong, error, says):
     with pytest.raises(error, match=says):
         compare(model, **({"builders": ["cosine_knn"], "targets": ["0"]} | wrong))

@@ -71,6 +71,7 @@ def test_source_without_meaning_under_the_scheme_is_refused_with_the_reason():
         ([3], "weights", TypeError, "got int"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_plans_are_refused(builders, sources, error, says):
     with pytest.raises(error, match=says):
         plan_constructions(builders, sources, "rows")

@@ -50,8 +50,8 @@ def test_line_of_python_shows_names_and_no_addresses():
 
 
 def test_layers_whose_bands_differ_are_said_to_be_pooled_apart(monkeypatch):
-    monkeypatch.setattr("paramgraph.comparison._measurement.COMPLETE_UP_TO", 20)
-    monkeypatch.setattr("paramgraph.comparison._measurement.MODES_BEYOND", 6)
+    monkeypatch.setattr("paramgraph.comparison._options.COMPLETE_UP_TO", 20)
+    monkeypatch.setattr("paramgraph.comparison._options.MODES_BEYOND", 6)
     model = nn.Sequential(nn.Linear(8, 24), nn.Linear(24, 20))
     chosen = compare(model, ["ring"], permutations=0).setting["chosen"]
     assert any(said.startswith("Layers differ in their bands") for said in chosen)

@@ -1,47 +1,36 @@
 """Constructions: pairs of a builder and what its graph is built from, and which of them have a meaning."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paramgraph.comparison._options import Builders, Sources
 from paramgraph.construct import source_name
-from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder
-from paramgraph.sources import SOURCES, source_refusal
+from paramgraph.graphs import GraphBuilder, as_builder
+from paramgraph.nodes import NodeTable
+from paramgraph.sources import SOURCES, SourceLike, source_refusal
 
 DEFAULT_BUILDERS = ("cosine_knn", "gaussian_knn", "correlation", "gram", "ring")
 
 
 @dataclass(frozen=True)
 class Construction:
-    """A way to make a graph of some nodes.
-
-    Parameters
-    ----------
-    name : str
-        What tables and figures call it.
-    builder_name : str
-        Short name of the builder.
-    builder : GraphBuilder
-        Maps `Data -> Data`.
-    source : str or callable
-        What the features of the nodes are, as in `paramgraph.collect`.
-
-    Examples
-    --------
-    >>> construction = plan_constructions(["cosine_knn"], ["weights"], "rows")[0][0]
-    >>> construction.name, construction.is_null
-    ('cosine_knn of weights', False)
-    """
+    """A way to make a graph of some nodes: a builder with its short name, a source, and what tables call the two."""
 
     name: str
     builder_name: str
     builder: GraphBuilder = field(compare=False)
-    source: Any
+    source: SourceLike
 
     @property
     def source_name(self) -> str:
         """Name of the source."""
         return source_name(self.source) if self.reads_features else "none"
+
+    @property
+    def features(self) -> str:
+        """Name of the features that a reading must hold; weights are given to a ring, which looks at none."""
+        return self.source_name if self.reads_features else "weights"
 
     @property
     def reads_features(self) -> bool:
@@ -54,13 +43,7 @@ class Construction:
         return self.builder.is_null
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the construction in plain values.
-
-        Returns
-        -------
-        dict
-            With `name`, `builder` (with all options), `source` and `null`.
-        """
+        """Describe the construction in plain values: `name`, `builder` with all options, `source` and `null`."""
         return {
             "name": self.name,
             "builder": repr(self.builder),
@@ -70,37 +53,15 @@ class Construction:
 
 
 def plan_constructions(
-    builders: Sequence[BuilderLike] | Mapping[str, BuilderLike] | None,
-    sources: str | Callable[..., Any] | Sequence[Any],
+    builders: Builders | None,
+    sources: Sources,
     scheme: str,
 ) -> tuple[list[Construction], list[dict[str, str]]]:
-    """Pair builders with sources, and leave out what has no meaning, with the reason.
+    """Pair builders with sources, source by source, and leave out what has no meaning, with the reason.
 
-    Parameters
-    ----------
-    builders : sequence of str or callable, mapping of str to these, or None
-        Names, or callables `Data -> Data`; a mapping gives them names of its own. None: `DEFAULT_BUILDERS`.
-    sources : str, callable, or sequence of these
-        As in `paramgraph.collect`.
-    scheme : str
-        Of the tables.
+    What is left out comes as `builder`, `source`, `scheme` and `reason`. A ValueError if there are no builders or
+    sources, two have one name, or nothing is left; an UnknownNameError for a builder or source that is unknown.
 
-    Returns
-    -------
-    constructions : list of Construction
-        Source by source.
-    refused : list of dict
-        `builder`, `source`, `scheme` and `reason` of each pair that was left out.
-
-    Raises
-    ------
-    ValueError
-        If there are no builders or sources, two have one name, or nothing is left.
-    UnknownNameError
-        If there is no builder or source of a name.
-
-    Examples
-    --------
     >>> kept, refused = plan_constructions(["ring", "attention_head"], ["weights", "gradients"], "rows")
     >>> [construction.name for construction in kept]
     ['ring']
@@ -145,13 +106,51 @@ def plan_constructions(
     return kept, refused
 
 
-def _named_builders(builders: Any) -> list[tuple[str, str, GraphBuilder]]:
+def buildable_constructions(
+    constructions: Sequence[Construction], tables: Mapping[str, NodeTable]
+) -> tuple[dict[str, list[Construction]], list[dict[str, str]]]:
+    """Ask builders, where they can tell, which layers have too few or too many nodes for them.
+
+    Gives what each layer can have, and `builder`, `source`, `scheme` and `reason` of what it cannot, once for each
+    reason.
+    """
+    kept: dict[str, list[Construction]] = {group: [] for group in tables}
+    refusals: dict[tuple[str, str], list[str]] = {}
+    for group, table in tables.items():
+        for construction in constructions:
+            try:
+                construction.builder.check_nodes(table.shape[0])
+            except ValueError as error:
+                refusals.setdefault((construction.name, str(error)), []).append(group)
+            else:
+                kept[group].append(construction)
+    listed = []
+    for (name, reason), groups in refusals.items():
+        construction = next(one for one in constructions if one.name == name)
+        scheme = next(iter(tables.values())).scheme
+        where = groups[0] if len(groups) == 1 else f"{len(groups)} layers, the first {groups[0]}"
+        listed.append(
+            {
+                "builder": construction.name.removesuffix(f" of {construction.source_name}"),
+                "source": construction.source_name,
+                "scheme": scheme,
+                "reason": f"{reason} ({where})",
+            }
+        )
+    return kept, listed
+
+
+def _named_builders(builders: Builders | None) -> list[tuple[str, str, GraphBuilder]]:
     """Name, short name and builder of each."""
     if builders is None:
         builders = DEFAULT_BUILDERS
-    if isinstance(builders, str) or callable(builders):
-        builders = [builders]
-    pairs = list(builders.items()) if isinstance(builders, Mapping) else [(None, one) for one in builders]
+    pairs: list[tuple[str | None, BuilderLike]]
+    if isinstance(builders, Mapping):
+        pairs = list(builders.items())
+    elif isinstance(builders, str) or callable(builders):
+        pairs = [(None, builders)]
+    else:
+        pairs = [(None, one) for one in builders]
     found = []
     for name, given in pairs:
         builder = as_builder(given)
