@@ -1,29 +1,31 @@
 """Several filters on one signal: one set of eigenpairs, or one recurrence, for all of them."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.filters._chebyshev import Damping
 from paramgraph.filters._chebyshev_recurrence import chebyshev_products
-from paramgraph.filters.design import DEFAULT_RANK, EXACT_NODES, FilterDesign, design_filter
+from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, Method, Tail
+from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
-from paramgraph.spectra import ShiftOperator, Spectrum, check_signal, eigenpairs, working_dtype
+from paramgraph.filters.response import ResponseFunction
+from paramgraph.spectra import ShiftOperator, Spectrum, check_signal, eigenpairs, wide
 
 
 def apply_filter_bank(
     operator: ShiftOperator,
     X: Tensor,
-    responses: Any,
-    method: str = "auto",
-    order: Any = 30,
-    rank: Any = None,
-    tail: Any = "edge",
+    responses: Iterable[ResponseFunction | str],
+    method: Method = "auto",
+    order: int = 30,
+    rank: int | None = None,
+    tail: Tail = "edge",
     spectrum: Spectrum | None = None,
-    damping: Any = "none",
+    damping: Damping = "none",
 ) -> list[Float[Tensor, "nodes *width"]]:
     """Filter one signal with several responses.
 
@@ -100,7 +102,7 @@ def _polynomials(X: Tensor, designs: list[FilterDesign]) -> dict[int, Tensor]:
         if design.coefficients is not None:
             row[: len(design.coefficients)] = design.coefficients
     first = designs[0]
-    signal = X.to(working_dtype(X)).reshape(len(X), -1)
+    signal = wide(X).reshape(len(X), -1)
     scale = None if first.scale is None else first.scale[:, None].to(signal)
     # A caller's autocast would round the products to half precision.
     with torch.autocast(X.device.type, enabled=False):

@@ -1,4 +1,4 @@
-r"""Chebyshev expansions of responses, and how far they are from them.
+r"""Chebyshev expansions of responses: coefficients, the order that is enough, and how far off they are.
 
 .. math:: h(L) X \approx \sum_{j=0}^{m} c_j T_j(\tilde L) X
 
@@ -10,48 +10,122 @@ References
    and Computational Harmonic Analysis 30(2), 2011.
 """
 
+import sys
+import warnings
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal, get_args
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.fft import dct
 from torch import Tensor
 
+from paramgraph.errors import NumericalWarning
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 
+Damping = Literal["none", "jackson"]
+DAMPINGS: tuple[Damping, ...] = get_args(Damping)
 # Nodes of the interpolation that stands for the response itself; a filter is a much shorter part of it.
 REFERENCE_NODES = 4096
+# Below the rounding of a float32 signal; the order that "auto" may take for it.
+AUTO_ERROR = 1e-6
+AUTO_ORDER = 500
+WARN_ERROR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class PolynomialDesign:
+    """Coefficients of h - 1 in Chebyshev polynomials, and a bound of their error on the interval.
+
+    The bound is rigorous for a response that a polynomial of order 4,095 resolves, as heat and Tikhonov; where there
+    is a jump, it is an estimate from 8,193 points. The remark goes into the reason of the filter.
+    """
+
+    coefficients: Float[np.ndarray, "orders"]
+    error: float
+    remark: str
+
+    @property
+    def order(self) -> int:
+        """Order of the polynomial."""
+        return len(self.coefficients) - 1
+
+
+def design_polynomial(
+    response: ResponseFunction,
+    interval: tuple[float, float],
+    order: int,
+    automatic: bool,
+    damping: Damping = "none",
+) -> PolynomialDesign:
+    """Expand a response from 8,193 values of it, to the order given, or from there up to an error below 1e-6.
+
+    A ValueError is raised where the response is not finite on the interval, or no order up to 500 (or `order`) is
+    enough; an undamped polynomial with an error above 0.01 gives a NumericalWarning.
+
+    >>> from paramgraph import heat
+    >>> design_polynomial(heat(1.0), (0.0, 2.0), 5, automatic=True).order
+    7
+    """
+    coefficients = chebyshev_coefficients(response, interval)
+    order = min(int(order), len(coefficients) - 1)
+    if damping == "jackson":
+        return _damped(response, interval, coefficients, order)
+    errors = chebyshev_errors(coefficients) + chebyshev_remainder(response, interval, coefficients)
+    if automatic:
+        enough = np.flatnonzero(errors <= AUTO_ERROR)
+        if not len(enough) or enough[0] > max(order, AUTO_ORDER):
+            needed = f"of order {enough[0]}" if len(enough) else f"of an order above {len(errors) - 1}"
+            raise ValueError(
+                f"the response {response!r} needs a polynomial {needed} for an error of {AUTO_ERROR}; give "
+                "rank=... for a low-rank filter, or method='chebyshev' and accept the error in its reason"
+            )
+        order = max(order, int(enough[0]))
+    error = float(errors[order])
+    if error > WARN_ERROR:
+        warnings.warn(
+            f"a Chebyshev filter of order {order} misses the response {response!r} by up to {error:.2g}; raise "
+            "order, or use method='exact' or 'lowrank'",
+            NumericalWarning,
+            stacklevel=_users_level(),
+        )
+    remark = f"; order {order}, error of the response at most {error:.1g}"
+    return PolynomialDesign(coefficients[: order + 1], error, remark)
+
+
+def _users_level() -> int:
+    """Count the frames up to the first outside of this package: filters and banks get here by ways of many depths."""
+    frame: FrameType = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("paramgraph."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _damped(
+    response: ResponseFunction,
+    interval: tuple[float, float],
+    coefficients: Float[np.ndarray, "reference"],
+    order: int,
+) -> PolynomialDesign:
+    factors = jackson_damping(order)
+    kept = coefficients[: order + 1]
+    error = float(np.abs((1 - factors) * kept).sum() + chebyshev_errors(coefficients)[order])
+    error += chebyshev_remainder(response, interval, coefficients)
+    return PolynomialDesign(
+        factors * kept, error, f"; order {order}, Jackson damping, error of the response at most {error:.1g}"
+    )
 
 
 def chebyshev_coefficients(
     response: ResponseFunction, interval: tuple[float, float]
 ) -> Float[np.ndarray, "reference"]:
-    r"""Expand h - 1 in Chebyshev polynomials on an interval.
+    """Expand h - 1 in Chebyshev polynomials on an interval; exactly zero for the identity.
 
     The first m + 1 coefficients are a filter of order m; its largest error on the interval is at most the sum of
     the magnitudes of the rest, and of what all 4,096 together miss (`chebyshev_remainder`).
-
-    Parameters
-    ----------
-    response : callable
-        h, on tensors of eigenvalues.
-    interval : tuple of (float, float)
-        Holds all eigenvalues.
-
-    Returns
-    -------
-    ndarray of shape (4096,)
-        Coefficients of h - 1, from order 0 on; exactly zero for the identity.
-
-    Raises
-    ------
-    ValueError
-        If the response is not finite on the whole interval.
-
-    Examples
-    --------
-    >>> c = chebyshev_coefficients(lambda x: 1 + x, (0.0, 2.0))
-    >>> bool(np.allclose(c[:3], [1.0, 1.0, 0.0]))
-    True
     """
     low, high = interval
     nodes = np.cos(np.pi * (np.arange(REFERENCE_NODES) + 0.5) / REFERENCE_NODES)
@@ -63,23 +137,7 @@ def chebyshev_coefficients(
 
 
 def chebyshev_errors(coefficients: Float[np.ndarray, "reference"]) -> Float[np.ndarray, "reference"]:
-    """Bound the error of each order by the coefficients that it leaves out.
-
-    Parameters
-    ----------
-    coefficients : ndarray of shape (reference,)
-        From `chebyshev_coefficients`.
-
-    Returns
-    -------
-    ndarray of shape (reference,)
-        Largest error of the response for orders 0, 1, and so on; 0 for the last.
-
-    Examples
-    --------
-    >>> chebyshev_errors(np.array([1.0, -0.5, 0.25])).tolist()
-    [0.75, 0.25, 0.0]
-    """
+    """Bound the error of orders 0, 1, and so on by the coefficients that each leaves out; 0 for the last."""
     left_out = np.cumsum(np.abs(coefficients)[::-1])[::-1]
     return np.append(left_out[1:], 0.0)
 
@@ -91,30 +149,8 @@ def chebyshev_remainder(
 ) -> float:
     """Measure what the expansion itself misses, at the points halfway between those that it was made from.
 
-    Parameters
-    ----------
-    response : callable
-        h, on tensors of eigenvalues.
-    interval : tuple of (float, float)
-        Holds all eigenvalues; its ends are among the points.
-    coefficients : ndarray of shape (reference,)
-        From `chebyshev_coefficients` for the same response and interval.
-
-    Returns
-    -------
-    float
-        Largest difference: rounding for a smooth response, of the order of the jump for one that jumps.
-
-    Raises
-    ------
-    ValueError
-        If the response is not finite at a point.
-
-    Examples
-    --------
-    >>> from paramgraph import heat
-    >>> chebyshev_remainder(heat(1.0), (0.0, 2.0), chebyshev_coefficients(heat(1.0), (0.0, 2.0))) < 1e-14
-    True
+    Rounding for a smooth response, of the order of the jump for one that jumps; the ends of the interval are among
+    the points.
     """
     low, high = interval
     count = len(coefficients)
@@ -126,7 +162,7 @@ def chebyshev_remainder(
 
 
 def jackson_damping(order: int) -> Float[np.ndarray, "orders"]:
-    r"""Give the factors that take the oscillations out of a truncated Chebyshev expansion.
+    r"""Give the factors that take the oscillations out of a truncated Chebyshev expansion [2]_.
 
     .. math::
         g_j = \frac{(m - j + 2) \cos j\alpha + \sin j\alpha \cot \alpha}{m + 2},
@@ -135,25 +171,8 @@ def jackson_damping(order: int) -> Float[np.ndarray, "orders"]:
     The damped polynomial is an average of the response with positive weights, so it stays between the smallest
     and the largest value of the response, where a truncated expansion of a jump over- and undershoots.
 
-    Parameters
-    ----------
-    order : int
-        m, 0 or larger.
-
-    Returns
-    -------
-    ndarray of shape (order + 1,)
-        Factors of the coefficients, from 1 down towards 0.
-
-    References
-    ----------
-    .. [1] L. O. Jay et al., "Electronic structure calculations for plane-wave codes without diagonalization",
+    .. [2] L. O. Jay et al., "Electronic structure calculations for plane-wave codes without diagonalization",
        Computer Physics Communications 118(1), 1999.
-
-    Examples
-    --------
-    >>> jackson_damping(1).round(4).tolist()
-    [1.0, 0.5]
     """
     index, angle = np.arange(order + 1), np.pi / (order + 2)
     factors = (order - index + 2) * np.cos(index * angle) + np.sin(index * angle) / np.tan(angle)

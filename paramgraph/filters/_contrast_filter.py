@@ -22,15 +22,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response, tikhonov
-from paramgraph.spectra import (
-    ShiftOperator,
-    adjacency,
-    check_signal,
-    generalized_eigenpairs,
-    keep_tensor,
-    working_dtype,
-)
+from paramgraph.filters._choice import covering
+from paramgraph.filters.ready_filter import ReadyFilter
+from paramgraph.filters.response import ResponseFunction, evaluate_response
+from paramgraph.filters.responses import get_response, tikhonov
+from paramgraph.spectra import ShiftOperator, adjacency, generalized_eigenpairs, keep_tensor
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
@@ -38,8 +34,10 @@ ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ContrastFilter:
+class ContrastFilter(ReadyFilter):
     """Apply one response on the generalized eigenvalues of two graphs; made by `contrast`.
+
+    2 nodes^2 width operations where at least half of the modes are changed, else 4 nodes active width.
 
     Parameters
     ----------
@@ -92,42 +90,6 @@ class ContrastFilter:
     def is_identity(self) -> bool:
         """Whether nothing is added, so that each bit of a signal is handed back."""
         return not len(self.gain)
-
-    def correction(self, X: Any, check: bool = True) -> Float[Tensor, "nodes *width"]:
-        r"""Compute what the filter adds, :math:`V (h(N) - I) V^T B X`.
-
-        Parameters
-        ----------
-        X : Tensor of shape (nodes,) or (nodes, width)
-            Signal of any floating dtype on any device; not changed.
-        check : bool, default True
-            Look for NaN and infinity first; on an accelerator this waits for the device.
-
-        Returns
-        -------
-        Tensor of the shape of `X`
-            Of its dtype and device, differentiable in X; bf16 and fp16 are summed in float32. 2 nodes^2 width
-            operations where at least half of the modes are changed, else 4 nodes active width.
-
-        Raises
-        ------
-        ValueError
-            If X has other rows, or is not finite.
-        TypeError
-            If X is no floating tensor.
-        """
-        check_signal(X, self.nodes, finite=check)
-        if self.is_identity:
-            return torch.zeros_like(X)
-        return self._delta(X.to(working_dtype(X))).to(X.dtype)
-
-    def __call__(self, X: Any, check: bool = True) -> Float[Tensor, "nodes *width"]:
-        """Filter a signal; cost and errors are those of `correction`. The identity gives back every bit."""
-        check_signal(X, self.nodes, finite=check)
-        if self.is_identity:
-            return torch.clone(X)
-        signal: Tensor = X.to(working_dtype(X))
-        return (signal + self._delta(signal)).to(X.dtype)
 
     def _delta(self, signal: Tensor) -> Tensor:
         key = (signal.device, signal.dtype)
@@ -218,10 +180,17 @@ def contrast(
     gain = evaluate_response(response, values) - 1
     active = gain != 0
     basis = V[:, active].contiguous()
-    method = "exact" if len(values) == nodes else "lowrank"
     dual = operators[0] @ basis + float(ridge) * basis
     return ContrastFilter(
-        nodes, response, float(ridge), values, gain[active], basis, dual, method, pairs.reason + remark
+        nodes,
+        response,
+        float(ridge),
+        values,
+        gain[active],
+        basis,
+        dual,
+        covering(pairs),
+        pairs.reason + remark,
     )
 
 

@@ -1,9 +1,11 @@
-r"""The Tikhonov filter as one linear system, without eigenvectors and without a polynomial.
+r"""One linear system, without eigenvectors and without a polynomial: the Tikhonov filter and the proximal step.
 
 .. math:: (I + \gamma L) Y = X
 
-A dense matrix goes to Cholesky; a sparse one to SuperLU where the fill-in is small, else to conjugate gradients
-with Jacobi's preconditioner, column by column.
+`prepare_solve` is for one strength and many signals, in float64 on the CPU: a dense matrix goes to Cholesky; a sparse
+one to SuperLU where the fill-in is small, else to conjugate gradients with Jacobi's preconditioner, column by column.
+`solve_shifted` is for a strength that changes with the learning rate, where no factor would be used twice, and for
+operators that are no matrix here: conjugate gradients on all columns at once, wherever X lies.
 """
 
 import math
@@ -15,10 +17,12 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from paramgraph.errors import NotConvergedError
-from paramgraph.spectra import ShiftOperator, estimate_fill_in
+from paramgraph.spectra import ShiftOperator, SignalOperator, estimate_fill_in
 
 # About two seconds of a sparse factorization, whose operations are estimated by entries^2 / nodes; and 240 MB.
 FACTOR_OPERATIONS = 2e9
@@ -31,25 +35,8 @@ CG_TOLERANCE = 1e-10
 class LinearSolve:
     r"""Solve :math:`(I + \gamma L) Y = X` for any number of right-hand sides; made by `prepare_solve`.
 
-    Parameters
-    ----------
-    solver : {"cholesky", "superlu", "cg"}
-        What runs.
-    reason : str
-        What runs, and why.
-    error : float
-        Bound of the error of Y over the norm of X: 0 for a factorization.
-    apply : callable
-        From X to Y, both ndarrays of shape (nodes, width), float64.
-    operations : float
-        Estimated operations for one column.
-    stored_bytes : int
-        Of the factor, or of the matrix where there is none.
-
-    Examples
-    --------
-    >>> LinearSolve("cholesky", "", 0.0, np.copy, 8.0, 32)(np.ones((2, 1))).ravel()
-    array([1., 1.])
+    `solver` is "cholesky", "superlu" or "cg"; `error` bounds that of Y over the norm of X, 0 for a factorization;
+    `operations` are estimated, for one column; `stored_bytes` are those of the factor, or of the matrix.
     """
 
     solver: str
@@ -67,22 +54,7 @@ class LinearSolve:
 def factor_is_cheap(operator: ShiftOperator) -> bool:
     """Tell whether the factorization of I + gamma L takes no more than some seconds and 240 MB.
 
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric operator.
-
-    Returns
-    -------
-    bool
-        By the fill-in estimated in O(edges); a dense operator is always factored, in O(nodes^3 / 3).
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> from paramgraph import laplacian
-    >>> factor_is_cheap(laplacian(nx.cycle_graph(5000)))
-    True
+    By the fill-in estimated in O(edges); a dense operator is always factored, in O(nodes^3 / 3).
     """
     if operator.is_dense:
         return True
@@ -91,39 +63,14 @@ def factor_is_cheap(operator: ShiftOperator) -> bool:
 
 
 def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
-    r"""Factor :math:`I + \gamma L`, or prepare conjugate gradients for it.
+    r"""Factor :math:`I + \gamma L`, or prepare conjugate gradients for it; L is symmetric.
 
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric operator L.
-    gamma : float
-        Strength, 0 or larger.
+    A factorization takes 4 x entries of the factor operations for each column; conjugate gradients [1]_ about
+    :math:`12 \sqrt{1 + \gamma \lambda_{max}}` products with L, and a NotConvergedError where they do not reach a
+    residual of 1e-10 of the signal. A ValueError is raised where :math:`1 + \gamma \lambda_{min}` is not positive,
+    which is possible only on an adjacency.
 
-    Returns
-    -------
-    LinearSolve
-        A factorization takes 4 x entries of the factor operations for each column; conjugate gradients about
-        :math:`12 \sqrt{1 + \gamma \lambda_{max}}` products with L for each column.
-
-    Raises
-    ------
-    ValueError
-        If :math:`1 + \gamma \lambda_{min}` is not positive (possible only on an adjacency).
-    NotConvergedError
-        From the result, if conjugate gradients do not reach a residual of 1e-10 of the signal.
-
-    References
-    ----------
     .. [1] Y. Saad, "Iterative methods for sparse linear systems", SIAM, 2003, sections 6.7 and 9.2.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> from paramgraph import laplacian
-    >>> solve = prepare_solve(laplacian(nx.complete_graph(3), None), 1.0)
-    >>> solve(np.array([[1.0], [2.0], [6.0]])).ravel()
-    array([2.5 , 2.75, 3.75])
     """
     proven = 1 + gamma * operator.interval[0] > 0
     if operator.is_dense:
@@ -134,6 +81,44 @@ def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
     if not proven:
         _check_smallest(operator, gamma)
     return _conjugate_gradients(operator, sp.csr_array(matrix), gamma, proven)
+
+
+def solve_shifted(
+    operator: SignalOperator, X: Float[Tensor, "nodes width"], gamma: float, diagonal: float = 1.0
+) -> Float[Tensor, "nodes width"]:
+    r"""Solve :math:`(d I + \gamma L) Y = X` in float64 by conjugate gradients, all columns at once.
+
+    L is symmetric positive semidefinite. The number of steps grows with the square root of
+    :math:`1 + \gamma \lambda_{max}`.
+    """
+    target = X.double()
+    if not X.numel() and not operator.spans_ranks:
+        return X.clone()
+
+    def system(Y: Tensor) -> Tensor:
+        return diagonal * Y + gamma * (operator @ Y)
+
+    # Each column is a system of its own, unless the operator links them.
+    solution = target / diagonal
+    residual = target - system(solution)
+    direction = residual.clone()
+    energy = operator.inner(residual * residual)
+    # 1e-12 of the signal: below float32's rounding, above what float64 can reach for any sane step.
+    goal = 1e-24 * operator.inner(target * target)
+    # In exact arithmetic n iterations suffice; NaN compares False and ends the loop at once.
+    for _ in range(2 * operator.nodes + 10):
+        if not bool((energy > goal).any()):
+            break
+        image = system(direction)
+        curvature = operator.inner(direction * image)
+        length = torch.where(curvature > 0, energy / curvature.clamp_min(1e-300), torch.zeros_like(energy))
+        solution = solution + length * direction
+        residual = residual - length * image
+        renewed = operator.inner(residual * residual)
+        ratio = torch.where(energy > 0, renewed / energy.clamp_min(1e-300), torch.zeros_like(energy))
+        direction = residual + ratio * direction
+        energy = renewed
+    return solution.to(X.dtype)
 
 
 def _cholesky(operator: ShiftOperator, gamma: float) -> LinearSolve:

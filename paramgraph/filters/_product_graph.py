@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.filters._choice import ProductMethod, Tail
 from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
+from paramgraph.filters.response import ResponseFunction
 from paramgraph.spectra import (
     KroneckerSum,
     ProductModes,
@@ -23,7 +26,7 @@ from paramgraph.spectra import (
     laplacian,
     product_eigenpairs,
     product_modes,
-    working_dtype,
+    wide,
 )
 
 
@@ -102,12 +105,12 @@ class ProductGraph:
         """Number of connected components, the product of those of rows and columns."""
         return self.operator.components
 
-    def __matmul__(self, X: Any) -> Tensor:
+    def __matmul__(self, X: Tensor) -> Tensor:
         """Multiply L with a matrix (rows, columns), or with its vector of entries row by row."""
         product: Tensor = self.operator @ X
         return product
 
-    def penalty(self, X: Any) -> Float[Tensor, ""]:
+    def penalty(self, X: Tensor) -> Float[Tensor, ""]:
         r"""Measure how rough a matrix is on both graphs, differentiably.
 
         .. math:: \operatorname{tr}(X^T L_r X) + \operatorname{tr}(X L_c X^T)
@@ -131,11 +134,10 @@ class ProductGraph:
         """
         check_signal(X, *self.shape)
         with torch.autocast(X.device.type, enabled=False):
-            wide = X.to(working_dtype(X))
-            value: Tensor = (wide * self.operator.times(wide)).sum()
-            return value
+            signal = wide(X)
+            return (signal * self.operator.times(signal)).sum()
 
-    def penalty_gradient(self, X: Any) -> Float[Tensor, "rows columns"]:
+    def penalty_gradient(self, X: Tensor) -> Float[Tensor, "rows columns"]:
         r"""Compute the gradient of `penalty` in closed form.
 
         .. math:: 2 (L_r X + X L_c)
@@ -157,10 +159,11 @@ class ProductGraph:
         """
         check_signal(X, *self.shape)
         with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
-            gradient: Tensor = 2 * self.operator.times(X.detach().to(working_dtype(X)))
-            return gradient.to(X.dtype)
+            return (2 * self.operator.times(wide(X.detach()))).to(X.dtype)
 
-    def modes(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> ProductModes:
+    def modes(
+        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
+    ) -> ProductModes:
         """Find the k modes of lowest graph frequency, by the numbers of their factors' modes.
 
         Parameters
@@ -186,7 +189,9 @@ class ProductGraph:
         """
         return product_modes(self.operator, count_pairs(k, self.nodes), solver, seed)
 
-    def eigenvalues(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> Float[Tensor, "k"]:
+    def eigenvalues(
+        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
+    ) -> Float[Tensor, "k"]:
         r"""Find the k eigenvalues of lowest graph frequency without forming the sum.
 
         .. math:: \lambda_i + \mu_j
@@ -209,7 +214,9 @@ class ProductGraph:
         """
         return torch.from_numpy(self.modes(k, solver, seed).eigenvalues)
 
-    def eigenpairs(self, k: Any = None, solver: str = "auto", seed: Any = 0) -> Spectrum:
+    def eigenpairs(
+        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
+    ) -> Spectrum:
         r"""Find the k eigenpairs of lowest graph frequency, with eigenvectors written out.
 
         Parameters
@@ -233,11 +240,11 @@ class ProductGraph:
 
     def prepare_filter(
         self,
-        response: Any,
-        method: str = "auto",
-        order: Any = 30,
-        rank: Any = None,
-        tail: Any = "edge",
+        response: ResponseFunction | str,
+        method: ProductMethod = "auto",
+        order: int = 30,
+        rank: int | None = None,
+        tail: Tail = "edge",
     ) -> ProductFilter:
         """Prepare h(L) once, to filter many matrices.
 
@@ -274,11 +281,11 @@ class ProductGraph:
     def apply_filter(
         self,
         X: Any,
-        response: Any,
-        method: str = "auto",
-        order: Any = 30,
-        rank: Any = None,
-        tail: Any = "edge",
+        response: ResponseFunction | str,
+        method: ProductMethod = "auto",
+        order: int = 30,
+        rank: int | None = None,
+        tail: Tail = "edge",
     ) -> Float[Tensor, "rows columns"]:
         r"""Filter one matrix once; `prepare_filter` is for many, and says what runs.
 

@@ -10,67 +10,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph._checks import is_whole
-from paramgraph.filters._linear_solve import LinearSolve, factor_is_cheap, prepare_solve
-from paramgraph.filters.polynomial_design import (
-    AUTO_ERROR as AUTO_ERROR,
-    AUTO_ORDER as AUTO_ORDER,
-    DAMPINGS,
-    design_polynomial,
+from paramgraph.filters._chebyshev import Damping, design_polynomial
+from paramgraph.filters._choice import (
+    DEFAULT_RANK,
+    METHODS,
+    Asked,
+    Method,
+    Tail,
+    choose_method,
+    level_of_others,
+    linear_strength,
 )
-from paramgraph.filters.response import Response, ResponseFunction, evaluate_response
+from paramgraph.filters._linear_solve import LinearSolve, prepare_solve
+from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("auto", "exact", "lowrank", "chebyshev", "solve")
-# A complete basis of 4,096 nodes takes 0.13 GB and some 20 s on one thread; beyond, both grow fast.
-EXACT_NODES = 4096
-# Up to here eigenpairs take less than a third of a second, and are exact for every response.
-SMALL_NODES = 1000
-DEFAULT_RANK = 32
-
 
 @dataclass(frozen=True, eq=False)
 class FilterDesign:
-    r"""Hold the numbers of a filter, on the symmetric operator.
+    r"""The numbers of a filter, on the symmetric operator.
 
     .. math:: h(L) - I = S^{-1} (U \operatorname{diag}(g) U^T + r I) S ,
         \quad S^{-1} p(L) S \quad \text{or} \quad S^{-1} ((I + \gamma L)^{-1} - I) S
 
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric operator.
-    method : str
-        "exact", "lowrank", "chebyshev" or "solve".
-    reason : str
-        Why, and what happens to modes that are not computed.
-    rank : int, optional
-        Number of modes used.
-    order : int, optional
-        Order of the polynomial.
-    error : float
-        Bound of the error of the response; see `PolynomialDesign` and `LinearSolve`.
-    basis : Tensor of shape (nodes, active), optional
-        U, those modes whose gain is not zero.
-    gain : Tensor of shape (active,), optional
-        g.
-    rest : float
-        r; 0 where all modes are computed.
-    coefficients : ndarray of shape (order + 1,), optional
-        Of the polynomial p.
-    scale : Tensor of shape (nodes,), optional
-        Diagonal of S for the "rw" Laplacian; None is the unit matrix.
-    gamma : float, optional
-        Strength of the linear system.
-
-    Examples
-    --------
-    >>> from paramgraph.spectra import zero_operator
-    >>> FilterDesign(zero_operator(2), "exact", "small").is_zero
-    True
+    `basis` is U and `gain` is g, for those modes whose gain is not zero; `rest` is r, 0 where all modes are computed;
+    `coefficients` are those of p; `scale` is the diagonal of S for the "rw" Laplacian, None the unit matrix. `error`
+    bounds that of the response (`PolynomialDesign`) or of the iteration (`LinearSolve`); `reason` says why the method
+    runs, and what happens to modes that are not computed.
     """
 
     operator: ShiftOperator
@@ -103,87 +72,53 @@ class FilterDesign:
 
 def design_filter(
     operator: ShiftOperator,
-    response: Any,
-    method: str,
-    order: Any,
-    rank: Any,
-    tail: Any,
+    response: ResponseFunction | str,
+    method: Method,
+    order: int,
+    rank: int | None,
+    tail: Tail,
     spectrum: Spectrum | None,
-    seed: Any,
-    damping: Any = "none",
+    seed: int | np.random.Generator,
+    damping: Damping = "none",
     once: bool = False,
 ) -> tuple[FilterDesign, ResponseFunction]:
-    """Choose the method and compute its numbers; see `paramgraph.filters.filters.prepare_filter`.
-
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Any operator.
-    response : callable or str
-        The response.
-    method : str
-        One of the four, or "auto".
-    order : int
-        Order of the polynomial.
-    rank : int, optional
-        Number of modes.
-    tail : {"edge", 0, 1}
-        What happens to modes that are not computed.
-    spectrum : Spectrum, optional
-        Of the operator.
-    seed : int or numpy.random.Generator
-        Of the eigensolver.
-    damping : {"none", "jackson"}, default "none"
-        Of the coefficients of a polynomial.
-    once : bool, default False
-        Whether one signal only will be filtered.
-
-    Returns
-    -------
-    design : FilterDesign
-        The numbers.
-    response : callable
-        The response that was named.
-    """
+    """Choose the method and compute its numbers; `once`: for one signal. Else as `prepare_filter`."""
     response = get_response(response)
-    _check_options(operator, method, order, rank, tail, spectrum)
-    gamma = _strength(response)
-    _check_method(method, response, gamma, damping)
-    asked = method
+    if not isinstance(operator, ShiftOperator):
+        raise TypeError(
+            f"a filter needs a shift operator, got {type(operator).__name__}; call laplacian(graph)"
+        )
+    asked = Asked.checked(METHODS, method, order, rank, tail, damping)
+    _check_spectrum(operator, asked, spectrum)
     symmetric, scale = operator.symmetrized()
-    method, reason = _choose(symmetric, method, rank, spectrum, gamma, damping, once)
+    gamma = linear_strength(response)
+    chosen, reason = choose_method(symmetric, response, asked, spectrum, once)
     shared: dict[str, Any] = {"scale": None if operator.symmetric else torch.from_numpy(scale)}
-    if method == "chebyshev":
+    if chosen == "chebyshev":
         try:
-            found = design_polynomial(response, symmetric.interval, order, asked == "auto", damping)
+            found = design_polynomial(response, symmetric.interval, order, method == "auto", damping)
         except ValueError as error:
-            if asked != "auto" or gamma is None or damping != "none":
+            if method != "auto" or gamma is None or damping != "none":
                 raise
-            method, reason = "solve", f"{reason}, and no polynomial will do ({error})"
+            chosen, reason = "solve", f"{reason}, and no polynomial will do ({error})"
         else:
             shared |= {"order": found.order, "error": found.error, "coefficients": found.coefficients}
             reason += found.remark
-    if method in ("exact", "lowrank"):
-        if method == "exact":
+    if chosen in ("exact", "lowrank"):
+        if chosen == "exact":
             rank = operator.nodes
         elif rank is None:
             rank = DEFAULT_RANK if spectrum is None else spectrum.modes
         if rank > operator.nodes:
             reason += f"; rank {rank} is more than {operator.nodes} nodes, so all modes are used"
-        shared |= _modes(operator, response, min(rank, operator.nodes), tail, spectrum, seed)
-        reason += shared.pop("remark")
-    design = FilterDesign(symmetric, method, reason, gamma=gamma if method == "solve" else None, **shared)
-    if method == "solve":
+        modes, remark = _modes(operator, response, min(rank, operator.nodes), tail, spectrum, seed)
+        shared |= modes
+        reason += remark
+    design = FilterDesign(symmetric, chosen, reason, gamma=gamma if chosen == "solve" else None, **shared)
+    if chosen == "solve":
         design = _solved(design)
-    logger.info("filter %s on %d nodes: %s, %s", response, operator.nodes, method, design.reason)
+    logger.info("filter %s on %d nodes: %s, %s", response, operator.nodes, chosen, design.reason)
     return design, response
-
-
-def _strength(response: ResponseFunction) -> float | None:
-    """Strength of a response that is one linear system: 1 / (1 + gamma x), or 1."""
-    if not isinstance(response, Response) or response.name not in ("tikhonov", "identity"):
-        return None
-    return float(dict(response.options).get("gamma", 0.0))
 
 
 def _solved(design: FilterDesign) -> FilterDesign:
@@ -197,18 +132,7 @@ def _solved(design: FilterDesign) -> FilterDesign:
     return solved
 
 
-def _check_options(operator: Any, method: Any, order: Any, rank: Any, tail: Any, spectrum: Any) -> None:
-    if not isinstance(operator, ShiftOperator):
-        raise TypeError(
-            f"a filter needs a shift operator, got {type(operator).__name__}; call laplacian(graph)"
-        )
-    if method not in METHODS:
-        raise ValueError(f"no filter method {method!r}; allowed: {', '.join(map(repr, METHODS))}")
-    if tail not in ("edge", 0, 1):
-        raise ValueError(f"no tail {tail!r}; allowed: 'edge', 0, 1")
-    for name, value in (("order", order), ("rank", 1 if rank is None else rank)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
+def _check_spectrum(operator: ShiftOperator, asked: Asked, spectrum: Spectrum | None) -> None:
     if spectrum is None:
         return
     if spectrum.nodes != operator.nodes or spectrum.kind != operator.kind:
@@ -216,60 +140,21 @@ def _check_options(operator: Any, method: Any, order: Any, rank: Any, tail: Any,
             f"the spectrum is that of a {spectrum.kind} of {spectrum.nodes} nodes, the operator is a "
             f"{operator.kind} of {operator.nodes}; compute eigenpairs of this operator"
         )
-    wanted = operator.nodes if method == "exact" else min(rank or 0, operator.nodes)
+    wanted = operator.nodes if asked.method == "exact" else min(asked.rank or 0, operator.nodes)
     if wanted > spectrum.modes:
         raise ValueError(
             f"{wanted} modes are needed, the spectrum holds {spectrum.modes}; compute more of them"
         )
 
 
-def _check_method(method: str, response: ResponseFunction, gamma: float | None, damping: Any) -> None:
-    if method == "solve" and gamma is None:
-        raise ValueError(
-            f"method 'solve' is one linear system, for tikhonov(gamma) only; the response {response!r} needs "
-            "'exact', 'lowrank' or 'chebyshev'"
-        )
-    if damping not in DAMPINGS:
-        raise ValueError(f"no damping {damping!r}; allowed: {', '.join(map(repr, DAMPINGS))}")
-    if damping != "none" and method not in ("auto", "chebyshev"):
-        raise ValueError(f"damping {damping!r} is for method 'chebyshev', not for {method!r}")
-
-
-def _choose(
-    operator: ShiftOperator,
-    method: str,
-    rank: int | None,
-    spectrum: Spectrum | None,
-    gamma: float | None,
-    damping: str,
-    once: bool,
-) -> tuple[str, str]:
-    if method != "auto":
-        return method, "asked for"
-    if damping != "none":
-        return "chebyshev", "damping asked for"
-    if rank is not None:
-        return "lowrank", "rank given"
-    if spectrum is not None:
-        kind = "complete" if spectrum.complete else "incomplete"
-        return ("exact" if spectrum.complete else "lowrank"), f"{kind} spectrum given"
-    if operator.nodes <= EXACT_NODES:
-        if once and gamma and operator.nodes > SMALL_NODES:
-            return "solve", f"one signal on more than {SMALL_NODES} nodes costs less than eigenpairs"
-        return "exact", f"no more than {EXACT_NODES} nodes"
-    if gamma and not operator.is_dense and factor_is_cheap(operator):
-        return "solve", f"more than {EXACT_NODES} nodes"
-    return "chebyshev", f"more than {EXACT_NODES} nodes"
-
-
 def _modes(
     operator: ShiftOperator,
     response: ResponseFunction,
     rank: int,
-    tail: Any,
+    tail: Tail,
     spectrum: Spectrum | None,
-    seed: Any,
-) -> dict[str, Any]:
+    seed: int | np.random.Generator,
+) -> tuple[dict[str, Any], str]:
     """Compute gains of modes, and leave out those that change nothing."""
     symmetric, scale = operator.symmetrized()
     if spectrum is None:
@@ -281,18 +166,13 @@ def _modes(
             basis = torch.from_numpy(scale)[:, None] * basis
             basis = basis / torch.linalg.vector_norm(basis, dim=0)
     gain = evaluate_response(response, spectrum.eigenvalues[:rank].to("cpu", torch.float64))
-    others = operator.nodes - rank
-    level, remark = 1.0, ""
-    if others:
-        level = gain[-1].item() if tail == "edge" else float(tail)
-        where = "the last computed mode" if tail == "edge" else "asked for"
-        remark = f"; the other {others} modes are multiplied by h = {level:.4g} ({where})"
+    level, remark = level_of_others(gain, operator.nodes, tail)
     gain = gain - level
     active = gain != 0
-    return {
+    modes = {
         "rank": rank,
         "basis": basis[:, :rank][:, active].contiguous(),
         "gain": gain[active],
         "rest": level - 1.0,
-        "remark": remark,
     }
+    return modes, remark

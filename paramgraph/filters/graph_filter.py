@@ -1,27 +1,36 @@
-r"""A filter that is ready: one response on one operator, for any number of signals.
+r"""Graph filters: h(L) applied to signals on the nodes.
 
 .. math:: h(L) X = X + U (h(\Lambda) - I) U^T X
+
+Four methods behind one name: `exact` (complete eigenbasis), `lowrank` (some modes, one value for all others),
+`chebyshev` (a polynomial of the operator, no eigenvectors) and `solve` (one linear system, for Tikhonov). All are
+corrections of the signal, so that the identity response changes no bit.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.filters._chebyshev import Damping
 from paramgraph.filters._chebyshev_recurrence import chebyshev_product
-from paramgraph.filters.design import FilterDesign
+from paramgraph.filters._choice import Method, Tail
+from paramgraph.filters.design import FilterDesign, design_filter
+from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra import ShiftOperator, check_signal, keep_tensor, linear_product, working_dtype
+from paramgraph.spectra import ShiftOperator, Spectrum, keep_tensor, linear_product
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GraphFilter:
+class GraphFilter(ReadyFilter):
     r"""Apply one response on one operator to any number of signals.
 
-    Made by `prepare_filter`. Eigenvectors are copied to each device and dtype once.
+    Made by `prepare_filter`. Eigenvectors are copied to each device and dtype once. Operations for a width d: exact
+    2 nodes^2 d, lowrank 4 nodes rank d, chebyshev 4 order edges d, solve 4 entries of the factor x d. "solve" runs in
+    float64 on the CPU, wherever X is.
 
     Parameters
     ----------
@@ -38,9 +47,7 @@ class GraphFilter:
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import prepare_filter
-    >>> from paramgraph import tikhonov
-    >>> from paramgraph import laplacian
+    >>> from paramgraph import laplacian, prepare_filter, tikhonov
     >>> smooth = prepare_filter(laplacian(nx.complete_graph(3), None), tikhonov(1.0))
     >>> smooth(torch.tensor([1.0, 2.0, 6.0]))  # the mean, 3, and a quarter of the rest
     tensor([2.5000, 2.7500, 3.7500])
@@ -93,63 +100,18 @@ class GraphFilter:
         """Whether the correction is exactly zero, so that it can be skipped."""
         return self.design.is_zero or not self.nodes
 
-    def correction(
-        self, X: Float[Tensor, "nodes *width"], check: bool = True
-    ) -> Float[Tensor, "nodes *width"]:
-        r"""Compute what the filter adds, :math:`(h(L) - I) X`.
+    @property
+    def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, "active"]] | None:
+        """Eigenvectors and gains of the modes that are changed; None for "chebyshev" and "solve"."""
+        design = self.design
+        return None if design.basis is None or design.gain is None else (design.basis, design.gain)
 
-        Parameters
-        ----------
-        X : Tensor of shape (nodes,) or (nodes, width)
-            Signal of any floating dtype on any device; not changed.
-        check : bool, default True
-            Look for NaN and infinity first; on an accelerator this waits for the device.
+    def thin_factors(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor, float] | None:
+        """Give two thin factors, copied once, with columns of zeros up to a multiple of 16; see `ReadyFilter`.
 
-        Returns
-        -------
-        Tensor of the shape of `X`
-            Of its dtype and device, differentiable in X; bf16 and fp16 are summed in float32. Exactly zero for
-            the identity. Cost in operations for a width d: exact 2 nodes^2 d, lowrank 4 nodes rank d, chebyshev
-            4 order edges d, solve 4 entries of the factor x d. "solve" runs in float64 on the CPU, wherever X is.
-
-        Raises
-        ------
-        ValueError
-            If X has other rows, or is not finite.
-        TypeError
-            If X is not a floating tensor.
-        """
-        check_signal(X, self.nodes, finite=check)
-        if self.is_identity:
-            return torch.zeros_like(X)
-        return self._delta(self._working(X)).reshape(X.shape).to(X.dtype)
-
-    def __call__(self, X: Tensor, check: bool = True) -> Float[Tensor, "nodes *width"]:
-        """Filter a signal; cost and errors are those of `correction`. The identity gives back every bit."""
-        check_signal(X, self.nodes, finite=check)
-        if self.is_identity:
-            return X.clone()
-        signal = self._working(X)
-        return (signal + self._delta(signal)).reshape(X.shape).to(X.dtype)
-
-    def thin_factors(self, device: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, float] | None:
-        r"""Give the correction as a product of two thin factors, for a caller that applies it in place.
-
-        .. math:: (h(L) - I) X = A (U^T X) + r X, \qquad A = U \operatorname{diag}(g)
-
-        Parameters
-        ----------
-        device : torch.device or str
-            Where they shall lie; copied once.
-        dtype : torch.dtype
-            float32 or float64.
-
-        Returns
-        -------
-        (Tensor, Tensor, Tensor, float) or None
-            U and A of shape (nodes, active), columns of zeros added to a multiple of 16, :math:`h^2 - (1 + r)^2`
-            of that shape (active,), and r. None where the filter is no such product of orthonormal modes, or where
-            one matrix of nodes x nodes costs less.
+        None where the filter is no such product of orthonormal modes, or where one matrix of nodes x nodes costs less.
         """
         factors = self._factors(device, dtype)
         gain = self.design.gain
@@ -161,8 +123,8 @@ class GraphFilter:
             factors["surplus"] = keep_tensor(surplus, torch.device(device), dtype)
         return factors["basis"], factors["weighted"], factors["surplus"], float(self.design.rest)
 
-    def _working(self, X: Tensor) -> Tensor:
-        return X.to(working_dtype(X)).reshape(self.nodes, -1) if X.numel() else X.new_zeros(self.nodes, 0)
+    def _columns(self, X: Tensor) -> Tensor:
+        return X.reshape(self.nodes, -1)
 
     def _delta(self, signal: Tensor) -> Tensor:
         design = self.design
@@ -216,3 +178,126 @@ def _padded(factor: Tensor) -> Tensor:
     # 31 columns take a third longer than 32: rows that begin between two vector registers. Zeros change no product.
     missing = -factor.shape[-1] % 16
     return factor if factor.shape[-1] < 16 else torch.nn.functional.pad(factor, (0, missing))
+
+
+def prepare_filter(
+    operator: ShiftOperator,
+    response: ResponseFunction | str,
+    method: Method = "auto",
+    order: int = 30,
+    rank: int | None = None,
+    tail: Tail = "edge",
+    spectrum: Spectrum | None = None,
+    seed: int | np.random.Generator = 0,
+    damping: Damping = "none",
+) -> GraphFilter:
+    """Prepare h(L) once, to filter many signals.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        From `laplacian` or `adjacency`; "rw" goes through its symmetric similar matrix.
+    response : callable or str
+        h on tensors of eigenvalues, such as `heat(5.0)`, or the name of one without options.
+    method : {"auto", "exact", "lowrank", "chebyshev", "solve"}
+        "auto": lowrank with a `rank` or an incomplete `spectrum`, exact up to 4,096 nodes, else solve for Tikhonov
+        where a sparse factorization is cheap, else chebyshev of the order that brings the error of the response
+        below 1e-6, or solve where no order up to 500 does. What runs, and why, is in `.method` and `.reason`.
+    order : int, default 30
+        Order of the polynomial; the lowest that "auto" takes.
+    rank : int, optional
+        Number of modes of `lowrank`, lowest graph frequencies first; 32 by default, at most all.
+    tail : {"edge", 0, 1}
+        What `lowrank` does to all other modes: h at the last computed eigenvalue, remove, or leave.
+    spectrum : Spectrum, optional
+        Of this operator, if it is there already.
+    seed : int or numpy.random.Generator, default 0
+        Of the eigensolver.
+    damping : {"none", "jackson"}, default "none"
+        Of the polynomial's coefficients, against over- and undershooting at a jump; "auto" then takes chebyshev
+        of the given order. Its smoothing is in `.error`, and no warning is given.
+
+    Returns
+    -------
+    GraphFilter
+        Exact: O(nodes^3) once. Lowrank: the eigensolver once. Chebyshev: nothing but 8,193 values of h. Solve: one
+        factorization, or nothing for conjugate gradients.
+
+    Raises
+    ------
+    ValueError
+        If an option is not allowed, the spectrum is of other nodes, the response is not finite on the spectrum or
+        no Tikhonov for "solve", or "auto" finds no order up to 500 that is enough (a jump on a large graph).
+
+    Warns
+    -----
+    NumericalWarning
+        If "chebyshev" was asked for and undamped, and its error is above 0.01.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from paramgraph import heat, laplacian
+    >>> prepare_filter(laplacian(nx.cycle_graph(8)), heat(1.0), rank=3).reason
+    'rank given; the other 5 modes are multiplied by h = 0.7461 (the last computed mode)'
+    """
+    design, response = design_filter(operator, response, method, order, rank, tail, spectrum, seed, damping)
+    return GraphFilter(operator, response, design)
+
+
+def apply_filter(
+    operator: ShiftOperator,
+    X: Tensor,
+    response: ResponseFunction | str,
+    method: Method = "auto",
+    order: int = 30,
+    rank: int | None = None,
+    tail: Tail = "edge",
+    spectrum: Spectrum | None = None,
+    damping: Damping = "none",
+) -> Float[Tensor, "nodes *width"]:
+    """Filter one signal once; `prepare_filter` is for many.
+
+    Parameters
+    ----------
+    operator : ShiftOperator
+        From `laplacian` or `adjacency`.
+    X : Tensor of shape (nodes,) or (nodes, width)
+        Signal of any floating dtype on any device; not changed.
+    response : callable or str
+        As for `prepare_filter`, like all that follows.
+    method : {"auto", "exact", "lowrank", "chebyshev", "solve"}
+        How. "auto" is as there, but takes solve for Tikhonov from 1,001 nodes on: one linear system costs less
+        than all eigenpairs. What ran is logged; `prepare_filter` has it as `.reason`.
+    order, rank : int, optional
+        Order of the polynomial; number of modes.
+    tail : {"edge", 0, 1}
+        What happens to the other modes.
+    spectrum : Spectrum, optional
+        Of this operator.
+    damping : {"none", "jackson"}, default "none"
+        Of the polynomial's coefficients.
+
+    Returns
+    -------
+    Tensor of the shape of `X`
+        h(L) X, of its dtype and device, differentiable in X.
+
+    Raises
+    ------
+    ValueError
+        If X has other rows or is not finite, or an option is not allowed.
+    NotConvergedError
+        If conjugate gradients of "solve" do not converge.
+
+    Examples
+    --------
+    >>> import networkx as nx, torch
+    >>> from paramgraph import laplacian, lowpass
+    >>> apply_filter(laplacian(nx.complete_graph(2), None), torch.tensor([1.0, 3.5]), lowpass(1.0))
+    tensor([2.2500, 2.2500])
+    """
+    design, response = design_filter(
+        operator, response, method, order, rank, tail, spectrum, seed=0, damping=damping, once=True
+    )
+    return GraphFilter(operator, response, design, precompute=False)(X)

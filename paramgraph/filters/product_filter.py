@@ -15,20 +15,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph._checks import is_whole
+from paramgraph.filters._chebyshev import design_polynomial
 from paramgraph.filters._chebyshev_recurrence import symmetric_polynomial
-from paramgraph.filters.design import EXACT_NODES
-from paramgraph.filters.filters import GraphFilter, prepare_filter
-from paramgraph.filters.polynomial_design import design_polynomial
-from paramgraph.filters.responses import ResponseFunction, evaluate_response, get_response
-from paramgraph.spectra import KroneckerSum, check_signal, keep_tensor, product_modes, working_dtype
-
-METHODS = ("auto", "separable", "exact", "lowrank", "chebyshev")
+from paramgraph.filters._choice import (
+    DEFAULT_RANK,
+    PRODUCT_METHODS,
+    Asked,
+    ProductMethod,
+    Tail,
+    choose_method,
+    level_of_others,
+)
+from paramgraph.filters.graph_filter import GraphFilter, prepare_filter
+from paramgraph.filters.ready_filter import ReadyFilter
+from paramgraph.filters.response import ResponseFunction, evaluate_response
+from paramgraph.filters.responses import get_response
+from paramgraph.spectra import KroneckerSum, keep_tensor, product_modes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ProductFilter:
+class ProductFilter(ReadyFilter):
     """Apply one response on a Kronecker sum to any number of matrices; made by `ProductGraph.prepare_filter`.
+
+    Operations: exact 4 rows columns (rows + columns); separable half of it from the second matrix on; lowrank
+    4 rows columns a + 4 columns a b for the smaller number a of modes; chebyshev 2 order (row edges x columns +
+    column edges x rows).
 
     Parameters
     ----------
@@ -49,15 +60,13 @@ class ProductFilter:
     factors : tuple of (GraphFilter, GraphFilter), optional
         Of a separable response.
     error : float, default 0.0
-        Bound of the largest error of the response; see `PolynomialDesign`.
+        Bound of the largest error of the response: of the polynomial's, rigorous where a polynomial resolves it.
 
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import tikhonov
-    >>> from paramgraph import laplacian
-    >>> edge = laplacian(nx.path_graph(2), None)
-    >>> smooth = prepare_product_filter(KroneckerSum(edge, edge), tikhonov(1.0))
+    >>> from paramgraph import ProductGraph, tikhonov
+    >>> smooth = ProductGraph(nx.path_graph(2), nx.path_graph(2)).prepare_filter(tikhonov(1.0))
     >>> smooth(torch.tensor([[15.0, 0.0], [0.0, 0.0]])).round(decimals=4)
     tensor([[7., 3.],
             [3., 2.]])
@@ -79,6 +88,11 @@ class ProductFilter:
         return f"ProductFilter({self.response!r}, {self.method}, shape={self.operator.shape}: {self.reason})"
 
     @property
+    def nodes(self) -> int:
+        """Number of nodes: of entries of a matrix."""
+        return self.operator.nodes
+
+    @property
     def order(self) -> int | None:
         """Order of the polynomial; None for the other methods."""
         return None if self.coefficients is None else len(self.coefficients) - 1
@@ -91,60 +105,24 @@ class ProductFilter:
         modes = self.gain is not None and bool(self.gain.any())
         return not (modes or self.rest or (self.coefficients is not None and self.coefficients.any()))
 
-    def correction(self, X: Any, check: bool = True) -> Float[Tensor, "rows columns"]:
-        """Compute what the filter adds, (h(L) - I) X.
+    @property
+    def _signal_shape(self) -> tuple[int, int | None]:
+        return self.operator.shape
 
-        Parameters
-        ----------
-        X : Tensor of shape (rows, columns)
-            Matrix of any floating dtype on any device; not changed.
-        check : bool, default True
-            Look for NaN and infinity first; on an accelerator this waits for the device.
-
-        Returns
-        -------
-        Tensor of shape (rows, columns)
-            Of the dtype and device of X, differentiable in X; bf16 and fp16 are summed in float32. Operations:
-            exact 4 rows columns (rows + columns); separable half of it from the second matrix on; lowrank
-            4 rows columns a + 4 columns a b for the smaller number a of modes; chebyshev 2 order (row edges x columns
-            + column edges x rows).
-
-        Raises
-        ------
-        ValueError
-            If X has another shape, or is not finite.
-        TypeError
-            If X is no floating tensor.
-        """
-        check_signal(X, *self.operator.shape, check)
-        delta: Tensor = torch.zeros_like(X) if self._idle(X) else self._delta(X.to(working_dtype(X)))
-        return delta.to(X.dtype)
-
-    def __call__(self, X: Any, check: bool = True) -> Float[Tensor, "rows columns"]:
-        """Filter a matrix; cost and errors are those of `correction`. The identity gives back every bit."""
-        check_signal(X, *self.operator.shape, check)
-        if self._idle(X):
-            return torch.clone(X)
-        signal: Tensor = X.to(working_dtype(X))
-        return (signal + self._delta(signal)).to(X.dtype)
-
-    def _idle(self, X: Tensor) -> bool:
-        return self.is_identity or not X.numel()
-
-    def _delta(self, X: Tensor) -> Tensor:
+    def _delta(self, signal: Tensor) -> Tensor:
         # A caller's autocast would round the products to half precision.
-        with torch.autocast(X.device.type, enabled=False):
+        with torch.autocast(signal.device.type, enabled=False):
             if self.factors is not None:
-                first = self.factors[0].correction(X, check=False)
-                return first + self.factors[1].correction((X + first).T, check=False).T
+                first = self.factors[0].correction(signal, check=False)
+                return first + self.factors[1].correction((signal + first).T, check=False).T
             if self.coefficients is not None:
                 operator = self.operator
-                return symmetric_polynomial(operator.times, X, self.coefficients, operator.interval)
-            U, V, gain = self._modes(X)
-            delta = U @ (gain * (U.T @ X @ V)) @ V.T
-            return delta + self.rest * X if self.rest else delta
+                return symmetric_polynomial(operator.times, signal, self.coefficients, operator.interval)
+            U, V, gain = self._grid(signal)
+            delta = U @ (gain * (U.T @ signal @ V)) @ V.T
+            return delta + self.rest * signal if self.rest else delta
 
-    def _modes(self, X: Tensor) -> tuple[Tensor, ...]:
+    def _grid(self, X: Tensor) -> tuple[Tensor, ...]:
         """Copy bases and gains to a device, once for each dtype."""
         key = (X.device, X.dtype)
         if key not in self._copies:
@@ -155,104 +133,41 @@ class ProductFilter:
 
 def prepare_product_filter(
     operator: KroneckerSum,
-    response: Any,
-    method: str = "auto",
-    order: Any = 30,
-    rank: Any = None,
-    tail: Any = "edge",
+    response: ResponseFunction | str,
+    method: ProductMethod = "auto",
+    order: int = 30,
+    rank: int | None = None,
+    tail: Tail = "edge",
 ) -> ProductFilter:
-    """Choose a method and compute its numbers once; see `ProductGraph.prepare_filter`.
-
-    Parameters
-    ----------
-    operator : KroneckerSum
-        L.
-    response : callable or str
-        h.
-    method : {"auto", "separable", "exact", "lowrank", "chebyshev"}
-        How.
-    order, rank : int, optional
-        Lowest order of the polynomial; number of modes.
-    tail : {"edge", 0, 1}
-        What `lowrank` does to all other modes.
-
-    Returns
-    -------
-    ProductFilter
-        Ready for many matrices.
-
-    Raises
-    ------
-    ValueError
-        If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no
-        order that is enough.
-
-    Warns
-    -----
-    NumericalWarning
-        If "chebyshev" was asked for, and its error is above 0.01.
-    """
+    """Choose a method and compute its numbers once; see `ProductGraph.prepare_filter`."""
     response = get_response(response)
-    _check(method, order, rank, tail)
-    asked, (method, reason) = method, _choose(operator, response, method, rank)
+    asked = Asked.checked(PRODUCT_METHODS, method, order, rank, tail)
+    chosen, reason = choose_method(operator, response, asked)
     shared: dict[str, Any] = {}
-    if method == "separable":
+    if chosen == "separable":
         # exp(-t (x + y)) = exp(-t x) exp(-t y)
         factors = prepare_filter(operator.rows, response), prepare_filter(operator.columns, response)
         reason += f"; rows: {factors[0].method}, columns: {factors[1].method}"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
-    elif method == "chebyshev":
-        found = design_polynomial(response, operator.interval, order, automatic=asked == "auto")
+    elif chosen == "chebyshev":
+        found = design_polynomial(response, operator.interval, order, automatic=method == "auto")
         shared = {"coefficients": found.coefficients, "error": found.error}
         reason += found.remark
     else:
-        everything = operator.nodes
-        wanted = everything if method == "exact" else min(32 if rank is None else int(rank), everything)
+        every = operator.nodes
+        wanted = every if chosen == "exact" else min(DEFAULT_RANK if rank is None else int(rank), every)
         shared, remark = _gains(operator, response, wanted, tail)
         reason += remark
-    return ProductFilter(operator, response, method, reason, **shared)
-
-
-def _check(method: Any, order: Any, rank: Any, tail: Any) -> None:
-    if method not in METHODS:
-        raise ValueError(f"no filter method {method!r}; allowed: {', '.join(map(repr, METHODS))}")
-    if tail not in ("edge", 0, 1):
-        raise ValueError(f"no tail {tail!r}; allowed: 'edge', 0, 1")
-    for name, value in (("order", order), ("rank", 1 if rank is None else rank)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
-
-
-def _choose(operator: KroneckerSum, response: Any, method: str, rank: Any) -> tuple[str, str]:
-    is_heat = getattr(response, "name", None) == "heat"
-    if method == "separable" and not is_heat:
-        raise ValueError(
-            f"the response {response!r} of a sum is no product of responses, heat alone is; use method='exact', "
-            "'lowrank' or 'chebyshev'"
-        )
-    if method != "auto":
-        return method, "asked for"
-    if rank is not None:
-        return "lowrank", "rank given"
-    if is_heat:
-        return "separable", "heat of a sum is the product of two heats"
-    if max(operator.shape) <= EXACT_NODES:
-        return "exact", f"no more than {EXACT_NODES} rows or columns"
-    return "chebyshev", f"more than {EXACT_NODES} rows or columns"
+    return ProductFilter(operator, response, chosen, reason, **shared)
 
 
 def _gains(
-    operator: KroneckerSum, response: ResponseFunction, wanted: int, tail: Any
+    operator: KroneckerSum, response: ResponseFunction, wanted: int, tail: Tail
 ) -> tuple[dict[str, Any], str]:
     """Lay h - rest of the wanted modes out on the grid of both factors' modes; 0 elsewhere."""
     modes = product_modes(operator, wanted)
     values = evaluate_response(response, torch.from_numpy(modes.eigenvalues))
-    others = operator.nodes - wanted
-    level, remark = 1.0, ""
-    if others:
-        level = values[-1].item() if tail == "edge" else float(tail)
-        where = "the last computed mode" if tail == "edge" else "asked for"
-        remark = f"; the other {others} modes are multiplied by h = {level:.4g} ({where})"
+    level, remark = level_of_others(values, operator.nodes, tail)
     a, b = int(modes.row.max(initial=-1)) + 1, int(modes.column.max(initial=-1)) + 1
     gain = torch.zeros(a, b, dtype=torch.float64, device="cpu")
     gain[torch.from_numpy(modes.row), torch.from_numpy(modes.column)] = values - level

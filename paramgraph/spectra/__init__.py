@@ -7,7 +7,6 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from paramgraph.spectra._block_gradients import block_refusal as block_refusal, solve_block as solve_block
     from paramgraph.spectra._lanczos import largest_pairs as largest_pairs
-    from paramgraph.spectra._linear_product import linear_product as linear_product
     from paramgraph.spectra._solver_choice import list_solvers as list_solvers
     from paramgraph.spectra.eigensolve import count_pairs as count_pairs, eigenpairs as eigenpairs
     from paramgraph.spectra.fill_in import FillIn as FillIn, estimate_fill_in as estimate_fill_in
@@ -20,7 +19,11 @@ if TYPE_CHECKING:
         product_modes as product_modes,
         smallest_sums as smallest_sums,
     )
-    from paramgraph.spectra.shift_operator import ShiftOperator as ShiftOperator
+    from paramgraph.spectra.shift_operator import (
+        ShiftOperator as ShiftOperator,
+        SignalOperator as SignalOperator,
+        sparse_tensor as sparse_tensor,
+    )
     from paramgraph.spectra.shifts import (
         adjacency as adjacency,
         laplacian as laplacian,
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
     from paramgraph.spectra.signals import (
         check_signal as check_signal,
         keep_tensor as keep_tensor,
+        linear_product as linear_product,
+        wide as wide,
         working_dtype as working_dtype,
     )
-    from paramgraph.spectra.sparse_tensors import sparse_tensor as sparse_tensor
     from paramgraph.spectra.spectrum import (
         EigenProblem as EigenProblem,
         SolverResult as SolverResult,

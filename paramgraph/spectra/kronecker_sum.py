@@ -14,7 +14,7 @@ import scipy.sparse.linalg as spla
 from torch import Tensor
 
 from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.signals import check_signal, working_dtype
+from paramgraph.spectra.signals import check_signal, wide
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,7 +95,7 @@ class KroneckerSum:
         """Multiply a matrix (rows, columns), or its vector of entries row by row; dtype and device stay."""
         matrix = X.reshape(self.shape) if isinstance(X, Tensor) and X.shape == (self.nodes,) else X
         check_signal(matrix, *self.shape, finite=False)
-        return self.times(matrix.to(working_dtype(matrix))).reshape(X.shape).to(X.dtype)
+        return self.times(wide(matrix)).reshape(X.shape).to(X.dtype)
 
     def times(self, X: Tensor) -> Tensor:
         """Multiply matrices that are known to have the right shape.

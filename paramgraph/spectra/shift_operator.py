@@ -1,10 +1,12 @@
-"""The value that every graph shift operator is: one matrix, and what is known of its spectrum."""
+"""What acts on the rows of a signal, and the value that every graph shift operator is: one matrix and its facts."""
 
 import hashlib
 import math
+import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,13 +15,62 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from paramgraph.graphs import Matrix
-from paramgraph.spectra.sparse_tensors import sparse_tensor
+from paramgraph.spectra.signals import working_dtype
 
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
 
 
+class SignalOperator(ABC):
+    """What the penalty and the linear solve ask of an operator; derive from it to bring another kind.
+
+    Its defaults are those of a symmetric matrix whose rows all lie here, and which takes each column by itself.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Square, with as many rows as a signal has."""
+
+    @property
+    @abstractmethod
+    def nodes(self) -> int:
+        """Number of nodes: order of the matrix that acts, wherever its rows lie."""
+
+    @property
+    @abstractmethod
+    def bound(self) -> float:
+        """Upper bound of the absolute eigenvalues."""
+
+    @abstractmethod
+    def __matmul__(self, X: Tensor) -> Tensor:
+        """Multiply a signal; dtype and device are those of the signal."""
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the matrix is symmetric (to the last bit)."""
+        return True
+
+    @property
+    def spans_ranks(self) -> bool:
+        """Whether several ranks multiply together, so that one without rows takes part all the same."""
+        return False
+
+    @property
+    def couples_columns(self) -> bool:
+        """Whether the columns of a signal are one system, and cannot be solved one by one."""
+        return False
+
+    def adjoint(self, X: Tensor) -> Tensor:
+        """Multiply a signal by the transpose."""
+        return self @ X
+
+    def inner(self, product: Tensor) -> Tensor:
+        """Add an entrywise product of two signals up, for each system by itself."""
+        return product.sum() if self.couples_columns else product.sum(0)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ShiftOperator:
+class ShiftOperator(SignalOperator):
     r"""Hold one matrix of a graph, and what is known about its spectrum beforehand.
 
     Made by `laplacian`, `adjacency` and `zero_operator`; not meant to be built by hand, nor its arrays
@@ -55,7 +106,7 @@ class ShiftOperator:
     normalization: str | None
     degrees: Float[np.ndarray, "nodes"]
     component_labels: Int64[np.ndarray, "nodes"]
-    similar: Any = None
+    similar: "ShiftOperator | None" = None
     signs: Float[np.ndarray, "nodes"] | None = None
 
     # NumPy would otherwise take `array @ operator` apart element by element.
@@ -125,51 +176,23 @@ class ShiftOperator:
         return max(abs(end) for end in self.interval)
 
     def to_scipy(self) -> sp.csr_array:
-        """Copy the matrix as a SciPy sparse array.
-
-        Returns
-        -------
-        csr_array of shape (nodes, nodes)
-            Float64, indices sorted; zeros of a dense matrix are not stored.
-        """
+        """Copy the matrix as a CSR array, float64, indices sorted; zeros of a dense matrix are not stored."""
         return sp.csr_array(self.matrix, copy=True)
 
     def to_dense(self) -> Float[np.ndarray, "nodes nodes"]:
-        """Copy the matrix as a dense array.
-
-        Returns
-        -------
-        ndarray of shape (nodes, nodes)
-            Float64; O(nodes^2) memory.
-        """
+        """Copy the matrix as a dense float64 array."""
         return self.matrix.copy() if isinstance(self.matrix, np.ndarray) else self.matrix.toarray()
 
     def to_torch(
-        self, device: Any = None, dtype: Any = None, layout: str = "auto"
+        self,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        layout: Literal["auto", "dense", "coo", "csr"] = "auto",
     ) -> Float[Tensor, "nodes nodes"]:
-        """Copy the matrix as a torch tensor.
+        """Copy the matrix as a torch tensor of any floating dtype; float64 on the CPU by default.
 
-        Parameters
-        ----------
-        device : torch.device or str, optional
-            Where it shall lie; the CPU by default.
-        dtype : torch.dtype, default torch.float64
-            Any floating dtype; the sparse layouts of torch do not multiply in half precision on the CPU.
-        layout : {"auto", "dense", "coo", "csr"}
-            "auto" is dense where the graph is, else "coo". torch's warning that "csr" is in beta is not
-            passed on here.
-
-        Returns
-        -------
-        Tensor of shape (nodes, nodes)
-            A copy.
-
-        Raises
-        ------
-        ValueError
-            If `layout` is none of these.
-        TypeError
-            If `dtype` is not floating: it would cut the entries off.
+        "auto" is dense where the graph is, else "coo". The sparse layouts of torch do not multiply in half precision
+        on the CPU. A ValueError names the layouts; a TypeError is raised where a dtype would cut the entries off.
         """
         if layout not in ("auto", "dense", "coo", "csr"):
             raise ValueError(f"no layout {layout!r}; allowed: 'auto', 'dense', 'coo', 'csr'")
@@ -186,17 +209,7 @@ class ShiftOperator:
 
         On its component a null vector is constant (None, "rw") or proportional to :math:`\sqrt{d}` ("sym"); an
         isolated node is a unit vector. A signed Laplacian has the same with one sign for each side of a
-        balanced component, and none on a component that is not balanced.
-
-        Returns
-        -------
-        ndarray of shape (nodes,)
-            Of unit norm on each component that has a null vector, 0 on the others.
-
-        Raises
-        ------
-        ValueError
-            If the operator is an adjacency.
+        balanced component, and 0 on a component that is not balanced. An adjacency raises a ValueError.
         """
         self._need_laplacian()
         entry = np.ones(self.nodes)
@@ -207,14 +220,9 @@ class ShiftOperator:
         return entry if self.signs is None else entry * self.signs
 
     def null_basis(self) -> sp.csr_array:
-        """Write down the null space of a Laplacian, one sparse column for each null vector.
+        """Write down the null space of a Laplacian: (nodes, nullity), orthonormal, in the order of `component_labels`.
 
-        At most one entry in each row: O(nodes) memory, however many components.
-
-        Returns
-        -------
-        csr_array of shape (nodes, nullity)
-            Orthonormal columns, in the order of `component_labels`; see `null_entries`.
+        At most one entry in each row, so O(nodes) memory, however many components.
         """
         entry = self.null_entries()
         rows = np.flatnonzero(entry) if self.signs is not None else np.arange(self.nodes)
@@ -222,13 +230,7 @@ class ShiftOperator:
         return sp.csr_array((entry[rows], (rows, columns)), shape=(self.nodes, self.nullity))
 
     def null_space(self) -> Float[np.ndarray, "nodes nullity"]:
-        """Write down an orthonormal basis of the null space of a Laplacian, in closed form.
-
-        Returns
-        -------
-        ndarray of shape (nodes, nullity)
-            The columns of `null_basis`, dense.
-        """
+        """Write the columns of `null_basis` as a dense array."""
         return self.null_basis().toarray()
 
     def _need_laplacian(self) -> None:
@@ -236,29 +238,18 @@ class ShiftOperator:
             raise ValueError("an adjacency has no null space that is known beforehand; use laplacian(graph)")
 
     def symmetrized(self) -> tuple["ShiftOperator", Float[np.ndarray, "nodes"]]:
-        r"""Give the symmetric matrix with the same eigenvalues.
+        r"""Give the symmetric operator with the same eigenvalues, and s; itself and ones where it is symmetric.
 
         .. math:: L_{rw} = S^{-1} L_{sym} S, \qquad S = \operatorname{diag}(s), \quad s = \sqrt{d}
 
-        Returns
-        -------
-        operator : ShiftOperator
-            The symmetric operator; the operator itself where it is symmetric.
-        scale : ndarray of shape (nodes,)
-            s, with 1 for an isolated node; all ones where the operator is symmetric.
+        An isolated node has s = 1.
         """
         if self.similar is None:
             return self, np.ones(self.nodes)
         return self.similar, np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
 
     def fingerprint(self) -> str:
-        """Hash the operator: equal operators have equal fingerprints, on every machine.
-
-        Returns
-        -------
-        str
-            SHA-256 of kind, normalization and matrix, in hexadecimal.
-        """
+        """Hash kind, normalization and matrix: equal operators have equal fingerprints, on every machine."""
         entries = sp.coo_array(self.matrix)
         digest = hashlib.sha256(f"{self.kind} {self.normalization} {self.nodes}".encode())
         digest.update(np.stack([entries.row, entries.col]).astype("<i8").tobytes())
@@ -286,11 +277,17 @@ class ShiftOperator:
         product: Any = self.matrix @ signal
         return cast(_Signal, product.astype(signal.dtype) if signal.dtype.kind == "f" else product)
 
+    def adjoint(self, X: Tensor) -> Tensor:
+        """Multiply a signal by the transpose; for "rw" by SciPy, in float64 on the CPU."""
+        if self.symmetric:
+            return self @ X
+        product = self.to_scipy().T @ X.double().cpu().numpy()
+        return torch.from_numpy(product).to(X.device, X.dtype)
+
     def _times_tensor(self, X: Tensor) -> Tensor:
         if not X.is_floating_point():
             raise TypeError(f"a signal is a floating tensor, got {X.dtype}; convert it with .float()")
-        # Half precision has 8 to 11 bits: summing thousands of rows needs the 24 of float32.
-        working = torch.float64 if X.dtype == torch.float64 else torch.float32
+        working = working_dtype(X)
         key = (X.device, working)
         if key not in self._tensors:
             # Autograd may not save what was made in inference mode, and this is kept for later.
@@ -300,3 +297,21 @@ class ShiftOperator:
         # A caller's autocast would round the product to half precision.
         with torch.autocast(X.device.type, enabled=False):
             return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)
+
+
+def sparse_tensor(
+    matrix: Matrix, device: torch.device | str, dtype: torch.dtype, layout: Literal["coo", "csr"]
+) -> Float[Tensor, "rows columns"]:
+    """Copy a matrix with sorted indices to a coalesced sparse tensor; zeros of a dense one are not stored."""
+    entries = sp.coo_array(matrix)
+    places = torch.tensor(np.stack([entries.row, entries.col]).astype(np.int64), device=device)
+    values = torch.tensor(entries.data, dtype=dtype, device=device)
+    # Rows of a CSR are in order, so coalescing would only sort again.
+    tensor = torch.sparse_coo_tensor(
+        places, values, matrix.shape, device=device, is_coalesced=True, check_invariants=False
+    )
+    if layout == "coo":
+        return tensor
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        return tensor.to_sparse_csr()

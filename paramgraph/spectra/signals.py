@@ -1,35 +1,20 @@
-"""What a filter takes: a floating tensor of the right rows and of finite numbers; and in which precision it works."""
+"""What a filter takes, a floating tensor of the right rows and of finite numbers; and how it is worked with."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+Product = Callable[[Tensor], Tensor]
 
-def check_signal(X: Any, nodes: int, width: int | None = None, finite: bool = True) -> None:
-    """Refuse what is no signal on some nodes.
 
-    Parameters
-    ----------
-    X : Tensor
-        What came.
-    nodes : int
-        Number of rows that it must have.
-    width : int, optional
-        Number of columns that it must have; without, a vector or a matrix of any width is welcome.
-    finite : bool, default True
-        Refuse NaN and infinity; on an accelerator this waits for the device.
+def check_signal(X: Tensor, nodes: int, width: int | None = None, finite: bool = True) -> None:
+    """Refuse what is no signal on some nodes: a TypeError where it is no floating tensor, else a ValueError.
 
-    Raises
-    ------
-    TypeError
-        If X is no floating tensor.
-    ValueError
-        If X has another shape, or is not finite.
-
-    Examples
-    --------
-    >>> check_signal(torch.ones(3, 2), 3)
+    Without a `width`, a vector or a matrix of any width is welcome. The look for NaN and infinity waits for an
+    accelerator; leave it out with `finite=False`.
     """
     if not isinstance(X, Tensor) or not X.is_floating_point():
         kind = X.dtype if isinstance(X, Tensor) else type(X).__name__
@@ -45,54 +30,59 @@ def check_signal(X: Any, nodes: int, width: int | None = None, finite: bool = Tr
 
 
 def working_dtype(X: Tensor) -> torch.dtype:
-    """Choose the precision of sums over nodes.
+    """Choose the precision of sums over nodes: float64 for float64, else float32.
 
-    Parameters
-    ----------
-    X : Tensor
-        Floating.
-
-    Returns
-    -------
-    torch.dtype
-        float64 for float64, else float32: half precision has 8 to 11 bits, and sums over thousands of nodes
-        need the 24 of float32.
-
-    Examples
-    --------
-    >>> working_dtype(torch.ones(1, dtype=torch.bfloat16))
-    torch.float32
+    Half precision has 8 to 11 bits; sums over thousands of nodes need the 24 of float32.
     """
     return torch.float64 if X.dtype == torch.float64 else torch.float32
+
+
+def wide(X: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Widen half precision to float32, so that a difference keeps its bits and a sum over a matrix does not stall.
+
+    >>> wide(torch.ones(2, dtype=torch.float16)).dtype, wide(torch.ones(2, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return X.to(working_dtype(X))
 
 
 def keep_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Bring a factor of a filter to a device and a dtype, to be kept for later signals.
 
-    Parameters
-    ----------
-    tensor : Tensor
-        Not changed.
-    device : torch.device
-        Where it shall lie.
-    dtype : torch.dtype
-        Its dtype there.
-
-    Returns
-    -------
-    Tensor
-        The tensor itself where nothing changes. Never one of inference mode, which autograd could not save when a
-        filter that was first called there is differentiated later.
-
-    Examples
-    --------
-    >>> with torch.inference_mode():
-    ...     kept = keep_tensor(torch.ones(2), torch.device("cpu"), torch.float32)
-    >>> kept.is_inference()
-    False
+    Never a tensor of inference mode: autograd could not save it when a filter that was first called there is
+    differentiated later.
     """
     moved = tensor.to(device, dtype)
     if not moved.is_inference():
         return moved
     with torch.inference_mode(False):
         return moved.clone()
+
+
+class _LinearProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, product: Product, adjoint: Product) -> Tensor:
+        ctx.pair = product, adjoint
+        return product(X.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        product, adjoint = ctx.pair
+        # The adjoint of the adjoint is the map itself: so second derivatives are right, too.
+        return linear_product(gradients[0], adjoint, product), None, None
+
+
+def linear_product(X: Tensor, product: Product, adjoint: Product | None = None) -> Tensor:
+    """Apply a linear map of signals that torch cannot or need not trace; its adjoint is the backward pass.
+
+    Without an `adjoint` the map is symmetric. It sees detached tensors, and nothing is kept for the backward pass,
+    whatever the steps of the product.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> linear_product(x, lambda y: 3 * y).sum().backward()
+    >>> x.grad
+    tensor([3., 3.])
+    """
+    apply: Any = _LinearProduct.apply
+    whole: Tensor = apply(X, product, product if adjoint is None else adjoint)
+    return whole

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.filters import GraphFilter
-from paramgraph.spectra import ShiftOperator, sparse_tensor, working_dtype
+from paramgraph.filters import GraphFilter, ReadyFilter, ResponseFunction
+from paramgraph.spectra import ShiftOperator, SignalOperator, sparse_tensor, wide, working_dtype
 from spectral_opt.ranks import Ranks
 
 
@@ -72,7 +72,7 @@ class NodeSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitOperator:
+class SplitOperator(SignalOperator):
     """Multiply the rows of a signal that lie here by a symmetric operator on all nodes; all ranks together.
 
     Parameters
@@ -95,7 +95,6 @@ class SplitOperator:
     split: NodeSplit
     _copies: dict[Any, tuple[Tensor, list[Tensor]]] = field(default_factory=dict, init=False, repr=False)
 
-    symmetric = True
     # A rank without rows takes part all the same: the others wait for it.
     spans_ranks = True
 
@@ -131,7 +130,7 @@ class SplitOperator:
 
     def __matmul__(self, X: Float[Tensor, "own width"]) -> Float[Tensor, "own width"]:
         inside, outside = self._matrices(X.device, working_dtype(X))
-        signal = X.to(working_dtype(X))
+        signal = wide(X)
         with torch.autocast(X.device.type, enabled=False):
             result = inside @ signal
             for piece, matrix in zip(self._pieces, outside, strict=True):
@@ -167,7 +166,7 @@ class SplitOperator:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitFilter:
+class SplitFilter(ReadyFilter):
     r"""Apply a filter to the rows of a signal that lie here; all ranks together.
 
     .. math:: Y_r = X_r + S_r^{-1} (U_r g \sum_q U_q^T S_q X_q + \text{rest}\, S_r X_r)
@@ -198,13 +197,40 @@ class SplitFilter:
     )
 
     @property
+    def nodes(self) -> int:
+        """Number of nodes that lie here."""
+        return len(self.split.nodes)
+
+    @property
+    def response(self) -> ResponseFunction:
+        """That of the filter on all nodes, as the method and the reason are."""
+        return self.filter.response
+
+    @property
+    def method(self) -> str:
+        """What runs."""
+        return self.filter.method
+
+    @property
+    def reason(self) -> str:
+        """Why it runs."""
+        return self.filter.reason
+
+    @property
     def is_identity(self) -> bool:
         """Whether nothing is added."""
         return self.filter.is_identity
 
+    def _leaves(self, X: Tensor) -> bool:
+        # A rank without rows takes part all the same.
+        return self.is_identity
+
     def __call__(self, X: Float[Tensor, "own width"], check: bool = False) -> Float[Tensor, "own width"]:
         """Filter the rows that lie here; nothing is checked, since a rank that raises alone leaves others waiting."""
-        signal = X.to(working_dtype(X))
+        signal = wide(X)
+        return (signal + self._delta(signal)).to(X.dtype)
+
+    def _delta(self, signal: Tensor) -> Tensor:
         basis, weighted, scale = self._factors(signal.device, signal.dtype)
         with torch.autocast(signal.device.type, enabled=False):
             scaled = signal if scale is None else scale * signal
@@ -214,9 +240,7 @@ class SplitFilter:
                     modes = slice(start, start + self.split.piece)
                     coefficients = self.split.ranks.sum_(basis[:, modes].T @ scaled)  # (modes, width)
                     delta = delta + weighted[:, modes] @ coefficients
-            if scale is not None:
-                delta = delta / scale
-            return (signal + delta).to(X.dtype)
+            return delta if scale is None else delta / scale
 
     def _factors(
         self, device: torch.device, dtype: torch.dtype

@@ -118,9 +118,7 @@ def _graph_bytes(ready: PreparedTable) -> int:
         # Values in float64, an index of 32 bits; degrees and labels of each node.
         matrix: Any = part.matrix
         size += 16 * part.nodes + (8 * matrix.size if part.is_dense else 12 * matrix.nnz)
-    design = getattr(ready.filter, "design", None)
-    for value in (getattr(design, "basis", None), getattr(design, "gain", None)):
-        size += 0 if value is None else _size(value)
+    size += sum(map(_size, _modes(ready)))
     return size + (0 if ready.spectrum is None else _size(ready.spectrum.eigenvectors))
 
 
@@ -133,9 +131,8 @@ def _step_bytes(ranks: Ranks, config: SpectralConfig, ready: PreparedTable) -> l
     if not splits_nodes(ready.table):
         return moved
     row, piece = 4 * width, config.rank
-    basis = getattr(getattr(ready.filter, "design", None), "basis", None)
-    modes = 0 if basis is None else basis.shape[1]
-    moved += _pieces(modes, piece, row)
+    for basis in _modes(ready)[:1]:
+        moved += _pieces(basis.shape[1], piece, row)
     if config.penalty and config.penalty_mode != "loss" and ready.operator is not None:
         shard = shard_of(ready.table, ranks.size, ranks.rank)
         assert shard.owner is not None
@@ -143,6 +140,11 @@ def _step_bytes(ranks: Ranks, config: SpectralConfig, ready: PreparedTable) -> l
         split = NodeSplit(ranks, shard.owner, shard.nodes, piece)
         moved += _pieces(len(split.boundary(ready.operator.matrix)), piece, row)
     return moved
+
+
+def _modes(ready: PreparedTable) -> tuple[Tensor, ...]:
+    """Eigenvectors and gains of a filter that has them."""
+    return () if ready.filter is None else ready.filter.modes or ()
 
 
 def _pieces(rows: int, piece: int, row: int) -> list[int]:

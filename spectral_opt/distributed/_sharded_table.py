@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paramgraph.spectra import wide
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.distributed.shard_layout import TableShard, shard_of
 from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
-from spectral_opt.half_precision import wide
 from spectral_opt.ranks import Ranks, is_split, local
 from spectral_opt.training import BasisStep, BoundTable, Energies
 
@@ -24,7 +24,7 @@ class _SharedPenalty(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, operator: Any, ridge: float, ranks: Ranks) -> Tensor:
-        product = torch.zeros_like(X) if operator is None else multiply(operator, X.detach(), False)
+        product = torch.zeros_like(X) if operator is None else multiply(operator, X.detach())
         if ridge:
             product = product + ridge * X
         ctx.save_for_backward(product)

@@ -147,7 +147,7 @@ def check_split_filters(
     """
     for config, of_config in zip(configs, prepared, strict=True):
         for ready in of_config:
-            method = getattr(ready.filter, "method", None)
+            method = None if ready.filter is None else ready.filter.method
             split = any(is_split(named[name]) for name in ready.table.parameters)
             if split and splits_nodes(ready.table) and method in ("chebyshev", "solve"):
                 raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters import get_response, prepare_filter
+from paramgraph.filters import Method, ReadyFilter, get_response, prepare_filter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import ShiftOperator, adjacency
 
@@ -114,7 +114,7 @@ def filter_gradients(
     responses: str | Callable[..., Any] | Mapping[str, Any],
     tables: Mapping[str, NodeTable] | None = None,
     norm_matching: bool = False,
-    method: str = "auto",
+    method: Method = "auto",
 ) -> Tensors:
     r"""Filter gradients with one shift operator and one response per parameter.
 
@@ -189,7 +189,7 @@ def filter_gradients(
 
 
 def filter_table(
-    X: Float[Tensor, "nodes width"], graph_filter: Any, check: bool = True
+    X: Float[Tensor, "nodes width"], graph_filter: ReadyFilter, check: bool = True
 ) -> Float[Tensor, "nodes width"]:
     r"""Filter the signal of one table, :math:`X + (h(L) - I) X`; `X` itself where the filter is the identity.
 
@@ -198,8 +198,7 @@ def filter_table(
     """
     if graph_filter.is_identity:
         return X
-    filtered: Tensor = graph_filter(X, check=check)
-    return filtered
+    return graph_filter(X, check=check)
 
 
 def match_norm(
@@ -222,7 +221,7 @@ def match_norm(
 def filter_in_place_of(
     tensors: Mapping[str, Tensor],
     table: NodeTable,
-    graph_filter: Any,
+    graph_filter: ReadyFilter,
     norm_matching: bool = False,
     check: bool = True,
 ) -> dict[str, Tensor]:
@@ -255,7 +254,7 @@ def put_back(
 
 
 def _filter_plain(
-    name: str, gradient: Tensor, graph_filter: Any, norm_matching: bool, check: bool = True
+    name: str, gradient: Tensor, graph_filter: ReadyFilter, norm_matching: bool, check: bool = True
 ) -> Tensor:
     """Filter a gradient whose rows, or whose entries, are the nodes."""
     nodes = graph_filter.nodes

@@ -6,20 +6,20 @@ An adapter that starts at B_0 A_0 != 0 has the update s (B A - B_0 A_0), which i
 and near it nothing large cancels.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spectral_opt.functional.penalty import shifted_product
-from spectral_opt.half_precision import wide
+from paramgraph.spectra import wide
+from spectral_opt.functional.penalty import OperatorLike, shifted_product
 
 
 def low_rank_penalty_value(
     B: Float[Tensor, "out rank"],
     A: Float[Tensor, "inner in"],
-    operator: Any,
+    operator: OperatorLike,
     ridge: float = 0.0,
     scaling: float = 1.0,
     axis: Literal["rows", "columns"] = "rows",
@@ -80,7 +80,7 @@ def low_rank_penalty_value(
 def low_rank_penalty_gradient(
     B: Float[Tensor, "out rank"],
     A: Float[Tensor, "inner in"],
-    operator: Any,
+    operator: OperatorLike,
     ridge: float = 0.0,
     scaling: float = 1.0,
     axis: Literal["rows", "columns"] = "rows",

@@ -1,10 +1,12 @@
 r"""The spectral penalty tr(X^T (L + ridge I) X) on plain tensors: value, gradient and product.
 
-Everything here is pure and knows no model: `operator` is anything with `operator @ X` (a
-:class:`paramgraph.spectra.shifts.ShiftOperator`, a square tensor or array), or None for no graph, L = 0.
+Everything here is pure and knows no model: `operator` is a `SignalOperator`, such as a `ShiftOperator`, a square
+tensor or array, or None for no graph, L = 0.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,28 +14,58 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spectral_opt.half_precision import wide
+from paramgraph.spectra import SignalOperator, linear_product, wide
+
+OperatorLike: TypeAlias = SignalOperator | Tensor | np.ndarray | sp.sparray | sp.spmatrix | None
 
 
-class _Product(torch.autograd.Function):
-    """L @ X with L^T @ (...) as its derivative, to any order: the operator itself knows no autograd."""
+@dataclass(frozen=True, eq=False)
+class MatrixOperator(SignalOperator):
+    """Give a plain square matrix the interface of an operator."""
 
-    @staticmethod
-    def forward(ctx: Any, X: Tensor, operator: Any, transposed: bool) -> Tensor:
-        ctx.operator, ctx.transposed = operator, transposed
-        return multiply(operator, X.detach(), transposed)
+    matrix: Tensor
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return _product(gradients[0], ctx.operator, not ctx.transposed), None, None
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes."""
+        return self.matrix.shape[0]
+
+    @property
+    def bound(self) -> float:
+        """Gershgorin's bound of the absolute eigenvalues."""
+        return float(self.matrix.to_dense().abs().sum(1).max()) if self.nodes else 0.0
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it equals its transpose, to the last bit."""
+        matrix = self.matrix.to_dense()
+        return bool(torch.equal(matrix, matrix.T))
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        return self._matrix(X) @ X
+
+    def adjoint(self, X: Tensor) -> Tensor:
+        """Multiply a signal by the transpose."""
+        return self._matrix(X).T @ X
+
+    def _matrix(self, like: Tensor) -> Tensor:
+        strided = self.matrix.layout == torch.strided
+        return (self.matrix if strided else torch.Tensor.to_sparse(self.matrix)).to(like.device, like.dtype)
 
 
-def _product(X: Tensor, operator: Any, transposed: bool) -> Tensor:
-    product: Tensor = _Product.apply(X, operator, transposed)  # type: ignore[no-untyped-call]
-    return product
+def _product(X: Tensor, operator: SignalOperator) -> Tensor:
+    """L X with L^T as its derivative, to any order: the operator itself knows no autograd."""
+    return linear_product(X, partial(multiply, operator), partial(multiply, operator, transposed=True))
 
 
-def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0) -> Float[Tensor, ""]:
+def penalty_value(
+    X: Float[Tensor, "nodes width"], operator: OperatorLike, ridge: float = 0.0
+) -> Float[Tensor, ""]:
     r"""Compute the spectral penalty, differentiably.
 
     .. math::
@@ -75,12 +107,12 @@ def penalty_value(X: Float[Tensor, "nodes width"], operator: Any, ridge: float =
         signal = wide(X)
         if operator is None:
             return ridge * signal.square().sum()
-        value = (signal * _product(signal, operator, False)).sum()
+        value = (signal * _product(signal, operator)).sum()
         return value + ridge * signal.square().sum() if ridge else value
 
 
 def penalty_gradient(
-    X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0
+    X: Float[Tensor, "nodes width"], operator: OperatorLike, ridge: float = 0.0
 ) -> Float[Tensor, "nodes width"]:
     r"""Compute the gradient of :func:`penalty_value` in closed form.
 
@@ -114,17 +146,17 @@ def penalty_gradient(
         signal = wide(X.detach())
         if operator is None:
             return (2.0 * ridge * signal).to(X.dtype)
-        if is_symmetric(operator):
-            gradient = 2.0 * multiply(operator, signal, False)
+        if operator.symmetric:
+            gradient = 2.0 * multiply(operator, signal)
         else:
-            gradient = multiply(operator, signal, False) + multiply(operator, signal, True)
+            gradient = multiply(operator, signal) + multiply(operator, signal, transposed=True)
         if ridge:
             gradient = gradient.add_(signal, alpha=2.0 * ridge)
         return gradient.to(X.dtype)
 
 
 def shifted_product(
-    X: Float[Tensor, "nodes width"], operator: Any, ridge: float = 0.0
+    X: Float[Tensor, "nodes width"], operator: OperatorLike, ridge: float = 0.0
 ) -> Float[Tensor, "nodes width"]:
     r"""Multiply by the operator of the penalty, :math:`(L + \text{ridge}\, I) X`, differentiably and widened."""
     operator = checked_operator(X, operator)
@@ -132,54 +164,41 @@ def shifted_product(
         signal = wide(X)
         if operator is None:
             return ridge * signal
-        product = _product(signal, operator, False)
+        product = _product(signal, operator)
         return product + ridge * signal if ridge else product
 
 
-def is_symmetric(operator: Any) -> bool:
-    """Say whether an operator is symmetric to the last bit; None, L = 0, is."""
-    if isinstance(operator, Tensor):
-        matrix = operator.to_dense()
-        return bool(torch.equal(matrix, matrix.T))
-    return bool(getattr(operator, "symmetric", True))
-
-
-def multiply(operator: Any, X: Tensor, transposed: bool) -> Tensor:
-    """Multiply a signal (nodes, width) by an operator or its transpose, without a derivative; neither is changed."""
+def multiply(operator: SignalOperator, X: Tensor, transposed: bool = False) -> Tensor:
+    """Multiply a signal by an operator or its transpose, without a derivative."""
     # An operator on several ranks is waited for by the others, also where this one has no rows.
-    if not X.numel() and not getattr(operator, "spans_ranks", False):
+    if not X.numel() and not operator.spans_ranks:
         return X.clone()
-    if isinstance(operator, Tensor):
-        matrix = operator if operator.layout == torch.strided else torch.Tensor.to_sparse(operator)
-        matrix = matrix.to(X.device, X.dtype)
-        return (matrix.T if transposed else matrix) @ X
-    if not transposed or is_symmetric(operator):
-        product: Tensor = operator @ X
-        return product
-    matrix = operator.to_scipy().T
-    return torch.from_numpy(matrix @ X.double().cpu().numpy()).to(X.device, X.dtype)
+    return operator.adjoint(X) if transposed else operator @ X
 
 
-def checked_operator(X: Tensor, operator: Any) -> Any:
-    """Check that an operator and a signal (nodes, width) fit; an array of NumPy or SciPy becomes a tensor.
+def checked_operator(X: Tensor, operator: OperatorLike) -> SignalOperator | None:
+    """Check that an operator and a signal (nodes, width) fit, and give a plain matrix the interface of an operator.
 
-    A TypeError where the signal is no floating tensor, or the operator no square matrix; a ValueError where the number
-    of nodes differs.
+    A TypeError is raised where the signal is no floating tensor or the operator no square matrix, a ValueError where
+    the number of nodes differs.
     """
     if not isinstance(X, Tensor):
         raise TypeError(f"X is a {type(X).__name__}; a tensor of shape (nodes, width) is needed")
     if not X.is_floating_point():
         raise TypeError(f"X is {X.dtype}; a floating tensor is needed: X.float()")
+    if operator is None:
+        return None
+    matrix: Any = operator  # SciPy's two families of sparse arrays share no typed parent with NumPy's
     if isinstance(operator, np.ndarray) or sp.issparse(operator):
-        entries: Any = operator  # SciPy's two families of sparse arrays share no typed parent with NumPy's
-        operator = torch.from_numpy(sp.coo_array(entries).toarray())
-    shape = tuple(getattr(operator, "shape", ()))
-    if operator is not None and (len(shape) != 2 or shape[0] != shape[1]):
+        matrix = torch.from_numpy(sp.coo_array(matrix).toarray())
+    shape = tuple(matrix.shape) if isinstance(matrix, SignalOperator | Tensor) else ()
+    if len(shape) != 2 or shape[0] != shape[1]:
         kind = f"has the shape {shape}" if shape else f"is a {type(operator).__name__}"
         raise TypeError(f"operator {kind}; give laplacian(graph), a square matrix, or None for no graph")
-    if operator is not None and shape[0] != X.shape[0]:
+    if shape[0] != X.shape[0]:
         raise ValueError(
             f"X has {X.shape[0]} nodes (rows), the operator has {shape[0]}; "
             "gather X with the table that the graph was built from"
         )
-    return operator
+    known: SignalOperator = MatrixOperator(matrix) if isinstance(matrix, Tensor) else matrix
+    return known

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from paramgraph.construct import connect
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, adjacency, laplacian
+from paramgraph.spectra import KroneckerSum, ShiftOperator, SignalOperator, Spectrum, adjacency, laplacian
 from spectral_opt.config import SpectralConfig
 
 # Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
@@ -18,7 +18,7 @@ _DENSE_NODES = 2048
 
 
 @dataclass(frozen=True, eq=False)
-class EntryOperator:
+class EntryOperator(SignalOperator):
     r"""Scalars as nodes: give the Kronecker sum of a row graph and a column graph the interface of an operator.
 
     .. math:: X \mapsto L_r X + X L_c
@@ -26,9 +26,8 @@ class EntryOperator:
 
     sum: KroneckerSum
 
-    # One system for all entries: the columns of a signal cannot be solved one by one.
+    # One system for all entries.
     couples_columns = True
-    symmetric = True
 
     @property
     def parts(self) -> tuple[ShiftOperator, ShiftOperator]:
@@ -56,9 +55,8 @@ class EntryOperator:
         """Upper bound of the absolute eigenvalues."""
         return max(abs(end) for end in self.sum.interval)
 
-    def __matmul__(self, X: Any) -> Tensor:
-        product: Tensor = self.sum.times(X)
-        return product
+    def __matmul__(self, X: Tensor) -> Tensor:
+        return self.sum.times(X)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from paramgraph.checkpoints import AdaptedWeights
-from spectral_opt.half_precision import wide
+from paramgraph.spectra import wide
 
 Filters = Sequence[tuple[str, Any, bool]]
 

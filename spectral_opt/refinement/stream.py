@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from paramgraph.checkpoints import WeightMapping
+from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
-from spectral_opt.half_precision import wide
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement.matching import CheckpointMatch
 from spectral_opt.refinement.sources import TunedCheckpoint

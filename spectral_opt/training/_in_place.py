@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paramgraph.filters import ReadyFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import ShiftOperator, sparse_tensor
 
@@ -95,7 +96,9 @@ class PenaltyForm:
 
 @torch.no_grad()
 def filter_(
-    X: Float[Tensor, "nodes width"], graph_filter: Any, target: Float[Tensor, "nodes width"] | None = None
+    X: Float[Tensor, "nodes width"],
+    graph_filter: ReadyFilter,
+    target: Float[Tensor, "nodes width"] | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     r"""Filter a signal in place by a low-rank filter, or add (h(L) - I) X to a target, and say what it let through.
 
@@ -105,7 +108,7 @@ def filter_(
     Gives the squared norms before and after the filter; None, and nothing done, where the filter is no product of two
     thin factors. 4 nodes rank width operations, and rank x width numbers of memory.
     """
-    factors = getattr(graph_filter, "thin_factors", lambda *_: None)(X.device, X.dtype)
+    factors = graph_filter.thin_factors(X.device, X.dtype)
     if factors is None:
         return None
     basis, weighted, surplus, rest = factors

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
-from spectral_opt.half_precision import wide
+from paramgraph.spectra import wide
 
 # By the names that torch and pytorch_optimizer give them.
 LINEAR = frozenset({"exp_avg", "momentum_buffer", "momentum", "exp_avg_diff", "previous_grad", "ema"})

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from paramgraph.spectra import wide
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import low_rank_penalty_gradient, low_rank_penalty_value
-from spectral_opt.half_precision import wide
 from spectral_opt.preparation import (
     FactorTable,
     PreparedTable,

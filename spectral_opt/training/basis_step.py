@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
+from paramgraph.spectra import wide
 from spectral_opt.functional import match_norm
-from spectral_opt.half_precision import wide
 
 Basis = Float[Tensor, "nodes nodes"]
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.filters import evaluate_response
+from paramgraph.spectra import wide
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
     decoupled_step,
@@ -24,7 +25,6 @@ from spectral_opt.functional import (
     put_back,
     step_kind,
 )
-from spectral_opt.half_precision import wide
 from spectral_opt.preparation import PreparedTable, config_on
 from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis

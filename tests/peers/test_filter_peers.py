@@ -75,7 +75,7 @@ def test_wavelets_are_those_of_pygsp(kind, name, scales):
 def test_damping_is_that_of_pygsp():
     from pygsp.filters import approximations
 
-    from paramgraph.filters._chebyshev import jackson_damping
+    from paramgraph.filters import jackson_damping
 
     plain, damped = approximations.compute_jackson_cheby_coeff([0.0, 1.0], [0.0, 2.0], 30)
     used = np.abs(plain) > 1e-12

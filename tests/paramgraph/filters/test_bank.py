@@ -98,6 +98,7 @@ def test_vector_empty_bank_and_empty_graph():
     assert apply_filter_bank(operator, torch.zeros(40, 0), [heat(1.0)], "chebyshev")[0].shape == (40, 0)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("responses", [heat(1.0), "heat", 3])
 def test_bank_must_be_a_list(responses):
     with pytest.raises(TypeError, match="list of responses"):

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from paramgraph import adjacency, laplacian
-from paramgraph.filters import _chebyshev_recurrence as chebyshev_recurrence
-from paramgraph.filters._chebyshev_recurrence import chebyshev_product, chebyshev_products
+from paramgraph.filters import (
+    _chebyshev_recurrence as chebyshev_recurrence,
+    chebyshev_product,
+    chebyshev_products,
+)
 
 GRAPH = nx.random_geometric_graph(30, 0.3, seed=0)
 TABLE = np.array([[0.5, -1.0, 0.25, 2.0], [1.0, 0.0, 0.0, 0.0]])

@@ -4,8 +4,7 @@ import pytest
 import scipy.sparse as sp
 
 from paramgraph import NotConvergedError, adjacency, laplacian
-from paramgraph.filters import _linear_solve as linear_solve
-from paramgraph.filters._linear_solve import factor_is_cheap, prepare_solve
+from paramgraph.filters import _linear_solve as linear_solve, factor_is_cheap, prepare_solve
 from paramgraph.spectra import zero_operator
 
 GRAPH = nx.random_geometric_graph(60, 0.2, seed=0)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from paramgraph import UnknownNameError, adjacency, laplacian, wavelets
-from paramgraph.filters._wavelets import itersine, meyer
+from paramgraph.filters import itersine, meyer
 from paramgraph.spectra import zero_operator
 
 KINDS = ["itersine", "mexican_hat", "meyer"]

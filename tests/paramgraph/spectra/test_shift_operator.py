@@ -3,9 +3,11 @@
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from paramgraph import adjacency, laplacian
+from paramgraph.spectra import sparse_tensor
 
 LAYOUTS = {"dense": torch.strided, "coo": torch.sparse_coo, "csr": torch.sparse_csr}
 GRAPHS = {
@@ -35,6 +37,7 @@ def test_every_layout_multiplies(layout):
     torch.testing.assert_close(operator.to_torch(layout=layout) @ X, operator @ X, atol=1e-14, rtol=0)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, "float32"])
 def test_types_that_would_cut_entries_off_raise(dtype):
     with pytest.raises(TypeError, match="floating torch dtype"):
@@ -68,3 +71,19 @@ def test_product_in_inference_mode_first_is_differentiable_later():
         operator @ X
     (operator @ X).square().sum().backward()
     assert X.grad.shape == X.shape
+
+
+MATRIX = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, -1.0]])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_entries_are_those_of_the_matrix_and_zeros_are_not_stored(kind, layout):
+    tensor = sparse_tensor(kind(MATRIX), "cpu", torch.float64, layout)
+    assert np.array_equal(tensor.to_dense().numpy(), MATRIX)
+    assert tensor._nnz() == 2
+
+
+def test_other_device_than_the_default_one():
+    with torch.device("meta"):
+        assert sparse_tensor(sp.csr_array(MATRIX), "cpu", torch.float32, "coo").device.type == "cpu"

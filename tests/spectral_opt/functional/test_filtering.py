@@ -82,6 +82,7 @@ def test_the_pair_lets_what_is_not_finite_stay_visible():
     assert torch.isnan(pair.update(G, pair.init(G))[0]["0.weight"]).any()
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("gradients", "operators", "responses", "options", "error"),
     [

@@ -446,17 +446,20 @@ def test_signal_that_is_not_finite_raises(value):
         apply_filter(laplacian(nx.path_graph(3)), X, heat(1.0))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("shape", [(4, 2), (), (3, 2, 2)])
 def test_signal_of_wrong_shape_raises(shape):
     with pytest.raises(ValueError, match=r"\(3,\)"):
         apply_filter(laplacian(nx.path_graph(3)), torch.ones(shape), heat(1.0))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_integer_signal_raises():
     with pytest.raises(TypeError, match="floating"):
         apply_filter(laplacian(nx.path_graph(3)), torch.ones(3, 2, dtype=torch.int64), heat(1.0))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("options", "text"),
     [

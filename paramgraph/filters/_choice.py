@@ -1,0 +1,126 @@
+"""Which method a filter runs, and why: one answer for graphs, products of graphs and contrasts."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+from paramgraph._checks import is_whole
+from paramgraph.filters._chebyshev import DAMPINGS, Damping
+from paramgraph.filters._linear_solve import factor_is_cheap
+from paramgraph.filters.response import Response, ResponseFunction
+from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
+
+Method = Literal["auto", "exact", "lowrank", "chebyshev", "solve"]
+ProductMethod = Literal["auto", "separable", "exact", "lowrank", "chebyshev"]
+Tail = Literal["edge", 0, 1]
+METHODS: tuple[Method, ...] = get_args(Method)
+PRODUCT_METHODS: tuple[ProductMethod, ...] = get_args(ProductMethod)
+# A complete basis of 4,096 nodes takes 0.13 GB and some 20 s on one thread; beyond, both grow fast.
+EXACT_NODES = 4096
+# Up to here eigenpairs take less than a third of a second, and are exact for every response.
+SMALL_NODES = 1000
+DEFAULT_RANK = 32
+
+
+class Asked(NamedTuple):
+    """What a caller asked of a filter, checked."""
+
+    method: str
+    order: int
+    rank: int | None
+    tail: Tail
+    damping: Damping = "none"
+
+    @classmethod
+    def checked(
+        cls,
+        methods: Sequence[str],
+        method: str,
+        order: int,
+        rank: int | None,
+        tail: Tail,
+        damping: Damping = "none",
+    ) -> "Asked":
+        """Refuse an option that is not allowed."""
+        if method not in methods:
+            raise ValueError(f"no filter method {method!r}; allowed: {', '.join(map(repr, methods))}")
+        if tail not in ("edge", 0, 1):
+            raise ValueError(f"no tail {tail!r}; allowed: 'edge', 0, 1")
+        for name, value in (("order", order), ("rank", 1 if rank is None else rank)):
+            if not is_whole(value) or value < 1:
+                raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
+        if damping not in DAMPINGS:
+            raise ValueError(f"no damping {damping!r}; allowed: {', '.join(map(repr, DAMPINGS))}")
+        if damping != "none" and method not in ("auto", "chebyshev"):
+            raise ValueError(f"damping {damping!r} is for method 'chebyshev', not for {method!r}")
+        return cls(method, order, rank, tail, damping)
+
+
+def linear_strength(response: ResponseFunction) -> float | None:
+    """Give gamma of a response that is one linear system, 1 / (1 + gamma x), and 0 for the identity; else None."""
+    if not isinstance(response, Response) or response.name not in ("tikhonov", "identity"):
+        return None
+    return float(dict(response.options).get("gamma", 0.0))
+
+
+def choose_method(
+    operator: ShiftOperator | KroneckerSum,
+    response: ResponseFunction,
+    asked: Asked,
+    spectrum: Spectrum | None = None,
+    once: bool = False,
+) -> tuple[str, str]:
+    """Choose a method where it is left to us, and say why; `once`: one signal only will be filtered.
+
+    A ValueError refuses a response for which the method that was asked for cannot stand.
+    """
+    gamma = linear_strength(response)
+    is_heat = isinstance(response, Response) and response.name == "heat"
+    if asked.method == "solve" and gamma is None:
+        raise ValueError(
+            f"method 'solve' is one linear system, for tikhonov(gamma) only; the response {response!r} needs "
+            "'exact', 'lowrank' or 'chebyshev'"
+        )
+    if asked.method == "separable" and not is_heat:
+        raise ValueError(
+            f"the response {response!r} of a sum is no product of responses, heat alone is; use method='exact', "
+            "'lowrank' or 'chebyshev'"
+        )
+    if asked.method != "auto":
+        return asked.method, "asked for"
+    if asked.damping != "none":
+        return "chebyshev", "damping asked for"
+    if asked.rank is not None:
+        return "lowrank", "rank given"
+    if spectrum is not None:
+        kind = "complete" if spectrum.complete else "incomplete"
+        return covering(spectrum), f"{kind} spectrum given"
+    if isinstance(operator, KroneckerSum):
+        if is_heat:
+            return "separable", "heat of a sum is the product of two heats"
+        small = max(operator.shape) <= EXACT_NODES
+        size = "no more" if small else "more"
+        return "exact" if small else "chebyshev", f"{size} than {EXACT_NODES} rows or columns"
+    if operator.nodes <= EXACT_NODES:
+        if once and gamma and operator.nodes > SMALL_NODES:
+            return "solve", f"one signal on more than {SMALL_NODES} nodes costs less than eigenpairs"
+        return "exact", f"no more than {EXACT_NODES} nodes"
+    solved = gamma and not operator.is_dense and factor_is_cheap(operator)
+    return "solve" if solved else "chebyshev", f"more than {EXACT_NODES} nodes"
+
+
+def covering(spectrum: Spectrum) -> Literal["exact", "lowrank"]:
+    """Name the method that filters by the modes of a spectrum."""
+    return "exact" if spectrum.complete else "lowrank"
+
+
+def level_of_others(gains: Float[Tensor, "modes"], nodes: int, tail: Tail) -> tuple[float, str]:
+    """Give h of the modes that were not computed, and a remark on it; 1 and no remark where there are none."""
+    others = nodes - len(gains)
+    if not others:
+        return 1.0, ""
+    level = gains[-1].item() if tail == "edge" else float(tail)
+    where = "the last computed mode" if tail == "edge" else "asked for"
+    return level, f"; the other {others} modes are multiplied by h = {level:.4g} ({where})"
