@@ -1,7 +1,9 @@
 """Errors and warnings that a caller may want to catch."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+from types import FrameType
 
 
 class NumericalWarning(UserWarning):
@@ -58,3 +60,15 @@ class NotConvergedError(RuntimeError):
     def __init__(self, message: str, residuals: tuple[float, ...] = ()) -> None:
         super().__init__(message)
         self.residuals = residuals
+
+
+def users_level() -> int:
+    """Count the frames from the caller up to the first outside of paramgraph, the `stacklevel` of its warning.
+
+    For what is reached by ways of many depths, as filters and banks of them reach their expansions.
+    """
+    frame: FrameType = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("paramgraph."):
+        frame, level = frame.f_back, level + 1
+    return level

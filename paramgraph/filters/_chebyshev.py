@@ -10,10 +10,8 @@ References
    and Computational Harmonic Analysis 30(2), 2011.
 """
 
-import sys
 import warnings
 from dataclasses import dataclass
-from types import FrameType
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,7 +20,7 @@ from jaxtyping import Float
 from scipy.fft import dct
 from torch import Tensor
 
-from paramgraph.errors import NumericalWarning
+from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 
 Damping = Literal["none", "jackson"]
@@ -89,19 +87,10 @@ def design_polynomial(
             f"a Chebyshev filter of order {order} misses the response {response!r} by up to {error:.2g}; raise "
             "order, or use method='exact' or 'lowrank'",
             NumericalWarning,
-            stacklevel=_users_level(),
+            stacklevel=users_level(),
         )
     remark = f"; order {order}, error of the response at most {error:.1g}"
     return PolynomialDesign(coefficients[: order + 1], error, remark)
-
-
-def _users_level() -> int:
-    """Count the frames up to the first outside of this package: filters and banks get here by ways of many depths."""
-    frame: FrameType = sys._getframe(1)
-    level = 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("paramgraph."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _damped(

@@ -1,4 +1,21 @@
-"""Spectra: shift operators, their eigenpairs and certificates, Kronecker sums."""
+r"""Spectra: the matrices whose eigenvalues are a graph's frequencies, and their eigenpairs.
+
+A graph becomes a shift operator; `eigenpairs` cuts it into components, writes its null space down, solves the rest by
+the solver that suits it (one file each in `solvers/`), and says in the result what ran and why, with residuals and, if
+asked, a proof that no eigenvalue was passed over. Two operators make a pencil, or a Kronecker sum, never formed.
+
+* from a graph: `laplacian`, `adjacency`, `zero_operator`; what they give, a `ShiftOperator`
+* eigenpairs: `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and the `Spectrum` that both give
+* scalars as nodes: `KroneckerSum`, `product_modes`, `product_eigenpairs`, `ProductModes`
+* a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `largest_pairs` and
+  `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
+* what acts on signals: `SignalOperator`; `check_signal`, `wide`, `working_dtype`, `keep_tensor`, `linear_product`,
+  `sparse_tensor`
+* how much a factor fills in: `estimate_fill_in`, `FillIn`
+* inside, for tests and neighbours: `count_pairs`, `check_pencil`, `certify_count`, `choose_solvers`, `smallest_sums`,
+  `fix_signs`
+* words: `Kind`, `Normalization`, `Seed`
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,13 +23,28 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from paramgraph.spectra._block_gradients import block_refusal as block_refusal, solve_block as solve_block
-    from paramgraph.spectra._lanczos import largest_pairs as largest_pairs
-    from paramgraph.spectra._solver_choice import list_solvers as list_solvers
-    from paramgraph.spectra.eigensolve import count_pairs as count_pairs, eigenpairs as eigenpairs
+    from paramgraph.spectra._certificate import certify_count as certify_count
+    from paramgraph.spectra._lanczos import lanczos_refusal as lanczos_refusal, largest_pairs as largest_pairs
+    from paramgraph.spectra._solver_choice import (
+        choose_solvers as choose_solvers,
+        list_solvers as list_solvers,
+    )
+    from paramgraph.spectra.eigenproblem import (
+        EigenProblem as EigenProblem,
+        Solver as Solver,
+        SolverResult as SolverResult,
+    )
+    from paramgraph.spectra.eigensolve import (
+        Seed as Seed,
+        count_pairs as count_pairs,
+        eigenpairs as eigenpairs,
+    )
     from paramgraph.spectra.fill_in import FillIn as FillIn, estimate_fill_in as estimate_fill_in
-    from paramgraph.spectra.generalized import generalized_eigenpairs as generalized_eigenpairs
+    from paramgraph.spectra.generalized import (
+        check_pencil as check_pencil,
+        generalized_eigenpairs as generalized_eigenpairs,
+    )
     from paramgraph.spectra.kronecker_sum import KroneckerSum as KroneckerSum
-    from paramgraph.spectra.pencil_check import check_pencil as check_pencil
     from paramgraph.spectra.product_spectrum import (
         ProductModes as ProductModes,
         product_eigenpairs as product_eigenpairs,
@@ -20,6 +52,8 @@ if TYPE_CHECKING:
         smallest_sums as smallest_sums,
     )
     from paramgraph.spectra.shift_operator import (
+        Kind as Kind,
+        Normalization as Normalization,
         ShiftOperator as ShiftOperator,
         SignalOperator as SignalOperator,
         sparse_tensor as sparse_tensor,
@@ -36,11 +70,6 @@ if TYPE_CHECKING:
         wide as wide,
         working_dtype as working_dtype,
     )
-    from paramgraph.spectra.spectrum import (
-        EigenProblem as EigenProblem,
-        SolverResult as SolverResult,
-        Spectrum as Spectrum,
-        fix_signs as fix_signs,
-    )
+    from paramgraph.spectra.spectrum import Spectrum as Spectrum, fix_signs as fix_signs
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

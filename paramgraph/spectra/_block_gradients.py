@@ -4,66 +4,34 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import lobpcg
+import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator, lobpcg
 
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 
 STARTS = 4
 
 
 def block_refusal(problem: EigenProblem) -> str:
-    """Say why a block method cannot solve the problem.
-
-    Parameters
-    ----------
-    problem : EigenProblem
-        Any problem.
-
-    Returns
-    -------
-    str
-        Empty if it can; the block must be small against the number of nodes.
-
-    Examples
-    --------
-    >>> block_refusal(EigenProblem(np.eye(10), 5, True, (0.0, 1.0)))
-    'LOBPCG finds at most 2 pairs here'
-    """
+    """Refuse a block that is not small against the number of nodes."""
     free = problem.nodes - (problem.null is not None)
     # Below five times the block SciPy turns to a dense solve of its own.
     return "" if 5 * problem.count <= free else f"LOBPCG finds at most {free // 5} pairs here"
 
 
-def solve_block(problem: EigenProblem, preconditioner: Any, steps: int, note: str) -> SolverResult:
-    """Iterate on a block of vectors from the seed, all at once.
+def solve_block(
+    problem: EigenProblem, preconditioner: sp.csr_array | LinearOperator | None, steps: int, note: str
+) -> SolverResult:
+    """Iterate on a block of vectors from the seed, all at once [1]_; the last step comes back, converged or not.
 
-    Parameters
-    ----------
-    problem : EigenProblem
-        With at least five nodes for each pair.
-    preconditioner : sparse array or LinearOperator, optional
-        Approximate inverse of the matrix near the wanted end, positive definite.
-    steps : int
-        Largest number of steps.
-    note : str
-        For the reason: which preconditioner.
+    The preconditioner is an approximate inverse of the matrix near the wanted end, positive definite. O(edges x count)
+    time for a step, O(nodes x count) memory.
 
-    Returns
-    -------
-    SolverResult
-        The pairs of the last step, converged or not: the caller checks residuals. O(edges x count) time for a
-        step, O(nodes x count) memory.
-
-    References
-    ----------
     .. [1] A. V. Knyazev, "Toward the optimal preconditioned eigensolver", SIAM J. Sci. Comput. 23(2), 2001.
-
-    Examples
-    --------
-    >>> problem = EigenProblem(np.diag(np.arange(20.0)), 1, False, (0.0, 19.0))
-    >>> solve_block(problem, None, 100, "").eigenvalues.round(6).tolist()
-    [19.0]
     """
+    inverse: Any = (
+        preconditioner  # SciPy's stubs want a parameter of its type that SciPy itself does not have
+    )
     constraint = None if problem.null is None else problem.null[:, None]
     tolerance = problem.tol * problem.scale / 2
     vectors, taken, residual = problem.start(problem.count), 0, np.inf
@@ -76,7 +44,7 @@ def solve_block(problem: EigenProblem, preconditioner: Any, steps: int, note: st
             values, vectors, history = lobpcg(
                 problem.matrix,
                 vectors,
-                M=preconditioner,
+                M=inverse,
                 Y=constraint,
                 tol=tolerance,
                 maxiter=steps - taken,

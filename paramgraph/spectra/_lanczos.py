@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from paramgraph.errors import NotConvergedError
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult
+from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 
 Product = Callable[[Any], Any]
 
@@ -34,6 +34,11 @@ class _Counter:
         return self.apply(x.reshape(-1))
 
 
+def lanczos_refusal(problem: EigenProblem) -> str:
+    """Refuse all pairs: Lanczos needs fewer pairs than nodes."""
+    return "" if problem.count < problem.nodes else f"ARPACK finds at most {problem.nodes - 1} pairs here"
+
+
 def largest_pairs(
     problem: EigenProblem, apply: Product, back: Product, note: str, restarts: int
 ) -> SolverResult:
@@ -44,38 +49,11 @@ def largest_pairs(
     lower bounds of the largest eigenvalue there, and one above the last pair shows that a pair was passed
     over, which is then added. A proof is the certificate, not this.
 
-    Parameters
-    ----------
-    problem : EigenProblem
-        Gives count, seed, tolerance and nodes.
-    apply : callable
-        Product of the operator with a vector of shape (nodes,); symmetric.
-    back : callable
-        Turns its eigenvalues (ndarray) into those of the problem.
-    note : str
-        What the operator is, for the reason and the error.
-    restarts : int
-        Restarts after which it gives up.
+    `apply` is the symmetric product with a vector, `back` turns its eigenvalues into those of the problem, `note` says
+    what it is. `iterations` of the result counts products; after `restarts` restarts [1]_ it raises
+    a NotConvergedError.
 
-    Returns
-    -------
-    SolverResult
-        Largest eigenvalues of `apply` first; `iterations` counts products. O(nodes x count) memory.
-
-    Raises
-    ------
-    NotConvergedError
-        After `restarts` restarts.
-
-    References
-    ----------
     .. [1] R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK Users' Guide", SIAM, 1998.
-
-    Examples
-    --------
-    >>> problem = EigenProblem(np.diag([1.0, 5.0, 3.0]), 1, False, (1.0, 5.0))
-    >>> largest_pairs(problem, lambda x: problem.matrix @ x, lambda values: values, "A", 10).eigenvalues
-    array([5.])
     """
     counted = _Counter(apply)
     rng = np.random.default_rng(problem.seed)

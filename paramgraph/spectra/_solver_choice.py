@@ -3,13 +3,13 @@
 import importlib
 import pkgutil
 from functools import cache
-from types import ModuleType
+from typing import cast
 
 import numpy as np
 
 import paramgraph.spectra.solvers
+from paramgraph.spectra.eigenproblem import EigenProblem, Solver
 from paramgraph.spectra.fill_in import estimate_fill_in
-from paramgraph.spectra.spectrum import EigenProblem
 
 # One thread: 16 pairs of 384 nodes take 11 ms dense and 13 ms by Lanczos, of 576 nodes 23 and 15 ms; dense
 # grows with the cube, but passes no pair over.
@@ -24,32 +24,22 @@ FACTOR_ENTRIES = 200_000_000
 
 
 @cache
-def solver_modules() -> dict[str, ModuleType]:
-    """Import the eigensolvers, one for each file of `paramgraph/spectra/solvers`.
-
-    Returns
-    -------
-    dict of str to module
-        Each with `solve(problem)` and `refusal(problem)`.
-
-    Examples
-    --------
-    >>> solver_modules()["dense"].refusal(EigenProblem(np.eye(2), 1, True, (0.0, 1.0)))
-    ''
-    """
+def solver_modules() -> dict[str, Solver]:
+    """Import the eigensolvers, one for each file of `paramgraph/spectra/solvers`."""
     found = pkgutil.iter_modules(paramgraph.spectra.solvers.__path__)
     return {
-        entry.name: importlib.import_module(f"paramgraph.spectra.solvers.{entry.name}") for entry in found
+        entry.name: cast(Solver, importlib.import_module(f"paramgraph.spectra.solvers.{entry.name}"))
+        for entry in found
     }
 
 
 def list_solvers() -> list[str]:
-    """Name the eigensolvers, one for each file of `paramgraph/spectra/solvers`.
+    """Name the eigensolvers, sorted.
 
     Returns
     -------
     list of str
-        Sorted names.
+        One for each file of `paramgraph/spectra/solvers`.
 
     Examples
     --------
@@ -67,22 +57,7 @@ def choose_solvers(problem: EigenProblem) -> tuple[list[str], str]:
     others to Lanczos on the flipped operator. Behind these stand the other of the two where its factor fits
     into memory, multigrid where pyamg is installed, plain LOBPCG, and dense up to 8,192 nodes.
 
-    Parameters
-    ----------
-    problem : EigenProblem
-        One component.
-
-    Returns
-    -------
-    chain : list of str
-        Names of solvers that do not refuse the problem; never empty.
-    reason : str
-        What was seen, for the reason of the result.
-
-    Examples
-    --------
-    >>> choose_solvers(EigenProblem(np.eye(2), 1, True, (0.0, 1.0)))
-    (['dense'], 'no more than 400 nodes')
+    The chain is never empty and holds no solver that refuses the problem; the reason says what was seen.
     """
     nodes, count = problem.nodes, problem.count
     if nodes <= DENSE_NODES:

@@ -2,30 +2,34 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from paramgraph._checks import is_whole
-from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError
+from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownNameError, users_level
+from paramgraph.graphs import Matrix
 from paramgraph.spectra._certificate import certify_count
-from paramgraph.spectra._solver_choice import choose_solvers, list_solvers as list_solvers, solver_modules
+from paramgraph.spectra._components import Members, Pairs, solve_by_component
+from paramgraph.spectra._solver_choice import choose_solvers, list_solvers, solver_modules
+from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 from paramgraph.spectra.shift_operator import ShiftOperator
-from paramgraph.spectra.spectrum import EigenProblem, SolverResult, Spectrum, fix_signs
+from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
 # A dense decomposition takes 2 s at 2,000 nodes and half a minute at 5,000.
 SLOW_DENSE_NODES = 2000
 
+Seed = int | np.random.Generator
+
 
 def eigenpairs(
     operator: ShiftOperator,
-    k: Any = None,
+    k: int | None = None,
     solver: str = "auto",
-    tol: Any = 1e-8,
+    tol: float = 1e-8,
     certify: bool = False,
-    seed: Any = 0,
+    seed: Seed = 0,
 ) -> Spectrum:
     r"""Find the k eigenpairs of lowest graph frequency.
 
@@ -118,7 +122,7 @@ def eigenpairs(
     )
 
 
-def _check(operator: Any, solver: str, tol: Any, seed: Any) -> None:
+def _check(operator: ShiftOperator, solver: str, tol: float, seed: Seed) -> None:
     if not isinstance(operator, ShiftOperator):
         raise TypeError(
             f"eigenpairs takes a shift operator, got {type(operator).__name__}; call laplacian(graph) first"
@@ -132,33 +136,8 @@ def _check(operator: Any, solver: str, tol: Any, seed: Any) -> None:
         raise TypeError(f"seed is an int or a numpy.random.Generator, got {type(seed).__name__}")
 
 
-def count_pairs(k: Any, nodes: int) -> int:
-    """Check a number of pairs.
-
-    Parameters
-    ----------
-    k : int, optional
-        1 to `nodes`, or None for all.
-    nodes : int
-        Number of nodes.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If k is below 1 or above the number of nodes.
-    TypeError
-        If k is no int.
-
-    Examples
-    --------
-    >>> count_pairs(None, 5)
-    5
-    """
+def count_pairs(k: int | None, nodes: int) -> int:
+    """Check a number of pairs, 1 to `nodes`, or None for all: a TypeError or a ValueError."""
     if k is None:
         return nodes
     if not is_whole(k):
@@ -168,67 +147,45 @@ def count_pairs(k: Any, nodes: int) -> int:
     return int(k)
 
 
-def _assemble(operator: ShiftOperator, k: int, solver: str, tol: float, seed: Any) -> Any:
+def _assemble(
+    operator: ShiftOperator, k: int, solver: str, tol: float, seed: Seed
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "nodes k"], Counter[tuple[str, str]], int | None]:
     """Solve each component, and take the k lowest graph frequencies of all; the zeros come first."""
     laplacian = operator.kind == "laplacian"
     zeros = min(k, operator.nullity) if laplacian else 0
-    values = [np.zeros(zeros)]
     vectors = np.zeros((operator.nodes, k))
     if laplacian:
         vectors[:, :zeros] = operator.null_basis()[:, :zeros].toarray()
     reports: Counter[tuple[str, str]] = Counter()
-    found: list[tuple[Any, SolverResult]] = []
-    for members, problem in _problems(operator, k - zeros, tol, seed) if k > zeros else ():
-        name, reason, result = _solve(problem, solver)
-        reports[name, reason] += 1
-        found.append((members, result))
-    pairs = [
-        (part, column) for part, (_, result) in enumerate(found) for column in range(len(result.eigenvalues))
-    ]
-    unsorted = np.concatenate([result.eigenvalues for _, result in found]) if found else np.zeros(0)
-    order = np.argsort(unsorted if laplacian else -unsorted, kind="stable")[: k - zeros]
-    for target, source in enumerate(order, start=zeros):
-        part, column = pairs[source]
-        members, result = found[part]
-        vectors[members, target] = result.eigenvectors[:, column]
-    # The matrix is positive semidefinite; weights of 1e-16 between blocks can round an eigenvalue below 0.
-    values.append(np.maximum(unsorted[order], 0.0) if laplacian else unsorted[order])
-    steps = [result.iterations for _, result in found if result.iterations is not None]
-    return np.concatenate(values), vectors, reports, sum(steps) if steps else None
-
-
-def _problems(
-    operator: ShiftOperator, wanted: int, tol: float, seed: Any
-) -> Iterator[tuple[Any, EigenProblem]]:
-    """Cut the operator into its components, each with the number of pairs that could be among the wanted."""
-    laplacian = operator.kind == "laplacian"
-    labels = operator.component_labels
-    sizes = np.bincount(labels, minlength=operator.components)
-    order, ends = np.argsort(labels, kind="stable"), np.cumsum(sizes)
-    matrix = operator.matrix if operator.components == 1 else operator.matrix[order][:, order]
+    steps: list[int] = []
     null = operator.null_entries() if laplacian else None
-    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
-        first = int(order[end - size])
-        known = null is not None and bool(null[first])
-        count = min(wanted, size - known)
-        if count:
-            part = slice(end - size, end)
-            members = order[part]
-            yield (
-                members,
-                EigenProblem(
-                    matrix if operator.components == 1 else matrix[part, part],
-                    count,
-                    smallest=laplacian,
-                    interval=operator.interval,
-                    null=null[members] if null is not None and known else None,
-                    tol=tol,
-                    seed=seed,
-                ),
-            )
+
+    def solve(members: Members, block: Matrix) -> Pairs | None:
+        known = null[members] if null is not None and null[members[0]] else None
+        # As many as could be among the wanted.
+        count = min(k - zeros, len(members) - (known is not None))
+        if not count:
+            return None
+        problem = EigenProblem(
+            block, count, smallest=laplacian, interval=operator.interval, null=known, tol=tol, seed=seed
+        )
+        name, reason, result = solve_problem(problem, solver)
+        reports[name, reason] += 1
+        if result.iterations is not None:
+            steps.append(result.iterations)
+        return result.eigenvalues, result.eigenvectors
+
+    values = np.zeros(0)
+    if k > zeros:
+        rest = vectors[:, zeros:]
+        values = solve_by_component(operator.component_labels, (operator.matrix,), solve, not laplacian, rest)
+    if laplacian:
+        # The matrix is positive semidefinite; weights of 1e-16 between blocks can round an eigenvalue below 0.
+        values = np.maximum(values, 0.0)
+    return np.concatenate([np.zeros(zeros), values]), vectors, reports, sum(steps) if steps else None
 
 
-def _solve(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:
+def solve_problem(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:
     """Run the named solver, or the chain of "auto"; refine and check what it gives."""
     modules = solver_modules()
     if solver == "auto":
@@ -258,7 +215,7 @@ def _warn_of_dense(problem: EigenProblem) -> None:
             f"{problem.count} pairs of {problem.nodes} nodes are taken from a dense decomposition, which grows "
             f"with the cube of the nodes; ask for fewer than an eighth ({problem.nodes // 8}), or a larger tol",
             PerformanceWarning,
-            stacklevel=5,
+            stacklevel=users_level(),
         )
 
 

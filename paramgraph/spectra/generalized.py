@@ -1,23 +1,25 @@
 """Generalized eigenpairs of two operators on the same nodes: what one graph is strong in and the other is not."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
 
+from paramgraph._checks import is_number
 from paramgraph.errors import NotConvergedError, UnknownNameError
 from paramgraph.graphs import Matrix
-from paramgraph.spectra.eigensolve import count_pairs
+from paramgraph.spectra._components import Members, Pairs, solve_by_component
+from paramgraph.spectra.eigenproblem import EigenProblem
+from paramgraph.spectra.eigensolve import Seed, count_pairs, solve_problem
 from paramgraph.spectra.fill_in import estimate_fill_in
-from paramgraph.spectra.pencil_check import check_pencil
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
@@ -32,13 +34,12 @@ FACTOR_ENTRIES = 20_000_000
 class _Pencil:
     """One joint component: the pairs of A u = mu M u at one end."""
 
-    members: Any
     matrix: Matrix
     metric: Matrix
     count: int
     descending: bool
     tol: float
-    seed: Any
+    seed: Seed
 
     @property
     def nodes(self) -> int:
@@ -46,13 +47,13 @@ class _Pencil:
 
 
 def generalized_eigenpairs(
-    operator: Any,
-    reference: Any,
-    k: Any = None,
-    ridge: Any = 0.0,
-    solver: str = "auto",
-    tol: Any = 1e-8,
-    seed: Any = 0,
+    operator: ShiftOperator,
+    reference: ShiftOperator,
+    k: int | None = None,
+    ridge: float = 0.0,
+    solver: Literal["auto", "dense", "arpack"] = "auto",
+    tol: float = 1e-8,
+    seed: Seed = 0,
 ) -> Spectrum:
     r"""Find the k generalized eigenpairs of lowest graph frequency of two operators on the same nodes.
 
@@ -121,12 +122,17 @@ def generalized_eigenpairs(
     k = count_pairs(k, operator.nodes)
     metric = _plus_ridge(reference.matrix, ridge)
     labels = _joint_components(operator, reference)
-    found, names = [], set()
-    for pencil in _pencils(operator, metric, labels, k, float(tol), seed):
-        name, values, vectors = _solve(pencil, solver)
-        found.append((pencil.members, values, vectors))
+    names: set[str] = set()
+    descending = operator.kind == "adjacency"
+
+    def solve(members: Members, matrix: Matrix, block: Matrix) -> Pairs:
+        pencil = _Pencil(matrix, block, min(k, len(members)), descending, float(tol), seed)
+        name, found = _solve(pencil, solver)
         names.add(name)
-    values, vectors = _merge(found, operator, k)
+        return found
+
+    vectors = np.zeros((operator.nodes, k))
+    values = solve_by_component(labels, (operator.matrix, metric), solve, descending, vectors)
     vectors = fix_signs(vectors)
     errors = np.linalg.norm(operator.matrix @ vectors - (metric @ vectors) * values, axis=0)
     _check_residuals(errors, values, vectors, operator.bound, reference.bound + ridge, float(tol))
@@ -150,7 +156,7 @@ def _plus_ridge(matrix: Matrix, ridge: float) -> Matrix:
     return sp.csr_array(matrix + ridge * sp.eye_array(matrix.shape[0], format="csr"))
 
 
-def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> np.ndarray:
+def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> Int64[np.ndarray, "nodes"]:
     """Label the components of both graphs together, in O(nodes) from those of each."""
     nodes = operator.nodes
     if not nodes:
@@ -165,30 +171,15 @@ def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> np.n
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
-def _pencils(
-    operator: ShiftOperator, metric: Matrix, labels: np.ndarray, k: int, tol: float, seed: Any
-) -> Iterator[_Pencil]:
-    descending = operator.kind == "adjacency"
-    sizes = np.bincount(labels)
-    order, ends = np.argsort(labels, kind="stable"), np.cumsum(sizes)
-    matrix = operator.matrix[order][:, order]
-    metric = metric[order][:, order]
-    for size, end in zip(sizes.tolist(), ends.tolist(), strict=True):
-        part = slice(end - size, end)
-        yield _Pencil(
-            order[part], matrix[part, part], metric[part, part], min(k, size), descending, tol, seed
-        )
-
-
-def _solve(pencil: _Pencil, solver: str) -> tuple[str, Any, Any]:
+def _solve(pencil: _Pencil, solver: str) -> tuple[str, Pairs]:
     few = pencil.count < pencil.nodes
     wide = pencil.nodes > DENSE_NODES and 8 * pencil.count <= pencil.nodes
     if few and (solver == "arpack" or (solver == "auto" and wide)):
-        return "arpack", *_solve_iteratively(pencil)
-    return "dense", *_solve_densely(pencil)
+        return "arpack", _solve_iteratively(pencil)
+    return "dense", _solve_densely(pencil)
 
 
-def _solve_densely(pencil: _Pencil) -> tuple[Any, Any]:
+def _solve_densely(pencil: _Pencil) -> Pairs:
     matrix, metric = (
         each if isinstance(each, np.ndarray) else each.toarray() for each in (pencil.matrix, pencil.metric)
     )
@@ -200,7 +191,7 @@ def _solve_densely(pencil: _Pencil) -> tuple[Any, Any]:
     return values[::step], vectors[:, ::step]
 
 
-def _solve_iteratively(pencil: _Pencil) -> tuple[Any, Any]:
+def _solve_iteratively(pencil: _Pencil) -> Pairs:
     nodes = pencil.nodes
     start = np.random.default_rng(pencil.seed).standard_normal(nodes)
     inverse = LinearOperator((nodes, nodes), matvec=_inverse(pencil.metric), dtype=np.float64)
@@ -252,22 +243,13 @@ def _inverse(metric: Matrix) -> Callable[[Any], Any]:
     return by_gradients
 
 
-def _merge(found: Any, operator: ShiftOperator, k: int) -> tuple[Float[np.ndarray, "modes"], Any]:
-    vectors = np.zeros((operator.nodes, k))
-    if not found:
-        return np.zeros(0), vectors
-    places = [(part, column) for part, (_, values, _) in enumerate(found) for column in range(len(values))]
-    every = np.concatenate([values for _, values, _ in found])
-    order = np.argsort(-every if operator.kind == "adjacency" else every, kind="stable")[:k]
-    for target, source in enumerate(order):
-        part, column = places[source]
-        members, _, basis = found[part]
-        vectors[members, target] = basis[:, column]
-    return every[order], vectors
-
-
 def _check_residuals(
-    errors: Any, values: Any, vectors: Any, bound: float, metric_bound: float, tol: float
+    errors: Float[np.ndarray, "k"],
+    values: Float[np.ndarray, "k"],
+    vectors: Float[np.ndarray, "nodes k"],
+    bound: float,
+    metric_bound: float,
+    tol: float,
 ) -> None:
     norms = np.linalg.norm(vectors, axis=0)
     scale = (bound + np.abs(values) * metric_bound) * norms
@@ -280,3 +262,48 @@ def _check_residuals(
         "ask for a larger tol or ridge, or solver='dense'",
         tuple(errors.tolist()),
     )
+
+
+def check_pencil(operator: ShiftOperator, reference: ShiftOperator, ridge: float) -> float:
+    """Check that two operators make a definite pencil, same nodes, symmetric, B + ridge I positive; give the ridge.
+
+    Definite to working precision; a TypeError is raised for what is no operator or no number, else a ValueError.
+    """
+    for each in (operator, reference):
+        if not isinstance(each, ShiftOperator):
+            raise TypeError(
+                f"generalized_eigenpairs takes two shift operators, got {type(each).__name__}; call "
+                "adjacency(graph) or laplacian(graph) first"
+            )
+        if not each.symmetric:
+            raise ValueError(
+                "a generalized problem needs symmetric operators, got the 'rw' Laplacian; use "
+                "laplacian(graph, normalization='sym')"
+            )
+    if operator.nodes != reference.nodes:
+        raise ValueError(
+            f"both operators act on the same nodes, got {operator.nodes} and {reference.nodes} nodes"
+        )
+    if not is_number(ridge):
+        raise TypeError(f"ridge is a number, got {ridge!r}")
+    if not (math.isfinite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge is a finite number, 0 or larger; got {ridge}")
+    if reference.nodes:
+        _check_definite(reference, float(ridge))
+    return float(ridge)
+
+
+def _check_definite(reference: ShiftOperator, ridge: float) -> None:
+    least = 10 * reference.nodes * np.finfo(np.float64).eps * (reference.bound + ridge)
+    if reference.interval[0] + ridge > least:
+        return  # proven without a solve
+    known = reference.kind == "laplacian" and reference.nullity
+    smallest = ridge
+    if not known:
+        problem = EigenProblem(reference.matrix, 1, True, reference.interval)
+        smallest += float(solve_problem(problem, "auto")[2].eigenvalues[0])
+    if not smallest > least:
+        raise ValueError(
+            f"B + ridge I is not positive definite: its smallest eigenvalue is {smallest:.4g} with "
+            f"ridge={ridge:g}; raise ridge above {max(ridge - smallest, 0.0) + least:.2g}"
+        )

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from torch import Tensor
 
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shift_operator import Kind, ShiftOperator
 from paramgraph.spectra.signals import check_signal, wide
 
 
@@ -71,7 +71,7 @@ class KroneckerSum:
         return self.shape[0] * self.shape[1]
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """Kind of both operators, "laplacian" or "adjacency"."""
         return self.rows.kind
 

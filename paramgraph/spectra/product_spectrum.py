@@ -8,13 +8,12 @@ pairs with i j <= k can be among the k smallest: some k log k of them, however l
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from paramgraph.spectra.eigensolve import eigenpairs
+from paramgraph.spectra.eigensolve import Seed, eigenpairs
 from paramgraph.spectra.kronecker_sum import KroneckerSum
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum
@@ -89,7 +88,7 @@ def smallest_sums(
     return sums[order], i[order], j[order]
 
 
-def product_modes(operator: KroneckerSum, k: int, solver: str = "auto", seed: Any = 0) -> ProductModes:
+def product_modes(operator: KroneckerSum, k: int, solver: str = "auto", seed: Seed = 0) -> ProductModes:
     """Find the k lowest graph frequencies of the Kronecker sum of two operators, without forming it.
 
     Parameters
@@ -132,7 +131,7 @@ def product_modes(operator: KroneckerSum, k: int, solver: str = "auto", seed: An
         spectra[side] = _pairs(operators[side], need[side], solver, seed)
 
 
-def product_eigenpairs(operator: KroneckerSum, k: int, solver: str = "auto", seed: Any = 0) -> Spectrum:
+def product_eigenpairs(operator: KroneckerSum, k: int, solver: str = "auto", seed: Seed = 0) -> Spectrum:
     """Write the k lowest modes out, each as a vector of all entries row by row.
 
     Parameters
@@ -178,5 +177,5 @@ def _first_guess(nodes: int, k: int) -> int:
     return nodes if nodes <= WHOLE_NODES else min(nodes, max(16, 2 * math.isqrt(k)))
 
 
-def _pairs(operator: ShiftOperator, count: int, solver: str, seed: Any) -> Spectrum:
+def _pairs(operator: ShiftOperator, count: int, solver: str, seed: Seed) -> Spectrum:
     return eigenpairs(operator, k=count or None, solver=solver, seed=seed)

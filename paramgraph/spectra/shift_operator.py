@@ -17,6 +17,8 @@ from torch import Tensor
 from paramgraph.graphs import Matrix
 from paramgraph.spectra.signals import working_dtype
 
+Kind = Literal["laplacian", "adjacency"]
+Normalization = Literal["sym", "rw"] | None
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
 
 
@@ -102,8 +104,8 @@ class ShiftOperator(SignalOperator):
     """
 
     matrix: Matrix
-    kind: str
-    normalization: str | None
+    kind: Kind
+    normalization: Normalization
     degrees: Float[np.ndarray, "nodes"]
     component_labels: Int64[np.ndarray, "nodes"]
     similar: "ShiftOperator | None" = None

@@ -17,14 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data
 
 from paramgraph.graphs import compact, edge_part, weight_matrix
-from paramgraph.spectra.shift_operator import ShiftOperator
-
-__all__ = ["ShiftOperator", "adjacency", "laplacian", "zero_operator"]
-
-NORMALIZATIONS = (None, "sym", "rw")
+from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
 
-def laplacian(graph: Any, normalization: Any = "sym", signed: Any = None) -> ShiftOperator:
+def laplacian(graph: Any, normalization: Normalization = "sym", signed: bool | None = None) -> ShiftOperator:
     r"""Build the Laplacian of a graph.
 
     .. math::
@@ -83,7 +79,7 @@ def laplacian(graph: Any, normalization: Any = "sym", signed: Any = None) -> Shi
            [2., 2., 0.],
            [0., 0., 0.]])
     """
-    if normalization not in NORMALIZATIONS:
+    if normalization not in (None, "sym", "rw"):
         raise ValueError(f"no normalization {normalization!r}; allowed: None, 'sym', 'rw'")
     if signed is not None and not isinstance(signed, bool):
         raise TypeError(f"signed is True, False or None, got {signed!r}")
@@ -202,7 +198,11 @@ def zero_operator(nodes: int) -> ShiftOperator:
 
 
 def _operator(
-    matrix: sp.csr_array, edges: sp.csr_array, kind: str, normalization: str | None, similar: Any = None
+    matrix: sp.csr_array,
+    edges: sp.csr_array,
+    kind: Kind,
+    normalization: Normalization,
+    similar: ShiftOperator | None = None,
 ) -> ShiftOperator:
     """Add what every operator knows of its graph: degrees and components."""
     nodes = edges.shape[0]

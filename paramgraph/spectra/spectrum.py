@@ -1,7 +1,6 @@
-"""The spectrum of a shift operator as a value, and the eigenproblem that a solver is given."""
+"""The spectrum of a shift operator as a value."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.display import spectrum_html
-from paramgraph.graphs import Matrix
+from paramgraph.spectra.shift_operator import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class Spectrum:
     components: int
     certified: bool | None = None
     iterations: int | None = None
-    kind: str = "laplacian"
+    kind: Kind = "laplacian"
     nullity: int | None = None
 
     def _repr_html_(self) -> str:
@@ -90,21 +89,8 @@ class Spectrum:
         """Whether all eigenpairs are held, so that the eigenvectors are a basis."""
         return self.modes == self.nodes
 
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Spectrum":
-        """Copy the tensors to a device or a floating dtype.
-
-        Parameters
-        ----------
-        device : torch.device or str, optional
-            Unchanged by default.
-        dtype : torch.dtype, optional
-            Unchanged by default.
-
-        Returns
-        -------
-        Spectrum
-            The same spectrum there.
-        """
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Spectrum":
+        """Copy the tensors to a device or a floating dtype; what is not given stays."""
         tensors = {
             name: getattr(self, name).to(device=device, dtype=dtype)
             for name in ("eigenvalues", "eigenvectors", "residuals")
@@ -112,134 +98,9 @@ class Spectrum:
         return replace(self, **tensors)
 
 
-@dataclass(frozen=True, eq=False)
-class EigenProblem:
-    """What a solver is asked: some pairs at one end of one connected, symmetric operator.
-
-    Parameters
-    ----------
-    matrix : csr_array or ndarray of shape (nodes, nodes)
-        Symmetric, float64; never changed.
-    count : int
-        Number of pairs, at least 1; at most nodes, or nodes - 1 with a null vector.
-    smallest : bool
-        The smallest eigenvalues in ascending order, else the largest in descending order.
-    interval : tuple of (float, float)
-        Holds all eigenvalues.
-    null : ndarray of shape (nodes,), optional
-        Unit null vector, to be left out: the pairs of its orthogonal complement are wanted.
-    tol : float
-        Residual norm asked for, relative to the largest absolute end of the interval.
-    seed : int or numpy.random.Generator
-        Of the start vectors.
-
-    Examples
-    --------
-    >>> EigenProblem(np.eye(3), 1, True, (0.0, 1.0)).nodes
-    3
-    """
-
-    matrix: Matrix
-    count: int
-    smallest: bool
-    interval: tuple[float, float]
-    null: Float[np.ndarray, "nodes"] | None = None
-    tol: float = 1e-8
-    seed: Any = 0
-
-    @property
-    def nodes(self) -> int:
-        """Number of nodes."""
-        return int(self.matrix.shape[0])
-
-    @property
-    def scale(self) -> float:
-        """Largest absolute end of the interval, or 1 for the zero matrix."""
-        return max(abs(end) for end in self.interval) or 1.0
-
-    @property
-    def mean_degree(self) -> float:
-        """Mean number of stored entries of a row, without the diagonal."""
-        if isinstance(self.matrix, np.ndarray):
-            return float(self.nodes - 1)
-        return max(0.0, self.matrix.nnz / self.nodes - 1)
-
-    def project(self, X: Float[np.ndarray, "nodes *block"]) -> Float[np.ndarray, "nodes *block"]:
-        """Take the part along the null vector out.
-
-        Parameters
-        ----------
-        X : ndarray of shape (nodes,) or (nodes, block)
-            Not changed.
-
-        Returns
-        -------
-        ndarray of the shape of `X`
-            The part orthogonal to the null vector; `X` itself where there is none.
-        """
-        if self.null is None:
-            return X
-        along = self.null @ X
-        return X - (np.outer(self.null, along) if X.ndim == 2 else self.null * along)
-
-    def start(self, width: int) -> Float[np.ndarray, "nodes {width}"]:
-        """Draw start vectors from the seed, orthogonal to the null vector.
-
-        Parameters
-        ----------
-        width : int
-            Number of vectors.
-
-        Returns
-        -------
-        ndarray of shape (nodes, width)
-            Standard normal entries, projected.
-        """
-        block = np.random.default_rng(self.seed).standard_normal((self.nodes, width))
-        return self.project(block)
-
-
-class SolverResult(NamedTuple):
-    """What a solver gives back, in the order that the problem asks for.
-
-    Parameters
-    ----------
-    eigenvalues : ndarray of shape (count,)
-        In order.
-    eigenvectors : ndarray of shape (nodes, count)
-        Orthonormal columns up to the tolerance.
-    iterations : int, optional
-        None for a direct solver; its pairs are taken as they are, those of others are refined.
-    note : str
-        What to add to the reason, such as the variant that ran.
-
-    Examples
-    --------
-    >>> SolverResult(np.zeros(1), np.ones((1, 1))).iterations is None
-    True
-    """
-
-    eigenvalues: Float[np.ndarray, "count"]
-    eigenvectors: Float[np.ndarray, "nodes count"]
-    iterations: int | None = None
-    note: str = ""
-
-
 def fix_signs(eigenvectors: Float[np.ndarray, "nodes modes"]) -> Float[np.ndarray, "nodes modes"]:
-    """Make the entry of largest magnitude of each column positive.
+    """Make the entry of largest magnitude of each column positive; of entries equal but for rounding, the first.
 
-    Parameters
-    ----------
-    eigenvectors : ndarray of shape (nodes, modes)
-        Not changed.
-
-    Returns
-    -------
-    ndarray of shape (nodes, modes)
-        Columns with fixed signs. Of entries that are equal in magnitude but for rounding, the first decides.
-
-    Examples
-    --------
     >>> fix_signs(np.array([[-0.8, 0.7], [0.6, -0.7]])).tolist()
     [[0.8, 0.7], [-0.6, -0.7]]
     """

@@ -186,7 +186,7 @@ def _operator_from(
     has_similar = normalization == "rw" and not is_similar
     return ShiftOperator(
         matrix,
-        config.shift,
+        "adjacency" if config.shift == "adjacency" else "laplacian",
         "sym" if is_similar else normalization,
         arrays["degrees"],
         arrays["labels"],

@@ -2,25 +2,11 @@
 
 from typing import Any
 
-from paramgraph.spectra import EigenProblem, SolverResult, largest_pairs
+from paramgraph.spectra import EigenProblem, SolverResult, lanczos_refusal as refusal, largest_pairs
+
+__all__ = ["refusal", "solve"]
 
 RESTARTS = 500
-
-
-def refusal(problem: EigenProblem) -> str:
-    """Say why ARPACK cannot solve the problem.
-
-    Parameters
-    ----------
-    problem : EigenProblem
-        Any problem.
-
-    Returns
-    -------
-    str
-        Empty if it can; it needs fewer pairs than nodes.
-    """
-    return "" if problem.count < problem.nodes else f"ARPACK finds at most {problem.nodes - 1} pairs here"
 
 
 def solve(problem: EigenProblem) -> SolverResult:
@@ -30,25 +16,6 @@ def solve(problem: EigenProblem) -> SolverResult:
 
     The number of products grows with the root of the ratio of b to the gap above the wanted pairs: some
     hundred on neighbour graphs, many thousand on chains, where `shift_invert` is the solver.
-
-    Parameters
-    ----------
-    problem : EigenProblem
-        With fewer pairs than nodes.
-
-    Returns
-    -------
-    SolverResult
-        O(edges + nodes x count) time for a product, O(edges + nodes x count) memory.
-
-    Raises
-    ------
-    NotConvergedError
-        After 500 restarts.
-
-    References
-    ----------
-    .. [1] R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK Users' Guide", SIAM, 1998.
     """
     matrix, top = problem.matrix, problem.interval[1]
     if not problem.smallest:

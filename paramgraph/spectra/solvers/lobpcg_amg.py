@@ -17,18 +17,7 @@ SHIFT_WITHOUT_NULL = 1e-2
 
 
 def refusal(problem: EigenProblem) -> str:
-    """Say why multigrid cannot help with the problem.
-
-    Parameters
-    ----------
-    problem : EigenProblem
-        Any problem.
-
-    Returns
-    -------
-    str
-        Empty if it can; else the pip line where pyamg is not installed, or that the block is too large.
-    """
+    """Refuse without pyamg, or where the block is too large."""
     if importlib.util.find_spec("pyamg") is None:
         return "pyamg is not installed: pip install 'paramgraph[amg]'"
     return block_refusal(problem)
@@ -40,24 +29,8 @@ def solve(problem: EigenProblem) -> SolverResult:
     The hierarchy is built from L, or from bound - A for the largest pairs, with the null vector as the
     candidate that its coarse spaces represent exactly.
 
-    Parameters
-    ----------
-    problem : EigenProblem
-        With at least five nodes for each pair.
+    The steps hardly grow with the graph; one takes O(edges x count) time [1]_.
 
-    Returns
-    -------
-    SolverResult
-        The pairs of the last step, converged or not: the caller checks residuals. The steps hardly grow with
-        the graph; O(edges x count) time for one, O(edges + nodes x count) memory.
-
-    Raises
-    ------
-    ImportError
-        If pyamg is not installed.
-
-    References
-    ----------
     .. [1] N. Bell, L. N. Olson, J. Schroder, B. Southworth, "PyAMG: Algebraic Multigrid Solvers in Python",
        Journal of Open Source Software 8(87), 2023.
     """

@@ -6,7 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from paramgraph.spectra import EigenProblem, SolverResult, largest_pairs
+from paramgraph.spectra import EigenProblem, SolverResult, lanczos_refusal as refusal, largest_pairs
+
+__all__ = ["refusal", "solve"]
 
 # Relative to the bound, just outside the interval: L is singular, so the shift must miss 0; the null vector,
 # which the factorization amplifies by 1 / shift, is projected out before and after.
@@ -14,48 +16,17 @@ SHIFT = 1e-5
 RESTARTS = 500
 
 
-def refusal(problem: EigenProblem) -> str:
-    """Say why shift-invert cannot solve the problem.
-
-    Parameters
-    ----------
-    problem : EigenProblem
-        Any problem.
-
-    Returns
-    -------
-    str
-        Empty if it can; it needs fewer pairs than nodes.
-    """
-    return "" if problem.count < problem.nodes else f"ARPACK finds at most {problem.nodes - 1} pairs here"
-
-
 def solve(problem: EigenProblem) -> SolverResult:
-    r"""Solve by Lanczos iteration on the inverse of the shifted operator.
+    r"""Solve by Lanczos iteration on the inverse of the shifted operator [1]_.
 
     .. math:: (L + s I)^{-1} u = (\lambda + s)^{-1} u \quad\text{or}\quad (b I + s I - A)^{-1} u
 
     with s = 1e-5 of the bound. Both matrices are positive definite, so that the factorization needs no
     pivots. The lowest pairs of chains and grids, which lie close together, are well apart there.
 
-    Parameters
-    ----------
-    problem : EigenProblem
-        With fewer pairs than nodes.
+    The factors in minimum degree order are sparse for chains, trees and grids and nearly full for expanders: see
+    `estimate_fill_in`.
 
-    Returns
-    -------
-    SolverResult
-        The time and memory of the factors in minimum degree order, which are sparse for chains, trees and
-        grids and nearly full for expanders: see `estimate_fill_in`.
-
-    Raises
-    ------
-    NotConvergedError
-        After 500 restarts.
-
-    References
-    ----------
     .. [1] T. Ericsson, A. Ruhe, "The spectral transformation Lanczos method", Math. Comp. 35, 1980.
     """
     margin = SHIFT * problem.scale

@@ -6,9 +6,9 @@ import torch
 from scipy.special import ive
 
 from paramgraph import NumericalWarning, bandpass, heat, highpass, identity, lowpass, tikhonov
+from paramgraph.errors import users_level
 from paramgraph.filters import (
     AUTO_ERROR,
-    _chebyshev as chebyshev,
     chebyshev_coefficients,
     chebyshev_errors,
     chebyshev_remainder,
@@ -99,7 +99,7 @@ def test_jackson_factors_fall_from_one_and_make_a_positive_kernel(order):
 
 def test_warning_is_laid_to_the_first_frame_outside_of_the_package():
     # Unwrapped: the type checks of the tests put frames of their own between.
-    module = {"__name__": "paramgraph.inner", "level": inspect.unwrap(chebyshev._users_level)}
+    module = {"__name__": "paramgraph.inner", "level": inspect.unwrap(users_level)}
     exec("def one(): return level()\ndef two(): return one()", module)
     assert (module["one"](), module["two"]()) == (2, 3)
 

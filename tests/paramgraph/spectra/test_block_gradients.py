@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from paramgraph import laplacian
-from paramgraph.spectra import EigenProblem
-from paramgraph.spectra._block_gradients import block_refusal, solve_block
+from paramgraph.spectra import EigenProblem, block_refusal, solve_block
 
 
 def test_block_larger_than_a_fifth_of_the_nodes_is_refused():

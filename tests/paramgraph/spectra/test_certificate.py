@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from paramgraph import adjacency, eigenpairs, laplacian
-from paramgraph.spectra import SolverResult, _certificate as certificate
-from paramgraph.spectra._certificate import certify_count
+from paramgraph.spectra import SolverResult, _certificate as certificate, certify_count
 
 
 def grid(rows: int, columns: int) -> nx.Graph:

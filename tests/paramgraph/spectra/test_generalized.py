@@ -14,7 +14,7 @@ from paramgraph import (
     laplacian,
     spectral_gap,
 )
-from paramgraph.spectra import generalized, zero_operator
+from paramgraph.spectra import check_pencil, generalized, zero_operator
 
 
 def gram(nodes: int, features: int, seed: int):
@@ -222,3 +222,25 @@ def test_zeros_of_a_laplacian_are_its_own_whatever_the_reference_connects():
     assert (pairs.components, pairs.zeros) == (1, 2)
     assert spectral_gap(pairs) == pytest.approx(pairs.eigenvalues[2].item())
     assert spectral_gap(pairs) > 0.1
+
+
+def test_laplacian_with_a_ridge_is_proven_without_a_solve(monkeypatch):
+    monkeypatch.setattr(generalized, "solve_problem", lambda *_: pytest.fail("solved"))
+    path = laplacian(nx.path_graph(5))
+    assert check_pencil(path, path, 1) == 1.0
+
+
+def test_unbalanced_signed_laplacian_needs_no_ridge():
+    triangle = laplacian(-(np.ones((3, 3)) - np.eye(3)), signed=True)
+    assert check_pencil(triangle, triangle, 0.0) == 0.0
+
+
+def test_no_nodes_are_definite():
+    empty = adjacency(np.zeros((0, 0)))
+    assert check_pencil(empty, empty, 0.0) == 0.0
+
+
+def test_ridge_below_the_lowest_eigenvalue_names_it():
+    path = adjacency(nx.path_graph(2))  # eigenvalues 1 and -1
+    with pytest.raises(ValueError, match=r"smallest eigenvalue is -0.5 with ridge=0.5; raise ridge above 1"):
+        check_pencil(path, path, 0.5)

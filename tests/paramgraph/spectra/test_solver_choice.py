@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from paramgraph import PerformanceWarning, adjacency, eigenpairs, laplacian
-from paramgraph.spectra import EigenProblem, _solver_choice as solver_choice
-from paramgraph.spectra._solver_choice import choose_solvers
+from paramgraph.spectra import EigenProblem, _solver_choice as solver_choice, choose_solvers
 
 
 def chosen(graph: nx.Graph, count: int = 16, kind: str = "laplacian") -> tuple[list[str], str]:
