@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from paramgraph._checks import is_whole, known_choice
-from paramgraph.filters import METHODS
 from paramgraph.nodes import SCHEMES
 from paramgraph.sources import SOURCES
 
@@ -135,13 +134,12 @@ def _literals(config: type) -> dict[str, tuple[Any, ...]]:
 def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
     """List the allowed values of each field that has a list of them.
 
-    Fields with a Literal have those of their type. Schemes, sources and filter methods are those of paramgraph: one
-    that is added there is a choice here.
+    Fields with a Literal have those of their type. Schemes and sources are those of paramgraph: one that is added
+    there is a choice here.
     """
     return {
         "scheme": (*SCHEMES, "entries"),
         "source": tuple(name for name, source in SOURCES.items() if not source.needs_tuned),
-        "filter_method": METHODS,
         **_literals(config),
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paramgraph._checks import non_negative, whole_number
-from paramgraph.filters import Combination, Response, get_response
+from paramgraph.filters import Combination, Method, Response, get_response
 from paramgraph.graphs import get_builder
 from paramgraph.sources import SourceLike
 from spectral_opt.config._fields import (
@@ -110,7 +110,7 @@ class SpectralConfig(JsonFields):
     response: str | Callable[..., Any] | None = "tikhonov"
     response_options: Mapping[str, Any] | None = field(default=None, hash=False)
     placement: Literal["gradient", "update", "basis", None] = "gradient"
-    filter_method: str = "auto"
+    filter_method: Method = "auto"
     # Numbers of NumPy are taken too, and become numbers of Python.
     rank: int = 32
     tail: Literal["edge", 0, 1] = "edge"

@@ -127,10 +127,11 @@ def make_filter(
     """
     rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):
+        method: Any = config.filter_method  # "solve" is refused with the list of what a product has
         return prepare_product_filter(
             operator.sum,
             config.make_response() if response is None else response,
-            method=config.filter_method,
+            method=method,
             tail=config.tail,
             rank=rank,
         )
