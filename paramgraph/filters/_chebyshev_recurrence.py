@@ -12,7 +12,7 @@ References
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,6 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.spectra import ShiftOperator, linear_product
+
+Table: TypeAlias = Float[np.ndarray, "bank orders"]
 
 # One term of a block of columns; three of them stay in a last-level cache of 16 MB. On 20,000 nodes blocks of 64
 # columns take half the time of 384 at once.
@@ -36,31 +38,10 @@ def chebyshev_product(
     coefficients: Float[np.ndarray, "orders"],
     interval: tuple[float, float],
 ) -> Float[Tensor, "nodes width"]:
-    """Apply a Chebyshev polynomial of the operator to a signal by the three-term recurrence.
+    """Apply a Chebyshev polynomial of a symmetric operator to a float32 or float64 signal by the three-term recurrence.
 
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric operator.
-    X : Tensor of shape (nodes, width)
-        Signal, float32 or float64; not changed.
-    coefficients : ndarray of shape (order + 1,)
-        From order 0 on.
-    interval : tuple of (float, float)
-        The interval of the coefficients.
-
-    Returns
-    -------
-    Tensor of shape (nodes, width)
-        Differentiable in X; the backward pass is the same product. O(order x edges x width) time, four signals of
-        memory; on the CPU columns are taken in blocks that fit in its cache, on `torch.get_num_threads()`
-        threads.
-
-    Examples
-    --------
-    >>> from paramgraph.spectra import zero_operator
-    >>> chebyshev_product(zero_operator(2), torch.ones(2, 1), np.array([0.5]), (0.0, 1.0)).T
-    tensor([[0.5000, 0.5000]])
+    Differentiable in X; the backward pass is the same product. O(order x edges x width) time, four signals of memory; on the
+    CPU columns are taken in blocks that fit in its cache, on `torch.get_num_threads()` threads.
     """
     return linear_product(X, lambda signal: _recur(operator, signal, coefficients[None], interval)[0])
 
@@ -71,30 +52,9 @@ def chebyshev_products(
     coefficients: Float[np.ndarray, "bank orders"],
     interval: tuple[float, float],
 ) -> Float[Tensor, "bank nodes width"]:
-    """Apply several Chebyshev polynomials of one operator to a signal in one recurrence.
+    """Apply several polynomials of one operator, a row of coefficients each, in one recurrence.
 
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric operator.
-    X : Tensor of shape (nodes, width)
-        Signal, float32 or float64; not changed.
-    coefficients : ndarray of shape (bank, order + 1)
-        One polynomial a row, from order 0 on.
-    interval : tuple of (float, float)
-        The interval of the coefficients.
-
-    Returns
-    -------
-    Tensor of shape (bank, nodes, width)
-        Differentiable in X. The operator is multiplied `order` times, however many polynomials there are; the
-        backward pass takes one recurrence for each of them.
-
-    Examples
-    --------
-    >>> from paramgraph.spectra import zero_operator
-    >>> chebyshev_products(zero_operator(1), torch.ones(1, 1), np.array([[0.5], [2.0]]), (0.0, 1.0)).flatten()
-    tensor([0.5000, 2.0000])
+    The operator is multiplied `order` times, however many they are; the backward pass takes one recurrence for each.
     """
 
     def adjoint(gradient: Tensor) -> Tensor:
@@ -113,40 +73,21 @@ def symmetric_polynomial(
     coefficients: Float[np.ndarray, "orders"],
     interval: tuple[float, float],
 ) -> Tensor:
-    """Apply a Chebyshev polynomial of any symmetric map to a signal of any shape.
+    """Apply a Chebyshev polynomial of any symmetric map to a signal of any shape, by torch.
 
-    Parameters
-    ----------
-    times : callable
-        The map; gives a new tensor, linear in its argument and symmetric.
-    X : Tensor
-        Signal, float32 or float64; not changed.
-    coefficients : ndarray of shape (order + 1,)
-        From order 0 on.
-    interval : tuple of (float, float)
-        Holds all eigenvalues of the map; the interval of the coefficients.
-
-    Returns
-    -------
-    Tensor of the shape of `X`
-        Differentiable in X; the backward pass is the same product. `order` products, four signals of memory.
-
-    Examples
-    --------
-    >>> symmetric_polynomial(lambda X: 2.0 * X, torch.ones(1), np.array([0.0, 1.0]), (0.0, 2.0))  # x - 1 at x = 2
-    tensor([1.])
+    `times` gives a new tensor; the interval holds all its eigenvalues. Differentiable as `chebyshev_product`.
     """
     return linear_product(X, lambda signal: _recur_torch(times, signal, coefficients[None], interval)[0])
 
 
-def _recur(operator: ShiftOperator, X: Tensor, table: Any, interval: tuple[float, float]) -> Tensor:
+def _recur(operator: ShiftOperator, X: Tensor, table: Table, interval: tuple[float, float]) -> Tensor:
     if X.device.type != "cpu" or operator.is_dense:
         return _recur_torch(operator.__matmul__, X, table, interval)
     return _recur_blocks(operator, X, table, interval)
 
 
 def _recur_torch(
-    times: Callable[[Tensor], Tensor], X: Tensor, table: Any, interval: tuple[float, float]
+    times: Callable[[Tensor], Tensor], X: Tensor, table: Table, interval: tuple[float, float]
 ) -> Tensor:
     low, high = interval
     centre, radius = (high + low) / 2, (high - low) / 2 or 1.0
@@ -161,7 +102,7 @@ def _recur_torch(
     return torch.stack(results)
 
 
-def _recur_blocks(operator: ShiftOperator, X: Tensor, table: Any, interval: tuple[float, float]) -> Tensor:
+def _recur_blocks(operator: ShiftOperator, X: Tensor, table: Table, interval: tuple[float, float]) -> Tensor:
     """Recur on blocks of columns, each of which stays in the cache from the first to the last order."""
     signal = X.numpy()
     doubled = _moved_matrix(operator, signal.dtype, interval)

@@ -26,7 +26,7 @@ from paramgraph.filters._choice import covering
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
-from paramgraph.spectra import ShiftOperator, adjacency, generalized_eigenpairs, keep_tensor
+from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs, keep_tensor
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
@@ -109,10 +109,10 @@ class ContrastFilter(ReadyFilter):
 def contrast(
     task: Any,
     preserve: Any,
-    ridge: Any = 0.1,
-    response: Any = BALANCED,
-    rank: Any = None,
-    seed: Any = 0,
+    ridge: float = 0.1,
+    response: ResponseFunction | str = BALANCED,
+    rank: int | None = None,
+    seed: Seed = 0,
 ) -> ContrastFilter:
     r"""Make the filter that shrinks what is strong on preserved text and weak on the task.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +17,9 @@ from paramgraph.filters.product_filter import ProductFilter, prepare_product_fil
 from paramgraph.filters.response import ResponseFunction
 from paramgraph.spectra import (
     KroneckerSum,
+    Normalization,
     ProductModes,
+    Seed,
     ShiftOperator,
     Spectrum,
     check_signal,
@@ -73,7 +74,7 @@ class ProductGraph:
 
     row_graph: Any
     column_graph: Any
-    normalization: Any = None
+    normalization: Normalization = None
 
     def __post_init__(self) -> None:
         _ = self.operator  # refuse what is no graph here, not at its first use
@@ -107,8 +108,7 @@ class ProductGraph:
 
     def __matmul__(self, X: Tensor) -> Tensor:
         """Multiply L with a matrix (rows, columns), or with its vector of entries row by row."""
-        product: Tensor = self.operator @ X
-        return product
+        return self.operator @ X
 
     def penalty(self, X: Tensor) -> Float[Tensor, ""]:
         r"""Measure how rough a matrix is on both graphs, differentiably.
@@ -116,21 +116,8 @@ class ProductGraph:
         .. math:: \operatorname{tr}(X^T L_r X) + \operatorname{tr}(X L_c X^T)
             = \sum_{ij} (\lambda_i + \mu_j) (u_i^T X v_j)^2
 
-        Parameters
-        ----------
-        X : Tensor of shape (rows, columns)
-            Matrix of any floating dtype on any device; not changed.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Of the dtype of X, float32 for bf16 and fp16. O(row edges x columns + column edges x rows) time,
-            two matrices of the shape of X of memory.
-
-        Raises
-        ------
-        ValueError
-            If X has another shape, or is not finite.
+        Of the dtype of X, float32 for bf16 and fp16. O(row edges x columns + column edges x rows) time, two matrices of
+        memory. A ValueError is raised where X has another shape than (rows, columns), or is not finite.
         """
         check_signal(X, *self.shape)
         with torch.autocast(X.device.type, enabled=False):
@@ -142,69 +129,24 @@ class ProductGraph:
 
         .. math:: 2 (L_r X + X L_c)
 
-        Parameters
-        ----------
-        X : Tensor of shape (rows, columns)
-            Matrix of any floating dtype on any device; not changed.
-
-        Returns
-        -------
-        Tensor of shape (rows, columns)
-            Of the dtype and device of X, summed in float32 or better, detached. The time of `penalty`.
-
-        Raises
-        ------
-        ValueError
-            If X has another shape, or is not finite; a TypeError if it is no floating tensor.
+        Of the dtype and device of X, summed in float32 or better, detached; time and errors are those of `penalty`.
         """
         check_signal(X, *self.shape)
         with torch.no_grad(), torch.autocast(X.device.type, enabled=False):
             return (2 * self.operator.times(wide(X.detach()))).to(X.dtype)
 
-    def modes(
-        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
-    ) -> ProductModes:
-        """Find the k modes of lowest graph frequency, by the numbers of their factors' modes.
+    def modes(self, k: int | None = None, solver: str = "auto", seed: Seed = 0) -> ProductModes:
+        """Find the k modes of lowest graph frequency, by the numbers of their factors' modes; all of them by default.
 
-        Parameters
-        ----------
-        k : int, optional
-            Number of modes; all of them by default.
-        solver : str, default "auto"
-            Of the factors, as for `paramgraph.eigenpairs`.
-        seed : int or numpy.random.Generator, default 0
-            Of the eigensolver.
-
-        Returns
-        -------
-        ProductModes
-            Sums of eigenvalues with multiplicity, in the order of graph frequency (ascending for Laplacians,
-            descending for adjacencies); equal ones in the order of the row mode, then the column mode. At most k
-            pairs of each factor are solved, and O(k log k) memory is taken beyond them.
-
-        Raises
-        ------
-        ValueError
-            If k is below 1 or above the number of entries; a TypeError if it is no int.
+        Sums of eigenvalues with multiplicity, ascending for Laplacians, descending for adjacencies; equal ones in the
+        order of the row mode, then the column mode. At most k pairs of each factor are solved (`solver` and `seed` as
+        for `paramgraph.eigenpairs`), and O(k log k) memory is taken beyond them. A ValueError is raised where k is
+        below 1 or above the number of entries, a TypeError where it is no int.
         """
         return product_modes(self.operator, count_pairs(k, self.nodes), solver, seed)
 
-    def eigenvalues(
-        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
-    ) -> Float[Tensor, "k"]:
-        r"""Find the k eigenvalues of lowest graph frequency without forming the sum.
-
-        .. math:: \lambda_i + \mu_j
-
-        Parameters
-        ----------
-        k, solver, seed : object
-            As for `modes`, like order, cost and errors.
-
-        Returns
-        -------
-        Tensor of shape (k,)
-            Float64, on the CPU. The smallest of Laplacians, ascending; the largest of adjacencies, descending.
+    def eigenvalues(self, k: int | None = None, solver: str = "auto", seed: Seed = 0) -> Float[Tensor, "k"]:
+        r"""Find the k eigenvalues of lowest graph frequency, :math:`\lambda_i + \mu_j`; all else as for `modes`.
 
         Examples
         --------
@@ -214,27 +156,11 @@ class ProductGraph:
         """
         return torch.from_numpy(self.modes(k, solver, seed).eigenvalues)
 
-    def eigenpairs(
-        self, k: int | None = None, solver: str = "auto", seed: int | np.random.Generator = 0
-    ) -> Spectrum:
-        r"""Find the k eigenpairs of lowest graph frequency, with eigenvectors written out.
+    def eigenpairs(self, k: int | None = None, solver: str = "auto", seed: Seed = 0) -> Spectrum:
+        r"""Find the k eigenpairs of lowest graph frequency, with eigenvectors written out; all else as for `modes`.
 
-        Parameters
-        ----------
-        k, solver, seed : object
-            As for `modes`, like order and errors.
-
-        Returns
-        -------
-        Spectrum
-            Of rows x columns nodes. Column m is :math:`u_i \otimes v_j`, taken row by row, so
-            `eigenvectors[:, m].reshape(rows, columns)` is the matrix :math:`u_i v_j^T`. O(rows x columns x k)
-            memory.
-
-        Raises
-        ------
-        ValueError
-            If the eigenvectors would take more than 2 GiB; `modes` holds them by their factors.
+        Column m is :math:`u_i \otimes v_j`, taken row by row, so `eigenvectors[:, m].reshape(rows, columns)` is
+        :math:`u_i v_j^T`. O(rows x columns x k) memory; a ValueError where that is more than 2 GiB.
         """
         return product_eigenpairs(self.operator, count_pairs(k, self.nodes), solver, seed)
 
@@ -248,6 +174,8 @@ class ProductGraph:
     ) -> ProductFilter:
         """Prepare h(L) once, to filter many matrices.
 
+        Exact takes O(rows^3 + columns^3) once and the memory of both bases; lowrank a few pairs of each factor.
+
         Parameters
         ----------
         response : callable or str
@@ -259,11 +187,6 @@ class ProductGraph:
             Order of the polynomial, the lowest that "auto" takes; number of modes of `lowrank`, 32 by default.
         tail : {"edge", 0, 1}
             What `lowrank` does to all other modes: h at the last computed sum, remove, or leave.
-
-        Returns
-        -------
-        ProductFilter
-            Exact: O(rows^3 + columns^3) once and the memory of both bases. Lowrank: a few pairs of each factor.
 
         Raises
         ------
@@ -287,26 +210,12 @@ class ProductGraph:
         rank: int | None = None,
         tail: Tail = "edge",
     ) -> Float[Tensor, "rows columns"]:
-        r"""Filter one matrix once; `prepare_filter` is for many, and says what runs.
+        r"""Filter one matrix once; `prepare_filter` is for many, has the same options, and says what runs.
 
         .. math:: U \left( h(\lambda_i + \mu_j)_{ij} \circ U^T X V \right) V^T
 
-        Parameters
-        ----------
-        X : Tensor of shape (rows, columns)
-            Matrix of any floating dtype on any device; not changed.
-        response, method, order, rank, tail : object
-            As for `prepare_filter`.
-
-        Returns
-        -------
-        Tensor of shape (rows, columns)
-            Of the dtype and device of X, differentiable in X; the identity gives back every bit.
-
-        Raises
-        ------
-        ValueError
-            If X has another shape or is not finite, or an option is not allowed.
+        Of the dtype and device of X, differentiable in X; the identity gives back every bit. A ValueError is raised
+        where X has another shape than (rows, columns) or is not finite, or an option is not allowed.
         """
         check_signal(X, *self.shape)  # before a decomposition is spent
         return self.prepare_filter(response, method, order, rank, tail)(X)

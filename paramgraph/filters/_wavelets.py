@@ -18,7 +18,7 @@ References
 """
 
 import math
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +32,11 @@ from paramgraph.spectra import ShiftOperator
 _HAT_RANGE = 20.0
 
 
-def wavelets(operator_or_bound: Any, scales: Any = 4, kind: str = "meyer") -> list[Response]:
+def wavelets(
+    operator_or_bound: ShiftOperator | float,
+    scales: int = 4,
+    kind: Literal["meyer", "itersine", "mexican_hat"] = "meyer",
+) -> list[Response]:
     r"""Make a bank of responses that covers the spectrum of a Laplacian.
 
     Parameters
@@ -77,97 +81,40 @@ def wavelets(operator_or_bound: Any, scales: Any = 4, kind: str = "meyer") -> li
     return [factories[kind](index, scales, bound) for index in range(scales)]
 
 
-def meyer(index: Any = 0, scales: Any = 4, bound: Any = 2.0) -> Response:
-    """Take one response of Meyer's bank, a tight frame of bands that halve towards 0.
+def meyer(index: int = 0, scales: int = 4, bound: float = 2.0) -> Response:
+    """Take one response of Meyer's bank, a tight frame of bands that halve towards 0; index 0 is the low-pass.
 
-    Parameters
-    ----------
-    index : int, default 0
-        Which of the bank; 0 is the low-pass.
-    scales : int, default 4
-        Number of responses in the bank.
-    bound : float, default 2.0
-        Upper end of the spectrum.
+    Three times continuously differentiable, in [0, 1].
 
-    Returns
-    -------
-    Response
-        Three times continuously differentiable, in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If there is no such response, or the bound is negative or not finite.
-
-    Examples
-    --------
     >>> meyer(0)(torch.tensor([0.0, 2.0])), meyer(3)(torch.tensor([0.0, 2.0]))
     (tensor([1., 0.]), tensor([0., 1.]))
     """
     return Response("meyer", _check("meyer", index, scales, bound), _meyer)
 
 
-def itersine(index: Any = 0, scales: Any = 4, bound: Any = 2.0) -> Response:
-    """Take one response of the itersine bank, a tight frame of bands of equal width.
+def itersine(index: int = 0, scales: int = 4, bound: float = 2.0) -> Response:
+    """Take one response of the itersine bank, a tight frame of bands of equal width that overlap with their neighbours.
 
-    Parameters
-    ----------
-    index : int, default 0
-        Which of the bank; 0 is centred on the eigenvalue 0, the last on the bound.
-    scales : int, default 4
-        Number of responses in the bank; each band overlaps with its two neighbours.
-    bound : float, default 2.0
-        Upper end of the spectrum.
+    Index 0 is centred on the eigenvalue 0, the last on the bound; in [0, 1].
 
-    Returns
-    -------
-    Response
-        In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If there is no such response, or the bound is negative or not finite.
-
-    Examples
-    --------
     >>> itersine(1, scales=3)(torch.tensor([1.0, 1.5]))
     tensor([1.0000, 0.7071])
     """
     return Response("itersine", _check("itersine", index, scales, bound), _itersine)
 
 
-def mexican_hat(index: Any = 0, scales: Any = 4, bound: Any = 2.0) -> Response:
-    """Take one response of the bank of Mexican hats: band-passes at logarithmic scales, and a low-pass.
+def mexican_hat(index: int = 0, scales: int = 4, bound: float = 2.0) -> Response:
+    """Take one response of the bank of Mexican hats: band-passes at logarithmic scales, and at index 0 a low-pass.
 
-    Parameters
-    ----------
-    index : int, default 0
-        Which of the bank; 0 is the low-pass.
-    scales : int, default 4
-        Number of responses in the bank; they cover the spectrum from a twentieth of the bound on.
-    bound : float, default 2.0
-        Upper end of the spectrum.
+    They cover the spectrum from a twentieth of the bound on, in [0, 1/2); no tight frame.
 
-    Returns
-    -------
-    Response
-        In [0, 1/2); the bank is no tight frame.
-
-    Raises
-    ------
-    ValueError
-        If there is no such response, or the bound is negative or not finite.
-
-    Examples
-    --------
     >>> mexican_hat(1, scales=2)(torch.tensor([0.0, 0.1]))
     tensor([0.0000, 0.2707])
     """
     return Response("mexican_hat", _check("mexican_hat", index, scales, bound), _mexican_hat)
 
 
-def _check(name: str, index: Any, scales: Any, bound: Any) -> tuple[tuple[str, Any], ...]:
+def _check(name: str, index: int, scales: int, bound: float) -> tuple[tuple[str, float], ...]:
     for option, value, lowest in (("scales", scales, 2), ("index", index, 0)):
         if not is_whole(value) or value < lowest:
             raise ValueError(f"{name}({option}={value!r}): {option} must be an int of at least {lowest}")

@@ -24,7 +24,7 @@ from paramgraph.filters._choice import (
 from paramgraph.filters._linear_solve import LinearSolve, prepare_solve
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
-from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
+from paramgraph.spectra import Seed, ShiftOperator, Spectrum, eigenpairs
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def design_filter(
     rank: int | None,
     tail: Tail,
     spectrum: Spectrum | None,
-    seed: int | np.random.Generator,
+    seed: Seed,
     damping: Damping = "none",
     once: bool = False,
 ) -> tuple[FilterDesign, ResponseFunction]:
@@ -153,7 +153,7 @@ def _modes(
     rank: int,
     tail: Tail,
     spectrum: Spectrum | None,
-    seed: int | np.random.Generator,
+    seed: Seed,
 ) -> tuple[dict[str, Any], str]:
     """Compute gains of modes, and leave out those that change nothing."""
     symmetric, scale = operator.symmetrized()

@@ -10,7 +10,6 @@ corrections of the signal, so that the identity response changes no bit.
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +20,7 @@ from paramgraph.filters._choice import Method, Tail
 from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra import ShiftOperator, Spectrum, keep_tensor, linear_product
+from paramgraph.spectra import Seed, ShiftOperator, Spectrum, keep_tensor, linear_product
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,7 +187,7 @@ def prepare_filter(
     rank: int | None = None,
     tail: Tail = "edge",
     spectrum: Spectrum | None = None,
-    seed: int | np.random.Generator = 0,
+    seed: Seed = 0,
     damping: Damping = "none",
 ) -> GraphFilter:
     """Prepare h(L) once, to filter many signals.

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from paramgraph.filters.response import Response
 
+Numbers = Sequence[float] | Tensor | np.ndarray
 _EVIDENCE = ("raw", "low", "high", "modes")
 
 
@@ -68,15 +70,8 @@ class MeasuredResponse(Response):
         return tuple(dict(self.options)["gains"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the response and its evidence as plain numbers, ready for JSON.
+        """Write the response and its evidence as plain numbers, ready for JSON, with None for NaN and infinity.
 
-        Returns
-        -------
-        dict
-            Lists of numbers, with None for NaN and infinity; `from_dict` reads it.
-
-        Examples
-        --------
         >>> measured_steps([0.5], [1.0, 0.25]).to_dict()["gains"]
         [1.0, 0.25]
         """
@@ -95,22 +90,9 @@ class MeasuredResponse(Response):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredResponse":
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote; at least `edges` and `gains` are needed.
 
-        Parameters
-        ----------
-        values : mapping
-            At least `edges` and `gains`.
-
-        Returns
-        -------
-        MeasuredResponse
-            Equal to the one that was written, with its evidence.
-
-        Raises
-        ------
-        ValueError
-            If edges and gains do not fit together.
+        A ValueError is raised where the two do not fit together.
         """
         steps = measured_steps(values["edges"], values["gains"])
         evidence: dict[str, Any] = {
@@ -123,7 +105,7 @@ class MeasuredResponse(Response):
         return cls(steps.name, steps.options, steps.rule, covered=covered, **evidence)
 
 
-def measured_steps(edges: Any, gains: Any) -> MeasuredResponse:
+def measured_steps(edges: Numbers, gains: Numbers) -> MeasuredResponse:
     """Write a piecewise constant response down, such as one that was measured before.
 
     Parameters
@@ -156,7 +138,7 @@ def measured_steps(edges: Any, gains: Any) -> MeasuredResponse:
     return MeasuredResponse("measured", (("edges", edges), ("gains", gains)), _steps)
 
 
-def _numbers(name: str, values: Any) -> tuple[float, ...]:
+def _numbers(name: str, values: Numbers) -> tuple[float, ...]:
     try:
         if not isinstance(values, Sequence | Tensor) and not hasattr(values, "__array__"):
             raise TypeError

@@ -1,10 +1,11 @@
-"""The value that every named response is, what can be done with two of them, and what any response must give."""
+"""The value that every named response is, and what any response must give."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,17 +19,9 @@ ResponseFunction = Callable[[Tensor], Tensor]
 class Response(Algebra):
     """Name a response, so that it can be compared, printed, stored, added and multiplied.
 
-    Parameters
-    ----------
-    name : str
-        Name of the factory that made it.
-    options : tuple of (str, object)
-        Options of the factory, in its order: numbers, or tuples of them.
-    rule : callable
-        Function of the eigenvalues and the options.
+    `name` is that of the factory that made it, `options` are its options in order, numbers or tuples of them, and
+    `rule` is a function of the eigenvalues and the options.
 
-    Examples
-    --------
     >>> from paramgraph import heat
     >>> heat(5.0)
     heat(t=5.0)
@@ -40,7 +33,7 @@ class Response(Algebra):
     options: tuple[tuple[str, Any], ...]
     rule: Callable[..., Tensor]
 
-    def __call__(self, eigenvalues: Any) -> Tensor:
+    def __call__(self, eigenvalues: Tensor | npt.ArrayLike) -> Tensor:
         """Give the response at each eigenvalue, in the dtype of the eigenvalues."""
         # Under torch.set_default_device, as_tensor would move a tensor there.
         values = eigenvalues if isinstance(eigenvalues, Tensor) else torch.as_tensor(eigenvalues)
@@ -52,35 +45,10 @@ class Response(Algebra):
         return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.options)})"
 
 
-def strength(factory: str, name: str, value: Any) -> float:
-    """Check one strength or cut-off of a response.
-
-    Parameters
-    ----------
-    factory, name : str
-        Whose option it is, for the message.
-    value : object
-        What came.
-
-    Returns
-    -------
-    float
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If it is negative or not finite.
-    TypeError
-        If it is no number.
-
-    Examples
-    --------
-    >>> strength("heat", "t", 5)
-    5.0
-    """
+def strength(factory: str, name: str, value: object) -> float:
+    """Check one strength or cut-off of a factory: a TypeError, or a ValueError where it is negative or not finite."""
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise TypeError(f"{factory}({name}=...) takes a number, got {value!r}") from None
     if not math.isfinite(number) or number < 0:
@@ -91,27 +59,10 @@ def strength(factory: str, name: str, value: Any) -> float:
 def evaluate_response(
     response: ResponseFunction, eigenvalues: Float[Tensor, "modes"]
 ) -> Float[Tensor, "modes"]:
-    """Call a response and check what it gives back.
+    """Call a response and check what it gives back: one real, finite number for each eigenvalue, else a ValueError.
 
-    Parameters
-    ----------
-    response : callable
-        From a tensor of eigenvalues to a tensor of the same shape.
-    eigenvalues : Tensor of shape (modes,)
-        Eigenvalues, float64.
+    Of the dtype of the eigenvalues, detached.
 
-    Returns
-    -------
-    Tensor of shape (modes,)
-        The response at each eigenvalue, of the dtype of `eigenvalues`, detached.
-
-    Raises
-    ------
-    ValueError
-        If the result has another shape, is complex or is not finite.
-
-    Examples
-    --------
     >>> evaluate_response(lambda x: 1 - x / 2, torch.tensor([0.0, 2.0]))
     tensor([1., 0.])
     """

@@ -53,20 +53,11 @@ class Algebra:
 class Combination(Algebra):
     """Hold a sum or a product of responses; made by +, - and * and by `get_response`.
 
-    Parameters
-    ----------
-    name : {"sum", "product"}
-        What is done with the parts.
-    parts : tuple
-        Responses, any callables on eigenvalues, and at most one number, which is the first.
+    The parts are responses or any callables on eigenvalues, and at most one number, which is the first.
 
-    Examples
-    --------
     >>> from paramgraph import heat, tikhonov
     >>> 1 - 0.5 * heat(1.0) * tikhonov(2.0)
     1.0 - 0.5 * heat(t=1.0) * tikhonov(gamma=2.0)
-    >>> (heat(1.0) * heat(2.0))(torch.tensor([1.0])), heat(3.0)(torch.tensor([1.0]))
-    (tensor([0.0498]), tensor([0.0498]))
     """
 
     name: str
@@ -107,34 +98,10 @@ class Combination(Algebra):
 
 
 def combine(name: str, parts: Any, make: Callable[..., Any]) -> Any:
-    """Add or multiply responses that may be written as names and options.
+    """Add or multiply numbers, callables, and pairs of a name and its options, for which `make` makes a response.
 
-    Parameters
-    ----------
-    name : {"sum", "product"}
-        Which.
-    parts : sequence
-        Numbers, callables, and pairs of a name and its options; not changed.
-    make : callable
-        Makes a response from its name and options.
-
-    Returns
-    -------
-    callable
-        A `Combination`, or the one part that is left.
-
-    Raises
-    ------
-    ValueError
-        If there is no response among them, or a number is not finite.
-    TypeError
-        If a part is none of these.
-
-    Examples
-    --------
-    >>> from paramgraph import get_response
-    >>> combine("sum", [["heat", {"t": 1.0}], 2], get_response)
-    2.0 + heat(t=1.0)
+    Gives a `Combination`, or the one part that is left. A ValueError is raised where there is no response among them
+    or a number is not finite, a TypeError for other parts.
     """
     if isinstance(parts, str) or not isinstance(parts, Iterable):
         raise TypeError(f"a {name} of responses takes parts=[...], got {parts!r}")

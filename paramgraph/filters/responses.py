@@ -24,23 +24,8 @@ from torch import Tensor
 from paramgraph.errors import UnknownNameError
 from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
 from paramgraph.filters.measured_response import measured_steps
-from paramgraph.filters.response import Response, ResponseFunction, evaluate_response, strength
+from paramgraph.filters.response import Response, ResponseFunction, strength
 from paramgraph.filters.response_algebra import combine
-
-__all__ = [
-    "RESPONSES",
-    "Response",
-    "ResponseFunction",
-    "bandpass",
-    "evaluate_response",
-    "get_response",
-    "heat",
-    "highpass",
-    "identity",
-    "list_responses",
-    "lowpass",
-    "tikhonov",
-]
 
 
 def _heat(x: Tensor, t: float) -> Tensor:
@@ -74,7 +59,7 @@ def _identity(x: Tensor) -> Tensor:
     return torch.ones_like(x)
 
 
-def heat(t: Any) -> Response:
+def heat(t: float) -> Response:
     r"""Let heat diffuse over the graph for a time.
 
     .. math:: h(x) = e^{-t x}
@@ -102,7 +87,7 @@ def heat(t: Any) -> Response:
     return Response("heat", (("t", strength("heat", "t", t)),), _heat)
 
 
-def tikhonov(gamma: Any) -> Response:
+def tikhonov(gamma: float) -> Response:
     r"""Solve one quadratically regularised fit to the signal.
 
     .. math:: h(x) = \frac{1}{1 + \gamma x}
@@ -115,16 +100,11 @@ def tikhonov(gamma: Any) -> Response:
     gamma : float
         Strength, in units of one over the eigenvalue; 0 changes nothing.
 
-    Returns
-    -------
-    Response
-        Callable on a tensor of eigenvalues. It raises ValueError where an eigenvalue lies at or below the
-        pole -1 / gamma (possible only on an adjacency that is not positive semidefinite).
-
     Raises
     ------
     ValueError
-        If `gamma` is negative or not finite.
+        If `gamma` is negative or not finite. The response itself raises one where an eigenvalue lies at or below the
+        pole -1 / gamma, possible only on an adjacency that is not positive semidefinite.
 
     References
     ----------
@@ -138,20 +118,17 @@ def tikhonov(gamma: Any) -> Response:
     return Response("tikhonov", (("gamma", strength("tikhonov", "gamma", gamma)),), _tikhonov)
 
 
-def lowpass(cutoff: Any) -> Response:
+def lowpass(cutoff: float) -> Response:
     r"""Keep the eigenvalues up to a cut-off.
 
     .. math:: h(x) = 1 \text{ if } x \le c, \text{ else } 0
+
+    With `highpass` of the same cut-off it adds up to exactly 1.
 
     Parameters
     ----------
     cutoff : float
         Largest eigenvalue that passes, in the units of the eigenvalues.
-
-    Returns
-    -------
-    Response
-        Callable on a tensor of eigenvalues; with `highpass` of the same cut-off it adds up to exactly 1.
 
     Raises
     ------
@@ -166,7 +143,7 @@ def lowpass(cutoff: Any) -> Response:
     return Response("lowpass", (("cutoff", strength("lowpass", "cutoff", cutoff)),), _lowpass)
 
 
-def highpass(cutoff: Any) -> Response:
+def highpass(cutoff: float) -> Response:
     r"""Keep the eigenvalues above a cut-off.
 
     .. math:: h(x) = 1 \text{ if } x > c, \text{ else } 0
@@ -184,20 +161,17 @@ def highpass(cutoff: Any) -> Response:
     return Response("highpass", (("cutoff", strength("highpass", "cutoff", cutoff)),), _highpass)
 
 
-def bandpass(low: Any, high: Any) -> Response:
+def bandpass(low: float, high: float) -> Response:
     r"""Keep the eigenvalues of a band.
 
     .. math:: h(x) = 1 \text{ if } a < x \le b, \text{ else } 0
+
+    With `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
 
     Parameters
     ----------
     low, high : float
         Ends of the band, in the units of the eigenvalues; only the upper one belongs to it.
-
-    Returns
-    -------
-    Response
-        Callable on a tensor of eigenvalues; with `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
 
     Raises
     ------
@@ -228,6 +202,7 @@ def identity() -> Response:
     return Response("identity", (), _identity)
 
 
+# Options are checked by the factory that takes them.
 RESPONSES: dict[str, Callable[..., Response]] = {
     factory.__name__: factory
     for factory in (bandpass, heat, highpass, identity, itersine, lowpass, mexican_hat, meyer, tikhonov)
@@ -250,7 +225,7 @@ def list_responses() -> list[str]:
     return sorted(RESPONSES)
 
 
-def get_response(response: Any, **options: Any) -> ResponseFunction:
+def get_response(response: ResponseFunction | str, **options: Any) -> ResponseFunction:
     """Make a response from its name, or take a callable as it is.
 
     Parameters

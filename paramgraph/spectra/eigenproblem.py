@@ -1,7 +1,7 @@
 """The eigenproblem that a solver is given, what it gives back, and what a solver is."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -69,6 +69,7 @@ class SolverResult(NamedTuple):
     note: str = ""
 
 
+@runtime_checkable
 class Solver(Protocol):
     """What a file of `paramgraph/spectra/solvers` is: these two functions, under the name of the file."""
 

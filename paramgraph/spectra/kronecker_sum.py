@@ -19,20 +19,10 @@ from paramgraph.spectra.signals import check_signal, wide
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KroneckerSum:
-    """Act on the entries of a matrix by one operator on its rows and one on its columns.
+    """Act on the entries of a matrix by one operator on its rows and one on its columns, both symmetric and of one kind.
 
-    Parameters
-    ----------
-    rows, columns : ShiftOperator
-        Both symmetric; both Laplacians or both adjacencies.
+    A ValueError refuses a "rw" Laplacian, and a Laplacian beside an adjacency.
 
-    Raises
-    ------
-    ValueError
-        If an operator is not symmetric ("rw"), or one is a Laplacian and the other an adjacency.
-
-    Examples
-    --------
     >>> import networkx as nx, torch
     >>> from paramgraph import laplacian
     >>> edge = laplacian(nx.path_graph(2), None)
@@ -91,50 +81,28 @@ class KroneckerSum:
         (low, high), (lower, upper) = self.rows.interval, self.columns.interval
         return low + lower, high + upper
 
-    def __matmul__(self, X: Any) -> Tensor:
+    def __matmul__(self, X: Tensor) -> Tensor:
         """Multiply a matrix (rows, columns), or its vector of entries row by row; dtype and device stay."""
         matrix = X.reshape(self.shape) if isinstance(X, Tensor) and X.shape == (self.nodes,) else X
         check_signal(matrix, *self.shape, finite=False)
         return self.times(wide(matrix)).reshape(X.shape).to(X.dtype)
 
     def times(self, X: Tensor) -> Tensor:
-        """Multiply matrices that are known to have the right shape.
+        """Multiply matrices (rows, columns), or a stack (rows, columns, signals), that are known to have the right shape.
 
-        Parameters
-        ----------
-        X : Tensor of shape (rows, columns) or (rows, columns, signals)
-            Float32 or float64.
-
-        Returns
-        -------
-        Tensor of the shape of `X`
-            L_r X + X L_c, in O(row edges x columns + column edges x rows) time; differentiable in X.
+        L_r X + X L_c of a float32 or float64 X, in O(row edges x columns + column edges x rows) time; differentiable.
         """
         return (self.rows @ X) + (self.columns @ X.transpose(0, 1)).transpose(0, 1)
 
     def null_basis(self) -> sp.csr_array:
-        """Write down the null space of Laplacians: outer products of those of rows and columns.
+        """Write down the null space of Laplacians, (rows x columns, nullity): outer products of those of rows and columns.
 
-        Returns
-        -------
-        csr_array of shape (rows x columns, nullity)
-            Orthonormal columns, at most one entry in each row; O(rows x columns) memory.
-
-        Raises
-        ------
-        ValueError
-            If the operators are adjacencies.
+        Orthonormal, at most one entry in each row; a ValueError for adjacencies.
         """
         return sp.csr_array(sp.kron(self.rows.null_basis(), self.columns.null_basis(), format="csr"))
 
     def to_linear_operator(self) -> spla.LinearOperator:
-        """Give the sum as a SciPy operator on vectors of entries, row by row.
-
-        Returns
-        -------
-        scipy.sparse.linalg.LinearOperator of shape (rows x columns, rows x columns)
-            Symmetric, float64; it holds the two factors alone.
-        """
+        """Give the sum as a symmetric float64 SciPy operator on vectors of entries, row by row."""
         A, B = self.rows.matrix, self.columns.matrix
 
         def times(vector: Any) -> Any:
@@ -145,12 +113,6 @@ class KroneckerSum:
         return spla.LinearOperator(shape, matvec=times, rmatvec=times, dtype=np.float64)
 
     def to_scipy(self) -> sp.csr_array:
-        """Form the sum as a sparse matrix; for tests and small matrices.
-
-        Returns
-        -------
-        csr_array of shape (rows x columns, rows x columns)
-            Float64, in the order of `X.flatten()`; O(row edges x columns + column edges x rows) memory.
-        """
+        """Form the sum as a sparse matrix, in the order of `X.flatten()`; for tests and small matrices."""
         # SciPy's kronsum(A, B) is I (x) A + B (x) I.
         return sp.csr_array(sp.kronsum(self.columns.to_scipy(), self.rows.to_scipy(), format="csr"))

@@ -57,25 +57,11 @@ class ProductModes:
 def smallest_sums(
     first: Float[np.ndarray, "a"], second: Float[np.ndarray, "b"], count: int
 ) -> tuple[Float[np.ndarray, "k"], Int64[np.ndarray, "k"], Int64[np.ndarray, "k"]]:
-    """Find the smallest sums of one entry of each of two ascending lists.
+    """Find the `count` smallest sums of one entry of each of two ascending lists, and where their parts stand.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (a,), (b,)
-        Ascending.
-    count : int
-        Number of sums, at most a x b.
+    Ascending, with multiplicity; equal sums are in the order of (i, j). O(count log^2 count) time, O(count log count)
+    memory.
 
-    Returns
-    -------
-    sums : ndarray of shape (count,)
-        Ascending, with multiplicity.
-    i, j : ndarray of shape (count,)
-        Where their parts stand; equal sums are in the order of (i, j). O(count log^2 count) time,
-        O(count log count) memory.
-
-    Examples
-    --------
     >>> smallest_sums(np.array([0.0, 3.0]), np.array([0.0, 1.0, 5.0]), 4)[0].tolist()
     [0.0, 1.0, 3.0, 4.0]
     """
@@ -89,24 +75,10 @@ def smallest_sums(
 
 
 def product_modes(operator: KroneckerSum, k: int, solver: str = "auto", seed: Seed = 0) -> ProductModes:
-    """Find the k lowest graph frequencies of the Kronecker sum of two operators, without forming it.
+    """Find the k lowest graph frequencies, from 0 to all, of the Kronecker sum of two operators, without forming it.
 
-    Parameters
-    ----------
-    operator : KroneckerSum
-        The sum.
-    k : int
-        Number of modes, from 0 to the product of the nodes.
-    solver : str, default "auto"
-        Of the factors, as for `paramgraph.eigenpairs`.
-    seed : int or numpy.random.Generator, default 0
-        Of the eigensolver.
-
-    Returns
-    -------
-    ProductModes
-        A factor of up to 1,000 nodes is solved whole. Of a larger one some 2 sqrt(k) pairs are computed, and
-        twice as many until no other pair of modes can be among the k: at most k of them.
+    A factor of up to 1,000 nodes is solved whole. Of a larger one some 2 sqrt(k) pairs are computed, and twice as many
+    until no other pair of modes can be among the k: at most k of them.
     """
     operators, flip = (operator.rows, operator.columns), 1.0 if operator.kind == "laplacian" else -1.0
     need = [_first_guess(nodes, k) for nodes in operator.shape]
@@ -132,23 +104,7 @@ def product_modes(operator: KroneckerSum, k: int, solver: str = "auto", seed: Se
 
 
 def product_eigenpairs(operator: KroneckerSum, k: int, solver: str = "auto", seed: Seed = 0) -> Spectrum:
-    """Write the k lowest modes out, each as a vector of all entries row by row.
-
-    Parameters
-    ----------
-    operator, k, solver, seed : object
-        As for `product_modes`.
-
-    Returns
-    -------
-    Spectrum
-        Of rows x columns nodes; O(rows x columns x k) memory.
-
-    Raises
-    ------
-    ValueError
-        If the eigenvectors would take more than 2 GiB.
-    """
+    """Write the k lowest modes out, each as a vector of all entries row by row; a ValueError beyond 2 GiB."""
     size = 8 * operator.nodes * k
     if size > MOST_BYTES:
         raise ValueError(

@@ -177,23 +177,7 @@ def adjacency(graph: Any) -> ShiftOperator:
 
 
 def zero_operator(nodes: int) -> ShiftOperator:
-    """Build the Laplacian of no graph at all: L = 0, so that a ridge alone is L2-SP.
-
-    Parameters
-    ----------
-    nodes : int
-        Number of nodes.
-
-    Returns
-    -------
-    ShiftOperator
-        Combinatorial Laplacian without an entry.
-
-    Examples
-    --------
-    >>> zero_operator(3).bound
-    0.0
-    """
+    """Build the Laplacian of no graph at all: L = 0, so that a ridge alone is L2-SP."""
     return laplacian(sp.csr_array((nodes, nodes), dtype=np.float64), normalization=None)
 
 
