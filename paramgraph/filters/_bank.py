@@ -27,7 +27,7 @@ def apply_filter_bank(
     spectrum: Spectrum | None = None,
     damping: Damping = "none",
 ) -> list[Float[Tensor, "nodes *width"]]:
-    """Filter one signal with several responses.
+    """Filter one signal with several responses: one set of eigenpairs, or one recurrence, for all of them.
 
     Parameters
     ----------
@@ -39,20 +39,12 @@ def apply_filter_bank(
         As `wavelets` makes them, or any others.
     method : {"auto", "exact", "lowrank", "chebyshev", "solve"}
         As for `apply_filter`, like all that follows, and for each response.
-    order, rank : int, optional
-        Order of the polynomials; number of modes.
-    tail : {"edge", 0, 1}
-        What happens to the other modes.
-    spectrum : Spectrum, optional
-        Of this operator; computed once if it is needed.
-    damping : {"none", "jackson"}, default "none"
-        Of the polynomials' coefficients.
 
     Returns
     -------
     list of Tensor
-        h(L) X for each response, in their order. The polynomials share one recurrence: `order` products with the
-        operator, however many responses there are.
+        h(L) X for each response, in their order. Polynomials take `order` products with the operator, however many
+        responses there are.
 
     Raises
     ------
@@ -64,8 +56,7 @@ def apply_filter_bank(
     Examples
     --------
     >>> import networkx as nx
-    >>> from paramgraph import laplacian
-    >>> from paramgraph import wavelets
+    >>> from paramgraph import laplacian, wavelets
     >>> L, X = laplacian(nx.path_graph(4)), torch.tensor([1.0, 0.0, 0.0, 2.0])
     >>> parts = apply_filter_bank(L, X, wavelets(L, scales=3))
     >>> round(sum(float(part.square().sum()) for part in parts), 5)

@@ -40,8 +40,8 @@ def chebyshev_product(
 ) -> Float[Tensor, "nodes width"]:
     """Apply a Chebyshev polynomial of a symmetric operator to a float32 or float64 signal by the three-term recurrence.
 
-    Differentiable in X; the backward pass is the same product. O(order x edges x width) time, four signals of memory; on the
-    CPU columns are taken in blocks that fit in its cache, on `torch.get_num_threads()` threads.
+    Differentiable in X; the backward pass is the same product. O(order x edges x width) time, four signals of
+    memory. On the CPU columns are taken in blocks that fit in its cache, on `torch.get_num_threads()` threads.
     """
     return linear_product(X, lambda signal: _recur(operator, signal, coefficients[None], interval)[0])
 

@@ -192,6 +192,9 @@ def prepare_filter(
 ) -> GraphFilter:
     """Prepare h(L) once, to filter many signals.
 
+    Exact takes O(nodes^3) once; lowrank the eigensolver once; chebyshev nothing but 8,193 values of h; solve one
+    factorization, or nothing for conjugate gradients.
+
     Parameters
     ----------
     operator : ShiftOperator
@@ -219,8 +222,7 @@ def prepare_filter(
     Returns
     -------
     GraphFilter
-        Exact: O(nodes^3) once. Lowrank: the eigensolver once. Chebyshev: nothing but 8,193 values of h. Solve: one
-        factorization, or nothing for conjugate gradients.
+        Callable on tensors (nodes,) or (nodes, width).
 
     Raises
     ------
@@ -255,7 +257,10 @@ def apply_filter(
     spectrum: Spectrum | None = None,
     damping: Damping = "none",
 ) -> Float[Tensor, "nodes *width"]:
-    """Filter one signal once; `prepare_filter` is for many.
+    """Filter one signal once; `prepare_filter` is for many, and explains the options.
+
+    "auto" is as there, but takes solve for Tikhonov from 1,001 nodes on: one linear system costs less than all
+    eigenpairs. What ran is logged.
 
     Parameters
     ----------
@@ -265,17 +270,6 @@ def apply_filter(
         Signal of any floating dtype on any device; not changed.
     response : callable or str
         As for `prepare_filter`, like all that follows.
-    method : {"auto", "exact", "lowrank", "chebyshev", "solve"}
-        How. "auto" is as there, but takes solve for Tikhonov from 1,001 nodes on: one linear system costs less
-        than all eigenpairs. What ran is logged; `prepare_filter` has it as `.reason`.
-    order, rank : int, optional
-        Order of the polynomial; number of modes.
-    tail : {"edge", 0, 1}
-        What happens to the other modes.
-    spectrum : Spectrum, optional
-        Of this operator.
-    damping : {"none", "jackson"}, default "none"
-        Of the polynomial's coefficients.
 
     Returns
     -------
@@ -291,7 +285,7 @@ def apply_filter(
 
     Examples
     --------
-    >>> import networkx as nx, torch
+    >>> import networkx as nx
     >>> from paramgraph import laplacian, lowpass
     >>> apply_filter(laplacian(nx.complete_graph(2), None), torch.tensor([1.0, 3.5]), lowpass(1.0))
     tensor([2.2500, 2.2500])

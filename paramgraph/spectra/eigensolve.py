@@ -51,9 +51,9 @@ def eigenpairs(
         eigenspace are found is arbitrary.
     solver : str, default "auto"
         A name of `list_solvers()`. "auto" looks at components, nodes, pairs and the estimated fill-in
-        of a factorization (`choose_solvers`), falls back along its chain where a solver does not converge,
-        and says in `reason` what ran and why. A named solver that cannot do a component, such as
-        all pairs by ARPACK, leaves it to "dense", and says so.
+        of a factorization, falls back along its chain where a solver does not converge, and says in `reason`
+        what ran and why. A named solver that cannot do a component, such as all pairs by ARPACK, leaves it to
+        "dense", and says so.
     tol : float, default 1e-8
         Largest residual norm, relative to the bound of the operator.
     certify : bool, default False

@@ -19,7 +19,7 @@ from paramgraph.spectra.signals import check_signal, wide
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KroneckerSum:
-    """Act on the entries of a matrix by one operator on its rows and one on its columns, both symmetric and of one kind.
+    """Act on the entries of a matrix by an operator on its rows and one on its columns, symmetric and of one kind.
 
     A ValueError refuses a "rw" Laplacian, and a Laplacian beside an adjacency.
 
@@ -88,14 +88,14 @@ class KroneckerSum:
         return self.times(wide(matrix)).reshape(X.shape).to(X.dtype)
 
     def times(self, X: Tensor) -> Tensor:
-        """Multiply matrices (rows, columns), or a stack (rows, columns, signals), that are known to have the right shape.
+        """Multiply matrices (rows, columns), or a stack (rows, columns, signals), known to have the right shape.
 
         L_r X + X L_c of a float32 or float64 X, in O(row edges x columns + column edges x rows) time; differentiable.
         """
         return (self.rows @ X) + (self.columns @ X.transpose(0, 1)).transpose(0, 1)
 
     def null_basis(self) -> sp.csr_array:
-        """Write down the null space of Laplacians, (rows x columns, nullity): outer products of those of rows and columns.
+        """Write down the null space of Laplacians, (nodes, nullity): outer products of those of rows and columns.
 
         Orthonormal, at most one entry in each row; a ValueError for adjacencies.
         """
