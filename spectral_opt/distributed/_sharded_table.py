@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paramgraph.spectra import wide
+from paramgraph.spectra import wide, working_dtype
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.distributed.shard_layout import TableShard, shard_of
 from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
@@ -208,7 +208,7 @@ class ShardedTable(BoundTable):
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
         X = self.shard.table.gather(tensors)
         filtered: Tensor = self._graph_filter(X, check=False)
-        working = torch.promote_types(X.dtype, torch.float32)
+        working = working_dtype(X)
         squares = [torch.linalg.vector_norm(value, dtype=working).square() for value in (X, filtered)]
         before, after = self.ranks.sum_(torch.stack(squares)).unbind()
         if self.config.norm_matching:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from paramgraph.filters import Method, ReadyFilter, get_response, prepare_filter
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import ShiftOperator, adjacency
+from paramgraph.spectra import ShiftOperator, adjacency, working_dtype
 
 # Values are tensors; a gradient may be None, as it is on a parameter that took no part.
 Tensors = dict[str, Any]
@@ -208,7 +208,7 @@ def match_norm(
 
     Where nothing but rounding passed the filter Y stays as it is; where the norms are equal, too.
     """
-    working = torch.promote_types(X.dtype, torch.float32)
+    working = working_dtype(X)
     before = torch.linalg.vector_norm(X, dtype=working)
     after = torch.linalg.vector_norm(filtered, dtype=working)
     # 16 roundings: what is left of a signal that the filter removes is noise, and is not to be blown up.

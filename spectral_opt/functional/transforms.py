@@ -14,6 +14,7 @@ from torch import Tensor
 
 from paramgraph._checks import is_number
 from paramgraph.nodes import NodeTable
+from paramgraph.spectra import working_dtype
 from spectral_opt.functional.filtering import GradientFilter, Tensors, put_back
 
 
@@ -99,13 +100,13 @@ def clip_by_global_norm(max_norm: float) -> GradientFilter:
         present = [value for value in gradients.values() if value is not None]
         if not present:
             return gradients
-        norms = [torch.linalg.vector_norm(value, dtype=_working(value)) for value in present]
+        norms = [torch.linalg.vector_norm(value, dtype=working_dtype(value)) for value in present]
         norm = torch.linalg.vector_norm(torch.stack([item.to(norms[0]) for item in norms]))
         factor = torch.where(norm <= max_norm, torch.ones_like(norm), float(max_norm) / norm)
         return {
             name: value
             if value is None
-            else (value * factor.to(value.device, _working(value))).to(value.dtype)
+            else (value * factor.to(value.device, working_dtype(value))).to(value.dtype)
             for name, value in gradients.items()
         }
 
@@ -164,7 +165,7 @@ def project(table: NodeTable, basis: Float[Tensor, "nodes modes"], keep: bool = 
         if any(gradients.get(name) is None for name in table.parameters):
             return gradients
         X = table.gather(gradients)
-        modes = basis.to(X.device, _working(X))
+        modes = basis.to(X.device, working_dtype(X))
         along = modes @ (modes.T @ X.to(modes.dtype))
         result = (along if keep else X.to(modes.dtype) - along).to(X.dtype)
         return gradients | put_back(gradients, table, X, result)
@@ -231,7 +232,3 @@ def _stateless(change: Callable[[Tensors], Tensors]) -> GradientFilter:
         return change(dict(gradients)), {}
 
     return GradientFilter(init, update)
-
-
-def _working(value: Tensor) -> torch.dtype:
-    return torch.promote_types(value.dtype, torch.float32)

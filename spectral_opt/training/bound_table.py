@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.filters import evaluate_response
-from paramgraph.spectra import wide
+from paramgraph.spectra import wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
     decoupled_step,
@@ -197,8 +197,7 @@ class BoundTable:
     def _basis(self) -> Tensor:
         spectrum, like = self.prepared.spectrum, next(iter(self.parameters.values()))
         assert spectrum is not None  # prepared so for placement "basis"
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        return spectrum.eigenvectors.to(like.device, dtype)
+        return spectrum.eigenvectors.to(like.device, working_dtype(like))
 
     @cached_property
     def _gain(self) -> Tensor:
@@ -223,5 +222,5 @@ class BoundTable:
 
 
 def _energy(X: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(X, dtype=torch.promote_types(X.dtype, torch.float32))
+    norm: Tensor = torch.linalg.vector_norm(X, dtype=working_dtype(X))
     return norm.square()
