@@ -94,7 +94,7 @@ class GraphCache:
         return graph
 
     def spectrum(
-        self, operator: ShiftOperator, k: int | np.integer | None = None, tol: float = 1e-8, seed: int = 0
+        self, operator: ShiftOperator, k: int | None = None, tol: float = 1e-8, seed: int = 0
     ) -> Spectrum:
         """Find the k eigenpairs of an operator, by default all, or compute them.
 

@@ -26,6 +26,7 @@ from paramgraph.filters._choice import covering
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
+from paramgraph.graphs import GraphLike
 from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs, keep_tensor
 
 BALANCED = tikhonov(1.0)
@@ -107,8 +108,8 @@ class ContrastFilter(ReadyFilter):
 
 
 def contrast(
-    task: Any,
-    preserve: Any,
+    task: ShiftOperator | GraphLike,
+    preserve: ShiftOperator | GraphLike,
     ridge: float = 0.1,
     response: ResponseFunction | str = BALANCED,
     rank: int | None = None,

@@ -6,7 +6,6 @@ linked, and to those of its row as their columns are. That is the Cartesian prod
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor
 from paramgraph.filters._choice import ProductMethod, Tail
 from paramgraph.filters.product_filter import ProductFilter, prepare_product_filter
 from paramgraph.filters.response import ResponseFunction
+from paramgraph.graphs import GraphLike
 from paramgraph.spectra import (
     KroneckerSum,
     Normalization,
@@ -72,8 +72,8 @@ class ProductGraph:
     True
     """
 
-    row_graph: Any
-    column_graph: Any
+    row_graph: ShiftOperator | GraphLike
+    column_graph: ShiftOperator | GraphLike
     normalization: Normalization = None
 
     def __post_init__(self) -> None:
@@ -203,7 +203,7 @@ class ProductGraph:
 
     def apply_filter(
         self,
-        X: Any,
+        X: Tensor,
         response: ResponseFunction | str,
         method: ProductMethod = "auto",
         order: int = 30,

@@ -7,15 +7,18 @@ part. Numbers are gathered in front, and nested sums or products are one, so tha
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from numbers import Real
 from operator import add, mul
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+# What takes part, a number or a callable on eigenvalues, is seen at run time: other types answer NotImplemented.
+Part: TypeAlias = Any
 
 _RULES: dict[str, tuple[Callable[[Any, Any], Any], float]] = {"sum": (add, 0.0), "product": (mul, 1.0)}
 
@@ -26,26 +29,26 @@ class Algebra:
     # A NumPy number on the left would otherwise try to make an array of us.
     __array_ufunc__ = None
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Part) -> Any:
         return _combine("sum", self, other)
 
-    def __radd__(self, other: Any) -> Any:
+    def __radd__(self, other: Part) -> Any:
         return _combine("sum", other, self)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Part) -> Any:
         return _combine("product", self, other)
 
-    def __rmul__(self, other: Any) -> Any:
+    def __rmul__(self, other: Part) -> Any:
         return _combine("product", other, self)
 
     def __neg__(self) -> Any:
         return _combine("product", -1.0, self)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Part) -> Any:
         negative = _combine("product", -1.0, other) if callable(other) else _negated(other)
         return negative if negative is NotImplemented else _combine("sum", self, negative)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Part) -> Any:
         return _combine("sum", other, _combine("product", -1.0, self))
 
 
@@ -61,7 +64,7 @@ class Combination(Algebra):
     """
 
     name: str
-    parts: tuple[Any, ...]
+    parts: tuple[Part, ...]
 
     def __call__(self, eigenvalues: Any) -> Tensor:
         """Give the response at each eigenvalue, in the dtype of the eigenvalues."""
@@ -97,7 +100,7 @@ class Combination(Algebra):
         return text
 
 
-def combine(name: str, parts: Any, make: Callable[..., Any]) -> Any:
+def combine(name: str, parts: Sequence[Part], make: Callable[..., Any]) -> Any:
     """Add or multiply numbers, callables, and pairs of a name and its options, for which `make` makes a response.
 
     Gives a `Combination`, or the one part that is left. A ValueError is raised where there is no response among them
@@ -120,7 +123,7 @@ def combine(name: str, parts: Any, make: Callable[..., Any]) -> Any:
     return whole
 
 
-def _combine(name: str, *parts: Any) -> Any:
+def _combine(name: str, *parts: Part) -> Any:
     step, neutral = _RULES[name]
     number, responses = neutral, []
     for part in parts:
@@ -141,14 +144,14 @@ def _combine(name: str, *parts: Any) -> Any:
     return Combination(name, (*leading, *responses)) if responses else number
 
 
-def _negated(number: Any) -> Any:
+def _negated(number: Part) -> Any:
     return -float(number) if isinstance(number, Real) else NotImplemented
 
 
-def _factor(part: Any) -> str:
+def _factor(part: Part) -> str:
     return f"({part!r})" if isinstance(part, Combination) and part.name == "sum" else repr(part)
 
 
-def _plain(part: Any) -> Any:
+def _plain(part: Part) -> Any:
     """Write a part as its name and options, where it has them."""
     return [part.name, dict(part.options)] if hasattr(part, "name") and hasattr(part, "options") else part

@@ -9,18 +9,19 @@ others as CSR.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data
 
-from paramgraph.graphs import compact, edge_part, weight_matrix
+from paramgraph.graphs import GraphLike, compact, edge_part, weight_matrix
 from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
 
-def laplacian(graph: Any, normalization: Normalization = "sym", signed: bool | None = None) -> ShiftOperator:
+def laplacian(
+    graph: GraphLike, normalization: Normalization = "sym", signed: bool | None = None
+) -> ShiftOperator:
     r"""Build the Laplacian of a graph.
 
     .. math::
@@ -103,7 +104,7 @@ def laplacian(graph: Any, normalization: Normalization = "sym", signed: bool | N
     return replace(operator, signs=_two_colouring(edges, operator.component_labels)) if signed else operator
 
 
-def _refuse_signs(graph: Any, edges: sp.csr_array) -> None:
+def _refuse_signs(graph: GraphLike, edges: sp.csr_array) -> None:
     lowest = edges.data.min(initial=0.0)
     if lowest < 0:
         seen = f"the lowest is {lowest:.4g}"
@@ -136,7 +137,7 @@ def _two_colouring(edges: sp.csr_array, labels: np.ndarray) -> np.ndarray:
     return np.where(one == other, 0.0, side)
 
 
-def adjacency(graph: Any) -> ShiftOperator:
+def adjacency(graph: GraphLike) -> ShiftOperator:
     r"""Use the weights themselves as shift operator.
 
     .. math:: A = W + \operatorname{diag}(\text{node\_weight})
