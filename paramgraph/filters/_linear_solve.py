@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.errors import NotConvergedError
-from paramgraph.spectra import ShiftOperator, SignalOperator, estimate_fill_in
+from paramgraph.spectra import ShiftOperator, SignalOperator, estimate_fill_in, smallest_eigenvalue
 
 # About two seconds of a sparse factorization, whose operations are estimated by entries^2 / nodes; and 240 MB.
 FACTOR_OPERATIONS = 2e9
@@ -79,7 +79,9 @@ def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
     if factor_is_cheap(operator):
         return _superlu(operator, matrix, gamma, proven)
     if not proven:
-        _check_smallest(operator, gamma)
+        smallest = smallest_eigenvalue(operator)
+        if 1 + gamma * smallest <= 0:
+            _raise_pole(gamma, smallest)
     return _conjugate_gradients(operator, sp.csr_array(matrix), gamma, proven)
 
 
@@ -198,18 +200,6 @@ def _most_steps(operator: ShiftOperator, gamma: float, proven: bool) -> int:
         return limit
     low, high = (1 + gamma * end for end in operator.interval)
     return min(limit, 100 + math.ceil(math.sqrt(high / low) * math.log(2 / CG_TOLERANCE)))
-
-
-def _check_smallest(operator: ShiftOperator, gamma: float) -> None:
-    """Find the smallest eigenvalue of a sparse operator, and refuse it at or below the pole."""
-    start = np.random.default_rng(0).standard_normal(operator.nodes)
-    smallest = float(
-        spla.eigsh(operator.matrix, k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-6)[0]
-        if operator.nodes > 2
-        else np.linalg.eigvalsh(operator.to_dense())[0]
-    )
-    if 1 + gamma * smallest <= 0:
-        _raise_pole(gamma, smallest)
 
 
 def _raise_pole(gamma: float, smallest: float) -> None:

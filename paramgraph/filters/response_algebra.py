@@ -7,7 +7,7 @@ part. Numbers are gathered in front, and nested sums or products are one, so tha
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from numbers import Real
@@ -100,7 +100,7 @@ class Combination(Algebra):
         return text
 
 
-def combine(name: str, parts: Sequence[Part], make: Callable[..., Any]) -> Any:
+def combine(name: str, parts: Iterable[Part], make: Callable[..., Any]) -> Any:
     """Add or multiply numbers, callables, and pairs of a name and its options, for which `make` makes a response.
 
     Gives a `Combination`, or the one part that is left. A ValueError is raised where there is no response among them

@@ -5,7 +5,7 @@ the solver that suits it (one file each in `solvers/`), and says in the result w
 asked, a proof that no eigenvalue was passed over. Two operators make a pencil, or a Kronecker sum, never formed.
 
 * from a graph: `laplacian`, `adjacency`, `zero_operator`; what they give, a `ShiftOperator`
-* eigenpairs: `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and the `Spectrum` that both give
+* `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; `smallest_eigenvalue`
 * scalars as nodes: `KroneckerSum`, `product_modes`, `product_eigenpairs`, `ProductModes`
 * a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `largest_pairs` and
   `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Seed as Seed,
         count_pairs as count_pairs,
         eigenpairs as eigenpairs,
+        smallest_eigenvalue as smallest_eigenvalue,
     )
     from paramgraph.spectra.fill_in import FillIn as FillIn, estimate_fill_in as estimate_fill_in
     from paramgraph.spectra.generalized import (

@@ -208,6 +208,15 @@ def solve_problem(problem: EigenProblem, solver: str) -> tuple[str, str, SolverR
     raise AssertionError("unreachable: a chain is never empty")
 
 
+def smallest_eigenvalue(operator: ShiftOperator) -> float:
+    """Find the smallest eigenvalue of a symmetric operator; raises where no solver converges, and gives no bound."""
+    low, high = operator.interval
+    if low == high:
+        return low
+    problem = EigenProblem(operator.matrix, 1, True, operator.interval)
+    return float(solve_problem(problem, "auto")[2].eigenvalues[0])
+
+
 def _warn_of_dense(problem: EigenProblem) -> None:
     """Say that some pairs of a large graph are taken from a dense decomposition; for all there is no other way."""
     if problem.nodes > SLOW_DENSE_NODES and problem.count < problem.nodes - (problem.null is not None):

@@ -17,8 +17,7 @@ from paramgraph._checks import is_number
 from paramgraph.errors import NotConvergedError, UnknownNameError
 from paramgraph.graphs import Matrix
 from paramgraph.spectra._components import Members, Pairs, solve_by_component
-from paramgraph.spectra.eigenproblem import EigenProblem
-from paramgraph.spectra.eigensolve import Seed, count_pairs, solve_problem
+from paramgraph.spectra.eigensolve import Seed, count_pairs, smallest_eigenvalue
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
@@ -298,10 +297,7 @@ def _check_definite(reference: ShiftOperator, ridge: float) -> None:
     if reference.interval[0] + ridge > least:
         return  # proven without a solve
     known = reference.kind == "laplacian" and reference.nullity
-    smallest = ridge
-    if not known:
-        problem = EigenProblem(reference.matrix, 1, True, reference.interval)
-        smallest += float(solve_problem(problem, "auto")[2].eigenvalues[0])
+    smallest = ridge if known else smallest_eigenvalue(reference) + ridge
     if not smallest > least:
         raise ValueError(
             f"B + ridge I is not positive definite: its smallest eigenvalue is {smallest:.4g} with "

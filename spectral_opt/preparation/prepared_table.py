@@ -3,18 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import scipy.sparse.linalg as spla
 from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.construct import connect
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import KroneckerSum, ShiftOperator, SignalOperator, Spectrum, adjacency, laplacian
+from paramgraph.spectra import (
+    KroneckerSum,
+    ShiftOperator,
+    SignalOperator,
+    Spectrum,
+    adjacency,
+    laplacian,
+    smallest_eigenvalue,
+)
 from spectral_opt.config import SpectralConfig
-
-# Above this a dense eigendecomposition for one smallest eigenvalue takes minutes; Lanczos takes seconds.
-_DENSE_NODES = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperat
     """
     if not config.penalty or config.shift == "laplacian":
         return
-    smallest = sum(_smallest_eigenvalue(operator) for operator in operators)
+    smallest = sum(smallest_eigenvalue(operator) for operator in operators)
     # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
     if smallest + config.ridge < -1e-5 * sum(operator.bound for operator in operators):
         raise ValueError(
@@ -113,13 +116,3 @@ def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
         return connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"builder {config.builder!r} failed on table {table.group!r}: {error}") from error
-
-
-def _smallest_eigenvalue(operator: ShiftOperator) -> float:
-    if operator.nodes == 0:
-        return 0.0
-    if operator.nodes <= _DENSE_NODES:
-        return float(np.linalg.eigvalsh(operator.to_dense())[0])
-    start = np.random.default_rng(0).standard_normal(operator.nodes)
-    values = spla.eigsh(operator.to_scipy(), k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-4)
-    return float(values[0])

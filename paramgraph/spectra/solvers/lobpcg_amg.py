@@ -43,7 +43,8 @@ def _cycle(problem: EigenProblem) -> Any:
     except ImportError as missing:
         raise ImportError("multigrid needs pyamg: pip install 'paramgraph[amg]'") from missing
     margin = (SHIFT_WITHOUT_NULL if problem.null is None else SHIFT) * problem.scale
-    shift = margin if problem.smallest else problem.interval[1] + margin
+    low, high = problem.interval
+    shift = margin - low if problem.smallest else high + margin
     sign = 1.0 if problem.smallest else -1.0
     identity = sp.eye_array(problem.nodes, format="csr")
     matrix = sp.csr_array(sign * sp.csr_array(problem.matrix) + shift * identity)

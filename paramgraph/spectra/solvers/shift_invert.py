@@ -21,8 +21,8 @@ def solve(problem: EigenProblem) -> SolverResult:
 
     .. math:: (L + s I)^{-1} u = (\lambda + s)^{-1} u \quad\text{or}\quad (b I + s I - A)^{-1} u
 
-    with s = 1e-5 of the bound. Both matrices are positive definite, so that the factorization needs no
-    pivots. The lowest pairs of chains and grids, which lie close together, are well apart there.
+    with s = 1e-5 of the bound, beyond the end of the interval. Both matrices are positive definite, so that the
+    factorization needs no pivots. The lowest pairs of chains and grids, which lie close together, are well apart there.
 
     The factors in minimum degree order are sparse for chains, trees and grids and nearly full for expanders: see
     `estimate_fill_in`.
@@ -30,7 +30,8 @@ def solve(problem: EigenProblem) -> SolverResult:
     .. [1] T. Ericsson, A. Ruhe, "The spectral transformation Lanczos method", Math. Comp. 35, 1980.
     """
     margin = SHIFT * problem.scale
-    shift = -margin if problem.smallest else problem.interval[1] + margin
+    low, high = problem.interval
+    shift = low - margin if problem.smallest else high + margin
     sign = 1.0 if problem.smallest else -1.0
     shifted = sign * sp.csc_array(problem.matrix)
     shifted = sp.csc_array(shifted - sign * shift * sp.eye_array(problem.nodes, format="csc"))

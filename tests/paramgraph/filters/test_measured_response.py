@@ -96,6 +96,7 @@ def test_edges_and_gains_must_fit(edges, gains, message):
         measured_steps(edges, gains)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("wrong", [0.7, None, "ab", [None]])
 def test_anything_but_sequences_of_numbers_is_a_type_error(wrong):
     with pytest.raises(TypeError, match="sequence of numbers"):

@@ -63,6 +63,7 @@ def test_strength_must_be_finite_and_not_negative(factory, value):
         factory(value)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_strength_must_be_a_number():
     with pytest.raises(TypeError, match="takes a number"):
         get_response("heat", t="hot")
@@ -92,6 +93,7 @@ def test_callable_is_taken_as_it_is_and_keywords_are_bound():
     assert get_response(lambda x, p: x**p, p=2)(torch.tensor(3.0)).item() == 9.0
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_is_no_response_raises():
     with pytest.raises(TypeError, match="callable"):
         get_response(3)

@@ -45,11 +45,13 @@ def test_adjacency_is_refused():
         wavelets(adjacency(nx.path_graph(4)))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_bank_suggests_a_near_one():
     with pytest.raises(UnknownNameError, match="did you mean 'meyer'"):
         wavelets(2.0, kind="mayer")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("scales", [1, 0, -2, 2.5, True, "4"])
 def test_scales_that_make_no_bank_raise(scales):
     with pytest.raises(ValueError, match="scales"):
@@ -62,11 +64,13 @@ def test_bound_must_be_finite_and_not_negative(bound):
         wavelets(bound)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_bound_must_be_a_number():
     with pytest.raises(TypeError, match="number"):
         wavelets("wide")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("index", [-1, 4, 1.0])
 def test_index_must_be_in_the_bank(index):
     with pytest.raises(ValueError, match="index"):

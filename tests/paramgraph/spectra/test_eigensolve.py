@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from paramgraph import NotConvergedError, UnknownNameError, adjacency, eigenpairs, laplacian, list_solvers
-from paramgraph.spectra import zero_operator
+from paramgraph.spectra import smallest_eigenvalue, zero_operator
 
 N = 12
 STEP = np.arange(N)
@@ -198,6 +198,7 @@ def test_unknown_solver_suggests_a_near_one():
         eigenpairs(laplacian(nx.path_graph(3)), solver="lobcpg")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("seed", [None, "0", 1.5, True, torch.Generator()])
 def test_seed_is_an_int_or_a_generator_of_numpy(seed):
     with pytest.raises(TypeError, match=r"numpy\.random\.Generator"):
@@ -280,3 +281,17 @@ def test_relabelling_the_nodes_permutes_the_projector(seed, k):
     one = eigenpairs(laplacian(weights), k=k).eigenvectors
     other = eigenpairs(laplacian(weights[np.ix_(order, order)]), k=k).eigenvectors
     torch.testing.assert_close(other @ other.T, (one @ one.T)[order][:, order], atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (nx.complete_graph(5), -1.0),
+        (nx.cycle_graph(600), -2.0),
+        (nx.empty_graph(500), 0.0),
+        (nx.Graph(), 0.0),
+    ],
+    ids=["dense", "sparse", "no edges", "no nodes"],
+)
+def test_smallest_eigenvalue_of_any_graph(graph, expected):
+    assert smallest_eigenvalue(adjacency(graph)) == pytest.approx(expected, abs=1e-8)

@@ -90,6 +90,7 @@ def test_other_shapes_are_refused(wrong):
         _ = PRODUCT @ wrong
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_no_tensor_is_a_type_error():
     with pytest.raises(TypeError, match="ndarray"):
         _ = PRODUCT @ X.numpy()

@@ -280,6 +280,7 @@ def test_bad_graph_raises_and_says_what_to_do(graph, error, text):
         laplacian(graph)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_normalization_raises():
     with pytest.raises(ValueError, match="'sym', 'rw'"):
         laplacian(np.zeros((2, 2)), "symmetric")
@@ -313,6 +314,7 @@ def test_adjacency_has_no_known_null_space():
         adjacency(nx.path_graph(3)).null_space()
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_unknown_layout_raises():
     with pytest.raises(ValueError, match="coo"):
         laplacian(nx.path_graph(3)).to_torch(layout="bsr")

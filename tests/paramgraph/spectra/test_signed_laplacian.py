@@ -147,6 +147,7 @@ def test_graph_that_says_it_is_signed_is_refused_unless_asked_for(weight, signed
     assert laplacian(signed_data(weight), None, signed=True).to_dense()[0, 1] == -weight
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_signed_that_is_no_bool_raises():
     with pytest.raises(TypeError, match="True, False or None"):
         laplacian(BALANCED, signed="yes")
