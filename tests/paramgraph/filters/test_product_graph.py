@@ -196,6 +196,7 @@ def test_too_large_eigenvectors_are_refused_with_their_size():
         big.eigenpairs(10)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_graphs_are_checked_when_they_are_given():
     with pytest.raises(ValueError, match="not negative"):
         ProductGraph(-np.ones((3, 3)), COLUMNS)

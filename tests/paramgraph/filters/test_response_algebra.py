@@ -99,6 +99,7 @@ def test_number_must_be_finite(number):
         number * A
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("parts", "error"),
     [([1.0], ValueError), ([], ValueError), ("heat", TypeError), (3, TypeError), ([["heat"]], TypeError)],
