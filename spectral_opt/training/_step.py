@@ -66,7 +66,7 @@ class SpectralStep:
         self,
         tables: Iterable[BoundTable],
         start: Mapping[str, Tensor],
-        watch: ParameterWatch | None = None,
+        watch: ParameterWatch,
     ) -> None:
         self._watch = watch
         self.tables = list(tables)
@@ -90,8 +90,7 @@ class SpectralStep:
         """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`, which replaces a closure."""
         started = time.perf_counter()
         self.abandon()
-        if self._watch is not None:
-            self._watch.check(optimizer)
+        self._watch.check(optimizer)
         scaling = read_scaling(optimizer)
         self._is_skipped = scaling.is_skipped
         if self._is_skipped:
