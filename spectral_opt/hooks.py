@@ -17,8 +17,6 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import (
-    RankHandle,
-    RankRefresher,
     bind_on_ranks,
     check_layout,
     check_sharded,
@@ -125,11 +123,8 @@ def attach(
         for item, of_config in zip(configs, prepared, strict=True)
         for ready in of_config
     ]
-    if ranks.size == 1:
-        refresher = Refresher(bare, sets, loss, tables)
-        return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher)
-    refresher = RankRefresher(bare, sets, loss, tables, ranks)
-    return RankHandle(bare, optimizer, configs, tables, explanation, refresher, ranks=ranks)
+    refresher = Refresher(bare, sets, loss, tables, ranks)
+    return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher, ranks)
 
 
 def _check_request(

@@ -107,6 +107,10 @@ class Ranks:
                 )
 
 
+# One process, the default of whatever may also run on several.
+ALONE = Ranks()
+
+
 def find_ranks(model: nn.Module) -> Ranks:
     """Find the ranks that train a model, wrapped or bare, together.
 

@@ -23,29 +23,12 @@ from spectral_opt.ranks import Ranks
 
 @dataclass(frozen=True, eq=False)
 class NodeSplit:
-    """Which nodes of a table lie on which rank, and how many rows go between ranks at once.
-
-    Parameters
-    ----------
-    ranks : Ranks
-        Who shares the nodes.
-    owner : ndarray of shape (nodes,)
-        Rank of each node.
-    nodes : ndarray of shape (own,)
-        Nodes of this rank, in the order of its rows.
-    piece : int
-        Largest number of rows of a buffer.
-
-    Examples
-    --------
-    >>> NodeSplit(Ranks(), np.zeros(3, dtype=np.int64), np.arange(3), 32).place.tolist()
-    [0, 1, 2]
-    """
+    """Which nodes of a table lie on which rank, and how many rows go between ranks at once."""
 
     ranks: Ranks
-    owner: Int64[np.ndarray, "nodes"]
-    nodes: Int64[np.ndarray, "own"]
-    piece: int
+    owner: Int64[np.ndarray, "nodes"]  # rank of each node
+    nodes: Int64[np.ndarray, "own"]  # those of this rank, in the order of its rows
+    piece: int  # largest number of rows of a buffer
 
     @cached_property
     def place(self) -> Int64[np.ndarray, "nodes"]:
@@ -55,41 +38,14 @@ class NodeSplit:
         return place
 
     def boundary(self, matrix: Any) -> Int64[np.ndarray, "neighbours"]:
-        """List the nodes that have a neighbour on another rank.
-
-        Parameters
-        ----------
-        matrix : csr_array or ndarray of shape (nodes, nodes)
-            Of a symmetric operator.
-
-        Returns
-        -------
-        ndarray of shape (neighbours,)
-            Increasing, the same on each rank.
-        """
+        """List the nodes of a symmetric matrix that have a neighbour on another rank, the same on each rank."""
         entries = sp.coo_array(matrix)
         return np.unique(entries.col[self.owner[entries.row] != self.owner[entries.col]]).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class SplitOperator(SignalOperator):
-    """Multiply the rows of a signal that lie here by a symmetric operator on all nodes; all ranks together.
-
-    Parameters
-    ----------
-    operator : ShiftOperator
-        Symmetric, on all nodes, the same on each rank.
-    split : NodeSplit
-        Who has which nodes.
-
-    Examples
-    --------
-    >>> from paramgraph import laplacian
-    >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
-    >>> SplitOperator(edge, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1)) @ torch.eye(2)
-    tensor([[ 1., -1.],
-            [-1.,  1.]])
-    """
+    """Multiply the rows of a signal that lie here by a symmetric operator on all nodes; all ranks together."""
 
     operator: ShiftOperator
     split: NodeSplit
@@ -114,18 +70,7 @@ class SplitOperator(SignalOperator):
         return self.operator.bound
 
     def inner(self, product: Float[Tensor, "own width"]) -> Float[Tensor, "width"]:
-        """Add a product up over the nodes of all ranks.
-
-        Parameters
-        ----------
-        product : Tensor of shape (own, width)
-            Of two signals, entry by entry.
-
-        Returns
-        -------
-        Tensor of shape (width,)
-            The same on each rank.
-        """
+        """Add a product up over the nodes of all ranks."""
         return self.split.ranks.sum_(product.sum(0))
 
     def __matmul__(self, X: Float[Tensor, "own width"]) -> Float[Tensor, "own width"]:
@@ -170,24 +115,6 @@ class SplitFilter(ReadyFilter):
     r"""Apply a filter to the rows of a signal that lie here; all ranks together.
 
     .. math:: Y_r = X_r + S_r^{-1} (U_r g \sum_q U_q^T S_q X_q + \text{rest}\, S_r X_r)
-
-    Parameters
-    ----------
-    filter : GraphFilter
-        By eigenvectors ("lowrank" or "exact"), on all nodes, the same on each rank.
-    split : NodeSplit
-        Who has which nodes.
-
-    Examples
-    --------
-    >>> from paramgraph import prepare_filter
-    >>> from paramgraph import tikhonov
-    >>> from paramgraph import laplacian
-    >>> edge = laplacian(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), normalization=None)
-    >>> smooth = prepare_filter(edge, tikhonov(gamma=0.5))
-    >>> SplitFilter(smooth, NodeSplit(Ranks(), np.zeros(2, dtype=np.int64), np.arange(2), 1))(torch.eye(2))
-    tensor([[0.7500, 0.2500],
-            [0.2500, 0.7500]])
     """
 
     filter: GraphFilter

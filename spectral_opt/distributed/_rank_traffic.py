@@ -9,7 +9,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import as_source
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
-from spectral_opt.distributed.shard_layout import shard_of, splits_nodes
+from spectral_opt.distributed._shard_layout import shard_of, splits_nodes
 from spectral_opt.preparation import EntryOperator, PreparedTable, measured_table, reads_features
 from spectral_opt.ranks import Ranks, is_split
 
@@ -22,30 +22,10 @@ def rank_traffic(
 ) -> dict[str, int]:
     """Count the bytes that each rank hands to the others, beside what DDP and FSDP2 move themselves.
 
-    Parameters
-    ----------
-    ranks : Ranks
-        Who trains together.
-    configs : sequence of SpectralConfig
-        In the order in which they act.
-    prepared : sequence
-        For each config its prepared tables, or a dict of node tables where the graphs are not built (their graphs
-        are then left out of the count).
-    named : mapping of str to Tensor
-        Parameters by name.
-
-    Returns
-    -------
-    dict of str to int
-        "ranks"; "attach": features, graphs, filters, and sharded weights gathered for their checksum; "step": payload
-        of all reductions in one step with an explicit decoupled penalty; "largest": of the largest one of them;
-        "refresh": features, graphs and filters of one refresh of all tables, 0 where there is none. Empty for one
-        rank.
-
-    Examples
-    --------
-    >>> rank_traffic(Ranks(), [], [], {})
-    {}
+    `prepared` has for each config its prepared tables, or node tables where no graph is built, whose graphs are left
+    out of the count. "attach": features, graphs, filters, and sharded weights gathered for their checksum; "step":
+    payload of all reductions in one step with an explicit decoupled penalty; "largest": of the largest of them;
+    "refresh": features, graphs and filters of one refresh of all tables. Empty for one rank.
     """
     if ranks.size == 1:
         return {}
@@ -68,23 +48,7 @@ def rank_traffic(
 
 
 def traffic_text(traffic: Mapping[str, int]) -> str:
-    """Write the traffic as a line of text.
-
-    Parameters
-    ----------
-    traffic : mapping of str to int
-        From :func:`rank_traffic`, not empty.
-
-    Returns
-    -------
-    str
-        In MiB.
-
-    Examples
-    --------
-    >>> traffic_text({"ranks": 2, "attach": 2**20, "step": 0, "largest": 0, "refresh": 0})
-    'between 2 ranks: attach moves 1.000 MiB, a step 0 bytes, a refresh 0 bytes'
-    """
+    """Write the traffic of `rank_traffic`, not empty, as a line of text in MiB."""
     amounts = {
         key: f"{traffic[key] / 2**20:.3f} MiB" if traffic[key] else "0 bytes"
         for key in ("attach", "step", "refresh")

@@ -6,14 +6,16 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paramgraph.spectra import wide, working_dtype
+from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
-from spectral_opt.distributed.shard_layout import TableShard, shard_of
+from spectral_opt.distributed._shard_layout import TableShard, shard_of
 from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
+from spectral_opt.preparation import FactorTable, PreparedTable, config_on
 from spectral_opt.ranks import Ranks, is_split, local
-from spectral_opt.training import BasisStep, BoundTable, Energies
+from spectral_opt.training import BasisStep, BoundTable, Energies, bind_table
 
 
 class _SharedPenalty(torch.autograd.Function):
@@ -42,11 +44,6 @@ class ShardedTable(BoundTable):
 
     Of columns each rank has all nodes and a part of their width, so that filter and operator act without
     communication. Of rows each rank has some nodes: see :mod:`spectral_opt.distributed._node_split`.
-
-    Parameters
-    ----------
-    ranks : Ranks
-        Who shares the table.
     """
 
     ranks: Ranks
@@ -64,18 +61,7 @@ class ShardedTable(BoundTable):
         return NodeSplit(self.ranks, self.shard.owner, self.shard.nodes, self.config.rank)
 
     def signal(self, start: Mapping[str, Tensor]) -> Tensor:
-        """Gather the part of the delta or of the weights that lies here, differentiably.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            Theta_0 of at least this table's parameters, split as they are, or whole.
-
-        Returns
-        -------
-        Tensor of shape (own, width) or (nodes, own)
-            In float32 or better.
-        """
+        """Gather the part of the delta or of the weights that lies here, differentiably."""
         X = wide(self.shard.table.gather(self._parts(self.parameters)))
         if self.config.penalty_on != "delta":
             return X
@@ -84,15 +70,7 @@ class ShardedTable(BoundTable):
     def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
         """Compute penalty x tr(X^T (L + ridge I) X) of the whole table, the same on each rank.
 
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            Theta_0.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Differentiable in mode "loss", else detached. FSDP2 averages no gradient that comes this way.
+        Differentiable in mode "loss"; FSDP2 averages no gradient that comes this way.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
             X = wide(self.signal(start))
@@ -102,15 +80,7 @@ class ShardedTable(BoundTable):
 
     @torch.no_grad()
     def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
-        """Add the penalty's gradient to the part of `.grad` that lies here.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            Theta_0.
-        scale : Tensor of one element, optional
-            By what `.grad` is multiplied at present, under a GradScaler.
-        """
+        """Add the penalty's gradient to the part of `.grad` that lies here."""
         gradient = penalty_gradient(self.signal(start), self._operator, self.ridge)
         if scale is not None:
             gradient = gradient * local(scale).to(gradient.device)
@@ -120,13 +90,7 @@ class ShardedTable(BoundTable):
 
     @torch.no_grad()
     def filter_gradient_(self) -> Energies:
-        """Filter the part of `.grad` that lies here.
-
-        Returns
-        -------
-        (Tensor, Tensor)
-            Squared norms of the whole table before and after the filter, before norm matching.
-        """
+        """Filter the part of `.grad` that lies here."""
         parts = self._gradients()
         X, filtered, energies = self._filter(parts)
         for name, value in put_back(parts, self.shard.table, X, filtered).items():
@@ -135,18 +99,7 @@ class ShardedTable(BoundTable):
 
     @torch.no_grad()
     def filter_update_(self, before: Mapping[str, Tensor]) -> Energies:
-        """Add (h(L) - I) Delta to the part of the parameters that lies here.
-
-        Parameters
-        ----------
-        before : mapping of str to Tensor
-            The parameters before the step.
-
-        Returns
-        -------
-        (Tensor, Tensor)
-            Squared norms of the whole table before and after the filter, before norm matching.
-        """
+        """Add (h(L) - I) Delta to the part of the parameters that lies here."""
         now, then = (
             self._parts(self.parameters),
             self._parts({name: before[name] for name in self.parameters}),
@@ -157,36 +110,12 @@ class ShardedTable(BoundTable):
         return energies
 
     def enter_basis_(self) -> BasisStep:
-        """Refuse: no rank holds what the basis rotates.
-
-        Returns
-        -------
-        BasisStep
-            Never.
-
-        Raises
-        ------
-        ValueError
-            Always; `attach` refuses before it comes to this.
-        """
+        """Refuse: no rank holds what the basis rotates; `attach` refuses before it comes to this."""
         raise ValueError("placement 'basis' does not work on parameters that are split over ranks")
 
     @torch.no_grad()
     def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
-        """Take the decoupled step of the penalty on the part that lies here.
-
-        Parameters
-        ----------
-        start : mapping of str to Tensor
-            Theta_0.
-        rates : mapping of int to float
-            Present learning rate of each parameter, by `id`; the same on each rank.
-
-        Returns
-        -------
-        str
-            "explicit" or "proximal".
-        """
+        """Take the decoupled step of the penalty on the part that lies here."""
         (parameter,) = self.parameters.values()
         X = self.signal(start)
         moved, kind = decoupled_step(
@@ -234,3 +163,29 @@ class ShardedTable(BoundTable):
     def _add_(self, X: Tensor) -> None:
         for name, change in self.shard.table.scatter(X).items():
             local(self.parameters[name].detach()).add_(change)
+
+
+def bind_on_ranks(
+    ranks: Ranks,
+    config: SpectralConfig,
+    ready: PreparedTable,
+    model: nn.Module,
+    named: Mapping[str, nn.Parameter],
+) -> BoundTable:
+    """Bind a prepared table to the live parameters of a model, or as a `ShardedTable` to their parts on this rank.
+
+    ValueError if a penalty is on a low-rank update whose factors are sharded.
+    """
+    if not any(is_split(named[name]) for name in ready.table.parameters):
+        return bind_table(config, ready, model, named)
+    if (
+        isinstance(ready.table, FactorTable)
+        and ready.table.factors
+        and config_on(config, ready.table).penalty
+    ):
+        raise ValueError(
+            f"the factors of {ready.table.layer_name!r} are sharded, and the penalty of their product needs both "
+            "whole: train adapters under DistributedDataParallel, keep them out of fully_shard, or use penalty=0.0 "
+            "(the filter acts on sharded factors)"
+        )
+    return ShardedTable(config, ready, {name: named[name] for name in ready.table.parameters}, ranks)

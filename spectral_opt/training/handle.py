@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import table_tensors
+from spectral_opt.ranks import ALONE, Ranks
 from spectral_opt.training._step import ParameterWatch, SpectralStep
 from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.training.refresh import Refresher
-from spectral_opt.training.state import check_state, checksum, describe_tables, restored
+from spectral_opt.training.state import check_graphs, check_state, checksum, describe_tables, restored
 
 if TYPE_CHECKING:
     from spectral_opt.explanation import Explanation
@@ -44,6 +45,14 @@ class SpectralHandle:
         What is touched, why, and what it costs.
     refresher : Refresher
         Builds graphs anew.
+    ranks : Ranks
+        Who trains together. All of them call `penalty`, `metrics`, `load_state_dict` and `load_start` together;
+        `state_dict` gives whole tensors, the same on each, so that one may write them and any number load them.
+
+    Raises
+    ------
+    ValueError
+        On all ranks, if Theta_0 or the graphs of one differ from rank 0; the optimizer is untouched then.
 
     Examples
     --------
@@ -63,6 +72,7 @@ class SpectralHandle:
         tables: Sequence[BoundTable],
         explanation: "Explanation",
         refresher: Refresher,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.explanation = explanation
         self.configs = tuple(configs)
@@ -77,6 +87,17 @@ class SpectralHandle:
             optimizer.register_step_post_hook(self._after_step),
         ]
         live_optimizers.add(optimizer)
+        self._ranks = ranks
+        try:
+            check_graphs(ranks, self._steps.tables)
+            ranks.check_equal(
+                {"Theta_0": self._checksum},
+                "load or make the same weights on every rank before attach, or wrap the model in "
+                "DistributedDataParallel first, which copies those of rank 0",
+            )
+        except BaseException:
+            self.remove()
+            raise
 
     def __enter__(self) -> "SpectralHandle":
         return self
@@ -202,10 +223,16 @@ class SpectralHandle:
         Raises
         ------
         ValueError
-            If a part is missing or broken, or configs, parameters or Theta_0 are others. Nothing is changed then.
+            If a part is missing or broken, or configs, parameters or Theta_0 are others. Nothing is changed then. On
+            all ranks, if one cannot load it, or has loaded another.
         TypeError
             If `state` is no mapping.
         """
+        with self._ranks.together():
+            self._load(state)
+        check_graphs(self._ranks, self._steps.tables)
+
+    def _load(self, state: Any) -> None:
         check_state(self.state_dict(), state)
         self._steps.tables = [
             table.with_prepared(restored(state, index, table.prepared.table, table.config))

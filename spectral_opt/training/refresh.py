@@ -14,18 +14,19 @@ import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Batches, Loss, collect
+from paramgraph.sources import Batches, Loss
 from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
-from spectral_opt.preparation import PreparedTable, measured_table, prepare_tables
+from spectral_opt.preparation import PreparedTable, collect_on_ranks, measured_table, prepare_on_ranks
+from spectral_opt.ranks import ALONE, Ranks
 from spectral_opt.training._moments import move_moments
 from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.training.state import check_graphs
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Refresher:
     """Decide after each step which graphs to build anew, and build them.
 
     The bare model is left as it was, as are `.grad` and all random states. The calibration sets are kept and read
-    again at each refresh.
+    again at each refresh. `ranks` that train together measure and decide alike, and rank 0 builds for all.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class Refresher:
         batches: Mapping[str, Batches],
         loss: Loss | None,
         tables: Sequence[BoundTable],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._model, self._batches, self._loss = model, batches, loss
+        self._model, self._batches, self._loss, self._ranks = model, batches, loss, ranks
         self.counts = torch.zeros(len(tables), dtype=torch.int64)
         self.references: dict[int, Tensor] = {}
         self.drift: float | None = None
@@ -57,7 +59,7 @@ class Refresher:
         """Build the graphs that are due after this step; the same list where none is.
 
         The optimizer's moments follow the basis of a table with placement "basis". A ValueError where a source or a
-        builder fails; the tables are then those of before.
+        builder fails, on all ranks, or their graphs differ; the tables are then those of before.
         """
         result = tables
         for config in _configs(tables):
@@ -72,15 +74,9 @@ class Refresher:
                 self._log(step, tables[i], result[i], optimizer)
                 self.counts[i] += 1
             self.seconds += time.perf_counter() - started
+        if result is not tables:
+            check_graphs(self._ranks, result)
         return result
-
-    def rebuild(self, config: SpectralConfig, tables: Mapping[str, NodeTable]) -> Sequence[PreparedTable]:
-        """Build graphs and filters of tables from the present parameters; ranks override this to share one build."""
-        return prepare_tables(self._model, config, tables, self._batches, self._loss)
-
-    def measure(self, tables: Mapping[str, NodeTable], batches: Sequence[Any]) -> dict[str, Tensor]:
-        """Measure the gradients of tables, batch by batch; ranks override this to measure together."""
-        return collect(self._model, tables, "batch_gradients", batches, self._loss)
 
     def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
         schedule = refresh_schedule(config.refresh)
@@ -100,8 +96,9 @@ class Refresher:
         mine = {i: table for i, table in enumerate(tables) if table.config is config}
         chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
         with torch.enable_grad():
-            features = self.measure(
-                {table.name: measured_table(table.prepared.table) for table in mine.values()}, chosen
+            measured = {table.name: measured_table(table.prepared.table) for table in mine.values()}
+            features = collect_on_ranks(
+                self._ranks, self._model, measured, "batch_gradients", chosen, self._loss
             )
         return {i: gradient_gram(features[table.name]) for i, table in mine.items()}
 
@@ -110,7 +107,7 @@ class Refresher:
     ) -> dict[str, PreparedTable]:
         try:
             with torch.enable_grad():
-                ready = self.rebuild(config, tables)
+                ready = prepare_on_ranks(self._ranks, self._model, config, self._batches, self._loss, tables)
         except ValueError as error:
             raise ValueError(
                 f"the refresh of graphs after step {step} failed, the step itself is complete: {error}"

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table
-from spectral_opt.ranks import whole
+from spectral_opt.ranks import Ranks, whole
+from spectral_opt.training.bound_table import BoundTable
 
 
 def describe_config(config: SpectralConfig) -> str:
@@ -35,6 +36,21 @@ def checksum(tensors: Mapping[str, Tensor]) -> Tensor:
         entries = value.as_strided((value.numel(),), (1,))
         digest.update(entries.view(torch.uint8).numpy().tobytes())
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+
+
+def check_graphs(ranks: Ranks, tables: Sequence[BoundTable]) -> None:
+    """Compare graphs and filters over the ranks; ValueError on all of them if one has others."""
+    if ranks.size == 1:
+        return
+    tensors = {
+        f"{index}/{table.name}/{key}": value
+        for index, table in enumerate(tables)
+        for key, value in table_tensors(table.prepared).items()
+    }
+    ranks.check_equal(
+        {"set of graphs": checksum(tensors)},
+        "build them once and let attach hand them out (leave `prepared` out), or prepare all ranks alike",
+    )
 
 
 def describe_tables(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from paramgraph import adjacency, laplacian, prepare_filter, tikhonov
-from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
+from spectral_opt.distributed import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.functional import decoupled_step
 from spectral_opt.ranks import Ranks
 

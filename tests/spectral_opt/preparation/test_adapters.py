@@ -309,7 +309,7 @@ def test_a_penalty_on_the_product_of_sharded_factors_is_refused_and_a_filter_is_
     model = wrap(KINDS["lora"]())
     ready = prepare(model, config_of(), parameters=model.parameters())[0]
     named = dict(model.named_parameters())
-    monkeypatch.setattr("spectral_opt.distributed.rank_handle.is_split", lambda tensor: True)
+    monkeypatch.setattr("spectral_opt.distributed._sharded_table.is_split", lambda tensor: True)
     with pytest.raises(ValueError, match=r"are sharded.*DistributedDataParallel"):
         bind_on_ranks(Ranks(), config_of(), ready, model, named)
     assert bind_on_ranks(Ranks(), config_of(penalty=0.0), ready, model, named).name == ready.table.group

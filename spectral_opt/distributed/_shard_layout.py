@@ -1,6 +1,6 @@
 """Which part of a table this rank holds, where parameters are split over ranks by their first axis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable
 from spectral_opt.ranks import is_sharding, is_split
 
 SUPPORTED = (
@@ -20,40 +21,17 @@ SUPPORTED = (
 
 @dataclass(frozen=True)
 class TableShard:
-    """The part of a table that lies on this rank.
+    """The part of a table that lies on this rank."""
 
-    Parameters
-    ----------
-    table : NodeTable
-        On the local part of the parameter: of some nodes in full width, or of all nodes in some of their width.
-    nodes : ndarray of shape (own,), optional
-        Which nodes of the whole table; None: all.
-    owner : ndarray of shape (nodes,), optional
-        Rank of each node of the whole table; None where each rank has all.
-    """
-
-    table: NodeTable
-    nodes: Int64[np.ndarray, "own"] | None = None
-    owner: Int64[np.ndarray, "nodes"] | None = None
+    table: NodeTable  # of some nodes in full width, or of all nodes in some of their width
+    nodes: Int64[np.ndarray, "own"] | None = None  # which of the whole table; None: all
+    owner: Int64[np.ndarray, "nodes"] | None = None  # rank of each; None: each rank has all
 
 
 def check_layout(model: nn.Module) -> None:
-    """Refuse a model whose parameters are laid out over ranks in a way that is not supported.
+    """Refuse by a ValueError a model, bare or wrapped, whose parameters are laid out in an unsupported way.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or wrapped.
-
-    Raises
-    ------
-    ValueError
-        For ZeRO-3, FSDP1, tensor parallelism, and DTensors of any layout but Shard(0) on one dimension; what was
-        found, and what is supported, is named.
-
-    Examples
-    --------
-    >>> check_layout(nn.Linear(2, 2))
+    Those are ZeRO-3, FSDP1, tensor parallelism, and DTensors of any layout but Shard(0) on one dimension.
     """
     for name, module in model.named_modules():
         # By name: its module need not be imported, and is deprecated.
@@ -86,26 +64,7 @@ def check_layout(model: nn.Module) -> None:
 def check_sharded(
     config: SpectralConfig, tables: Mapping[str, NodeTable], parameters: Mapping[str, Tensor]
 ) -> None:
-    """Refuse what cannot be done with tables whose parameters are split over ranks.
-
-    Parameters
-    ----------
-    config : SpectralConfig
-        What to do.
-    tables : mapping of str to NodeTable
-        What it acts on.
-    parameters : mapping of str to Tensor
-        By name.
-
-    Raises
-    ------
-    ValueError
-        For placement "basis", and for tables that are not the rows or the columns of one matrix.
-
-    Examples
-    --------
-    >>> check_sharded(SpectralConfig(), {}, {})
-    """
+    """Refuse, on split parameters, placement "basis" and tables that are not rows or columns of one matrix."""
     split = {
         key: table
         for key, table in tables.items()
@@ -127,28 +86,32 @@ def check_sharded(
         )
 
 
+def check_split_filters(
+    configs: Sequence[SpectralConfig],
+    prepared: Sequence[Sequence[PreparedTable]],
+    named: Mapping[str, Tensor],
+) -> None:
+    """Refuse filters that would need whole columns of a table whose nodes lie on several ranks.
+
+    "chebyshev" and "solve": each of their products moves the whole table between ranks.
+    """
+    for config, of_config in zip(configs, prepared, strict=True):
+        for ready in of_config:
+            method = None if ready.filter is None else ready.filter.method
+            split = any(is_split(named[name]) for name in ready.table.parameters)
+            if split and splits_nodes(ready.table) and method in ("chebyshev", "solve"):
+                raise ValueError(
+                    f"table {ready.table.group!r} has its {ready.nodes} nodes on several ranks, and filter_method="
+                    f"{config.filter_method!r} chose {method!r}, each product of which would move the whole table "
+                    "between them; use filter_method='lowrank', which adds up rank x width numbers, or scheme='columns'"
+                )
+
+
 def shard_of(table: NodeTable, size: int, rank: int) -> TableShard:
-    """Find the part of a table that lies on a rank.
+    """Find the part of a table, rows or columns of one matrix, that lies on a rank.
 
-    Parameters
-    ----------
-    table : NodeTable
-        Rows or columns of one matrix.
-    size, rank : int
-        Number of ranks, and of this one; the first axis of the matrix is split as `torch.chunk` splits it.
-
-    Returns
-    -------
-    TableShard
-        Rows of a matrix are nodes of one rank each; of columns each rank has a part of every node's width. The
-        other way round where the matrix is stored transposed.
-
-    Examples
-    --------
-    >>> from paramgraph import rows
-    >>> shard = shard_of(rows(nn.Sequential(nn.Linear(2, 5)))["0.weight"], 2, 1)
-    >>> shard.nodes.tolist(), shard.owner.tolist(), shard.table.shape
-    ([3, 4], [0, 0, 0, 1, 1], (2, 2))
+    The first axis of the matrix is split as `torch.chunk` splits it: rows are nodes of one rank each, of columns each
+    rank has a part of every node's width. The other way round where the matrix is stored transposed.
     """
     (part,) = table.slices
     chunk = max(-(-part.shape[0] // size), 1)
@@ -176,24 +139,7 @@ def shard_of(table: NodeTable, size: int, rank: int) -> TableShard:
 
 
 def splits_nodes(table: NodeTable) -> bool:
-    """Say whether the nodes of a table, and not their width, are what Shard(0) splits.
-
-    Parameters
-    ----------
-    table : NodeTable
-        Rows or columns of one matrix.
-
-    Returns
-    -------
-    bool
-        True for the rows of a matrix that is stored as (out, in).
-
-    Examples
-    --------
-    >>> from paramgraph import columns
-    >>> splits_nodes(columns(nn.Sequential(nn.Linear(2, 5)))["0.weight"])
-    False
-    """
+    """Say whether the nodes of a table, and not their width, are what Shard(0) splits."""
     return table.slices[0].order[0] == 0
 
 
