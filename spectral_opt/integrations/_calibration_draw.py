@@ -13,45 +13,19 @@ _logger = logging.getLogger(__name__)
 
 
 def draw_batches(
-    dataset: Any,
-    collate: Callable[[list[Any]], Any],
+    dataset: Any,  # anything with len() and [], told below from a stream
+    collate: Callable[[list[Any]], Any],  # items and batches are the caller's own
     batch_size: int,
     batches: int,
     seed: int = 0,
     shared: Sequence[Any] = (),
 ) -> list[Any]:
-    """Draw batches of a data set without replacement.
+    """Draw batches of a data set with a length and items by number, without replacement, the same on all ranks.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        With a length and items by number.
-    collate : callable
-        Makes a batch of a list of items. A collator object is copied first, so that a generator of its own stays
-        where it is; a plain function or a bound method is called as it is.
-    batch_size : int
-        Items of a batch.
-    batches : int
-        How many; fewer where the data set has fewer, and the last may then be smaller. Both are logged.
-    seed : int, default 0
-        Of the draw's own generator. All ranks draw the same batches.
-    shared : sequence of object, optional
-        What the collator holds and need not be copied, such as the tokenizer and the model.
-
-    Returns
-    -------
-    list
-        Batches on the device of the data. Global random states are as before, whatever data set and collator draw.
-
-    Raises
-    ------
-    ValueError
-        If the data set is empty, or is a stream: reading it would move it on.
-
-    Examples
-    --------
-    >>> draw_batches([3, 1, 4, 1], sorted, batch_size=2, batches=5)
-    [[1, 3], [1, 4]]
+    There are fewer batches where the data set has fewer, and the last may then be smaller; both are logged. A collator
+    object is copied first, so that a generator of its own stays where it is, but for what is `shared`, such as the
+    tokenizer; a plain function or a bound method is called as it is. Global random states are as before, whatever data
+    set and collator draw. ValueError if the data set is empty, or is a stream: reading it would move it on.
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(

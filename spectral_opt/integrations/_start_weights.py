@@ -15,22 +15,8 @@ class StartWeights:
     """Keep Theta_0 of the parameters that some configs act on.
 
     Memory: one copy of those parameters until the first handle; from then on the handle's own copy is shared, which
-    holds those with a penalty on the delta only, and of the others their checksum.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Bare or wrapped, in the state Theta_0.
-    configs : sequence of SpectralConfig
-        What will act.
-    parameters : iterable of Tensor, optional
-        Of the optimizer; None: those that require a gradient.
-
-    Examples
-    --------
-    >>> start = StartWeights(nn.Sequential(nn.Linear(2, 3)), [SpectralConfig()])
-    >>> list(start.tensors)
-    ['0.weight']
+    holds those with a penalty on the delta only, and of the others their checksum. Without the optimizer's
+    `parameters`, those that require a gradient.
     """
 
     def __init__(
@@ -53,33 +39,11 @@ class StartWeights:
         self.checksum: Tensor | None = None
 
     def is_of(self, model: nn.Module) -> bool:
-        """Say whether this is Theta_0 of this very model, and not of one that was made anew.
-
-        Parameters
-        ----------
-        model : nn.Module
-            Bare or wrapped.
-
-        Returns
-        -------
-        bool
-            Compared by identity.
-        """
+        """Say whether this is Theta_0 of this very model, and not of one that was made anew."""
         return self._model() is bare_model(model)
 
     def moved(self, model: nn.Module) -> list[str]:
-        """List the parameters that are no longer what they were.
-
-        Parameters
-        ----------
-        model : nn.Module
-            Bare or wrapped.
-
-        Returns
-        -------
-        list of str
-            Names; not those that a parallel engine holds in another form by now.
-        """
+        """List parameters that have changed; not those that a parallel engine holds in another form by now."""
         named = dict(bare_model(model).named_parameters(remove_duplicate=False))
         return [
             name
@@ -90,27 +54,10 @@ class StartWeights:
         ]
 
     def give(self, handle: SpectralHandle) -> None:
-        """Make this the Theta_0 of a handle, and share memory with it.
-
-        Parameters
-        ----------
-        handle : SpectralHandle
-            Attached to weights that may be trained ones.
-
-        Raises
-        ------
-        ValueError
-            If the handle acts on parameters that this holds nothing of.
-        """
+        """Make this the Theta_0 of a handle on weights that may be trained ones, and share memory with it."""
         handle.load_start(self.tensors, self.checksum)
         self.take(handle)
 
     def take(self, handle: SpectralHandle) -> None:
-        """Keep a handle's Theta_0 in place of the own copy.
-
-        Parameters
-        ----------
-        handle : SpectralHandle
-            Attached to Theta_0.
-        """
+        """Keep the Theta_0 of a handle attached to it in place of the own copy."""
         self.tensors, self.checksum = dict(handle.start), handle.checksum

@@ -14,21 +14,9 @@ STATE_FILE = "spectral_state.safetensors"
 
 
 def calling_trainer() -> tuple[Any, Any]:
-    """Find the Trainer that is calling its callbacks, and the folder from which it resumes.
+    """Find the Trainer that is calling its callbacks, and its `resume_from_checkpoint`, a folder once it has begun.
 
-    A Trainer gives its callbacks neither, so they are read from its frame.
-
-    Returns
-    -------
-    trainer : Trainer or None
-        None where no Trainer is calling.
-    folder : str, bool or None
-        Its `resume_from_checkpoint`, a folder once training has begun.
-
-    Examples
-    --------
-    >>> calling_trainer()
-    (None, None)
+    A Trainer gives its callbacks neither, so they are read from its frame; (None, None) where none is calling.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -40,73 +28,19 @@ def calling_trainer() -> tuple[Any, Any]:
 
 
 def checkpoint_folder(output_dir: Any, step: int) -> Path:
-    """Say where a Trainer keeps the checkpoint of a step.
-
-    Parameters
-    ----------
-    output_dir : str or Path
-        Of its arguments.
-    step : int
-        Its `global_step`.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Examples
-    --------
-    >>> checkpoint_folder("run", 8).name
-    'checkpoint-8'
-    """
+    """Say where a Trainer keeps the checkpoint of a `global_step`."""
     return Path(output_dir) / f"checkpoint-{step}"
 
 
 def write_state(folder: Path, state: Mapping[str, Tensor], step: int) -> None:
-    """Write a spectral state into a checkpoint; a run killed meanwhile leaves no half file under its name.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the checkpoint; exists.
-    state : mapping of str to Tensor
-        From `SpectralHandle.state_dict`.
-    step : int
-        `global_step` of the Trainer.
-    """
+    """Write a spectral state into a checkpoint; a run killed meanwhile leaves no half file under its name."""
     unfinished = folder / f"{STATE_FILE}.part"
     save_file({**state, "global_step": torch.tensor(step, dtype=torch.int64)}, unfinished)
     unfinished.replace(folder / STATE_FILE)
 
 
 def read_state(folder: Path, step: int) -> dict[str, Tensor]:
-    """Read the spectral state of a checkpoint.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the checkpoint.
-    step : int
-        `global_step` at which training resumes.
-
-    Returns
-    -------
-    dict of str to Tensor
-        For `SpectralHandle.load_state_dict`.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, cannot be read, or is of another step.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_state(Path(folder), {"step": torch.tensor(3)}, 3)
-    ...     int(read_state(Path(folder), 3)["step"])
-    3
-    """
+    """Read the spectral state of a checkpoint; ValueError if it is missing, broken, or of another step."""
     path = folder / STATE_FILE
     if not path.is_file():
         raise ValueError(

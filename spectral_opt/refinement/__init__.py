@@ -1,20 +1,42 @@
-"""Refinement: the filters on a finished fine-tune, without training."""
+"""Refinement: the filters on a finished fine-tune, without training.
+
+The way of a matrix: a base that can run is loaded, and the graphs of its tables are built from it once. A tuned
+checkpoint is opened, its names are matched with those of the base, and its weights are read one table at a time. Each
+delta, tuned minus base, goes through the filters of all configs and is added to the base again; of a LoRA adapter the
+factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
+
+- All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`.
+- Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint` (an adapter has an `ADAPTER_CONFIG`);
+  `match_checkpoints` finds the counterparts.
+- On the way: `DeltaStream` gives the refined weights one after the other.
+- Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
+  `read_folder` and `write_folder`.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.refinement.matching import match_checkpoints as match_checkpoints
-    from spectral_opt.refinement.refiner import Refiner as Refiner, refine as refine
-    from spectral_opt.refinement.sources import (
+    from spectral_opt.refinement._checkpoints import (
         ADAPTER_CONFIG as ADAPTER_CONFIG,
         BaseModel as BaseModel,
         TunedCheckpoint as TunedCheckpoint,
         load_base as load_base,
         open_tuned as open_tuned,
     )
-    from spectral_opt.refinement.state import RefinedState as RefinedState
-    from spectral_opt.refinement.stream import DeltaStream as DeltaStream
+    from spectral_opt.refinement._deltas import DeltaStream as DeltaStream
+    from spectral_opt.refinement._input_moments import (
+        BLOCK as BLOCK,
+        input_operators as input_operators,
+        is_input_gram as is_input_gram,
+    )
+    from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
+    from spectral_opt.refinement._result import (
+        RefinedState as RefinedState,
+        read_folder as read_folder,
+        write_folder as write_folder,
+    )
+    from spectral_opt.refinement.refiner import Refiner as Refiner, refine as refine
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -1,11 +1,13 @@
 """The filters of a refinement: one for each table, config and response, made when they are first needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from paramgraph.filters import EXACT_NODES, Response, get_response
+from paramgraph.sources import Batches, Loss
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare_tables
@@ -16,27 +18,18 @@ KEPT = 4
 
 
 class RefinementFilters:
-    """Operators of every table of every config, and the filters on them.
+    """Operators of every table of every config, built in one pass over its batches, and the filters on them.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The base; graphs are built here, in one pass over the calibration batches for each config.
-    configs : sequence of SpectralConfig
-        Each with a builder and a response.
-    sets : mapping of str to batches
-        From :func:`spectral_opt.preparation.calibration.calibration_sets`.
-    loss : callable, optional
-        As in `attach`.
-
-    Notes
-    -----
     Memory 8 nodes^2 bytes for each dense graph, one for all layers that read the same input; as much again for
     eigenvectors, which are computed at the first response that needs them and kept.
     """
 
     def __init__(
-        self, model: nn.Module, configs: Sequence[SpectralConfig], sets: Mapping[str, Any], loss: Any = None
+        self,
+        model: nn.Module,
+        configs: Sequence[SpectralConfig],
+        sets: Mapping[str, Batches],
+        loss: Loss | None = None,
     ) -> None:
         self.configs = tuple(configs)
         self.tables: tuple[dict[str, PreparedTable], ...] = tuple(
@@ -45,23 +38,7 @@ class RefinementFilters:
         self._spectra: dict[int, Spectrum | None] = {}
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
-        """Give the filters of one strength.
-
-        Parameters
-        ----------
-        responses : sequence, optional
-            One for each config; None: the configs' own.
-
-        Returns
-        -------
-        ResponseFilters
-            Makes each filter when it is asked for.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many responses as configs.
-        """
+        """Give the filters of one strength: one response for each config, or the configs' own."""
         if responses is not None and len(responses) != len(self.configs):
             raise ValueError(f"{len(responses)} responses for {len(self.configs)} configs; give one for each")
         chosen = [config.make_response() for config in self.configs]
@@ -84,15 +61,7 @@ class RefinementFilters:
 
 
 class ResponseFilters:
-    """Filters of all tables for one response each; the filter of an operator that tables share is kept.
-
-    Parameters
-    ----------
-    filters : RefinementFilters
-        The operators.
-    responses : sequence of callable
-        One for each config.
-    """
+    """Filters of all tables for one response each; the filter of an operator that tables share is kept."""
 
     def __init__(self, filters: RefinementFilters, responses: Sequence[Any]) -> None:
         self.owner = filters
@@ -100,18 +69,7 @@ class ResponseFilters:
         self._last: dict[tuple[int, int], Any] = {}
 
     def acting(self, parameters: Sequence[str]) -> Iterator[tuple[SpectralConfig, PreparedTable, Any]]:
-        """Yield config, table and filter for what acts on some parameters, in the order of the configs.
-
-        Parameters
-        ----------
-        parameters : sequence of str
-            All parameters of some tables.
-
-        Yields
-        ------
-        tuple
-            Config, prepared table, and its filter.
-        """
+        """Yield config, table and filter for what acts on some parameters, in the order of the configs."""
         wanted = set(parameters)
         for place, (config, tables) in enumerate(zip(self.owner.configs, self.owner.tables, strict=True)):
             for ready in tables.values():
@@ -130,7 +88,7 @@ class ResponseFilters:
     def _make(self, config: SpectralConfig, operator: Any, response: Any) -> Any:
         # A factor costs a twentieth of all eigenpairs of 1,536 nodes, so it wins for any sweep of usual length.
         if config.filter_method == "auto" and _is_solved_best(operator, response):
-            return make_filter(operator, _by("solve", config), response)
+            return make_filter(operator, replace(config, filter_method="solve"), response)
         return make_filter(operator, config, response, self.owner.spectrum(operator, config))
 
 
@@ -139,17 +97,11 @@ def _is_solved_best(operator: Any, response: Any) -> bool:
     return linear and isinstance(operator, ShiftOperator) and operator.is_dense
 
 
-def _by(method: str, config: SpectralConfig) -> SpectralConfig:
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    return SpectralConfig(**(values | {"filter_method": method}))
-
-
 def _operators(
-    model: nn.Module, config: SpectralConfig, sets: Mapping[str, Any], loss: Any
+    model: nn.Module, config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None
 ) -> dict[str, PreparedTable]:
     """Build operators alone: no filter, and no check of a penalty that is not used."""
-    values = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    bare = SpectralConfig(**(values | {"penalty": 0.0, "placement": None}))
+    bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
     if not is_input_gram(config):
         ready = prepare_tables(model, bare, tables, sets, loss)

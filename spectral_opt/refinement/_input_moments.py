@@ -8,14 +8,13 @@ gate and up) have the same C.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import activation_passes
+from paramgraph.sources import Batches, Loss, activation_passes
 from paramgraph.spectra import ShiftOperator, adjacency
 from spectral_opt.config import SpectralConfig
 
@@ -58,23 +57,7 @@ class _Sums:
 
 
 def is_input_gram(config: SpectralConfig) -> bool:
-    """Say whether the operator of a config is the Gram matrix of the inputs of its layers.
-
-    Parameters
-    ----------
-    config : SpectralConfig
-        Any.
-
-    Returns
-    -------
-    bool
-        True for "gram" on the activations of columns, with the adjacency as shift operator.
-
-    Examples
-    --------
-    >>> is_input_gram(SpectralConfig())
-    False
-    """
+    """Say whether the operator of a config is the adjacency of the Gram matrix of its layers' inputs."""
     return (
         config.builder == "gram"
         and not config.builder_options
@@ -83,41 +66,13 @@ def is_input_gram(config: SpectralConfig) -> bool:
 
 
 def input_operators(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Any, loss: Any = None
+    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches, loss: Loss | None = None
 ) -> dict[str, ShiftOperator]:
-    """Build the adjacency of the inputs' Gram matrix for every table of columns, in one pass over batches.
+    """Build the adjacency of the inputs' Gram matrix, of mean diagonal 1, for tables of columns, in one pass.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare model; it runs in eval mode, without gradients, and is left as it was.
-    tables : mapping of str to NodeTable
-        Of columns.
-    batches : iterable
-        As for `paramgraph.activations`.
-    loss : callable, optional
-        How to run a batch, if not as `model(**batch)`.
-
-    Returns
-    -------
-    dict of str to ShiftOperator
-        Normalized to mean diagonal 1. Tables with the same inputs have one and the same operator. Products are
-        summed over a batch in the dtype of the activations (float32 at least) and over batches in float64. Time
-        2 nodes^2 tokens for each different input, memory 8 nodes^2 bytes.
-
-    Raises
-    ------
-    ValueError
-        If there are no batches, a layer was never called, or its inputs are zero or not finite.
-
-    Examples
-    --------
-    >>> from paramgraph import columns
-    >>> model = nn.Sequential(nn.Linear(2, 3))
-    >>> operators = input_operators(model, columns(model), [torch.tensor([[1.0, 0.0], [1.0, 1.0]])])
-    >>> operators["0.weight"].matrix.round(3)
-    array([[1.333, 0.667],
-           [0.667, 0.667]])
+    Tables with the same inputs have one and the same operator. Products are summed over a batch in the dtype of the
+    activations (float32 at least) and over batches in float64. Time 2 nodes^2 tokens for each different input, memory
+    8 nodes^2 bytes. ValueError if the inputs of a layer are zero, not finite, or missing.
     """
     again = list(batches)
     sums = _summed(model, tables, again, loss, share=True)
@@ -127,7 +82,9 @@ def input_operators(
     return {group: operators[sums.leaders[group]] for group in tables}
 
 
-def _summed(model: nn.Module, tables: Mapping[str, NodeTable], batches: Any, loss: Any, share: bool) -> _Sums:
+def _summed(
+    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches, loss: Loss | None, share: bool
+) -> _Sums:
     sums = _Sums(share)
     for _ in activation_passes(model, tables, batches, loss, sums.add, side="input"):
         pass

@@ -6,20 +6,31 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from paramgraph.checkpoints import open_module
+from paramgraph.sources import Batches, Loss
+from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import as_configs, calibration_sets, check_calibration
-from spectral_opt.refinement._adapters import refine_factors
+from spectral_opt.refinement._checkpoints import ModelLike, TunedCheckpoint, load_base, open_tuned
+from spectral_opt.refinement._deltas import DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
-from spectral_opt.refinement._folder import check_folder, read_folder, write_folder
-from spectral_opt.refinement.matching import CheckpointMatch, match_checkpoints
-from spectral_opt.refinement.sources import TunedCheckpoint, load_base, open_tuned
-from spectral_opt.refinement.state import RefinedState, own_memory
-from spectral_opt.refinement.stream import DeltaStream, filtered_groups
+from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement._result import (
+    Form,
+    RefinedState,
+    check_folder,
+    own_memory,
+    read_folder,
+    write_folder,
+)
+
+# One response a config: a name, or a function of eigenvalues.
+Responses = Sequence[str | Callable[[Tensor], Tensor]]
 
 
 class Refiner:
@@ -66,7 +77,12 @@ class Refiner:
     """
 
     def __init__(
-        self, base: Any, configs: Any, batches: Any = None, loss: Any = None, like: Any = None
+        self,
+        base: ModelLike,
+        configs: SpectralConfig | Sequence[SpectralConfig],
+        batches: Batches | Mapping[str, Batches] | None = None,
+        loss: Loss | None = None,
+        like: ModelLike | None = None,
     ) -> None:
         self.configs = as_configs(configs)
         for config in self.configs:
@@ -82,27 +98,19 @@ class Refiner:
         self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
         self._weights = open_module(self.base.model)
 
-    def apply(self, tuned: Any, responses: Sequence[Any] | None = None) -> RefinedState:
+    def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
         r"""Refine one fine-tuned checkpoint.
 
         .. math:: \Theta = \Theta_{tuned} + (h(L) - I) (\Theta_{tuned} - \Theta_{base})
 
-        Parameters
-        ----------
-        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
-            The fine-tuned model, its state dict, a .safetensors file, a local folder, a name on the hub; or a LoRA
-            adapter, as a folder or PeftModel. Never changed.
-        responses : sequence, optional
-            One response per config, by name or callable on eigenvalues, in place of the config's own: a sweep of
-            strengths costs no graph.
+        `tuned` is the fine-tuned model, its state dict, a .safetensors file, a local folder, a name on the hub, or a
+        LoRA adapter, as a folder or PeftModel; never changed. `responses`, one per config, take the place of the
+        configs' own: a sweep of strengths costs no graph.
 
-        Returns
-        -------
-        RefinedState
-            A state dict with the names and dtypes of `tuned`, sharing no memory with it (tied names share theirs),
-            and `.form`, `.remarks`, `.norm_kept`. What no config targets, what has no counterpart in the base (a
-            fresh head), and what the filter does not change, is `tuned` to the last bit. An adapter gives an adapter
-            of the same rank where every filter acts on rows or columns, else merged weights.
+        The result has the names and dtypes of `tuned` and shares no memory with it (tied names share theirs). What no
+        config targets, what has no counterpart in the base (a fresh head), and what the filter does not change, is
+        `tuned` to the last bit. An adapter gives an adapter of the same rank where every filter acts on rows or
+        columns, else merged weights.
 
         Raises
         ------
@@ -120,28 +128,13 @@ class Refiner:
 
     @contextmanager
     def opened(
-        self, tuned: Any, responses: Sequence[Any] | None = None, factor: float | None = None
+        self, tuned: ModelLike, responses: Responses | None = None, factor: float | None = None
     ) -> Iterator[DeltaStream]:
         """Open a checkpoint to be refined matrix by matrix, with the delta of one table in memory at a time.
 
-        Parameters
-        ----------
-        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
-            As in :meth:`apply`; an adapter comes out merged.
-        responses : sequence, optional
-            As in :meth:`apply`.
-        factor : float, optional
-            Multiply the whole delta by this number (WiSE-FT) instead of filtering it; 0 is the base.
-
-        Yields
-        ------
-        DeltaStream
-            Iterable once, over pairs of name and refined weight; `.norm_kept` is known at its end.
-
-        Raises
-        ------
-        ValueError
-            As in :meth:`apply`.
+        As in :meth:`apply`, but an adapter comes out merged; a `factor` multiplies the whole delta (WiSE-FT) instead of
+        filtering it, 0 is the base. The stream is iterable once, over pairs of name and refined weight, and knows
+        `norm_kept` at its end.
         """
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
@@ -149,31 +142,21 @@ class Refiner:
             yield DeltaStream(checkpoint, match, self._weights, self.filters.of(responses), factor, remarks)
 
     def save(
-        self, tuned: Any, out: str | Path, responses: Sequence[Any] | None = None, overwrite: bool = False
+        self,
+        tuned: ModelLike,
+        out: str | Path,
+        responses: Responses | None = None,
+        overwrite: bool = False,
     ) -> RefinedState:
-        """Refine into a folder that `from_pretrained` reads, matrix by matrix.
+        """Refine into a folder that `from_pretrained` reads, matrix by matrix, and return what was written.
 
-        Parameters
-        ----------
-        tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
-            As in :meth:`apply`.
-        out : str or Path
-            Folder; made if it is not there. Weights in safetensors, config and tokenizer files as in the tuned
-            folder (as in that of the base, for an adapter that was merged).
-        responses : sequence, optional
-            As in :meth:`apply`.
-        overwrite : bool, default False
-            Write into a folder that is not empty.
-
-        Returns
-        -------
-        RefinedState
-            What was written; its tensors are read from the files.
+        As in :meth:`apply`. Weights are in safetensors, which the returned tensors are read from; config and tokenizer
+        files are those of the tuned folder, or of the base for an adapter that was merged.
 
         Raises
         ------
         ValueError
-            As in :meth:`apply`, or if the folder is not empty.
+            As in :meth:`apply`, or if the folder is not empty and may not be overwritten.
         """
         folder = check_folder(out, overwrite)
         filters = self.filters.of(responses)
@@ -229,11 +212,11 @@ class Refiner:
 
 
 def refine(
-    base: Any,
-    tuned: Any,
-    configs: Any,
-    batches: Any = None,
-    loss: Any = None,
+    base: ModelLike,
+    tuned: ModelLike,
+    configs: SpectralConfig | Sequence[SpectralConfig],
+    batches: Batches | Mapping[str, Batches] | None = None,
+    loss: Loss | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> RefinedState:
@@ -293,5 +276,5 @@ def refine(
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
 
 
-def _form(checkpoint: TunedCheckpoint) -> str:
+def _form(checkpoint: TunedCheckpoint) -> Form:
     return "weights" if checkpoint.adapter is None else "merged"

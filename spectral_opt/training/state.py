@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table
+from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table, table_tensors
 from spectral_opt.ranks import Ranks, whole
 from spectral_opt.training.bound_table import BoundTable
 

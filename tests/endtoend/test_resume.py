@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import spectral_opt
-from spectral_opt.integrations._trainer_checkpoint import STATE_FILE
+from spectral_opt.integrations import STATE_FILE
 
 FIELDS = {"builder_options": {"k": 4}, "targets": r".*layer\.0.*dense", "penalty": 0.5}
 CONFIGS = {
@@ -114,7 +114,7 @@ def test_nothing_is_built_on_resume_where_graphs_are_never_refreshed(finished, t
 
     monkeypatch.setattr("spectral_opt.preparation.preparing.build_operator", refuse)
     monkeypatch.setattr("spectral_opt.preparation.preparing.make_filter", refuse)
-    monkeypatch.setattr("spectral_opt.integrations.transformers_callback.draw_batches", refuse)
+    monkeypatch.setattr("spectral_opt.integrations.callback.draw_batches", refuse)
     second.train(resume_from_checkpoint=str(finished / "checkpoint-4"))
 
 

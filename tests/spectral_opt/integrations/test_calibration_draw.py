@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_opt.integrations._calibration_draw import draw_batches
+from spectral_opt.integrations import draw_batches
 
 
 class Collator:

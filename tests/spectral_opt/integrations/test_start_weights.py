@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spectral_opt import SpectralConfig, attach
-from spectral_opt.integrations._start_weights import StartWeights
+from spectral_opt.integrations import StartWeights
 
 RING = {"builder": "ring", "targets": ["0"]}
 

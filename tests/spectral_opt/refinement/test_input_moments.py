@@ -4,7 +4,7 @@ from torch import nn
 
 from paramgraph import Gram, adjacency, collect, columns
 from spectral_opt import SpectralConfig
-from spectral_opt.refinement._input_moments import BLOCK, input_operators, is_input_gram
+from spectral_opt.refinement import BLOCK, input_operators, is_input_gram
 
 from helpers.names import shown
 

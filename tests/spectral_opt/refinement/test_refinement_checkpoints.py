@@ -11,8 +11,7 @@ from transformers import BertForSequenceClassification, BertModel
 
 from paramgraph.checkpoints import open_module
 from spectral_opt import Refiner, SpectralConfig, refine
-from spectral_opt.refinement import BaseModel, TunedCheckpoint
-from spectral_opt.refinement._folder import read_folder, write_folder
+from spectral_opt.refinement import BaseModel, TunedCheckpoint, read_folder, write_folder
 
 PRESERVE = SpectralConfig(
     builder="gram",
@@ -269,6 +268,7 @@ def test_truncated_pickled_missing_and_used_are_refused(tiny_transformer, tuned,
         refine(tiny_transformer, tuned, ROWS, out=used)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_base_that_cannot_run_or_has_adapters_is_refused(tiny_transformer, tuned, adapted):
     with pytest.raises(ValueError, match="weights alone"):
         refine(tiny_transformer.state_dict(), tuned.state_dict(), ROWS)

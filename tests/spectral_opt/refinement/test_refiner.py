@@ -188,6 +188,7 @@ def test_missing_text_raises(base, tuned):
         refine(base, tuned, [PRESERVE])
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_other_bad_input_raises(base, tuned, tmp_path):
     config = SpectralConfig(builder="ring")
     with pytest.raises(ValueError, match="at least one"):

@@ -1,36 +1,30 @@
-"""The weights of a refined checkpoint, one after the other: a filtered delta, or a scaled one."""
+r"""Deltas of a fine-tune, filtered: weight by weight, or, of a LoRA adapter, as factors of the same rank.
+
+With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B alone:
+
+.. math:: \Delta h(C) = s B (A h(C)), \qquad h(L) \Delta = s (h(L) B) A
+"""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import WeightMapping
+from paramgraph.checkpoints import AdaptedWeights, WeightMapping
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
+from spectral_opt.refinement._checkpoints import TunedCheckpoint
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
-from spectral_opt.refinement.matching import CheckpointMatch
-from spectral_opt.refinement.sources import TunedCheckpoint
+from spectral_opt.refinement._matching import CheckpointMatch
 
 
 class DeltaStream:
     """Refine a checkpoint while it is read: the delta of one table is in memory at a time.
 
-    Parameters
-    ----------
-    checkpoint : TunedCheckpoint
-        Opened.
-    match : CheckpointMatch
-        Its names beside those of the base.
-    base : WeightMapping
-        Weights of the base.
-    filters : ResponseFilters
-        What acts.
-    factor : float, optional
-        Multiply every delta that has a base by this number instead.
-    remarks : tuple of str, default ()
-        What is left as tuned, in words.
+    With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT). `remarks` say what is left as
+    tuned.
     """
 
     def __init__(
@@ -113,20 +107,7 @@ class DeltaStream:
 
 
 def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:
-    """For each filtered parameter, list all parameters that share tables with it, over all configs.
-
-    Parameters
-    ----------
-    filters : RefinementFilters
-        Their tables.
-    match : CheckpointMatch
-        Tables with an unmatched parameter are left out.
-
-    Returns
-    -------
-    dict of str to tuple of str
-        The parameter itself is among them.
-    """
+    """For each filtered parameter that has a match, list all that share tables with it, over all configs."""
     groups: dict[str, set[str]] = {}
     for tables in filters.tables:
         for ready in tables.values():
@@ -137,3 +118,49 @@ def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mappi
             )
             groups |= dict.fromkeys(joined, joined)
     return {name: tuple(sorted(group)) for name, group in groups.items()}
+
+
+def refine_factors(
+    adapter: AdaptedWeights, filters: Mapping[str, Sequence[tuple[str, Any, bool]]]
+) -> tuple[dict[str, Tensor], float, float]:
+    """Filter the factors of an adapter, by weight: scheme, filter, and whether the norm of the update is kept.
+
+    Returns all tensors of the adapter, of which those that no filter changes keep every bit, and the squared
+    Frobenius norms of the filtered updates before and after, in units of the weights.
+    """
+    tensors = {name: adapter.stored[name] for name in adapter.stored}
+    before = after = 0.0
+    for weight, acting in filters.items():
+        pair = adapter.factor_names(weight)
+        if pair is None:
+            continue
+        A, B = (wide(tensors[name]) for name in pair)
+        scale = adapter.scaling(weight) ** 2
+        start = _squared_norm(A, B)
+        for scheme, graph_filter, norm_matching in acting:
+            length = _squared_norm(A, B)
+            if not graph_filter.is_identity:
+                A, B = _filtered(weight, A, B, scheme, graph_filter)
+            left = _squared_norm(A, B)
+            if norm_matching and left > 0:
+                A = A * math.sqrt(length / left)
+        before, after = before + scale * start, after + scale * _squared_norm(A, B)
+        for name, value in zip(pair, (A, B), strict=True):
+            old = tensors[name]
+            tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
+    return tensors, before, after
+
+
+def _filtered(weight: str, A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor]:
+    try:
+        if scheme == "columns":
+            return graph_filter(A.T.contiguous()).T.contiguous(), B
+        return A, graph_filter(B)
+    except ValueError as error:
+        raise ValueError(f"adapter of {weight!r}: {error}") from error
+
+
+def _squared_norm(A: Tensor, B: Tensor) -> float:
+    """Compute |B A|^2 = tr(B^T B A A^T), rank x rank."""
+    wide_A, wide_B = A.double(), B.double()
+    return float(((wide_B.T @ wide_B) * (wide_A @ wide_A.T)).sum())

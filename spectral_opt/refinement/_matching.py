@@ -14,21 +14,13 @@ FRESH = frozenset((*HEAD_NAMES, "cls", "pooler", "pre_classifier", "lm_head", "p
 
 @dataclass(frozen=True)
 class CheckpointMatch:
-    """Names of a tuned checkpoint beside those of its base.
+    """Names of a tuned checkpoint beside those of its base."""
 
-    Parameters
-    ----------
-    names : mapping of str to tuple of str
-        Name of a parameter of the base, as tables use it, to all names of the same weight in the tuned checkpoint.
-    unmatched : frozenset of str
-        Parameters of the base that no filter can act on: the tuned checkpoint lacks them, or they are fresh.
-    remarks : tuple of str
-        What is left as it was tuned, and why, in words.
-    """
-
+    # From a parameter of the base, as tables call it, to all names of that weight in the tuned checkpoint.
     names: Mapping[str, tuple[str, ...]]
+    # Parameters of the base that no filter can act on: the tuned checkpoint lacks them, or they are fresh.
     unmatched: frozenset[str]
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...]  # what is left as it was tuned, and why
 
 
 def match_checkpoints(
@@ -41,36 +33,9 @@ def match_checkpoints(
     """Match a tuned checkpoint with its base, and refuse two states of different models.
 
     Heads and poolers may be on one side only, or differ in shape: they are made anew for a task, have no base, and
-    stay as they were tuned.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The base.
-    tuned : WeightMapping
-        The tuned checkpoint, lazy; its targeted weights are read once, for their shapes.
-    targeted : iterable of str
-        Names of the parameters that a filter acts on.
-    buffers : iterable of str, default ()
-        Names in the tuned checkpoint that are no parameters.
-    fresh : iterable of str, default ()
-        Parameters of the base that its checkpoint lacks, so that their values were drawn when it was loaded.
-
-    Returns
-    -------
-    CheckpointMatch
-        The names.
-
-    Raises
-    ------
-    ValueError
-        If anything else is missing, is too much, or has another shape; what is named.
-
-    Examples
-    --------
-    >>> base = nn.Sequential(nn.Linear(2, 3))
-    >>> match_checkpoints(base, WeightMapping("", base.state_dict(), base.state_dict().get), []).names["0.bias"]
-    ('0.bias',)
+    stay as they were tuned; so do `fresh` parameters of the base, whose values were drawn when it was loaded. The
+    weights of `targeted` names are read once, for their shapes. ValueError if anything else is missing, is too much,
+    or has another shape.
     """
     named = _aliases(model)
     drawn, wanted = set(fresh), set(targeted)

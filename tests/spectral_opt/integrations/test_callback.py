@@ -5,8 +5,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import spectral_opt
-from spectral_opt.integrations import transformers_callback
-from spectral_opt.integrations._trainer_checkpoint import STATE_FILE, calling_trainer, read_state
+from spectral_opt.integrations import STATE_FILE, calling_trainer, read_state
 
 from helpers.names import shown
 
@@ -85,7 +84,7 @@ def test_given_batches_are_used_and_nothing_is_drawn(train_on, tiny_batches, mon
     def refuse(*_, **__):
         raise AssertionError("batches were drawn")
 
-    monkeypatch.setattr(transformers_callback, "draw_batches", refuse)
+    monkeypatch.setattr("spectral_opt.integrations.callback.draw_batches", refuse)
     fit = spectral_opt.SpectralConfig(builder_options={"k": 4}, targets=TARGETS, penalty=0.5)
     preserve = spectral_opt.SpectralConfig(
         builder="gram",

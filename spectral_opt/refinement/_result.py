@@ -1,16 +1,16 @@
-"""Refined weights on disk: safetensors in shards, with the files that `from_pretrained` needs beside them."""
+"""What refinement gives back: plain tensors that say what they are, in memory or as a folder for `from_pretrained`."""
 
 import copy
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from paramgraph.checkpoints import INDEX, open_files
-from spectral_opt.refinement.sources import ADAPTER_CONFIG, BaseModel, TunedCheckpoint
+from spectral_opt.refinement._checkpoints import ADAPTER_CONFIG, BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.
 SHARD_BYTES = 2 * 10**9
@@ -26,26 +26,58 @@ NOT_COMPANIONS = (
 )
 
 
-def check_folder(out: str | Path, overwrite: bool = False) -> Path:
-    """Make a folder to write into, and refuse one that has something in it.
+Form = Literal["weights", "merged", "adapter"]
 
-    Parameters
+
+class RefinedState(dict[str, Tensor]):
+    """A state dict of plain tensors that says what it is.
+
+    Names are those of the tuned checkpoint; of an adapter's file for the form "adapter".
+
+    Attributes
     ----------
-    out : str or Path
-        The folder.
-    overwrite : bool, default False
-        Take a folder that is not empty.
-
-    Returns
-    -------
-    Path
-        The folder; it exists.
-
-    Raises
-    ------
-    ValueError
-        If it is not empty, is a file, or cannot be made.
+    form : {"weights", "merged", "adapter"}
+        Weights of a model; of a model into which an adapter was merged; or an adapter of the same rank.
+    remarks : tuple of str
+        What was left as tuned and why, and why an adapter was merged.
+    norm_kept : float
+        Norm of the refined update over that of the update, over all tables that were filtered; 1 where nothing was.
+    config : mapping of str to object
+        Of an adapter.
     """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        form: Form,
+        remarks: tuple[str, ...] = (),
+        norm_kept: float = 1.0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(tensors)
+        self.form = form
+        self.remarks = remarks
+        self.norm_kept = norm_kept
+        self.config = dict(config or {})
+
+
+def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
+    """Gather refined weights, and copy what is the caller's own memory; names of one tensor get one copy."""
+    state = (
+        tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
+    )
+    theirs = {value.data_ptr() for value in state.values()}
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    tensors = {}
+    for name, value in stream:
+        if value.data_ptr() in theirs:
+            value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
+        tensors[name] = value
+    return tensors
+
+
+def check_folder(out: str | Path, overwrite: bool = False) -> Path:
+    """Make a folder to write into; ValueError if it has something in it, is a file, or cannot be made."""
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,27 +97,10 @@ def write_folder(
     adapter: bool = False,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write a model or an adapter.
+    """Write a model or an adapter, with up to `shard_bytes` of its tensors in memory at a time.
 
-    Parameters
-    ----------
-    folder : Path
-        Exists.
-    tensors : iterable of name and Tensor
-        Read once; up to `shard_bytes` of them are in memory at a time.
-    checkpoint : TunedCheckpoint
-        Its config and tokenizer files are copied, or its module's config is saved.
-    base : BaseModel
-        Gives these files for an adapter that was merged.
-    adapter : bool, default False
-        Whether the tensors are an adapter's.
-    shard_bytes : int, default 2e9
-        Size from which on another file is begun.
-
-    Raises
-    ------
-    ValueError
-        From the tensors; nothing that could be loaded is left then.
+    Config and tokenizer files come from the tuned checkpoint, or from the base for an adapter that was merged. Where
+    reading the tensors fails, nothing that could be loaded is left.
     """
     # The config comes last: a folder that was broken off does not load.
     for old in (*folder.glob("model*.safetensors"), *folder.glob(f"*{INDEX}"), folder / "config.json"):

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,27 @@ from paramgraph.nodes import unwrap
 
 ADAPTER_CONFIG = "adapter_config.json"
 
+# A module, a state dict (whose values are looked at, not believed), a file, a folder, or a name on the hub.
+ModelLike = nn.Module | Mapping[str, Any] | str | Path
+
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model that can run, with what is known of where it came from.
+    """A base model that can run, with what is known of where it came from."""
 
-    Parameters
-    ----------
-    model : nn.Module
-        Bare module.
-    fresh : frozenset of str
-        Parameters that its checkpoint lacks, drawn when it was loaded.
-    folder : Path or None
-        Where its files are.
-    """
-
-    model: nn.Module
-    fresh: frozenset[str] = frozenset()
-    folder: Path | None = None
+    model: nn.Module  # bare
+    fresh: frozenset[str] = frozenset()  # parameters that its checkpoint lacks, drawn when it was loaded
+    folder: Path | None = None  # where its files are
 
 
 @dataclass(frozen=True)
 class TunedCheckpoint:
-    """A fine-tuned checkpoint, opened.
+    """A fine-tuned checkpoint, opened."""
 
-    Parameters
-    ----------
-    weights : WeightMapping
-        Lazy; for an adapter, base and adapter added.
-    folder : Path or None
-        Where its files are; for a PeftModel, none.
-    module : nn.Module or None
-        The module, where it was given as one.
-    buffers : frozenset of str
-        Names that are no parameters.
-    """
-
-    weights: WeightMapping
-    folder: Path | None = None
-    module: nn.Module | None = None
-    buffers: frozenset[str] = field(default_factory=frozenset)
+    weights: WeightMapping  # lazy; for an adapter, base and adapter added
+    folder: Path | None = None  # where its files are
+    module: nn.Module | None = None  # where it was given as one
+    buffers: frozenset[str] = frozenset()  # names that are no parameters
 
     @property
     def adapter(self) -> AdaptedWeights | None:
@@ -63,29 +44,12 @@ class TunedCheckpoint:
         return self.weights if isinstance(self.weights, AdaptedWeights) else None
 
 
-def load_base(base: Any, like: Any = None) -> BaseModel:
-    """Bring a base into a module that can run.
+def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:
+    """Bring a base into a bare module that can run.
 
-    Parameters
-    ----------
-    base : nn.Module, mapping of str to Tensor, str or path
-        A module is taken as it is; a local folder or a name on the hub is loaded with the class that its config
-        names, in the dtype in which it was saved, from safetensors only; a state dict or a .safetensors file is put
-        into a copy of `like`.
-    like : nn.Module, str or path, optional
-        The tuned model: lends its architecture to a base that has none.
-
-    Returns
-    -------
-    BaseModel
-        The module, bare.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model, it has adapters in it, or no architecture is known.
-    TypeError
-        If `base` is none of these.
+    A module is taken as it is; a local folder or a name on the hub is loaded with the class that its config names, in
+    the dtype in which it was saved, from safetensors only; a state dict or a .safetensors file is put into a copy of
+    `like`, the tuned model. ValueError if there is no such model, it has adapters in it, or no architecture is known.
     """
     if isinstance(base, nn.Module):
         model = unwrap(base)
@@ -105,27 +69,10 @@ def load_base(base: Any, like: Any = None) -> BaseModel:
 
 
 @contextmanager
-def open_tuned(tuned: Any, base: nn.Module) -> Iterator[TunedCheckpoint]:
-    """Open a fine-tuned checkpoint while it is refined.
+def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
+    """Open a fine-tuned model, or an adapter on `base`, in any form, for as long as the block runs.
 
-    Parameters
-    ----------
-    tuned : nn.Module, PeftModel, mapping of str to Tensor, str or path
-        The fine-tuned model or adapter.
-    base : nn.Module
-        What an adapter is added to.
-
-    Yields
-    ------
-    TunedCheckpoint
-        Readable inside the block.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read safely, or the adapter is of a kind whose update is not s B A.
-    TypeError
-        If it is none of these.
+    ValueError if it cannot be read safely, or the adapter is of a kind whose update is not s B A.
     """
     if isinstance(tuned, nn.Module) and hasattr(unwrap(tuned), "peft_config"):
         with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +126,7 @@ def _save_adapter(model: Any, folder: str) -> None:
             file.rename(Path(folder) / file.name)
 
 
-def _in_architecture_of(like: Any, weights: WeightMapping) -> BaseModel:
+def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseModel:
     import copy
 
     if isinstance(like, nn.Module) and not hasattr(unwrap(like), "peft_config"):

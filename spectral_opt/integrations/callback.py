@@ -1,15 +1,16 @@
 """Penalty and filter in an unmodified Trainer of transformers, or one derived from it, as a callback."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from paramgraph._checks import whole_number
-from paramgraph.sources import RandomStates
+from paramgraph.sources import Batches, Loss, RandomStates
 from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.hooks import attach
 from spectral_opt.integrations._calibration_draw import draw_batches
@@ -78,10 +79,10 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         config: SpectralConfig | Sequence[SpectralConfig],
-        batches: Any = None,
-        loss: Any = None,
-        calibration_batches: Any = 16,
-        calibration_seed: Any = 0,
+        batches: Batches | Mapping[str, Batches] | None = None,
+        loss: Loss | None = None,
+        calibration_batches: int = 16,
+        calibration_seed: int = 0,
     ) -> None:
         self.configs = as_configs(config)
         if any(item.penalty > 0 and item.penalty_mode == "loss" for item in self.configs):
@@ -99,15 +100,11 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         self._start: StartWeights | None = None
         self._left: dict[str, Tensor] | None = None
 
+    # The Trainer calls with its arguments, state and control (any class with their fields will do), and with `given`:
+    # model, optimizer, loader, tokenizer.
+
     def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Take Theta_0.
-
-        Parameters
-        ----------
-        args, state, control : TrainingArguments, TrainerState and TrainerControl
-            Of the Trainer.
-        **given : object
-            Model and, where the Trainer was given one, optimizer.
 
         Raises
         ------
@@ -121,13 +118,6 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Attach to the optimizer; on resume, with the graphs of the checkpoint.
-
-        Parameters
-        ----------
-        args, state, control : TrainingArguments, TrainerState and TrainerControl
-            Of the Trainer.
-        **given : object
-            Model, optimizer, loader and tokenizer.
 
         Raises
         ------
@@ -154,17 +144,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         _logger.info("spectral_opt acts as follows\n%s", self.handle.explanation)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
-        """Add the metrics to what the Trainer logs of its steps.
-
-        Parameters
-        ----------
-        args, state, control : TrainingArguments, TrainerState and TrainerControl
-            Of the Trainer.
-        logs : dict of str to float, optional
-            Changed in place, as is the entry in `state.log_history`.
-        **given : object
-            Not read.
-        """
+        """Add the metrics to what the Trainer logs of its steps, in place and in its history."""
         if self.handle is None or not logs or "loss" not in logs:
             return
         metrics = self.handle.metrics()
@@ -173,15 +153,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             state.log_history[-1].update(metrics)
 
     def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Write the spectral state into the checkpoint that the Trainer has just written.
-
-        Parameters
-        ----------
-        args, state, control : TrainingArguments, TrainerState and TrainerControl
-            Of the Trainer.
-        **given : object
-            Not read.
-        """
+        """Write the spectral state into the checkpoint that the Trainer has just written."""
         if self.handle is None:
             return
         # The checkpoint's random states are written already: what comes after must not draw from them.
@@ -195,15 +167,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         states.restore()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Take the hooks off the optimizer.
-
-        Parameters
-        ----------
-        args, state, control : TrainingArguments, TrainerState and TrainerControl
-            Of the Trainer.
-        **given : object
-            Not read.
-        """
+        """Take the hooks off the optimizer."""
         self._let_go()
 
     def _let_go(self) -> None:
@@ -275,5 +239,5 @@ def _reads_task(config: SpectralConfig) -> bool:
     return config.batches == "task" and (needs_batches(config) or drifts)
 
 
-def _device(model: nn.Module) -> Any:
+def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
