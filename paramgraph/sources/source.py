@@ -40,42 +40,21 @@ def _nothing(scheme: str) -> str:
 class Source:
     """Where features of nodes come from, and what it takes to get them.
 
-    Features come in one of three ways: `passes` run the model and an `accumulator` for each table keeps what is needed
-    of the pieces; `read` takes weights of checkpoints; `function` is a user's own.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in configs and reports.
-    short_names : tuple of str
-        Also understood.
-    passes : callable (model, tables, batches, loss, sink) -> iterator
-        Hands (group, piece of shape (nodes, columns)) to the sink; yields after each batch.
-    accumulator : callable (nodes) -> SharedAccumulator
-        What becomes of the pieces.
-    read : callable (model or weights, tuned, tables) -> dict of str to Tensor
-        Features by group, without a run.
-    function : callable (model, table, batches) -> Tensor
-        Called once per table.
-    needs_loss : bool
-        Whether the passes differentiate a loss.
-    needs_tuned : bool
-        Whether `read` compares with a second checkpoint.
-    is_signal : bool
-        Whether `compare` may measure it on graphs.
-    refuses : callable (scheme) -> str
-        Why there are no features of the nodes of a scheme; "" where there are.
+    They come in one of three ways: `passes` run the model and an `accumulator` for each table keeps what is needed of
+    the pieces; `read` takes weights of checkpoints; `function` is a user's own, called once per table.
     """
 
     name: str
     short_names: tuple[str, ...] = ()
+    # (model, tables, batches, loss, sink): hand (group, piece (nodes, columns)) to the sink; yield after each batch.
     passes: Passes | None = None
-    accumulator: Callable[[int], SharedAccumulator] | None = None
-    read: Read | None = None
-    function: OwnSource | None = None
-    needs_loss: bool = False
-    needs_tuned: bool = False
-    is_signal: bool = False
+    accumulator: Callable[[int], SharedAccumulator] | None = None  # of a number of nodes
+    read: Read | None = None  # (model or weights, tuned, tables)
+    function: OwnSource | None = None  # (model, table, batches)
+    needs_loss: bool = False  # the passes differentiate a loss
+    needs_tuned: bool = False  # `read` compares with a second checkpoint
+    is_signal: bool = False  # `compare` may measure it on graphs
+    # Why there are no features of the nodes of a scheme; "" where there are.
     refuses: Callable[[str], str] = field(default=_nothing)
 
     @property
