@@ -37,10 +37,12 @@ if TYPE_CHECKING:
         rewired_compaction as rewired_compaction,
         shift_of as shift_of,
     )
-    from paramgraph.comparison._layer_comparison import POOLED as POOLED
     from paramgraph.comparison._layer_loop import choose_tables as choose_tables
     from paramgraph.comparison._layer_reading import LayerReader as LayerReader, Signal as Signal
-    from paramgraph.comparison._measurement import measure_construction as measure_construction
+    from paramgraph.comparison._measurement import (
+        POOLED as POOLED,
+        measure_construction as measure_construction,
+    )
     from paramgraph.comparison._options import (
         MeasurementOptions as MeasurementOptions,
         check_comparison as check_comparison,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from paramgraph.comparison._options import SplitBatches
+from paramgraph.measures import FEWEST_BATCHES
 
-FEWEST_MEASURING = 3  # the jackknife over batches needs as many
 FEWEST_BUILDING = 2  # one for each half, whose graphs tell how stable edges are
 
 
@@ -69,9 +69,9 @@ def split_batches(count: int, given: Mapping[str, int], seed: int) -> BatchSplit
 
 
 def _check_counts(build: int, measure: int) -> None:
-    if build < FEWEST_BUILDING or measure < FEWEST_MEASURING:
+    if build < FEWEST_BUILDING or measure < FEWEST_BATCHES:
         raise ValueError(
             f"{build + measure} batches are {build} to build graphs and {measure} to measure on; at least "
-            f"{FEWEST_BUILDING} and {FEWEST_MEASURING} are needed: give 6 or more (smaller ones, if there is no more "
+            f"{FEWEST_BUILDING} and {FEWEST_BATCHES} are needed: give 6 or more (smaller ones, if there is no more "
             "text), or {'build': [...], 'measure': [...]}"
         )

@@ -21,8 +21,6 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES
 
 DRAWN_NODES = 120
-# What statistics of a layer are pooled from.
-POOLED = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
 
 
 def compare_layer(
@@ -128,14 +126,6 @@ def _cell(
             cell["edge_stability"] = agreement.jaccard
             cell["edge_stability_expected"] = agreement.expected_jaccard
         cell["weight_stability"] = agreement.ruzicka
-    cell["evidence"] = {
-        name: {key: getattr(statistics, key) for key in POOLED}
-        for name, statistics in (
-            ("statistics", measured.statistics),
-            ("null_statistics", measured.null_statistics),
-        )
-        if statistics is not None
-    }
     return cell, measured
 
 
@@ -196,8 +186,7 @@ def _drawing(table: NodeTable, construction: Construction, measured: MeasuredCon
     ends = place[measured.graph.edge_index.cpu()]
     kept = (ends >= 0).all(dim=0) & (ends[0] < ends[1])
     spectrum = measured.spectrum
-    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
-    mode = min(first, spectrum.modes - 1)
+    mode = min(spectrum.first_varying, spectrum.modes - 1)
     return {
         "layer": table.group,
         "construction": construction.name,

@@ -20,7 +20,6 @@ from paramgraph.comparison._evidence import (
 from paramgraph.comparison._layer_reading import Signal
 from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.measures import (
-    BandStatistics,
     algebraic_connectivity,
     band_edges,
     measured,
@@ -29,23 +28,19 @@ from paramgraph.measures import (
 )
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 
+# What signal and noise of a layer are pooled from: the arguments of `jackknife_statistics`.
+POOLED = ("low", "high", "modes", "energy_share", "signal", "noise", "left_signal", "left_noise")
 QUANTILES = np.linspace(0, 1, 21)
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredConstruction:
-    """Hold a graph, its spectrum, how many modes count as low, and the cell of plain numbers that a comparison keeps.
-
-    Signal and noise by band, as they are and with nodes permuted, are pooled over layers; None for other signals than
-    gradients.
-    """
+    """Hold a graph, its spectrum, how many modes count as low, and the cell of numbers that a comparison keeps."""
 
     graph: Data
     spectrum: Spectrum
     low: int
     cell: dict[str, Any]
-    statistics: BandStatistics | None = None
-    null_statistics: BandStatistics | None = None
 
 
 def measure_construction(
@@ -54,7 +49,8 @@ def measure_construction(
     """Measure a graph and a signal on it, in O(nodes^3 + nodes^2 x width x batches) where all modes are computed.
 
     Where they are not, there are two bands, the computed modes and the rest, whose energy and noise are those of the
-    whole less what the computed modes hold. The seed draws permutations, rewiring and the start of solvers.
+    whole less what the computed modes hold. In the cell's `evidence` is what is pooled over layers. The seed draws
+    permutations, rewiring and the start of solvers.
     """
     operator = shift_of(graph, options.shift)
     count = options.count(operator.nodes)
@@ -70,19 +66,23 @@ def measure_construction(
     cell |= compaction_beside_nulls(spectrum, signal.X, low, options.nulls, signal.sums)
     if "random" in options.nulls:
         cell["compaction_random"] = rewired_compaction(graph, signal.X, low, options.shift, seed)
-    statistics = null = None
+    statistics = {}
     if signal.gradients is not None:
         projected = project_gradients(spectrum, signal.gradients)
-        statistics = noise_by_band(projected, signal.gradients, spectrum, edges, shares)
-        cell |= noise_facts(statistics)
+        statistics["statistics"] = noise_by_band(projected, signal.gradients, spectrum, edges, shares)
+        cell |= noise_facts(statistics["statistics"])
         if permuted:
             null = permuted_noise(spectrum, signal.gradients, edges, shares, seed)
             facts = noise_facts(null)
             cell |= {f"{name}_permuted": facts[name] for name in ("lift_low", "gain")}
+            statistics["null_statistics"] = null
         if spectrum.complete:
             response = measured(spectrum, projected)
             cell["response"] = {"edges": list(response.edges), "gains": list(response.gains)}
-    return MeasuredConstruction(graph, spectrum, low, cell, statistics, null)
+    cell["evidence"] = {
+        name: {key: getattr(found, key) for key in POOLED} for name, found in statistics.items()
+    }
+    return MeasuredConstruction(graph, spectrum, low, cell)
 
 
 def _graph_facts(graph: Data, operator: ShiftOperator, spectrum: Spectrum) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _graph_facts(graph: Data, operator: ShiftOperator, spectrum: Spectrum) -> di
     signed = graph.get("signed") is True
     tensors = [graph.edge_index, graph.edge_weight, spectrum.eigenvectors, spectrum.eigenvalues]
     connected = operator.nodes > 1 and not signed
-    gap_known = spectrum.complete or spectrum.modes > (1 if spectrum.kind == "adjacency" else spectrum.zeros)
+    gap_known = spectrum.complete or spectrum.modes > spectrum.first_varying
     facts = {
         "nodes": operator.nodes,
         "edges": graph.edge_index.shape[1] // 2,

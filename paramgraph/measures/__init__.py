@@ -8,7 +8,7 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
   alone `spectral_gap`.
 - Signal against noise: `signal_to_noise`, `mode_signal_to_noise`, `pool_bands`, each giving `BandStatistics`;
   `project_gradients`, `projected_statistics` and `jackknife_statistics` are its steps, `Bands`, `band_edges`, `FIFTHS`
-  and `LOW_BANDS` its bands.
+  and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
 - What that is worth: `band_lift`, `effective_batch_gain`, `measured`.
 - Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`), `permuted_energies`, `permutation_p_value`.
 - Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, `spectral_distance`; of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         subspace_alignment as subspace_alignment,
     )
     from paramgraph.measures.band_statistics import (
+        FEWEST_BATCHES as FEWEST_BATCHES,
         FIFTHS as FIFTHS,
         LOW_BANDS as LOW_BANDS,
         Bands as Bands,

@@ -4,7 +4,6 @@ The signal is a gradient, or any other matrix of one row for each node.
 """
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -18,7 +17,7 @@ from paramgraph.measures.band_statistics import (
     band_edges,
     signal_to_noise,
 )
-from paramgraph.measures.projection import project_signal
+from paramgraph.measures.projection import BatchGradients, project_signal
 from paramgraph.spectra import ShiftOperator, Spectrum
 
 
@@ -36,7 +35,7 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
     spectrum : Spectrum
         Of a symmetric operator.
     X : Tensor of shape (nodes,) or (nodes, width)
-        Signal of any floating dtype and device; not changed.
+        Of any floating dtype and device; not changed.
 
     Returns
     -------
@@ -72,7 +71,7 @@ def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[T
     spectrum : Spectrum
         Of a symmetric operator.
     X : Tensor of shape (nodes,) or (nodes, width)
-        Signal of any floating dtype and device; not changed.
+        Of any floating dtype and device; not changed.
     bands : sequence of float, default (0, .2, .4, .6, .8, 1)
         Shares of the modes held, where bands begin and end; `LOW_BANDS` is finer at the low end.
 
@@ -149,26 +148,25 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
     return low / energy if energy else math.nan
 
 
-def mode_signal_to_noise(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) -> BandStatistics:
+def mode_signal_to_noise(spectrum: Spectrum, gradients: BatchGradients) -> BandStatistics:
     r"""Estimate how much of a gradient is signal in each single mode of a spectrum.
 
     .. math:: S_k = E_k - v_k / B, \qquad N_k = v_k, \qquad snr_k = S_k / N_k
 
-    with :math:`E_k` the energy of the mean of B batches in mode k and :math:`v_k` its unbiased variance across
-    batches; `signal_to_noise` with one band for each mode. What it cannot tell: one mode from another where their
+    as `signal_to_noise` with one band for each mode. What it cannot tell: one mode from another where their
     eigenvalues are equal; and a single mode has few degrees of freedom, so read its interval, or use bands.
 
     Parameters
     ----------
     spectrum : Spectrum
         Of a symmetric operator on the same nodes, best from other batches than these.
-    gradients : Tensor of shape (batches, nodes, width) or sequence of Tensor of shape (nodes, width)
-        Gradients of at least three batches of equal size; not changed. A sequence is gone through twice.
+    gradients : Tensor (batches, nodes, width), sequence of Tensor (nodes, width), or ProjectedGradients
+        As in `signal_to_noise`.
 
     Returns
     -------
     BandStatistics
-        One band for each mode, low graph frequency first; with `signal`, `noise`, `snr` and its interval of 95 %.
+        One band for each mode, low graph frequency first.
 
     Raises
     ------
@@ -259,7 +257,7 @@ def spectral_gap(spectrum: Spectrum) -> float:
     5.0
     """
     values = spectrum.eigenvalues
-    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
+    first = spectrum.first_varying
     if spectrum.modes <= first:
         if spectrum.complete:
             return 0.0

@@ -1,16 +1,4 @@
-r"""Estimate the Wiener response of a graph from gradients of several batches.
-
-.. math:: h_b = \frac{S_b}{S_b + N_b / m + S'_b}
-
-is the gain that brings the gradient of m averaged batches closest to the expected gradient, in the least squares
-sense, with one gain for each band of eigenvalues [1]_. S is the energy of the expected gradient, N the variance of
-one batch's, S' the energy of what shall not be followed: the expected gradient of other batches.
-
-References
-----------
-.. [1] N. Perraudin, P. Vandergheynst, "Stationary signal processing on graphs", IEEE Transactions on Signal
-   Processing 65(13), 2017.
-"""
+"""Estimate the Wiener response of a graph: gains by band that bring a noisy gradient closest to the expected one."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, overload
@@ -91,7 +79,10 @@ def measured(
     .. math:: h(\lambda) = \frac{S_b}{S_b + N_b / m + S'_b} \text{ for } \lambda \text{ in band } b, \qquad
         S_b = \sum_{k \in b} (E_k - v_k / B), \quad N_b = \sum_{k \in b} v_k
 
-    as in `signal_to_noise`. Nothing is clipped before the end, when h is brought into [0, 1]; `.clipped` counts the
+    is the gain that brings the gradient of m averaged batches closest to the expected gradient, in the least squares
+    sense, with one gain for each band [1]_. S is the energy of the expected gradient and N the variance
+    of one batch's, as in `signal_to_noise`; S' is the energy of what shall not be followed, the expected gradient of
+    other batches. Nothing is clipped before the end, when h is brought into [0, 1]; `.clipped` counts the
     bands for which that changed something. A band without any gradient is left alone (gain 1). Bands are shares of
     the modes; each end is moved to the nearest gap of the spectrum, so that equal eigenvalues (up to 1e-7 of the
     largest) have equal gains, and bands that become empty are dropped.
@@ -100,9 +91,8 @@ def measured(
     ----------
     spectrum : Spectrum, or mapping of str to Spectrum
         Of a symmetric operator, best from other batches than these; or of several tables.
-    gradients : Tensor (batches, nodes, width) or sequence of Tensor (nodes, width), or mapping of str to these
-        Of at least three batches of equal size; with a mapping of spectra, a mapping of the same keys. In a mapping,
-        the batches are the same ones in the same order. `ProjectedGradients` will do, as in `signal_to_noise`.
+    gradients : as in `signal_to_noise`, or mapping of str to these
+        With a mapping of spectra, a mapping of the same keys, whose batches are the same ones in the same order.
     bands : sequence of float, default (0, .01, .05, .2, .4, .6, 1)
         Shares of the modes where bands begin and end, low graph frequency first.
     noise_gradients : as `gradients`, optional
@@ -128,6 +118,11 @@ def measured(
     ValueError
         If there are fewer than three batches, a gradient is not finite, has other rows or is zero everywhere,
         keys differ, `bands` does not rise from 0 to 1, or `batches_averaged` is below 1.
+
+    References
+    ----------
+    .. [1] N. Perraudin, P. Vandergheynst, "Stationary signal processing on graphs", IEEE Transactions on Signal
+       Processing 65(13), 2017.
 
     Examples
     --------

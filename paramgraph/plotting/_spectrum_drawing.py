@@ -44,7 +44,7 @@ def draw_spectrum(spectrum: Spectrum, ax: "Axes | None" = None) -> "Axes":
     values = spectrum.eigenvalues.detach().cpu().double().numpy()
     modes = np.arange(1, len(values) + 1)
     ax.plot(modes, values, ".", color=PALETTE[0], markersize=6 if len(values) < 100 else 3)
-    first = 1 if spectrum.kind == "adjacency" else spectrum.zeros
+    first = spectrum.first_varying
     if first < len(values):
         # A signed graph may have no zero: its gap begins at 0 all the same.
         low, high = sorted((values[first - 1] if first else 0.0, values[first]))

@@ -85,6 +85,11 @@ class Spectrum:
         return self.components if self.nullity is None else self.nullity
 
     @property
+    def first_varying(self) -> int:
+        """Place of the first mode above the gap: after a Laplacian's zeros, or an adjacency's strongest mode."""
+        return 1 if self.kind == "adjacency" else self.zeros
+
+    @property
     def complete(self) -> bool:
         """Whether all eigenpairs are held, so that the eigenvectors are a basis."""
         return self.modes == self.nodes

@@ -101,7 +101,7 @@ def test_two_bands_where_not_all_modes_are_computed(graphs):
     assert measured.cell["modes"] == 3
     assert measured.low == 2
     assert len(measured.cell["energy"]) == len(measured.cell["snr"]) == 2
-    assert measured.statistics.high.tolist() == [0.25, 1.0]
+    assert measured.cell["evidence"]["statistics"]["high"].tolist() == [0.25, 1.0]
     assert "response" not in measured.cell
 
 
