@@ -16,38 +16,11 @@ MATRICES = 3
 def inspect_model(
     name: str, targets: Targets = "all-linear", exclude: Targets | None = None
 ) -> dict[str, Any]:
-    """Describe a model without loading a weight.
+    """Describe a model without loading a weight, in plain values: what `paramgraph inspect --json` prints.
 
-    Parameters
-    ----------
-    name : str
-        As for `paramgraph.inputs.locate_model`.
-    targets : str or sequence of str, default "all-linear"
-        As in `node_tables`.
-    exclude : str or sequence of str, optional
-        As in `node_tables`.
-
-    Returns
-    -------
-    dict
-        Plain values: architecture, parameters, what is stored, tied weights, and for each scheme its tables, nodes,
-        widths and the bytes that all modes of its largest graph take; or why there are none.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model, it has no description, its files are broken, or no layer matches.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from transformers import BertConfig
-    >>> small = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     small.save_pretrained(folder)
-    ...     found = inspect_model(folder)
-    >>> found["architecture"], found["layers"], found["schemes"]["rows"]["largest"]
-    ('BertModel', 7, 16)
+    For each scheme its tables, nodes, widths and the bytes that all modes of its largest graph take; or why there
+    are none. Raises ValueError if there is no such model, it has no description, its files are broken, or no layer
+    matches.
     """
     place = locate_model(name)
     model: Any = open_skeleton(place)

@@ -1,44 +1,20 @@
-"""Layers as they are named on a command line."""
+"""Layers and builders as they are written on a command line."""
 
+import ast
 from collections.abc import Sequence
 from typing import Any
 
 # None of these is in a module's name; a dot is, and stands for itself unless one of these is there as well.
 REGULAR_EXPRESSION = frozenset("*+?[](){}|\\^$")
+CONSTANTS = {"true": True, "false": False, "none": None}
 
-
-def add_targets(command: Any) -> None:
-    """Add the options that choose layers.
-
-    Parameters
-    ----------
-    command : object
-        The parser of a command, or a group of its options.
-    """
-    command.add_argument(
-        "--targets",
-        nargs="+",
-        metavar="NAME",
-        help="layers by the ends of their names, as query value, or one regular expression [all-linear]",
-    )
-    command.add_argument("--exclude", nargs="+", metavar="NAME", help="layers to leave out, named likewise")
+TARGETS = "layers by the ends of their names, as query value, or one regular expression [all-linear]"
+EXCLUDE = "layers to leave out, named likewise"
 
 
 def read_targets(words: Sequence[str] | None) -> str | list[str]:
-    r"""Read the layers that are chosen.
+    r"""Read the layers that are chosen, as `paramgraph.node_tables` takes them.
 
-    Parameters
-    ----------
-    words : sequence of str or None
-        What was given.
-
-    Returns
-    -------
-    str or list of str
-        As `paramgraph.node_tables` takes them: a string is "all-linear" or a regular expression.
-
-    Examples
-    --------
     >>> read_targets(["query", "value"]), read_targets(["layer[01]"]), read_targets(None)
     (['query', 'value'], 'layer[01]', 'all-linear')
     """
@@ -46,25 +22,51 @@ def read_targets(words: Sequence[str] | None) -> str | list[str]:
 
 
 def read_excluded(words: Sequence[str] | None) -> str | list[str] | None:
-    """Read the layers that are left out.
-
-    Parameters
-    ----------
-    words : sequence of str or None
-        What was given.
-
-    Returns
-    -------
-    str or list of str or None
-        As in `read_targets`; None for none.
-
-    Examples
-    --------
-    >>> read_excluded(["pooler"]), read_excluded(None)
-    (['pooler'], None)
-    """
+    """Read the layers that are left out, likewise; None for none."""
     if not words:
         return None
     if len(words) == 1 and (words[0].lower() == "all-linear" or REGULAR_EXPRESSION & set(words[0])):
         return words[0]
     return list(words)
+
+
+def parse_builders(words: Sequence[str]) -> list[str] | dict[str, Any]:
+    """Read builders for `compare`: the names where none has options, else each word with its builder.
+
+    Raises ValueError if there is no such builder or option, a word is given twice, or an option has no value.
+
+    >>> parse_builders(["cosine_knn:k=20", "ring"])
+    {'cosine_knn:k=20': CosineKNN(k=20, signed=False, mutual=False, connect='none', search='exact'), 'ring': Ring()}
+    """
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        raise ValueError(f"the builder {twice[0]!r} is given twice")
+    made = {word: _make(word) for word in words}
+    return made if any(":" in word for word in words) else list(words)
+
+
+def _make(word: str) -> Any:
+    from paramgraph.graphs import get_builder
+
+    name, _, rest = word.partition(":")
+    options = {}
+    for part in rest.split(",") if rest else ():
+        option, equals, value = part.partition("=")
+        if not equals or not option.strip() or not value.strip():
+            raise ValueError(
+                f"{word!r}: {part!r} is no option with its value; write {name}:option=value,other=value"
+            )
+        options[option.strip()] = _value(value.strip())
+    try:
+        return get_builder(name, **options)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _value(text: str) -> Any:
+    if text.lower() in CONSTANTS:
+        return CONSTANTS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text  # a word, as in connect=mst

@@ -31,6 +31,6 @@ if TYPE_CHECKING:
         new_figure as new_figure,
         themed_svg as themed_svg,
     )
-    from paramgraph.display.terminal import print_views as print_views
+    from paramgraph.display.terminal import print_views as print_views, progress_bar as progress_bar
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -1,28 +1,15 @@
-"""Tables in the terminal."""
+"""What a terminal shows: tables, and a bar of progress with the time that is left."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from paramgraph.display.page import TableView
 
 
 def print_views(views: Iterable[TableView], width: int = 120) -> None:
-    """Print tables to the terminal.
+    """Print tables; `width` is of what goes into a pipe or file, a terminal has its own. ImportError without rich.
 
-    Parameters
-    ----------
-    views : iterable of TableView
-        In this order.
-    width : int, default 120
-        Of what goes into a pipe or file; a terminal has its own.
-
-    Raises
-    ------
-    ImportError
-        If rich is missing; the message has the pip line.
-
-    Examples
-    --------
     >>> print_views([TableView(("graph", "share"), (("ring", "0.2"),))])
     <BLANKLINE>
     graph  share
@@ -30,6 +17,7 @@ def print_views(views: Iterable[TableView], width: int = 120) -> None:
     """
     try:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
     except ImportError as error:
         raise ImportError("tables need rich: pip install 'paramgraph[compare]'") from error
@@ -44,12 +32,22 @@ def print_views(views: Iterable[TableView], width: int = 120) -> None:
             table.add_column(name, justify="left" if words else "right", overflow="fold")
         for place, row in enumerate(view.rows):
             # Cells are text: a bracket in one is no markup.
-            table.add_row(*map(_plain, row), style="dim" if place in view.muted else "")
+            table.add_row(*map(escape, row), style="dim" if place in view.muted else "")
         console.print()
         console.print(table)
 
 
-def _plain(cell: str) -> str:
-    from rich.markup import escape
+@contextmanager
+def progress_bar(total: float) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar on stderr; what is yielded takes how much of `total` is done, and what comes next."""
+    from tqdm import tqdm
 
-    return escape(cell)
+    shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
+    with tqdm(total=total, bar_format=shape, mininterval=1.0) as bar:
+
+        def advance(work: float, what: str) -> None:
+            bar.set_description_str(what, refresh=False)
+            # Rounding of the sum must not take the bar past its end.
+            bar.update(min(work, total - bar.n))
+
+        yield advance

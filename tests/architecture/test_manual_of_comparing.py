@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import paramgraph
-from paramgraph.cli.app import _parser
+from paramgraph.cli import COMMANDS, read_command
 from paramgraph.sources import SOURCES
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "comparing.md"
@@ -79,4 +79,4 @@ def test_parts_of_the_result_are_there(found: paramgraph.Comparison, name: str) 
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_are_understood(command: str) -> None:
-    assert _parser().parse_args(shlex.split(command)[1:]).command in {"compare", "inspect", "builders"}
+    assert read_command("paramgraph", "", COMMANDS, shlex.split(command)[1:])

@@ -213,6 +213,7 @@ def test_an_interrupted_run_says_so_and_goes_on(word_model_folder, tmp_path, mon
         (["--tuned", "./no/such/folder"], "no folder"),
         (["--batches", "0", "--data", "x"], "batches is 0"),
         (["--permutations", "-1"], "permutations"),
+        (["--nulls", "permuted", "rotatd"], "did you mean 'rotated'"),
         (["--task", "translation", "--data", "x"], "no task 'translation'"),
     ],
 )
@@ -248,8 +249,8 @@ def test_model_and_folder_are_asked_for(capsys, tmp_path):
 
 def test_threads_are_set_before_torch_comes():
     script = (
-        "import sys, os; import paramgraph.cli.app; assert 'torch' not in sys.modules; "
-        "paramgraph.cli.app.main(['compare']); print(*(os.environ[name] for name in paramgraph.cli.app.THREADS))"
+        "import sys, os; from paramgraph.cli import THREADS, main; main(['compare']); "
+        "assert 'torch' not in sys.modules; print(*(os.environ[name] for name in THREADS))"
     )
     clean = {"PATH": "/usr/bin:/bin"}
     shown = subprocess.run(

@@ -1,6 +1,5 @@
 """The page of a comparison in a real browser: whatever Chromium or Chrome the machine has."""
 
-import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,23 +11,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from paramgraph.comparison.report import comparison_page
 
+from helpers.synthetic_comparison import synthetic_comparison
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Without these a browser as root does not start, or asks its maker's servers for news.
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-SYNTHETIC = Path(__file__).parents[1] / "paramgraph" / "comparison" / "report" / "synthetic_comparison.py"
-
-
-def synthetic() -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location("synthetic_comparison", SYNTHETIC)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    result: dict[str, Any] = module.synthetic_comparison(12, ("attention.query", "mlp.down"), 5)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +35,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "comparison.html"
-    path.write_text(comparison_page(synthetic()), encoding="utf-8")
+    path.write_text(
+        comparison_page(synthetic_comparison(12, ("attention.query", "mlp.down"), 5)), encoding="utf-8"
+    )
     return path.as_uri()
 
 

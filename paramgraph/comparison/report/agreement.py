@@ -1,14 +1,13 @@
 """How far constructions agree, as a figure: constructions by constructions."""
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.comparison.report.panels import NARROW, SMALL, label_cells, short_name
-from paramgraph.comparison.report.values import construction_names, is_number, median_cells
+from paramgraph.comparison.report._panels import NARROW, SMALL, label_cells, panel_grid, short_name
+from paramgraph.comparison.report._values import Plain, construction_names, is_number, median_cells
 from paramgraph.display import GRID, INK, PALETTE, new_figure
 
 if TYPE_CHECKING:
@@ -16,22 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def agreement_figure(result: Mapping[str, Any]) -> "Figure":
-    """Draw how far constructions agree: constructions by constructions, medians over layers and seeds.
+def agreement_figure(result: Plain) -> "Figure":
+    """Draw how far constructions agree, medians over layers and seeds, as a matrix of constructions.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
+    Above the diagonal stands the Jaccard index of edges, below it the alignment of the lowest modes over what random
+    subspaces give.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Above the diagonal the Jaccard index of edges; below it the alignment of the lowest modes over what random
-        subspaces give.
-
-    Examples
-    --------
     >>> pair = {"first": "ring", "second": "knn", "jaccard": 0.5, "alignment": 0.6, "expected_alignment": 0.2}
     >>> figure = agreement_figure({"agreements": [pair], "constructions": [{"name": "ring"}, {"name": "knn"}]})
     >>> sorted(text.get_text() for text in figure.axes[0].texts)
@@ -40,12 +29,10 @@ def agreement_figure(result: Mapping[str, Any]) -> "Figure":
     pairs = agreement_pairs(result)
     present = {name for pair in pairs for name in pair[:2]}
     names = [name for name in construction_names(result) if name in present]
+    if not names:
+        return panel_grid(0, wide=False, height=1.5)[0]
     figure = new_figure(NARROW, 0.7 + 0.27 * max(len(names), 3))
     axes = figure.axes[0]
-    if not names:
-        axes.axis("off")
-        axes.text(0.5, 0.5, "not measured here", color=INK, ha="center", va="center", fontsize=9)
-        return figure
     at = {name: place for place, name in enumerate(names)}
     jaccard, ratio = (np.full((len(names), len(names)), math.nan) for _ in range(2))
     for first, second, one, _, other, expected in pairs:
@@ -80,28 +67,18 @@ def _draw_triangle(
         axes.add_patch(
             Rectangle((column, row), 1, 1, facecolor=to_rgba(colour, alpha), edgecolor=GRID, linewidth=0.3)
         )
-        written = (
-            text.format(values[row, column]).removeprefix("0")
-            if values[row, column] < 1
-            else text.format(values[row, column])
-        )
+        written = text.format(values[row, column])
+        if values[row, column] < 1:
+            written = written.removeprefix("0")
         axes.text(
             column + 0.5, row + 0.52, written, ha="center", va="center", fontsize=SMALL - 0.5, color=INK
         )
 
 
-def agreement_pairs(result: Mapping[str, Any]) -> list[tuple[str, str, float, float, float, float]]:
-    """Take medians of the agreement of each two constructions: what `agreement_figure` draws.
+def agreement_pairs(result: Plain) -> list[tuple[str, str, float, float, float, float]]:
+    """Take medians of the agreement of each two constructions, NaN where nothing was measured.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
-
-    Returns
-    -------
-    list of (first, second, jaccard, expected jaccard, alignment, expected alignment)
-        NaN where nothing was measured.
+    Each is first, second, Jaccard index, that of chance, alignment, that of chance.
     """
     fields = ("jaccard", "expected_jaccard", "alignment", "expected_alignment")
     rows = median_cells(result.get("agreements") or (), ("first", "second"))

@@ -1,17 +1,15 @@
-"""Figures of a comparison over the graph frequency, and its drawn subgraph; the others are defined beside it.
+"""Figures of a comparison over the graph frequency, and its drawn subgraph.
 
-Each takes the comparison as plain data, as `Comparison.to_dict` gives it, and returns a matplotlib figure. What was
-not measured is left out; a figure without anything to show says so.
+Each takes the comparison as plain data, as `Comparison.to_dict` gives it. What was not measured is left out; a figure
+without anything to show says so. `wide` is for a wide window: more panels side by side.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paramgraph.comparison.report.agreement import agreement_figure
-from paramgraph.comparison.report.heatmap import heatmap_figure
-from paramgraph.comparison.report.panels import (
+from paramgraph.comparison.report._panels import (
     NARROW,
     common_limits,
     draw_bands,
@@ -20,7 +18,8 @@ from paramgraph.comparison.report.panels import (
     panel_title,
     style_of,
 )
-from paramgraph.comparison.report.values import (
+from paramgraph.comparison.report._values import (
+    Plain,
     band_labels,
     construction_names,
     quartiles,
@@ -30,106 +29,79 @@ from paramgraph.comparison.report.values import (
 from paramgraph.display import MIDDLE_GREY, PALETTE, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "agreement_figure",
-    "energy_figure",
-    "heatmap_figure",
-    "snr_figure",
-    "spectra_figure",
-    "subgraph_figure",
-]
 
-BAND_AXIS = "graph frequency, % of the modes from low to high"
+def energy_figure(result: Plain, *, wide: bool = False) -> "Figure":
+    """Draw the share of the signal's energy in each band, a panel for each construction, the most compact first.
 
+    The grey bars are the permuted null's mean and two standard deviations either way.
 
-def energy_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure":
-    """Draw the share of the signal's energy in each band, beside the permuted null.
-
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
-    wide : bool, default False
-        For a wide window: more panels side by side.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each construction, the most compact first; the grey bars are the null's mean and two standard
-        deviations either way.
-
-    Examples
-    --------
     >>> row = {"construction": "ring", "energy": [0.5, 0.5], "null_energy": [0.5, 0.5], "null_energy_sd": [0.1, 0.1]}
     >>> figure = energy_figure({"setting": {"bands": [0, 0.5, 1]}, "cells": [], "summary": [row]})
     >>> figure.axes[0].get_title(loc="left")
     'ring'
     """
-    rows = [row for row in summary_rows(result) if stacked([row], "energy").size]
-    figure, axes = panel_grid(len(rows), wide=wide, height=1.5)
-    labels = band_labels(result["setting"]["bands"])
-    for one, row in zip(axes, rows, strict=True):
-        energy = stacked([row], "energy")[0]
-        places = np.arange(len(energy))
+
+    def behind(one: "Axes", row: Plain, places: np.ndarray) -> None:
         null, spread = stacked([row], "null_energy"), stacked([row], "null_energy_sd")
-        if null.shape[1] == len(energy):
-            reach = 2 * spread[0] if spread.shape == null.shape else np.zeros(len(energy))
+        if null.shape[1] == len(places):
+            reach = 2 * spread[0] if spread.shape == null.shape else np.zeros(len(places))
             one.bar(places, 2 * reach, 0.8, null[0] - reach, color=MIDDLE_GREY, alpha=0.35, linewidth=0)
             one.hlines(null[0], places - 0.4, places + 0.4, color=MIDDLE_GREY, linewidth=1.5)
-        one.plot(places, energy, marker="o", markersize=4, linewidth=1.6, **style_of(row.get("circular")))
-        panel_title(one, row["construction"], 32 if wide else 25)
-        draw_bands(one, labels)
-    common_limits(axes, 0.0)
-    outer_labels(figure, axes, BAND_AXIS, "share of energy")
-    return figure
+
+    return _band_figure(result, "energy", behind, "share of energy", 0.0, wide)
 
 
-def snr_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure":
-    """Draw the signal-to-noise ratio in each band, on batches that built no graph.
+def snr_figure(result: Plain, *, wide: bool = False) -> "Figure":
+    """Draw the signal-to-noise ratio in each band, on batches that built no graph, a panel for each construction.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
-    wide : bool, default False
-        For a wide window: more panels side by side.
+    The line is pooled over layers, the bars reach from their lower to their upper quartile (of one layer: its 95 %
+    interval), and all other constructions are grey.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each construction: the ratio pooled over layers, bars from the lower to the upper quartile of
-        the layers (of one layer, its 95 % interval), and all other constructions in grey.
-
-    Examples
-    --------
     >>> result = {"setting": {"bands": [0, 0.5, 1]}, "cells": [], "summary": [{"construction": "ring", "snr": None}]}
     >>> snr_figure(result).axes[0].texts[0].get_text()
     'not measured here'
     """
-    rows = [row for row in summary_rows(result) if stacked([row], "snr").size]
+
+    def behind(one: "Axes", row: Plain, places: np.ndarray) -> None:
+        for other in summary_rows(result):
+            if other["construction"] != row["construction"] and (snr := stacked([other], "snr")).size:
+                one.plot(snr[0], color=MIDDLE_GREY, linewidth=0.8, alpha=0.45)
+        low, high = _snr_reach(result, row["construction"])
+        if len(low) == len(places):
+            colour = style_of(row.get("circular"))["color"]
+            one.vlines(places, low, high, color=colour, linewidth=3, alpha=0.35)
+
+    return _band_figure(result, "snr", behind, "signal / noise", None, wide)
+
+
+def _band_figure(
+    result: Plain,
+    column: str,
+    behind: Callable[["Axes", Plain, np.ndarray], None],
+    label: str,
+    low: float | None,
+    wide: bool,
+) -> "Figure":
+    """Draw a column over the bands, a panel for each construction, on one scale; `behind` draws what is below it."""
+    rows = [row for row in summary_rows(result) if stacked([row], column).size]
     figure, axes = panel_grid(len(rows), wide=wide, height=1.5)
     labels = band_labels(result["setting"]["bands"])
     for one, row in zip(axes, rows, strict=True):
-        for other in rows:
-            if other is not row:
-                one.plot(stacked([other], "snr")[0], color=MIDDLE_GREY, linewidth=0.8, alpha=0.45)
-        snr = stacked([row], "snr")[0]
-        places = np.arange(len(snr))
-        low, high = _snr_reach(result, row["construction"])
-        style = style_of(row.get("circular"))
-        if len(low) == len(snr):
-            one.vlines(places, low, high, color=style["color"], linewidth=3, alpha=0.35)
-        one.plot(places, snr, marker="o", markersize=4, linewidth=1.6, **style)
+        values = stacked([row], column)[0]
+        places = np.arange(len(values))
+        behind(one, row, places)
+        one.plot(places, values, marker="o", markersize=4, linewidth=1.6, **style_of(row.get("circular")))
         panel_title(one, row["construction"], 32 if wide else 25)
         draw_bands(one, labels)
-    common_limits(axes)
-    outer_labels(figure, axes, BAND_AXIS, "signal / noise")
+    common_limits(axes, low)
+    outer_labels(figure, axes, "graph frequency, % of the modes from low to high", label)
     return figure
 
 
-def _snr_reach(result: Mapping[str, Any], construction: str) -> tuple[np.ndarray, np.ndarray]:
+def _snr_reach(result: Plain, construction: str) -> tuple[np.ndarray, np.ndarray]:
     cells = [cell for cell in result["cells"] if cell["construction"] == construction]
     if len({cell["layer"] for cell in cells}) > 1:
         found = quartiles(stacked(cells, "snr"))
@@ -138,24 +110,12 @@ def _snr_reach(result: Mapping[str, Any], construction: str) -> tuple[np.ndarray
     return (quartiles(low)[1], quartiles(high)[1]) if low.shape == high.shape else (np.empty(0), np.empty(0))
 
 
-def spectra_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure":
+def spectra_figure(result: Plain, *, wide: bool = False) -> "Figure":
     """Draw the eigenvalues of each construction's graphs, from low to high graph frequency.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
-    wide : bool, default False
-        For a wide window: more panels side by side.
+    The line is the median over layers, the shade lies between their quartiles. Laplacians come first, on one scale;
+    eigenvalues of an adjacency are in other units, and have a scale of their own.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each construction: the median over layers, and between their quartiles a shade. Laplacians come
-        first, on one scale; eigenvalues of an adjacency are in other units, and have a scale of their own.
-
-    Examples
-    --------
     >>> cell = {"layer": "a", "construction": "ring", "shift": "laplacian", "eigenvalues": [0.0, 1.0, 2.0]}
     >>> figure = spectra_figure({"cells": [cell], "constructions": [{"name": "ring"}]})
     >>> figure.axes[0].lines[0].get_ydata().tolist()
@@ -178,21 +138,11 @@ def spectra_figure(result: Mapping[str, Any], *, wide: bool = False) -> "Figure"
     return figure
 
 
-def spectra(result: Mapping[str, Any]) -> list[tuple[str, str, np.ndarray]]:
-    """Summarise the eigenvalues of each construction over its layers: what `spectra_figure` draws.
+def spectra(result: Plain) -> list[tuple[str, str, np.ndarray]]:
+    """Give construction, shift and the quartiles of its eigenvalues over layers, of shape (3, quantiles).
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
+    They are what `spectra_figure` draws; Laplacians come first.
 
-    Returns
-    -------
-    list of (construction, shift, ndarray of shape (3, quantiles))
-        Lower quartile, median and upper quartile; Laplacians first.
-
-    Examples
-    --------
     >>> cell = {"layer": "a", "construction": "ring", "shift": "laplacian", "eigenvalues": [0.0, 2.0]}
     >>> spectra({"cells": [cell], "constructions": [{"name": "ring"}]})[0][:2]
     ('ring', 'laplacian')
@@ -211,21 +161,11 @@ def spectra(result: Mapping[str, Any]) -> list[tuple[str, str, np.ndarray]]:
     return groups
 
 
-def subgraph_figure(result: Mapping[str, Any]) -> "Figure":
-    """Draw the graph that the comparison kept for it.
+def subgraph_figure(result: Plain) -> "Figure":
+    """Draw the graph that the comparison kept for it, its "drawing".
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data; its "drawing" is the graph.
+    Nodes are coloured by the first oscillating eigenvector, so nodes of a colour hang together.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Nodes are coloured by the first oscillating eigenvector, so nodes of a colour hang together.
-
-    Examples
-    --------
     >>> subgraph_figure({"drawing": None}).axes[0].texts[0].get_text()
     'not measured here'
     """
@@ -244,21 +184,9 @@ def subgraph_figure(result: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def drawn_edges(drawing: Mapping[str, Any]) -> list[tuple[int, int, float]]:
-    """List the edges of the kept graph, each once, whether it was kept in one direction or in both.
+def drawn_edges(drawing: Plain) -> list[tuple[int, int, float]]:
+    """List the edges of the kept graph, each once and in order, whether it was kept in one direction or in both.
 
-    Parameters
-    ----------
-    drawing : mapping
-        Of a comparison: "edge_index" and "edge_weight".
-
-    Returns
-    -------
-    list of (node, neighbour, weight)
-        In order; the smaller node first.
-
-    Examples
-    --------
     >>> drawn_edges({"edge_index": [[0, 1, 2], [1, 0, 1]], "edge_weight": [0.5, 0.5, 2.0]})
     [(0, 1, 0.5), (1, 2, 2.0)]
     """

@@ -2,16 +2,23 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.comparison.report._heatmap_scale import NEUTRAL, Scale, heatmap_scale
-from paramgraph.comparison.report.panels import NARROW, SMALL, WIDE, columns_of, label_cells, panel_title
-from paramgraph.comparison.report.values import construction_names, is_number, layer_names, median_cells
-from paramgraph.display import GRID, INK, new_figure
+from paramgraph.comparison.report._panels import NARROW, SMALL, WIDE, columns_of, label_cells, panel_title
+from paramgraph.comparison.report._values import (
+    Plain,
+    construction_names,
+    is_number,
+    layer_names,
+    median_cells,
+)
+from paramgraph.display import GRID, INK, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,33 +31,20 @@ TITLES = {
     "gain": "gain in effective batch size",
     "edge_stability": "edges shared by graphs of two halves (Jaccard)",
 }
+ABOVE, BELOW = PALETTE[0], PALETTE[1]
+# A z-score below 2 in size is what chance gives often; beyond, what matters is the order of magnitude.
+Z_STEPS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+# What each column is without any structure: uncoloured in the heat map.
+NEUTRAL = {"lift_low": 1.0, "gain": 1.0}
 
 
-def heatmap_figure(result: Mapping[str, Any], column: str = "compaction", *, wide: bool = False) -> "Figure":
-    """Draw a column of all cells, layers by constructions.
+def heatmap_figure(result: Plain, column: str = "compaction", *, wide: bool = False) -> "Figure":
+    """Draw a column of all cells, layers by constructions; of several seeds the median.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
-    column : str, default "compaction"
-        A number that cells have, as "z_score", "lift_low", "gain" or "edge_stability".
-    wide : bool, default False
-        For a wide window: more panels side by side.
+    There is a panel for each role of a matrix in its block, its columns the depth; matrices whose role occurs once
+    share a panel. A cell without a number has a small cross. Raises ValueError where no cell has a number in this
+    column, with the columns that can be drawn.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each role of a matrix in its block, its columns the depth; matrices whose role occurs once share
-        a panel. Of several seeds the median is drawn. A cell without a number has a small cross.
-
-    Raises
-    ------
-    ValueError
-        If no cell has a number in this column; the message has the columns that can be drawn.
-
-    Examples
-    --------
     >>> cell = {"layer": "0.weight", "depth": 0, "role": "weight", "construction": "ring", "gain": 1.5}
     >>> figure = heatmap_figure({"setting": {}, "cells": [cell], "constructions": [{"name": "ring"}]}, "gain")
     >>> figure.axes[0].get_title(loc="left")
@@ -83,6 +77,84 @@ def heatmap_figure(result: Mapping[str, Any], column: str = "compaction", *, wid
         axes.axis("off")
     _draw_scale(figure, scale, column, wide)
     return figure
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Steps of colour: none about what chance gives, blue above it, orange below."""
+
+    edges: list[float]
+    neutral: float
+    ticks: list[float]
+    low: float = -math.inf
+    high: float = math.inf
+
+    def colours(self) -> list[tuple[float, float, float, float]]:
+        """Give a colour for each step; the nearer to `neutral` the more of the page shows through."""
+        from matplotlib.colors import to_rgba
+
+        steps = list(pairwise(self.edges))
+        above = [step for step in steps if step[0] >= self.neutral]
+        below = [step for step in reversed(steps) if step[1] <= self.neutral]
+        most = max(len(above), len(below))
+        found = {step: to_rgba(ABOVE, 0.0) for step in steps}
+        for colour, side in ((ABOVE, above), (BELOW, below)):
+            for rank, step in enumerate(side):
+                found[step] = to_rgba(colour, 0.14 + 0.86 * (rank + 0.5) / (most + 0.5))
+        return list(found.values())
+
+    def labels(self) -> list[str]:
+        """Name the ticks, and at either end what lies beyond, which has the colour of the last step."""
+        texts = [f"{tick:g}" for tick in self.ticks]
+        if self.low < self.edges[0]:
+            texts[0] = f"≤ {texts[0]}"
+        if self.high > self.edges[-1]:
+            texts[-1] = f"≥ {texts[-1]}"
+        return texts
+
+
+def heatmap_scale(result: Plain, column: str, values: Sequence[float]) -> Scale:
+    """Choose the steps of colour for the finite values of a column.
+
+    Of a z-score the steps are fixed. Where chance gives some other value, steps are equal, one is about that value,
+    and they cover 95 % of the values: one layer without any signal may have a lift of -100. Otherwise they are round
+    numbers, blue from the lowest on.
+
+    >>> heatmap_scale({"setting": {"share": 0.2}, "cells": []}, "z_score", [7.0, -1.0]).edges
+    [-2.0, 2.0, 5.0, 10.0]
+    >>> heatmap_scale({"setting": {"share": 0.2}, "cells": []}, "compaction", [0.22, 0.6]).ticks
+    [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = min(values), max(values)
+    if column.startswith("z_"):
+        beyond = [sum(step < end for step in Z_STEPS[:-1]) for end in (-low, high)]
+        edges = [-step for step in reversed(Z_STEPS[: beyond[0] + 1])] + list(Z_STEPS[: beyond[1] + 1])
+        return Scale(edges, 0.0, edges, low, high)
+    neutral = _neutral_value(result, column)
+    if neutral is None:
+        found = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if high > low else low + 1)
+        edges = [float(edge) for edge in found]
+        return Scale(edges, edges[0], edges)
+    ends = np.quantile([*values, neutral], [0.025, 0.975])
+    first, last = min(float(ends[0]), neutral), max(float(ends[1]), neutral)
+    # At most twelve steps: more are not told apart.
+    locator = MaxNLocator(12, steps=[1, 2, 2.5, 5, 10])
+    step = float(np.diff(locator.tick_values(first, last if last > first else first + 1))[0])
+    # The step about the neutral value has a round number in its middle, at most a quarter of a step away.
+    middle = round(neutral / step * 2) / 2 * step
+    ranks = range(-round((middle - first) / step), round((last - middle) / step) + 1)
+    edges = [round(middle + (rank - 0.5) * step, 10) for rank in (*ranks, ranks[-1] + 1)]
+    return Scale(edges, neutral, [round(middle + rank * step, 10) for rank in ranks], low, high)
+
+
+def _neutral_value(result: Plain, column: str) -> float | None:
+    if column != "compaction":
+        return NEUTRAL.get(column)
+    nulls = [cell.get("compaction_permuted") for cell in result["cells"]]
+    there = [null for null in nulls if is_number(null)]
+    return round(float(np.median(there)), 2) if there else result["setting"].get("share", 0.2)
 
 
 def _draw_cells(axes: "Axes", grid: Float[np.ndarray, "rows columns"], scale: Scale) -> None:
@@ -140,9 +212,7 @@ def _neutral_text(column: str, scale: Scale) -> str:
     return f"\nno colour: {scale.neutral:g}, chance" if column in NEUTRAL else ""
 
 
-def _panels(
-    result: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, list[tuple[str, str]]]]:
+def _panels(result: Plain, cells: Sequence[Plain]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Group layers by role: a title, and for each layer its name and its label."""
     about = {cell["layer"]: cell for cell in cells}
     roles: dict[str, list[str]] = {}

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paramgraph.comparison.report.figures import (
+from paramgraph.comparison.report._glossary import GLOSSARY
+from paramgraph.comparison.report._tables import layer_table, summary_table
+from paramgraph.comparison.report._values import Plain, measured
+from paramgraph.comparison.report._views import (
     agreement_view,
     band_views,
     heatmap_views,
     subgraph_view,
 )
-from paramgraph.comparison.report.glossary import GLOSSARY
-from paramgraph.comparison.report.tables import layer_table, summary_table
-from paramgraph.comparison.report.values import measured
 from paramgraph.display import Section, TableView, render_page
 
 # What a reader may miss, and a column that tells whether it was measured.
@@ -25,24 +25,11 @@ OPTIONAL = (
 )
 
 
-def comparison_page(result: Mapping[str, Any]) -> str:
-    """Render a comparison as one self-contained HTML page.
+def comparison_page(result: Plain) -> str:
+    """Render `Comparison.to_dict()` as one self-contained HTML page; needs jinja2 and matplotlib.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data: `Comparison.to_dict`.
-
-    Returns
-    -------
-    str
-        A whole HTML document that asks for nothing from outside. It is complete without scripts; with them, tables
-        sort and filter and the colours can be chosen.
-
-    Raises
-    ------
-    ImportError
-        If jinja2 or matplotlib is missing; the message has the pip line.
+    It asks for nothing from outside, and is complete without scripts; with them, tables sort and filter and the colours
+    can be chosen.
     """
     sections = [
         _constructions(result),
@@ -93,7 +80,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
     )
 
 
-def _constructions(result: Mapping[str, Any]) -> Section:
+def _constructions(result: Plain) -> Section:
     missing = [what for what, column in OPTIONAL if not measured(result, column)]
     points = [
         "A measure says nothing without its null: read the paler numbers beside it first.",
@@ -109,7 +96,7 @@ def _constructions(result: Mapping[str, Any]) -> Section:
     )
 
 
-def _choices(result: Mapping[str, Any]) -> Section:
+def _choices(result: Plain) -> Section:
     setting = result["setting"]
     points = list(setting.get("chosen") or ())
     failures, refused = result.get("failures") or (), result.get("refused") or ()
@@ -126,7 +113,7 @@ def _choices(result: Mapping[str, Any]) -> Section:
     return Section("Chosen, failed, refused", points=points, tables=[table for table in tables if table.rows])
 
 
-def _plain_table(caption: str, fields: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> TableView:
+def _plain_table(caption: str, fields: tuple[str, ...], rows: Iterable[Plain]) -> TableView:
     cells = tuple(tuple(_text(row.get(field)) for field in fields) for row in rows)
     return TableView(fields, cells, caption, words=frozenset(range(len(fields))), sortable=True)
 
@@ -135,7 +122,7 @@ def _text(value: Any) -> str:
     return "all" if value is None else str(value)
 
 
-def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(result: Plain) -> list[tuple[str, str]]:
     setting = result["setting"]
     batches, seeds = setting.get("batches") or {}, setting.get("seeds") or ()
     facts = [
@@ -154,7 +141,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _footer(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _footer(result: Plain) -> list[tuple[str, str]]:
     setting = result["setting"]
     seconds, memory = setting.get("seconds"), setting.get("peak_megabytes")
     footer = [

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from paramgraph import list_builders
 from paramgraph.cli import describe_builders, main
 from paramgraph.graphs import builder_options
@@ -43,9 +41,3 @@ def test_json_is_json_and_nothing_else(capsys):
     printed = capsys.readouterr()
     assert {builder["name"] for builder in json.loads(printed.out)} == set(list_builders())
     assert not printed.err
-
-
-def test_an_unknown_option_ends_with_code_2(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["builders", "--quick"])
-    assert ended.value.code == 2

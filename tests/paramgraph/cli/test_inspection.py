@@ -5,7 +5,7 @@ import json
 import pytest
 
 import paramgraph
-from paramgraph.cli._inspection import inspect_model
+from paramgraph.cli import inspect_model
 
 
 @pytest.fixture

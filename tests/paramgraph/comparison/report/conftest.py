@@ -1,33 +1,22 @@
-"""The made-up comparison; tests cannot import each other by name, so its builder is a fixture."""
+"""The made-up comparison."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-
-def _module() -> ModuleType:
-    path = Path(__file__).with_name("synthetic_comparison.py")
-    spec = importlib.util.spec_from_file_location("synthetic_comparison", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from helpers.synthetic_comparison import LLAMA_ROLES, synthetic_comparison
 
 
 @pytest.fixture(scope="session")
 def synthetic() -> Callable[..., dict[str, Any]]:
     """Make a comparison of so many layers, constructions and seeds."""
-    return _module().synthetic_comparison
+    return synthetic_comparison
 
 
 @pytest.fixture(scope="session")
 def llama_roles() -> tuple[str, ...]:
-    return _module().LLAMA_ROLES
+    return LLAMA_ROLES
 
 
 @pytest.fixture

@@ -1,12 +1,6 @@
 import pytest
 
-from paramgraph.comparison.report import (
-    LAYERS,
-    SUMMARY,
-    layer_table,
-    summary_table,
-    tables as comparison_tables,
-)
+from paramgraph.comparison.report import LAYERS, SUMMARY, layer_table, summary_table
 
 
 def column(table, group, name):
@@ -56,18 +50,16 @@ def test_every_cell_has_a_row_of_its_own(synthetic):
     assert set(table.kinds) == {one["name"] for one in result["constructions"]}
 
 
-def test_too_many_rows_are_medians_over_seeds_and_the_caption_says_so(synthetic, monkeypatch):
-    monkeypatch.setattr(comparison_tables, "MOST_ROWS", 40)
+def test_too_many_rows_are_medians_over_seeds_and_the_caption_says_so(synthetic):
     result = synthetic(2, constructions=3, seeds=3)
-    table = layer_table(result)
+    table = layer_table(result, most_rows=40)
     assert len(table.rows) == 2 * 6 * 3
     assert "seed" not in table.header
     assert table.caption.startswith("Medians over seeds of 108 cells")
 
 
-def test_far_too_many_rows_are_medians_over_depth_too(synthetic, monkeypatch):
-    monkeypatch.setattr(comparison_tables, "MOST_ROWS", 20)
-    table = layer_table(synthetic(2, constructions=3, seeds=3))
+def test_far_too_many_rows_are_medians_over_depth_too(synthetic):
+    table = layer_table(synthetic(2, constructions=3, seeds=3), most_rows=20)
     assert len(table.rows) == 6 * 3
     assert table.header[0] == "role"
     assert table.caption.startswith("Medians over depth and seeds of 108 cells")

@@ -22,26 +22,11 @@ SMALL = 8.0
 def panel_grid(
     count: int, *, wide: bool, height: float, across: tuple[int, int] = (2, 5)
 ) -> tuple["Figure", list["Axes"]]:
-    """Make a figure of `count` panels.
+    """Make a figure of `count` panels, each row `height` inches high, and return it with the axes that are in use.
 
-    Parameters
-    ----------
-    count : int
-        0 gives one empty panel, which says that nothing was measured.
-    wide : bool
-        Whether it is meant for a wide window.
-    height : float
-        Of one row of panels, in inches.
-    across : pair of int, default (2, 5)
-        How many panels stand side by side at most, narrow and wide.
+    Of 0 there is one empty panel, which says that nothing was measured. `across`: how many panels stand side by side
+    at most, narrow and wide.
 
-    Returns
-    -------
-    tuple of Figure and list of Axes
-        The axes that are in use; those that fill up the last row are switched off.
-
-    Examples
-    --------
     >>> figure, axes = panel_grid(3, wide=False, height=1.5)
     >>> len(figure.axes), len(axes)
     (4, 3)

@@ -5,56 +5,46 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Float
 
+from paramgraph._checks import is_number as is_real
+
 BLANK = "\N{EN DASH}"
+# A comparison, or a row of one, as plain data: what JSON holds, so its values are Any.
+Plain = Mapping[str, Any]
 
 
-def summary_rows(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def summary_rows(result: Plain) -> list[dict[str, Any]]:
     """Order the summary as all tables and figures do: the most compact first, nulls and circular ones last.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
+    Each row also gets its `kind` ("circular", "null" or ""), a name with it, and the intervals of lift and gain.
 
-    Returns
-    -------
-    list of mappings
-        The rows, not copied.
-
-    Examples
-    --------
     >>> rows = [{"construction": "ring", "null": True, "compaction": 0.3}, {"construction": "knn", "compaction": 0.2}]
-    >>> [row["construction"] for row in summary_rows({"summary": rows})]
-    ['knn', 'ring']
+    >>> [row["name"] for row in summary_rows({"summary": rows})]
+    ['knn', 'ring (null)']
     """
 
-    def place(row: Mapping[str, Any]) -> tuple[bool, float]:
-        value: Any = row.get("compaction")
-        return bool(row.get("null") or row.get("circular")), -value if is_number(value) else math.inf
+    def place(row: Plain) -> tuple[bool, float]:
+        value = row.get("compaction")
+        return bool(row["kind"]), -value if is_number(value) else math.inf
 
-    return sorted(result.get("summary") or (), key=place)
+    return sorted(map(_about, result.get("summary") or ()), key=place)
 
 
-def construction_names(result: Mapping[str, Any]) -> list[str]:
-    """List the constructions in the summary's order, then those that are in no summary.
+def _about(row: Plain) -> dict[str, Any]:
+    kind = "circular" if row.get("circular") else "null" if row.get("null") else ""
+    name = f"{row['construction']} ({kind})" if kind else str(row["construction"])
+    ends = {field: [row.get(f"{field}_low"), row.get(f"{field}_high")] for field in ("lift_low", "gain")}
+    intervals = {f"{field}_interval": None if None in both else both for field, both in ends.items()}
+    return {**row, "kind": kind, "name": name, **intervals}
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
 
-    Returns
-    -------
-    list of str
-        Each once.
+def construction_names(result: Plain) -> list[str]:
+    """List the constructions in the summary's order, then those that are in no summary, each once.
 
-    Examples
-    --------
     >>> construction_names({"summary": [{"construction": "b"}], "constructions": [{"name": "a"}, {"name": "b"}]})
     ['b', 'a']
     """
@@ -63,7 +53,7 @@ def construction_names(result: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(listed))
 
 
-def layer_names(result: Mapping[str, Any]) -> list[str]:
+def layer_names(result: Plain) -> list[str]:
     """List the layers from shallow to deep, those without a depth last, otherwise as they came."""
     depths: dict[str, float] = {}
     for cell in result["cells"]:
@@ -72,39 +62,27 @@ def layer_names(result: Mapping[str, Any]) -> list[str]:
     return sorted(depths, key=lambda layer: depths[layer])
 
 
-def measured(result: Mapping[str, Any], column: str) -> bool:
+def measured(result: Plain, column: str) -> bool:
     """Tell whether any cell or summary row has this column."""
     rows = [*result["cells"], *(result.get("summary") or ())]
     return any(is_number(row.get(column)) or bool(_numbers(row.get(column))) for row in rows)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number: None, NaN, text and lists are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_real(value) and math.isfinite(value)
 
 
-def median_cells(cells: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
-    """Take medians over all cells that agree in some fields.
+def median_cells(cells: Iterable[Plain], by: Sequence[str]) -> list[dict[str, Any]]:
+    """Take medians over all cells that agree in the fields `by`: a row for each group, in the order they came.
 
-    Parameters
-    ----------
-    cells : iterable of mappings
-        Rows of a comparison.
-    by : sequence of str
-        Fields that tell one group from another.
+    Of numbers the median of those there are, of lists entry by entry, of anything else the first. A group of one cell
+    is that cell.
 
-    Returns
-    -------
-    list of dict
-        One row for each group, in the order in which they came. Numbers are medians of the numbers there are, lists
-        medians entry by entry; of anything else the first is kept. A group of one cell is that cell.
-
-    Examples
-    --------
     >>> median_cells([{"layer": "a", "seed": 0, "gain": 1.0}, {"layer": "a", "seed": 1, "gain": 2.0}], ["layer"])
     [{'layer': 'a', 'seed': 0.5, 'gain': 1.5}]
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Plain]] = {}
     for cell in cells:
         groups.setdefault(tuple(cell.get(field) for field in by), []).append(cell)
     return [
@@ -132,23 +110,11 @@ def _numbers(value: Any) -> list[float]:
     return [entry for entry in value if is_number(entry)] if isinstance(value, list | tuple) else []
 
 
-def stacked(rows: Iterable[Mapping[str, Any]], column: str) -> Float[np.ndarray, "rows entries"]:
-    """Stack a column of lists, NaN where there is no number.
+def stacked(rows: Iterable[Plain], column: str) -> Float[np.ndarray, "rows entries"]:
+    """Stack a column of lists, NaN where there is no number; of shape (0, 0) where no row has the list.
 
-    Parameters
-    ----------
-    rows : iterable of mappings
-        Of cells; those without this list are left out, and so are those of another length than the first.
-    column : str
-        As "energy", "snr" or "eigenvalues".
+    Rows without this list, or with one of another length than the first, are left out.
 
-    Returns
-    -------
-    ndarray of shape (rows, entries)
-        Empty of shape (0, 0) where no row has the list.
-
-    Examples
-    --------
     >>> stacked([{"snr": [1.0, None]}, {"snr": None}], "snr")
     array([[ 1., nan]])
     """
@@ -174,8 +140,6 @@ def quartiles(values: Float[np.ndarray, "rows entries"]) -> Float[np.ndarray, "3
 def band_labels(edges: Sequence[float | int]) -> list[str]:
     """Name bands by their ends in per cent of the modes.
 
-    Examples
-    --------
     >>> band_labels([0, 0.2, 1])
     ['0–20', '20–100']
     """
@@ -184,22 +148,10 @@ def band_labels(edges: Sequence[float | int]) -> list[str]:
 
 
 def number_text(value: Any, style: str) -> str:
-    """Write a number for a table.
+    """Write a value for a table, a dash where there is nothing; of a list, each entry, and of two an interval.
 
-    Parameters
-    ----------
-    value : float, list of float, str or None
-        A list of two is an interval, a longer one is written entry by entry.
-    style : str
-        A format of Python for one number; "," for counts.
+    `style` is a format of Python for one number; "," for counts.
 
-    Returns
-    -------
-    str
-        A dash where there is nothing.
-
-    Examples
-    --------
     >>> number_text(1234.0, ","), number_text([0.1, 0.25], ".2f"), number_text(None, ".2f")
     ('1,234', '[0.10, 0.25]', '–')
     """
@@ -221,20 +173,6 @@ def number_text(value: Any, style: str) -> str:
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Write rows as CSV; numbers have six significant digits, and what is missing is empty.
 
-    Parameters
-    ----------
-    header : sequence of str
-        Names of the columns.
-    rows : iterable of sequences
-        Text and numbers.
-
-    Returns
-    -------
-    str
-        Lines that end in a line feed.
-
-    Examples
-    --------
     >>> print(csv_text(["layer", "gain"], [["a,b", 1 / 3], ["c", None]]), end="")
     layer,gain
     "a,b",0.333333

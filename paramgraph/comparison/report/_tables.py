@@ -1,10 +1,10 @@
 """Tables of a comparison: one row for each construction, and one for each layer and construction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paramgraph.comparison.report.values import BLANK, median_cells, number_text, summary_rows
+from paramgraph.comparison.report._values import BLANK, Plain, median_cells, number_text, summary_rows
 from paramgraph.display import TableView
 
 # A row has some 35 cells of 20 bytes: this many rows are 2 MB, and a browser still sorts them at once.
@@ -124,57 +124,26 @@ LAYERS = (
 )
 
 
-def summary_table(result: Mapping[str, Any]) -> TableView:
-    """Make the table of constructions, measures pooled over layers, nulls beside them.
+def summary_table(result: Plain) -> TableView:
+    """Make the table of constructions, measures pooled over layers, nulls beside them, sortable.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
+    Columns in which nothing was measured are left out. Constructions that are nulls, or circular, built from the
+    measured signal itself, are named so, come last and are drawn paler.
 
-    Returns
-    -------
-    TableView
-        Sortable, the most compact first; without columns in which nothing was measured. Constructions that are nulls,
-        or circular, built from the measured signal itself, are named so, come last and are drawn paler.
-
-    Examples
-    --------
     >>> summary_table({"summary": [{"construction": "ring", "compaction": 0.21}]}).rows
     (('ring', '0.210'),)
     """
-    rows = []
-    for row in summary_rows(result):
-        kind = "circular" if row.get("circular") else "null" if row.get("null") else ""
-        about = {
-            **row,
-            "name": f"{row['construction']} ({kind})" if kind else row["construction"],
-            "kind": kind,
-        }
-        for field in ("lift_low", "gain"):
-            about[f"{field}_interval"] = [row.get(f"{field}_low"), row.get(f"{field}_high")]
-        rows.append(about)
-    controls = frozenset(place for place, row in enumerate(rows) if row["kind"])
+    rows = summary_rows(result)
     caption = "One row for each construction, layers pooled, nulls beside each measure; a column's name sorts by it."
-    return _table("construction", "name", SUMMARY, rows, caption, muted=controls)
+    return column_table("construction", "name", SUMMARY, rows, caption)
 
 
-def layer_table(result: Mapping[str, Any]) -> TableView:
-    """Make the table of all layers and constructions.
+def layer_table(result: Plain, most_rows: int = MOST_ROWS) -> TableView:
+    """Make the table of all layers and constructions, sortable, with a filter by text and by construction.
 
-    Parameters
-    ----------
-    result : mapping
-        A comparison as plain data.
+    Where there would be more than `most_rows` they are medians over seeds, and if that does not do, over the layers of
+    a role; the caption says so.
 
-    Returns
-    -------
-    TableView
-        Sortable, with a filter by text and by construction. Where there would be more than 3,000 rows they are
-        medians over seeds, and if that does not do, over the layers of a role; the caption says so.
-
-    Examples
-    --------
     >>> cell = {"layer": "0.weight", "construction": "ring", "seed": 0, "response": {"gains": [1.0, 0.5, 0.25]}}
     >>> layer_table({"cells": [cell]}).rows
     (('0.weight', 'ring', '0', '1.00 0.50 0.25'),)
@@ -182,20 +151,19 @@ def layer_table(result: Mapping[str, Any]) -> TableView:
     cells = [_flat(cell) for cell in result["cells"]]
     caption = f"All {len(cells):,} rows: one for each layer, construction and seed."
     first = "layer"
-    if len(cells) > MOST_ROWS:
+    if len(cells) > most_rows:
         whole, cells = len(cells), median_cells(cells, ("layer", "construction"))
         caption = f"Medians over seeds of {whole:,} cells; the JSON and the data frame have each of them."
-        if len(cells) > MOST_ROWS:
+        if len(cells) > most_rows:
             cells, first = median_cells(cells, ("role", "construction")), "role"
             caption = f"Medians over depth and seeds of {whole:,} cells; the JSON and the data frame have each of them."
         for cell in cells:
             cell["seed"] = None
-    return _table(
-        first, first, LAYERS, cells, caption, kinds=tuple(str(cell["construction"]) for cell in cells)
-    )
+    kinds = tuple(str(cell["construction"]) for cell in cells)
+    return column_table(first, first, LAYERS, cells, caption, kinds)
 
 
-def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(cell: Plain) -> dict[str, Any]:
     null, response = cell.get("null_energy"), cell.get("response")
     return {
         **cell,
@@ -204,16 +172,15 @@ def _flat(cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(
+def column_table(
     first: str,
     field: str,
     columns: Iterable[Column],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Plain],
     caption: str,
-    *,
-    muted: frozenset[int] = frozenset(),
     kinds: tuple[str, ...] = (),
 ) -> TableView:
+    """Make a table of rows by columns; those without anything are left out, and rows of a `kind` are paler."""
     cells = {column: [number_text(row.get(column.field), column.style) for row in rows] for column in columns}
     used = [column for column, texts in cells.items() if any(text != BLANK for text in texts)]
     groups: list[tuple[str, int]] = [("", 1)]
@@ -226,7 +193,7 @@ def _table(
         header=(first, *(column.name for column in used)),
         rows=tuple((str(row[field]), *(cells[column][at] for column in used)) for at, row in enumerate(rows)),
         caption=caption,
-        muted=muted,
+        muted=frozenset(place for place, row in enumerate(rows) if row.get("kind")),
         groups=tuple(groups),
         hints=("", *(column.hint for column in used)),
         quiet=frozenset(place for place, column in enumerate(used, 1) if column.quiet),

@@ -1,0 +1,7 @@
+"""`python -m paramgraph.cli`."""
+
+import sys
+
+from paramgraph.cli import main
+
+sys.exit(main())

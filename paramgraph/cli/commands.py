@@ -1,0 +1,181 @@
+"""What a command is, and how it is read and run: shared by `paramgraph` and `spectral-opt`.
+
+A command is a frozen dataclass: its fields are the options, its docstring is the help, `run` does the work.
+"""
+
+import importlib.util
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+import typer
+from typer.core import TyperCommand
+
+# Before torch is imported: spinning threads cost a small machine five times the work they do.
+THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def option(meaning: str, *names: str, metavar: str | None = None, group: str | None = None) -> Any:
+    """Describe an option; its default stands in brackets in `meaning`, as it may depend on others.
+
+    Without `names` it is called as its field. Options of one `group` stand together in the help.
+    """
+    # Any: what Typer gives is for `Annotated` alone.
+    return typer.Option(*names, help=meaning, metavar=metavar, show_default=False, rich_help_panel=group)
+
+
+def argument(name: str, meaning: str) -> Any:
+    """Describe what is given by its place."""
+    return typer.Argument(metavar=name, help=meaning, show_default=False)
+
+
+# Sentences of the help that several commands share.
+PLACE = "embedded name, local folder or Hugging Face name"
+TEXT_COLUMN = "column of the text in your own data [text]"
+LABEL_COLUMN = "column of the label in your own data [label]"
+Json = Annotated[bool, option("print JSON instead of tables", "--json")]
+Traceback = Annotated[bool, option("show where an error arose", "--traceback")]
+
+
+@runtime_checkable
+class Command(Protocol):
+    """Options of a command that were read."""
+
+    @property
+    def traceback(self) -> bool:
+        """Whether errors of the user are shown with the place where they arose."""
+
+    def run(self, line: str) -> int:
+        """Do the work and return the exit code; `line` is the whole command line, for the record."""
+
+
+Commands = Mapping[str, Callable[..., Command]]
+
+
+def run_commands(program: str, about: str, commands: Commands, arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments`, by default those of the process, name, and return the exit code.
+
+    0; what the command says; 2 and one line on stderr for a user's mistake; 130 where it was interrupted. What is
+    neither is our own fault: it goes through, with its traceback and Python's exit code 1.
+    """
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = None
+    try:
+        command = read_command(program, about, commands, words)
+        return command.run(shlex.join([program, *words])) if command else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, ImportError, OSError, typer.TyperException) as error:
+        if command and command.traceback:
+            raise
+        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"{program}: {' '.join(text.split())}", file=sys.stderr)
+        return 2
+
+
+def read_command(program: str, about: str, commands: Commands, words: Sequence[str]) -> Command | None:
+    """Read a command line without running it; None where it asked for help, which is printed.
+
+    Raises `typer.TyperException` with near names where no command or option has a name, or a value does not fit.
+    """
+    if not words:
+        raise ValueError(f"COMMAND is missing: {', '.join(commands)}; {program} --help says more")
+    settings = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        help=about,
+        context_settings=settings,
+        callback=lambda: None,
+    )
+    for name, kind in commands.items():
+        summary = (kind.__doc__ or "").partition("\n")[0]
+        app.command(name, cls=_Reader, short_help=summary)(kind)
+    # Not `app(...)`, which would set the process's excepthook.
+    found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
+    return found or None
+
+
+class _Reader(TyperCommand):
+    """Options take several words, as in `--builders gram ring`: click has the option repeated before each of them."""
+
+    # ctx and formatter are Any: click's, which Typer keeps private.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put an option before each of its words; where it is given twice, the last one counts."""
+        options: dict[str, Any] = {
+            name: one
+            for one in self.get_params(ctx)
+            for name in one.opts
+            if one.param_type_name == "option" and not getattr(one, "is_flag", False)
+        }
+        ahead, rest = list(args), list[str]()
+        given: dict[str, list[str]] = {}
+        while ahead and ahead[0] != "--":
+            word = ahead.pop(0)
+            if word not in options:
+                rest.append(word)
+                continue
+            most = len(ahead) if options[word].multiple else 1
+            count = next(
+                (at for at, value in enumerate(ahead[:most]) if _is_option(value)), min(most, len(ahead))
+            )
+            if not count:
+                raise typer.BadParameter("a value is needed", ctx, options[word])
+            given[word] = ahead[:count]
+            del ahead[:count]
+        pairs = [part for name, values in given.items() for value in values for part in (name, value)]
+        try:
+            return super().parse_args(ctx, [*pairs, *rest, *ahead])
+        except typer.BadParameter as error:
+            came = [value for name in getattr(error.param, "opts", ()) for value in given.get(name, ())]
+            if came:
+                error.message = f"got {' '.join(came)}; {error.message}"
+            raise
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of all options, those of a group together."""
+        groups: dict[str, list[Any]] = {}
+        for one in self.get_params(ctx):
+            if record := one.get_help_record(ctx):
+                name = getattr(one, "rich_help_panel", None) or f"{one.param_type_name}s"
+                groups.setdefault(name, []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def _is_option(word: str) -> bool:
+    return re.match(r"-[^\d.]", word) is not None  # -1 and -.5 are numbers
+
+
+def check_extras(command: str, packages: Iterable[str], extra: str) -> None:
+    """Refuse to begin what could not be finished: pages and tables come last, and the work would be lost.
+
+    >>> check_extras("compare", ["no_such_package"], "paramgraph[compare]")
+    Traceback (most recent call last):
+    ...
+    ImportError: compare needs no_such_package: pip install 'paramgraph[compare]'
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"{command} needs {' and '.join(missing)}: pip install '{extra}'")
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder of results, and raise ValueError where it cannot be made or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
+        ) from error

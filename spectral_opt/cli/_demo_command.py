@@ -1,0 +1,107 @@
+"""`spectral-opt demo`: graphs, methods and refinement on a real model and real text, small enough for two cores."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from paramgraph.cli import (
+    LABEL_COLUMN,
+    PLACE,
+    TEXT_COLUMN,
+    Traceback,
+    check_extras,
+    check_writable,
+    option,
+)
+
+NOT_SIZES = ("out", "quick", "traceback")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """Compare graphs, methods and refinement on a real model and real text; a table and a page.
+
+    Under ten minutes on two cores. A demonstration, not a claim.
+    """
+
+    out: Annotated[Path, option("folder of the results")] = Path("demo-report")
+    quick: Annotated[bool, option("a fraction of the size, about three minutes", "--quick")] = False
+    # What is not given is decided by DemoOptions, small with --quick.
+    seed: Annotated[int | None, option("of split, batches, dropout and nulls [0]")] = None
+    model: Annotated[str | None, option(f"{PLACE} [embedded: all-MiniLM-L6-v2]")] = None
+    data: Annotated[
+        str | None, option("embedded name, CSV or JSONL file, or Hugging Face name [rotten_tomatoes]")
+    ] = None
+    text_column: Annotated[str | None, option(TEXT_COLUMN)] = None
+    label_column: Annotated[str | None, option(LABEL_COLUMN)] = None
+    preserve: Annotated[str | None, option("text that the refinement protects [sotu]")] = None
+    retention: Annotated[str | None, option("text on which retention is measured [bbc]")] = None
+    per_class: Annotated[int | None, option("training examples a class [64; quick 16]")] = None
+    test_size: Annotated[int | None, option("test texts [1000; quick 200]")] = None
+    steps: Annotated[int | None, option("training steps of a run [32; quick 6]")] = None
+    batch_size: Annotated[int | None, option("texts a step [16]")] = None
+    max_length: Annotated[int | None, option("tokens of a text; longer ones are cut and counted [48]")] = None
+    learning_rates: Annotated[
+        list[float] | None,
+        option("tried for each method, chosen on dev [5e-5 1e-4; quick 1e-4]", metavar="FLOAT..."),
+    ] = None
+    shuffle_labels: Annotated[
+        bool, option("a control: accuracy has to fall to chance", "--shuffle-labels")
+    ] = False
+    traceback: Traceback = False
+
+    def run(self, line: str) -> int:
+        """Measure, train, refine; leave numbers, records and a page in the folder."""
+        given: dict[str, Any] = {
+            name: tuple(value) if name == "learning_rates" else value
+            for name, value in vars(self).items()
+            if name not in NOT_SIZES and value is not None
+        }
+        _check_numbers(given)
+        check_extras("the demo", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
+        check_writable(self.out)
+        print("loading model and texts", file=sys.stderr)
+        from transformers.utils import logging as transformers_logging
+
+        from paramgraph.display import progress_bar
+        from spectral_opt.demo import (
+            Demo,
+            DemoOptions,
+            demo_page,
+            demo_results,
+            example_drawings,
+            make_setting,
+            print_tables,
+            work_ahead,
+            write_results,
+        )
+
+        transformers_logging.disable_progress_bar()  # one bar is enough
+        options = DemoOptions().quick() if self.quick else DemoOptions()
+        setting = make_setting(replace(options, **given))
+        records = self.out / "records.jsonl"
+        records.unlink(missing_ok=True)
+        with progress_bar(work_ahead(setting)) as advance:
+            demo = Demo(setting, records, advance)
+            demo.measure_graphs()
+            demo.train_methods()
+            demo.refine()
+        results = demo_results(demo, line)
+        write_results(results, self.out)
+        page = self.out / "report.html"
+        page.write_text(demo_page(results, example_drawings(setting)), encoding="utf-8")
+        print_tables(results)
+        print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
+        return 0
+
+
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        lowest = 0 if name == "seed" else 1
+        if type(value) is int and value < lowest:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}: at least {lowest} is needed")
+    for rate in given.get("learning_rates", ()):
+        if not 0 < rate < float("inf"):
+            raise ValueError(f"--learning-rates has {rate:g}: each must be a positive number")

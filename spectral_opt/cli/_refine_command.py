@@ -1,0 +1,154 @@
+"""`spectral-opt refine`: recover pretrained ability of a finished fine-tune, without training."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from paramgraph.cli import (
+    LABEL_COLUMN,
+    PLACE,
+    TEXT_COLUMN,
+    Json,
+    Traceback,
+    argument,
+    check_extras,
+    option,
+)
+
+if TYPE_CHECKING:
+    from spectral_opt.sweep import Sweep
+
+NOT_SIZES = ("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Recover pretrained ability of a finished fine-tune, without training; a strength sweep with its front.
+
+    Filter what a fine-tune changed by the graph of what is to be preserved. Scaling is beside it.
+    """
+
+    base: Annotated[str, argument("BASE", PLACE)]
+    tuned: Annotated[str, argument("TUNED", "the same, or the folder of a LoRA adapter")]
+    preserve: Annotated[
+        str, option("text file, .csv, .tsv, .jsonl, embedded name or data set", metavar="TEXT")
+    ]
+    out: Annotated[Path, option("folder of the results; the model is in OUT/model", metavar="OUT")]
+    # What is not given is decided by RefinementOptions, small with --quick.
+    task: Annotated[
+        str | None, option("data of the task that the fine-tune has not seen; without it nothing is picked")
+    ] = None
+    text_column: Annotated[str | None, option(TEXT_COLUMN)] = None
+    label_column: Annotated[str | None, option(LABEL_COLUMN)] = None
+    metric: Annotated[str | None, option("of the task: auto, accuracy, probe, loss [auto]")] = None
+    default_strength: Annotated[float | None, option("gamma that is written where nothing picks [0.1]")] = (
+        None
+    )
+    texts: Annotated[int | None, option("preserved texts that build the graphs [96; quick 32]")] = None
+    held_out: Annotated[
+        int | None,
+        option("other preserved texts that measure retention [48, language models 32; quick 16]"),
+    ] = None
+    dev: Annotated[int | None, option("task texts that pick [96, language models 32; quick 24]")] = None
+    test: Annotated[int | None, option("task texts that report [300, language models 48; quick 48]")] = None
+    max_length: Annotated[
+        int | None, option("tokens of a text; longer ones are cut and counted [64; quick 48]")
+    ] = None
+    batch_size: Annotated[int | None, option("texts a batch [16]")] = None
+    seed: Annotated[int | None, option("of every draw [0]")] = None
+    strengths: Annotated[
+        str | None, option("gammas of the filter, separated by commas [0.03,0.1,0.3; quick 0.1,0.3]")
+    ] = None
+    scales: Annotated[
+        str | None, option("factors of the delta for comparison (WiSE-FT) [0.8,0.6,0.4; quick 0.7,0.4]")
+    ] = None
+    quick: Annotated[bool, option("a third of the text, two strengths", "--quick")] = False
+    json: Json = False
+    overwrite: Annotated[bool, option("write into a folder that is not empty", "--overwrite")] = False
+    traceback: Traceback = False
+
+    def run(self, line: str) -> int:
+        """Sweep, pick and write the model; 130 where it was interrupted, with what is finished on disk."""
+        check_extras("refine", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
+        given: dict[str, Any] = {
+            name: _numbers(name, value) if name in ("strengths", "scales") else value
+            for name, value in vars(self).items()
+            if name not in NOT_SIZES and value is not None
+        }
+        from spectral_opt.sweep import RefinementOptions
+
+        plain = RefinementOptions(self.base, self.tuned, self.preserve)
+        options = replace(plain.quick() if self.quick else plain, **given)
+        _check_folder(self.out, self.overwrite)
+        print("loading models and texts", file=sys.stderr)
+        from transformers.utils import logging as transformers_logging
+
+        from spectral_opt.sweep import Sweep, make_refinement
+
+        transformers_logging.disable_progress_bar()  # one bar is enough
+        # Warnings about heads that are drawn anew: what has no base is said in the results.
+        transformers_logging.set_verbosity_error()
+        sweep = Sweep(make_refinement(options), lambda work, what: None)
+        self.out.mkdir(parents=True, exist_ok=True)
+        return _sweep(sweep, self, line)
+
+
+def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
+    from paramgraph.display import print_views, progress_bar
+    from spectral_opt.sweep import (
+        refinement_page,
+        refinement_results,
+        refinement_sentences,
+        refinement_tables,
+        write_refinement,
+    )
+
+    page = command.out / "report.html"
+
+    def keep(sweep: "Sweep", finished: bool = False) -> dict[str, Any]:
+        results = refinement_results(sweep, line, finished)
+        write_refinement(results, command.out)
+        return results
+
+    sweep.on_point = keep
+    try:
+        with progress_bar(sweep.work) as sweep.advance:
+            sweep.run()
+            sweep.pick()
+            sweep.save(command.out / "model", command.overwrite)
+    except KeyboardInterrupt:
+        page.write_text(refinement_page(keep(sweep)), encoding="utf-8")
+        print(f"interrupted; {len(sweep.points)} measured states are in {command.out}", file=sys.stderr)
+        return 130
+    results = keep(sweep, finished=True)
+    page.write_text(refinement_page(results), encoding="utf-8")
+    if command.json:
+        print(json.dumps(results, allow_nan=False))
+        return 0
+    print_views(refinement_tables(results))
+    print()
+    for sentence in refinement_sentences(results):
+        print(f"- {sentence}")
+    print(f"\nThe refined model: {command.out / 'model'}. With figures: {page}")
+    return 0
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--{name} is {text!r}: numbers separated by commas are needed, such as 0.1,0.3"
+        ) from None
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that has something in it, or that cannot be written, before any work and without making it."""
+    nearest = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(f"cannot write to {out}; name another folder with --out")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise ValueError(f"{out} is not empty: name another folder with --out, or add --overwrite")

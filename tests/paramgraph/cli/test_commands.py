@@ -1,0 +1,177 @@
+"""How a command is read and run, and what it looks at before it begins to work."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+
+from paramgraph.cli import (
+    Traceback,
+    argument,
+    check_extras,
+    check_writable,
+    main,
+    option,
+    read_command,
+    run_commands,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greet:
+    """Greet somebody.
+
+    Politely.
+    """
+
+    name: Annotated[str, argument("NAME", "whom")]
+    words: Annotated[list[str] | None, option("what is said", group="how")] = None
+    rates: Annotated[list[float] | None, option("how loud")] = None
+    times: Annotated[int, option("how often [1]")] = 1
+    fail: Annotated[str, option("how it ends []")] = ""
+    traceback: Traceback = False
+
+    def run(self, line: str) -> int:
+        if self.fail == "value":
+            raise ValueError("a mistake\nin two lines")
+        if self.fail == "stop":
+            raise KeyboardInterrupt
+        if self.fail == "fault":
+            raise RuntimeError("ours")
+        print(line)
+        return 3
+
+
+def read(*words: str) -> Greet:
+    found = read_command("polite", "Manners.", {"greet": Greet}, ["greet", *words])
+    assert isinstance(found, Greet)
+    return found
+
+
+def run(*words: str) -> int:
+    return run_commands("polite", "Manners.", {"greet": Greet}, words)
+
+
+def test_a_command_is_read_into_its_options():
+    assert read("Ada", "--words", "good", "day", "--times", "2") == Greet(
+        name="Ada", words=["good", "day"], times=2
+    )
+    assert read("Ada") == Greet(name="Ada")
+
+
+def test_an_option_takes_words_up_to_the_next_option_and_numbers_below_zero():
+    assert read("Ada", "--rates", "-1", "-.5", "2", "--times", "-3") == Greet(
+        name="Ada", rates=[-1.0, -0.5, 2.0], times=-3
+    )
+
+
+def test_of_an_option_given_twice_the_last_one_counts():
+    found = read("--times", "1", "--words", "a", "b", "--times", "2", "--words", "c", "--", "Ada")
+    assert found == Greet(name="Ada", words=["c"], times=2)
+
+
+def test_the_exit_code_is_that_of_the_command_which_knows_its_line(capsys):
+    assert run("greet", "Ada Lovelace") == 3
+    assert capsys.readouterr().out == "polite greet 'Ada Lovelace'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "COMMAND is missing: greet"),
+        (["gret"], "Did you mean 'greet'?"),
+        (["greet"], "Missing argument 'NAME'"),
+        (["greet", "Ada", "Byron"], "(Byron)"),
+        (["greet", "Ada", "--tims", "2"], "No such option: --tims (Possible options: --times)"),
+        (["greet", "Ada", "--times"], "'--times': a value is needed"),
+        (["greet", "Ada", "--times", "--traceback"], "'--times': a value is needed"),
+        (["greet", "Ada", "--words"], "'--words': a value is needed"),
+        (["greet", "Ada", "--times", "often"], "'--times': got often; Input should be a valid integer"),
+        (["greet", "Ada", "--rates", "1", "loud"], "'--rates': got 1 loud; Input should be a valid number"),
+        (["greet", "Ada", "--fail", "value"], "a mistake in two lines"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(capsys, words, message):
+    assert run(*words) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    (line,) = printed.err.splitlines()
+    assert line.startswith("polite: ")
+    assert message in line
+
+
+def test_an_interruption_is_said_and_ends_with_code_130(capsys):
+    assert run("greet", "Ada", "--fail", "stop") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_fault_of_ours_and_a_mistake_whose_place_is_asked_for_go_through():
+    with pytest.raises(RuntimeError, match="ours"):
+        run("greet", "Ada", "--fail", "fault")
+    with pytest.raises(ValueError, match="a mistake"):
+        run("greet", "Ada", "--fail", "value", "--traceback")
+
+
+def test_help_lists_options_by_group_without_boxes_and_is_no_mistake(capsys):
+    assert run("greet", "-h") == 0
+    out = capsys.readouterr().out
+    assert "Politely." in out
+    assert "how:\n  --words" in out
+    assert out.isascii()
+    assert run("--help") == 0
+    assert "greet  Greet somebody." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["paramgraph", "spectral_opt"])
+def test_help_needs_neither_torch_nor_transformers(program):
+    script = (
+        f"import sys; from {program}.cli import COMMANDS, main\n"
+        "assert not any(main([name, '--help']) for name in COMMANDS)\n"
+        "assert not main(['--help'])\n"
+        "print(*sorted({'torch', 'transformers', 'rich', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("program", ["paramgraph", "spectral_opt"])
+def test_each_program_runs_as_a_module(program):
+    done = subprocess.run(
+        [sys.executable, "-m", f"{program}.cli", "--hepl"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "No such option: --hepl (Possible options: --help)" in done.stderr
+
+
+def test_an_unknown_option_ends_with_code_2(capsys):
+    assert main(["builders", "--jsn"]) == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_packages_that_are_there_are_fine():
+    check_extras("compare", ("json", "csv"), "paramgraph[compare]")
+
+
+def test_all_missing_packages_are_named_at_once_with_their_pip_line():
+    with pytest.raises(ImportError, match=r"needs one and two: pip install 'paramgraph\[compare\]'"):
+        check_extras("compare", ("one", "json", "two"), "paramgraph[compare]")
+
+
+def test_a_folder_is_made_with_those_above_it_and_nothing_is_left_in_it(tmp_path):
+    folder = tmp_path / "of" / "results"
+    check_writable(folder)
+    assert not list(folder.iterdir())
+
+
+def test_what_is_in_a_folder_stays(tmp_path):
+    (tmp_path / "kept.json").write_text("{}")
+    check_writable(tmp_path)
+    assert (tmp_path / "kept.json").read_text() == "{}"
+
+
+def test_a_file_in_the_way_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write to .*file; .*--out|cannot write to .*file: .*--out"):
+        check_writable(tmp_path / "file")
