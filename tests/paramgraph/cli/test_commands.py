@@ -84,7 +84,7 @@ def test_the_exit_code_is_that_of_the_command_which_knows_its_line(capsys):
         (["gret"], "Did you mean 'greet'?"),
         (["greet"], "Missing argument 'NAME'"),
         (["greet", "Ada", "Byron"], "(Byron)"),
-        (["greet", "Ada", "--tims", "2"], "No such option: --tims (Possible options: --times)"),
+        (["greet", "Ada", "--tims", "2"], "No such option: --tims (Possible options: --rates, --times)"),
         (["greet", "Ada", "--times"], "'--times': a value is needed"),
         (["greet", "Ada", "--times", "--traceback"], "'--times': a value is needed"),
         (["greet", "Ada", "--words"], "'--words': a value is needed"),
