@@ -198,7 +198,8 @@ def _measure(arguments: Compare, inputs: Any, **more: Any) -> Any:
     tuned = locate_model(arguments.tuned) if arguments.tuned else inputs.tuned if inputs else None
     if arguments.at == "tuned":
         model, tuned = tuned, None
-    nulls = arguments.nulls or NULLS
+    # Any: words, which `compare` checks.
+    nulls: Any = () if "none" in (arguments.nulls or ()) else arguments.nulls or NULLS
     sources = arguments.sources or _sources(inputs, tuned)
     return compare(
         model,
@@ -207,7 +208,7 @@ def _measure(arguments: Compare, inputs: Any, **more: Any) -> Any:
         arguments.scheme,
         read_targets(arguments.targets),
         inputs.batches if inputs else None,
-        () if "none" in nulls else nulls,
+        nulls,
         exclude=_exclude(arguments, inputs),
         tuned=tuned,
         loss=inputs.loss if inputs else None,
