@@ -146,7 +146,7 @@ class GraphCache:
         return self.folder / key[:2] / f"{key[2:]}.safetensors"
 
 
-def is_described(builder: Any) -> bool:
+def is_described(builder: object) -> bool:
     """Tell whether the `repr` of a builder, with this package's code, says all that decides its graphs.
 
     So it is for this package's builders whose options are numbers, strings and builders of this kind.

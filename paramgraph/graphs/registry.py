@@ -169,7 +169,7 @@ def builder_options(name: str) -> dict[str, Any]:
     return {option.name: option.default for option in _options_of(find_builder(name))}
 
 
-def name_of(builder: Any) -> str:
+def name_of(builder: Callable[..., Any]) -> str:
     """Find the name under which the kind of a builder is registered; else that of its class or function.
 
     >>> name_of(get_builder("cosine_knn")), name_of(len)

@@ -26,28 +26,24 @@ def nearest_neighbours(
     k: int,
     *,
     signed: bool = False,
-    chunk_size: int | None = None,
     search: str = "exact",
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
     """Find for each node the k others of largest similarity, exactly.
 
     `unit` has rows of length one, or zero; `signed` ranks by the absolute value. Out come indices, nearest first (a tie
     goes to the lower index), and similarities, the same to the last bit in both directions, clipped to [-1, 1]; both
-    (nodes, k). O(nodes^2 x width) time. Neither `chunk_size`, the rows compared at a time (by default as many as make
-    32 MB), nor `search`, who proposes candidates, changes the result. Raises ValueError if k is not from 1 to
-    nodes - 1, and as `CandidateSearch` does.
+    (nodes, k). O(nodes^2 x width) time, 32 MB at a time; `search`, who proposes candidates, does not change the result.
+    Raises ValueError if k is not from 1 to nodes - 1, and as `CandidateSearch` does.
 
     >>> nearest_neighbours(torch.eye(3, dtype=torch.float64), k=2)[0].tolist()  # ties
     [[1, 2], [0, 2], [0, 1]]
     """
     nodes = unit.shape[0]
     check_neighbours(k, nodes)
-    if chunk_size is None:
-        chunk_size = max(1, CHUNK_ELEMENTS // nodes)
     proposals = CandidateSearch(unit.to(torch.float32), search)
     chunks = [
         _neighbours_of(rows, unit, proposals, k, signed)
-        for rows in torch.split(torch.arange(nodes, device=unit.device), chunk_size)
+        for rows in torch.split(torch.arange(nodes, device=unit.device), max(1, CHUNK_ELEMENTS // nodes))
     ]
     return torch.cat([indices for indices, _ in chunks]), torch.cat([values for _, values in chunks])
 

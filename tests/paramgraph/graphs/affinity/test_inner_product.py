@@ -41,9 +41,11 @@ def test_neighbours_are_those_of_sorting_all_pairs(
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 50, 1000])
-def test_chunk_size_changes_no_bit(chunk_size: int) -> None:
+def test_chunk_size_changes_no_bit(monkeypatch: pytest.MonkeyPatch, chunk_size: int) -> None:
     rows = unit(60, 16)
-    whole, chunked = nearest_neighbours(rows, 5), nearest_neighbours(rows, 5, chunk_size=chunk_size)
+    whole = nearest_neighbours(rows, 5)
+    monkeypatch.setattr(inner_product, "CHUNK_ELEMENTS", chunk_size * 60)
+    chunked = nearest_neighbours(rows, 5)
     assert torch.equal(whole[0], chunked[0])
     assert torch.equal(whole[1], chunked[1])
 
