@@ -10,12 +10,11 @@ import scipy.linalg
 import scipy.sparse as sp
 import torch
 from jaxtyping import Float, Int64
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
 
 from paramgraph._checks import is_number
 from paramgraph.errors import NotConvergedError, UnknownNameError
-from paramgraph.graphs import Matrix
+from paramgraph.graphs import Matrix, component_labels
 from paramgraph.spectra._components import Members, Pairs, solve_by_component
 from paramgraph.spectra.eigensolve import Seed, count_pairs, smallest_eigenvalue
 from paramgraph.spectra.fill_in import estimate_fill_in
@@ -166,7 +165,7 @@ def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> Int6
         (np.ones(nodes), (pairs[0], operator.components + pairs[1])),
         shape=(operator.components + reference.components,) * 2,
     )
-    labels = connected_components(shared.tocsr(), directed=False)[1][pairs[0]]
+    labels = component_labels(shared)[pairs[0]]
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 

@@ -12,10 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data
 
-from paramgraph.graphs import GraphLike, compact, edge_part, weight_matrix
+from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, weight_matrix
 from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
 
@@ -130,7 +129,7 @@ def _two_colouring(edges: sp.csr_array, labels: np.ndarray) -> np.ndarray:
         return np.zeros(0)
     keep, change = abs(edges) * (edges > 0), abs(edges) * (edges < 0)
     cover = sp.block_array([[keep, change], [change, keep]], format="csr")
-    copies = connected_components(cover, directed=False)[1]
+    copies = component_labels(cover)
     one, other = copies[:nodes], copies[nodes:]
     first = np.unique(labels, return_index=True)[1][labels]
     side = np.where(one == one[first], 1.0, -1.0)
@@ -191,6 +190,6 @@ def _operator(
 ) -> ShiftOperator:
     """Add what every operator knows of its graph: degrees and components."""
     nodes = edges.shape[0]
-    labels = connected_components(edges, directed=False)[1] if nodes else np.empty(0)
+    labels = component_labels(edges)
     degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(nodes)
-    return ShiftOperator(compact(matrix), kind, normalization, degrees, labels.astype(np.int64), similar)
+    return ShiftOperator(compact(matrix), kind, normalization, degrees, labels, similar)
