@@ -15,8 +15,7 @@ the minimiser of :math:`\operatorname{tr}((Y - X)^T B (Y - X)) + \gamma \operato
 the task's inputs stay close, outputs on the preserved inputs become small.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -27,7 +26,7 @@ from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
 from paramgraph.graphs import GraphLike
-from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs, keep_tensor
+from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
@@ -76,7 +75,6 @@ class ContrastFilter(ReadyFilter):
     dual: Float[Tensor, "nodes active"]
     method: str
     reason: str
-    _copies: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         kind = f"{self.response!r}, ridge={self.ridge:g}, {self.method}, nodes={self.nodes}"
@@ -92,17 +90,17 @@ class ContrastFilter(ReadyFilter):
         """Whether nothing is added, so that each bit of a signal is handed back."""
         return not len(self.gain)
 
+    def _parts(self) -> dict[str, Tensor]:
+        weighted = self.basis * self.gain
+        # One product of nodes x nodes is cheaper than two with more than half as many modes.
+        if 2 * len(self.gain) >= self.nodes:
+            return {"matrix": weighted @ self.dual.T}
+        return {"dual": self.dual.T, "weighted": weighted}
+
     def _delta(self, signal: Tensor) -> Tensor:
-        key = (signal.device, signal.dtype)
-        if key not in self._copies:
-            weighted = self.basis * self.gain
-            # One product of nodes x nodes is cheaper than two with more than half as many modes.
-            whole = 2 * len(self.gain) >= self.nodes
-            parts = (weighted @ self.dual.T,) if whole else (weighted, self.dual.T)
-            self._copies[key] = tuple(keep_tensor(part, *key) for part in parts)
         # A caller's autocast would round the products to half precision.
         with torch.autocast(signal.device.type, enabled=False):
-            for part in reversed(self._copies[key]):
+            for part in self._factors(signal.device, signal.dtype).values():
                 signal = part @ signal
             return signal
 

@@ -174,30 +174,14 @@ class ProductGraph:
     ) -> ProductFilter:
         """Prepare h(L) once, to filter many matrices.
 
-        Exact takes O(rows^3 + columns^3) once and the memory of both bases; lowrank a few pairs of each factor.
+        "auto" takes lowrank with a `rank`; separable for heat; exact up to 4,096 rows and columns; else chebyshev of
+        the order, from `order` up to 500, that brings the error below 1e-6. What runs, and why, is in `.method` and
+        `.reason`. `lowrank` takes 32 modes without a `rank`; `tail` is what it does to all others: h at the last
+        computed sum, remove, or leave. Exact takes O(rows^3 + columns^3) once and the memory of both bases.
 
-        Parameters
-        ----------
-        response : callable or str
-            h on tensors of eigenvalues, such as `tikhonov(1.0)`.
-        method : {"auto", "separable", "exact", "lowrank", "chebyshev"}
-            "auto": lowrank with a `rank`; separable for heat; exact up to 4,096 rows and columns; else chebyshev with
-            an error below 1e-6. What runs, and why, is in `.method` and `.reason`.
-        order, rank : int, optional
-            Order of the polynomial, the lowest that "auto" takes; number of modes of `lowrank`, 32 by default.
-        tail : {"edge", 0, 1}
-            What `lowrank` does to all other modes: h at the last computed sum, remove, or leave.
-
-        Raises
-        ------
-        ValueError
-            If an option is not allowed, a response that is no heat is asked to be separable, or "auto" finds no order
-            up to 500 that is enough (a jump on a large matrix).
-
-        Warns
-        -----
-        NumericalWarning
-            If "chebyshev" was asked for, and its error is above 0.01.
+        A ValueError is raised where an option is not allowed, a response that is no heat is asked to be separable, or
+        "auto" finds no order that is enough (a jump on a large matrix); "chebyshev" that was asked for warns with a
+        NumericalWarning where its error is above 0.01.
         """
         return prepare_product_filter(self.operator, response, method, order, rank, tail)
 

@@ -150,27 +150,18 @@ class GraphFilter(ReadyFilter):
         right = signal.to("cpu", torch.float64).numpy()
         return torch.from_numpy(self.design.solver(right) - right).to(signal)
 
-    @cached_property
-    def _copies(self) -> dict[tuple[torch.device, torch.dtype], dict[str, Tensor]]:
-        return {}
-
-    def _factors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Copy what the product needs to a device, once for each dtype."""
-        if (device, dtype) not in self._copies:
-            design, wanted = self.design, {}
-            if design.basis is not None and design.gain is not None:
-                weighted = design.basis * design.gain
-                # One product of nodes x nodes is cheaper than two with more than half as many modes.
-                if self.precompute and 2 * design.basis.shape[1] >= self.nodes:
-                    wanted = {"matrix": weighted @ design.basis.T}
-                else:
-                    wanted = {"basis": _padded(design.basis), "weighted": _padded(weighted)}
-            if design.scale is not None:
-                wanted["scale"] = design.scale[:, None]
-            self._copies[device, dtype] = {
-                name: keep_tensor(item, device, dtype) for name, item in wanted.items()
-            }
-        return self._copies[device, dtype]
+    def _parts(self) -> dict[str, Tensor]:
+        design, parts = self.design, {}
+        if design.basis is not None and design.gain is not None:
+            weighted = design.basis * design.gain
+            # One product of nodes x nodes is cheaper than two with more than half as many modes.
+            if self.precompute and 2 * design.basis.shape[1] >= self.nodes:
+                parts = {"matrix": weighted @ design.basis.T}
+            else:
+                parts = {"basis": _padded(design.basis), "weighted": _padded(weighted)}
+        if design.scale is not None:
+            parts["scale"] = design.scale[:, None]
+        return parts
 
 
 def _padded(factor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Four methods: `separable` (heat is a product of two filters), `exact` (both comp
 of the k lowest sums) and `chebyshev` (a polynomial of the sum, no eigenvectors).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ from paramgraph.filters.graph_filter import GraphFilter, prepare_filter
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
-from paramgraph.spectra import KroneckerSum, keep_tensor, product_modes
+from paramgraph.spectra import KroneckerSum, product_modes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,7 +82,6 @@ class ProductFilter(ReadyFilter):
     coefficients: Float[np.ndarray, "orders"] | None = None
     factors: tuple[GraphFilter, GraphFilter] | None = None
     error: float = 0.0
-    _copies: dict[Any, tuple[Tensor, ...]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         return f"ProductFilter({self.response!r}, {self.method}, shape={self.operator.shape}: {self.reason})"
@@ -118,17 +117,15 @@ class ProductFilter(ReadyFilter):
             if self.coefficients is not None:
                 operator = self.operator
                 return symmetric_polynomial(operator.times, signal, self.coefficients, operator.interval)
-            U, V, gain = self._grid(signal)
-            delta = U @ (gain * (U.T @ signal @ V)) @ V.T
+            parts = self._factors(signal.device, signal.dtype)
+            U, V = parts["U"], parts["V"]
+            delta = U @ (parts["gain"] * (U.T @ signal @ V)) @ V.T
             return delta + self.rest * signal if self.rest else delta
 
-    def _grid(self, X: Tensor) -> tuple[Tensor, ...]:
-        """Copy bases and gains to a device, once for each dtype."""
-        key = (X.device, X.dtype)
-        if key not in self._copies:
-            parts = (*self.bases, self.gain)  # type: ignore[misc]
-            self._copies[key] = tuple(keep_tensor(part, *key) for part in parts)
-        return self._copies[key]
+    def _parts(self) -> dict[str, Tensor]:
+        if self.bases is None or self.gain is None:
+            return {}
+        return {"U": self.bases[0], "V": self.bases[1], "gain": self.gain}
 
 
 def prepare_product_filter(

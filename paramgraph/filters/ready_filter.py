@@ -1,6 +1,7 @@
 """What every filter is that is ready for signals: it answers h(L) X, and says how it does so."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra import check_signal, wide
+from paramgraph.spectra import check_signal, keep_tensor, wide
 
 
 class ReadyFilter(ABC):
@@ -103,6 +104,21 @@ class ReadyFilter(ABC):
     def _columns(self, X: Tensor) -> Tensor:
         """Lay a signal out as `_delta` takes it."""
         return X
+
+    def _parts(self) -> dict[str, Tensor]:
+        """Give the float64 tensors that `_delta` needs."""
+        return {}
+
+    @cached_property
+    def _copies(self) -> dict[tuple[torch.device, torch.dtype], dict[str, Tensor]]:
+        return {}
+
+    def _factors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copy the parts to a device, once for each dtype."""
+        key = device, dtype
+        if key not in self._copies:
+            self._copies[key] = {name: keep_tensor(part, *key) for name, part in self._parts().items()}
+        return self._copies[key]
 
     @abstractmethod
     def _delta(self, signal: Tensor) -> Tensor:

@@ -60,19 +60,14 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def heat(t: float) -> Response:
-    r"""Let heat diffuse over the graph for a time.
+    r"""Let heat diffuse over the graph for a time [1]_.
 
     .. math:: h(x) = e^{-t x}
 
     Parameters
     ----------
     t : float
-        Time, in units of one over the eigenvalue; 0 changes nothing.
-
-    Raises
-    ------
-    ValueError
-        If `t` is negative or not finite.
+        Time, in units of one over the eigenvalue; 0 changes nothing. Negative or not finite is a ValueError.
 
     References
     ----------
@@ -119,21 +114,14 @@ def tikhonov(gamma: float) -> Response:
 
 
 def lowpass(cutoff: float) -> Response:
-    r"""Keep the eigenvalues up to a cut-off.
+    r"""Keep the eigenvalues up to a cut-off; with `highpass` of the same one it adds up to exactly 1.
 
     .. math:: h(x) = 1 \text{ if } x \le c, \text{ else } 0
-
-    With `highpass` of the same cut-off it adds up to exactly 1.
 
     Parameters
     ----------
     cutoff : float
-        Largest eigenvalue that passes, in the units of the eigenvalues.
-
-    Raises
-    ------
-    ValueError
-        If `cutoff` is negative or not finite.
+        Largest eigenvalue that passes. Negative or not finite is a ValueError.
 
     Examples
     --------
@@ -151,27 +139,20 @@ def highpass(cutoff: float) -> Response:
     Parameters
     ----------
     cutoff : float
-        Largest eigenvalue that is removed, in the units of the eigenvalues.
-
-    Raises
-    ------
-    ValueError
-        If `cutoff` is negative or not finite.
+        Largest eigenvalue that is removed. Negative or not finite is a ValueError.
     """
     return Response("highpass", (("cutoff", strength("highpass", "cutoff", cutoff)),), _highpass)
 
 
 def bandpass(low: float, high: float) -> Response:
-    r"""Keep the eigenvalues of a band.
+    r"""Keep the eigenvalues of a band; with `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
 
     .. math:: h(x) = 1 \text{ if } a < x \le b, \text{ else } 0
-
-    With `lowpass(low)` and `highpass(high)` it adds up to exactly 1.
 
     Parameters
     ----------
     low, high : float
-        Ends of the band, in the units of the eigenvalues; only the upper one belongs to it.
+        Ends of the band; only the upper one belongs to it.
 
     Raises
     ------
@@ -210,12 +191,7 @@ RESPONSES: dict[str, Callable[..., Response]] = {
 
 
 def list_responses() -> list[str]:
-    """Name the responses that `get_response` makes.
-
-    Returns
-    -------
-    list of str
-        Sorted names.
+    """Name the responses that `get_response` makes, sorted.
 
     Examples
     --------

@@ -34,12 +34,7 @@ def solver_modules() -> dict[str, Solver]:
 
 
 def list_solvers() -> list[str]:
-    """Name the eigensolvers, sorted.
-
-    Returns
-    -------
-    list of str
-        One for each file of `paramgraph/spectra/solvers`.
+    """Name the eigensolvers, sorted: one for each file of `paramgraph/spectra/solvers`.
 
     Examples
     --------

@@ -119,9 +119,6 @@ class SplitFilter(ReadyFilter):
 
     filter: GraphFilter
     split: NodeSplit
-    _copies: dict[Any, tuple[Tensor | None, Tensor | None, Tensor | None]] = field(
-        default_factory=dict, init=False, repr=False
-    )
 
     @property
     def nodes(self) -> int:
@@ -158,7 +155,8 @@ class SplitFilter(ReadyFilter):
         return (signal + self._delta(signal)).to(X.dtype)
 
     def _delta(self, signal: Tensor) -> Tensor:
-        basis, weighted, scale = self._factors(signal.device, signal.dtype)
+        parts = self._factors(signal.device, signal.dtype)
+        basis, weighted, scale = (parts.get(name) for name in ("basis", "weighted", "scale"))
         with torch.autocast(signal.device.type, enabled=False):
             scaled = signal if scale is None else scale * signal
             delta = self.filter.design.rest * scaled
@@ -169,18 +167,14 @@ class SplitFilter(ReadyFilter):
                     delta = delta + weighted[:, modes] @ coefficients
             return delta if scale is None else delta / scale
 
-    def _factors(
-        self, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        if (device, dtype) not in self._copies:
-            design, nodes = self.filter.design, torch.from_numpy(self.split.nodes)
-            basis = weighted = None
-            if design.basis is not None and design.gain is not None:
-                rows = design.basis[nodes]
-                basis, weighted = rows.to(device, dtype), (rows * design.gain).to(device, dtype)
-            scale = None if design.scale is None else design.scale[nodes, None].to(device, dtype)
-            self._copies[device, dtype] = basis, weighted, scale
-        return self._copies[device, dtype]
+    def _parts(self) -> dict[str, Tensor]:
+        design, nodes, parts = self.filter.design, torch.from_numpy(self.split.nodes), {}
+        if design.basis is not None and design.gain is not None:
+            rows = design.basis[nodes]
+            parts = {"basis": rows, "weighted": rows * design.gain}
+        if design.scale is not None:
+            parts["scale"] = design.scale[nodes, None]
+        return parts
 
 
 def _tensor(matrix: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
