@@ -43,7 +43,7 @@ def apply_filter_bank(
     Returns
     -------
     list of Tensor
-        h(L) X for each response, in their order. Polynomials take `order` products with the operator, however many
+        Signals h(L) X for each response, in their order. Polynomials take `order` products with the operator, however many
         responses there are.
 
     Raises

@@ -44,14 +44,14 @@ class ContrastFilter(ReadyFilter):
     nodes : int
         Number of nodes of both graphs.
     response : callable
-        h.
+        Response h on the generalized eigenvalues.
     ridge : float
         Added to the task's operator.
     eigenvalues : Tensor of shape (modes,)
         What the preserved graph has in units of the task's, in the order of the preserved operator's graph
         frequencies: for adjacencies the strongest first.
     gain : Tensor of shape (active,)
-        h - 1 of those modes that are changed.
+        Value of h - 1 for those modes that are changed.
     basis, dual : Tensor of shape (nodes, active)
         V and B V of the same modes.
     method : {"exact", "lowrank"}
@@ -133,7 +133,7 @@ def contrast(
         :math:`\rho`, in the units of C_t (a graph by `Gram` has mean diagonal 1): how much each direction counts as
         needed by the task beyond what its text shows.
     response : callable or str, default tikhonov(1.0)
-        h on :math:`\nu`; falling, with h(0) = 1, to leave alone what is not preserved.
+        Response h on :math:`\nu`; falling, with h(0) = 1, to leave alone what is not preserved.
     rank : int, optional
         Compute the strongest modes alone, and leave all others as they are; needs an adjacency to be preserved.
     seed : int or numpy.random.Generator, default 0

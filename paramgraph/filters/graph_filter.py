@@ -36,7 +36,7 @@ class GraphFilter(ReadyFilter):
     operator : ShiftOperator
         L.
     response : callable
-        h.
+        Response h on the eigenvalues.
     design : FilterDesign
         What stands for h(L) - I.
     precompute : bool
@@ -191,7 +191,7 @@ def prepare_filter(
     operator : ShiftOperator
         From `laplacian` or `adjacency`; "rw" goes through its symmetric similar matrix.
     response : callable or str
-        h on tensors of eigenvalues, such as `heat(5.0)`, or the name of one without options.
+        Response h on tensors of eigenvalues, such as `heat(5.0)`, or the name of one without options.
     method : {"auto", "exact", "lowrank", "chebyshev", "solve"}
         "auto": lowrank with a `rank` or an incomplete `spectrum`, exact up to 4,096 nodes, else solve for Tikhonov
         where a sparse factorization is cheap, else chebyshev of the order that brings the error of the response
@@ -265,7 +265,7 @@ def apply_filter(
     Returns
     -------
     Tensor of the shape of `X`
-        h(L) X, of its dtype and device, differentiable in X.
+        Signal h(L) X, of its dtype and device, differentiable in X.
 
     Raises
     ------

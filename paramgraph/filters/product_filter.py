@@ -46,7 +46,7 @@ class ProductFilter(ReadyFilter):
     operator : KroneckerSum
         L, on matrices.
     response : callable
-        h.
+        Response h on the eigenvalues.
     method, reason : str
         What runs, and why, with what it does to modes that are not computed.
     bases : tuple of (Tensor, Tensor), optional

@@ -70,11 +70,6 @@ def eigenpairs(
         Float64 tensors on the CPU. Dense: O(nodes^3) time, O(nodes^2) memory; otherwise O(edges + nodes x k)
         memory, with shift-invert the sparse factors besides.
 
-    Warns
-    -----
-    PerformanceWarning
-        If some pairs of more than 2,000 nodes have to be taken from a dense decomposition.
-
     Raises
     ------
     ValueError
@@ -85,6 +80,11 @@ def eigenpairs(
         If a residual stays above the tolerance; it carries the residuals.
     TypeError
         If `operator` is not a shift operator, or `seed` neither int nor generator.
+
+    Warns
+    -----
+    PerformanceWarning
+        If some pairs of more than 2,000 nodes have to be taken from a dense decomposition.
 
     Examples
     --------
