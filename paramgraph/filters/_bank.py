@@ -43,8 +43,8 @@ def apply_filter_bank(
     Returns
     -------
     list of Tensor
-        Signals h(L) X for each response, in their order. Polynomials take `order` products with the operator, however many
-        responses there are.
+        Signals h(L) X for each response, in their order. Polynomials take `order` products with the operator, however
+        many responses there are.
 
     Raises
     ------

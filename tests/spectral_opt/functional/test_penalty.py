@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from paramgraph import adjacency, laplacian
-from paramgraph.spectra import zero_operator
+from paramgraph.spectra import SignalOperator, zero_operator
 from spectral_opt import penalty_gradient, penalty_value
 from spectral_opt.functional import checked_operator, decoupled_step
 
@@ -193,3 +193,25 @@ def test_arrays_of_numpy_and_scipy_are_operators_too(convert):
 def test_what_is_no_square_operator_raises(function, operator):
     with pytest.raises((TypeError, ValueError), match="operator"):
         function(torch.ones(4, 3), operator)
+
+
+class Doubled(SignalOperator):
+    """An operator of a user's own: 2 I, without a matrix."""
+
+    shape = (3, 3)
+    nodes = 3
+    bound = 2.0
+
+    def __matmul__(self, X):
+        return 2.0 * X
+
+
+def test_an_operator_of_ones_own_is_welcome():
+    X = torch.ones(3, 2, requires_grad=True)
+    value = penalty_value(X, Doubled())
+    value.backward()
+    assert value == 12.0
+    assert torch.equal(X.grad, penalty_gradient(X, Doubled()))
+    moved, kind = decoupled_step(X.detach(), Doubled(), ridge=0.0, step=1.0)
+    assert kind == "proximal"
+    torch.testing.assert_close(moved, X.detach() / 5)

@@ -51,3 +51,10 @@ def test_missing_pyamg_is_an_import_error_with_the_line_to_install_it(monkeypatc
     operator = laplacian(grid(5))
     with pytest.raises(ImportError, match=r"paramgraph\[amg\]"):
         lobpcg_amg.solve(EigenProblem(operator.matrix, 2, True, operator.interval))
+
+
+def test_lower_end_below_zero_is_found():
+    operator = adjacency(grid(18))
+    found = lobpcg_amg.solve(EigenProblem(operator.matrix, 3, True, operator.interval))
+    expected = np.linalg.eigvalsh(operator.to_dense())[:3]
+    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-8)

@@ -39,3 +39,9 @@ def test_no_convergence_is_named(monkeypatch):
     monkeypatch.setattr("paramgraph.spectra.solvers.shift_invert.RESTARTS", 1)
     with pytest.raises(NotConvergedError, match="1 restarts"):
         solve(task(nx.random_regular_graph(8, 400, seed=0), 8))
+
+
+def test_lower_end_below_zero_is_found():
+    ring = adjacency(nx.cycle_graph(60))
+    found = solve(EigenProblem(ring.matrix, 3, True, ring.interval))
+    assert np.allclose(found.eigenvalues, 2 * np.cos(2 * np.pi * np.array([30, 29, 31]) / 60), atol=1e-9)
