@@ -21,24 +21,8 @@ WIDTH, HEIGHT = 160, 36
 
 
 def html_card(title: str, subtitle: str, facts: Iterable[tuple[str, str]], picture: str = "") -> str:
-    """Render a card.
+    """Render a card as a `<div>`: a title, facts by name, and a picture of `bar_picture` or `dot_picture` as it is.
 
-    Parameters
-    ----------
-    title, subtitle : str
-        First line; plain text.
-    facts : iterable of pairs
-        Names and values; plain text.
-    picture : str, default ""
-        An `<svg>` made by `bar_picture` or `dot_picture`, taken as it is.
-
-    Returns
-    -------
-    str
-        A `<div>`.
-
-    Examples
-    --------
     >>> "a &lt; b" in html_card("Graph", "", [("note", "a < b")])
     True
     """
@@ -59,22 +43,8 @@ def escape(text: object, longest: int = 400) -> str:
 
 
 def short_list(items: Sequence[object], shown: int = 4) -> str:
-    """Join the first items, and say how many more there are.
+    """Join the first items, and say how many more there are; not escaped.
 
-    Parameters
-    ----------
-    items : sequence
-        Anything that prints.
-    shown : int, default 4
-        How many are named.
-
-    Returns
-    -------
-    str
-        Not escaped.
-
-    Examples
-    --------
     >>> short_list(["a", "b", "c"], 2)
     'a, b, and 1 more'
     """
@@ -83,20 +53,7 @@ def short_list(items: Sequence[object], shown: int = 4) -> str:
 
 
 def bar_picture(heights: Float[np.ndarray, " bars"], label: str) -> str:
-    """Draw bars.
-
-    Parameters
-    ----------
-    heights : ndarray of shape (bars,)
-        Not negative; the highest fills the picture.
-    label : str
-        What a screen reader says and a caption shows.
-
-    Returns
-    -------
-    str
-        A `<figure>` with an `<svg>`.
-    """
+    """Draw bars that are not negative, the highest as high as the picture; `label` is the caption and is read aloud."""
     step = WIDTH / max(len(heights), 1)
     scale = HEIGHT / max(heights.max(initial=0.0), 1e-300)
     marks = "".join(
@@ -109,20 +66,7 @@ def bar_picture(heights: Float[np.ndarray, " bars"], label: str) -> str:
 
 
 def dot_picture(values: Float[np.ndarray, " points"], label: str) -> str:
-    """Draw values against their index as dots, the lowest and the highest at the edges.
-
-    Parameters
-    ----------
-    values : ndarray of shape (points,)
-        Finite; of many, 100 evenly spaced ones are drawn.
-    label : str
-        What a screen reader says and a caption shows.
-
-    Returns
-    -------
-    str
-        A `<figure>` with an `<svg>`.
-    """
+    """Draw finite values against their index as dots, the lowest and the highest at the edges; of many, 100 of them."""
     drawn = values[np.unique(np.linspace(0, len(values) - 1, min(len(values), 100)).astype(int))]
     span = float(np.ptp(drawn)) if len(drawn) else 0.0
     # Values that are equal but for rounding are drawn level.

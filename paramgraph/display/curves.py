@@ -6,25 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.display.svg import GRID, INK, PALETTE, new_figure, themed_svg
+from paramgraph.display.palette import PALETTE
+from paramgraph.display.svg import GRID, INK, new_figure, themed_svg
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a figure.
+    """One line of a figure, with a name in the legend.
 
-    Parameters
-    ----------
-    name : str
-        In the legend.
-    x, y : float arrays of shape (points,)
-        The line.
-    low, high : float arrays of shape (points,), optional
-        Ends of an interval, drawn as bars.
-    colour : int, default 0
-        Index into the palette.
-    style : str, default "-"
-        Matplotlib's line style; "none" for points alone.
+    `low` and `high` are ends of intervals, drawn as bars; `colour` is an index into the palette; `style` is
+    matplotlib's, "none" for points alone.
     """
 
     name: str
@@ -45,25 +36,10 @@ def draw_curves(
     ticks: Sequence[tuple[float, str]] = (),
     reference: float | None = None,
 ) -> str:
-    """Draw curves with a legend below them.
+    """Draw curves with a legend below them, in their order, as an `<svg>` whose identifiers start with `name`.
 
-    Parameters
-    ----------
-    curves : sequence of Curve
-        The lines, in the order of the legend.
-    name : str
-        Identifier of the figure.
-    x_label, y_label : str
-        What the axes are, with units.
-    ticks : sequence of pairs
-        Places and names on the x axis, where numbers do not say enough.
-    reference : float, optional
-        Height of a horizontal line to compare with.
-
-    Returns
-    -------
-    str
-        An `<svg>` element.
+    `ticks` are places and names on the x axis, where numbers do not say enough; `reference` is the height of a
+    horizontal line to compare with.
     """
     figure = new_figure(4.6, 2.9 + 0.18 * len(curves))
     axes = figure.axes[0]

@@ -7,53 +7,26 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class TableView:
-    """A table of a page.
-
-    Parameters
-    ----------
-    header : tuple of str
-        Names of the columns.
-    rows : tuple of tuples of str
-        Cells, ready to be read; the first cell of a row is its name.
-    caption : str
-        What the table shows.
-    muted : frozenset of int
-        Rows that are controls, drawn paler.
-    groups : tuple of pairs, optional
-        Names and widths of what stands above the header; the first has no name. Widths add up to the header's.
-    hints : tuple of str, optional
-        For each column, what it means.
-    quiet : frozenset of int
-        Columns that are controls, drawn paler.
-    words : frozenset of int
-        Columns that hold text: aligned to the left, and sorted as text.
-    sortable : bool, default False
-        Whether a click on a column's name sorts by it, where the page is interactive.
-    kinds : tuple of str, optional
-        For each row, a kind that readers may restrict the table to. Not empty: there is also a filter by text.
-    """
+    """A table of a page, or of the terminal: cells ready to be read; the first of a row is its name."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-    muted: frozenset[int] = frozenset()
-    groups: tuple[tuple[str, int], ...] = ()
-    hints: tuple[str, ...] = ()
-    quiet: frozenset[int] = frozenset()
-    words: frozenset[int] = frozenset()
-    sortable: bool = False
-    kinds: tuple[str, ...] = ()
+    muted: frozenset[int] = frozenset()  # rows that are controls, drawn paler
+    groups: tuple[
+        tuple[str, int], ...
+    ] = ()  # names and widths above the header, of which the first has no name
+    hints: tuple[str, ...] = ()  # for each column, what it means
+    quiet: frozenset[int] = frozenset()  # columns that are controls, drawn paler
+    words: frozenset[int] = frozenset()  # columns of text: aligned to the left, and sorted as text
+    sortable: bool = False  # by a click on a column's name, where the page is interactive
+    kinds: tuple[
+        str, ...
+    ] = ()  # for each row, a kind to restrict the table to; with them there is a filter by text
 
     def to_markdown(self) -> str:
-        """Return the table as GitHub's Markdown, for a README.
+        """Return the table as GitHub's Markdown; controls are in italics.
 
-        Returns
-        -------
-        str
-            Header, rule and rows; controls are in italics.
-
-        Examples
-        --------
         >>> print(TableView(("graph", "share"), (("ring", "0.2"),)).to_markdown())
         | graph | share |
         |---|---|
@@ -69,48 +42,20 @@ class TableView:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure of a page.
-
-    Parameters
-    ----------
-    title : str
-        Short; also what a screen reader says.
-    svg : str
-        Made by `themed_svg`.
-    caption : str
-        What to see in it.
-    wide_svg : str, optional
-        The same figure for wide windows; the figure then takes the whole width.
-    data : str, optional
-        Its numbers as CSV, shown on demand and offered as a file.
-    file_name : str, optional
-        Of that file.
-    command : str, optional
-        What makes the figure.
-    """
+    """A figure of a page, made by `themed_svg`, and what to see in it."""
 
     title: str
     svg: str
     caption: str
-    wide_svg: str = ""
-    data: str = ""
+    wide_svg: str = ""  # the same for wide windows; the figure then takes the whole width
+    data: str = ""  # its numbers as CSV, shown on demand and offered as a file of the next name
     file_name: str = "data.csv"
-    command: str = ""
+    command: str = ""  # what makes the figure
 
 
 @dataclass(frozen=True)
 class Term:
-    """A word that a page explains.
-
-    Parameters
-    ----------
-    name : str
-        As it stands in the page.
-    meaning : str
-        What it says.
-    limit : str, optional
-        What it cannot tell, to be read after these words.
-    """
+    """A word that a page explains; `limit` is what it cannot tell, to be read after these words."""
 
     name: str
     meaning: str
@@ -119,21 +64,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: some sentences, then tables, then figures side by side.
-
-    Parameters
-    ----------
-    title : str
-        Heading.
-    paragraphs, points : sequence of str
-        Plain text; points are drawn as a list.
-    tables : sequence of TableView
-        Drawn below the text.
-    figures : sequence of FigureView
-        Drawn in a grid.
-    terms : sequence of Term
-        Drawn as a list of words and what they mean.
-    """
+    """A part of a page: sentences and a list of points, then tables, figures side by side, and words explained."""
 
     title: str
     paragraphs: Sequence[str] = ()
@@ -152,31 +83,12 @@ def render_page(
     facts: Sequence[tuple[str, str]] = (),
     interactive: bool = False,
 ) -> str:
-    """Render a page.
+    """Render a whole HTML document; all text is escaped, only the SVG of figures is taken as it is. Needs jinja2.
 
-    Parameters
-    ----------
-    title : str
-        Heading and window title.
-    lead : str
-        The sentence under the heading.
-    sections : sequence of Section
-        The content; all text is escaped, only the SVG of figures is taken as it is.
-    footer : sequence of pairs
-        Names and values: versions, command, seed.
-    facts : sequence of pairs
-        Names and short values under the lead.
-    interactive : bool, default False
-        Whether the page has links to its sections and a script: for sorting, filters and a choice of colours. It is
-        complete without.
+    `lead` is the sentence under the heading, `facts` are names and short values under it, `footer` those at the end:
+    versions, command, seed. An interactive page has links to its sections and a script, for sorting, filters and a
+    choice of colours; it is complete without.
 
-    Returns
-    -------
-    str
-        A whole HTML document.
-
-    Examples
-    --------
     >>> page = render_page("Energy", "One graph.", [Section("Result", paragraphs=["a < b"])])
     >>> "a &lt; b" in page, "http" in page
     (True, False)

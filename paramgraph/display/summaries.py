@@ -17,18 +17,7 @@ DEGREE_BARS = 20
 
 
 def table_html(table: Any) -> str:
-    """Summarize a `NodeTable` as HTML.
-
-    Parameters
-    ----------
-    table : NodeTable
-        The table.
-
-    Returns
-    -------
-    str
-        One card: group, scheme, shape, parameters, first nodes, roles, layers and heads.
-    """
+    """Summarize a `NodeTable`: group, scheme, shape, parameters, first nodes, roles, layers and heads."""
     nodes, width = table.shape
     facts = [
         ("shape", f"{nodes:,} nodes x {width:,} entries each"),
@@ -43,18 +32,7 @@ def table_html(table: Any) -> str:
 
 
 def spectrum_html(spectrum: Any) -> str:
-    """Summarize a `Spectrum` as HTML.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Of any device and dtype.
-
-    Returns
-    -------
-    str
-        One card: what was solved how and why, residuals, certificate, gap, and the eigenvalues as dots.
-    """
+    """Summarize a `Spectrum`: what was solved how and why, residuals, certificate, gap; the eigenvalues as dots."""
     values = spectrum.eigenvalues.detach().to("cpu", torch.float64).numpy()
     residual = spectrum.residuals.detach().to("cpu", torch.float64).numpy().max(initial=0.0)
     proof = {None: "not asked", True: "yes: no eigenvalue was missed", False: "no: not proven"}
@@ -75,18 +53,7 @@ def spectrum_html(spectrum: Any) -> str:
 
 
 def graph_html(data: Any) -> str:
-    """Summarize a parameter graph as HTML.
-
-    Parameters
-    ----------
-    data : torch_geometric.data.Data
-        With or without edges.
-
-    Returns
-    -------
-    str
-        One card: nodes, edges, components, weights, isolated nodes, where it comes from, and its degrees as bars.
-    """
+    """Summarize a graph: nodes, edges, components, weights, isolated nodes, its origin; the degrees as bars."""
     declared = "num_nodes" in data or isinstance(data.get("x"), Tensor)
     nodes = int(data.num_nodes) if declared else 0
     facts = [("nodes", f"{nodes:,}" if declared else "num_nodes is not set")]

@@ -4,7 +4,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from paramgraph.display.palette import PALETTE as PALETTE
+from paramgraph.display.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,29 +15,10 @@ INK, GRID = "#1c2026", "#d8dbe1"
 
 
 def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1, rows: int = 1) -> "Figure":
-    """Return an empty figure in the page's style, small enough that its text still reads on a phone.
+    """Return an empty figure of `columns` by `rows` axes in the page's style; width and height are in inches.
 
-    Parameters
-    ----------
-    width, height : float
-        Size in inches.
-    columns : int, default 1
-        Number of axes side by side.
-    rows : int, default 1
-        Number of axes below each other.
+    The default is small enough that its text still reads on a phone. Raises ImportError without matplotlib.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With its axes in place.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing; the message has the pip line.
-
-    Examples
-    --------
     >>> len(new_figure(columns=2).axes)
     2
     """
@@ -72,30 +53,12 @@ def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1, rows: 
 
 
 def themed_svg(figure: "Figure", name: str) -> str:
-    """Render `figure` as an SVG element to be placed in a page.
+    """Render a figure of `new_figure` as an `<svg>` that scales to the width it is given.
 
-    Text stays text, in the page's font; ink and grid take the page's colours; identifiers start with `name`,
-    so that many figures fit one page; the same figure gives the same bytes.
+    Text stays text, in the page's font; ink and grid take the page's colours; identifiers start with `name` (letters,
+    digits and hyphens, unique within the page), so that many figures fit one page; the same figure gives the same
+    bytes.
 
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        Made by `new_figure`.
-    name : str
-        Unique within the page: letters, digits and hyphens.
-
-    Returns
-    -------
-    str
-        An `<svg>` element that scales to the width it is given.
-
-    Raises
-    ------
-    ValueError
-        If `name` has other characters.
-
-    Examples
-    --------
     >>> themed_svg(new_figure(), "empty")[:4]
     '<svg'
     """
