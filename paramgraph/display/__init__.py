@@ -1,8 +1,8 @@
 """Display: what a reader sees, knowing nothing of graphs: a page, figures in it, notebook cards, the terminal.
 
-A report describes its parts as plain values (`TableView`, `FigureView`, `Term`, in a `Section`); `render_page` makes one
-self-contained HTML page of them, `print_views` tables in the terminal. Figures are matplotlib's, rendered as SVG that
-follows the page's theme.
+A report describes its parts as plain values (`TableView`, `FigureView`, `Term`, in a `Section`); `render_page` makes
+one self-contained HTML page of them, `print_views` tables in the terminal. Figures are matplotlib's, rendered as SVG
+that follows the page's theme.
 
 Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `new_figure`, `themed_svg`, `draw_curves`,
 `Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its `CELL`, `escape`, `short_list`;
