@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from paramgraph.checkpoints import existing_path
 from paramgraph.nodes import Targets
 
 ENTRY_POINT_GROUP = "paramgraph.inputs"
@@ -146,31 +147,14 @@ class InputProvider(Protocol):
 
 
 def locate_model(name: str) -> str | Path:
-    """Find where the files of a model are, without loading it.
+    """Find where the files of a model are, without loading it: what `paramgraph.compare` takes.
 
-    Parameters
-    ----------
-    name : str
-        A folder or file, a name that an installed package knows, or a name on the hub.
-
-    Returns
-    -------
-    str or Path
-        For `paramgraph.compare`, `paramgraph.checkpoints.skeleton.open_skeleton` and `open_checkpoint`.
-
-    Raises
-    ------
-    ValueError
-        If an installed package knows that there is no such model.
-
-    Examples
-    --------
-    >>> str(locate_model("."))
-    '.'
+    `name` is a folder or file, a name that an installed package knows, or a name on the hub, which comes back as it is.
+    A ValueError comes from a package that knows that there is no such model.
     """
     # A folder is a folder, whatever a package may call by the same name.
-    path = Path(name).expanduser()
-    if path.exists():
+    path = existing_path(name)
+    if path is not None:
         return path
     for provider in _providers()[0]:
         place = provider.folder_of(name)

@@ -1,17 +1,35 @@
-"""Checkpoints: weights by name, from modules, folders, shards, hub names and adapters."""
+"""Checkpoints: weights by name, from modules, folders, shards, hub names and adapters.
+
+`locate` tells once what was given as a model; what it finds opens as a `WeightMapping`, which reads one weight when it
+is asked for, under the names that bare, task and wrapped models give it. A checkpoint of any size is so read matrix by
+matrix, and an adapter is added as it is read.
+
+- What a model argument is: `locate`, its answer `Located`, and the type `ModelLike`; `existing_path`.
+- Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`.
+- Without weights: `open_skeleton` (modules on the meta device), `checkpoint_inventory` (counts from headers).
+- Names and files: `plain_name`, `read_json`, `INDEX` of shards, `ADAPTER_CONFIG`.
+"""
 
 from typing import TYPE_CHECKING
 
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from paramgraph.checkpoints.hub import fetch_from_hub as fetch_from_hub
-    from paramgraph.checkpoints.inventory import checkpoint_inventory as checkpoint_inventory
-    from paramgraph.checkpoints.lora_adapters import AdaptedWeights as AdaptedWeights
+    from paramgraph.checkpoints.location import (
+        Located as Located,
+        ModelLike as ModelLike,
+        existing_path as existing_path,
+        locate as locate,
+        open_checkpoint as open_checkpoint,
+    )
+    from paramgraph.checkpoints.lora_adapters import (
+        ADAPTER_CONFIG as ADAPTER_CONFIG,
+        AdaptedWeights as AdaptedWeights,
+    )
     from paramgraph.checkpoints.module_weights import open_module as open_module
-    from paramgraph.checkpoints.opening import open_checkpoint as open_checkpoint
     from paramgraph.checkpoints.safetensors_files import (
         INDEX as INDEX,
+        checkpoint_inventory as checkpoint_inventory,
         open_files as open_files,
         read_json as read_json,
     )

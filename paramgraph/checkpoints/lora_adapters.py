@@ -12,7 +12,7 @@ from torch import Tensor
 from paramgraph.checkpoints.safetensors_files import open_files, read_json
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 # Options under which the update is not s B A, or not of the weights that the base model is saved with.
 UNSUPPORTED = (
@@ -47,24 +47,15 @@ class _Factors:
 class AdaptedWeights(WeightMapping):
     r"""Weights of a base model with a LoRA adapter added: :math:`W + s B A`.
 
-    Parameters
-    ----------
-    folder : Path
-        With `adapter_config.json` and `adapter_model.safetensors`.
-    base : WeightMapping
-        Weights of the model that the adapter was trained on.
-
-    Raises
-    ------
-    ValueError
-        If it is no LoRA adapter, or one whose update is not :math:`s B A` of the saved base (DoRA and other
-        variants, PiSSA and other initializations that change the base; the message names the option); if the
-        file has tensors of no known kind, or the base lacks a layer.
+    `folder` has `adapter_config.json` and `adapter_model.safetensors`; `base` are the weights of the model that the
+    adapter was trained on. A ValueError refuses what is no LoRA adapter, or one whose update is not :math:`s B A` of
+    the saved base (DoRA and other variants, PiSSA and other initializations that change the base; the message names
+    the option), a file with tensors of no known kind, and a base that lacks a layer.
     """
 
     def __init__(self, folder: Path, base: WeightMapping) -> None:
         self.base = base
-        self._config = read_json(folder / CONFIG)
+        self._config = read_json(folder / ADAPTER_CONFIG)
         _check_config(folder, self._config)
         if not (folder / WEIGHTS).is_file():
             raise ValueError(f"{folder} has no {WEIGHTS}: save the adapter anew with save_pretrained")
@@ -73,23 +64,11 @@ class AdaptedWeights(WeightMapping):
         super().__init__(f"{folder} on {base.source}", base, self._adapted)
 
     def update(self, name: str) -> Tensor:
-        r"""Compute what the adapter adds to a weight.
+        r"""Compute what the adapter adds to a weight, of the weight's shape, in float32.
 
-        Parameters
-        ----------
-        name : str
-            Of the weight, as in any `WeightMapping`.
-
-        Returns
-        -------
-        Tensor of the weight's shape
-            :math:`s B A` with :math:`s = \alpha / r`, or :math:`\alpha / \sqrt r` with `use_rslora`, in
-            float32; the difference for a weight that was saved as a whole (`modules_to_save`); else zeros.
-
-        Raises
-        ------
-        ValueError
-            If the factors fit neither the configured rank nor the weight.
+        :math:`s B A` with :math:`s = \alpha / r`, or :math:`\alpha / \sqrt r` with `use_rslora`; the difference for a
+        weight that was saved as a whole (`modules_to_save`); else zeros. Factors that fit neither the configured rank
+        nor the weight raise a ValueError.
         """
         name = self.base.resolve(name)
         weight = self.base[name]
@@ -115,56 +94,20 @@ class AdaptedWeights(WeightMapping):
         return dict(self._config)
 
     def factor_names(self, name: str) -> tuple[str, str] | None:
-        """Name the factors A and B of a weight in the adapter's file.
+        """Name the factors A (rank x inputs) and B (outputs x rank) of a weight in the adapter's file.
 
-        Parameters
-        ----------
-        name : str
-            Of the weight, as in any `WeightMapping`.
-
-        Returns
-        -------
-        tuple of str or None
-            Names of A (rank x inputs) and B (outputs x rank); None where the weight has no such factors, as an
-            embedding, whose factors are stored the other way round.
+        None where it has no such factors, as an embedding, whose factors are stored the other way round.
         """
         factors = self._factors.get(self.base.resolve(name))
         return None if factors is None or factors.embedding else (factors.A, factors.B)
 
     def scaling(self, name: str) -> float:
-        """Give the factor s of an adapted weight's update s B A.
-
-        Parameters
-        ----------
-        name : str
-            Of the weight.
-
-        Returns
-        -------
-        float
-            alpha / r, or alpha over the root of r.
-
-        Raises
-        ------
-        KeyError
-            If the weight is not adapted.
-        """
+        """Give the factor s of an adapted weight's update s B A; a KeyError where the weight is not adapted."""
         factors = self._factors[self.base.resolve(name)]
         return self._scaling(plain_name(factors.A).partition(".lora_")[0])[1]
 
     def is_whole(self, name: str) -> bool:
-        """Tell whether a weight was saved as a whole (`modules_to_save`) and not as factors.
-
-        Parameters
-        ----------
-        name : str
-            Of the weight.
-
-        Returns
-        -------
-        bool
-            True where the file has the weight itself.
-        """
+        """Tell whether a weight was saved as a whole (`modules_to_save`) and not as factors."""
         return self.base.resolve(name) in self._whole
 
     def _adapted(self, name: str) -> Tensor:
@@ -194,7 +137,7 @@ class AdaptedWeights(WeightMapping):
         rank = _of_pattern(self._config, "rank_pattern", module, self._config.get("r"))
         alpha = _of_pattern(self._config, "alpha_pattern", module, self._config.get("lora_alpha"))
         if not rank or alpha is None:
-            raise ValueError(f"{CONFIG} gives no r and lora_alpha for {module!r}")
+            raise ValueError(f"{ADAPTER_CONFIG} gives no r and lora_alpha for {module!r}")
         return int(rank), float(alpha) / (rank**0.5 if self._config.get("use_rslora") else rank)
 
     def _layout(self, folder: Path) -> tuple[dict[str, _Factors], dict[str, str]]:

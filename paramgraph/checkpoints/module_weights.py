@@ -11,34 +11,12 @@ from paramgraph.nodes import storage_key
 
 
 def open_module(model: nn.Module) -> WeightMapping:
-    r"""Open the weights of a module.
+    r"""Open the weights of a module, as detached tensors that share memory with it where no adapter is.
 
     A weight with active LoRA adapters on it is :math:`W + s B A`, computed when it is asked for; adapters that
     are disabled, or merged into W already, add nothing. A module that PEFT trains as a whole stands for the
-    original one. Everything else is the parameter itself.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Wrapped or bare, with or without adapters.
-
-    Returns
-    -------
-    WeightMapping
-        Of detached tensors that share memory with the model where no adapter is; all names of a tied weight
-        find it.
-
-    Raises
-    ------
-    ValueError
-        On reading a weight whose adapter is of another kind: DoRA or not LoRA.
-
-    Examples
-    --------
-    >>> import torch
-    >>> layer = torch.nn.Linear(2, 2, bias=False)
-    >>> bool((open_module(layer)["weight"] == layer.weight).all())
-    True
+    original one. All names of a tied weight find it. Reading a weight whose adapter is of another kind (DoRA or not
+    LoRA) raises a ValueError.
     """
     parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
     aliases: dict[str, str] = {}

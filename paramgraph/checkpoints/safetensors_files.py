@@ -1,8 +1,12 @@
 """Safetensors files and folders of them, read one tensor at a time."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -22,36 +26,11 @@ def open_files(path: Path) -> WeightMapping:
     """Open a safetensors file, the index of a sharded one, or a folder with either.
 
     In a folder `model.safetensors` is taken first, then the one index, then the one file, as transformers does.
-    Only headers are read here: O(number of tensors). Each tensor is read when it is asked for, and its file is
-    closed after it.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-
-    Returns
-    -------
-    WeightMapping
-        Of the tensors as they were stored, in any dtype, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If there is no safetensors file, or several without an index; a file is truncated or no safetensors
-        file; an index is broken, names a file that is missing or lies outside the folder, or a tensor that
-        its file does not have.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile, torch
-    >>> from safetensors.torch import save_file
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_file({"weight": torch.ones(2)}, pathlib.Path(folder) / "model.safetensors")
-    ...     open_files(pathlib.Path(folder))["weight"]
-    tensor([1., 1.])
+    Only headers are read here: O(number of tensors). Each tensor is read when it is asked for, in its stored dtype, and
+    its file is closed after it. A ValueError says that there is no safetensors file, or several without an index; that
+    one is truncated; or that an index is broken, or names what is missing or lies outside the folder.
     """
-    file = pick_file(path)
+    file = _pick_file(path)
     if file.name.endswith(INDEX):
         return _open_index(file)
     names, aliases = _header(file)
@@ -59,23 +38,7 @@ def open_files(path: Path) -> WeightMapping:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    file : Path
-        The file, in UTF-8.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, is no JSON, or no object.
-    """
+    """Read a JSON object in UTF-8; a ValueError names a file that is missing, or is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -85,24 +48,44 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def pick_file(path: Path) -> Path:
-    """Choose the file with which a checkpoint is opened, as `open_files` does.
+@dataclass(frozen=True)
+class CheckpointInventory:
+    """What a checkpoint holds on disk; tied weights are stored once."""
 
-    Parameters
-    ----------
-    path : Path
-        A file, which is the one, or a folder.
+    files: int
+    tensors: int
+    entries: int
+    size: int  # bytes
+    dtypes: Mapping[
+        str, int
+    ]  # entries of each type, by its name in the file ("F32", "BF16"), most frequent first
 
-    Returns
-    -------
-    Path
-        A safetensors file or the index of several.
 
-    Raises
-    ------
-    ValueError
-        If a folder has none or several, or the file is of a kind that can run code.
-    """
+def checkpoint_inventory(path: Path) -> CheckpointInventory:
+    """Count what `open_files` would open, from the headers: no tensor is read. Raises as it does."""
+    open_files(path)  # finds what is missing, truncated or broken
+    file = _pick_file(path)
+    stored = [file]
+    if file.name.endswith(INDEX):
+        stored = [file.parent / place for place in dict.fromkeys(read_json(file)["weight_map"].values())]
+    tensors, dtypes = 0, Counter[str]()
+    for part in stored:
+        with safe_open(part, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # no mapping: it cannot be iterated itself
+                view = opened.get_slice(name)
+                dtypes[view.get_dtype()] += prod(view.get_shape())
+                tensors += 1
+    return CheckpointInventory(
+        len(stored),
+        tensors,
+        sum(dtypes.values()),
+        sum(part.stat().st_size for part in stored),
+        MappingProxyType(dict(dtypes.most_common())),
+    )
+
+
+def _pick_file(path: Path) -> Path:
+    """Choose the safetensors file or index with which a checkpoint is opened; raises as `open_files`."""
     if path.is_dir():
         return _pick(path)
     if path.suffix in PICKLED:

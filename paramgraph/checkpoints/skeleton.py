@@ -7,47 +7,23 @@ import torch
 import transformers
 from torch import nn
 
-from paramgraph.checkpoints.hub import fetch_from_hub
-from paramgraph.checkpoints.lora_adapters import CONFIG as ADAPTER_CONFIG
+from paramgraph.checkpoints.location import Located, locate
+from paramgraph.checkpoints.lora_adapters import ADAPTER_CONFIG
 from paramgraph.checkpoints.safetensors_files import read_json
 
 CONFIG = "config.json"
 
 
-def open_skeleton(model: str | Path) -> nn.Module:
-    """Make the modules of a model on the meta device, from its config.json.
+def open_skeleton(model: str | Path | Located) -> nn.Module:
+    """Make the modules of a model on the meta device, from its config.json alone, in evaluation mode.
 
-    No weight is read or drawn, so that a model of any size takes the memory of its Python objects. Tied weights
-    are tied. Code that comes with a model is never run.
-
-    Parameters
-    ----------
-    model : str or Path
-        A folder with config.json, or the name of a model on the hub, of which nothing else is fetched.
-
-    Returns
-    -------
-    nn.Module
-        In evaluation mode: of the class that the description names, where transformers has it, else of
-        `AutoModel`. All parameters are of float type, whatever that of the checkpoint is.
-
-    Raises
-    ------
-    ValueError
-        If there is no description, it is broken, or transformers has no such architecture.
-
-    Examples
-    --------
-    >>> import paramgraph, tempfile
-    >>> from transformers import BertConfig
-    >>> small = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     small.save_pretrained(folder)
-    ...     model = open_skeleton(folder)
-    >>> model.device, len(paramgraph.rows(model))
-    (device(type='meta'), 7)
+    No weight is read or drawn, so that a model of any size takes the memory of its Python objects; of one on the hub
+    nothing else is fetched. Its class is the one that the description names, where transformers has it, else that of
+    `AutoModel`. Tied weights are tied, and all parameters are of float type, whatever that of the checkpoint is. Code
+    that comes with a model is never run. A ValueError names a description that is missing, broken or unknown.
     """
-    config = _configuration(_config_file(model))
+    where = locate(model)
+    config = _configuration(_config_file(where))
     kind = _named_class(config)
     try:
         # Nothing is drawn on the meta device today; the caller's random state must not hang on that.
@@ -60,29 +36,29 @@ def open_skeleton(model: str | Path) -> nn.Module:
     # A description that contradicts itself fails wherever its architecture first trips over it.
     except Exception as error:
         raise ValueError(
-            f"the {CONFIG} of {str(model)!r} describes no model (model_type {config.model_type!r}): {_line(error)}"
+            f"the {CONFIG} of {str(where.given)!r} describes no model (model_type {config.model_type!r}): "
+            f"{_line(error)}"
         ) from error
     return made.eval()
 
 
-def _config_file(model: str | Path) -> Path:
-    path = Path(model).expanduser()
-    if path.is_file():
+def _config_file(where: Located) -> Path:
+    folder = where.files(CONFIG)
+    if where.kind == "file":
         raise ValueError(
-            f"{path} is a file, and the architecture stands in {CONFIG} beside it: give the folder {path.parent}"
+            f"{folder} is a file, and the architecture stands in {CONFIG} beside it: give the folder {folder.parent}"
         )
-    folder = path if path.is_dir() else fetch_from_hub(str(model), [CONFIG])
     file = folder / CONFIG
     if file.is_file():
         return file
-    if (folder / ADAPTER_CONFIG).is_file():
+    if (folder / ADAPTER_CONFIG).is_file():  # asked here: on the hub it shows once the folder is there
         raise ValueError(
             f"{folder} is an adapter, an update of a model and no model: give its base as the model, and it as `tuned`"
         )
     present = sorted(entry.name for entry in folder.iterdir())[:8]
     raise ValueError(
-        f"{str(model)!r} has no {CONFIG}, which names the architecture (it has {', '.join(present) or 'nothing'}): "
-        "give the folder that save_pretrained wrote"
+        f"{str(where.given)!r} has no {CONFIG}, which names the architecture (it has {', '.join(present) or 'nothing'}"
+        "): give the folder that save_pretrained wrote"
     )
 
 

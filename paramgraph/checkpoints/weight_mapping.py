@@ -13,20 +13,9 @@ WRAPPER_PREFIXES = ("module.", "base_model.model.")
 def plain_name(name: str) -> str:
     """Take out of a parameter's name what wrappers put into it.
 
-    Parameters
-    ----------
-    name : str
-        As "base_model.model.encoder.query.base_layer.weight".
+    A leading "module." (data parallelism) and "base_model.model." (PEFT), and anywhere the parts "base_layer" (PEFT),
+    "_orig_mod" (`torch.compile`), "_fsdp_wrapped_module" and "_checkpoint_wrapped_module".
 
-    Returns
-    -------
-    str
-        Without a leading "module." (data parallelism) and "base_model.model." (PEFT), and without the parts
-        "base_layer" (PEFT), "_orig_mod" (`torch.compile`), "_fsdp_wrapped_module" and
-        "_checkpoint_wrapped_module" anywhere.
-
-    Examples
-    --------
     >>> plain_name("module.base_model.model.encoder.query.base_layer.weight")
     'encoder.query.weight'
     """
@@ -44,19 +33,9 @@ class WeightMapping(Mapping[str, Tensor]):
     that are longer or shorter by one or two leading parts, such as "bert." or "model.", with at least two parts
     in common. A step that finds several raises.
 
-    Parameters
-    ----------
-    source : str
-        Where the weights come from, for messages.
-    names : iterable of str
-        Their names, each weight once.
-    read : callable (name) -> Tensor
-        Reads the weight of one of the names.
-    aliases : mapping of str to str, optional
-        Further names of tied weights, with the name in `names` that each of them has.
+    `source` says where the weights come from, for messages; `names` has each weight once; `read(name)` reads one;
+    `aliases` are further names of tied weights, with the name in `names` that each of them has.
 
-    Examples
-    --------
     >>> import torch
     >>> weights = WeightMapping("a model", ["bert.encoder.weight"], lambda name: torch.ones(2))
     >>> weights["encoder.weight"]
@@ -100,38 +79,11 @@ class WeightMapping(Mapping[str, Tensor]):
         return self._read(self.resolve(name))
 
     def names_of(self, name: str) -> list[str]:
-        """List all names of one weight.
-
-        Parameters
-        ----------
-        name : str
-            One of the names here.
-
-        Returns
-        -------
-        list of str
-            That name, and its others where the weight is tied.
-        """
+        """List all names of a weight: the one here that is given, and its others where it is tied."""
         return [name, *(alias for alias, kept in self._exact.items() if kept == name and alias != name)]
 
     def find(self, name: str) -> str | None:
-        """Look a name up.
-
-        Parameters
-        ----------
-        name : str
-            Of a parameter, in this or a related model.
-
-        Returns
-        -------
-        str or None
-            The name here; None where nothing fits.
-
-        Raises
-        ------
-        ValueError
-            If several fit equally well.
-        """
+        """Look up a name of this or a related model; None where nothing fits, a ValueError where several do."""
         if name in self._exact:
             return self._exact[name]
         plain = plain_name(name)
@@ -148,25 +100,7 @@ class WeightMapping(Mapping[str, Tensor]):
         return None
 
     def resolve(self, name: str) -> str:
-        """Look a name up that must be there.
-
-        Parameters
-        ----------
-        name : str
-            As in `find`.
-
-        Returns
-        -------
-        str
-            The name here.
-
-        Raises
-        ------
-        KeyError
-            If nothing fits; the message lists near names.
-        ValueError
-            If several fit equally well.
-        """
+        """Look up a name that must be there, as `find`; a KeyError lists near names."""
         found = self.find(name)
         if found is None:
             near = difflib.get_close_matches(name, self._exact, n=3)

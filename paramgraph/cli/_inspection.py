@@ -1,11 +1,10 @@
 """What a model is made of, and what graphs of it would cost, from its description and the headers of its files."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from paramgraph.checkpoints import checkpoint_inventory, open_skeleton
+from paramgraph.checkpoints import Located, checkpoint_inventory, locate, open_skeleton
 from paramgraph.inputs import locate_model
 from paramgraph.nodes import Targets, linear_layers, list_schemes, node_tables, storage_key
 
@@ -22,10 +21,10 @@ def inspect_model(
     are none. Raises ValueError if there is no such model, it has no description, its files are broken, or no layer
     matches.
     """
-    place = locate_model(name)
-    model: Any = open_skeleton(place)
+    where = locate(locate_model(name))
+    model: Any = open_skeleton(where)
     layers = linear_layers(model, targets, exclude)
-    stored, unread = _stored(place)
+    stored, unread = _stored(where)
     return {
         "model": name,
         "architecture": type(model).__name__,
@@ -40,13 +39,13 @@ def inspect_model(
     }
 
 
-def _stored(place: str | Path) -> tuple[dict[str, Any] | None, str]:
-    if isinstance(place, str):
+def _stored(where: Located) -> tuple[dict[str, Any] | None, str]:
+    if where.path is None:
         return None, "on the hub, where only the description was fetched"
     try:
-        found = checkpoint_inventory(place)
+        found = checkpoint_inventory(where.path)
     except ValueError as error:
-        if place.is_dir() and not any(place.glob("*.safetensors*")):
+        if where.kind != "file" and not any(where.path.glob("*.safetensors*")):
             return None, str(error)  # a description alone can be looked at as well
         raise
     fields = ("files", "tensors", "entries", "size")

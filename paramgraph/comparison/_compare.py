@@ -1,6 +1,5 @@
 """Which graph of a model's parameters carries anything? Constructions side by side, each beside its nulls."""
 
-import os
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
@@ -8,10 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from paramgraph.cache import GraphCache
-from paramgraph.checkpoints import open_checkpoint, open_skeleton
+from paramgraph.checkpoints import locate, open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.comparison._constructions import buildable_constructions, plan_constructions
 from paramgraph.comparison._layer_loop import choose_tables, compare_layers
@@ -180,9 +177,10 @@ def compare(
     constructions, refused = plan_constructions(builders, sources, scheme)
     needed = {one.features: one.source if one.reads_features else "weights" for one in constructions}
     measured = choose_signal(signal, needed, bool(listed), tuned is not None)
-    weights = open_checkpoint(model)
+    where = locate(model)
+    weights = where.weights()
     reader = LayerReader(
-        model=_skeleton(model) if isinstance(model, str | os.PathLike) else unwrap(model),
+        model=unwrap(model) if where.in_memory else open_skeleton(where),
         weights=weights,
         sources=needed,
         signal=measured,
@@ -191,7 +189,7 @@ def compare(
         loss=loss,
         tuned=None if tuned is None else open_checkpoint(tuned, weights),
     )
-    if reader.runs and isinstance(model, str | os.PathLike):
+    if reader.runs and not where.in_memory:
         raise ValueError(
             f"the signal {measured!r} from {sorted(needed)} needs the model to run: give the loaded module in place of "
             f"its name {str(model)!r}, or compare 'weights' and 'updates' alone"
@@ -255,7 +253,3 @@ def compare(
 def _worth_drawing(nodes: int) -> tuple[bool, int]:
     # Of few nodes the ten nearest are nearly all, which is no picture; of many only a part is drawn.
     return nodes < 64, nodes
-
-
-def _skeleton(model: str | os.PathLike[str]) -> nn.Module:
-    return open_skeleton(Path(model) if isinstance(model, os.PathLike) else model)

@@ -1,13 +1,12 @@
 """What the record of a comparison says of itself: names, contents, what was chosen automatically, and where it ran."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from paramgraph.cache import tensor_digest
+from paramgraph.checkpoints import locate
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import (
     COMPLETE_UP_TO,
@@ -17,13 +16,12 @@ from paramgraph.comparison._options import (
     ModelLike,
     Sources,
 )
-from paramgraph.nodes import unwrap
 
 
 def name_of_model(model: ModelLike) -> str:
     """Name a model for tables: its class, or the name of its folder."""
     # Never a path of this machine: results are shared.
-    return Path(model).name if isinstance(model, str | os.PathLike) else type(unwrap(model)).__name__
+    return locate(model).name
 
 
 def digest_of_batches(batches: Sequence[object]) -> str:

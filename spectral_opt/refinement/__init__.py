@@ -6,8 +6,8 @@ delta, tuned minus base, goes through the filters of all configs and is added to
 factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
 
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`.
-- Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint` (an adapter has an `ADAPTER_CONFIG`);
-  `match_checkpoints` finds the counterparts.
+- Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
+  counterparts.
 - On the way: `DeltaStream` gives the refined weights one after the other.
 - Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
   `read_folder` and `write_folder`.
@@ -19,7 +19,6 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spectral_opt.refinement._checkpoints import (
-        ADAPTER_CONFIG as ADAPTER_CONFIG,
         BaseModel as BaseModel,
         TunedCheckpoint as TunedCheckpoint,
         load_base as load_base,

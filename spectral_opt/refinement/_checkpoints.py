@@ -1,6 +1,5 @@
 """What refinement reads: a base that can run, and a fine-tuned checkpoint of which one weight is read at a time."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,13 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.checkpoints import AdaptedWeights, WeightMapping, open_checkpoint, open_module
+from paramgraph.checkpoints import (
+    AdaptedWeights,
+    Located,
+    ModelLike,
+    WeightMapping,
+    locate,
+    open_checkpoint,
+    open_module,
+    read_json,
+)
 from paramgraph.nodes import unwrap
-
-ADAPTER_CONFIG = "adapter_config.json"
-
-# A module, a state dict (whose values are looked at, not believed), a file, a folder, or a name on the hub.
-ModelLike = nn.Module | Mapping[str, Any] | str | Path
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,17 @@ def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:
     the dtype in which it was saved, from safetensors only; a state dict or a .safetensors file is put into a copy of
     `like`, the tuned model. ValueError if there is no such model, it has adapters in it, or no architecture is known.
     """
-    if isinstance(base, nn.Module):
+    where = locate(base, "base")
+    if where.kind == "module":
         model = unwrap(base)
         if any(hasattr(part, "base_layer") and hasattr(part, "active_adapters") for part in model.modules()):
             raise ValueError(
                 "base has adapters in it, so it would run as the tuned model: load the base anew, or give its folder"
             )
         return BaseModel(model)
-    if isinstance(base, Mapping) or (isinstance(base, str | Path) and Path(base).suffix == ".safetensors"):
-        return _in_architecture_of(like, open_checkpoint(base))
-    if not isinstance(base, str | Path):
-        raise TypeError(
-            f"base is a {type(base).__name__}; a module, a state dict, a .safetensors file, a local folder or a name "
-            "on the hub is needed"
-        )
-    return _load_folder(base)
+    if where.kind in ("weights", "file"):
+        return _in_architecture_of(like, where.weights())
+    return _load_folder(where)
 
 
 @contextmanager
@@ -74,25 +73,22 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
 
     ValueError if it cannot be read safely, or the adapter is of a kind whose update is not s B A.
     """
-    if isinstance(tuned, nn.Module) and hasattr(unwrap(tuned), "peft_config"):
+    where = locate(tuned, "tuned")
+    if where.kind == "module" and hasattr(unwrap(tuned), "peft_config"):
         with tempfile.TemporaryDirectory() as folder:
             _save_adapter(unwrap(tuned), folder)
             yield TunedCheckpoint(open_checkpoint(folder, open_module(base)), Path(folder))
-    elif isinstance(tuned, nn.Module):
+    elif where.kind == "module":
         model = unwrap(tuned)
         state = model.state_dict()
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         yield TunedCheckpoint(_of_state(state), None, model, frozenset(set(state) - parameters))
-    elif isinstance(tuned, Mapping) and not isinstance(tuned, WeightMapping):
+    elif isinstance(tuned, WeightMapping):
+        yield TunedCheckpoint(tuned)
+    elif where.kind == "weights":
         yield TunedCheckpoint(_of_state(tuned))
-    elif isinstance(tuned, str | Path | WeightMapping):
-        weights = open_checkpoint(tuned, open_module(base))
-        yield TunedCheckpoint(weights, None if isinstance(tuned, WeightMapping) else _local_folder(tuned))
     else:
-        raise TypeError(
-            f"tuned is a {type(tuned).__name__}; a module, a state dict, a .safetensors file, a local folder or a "
-            "name on the hub is needed"
-        )
+        yield TunedCheckpoint(where.weights(open_module(base)), _local_folder(where))
 
 
 def _of_state(state: Mapping[str, Any]) -> WeightMapping:
@@ -102,16 +98,11 @@ def _of_state(state: Mapping[str, Any]) -> WeightMapping:
     return WeightMapping("tuned", state, lambda name: state[name].detach())
 
 
-def _local_folder(source: str | Path) -> Path | None:
-    path = Path(source).expanduser()
-    if path.is_dir():
+def _local_folder(where: Located) -> Path | None:
+    path = where.files("*.json")  # of a model on the hub, the folder in the cache
+    if where.kind != "file":
         return path
-    if path.is_file():
-        return path.parent if (path.parent / "config.json").is_file() else None
-    from huggingface_hub import snapshot_download
-
-    # open_checkpoint has fetched it: this finds the folder in the cache.
-    return Path(snapshot_download(str(source), allow_patterns=["*.json"], local_files_only=True))
+    return path.parent if (path.parent / "config.json").is_file() else None
 
 
 def _save_adapter(model: Any, folder: str) -> None:
@@ -129,10 +120,11 @@ def _save_adapter(model: Any, folder: str) -> None:
 def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseModel:
     import copy
 
-    if isinstance(like, nn.Module) and not hasattr(unwrap(like), "peft_config"):
+    where = None if like is None else locate(like, "tuned")
+    if where and where.kind == "module" and not hasattr(unwrap(like), "peft_config"):
         model = copy.deepcopy(unwrap(like))
-    elif isinstance(like, str | Path) and (Path(like) / "config.json").is_file():
-        model = _load_folder(like).model
+    elif where and where.path and (where.path / "config.json").is_file():
+        model = _load_folder(where).model
     else:
         raise ValueError(
             "base is weights alone, and graphs are built by running a model: give base as a module or as a folder "
@@ -153,35 +145,31 @@ def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseM
     return BaseModel(model, frozenset(fresh))
 
 
-def _load_folder(source: str | Path) -> BaseModel:
-    path = Path(source).expanduser()
-    if path.exists():
-        file = path / "config.json"
-        if not file.is_file():
-            raise ValueError(f"no model in {str(source)!r}: a local folder with config.json is needed")
-        names = json.loads(file.read_text(encoding="utf-8")).get("architectures") or []
-        open_checkpoint(path)  # refuses pickled, missing and truncated files in one line
+def _load_folder(where: Located) -> BaseModel:
+    source, local = str(where.given), where.path
+    if local and not (local / "config.json").is_file():
+        raise ValueError(f"no model in {source!r}: a local folder with config.json is needed")
+    where.weights()  # refuses pickled, missing and truncated files in one line
     import transformers
 
     try:
-        if not path.exists():
-            open_checkpoint(str(source))
-            names = transformers.AutoConfig.from_pretrained(str(source)).architectures or []
+        if local:
+            names = read_json(local / "config.json").get("architectures") or []
+        else:
+            names = transformers.AutoConfig.from_pretrained(source).architectures or []
         found = getattr(transformers, names[0], None) if names else None
         if found is None:
-            raise ValueError(
-                f"{str(source)!r} names the architectures {names}, which transformers does not have"
-            )
+            raise ValueError(f"{source!r} names the architectures {names}, which transformers does not have")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model, info = found.from_pretrained(
-                source,
+                local or source,
                 dtype="auto",
                 use_safetensors=True,
                 output_loading_info=True,
-                local_files_only=path.exists(),
+                local_files_only=local is not None,
             )
     except OSError as error:
-        raise ValueError(f"cannot load {str(source)!r}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"cannot load {source!r}: {' '.join(str(error).split())}") from None
     fresh = frozenset(info["missing_keys"])
-    return BaseModel(model.eval(), fresh, path if path.exists() else _local_folder(source))
+    return BaseModel(model.eval(), fresh, local or _local_folder(where))

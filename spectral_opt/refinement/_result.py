@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from paramgraph.checkpoints import INDEX, open_files
-from spectral_opt.refinement._checkpoints import ADAPTER_CONFIG, BaseModel, TunedCheckpoint
+from paramgraph.checkpoints import ADAPTER_CONFIG, INDEX, open_files
+from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.
 SHARD_BYTES = 2 * 10**9

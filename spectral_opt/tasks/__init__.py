@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from paramgraph.checkpoints import existing_path as existing_path
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,
         tokenize_batches as tokenize_batches,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         unused_by_mean_pooling as unused_by_mean_pooling,
     )
     from spectral_opt.tasks.comparison_inputs import folder_of as folder_of, open_inputs as open_inputs
-    from spectral_opt.tasks.files import existing_path as existing_path
     from spectral_opt.tasks.labelled import LabelledText as LabelledText, UnlabelledText as UnlabelledText
     from spectral_opt.tasks.loading import (
         list_texts as list_texts,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.models import (
         EMBEDDED_MODELS as EMBEDDED_MODELS,
         LoadedModel as LoadedModel,
+        embedded_folder as embedded_folder,
         load_model as load_model,
     )
     from spectral_opt.tasks.probing import (

