@@ -48,7 +48,8 @@ class Located:
     def files(self, *patterns: str) -> Path:
         """Find its file or folder; of a model on the hub, what matches `patterns` is fetched into the cache.
 
-        By default these are its weights; without a connection, it is what the cache has. A ValueError says that there is no such path and no such name.
+        By default these are its weights; without a connection, it is what the cache has. A ValueError says that there
+        is no such path and no such name.
         """
         if self.in_memory:
             raise ValueError(f"{self.name} was given in memory: it has no files")
