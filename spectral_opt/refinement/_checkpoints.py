@@ -85,7 +85,7 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
         yield TunedCheckpoint(_of_state(state), None, model, frozenset(set(state) - parameters))
     elif isinstance(tuned, WeightMapping):
         yield TunedCheckpoint(tuned)
-    elif where.kind == "weights":
+    elif isinstance(tuned, Mapping):
         yield TunedCheckpoint(_of_state(tuned))
     else:
         yield TunedCheckpoint(where.weights(open_module(base)), _local_folder(where))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from paramgraph.checkpoints import open_module, ModelLike
+from paramgraph.checkpoints import ModelLike, open_module
 from paramgraph.sources import Batches, Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import as_configs, calibration_sets, check_calibration
