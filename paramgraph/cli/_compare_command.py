@@ -220,8 +220,10 @@ def _measure(arguments: Compare, inputs: Any, **more: Any) -> Any:
 
 
 def _name(model: str) -> str:
-    path = Path(model).expanduser()
-    return path.resolve().name if path.exists() else model
+    from paramgraph.checkpoints import locate
+
+    path = locate(model).path
+    return path.resolve().name if path else model
 
 
 def _sources(inputs: Any, tuned: Any) -> list[str]:
