@@ -1,9 +1,8 @@
 """The layers of a comparison, one after the other: read together where that saves passes, kept as they are finished."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
-
-from tqdm import tqdm
 
 from paramgraph.cache import GraphCache, tensor_digest
 from paramgraph.comparison._constructions import Construction
@@ -11,6 +10,7 @@ from paramgraph.comparison._layer_comparison import compare_layer
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import ComparisonStore
+from paramgraph.display import progress_bar
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect_updates
@@ -50,16 +50,10 @@ def compare_layers(
     digests = _Digests(reader)
     finished = _finished(digests, tables, store)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
-    shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
     total = sum(len(buildable[group]) for group in todo) * len(seeds)
-    with tqdm(total=total, bar_format=shape, mininterval=0.5, disable=not progress) as bar:
-
-        def advance(what: str) -> None:
-            bar.set_description_str(what, refresh=False)
-            bar.update()
-
+    with progress_bar(total, shown=progress) as advance:
         for part in _chunks(todo, reader):
-            bar.set_description_str(f"reading {len(part)} layers" if reader.runs else "reading")
+            advance(0, f"reading {len(part)} layers" if reader.runs else "reading")
             for reading in reader.read(part):
                 group = reading.table.group
                 layer = compare_layer(
@@ -70,7 +64,7 @@ def compare_layers(
                     seeds,
                     cache,
                     draw=group == drawing_layer,
-                    on_cell=advance,
+                    on_cell=partial(advance, 1),
                 )
                 finished[group] = layer
                 if store is not None:

@@ -38,15 +38,15 @@ def print_views(views: Iterable[TableView], width: int = 120) -> None:
 
 
 @contextmanager
-def progress_bar(total: float) -> Iterator[Callable[[float, str], None]]:
-    """Show a bar on stderr; what is yielded takes how much of `total` is done, and what comes next."""
+def progress_bar(total: float, shown: bool = True) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar on stderr; what is yielded takes how much more of `total` is done, and what comes next."""
     from tqdm import tqdm
 
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
-    with tqdm(total=total, bar_format=shape, mininterval=1.0) as bar:
+    with tqdm(total=total, bar_format=shape, mininterval=1.0, disable=not shown) as bar:
 
         def advance(work: float, what: str) -> None:
-            bar.set_description_str(what, refresh=False)
+            bar.set_description_str(what, refresh=not work)
             # Rounding of the sum must not take the bar past its end.
             bar.update(min(work, total - bar.n))
 
