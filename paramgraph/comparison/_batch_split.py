@@ -26,7 +26,7 @@ class BatchSplit:
         return self.build[:middle], self.build[middle:]
 
 
-def list_batches(batches: SplitBatches | None) -> tuple[list[Any], dict[str, int]]:
+def list_batches(batches: SplitBatches | None) -> tuple[list[Any], dict[str, int]]:  # Any: batches
     """List batches of either form, those to build first, and how many were given for what; {} where not given apart.
 
     Too few or other keys are a ValueError, what is no list a TypeError.

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ Shift = Literal["auto", "laplacian", "adjacency"]
 
 NULLS: tuple[Null, ...] = get_args(Null)
 SHIFTS: tuple[Shift, ...] = get_args(Shift)
+
 # All modes of 2,048 nodes take 1.5 s and 34 MB; of 11,008 nodes four minutes and a gigabyte.
 COMPLETE_UP_TO = 2048
 MODES_BEYOND = 64
@@ -33,11 +34,7 @@ MODES_BEYOND = 64
 
 @dataclass(frozen=True)
 class MeasurementOptions:
-    """How constructions are measured; the fields are arguments of `compare`.
-
-    `modes` None gives a graph of up to 2,048 nodes all its eigenpairs, and 64 beyond; `shift` "auto" is the Laplacian,
-    or the adjacency where weights are signed.
-    """
+    """How constructions are measured: the arguments of `compare` that have these names."""
 
     bands: tuple[float, ...] = FIFTHS
     share: float = 0.2
@@ -53,7 +50,7 @@ class MeasurementOptions:
         return nodes if nodes <= COMPLETE_UP_TO else MODES_BEYOND
 
 
-def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
+def check_comparison(options: MeasurementOptions, seeds: Sequence[int]) -> None:
     """Refuse what cannot be measured by a ValueError, TypeError or UnknownNameError that says what is allowed."""
     band_edges(1, options.bands)
     if not 0 < options.share < 1:
@@ -78,7 +75,7 @@ def check_comparison(options: MeasurementOptions, seeds: Sequence[Any]) -> None:
         raise ValueError(f"seeds are different integers, 0 or larger; got {list(seeds)}")
 
 
-def choose_signal(signal: str, sources: Mapping[str, Any], has_batches: bool, has_tuned: bool) -> str:
+def choose_signal(signal: str, sources: Mapping[str, SourceLike], has_batches: bool, has_tuned: bool) -> str:
     """Decide what is measured on the graphs, and see that everything for it and for the sources is there.
 
     "auto" is gradients if there are batches, else updates if there is a tuned model, else weights. An unknown signal is

@@ -95,7 +95,7 @@ def _differences(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Seque
     ]
 
 
-def _agree(first: Any, second: Any, relative: float, absolute: float) -> bool:
+def _agree(first: float | None, second: float | None, relative: float, absolute: float) -> bool:
     if first is None or second is None:
         return first is second
     return math.isclose(first, second, rel_tol=relative, abs_tol=absolute)
