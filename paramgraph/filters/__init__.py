@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from paramgraph.filters._chebyshev_recurrence import (
         chebyshev_product as chebyshev_product,
         chebyshev_products as chebyshev_products,
-        symmetric_polynomial as symmetric_polynomial,
     )
     from paramgraph.filters._choice import (
         EXACT_NODES as EXACT_NODES,

@@ -18,7 +18,7 @@ from paramgraph.graphs import Matrix
 from paramgraph.spectra.signals import working_dtype
 
 Kind = Literal["laplacian", "adjacency"]
-Normalization = Literal["sym", "rw"] | None
+Normalization = Literal[None, "sym", "rw"]
 _Signal = TypeVar("_Signal")  # a Tensor, an ndarray or a SciPy array; comes back as the same type
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paramgraph._checks import non_negative, whole_number
-from paramgraph.filters import Combination, Method, Response, get_response
+from paramgraph.filters import Combination, Method, Response, Tail, get_response
 from paramgraph.graphs import get_builder
 from paramgraph.sources import SourceLike
+from paramgraph.spectra import Kind, Normalization
 from spectral_opt.config._fields import (
     JsonFields,
     check_choice,
@@ -102,8 +103,8 @@ class SpectralConfig(JsonFields):
     builder_options: Mapping[str, Any] | None = field(default=None, hash=False)
     scheme: str = "rows"
     source: SourceLike = "gradients"
-    shift: Literal["laplacian", "adjacency"] = "laplacian"
-    normalization: Literal[None, "sym", "rw"] = "sym"
+    shift: Kind = "laplacian"
+    normalization: Normalization = "sym"
     targets: str | Collection[str] = "all-linear"
     exclude: str | Collection[str] | None = None
     batches: Literal["task", "preserve"] = "task"
@@ -113,7 +114,7 @@ class SpectralConfig(JsonFields):
     filter_method: Method = "auto"
     # Numbers of NumPy are taken too, and become numbers of Python.
     rank: int = 32
-    tail: Literal["edge", 0, 1] = "edge"
+    tail: Tail = "edge"
     norm_matching: bool = False
     penalty: float = 1e-3
     penalty_mode: Literal["gradient", "loss", "decoupled"] = "gradient"
