@@ -11,7 +11,6 @@ operators that are no matrix here: conjugate gradients on all columns at once, w
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -42,7 +41,7 @@ class LinearSolve:
     solver: str
     reason: str
     error: float
-    apply: Callable[[Any], Any]
+    apply: Callable[[np.ndarray], np.ndarray]
     operations: float
     stored_bytes: int
 
@@ -139,7 +138,7 @@ def _cholesky(operator: ShiftOperator, gamma: float) -> LinearSolve:
     )
 
 
-def _superlu(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -> LinearSolve:
+def _superlu(operator: ShiftOperator, matrix: sp.csc_array, gamma: float, proven: bool) -> LinearSolve:
     # No pivoting: the matrix is positive definite, and the symmetric order keeps the fill-in low.
     factor = spla.splu(
         matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
@@ -161,12 +160,14 @@ def _superlu(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -
     )
 
 
-def _conjugate_gradients(operator: ShiftOperator, matrix: Any, gamma: float, proven: bool) -> LinearSolve:
+def _conjugate_gradients(
+    operator: ShiftOperator, matrix: sp.csr_array, gamma: float, proven: bool
+) -> LinearSolve:
     limit = _most_steps(operator, gamma, proven)
     inverse = 1 / matrix.diagonal()
     jacobi = spla.LinearOperator(matrix.shape, matvec=lambda x: inverse * x.ravel(), dtype=np.float64)
 
-    def apply(X: Any) -> Any:
+    def apply(X: np.ndarray) -> np.ndarray:
         out = np.empty_like(X)
         for column in range(X.shape[1]):
             right = np.ascontiguousarray(X[:, column])

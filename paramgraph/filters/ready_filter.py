@@ -44,6 +44,16 @@ class ReadyFilter(ABC):
         """Whether nothing is added, so that each bit of a signal is handed back."""
 
     @property
+    def rank(self) -> int | None:
+        """Number of modes that are used; None for a filter without modes of its nodes."""
+        return None
+
+    @property
+    def order(self) -> int | None:
+        """Order of the polynomial; None where there is none."""
+        return None
+
+    @property
     def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, "active"]] | None:
         """Eigenvectors that are kept, and what is added along each; None where a filter needs no such vectors."""
         return None

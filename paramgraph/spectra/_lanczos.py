@@ -10,9 +10,10 @@ from jaxtyping import Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from paramgraph.errors import NotConvergedError
+from paramgraph.spectra._components import Pairs
 from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 
-Product = Callable[[Any], Any]
+Product = Callable[[np.ndarray], np.ndarray]
 
 # Steps of the check: a Ritz value of this many resolves what is missing well before the last pair asked for,
 # at a tenth of the products that the pairs themselves have taken (136 to 430 on neighbour graphs, 16 pairs).
@@ -29,7 +30,7 @@ class _Counter:
         self.apply = apply
         self.products = 0
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         self.products += 1
         return self.apply(x.reshape(-1))
 
@@ -71,7 +72,9 @@ def largest_pairs(
     return SolverResult(back(values), vectors, counted.products, note)
 
 
-def _eigsh(problem: EigenProblem, apply: Product, count: int, start: Any, note: str, restarts: int) -> Any:
+def _eigsh(
+    problem: EigenProblem, apply: Product, count: int, start: np.ndarray, note: str, restarts: int
+) -> Pairs:
     shape = (problem.nodes, problem.nodes)
     extra: dict[str, Any] = {"rng": np.random.default_rng(problem.seed)} if _HAS_RNG else {}
     try:
@@ -95,7 +98,7 @@ def _eigsh(problem: EigenProblem, apply: Product, count: int, start: Any, note: 
     return values[order], vectors[:, order]
 
 
-def _residuals(apply: Product, values: Any, vectors: Any) -> tuple[float, ...]:
+def _residuals(apply: Product, values: np.ndarray, vectors: np.ndarray) -> tuple[float, ...]:
     errors = [apply(vectors[:, j]) - value * vectors[:, j] for j, value in enumerate(values)]
     return tuple(float(np.linalg.norm(error)) for error in errors)
 
@@ -134,13 +137,14 @@ def _has_passed_over(
     return largest > float(values[-1] + 10 * max(problem.tol, 1e-14) * np.abs(values).max())
 
 
-def _deflated(apply: Product, values: Any, vectors: Any) -> Product:
+def _deflated(apply: Product, values: np.ndarray, vectors: np.ndarray) -> Product:
     """Send the pairs found far below the others."""
     drop = 2 * float(np.abs(values).max())
 
-    def product(x: Any) -> Any:
+    def product(x: np.ndarray) -> np.ndarray:
         along = vectors.T @ x
         y = apply(x - vectors @ along)
-        return y - vectors @ (vectors.T @ y + drop * along)
+        lowered: np.ndarray = y - vectors @ (vectors.T @ y + drop * along)
+        return lowered
 
     return product

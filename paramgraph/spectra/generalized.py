@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -216,7 +216,7 @@ def _solve_iteratively(pencil: _Pencil) -> Pairs:
     return values[::step], (vectors @ rotation)[:, ::step]
 
 
-def _inverse(metric: Matrix) -> Callable[[Any], Any]:
+def _inverse(metric: Matrix) -> Callable[[np.ndarray], np.ndarray]:
     """Invert B + ridge I: by its factor where that fits, else by conjugate gradients."""
     if isinstance(metric, np.ndarray):
         factor = scipy.linalg.cho_factor(metric, check_finite=False)
@@ -231,7 +231,7 @@ def _inverse(metric: Matrix) -> Callable[[Any], Any]:
         return lambda x: factors.solve(np.asarray(x).reshape(-1))
     jacobi = sp.diags_array(1 / metric.diagonal(), format="csr")
 
-    def by_gradients(x: Any) -> Any:
+    def by_gradients(x: np.ndarray) -> np.ndarray:
         # ARPACK takes the inverse to be exact: two digits beyond the smallest tolerance that is asked for.
         solution, failed = cg(metric, x, rtol=1e-12, atol=0.0, M=jacobi, maxiter=10 * metric.shape[0])
         if failed:

@@ -1,6 +1,6 @@
 """Lanczos with implicit restarts (ARPACK) on the operator itself, its wanted end turned up."""
 
-from typing import Any
+import numpy as np
 
 from paramgraph.spectra import EigenProblem, SolverResult, lanczos_refusal as refusal, largest_pairs
 
@@ -23,8 +23,8 @@ def solve(problem: EigenProblem) -> SolverResult:
             problem, lambda x: matrix @ x, lambda values: values, "Lanczos on A", restarts=RESTARTS
         )
 
-    def apply(x: Any) -> Any:
-        flipped = top * x - matrix @ x
+    def apply(x: np.ndarray) -> np.ndarray:
+        flipped: np.ndarray = top * x - matrix @ x
         if problem.null is not None:
             # Below the interval by its scale: the null vector ends outside the pairs that are asked for.
             flipped -= (top + problem.scale) * (problem.null @ x) * problem.null

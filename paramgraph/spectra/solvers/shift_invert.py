@@ -1,7 +1,5 @@
 """Lanczos on the inverse of the shifted operator, through a sparse factorization just outside its spectrum."""
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
@@ -42,7 +40,7 @@ def solve(problem: EigenProblem) -> SolverResult:
         options={"SymmetricMode": True},
     )
 
-    def apply(x: Any) -> Any:
+    def apply(x: np.ndarray) -> np.ndarray:
         return problem.project(factors.solve(np.asarray(problem.project(x))))
 
     return largest_pairs(
