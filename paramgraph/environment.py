@@ -5,7 +5,6 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 PACKAGES = (
     "torch",
@@ -20,34 +19,12 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """List the versions of Python and of the packages that decide a result.
-
-    Returns
-    -------
-    dict of str to str
-        Name and version.
-
-    Examples
-    --------
-    >>> "torch" in versions()
-    True
-    """
+    """List the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def hardware() -> dict[str, Any]:
-    """Describe the machine.
-
-    Returns
-    -------
-    dict
-        Architecture, processor, cores, torch's threads, operating system.
-
-    Examples
-    --------
-    >>> hardware()["cores"] >= 1
-    True
-    """
+def hardware() -> dict[str, str | int | None]:
+    """Describe the machine: architecture, processor, cores, torch's threads, operating system."""
     import torch
 
     return {
@@ -60,18 +37,7 @@ def hardware() -> dict[str, Any]:
 
 
 def peak_megabytes() -> float | None:
-    """Read the largest resident memory that the process has had since it began.
-
-    Returns
-    -------
-    float or None
-        In units of 10**6 bytes; None where the system does not say.
-
-    Examples
-    --------
-    >>> (peak_megabytes() or 1.0) > 0
-    True
-    """
+    """Read the largest resident memory that the process has had, in 10**6 bytes; None where the system does not say."""
     try:
         import resource
     except ImportError:  # not on Windows

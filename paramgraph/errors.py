@@ -19,24 +19,8 @@ class UnknownNameError(ValueError):
 
     @classmethod
     def among(cls, what: str, name: object, names: Iterable[str]) -> "UnknownNameError":
-        """Make the error of a name that is not among some names.
+        """Make the error of a name that is not among some names; `what` it should be of, as "builder".
 
-        Parameters
-        ----------
-        what : str
-            What the name should be of, as "builder".
-        name : object
-            What came.
-        names : iterable of str
-            What is allowed.
-
-        Returns
-        -------
-        UnknownNameError
-            To be raised.
-
-        Examples
-        --------
         >>> UnknownNameError.among("scheme", "row", ["rows", "columns"])
         UnknownNameError("no scheme named 'row'; did you mean 'rows'? (available: columns, rows)")
         """

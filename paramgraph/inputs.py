@@ -23,48 +23,25 @@ TASKS = ("auto", "language_model", "classification", "none")
 
 @dataclass(frozen=True)
 class InputOptions:
-    """Say how texts become batches.
+    """How texts become batches; a number below its least, or an unknown task, raises a ValueError.
 
-    Parameters
-    ----------
-    task : {"auto", "language_model", "classification", "none"}, default "auto"
-        What the loss is of: the next token, the label, or nothing: without a loss there are no gradients.
-        "auto": what the model is made for and the text allows.
-    batches, batch_size, max_length : int, default 12, 16 and 48
-        Number of batches, texts in each, and tokens of a text.
-    seed : int, default 0
-        Of every draw.
-    text_column : str, default "text"
-        Column of the text in a table.
-    label_column : str, optional
-        Column of the label in a table; by default "label", where there is one.
-    tune_steps : int, default 0
-        Steps of fine-tuning, each on a batch of its own, before anything is compared; 0 for none.
-    tune_rate : float, default 5e-5
-        Its peak learning rate.
-
-    Raises
-    ------
-    ValueError
-        If a number is below 1 (seed and steps: below 0), a rate is not above 0, or there is no such task.
-
-    Examples
-    --------
     >>> InputOptions(batches=0)
     Traceback (most recent call last):
     ...
     ValueError: batches is 0: at least 1 is needed
     """
 
+    # What the loss is of: the next token, the label, or nothing, and then there are no gradients. "auto": what the
+    # model is made for and the text allows.
     task: str = "auto"
     batches: int = 12
-    batch_size: int = 16
-    max_length: int = 48
-    seed: int = 0
+    batch_size: int = 16  # texts in a batch
+    max_length: int = 48  # tokens of a text
+    seed: int = 0  # of every draw
     text_column: str = "text"
-    label_column: str | None = None
-    tune_steps: int = 0
-    tune_rate: float = 5e-5
+    label_column: str | None = None  # by default "label", where there is one
+    tune_steps: int = 0  # of fine-tuning, each on a batch of its own, before anything is compared
+    tune_rate: float = 5e-5  # peak learning rate of these
 
     def __post_init__(self) -> None:
         lowest_values = {"batches": 1, "batch_size": 1, "max_length": 1, "seed": 0, "tune_steps": 0}
@@ -79,36 +56,16 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class ComparisonInputs:
-    """Hold a model in memory and batches for it.
+    """A model in memory, in evaluation mode, and batches for it; its layers have the names of its checkpoint."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the model for tables.
-    model : nn.Module
-        In evaluation mode. Its layers have the names that they have in its checkpoint.
-    batches : sequence
-        What the model, or `loss`, is run on.
-    loss : callable (model, batch) -> Tensor, optional
-        By default `model(**batch).loss`.
-    exclude : str or sequence of str, optional
-        Layers that nothing can be measured of, as in `paramgraph.node_tables`.
-    notes : sequence of str, default ()
-        What a reader of results must know: origins, splits, the loss.
-    no_gradients : str, default ""
-        Why there are no gradients; "" where there are.
-    tuned : nn.Module, optional
-        The model after fine-tuning, where `tune_steps` asked for it.
-    """
-
-    name: str
+    name: str  # for tables
     model: nn.Module
-    batches: Sequence[Any]
-    loss: Callable[[nn.Module, Any], Tensor] | None = None
-    exclude: Targets | None = None
-    notes: Sequence[str] = ()
-    no_gradients: str = ""
-    tuned: nn.Module | None = None
+    batches: Sequence[Any]  # whatever the model, or `loss`, takes
+    loss: Callable[[nn.Module, Any], Tensor] | None = None  # by default `model(**batch).loss`
+    exclude: Targets | None = None  # layers that nothing can be measured of, as in `paramgraph.node_tables`
+    notes: Sequence[str] = ()  # what a reader of results must know: origins, splits, the loss
+    no_gradients: str = ""  # why there are no gradients; "" where there are
+    tuned: nn.Module | None = None  # the model after fine-tuning, where `tune_steps` asked for it
 
 
 @runtime_checkable
@@ -116,34 +73,13 @@ class InputProvider(Protocol):
     """What a package offers under the entry point "paramgraph.inputs"; a module with two functions will do."""
 
     def folder_of(self, name: str) -> str | Path | None:
-        """Find where the files of a model are, without loading it.
+        """Find the files of a model as a user named it, without loading it: a folder or file, or a name on the hub.
 
-        Parameters
-        ----------
-        name : str
-            As a user wrote it.
-
-        Returns
-        -------
-        str or Path or None
-            A folder or file, or a name on the hub; None where the name says nothing to this package.
+        None where the name says nothing to this package.
         """
 
     def open_inputs(self, model: str, data: str, options: InputOptions) -> ComparisonInputs | None:
-        """Load a model, and make batches of a text.
-
-        Parameters
-        ----------
-        model, data : str
-            As a user wrote them.
-        options : InputOptions
-            How the batches are to be.
-
-        Returns
-        -------
-        ComparisonInputs or None
-            None where the names say nothing to this package.
-        """
+        """Load a model and make batches of a text, both as a user named them; None where they say nothing to it."""
 
 
 def locate_model(name: str) -> str | Path:
@@ -164,26 +100,10 @@ def locate_model(name: str) -> str | Path:
 
 
 def open_inputs(model: str, data: str, options: InputOptions | None = None) -> ComparisonInputs:
-    """Load a model by its name, and make batches of a text by its name.
+    """Load a model and make batches of a text, by the first installed package that knows both.
 
-    Parameters
-    ----------
-    model : str
-        As for `locate_model`.
-    data : str
-        A file, or a name that an installed package knows.
-    options : InputOptions, optional
-        How the batches are to be.
-
-    Returns
-    -------
-    ComparisonInputs
-        From the first package that knows both.
-
-    Raises
-    ------
-    ValueError
-        If none does, or one that does finds a mistake.
+    `model` is named as for `locate_model`, `data` is a file or a name. A ValueError says that no package knows them, or
+    what mistake one that does has found.
     """
     providers, failures = _providers()
     for provider in providers:
