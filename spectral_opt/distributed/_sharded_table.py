@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.spectra import wide, working_dtype
+from paramgraph.filters import ReadyFilter
+from paramgraph.spectra import SignalOperator, wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.distributed._shard_layout import TableShard, shard_of
-from spectral_opt.functional import decoupled_step, multiply, penalty_gradient, put_back
+from spectral_opt.functional import decoupled_step, multiply, norm_factor, penalty_gradient, put_back
 from spectral_opt.preparation import FactorTable, PreparedTable, config_on
 from spectral_opt.ranks import Ranks, is_split, local
 from spectral_opt.training import BasisStep, BoundTable, Energies, bind_table
@@ -25,7 +26,7 @@ class _SharedPenalty(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, operator: Any, ridge: float, ranks: Ranks) -> Tensor:
+    def forward(ctx: Any, X: Tensor, operator: SignalOperator | None, ridge: float, ranks: Ranks) -> Tensor:
         product = torch.zeros_like(X) if operator is None else multiply(operator, X.detach())
         if ridge:
             product = product + ridge * X
@@ -125,12 +126,12 @@ class ShardedTable(BoundTable):
         return kind
 
     @cached_property
-    def _operator(self) -> Any:
+    def _operator(self) -> SignalOperator | None:
         whole = self.prepared.operator
         return whole if whole is None or self.split is None else SplitOperator(whole, self.split)
 
     @cached_property
-    def _graph_filter(self) -> Any:
+    def _graph_filter(self) -> ReadyFilter | SplitFilter:
         whole = self.prepared.filter
         return whole if self.split is None else SplitFilter(whole, self.split)
 
@@ -141,10 +142,8 @@ class ShardedTable(BoundTable):
         squares = [torch.linalg.vector_norm(value, dtype=working).square() for value in (X, filtered)]
         before, after = self.ranks.sum_(torch.stack(squares)).unbind()
         if self.config.norm_matching:
-            # As `match_norm`, with the norms of the whole table.
-            noise = 16 * torch.finfo(working).eps * before.sqrt()
-            factor = torch.where(after.sqrt() > noise, before.sqrt() / after.sqrt(), torch.ones_like(after))
-            filtered = (filtered * factor).to(filtered.dtype)
+            # With the norms of the whole table.
+            filtered = (filtered * norm_factor(before.sqrt(), after.sqrt())).to(filtered.dtype)
         return X, filtered, (before, after)
 
     def _parts(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

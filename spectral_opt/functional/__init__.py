@@ -9,7 +9,7 @@ Penalties: `penalty_value`, `penalty_gradient`; of low-rank updates `low_rank_pe
 `checked_operator`.
 Filters of gradients: `filter_gradients`; as pairs `GradientFilter`, `gradient_filter`, `chain`, `clip_by_global_norm`,
 `masked`, `project`.
-Filters of tables: `filter_table`, `match_norm`, `filter_in_place_of`, `put_back`.
+Filters of tables: `filter_table`, `match_norm` and its `norm_factor`, `filter_in_place_of`, `put_back`.
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         filter_table as filter_table,
         gradient_filter as gradient_filter,
         match_norm as match_norm,
+        norm_factor as norm_factor,
         put_back as put_back,
     )
     from spectral_opt.functional.low_rank_penalty import (

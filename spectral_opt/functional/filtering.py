@@ -211,11 +211,16 @@ def match_norm(
     working = working_dtype(X)
     before = torch.linalg.vector_norm(X, dtype=working)
     after = torch.linalg.vector_norm(filtered, dtype=working)
-    # 16 roundings: what is left of a signal that the filter removes is noise, and is not to be blown up.
-    noise = 16 * torch.finfo(working).eps * before
-    # A choice by `where` and not by `if`: nothing waits for an accelerator. A factor of 1 changes no bit.
-    matched: Tensor = filtered * torch.where(after > noise, before / after, torch.ones_like(after))
+    matched: Tensor = filtered * norm_factor(before, after)
     return matched
+
+
+def norm_factor(before: Float[Tensor, ""], after: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Compute by what a filtered signal of norm `after` is multiplied to have the norm `before`; 1 for noise."""
+    # 16 roundings: what is left of a signal that the filter removes is noise, and is not to be blown up.
+    noise = 16 * torch.finfo(before.dtype).eps * before
+    # A choice by `where` and not by `if`: nothing waits for an accelerator. A factor of 1 changes no bit.
+    return torch.where(after > noise, before / after, torch.ones_like(after))
 
 
 def filter_in_place_of(
