@@ -1,4 +1,12 @@
-"""Demo: the demonstration, small."""
+"""The demonstration, small: which graph carries the gradient, methods side by side, and refinement without training.
+
+`make_setting` loads model and texts by `DemoOptions`; a `Demo` runs the three parts on it, `work_ahead` units of work
+in all; `demo_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
+
+- Running: `DemoOptions`, `make_setting`, `Demo`, `work_ahead`.
+- Results: `demo_results`, `write_results`, `demo_tables`, `print_tables`, `demo_page`, `example_drawings`.
+- Inside: `CONSTRUCTIONS`, `FAMILIES`, `tidy_rows`, and the sentences of the three parts.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -11,18 +11,7 @@ from spectral_opt.demo.setting import DemoSetting
 
 
 def example_drawings(setting: DemoSetting) -> list[FigureView]:
-    """Draw the graph of gradients of the smallest matrix, and the spectra of every Laplacian on it.
-
-    Parameters
-    ----------
-    setting : DemoSetting
-        Model, tables and the batches that build graphs.
-
-    Returns
-    -------
-    list of FigureView
-        The graph, and the eigenvalues.
-    """
+    """Draw the graph of gradients of the smallest matrix, and the spectra of every Laplacian on it."""
     name, table = min(setting.tables.items(), key=lambda item: item[1].shape[0])
     drawn: list[FigureView] = []
     curves = []

@@ -7,26 +7,11 @@ from dataclasses import dataclass, replace
 class DemoOptions:
     """What a demonstration runs on, and how long it may take.
 
-    Parameters
-    ----------
-    model : str, default "embedded"
-        Embedded model, local folder or Hugging Face name.
-    data, text_column, label_column : str
-        Labelled text: embedded name, CSV or JSONL file, or Hugging Face name.
-    preserve : str, default "sotu"
-        Unlabelled text from which the column graphs of the refinement are made.
-    retention : str, default "bbc"
-        Unlabelled text of another task, on which retention is measured.
-    seed : int, default 0
-        Seed of split, batches, dropout and nulls.
-    per_class, test_size, retention_size, preserve_size, graph_batches, steps, batch_size, max_length : int
-        Sizes, in texts, batches, steps and tokens.
-    learning_rates : tuple of float
-        Tried for every method, chosen on dev.
-    matrices : int, default 12
-        How many matrices, evenly spread over depth, the graph measurement looks at.
-    shuffle_labels : bool, default False
-        A control: with shuffled labels every accuracy has to be at chance.
+    Model and texts are embedded names, local folders or files, or Hugging Face names. `preserve` is the text
+    from which the column graphs of the refinement are made; on `retention`, of another task, retention is
+    measured. Sizes are in texts, batches, steps and tokens; `matrices`, evenly spread over depth, are what
+    the graph measurement looks at. Every learning rate is tried for every method. With shuffled labels, a
+    control, every accuracy has to be at chance.
     """
 
     model: str = "embedded"

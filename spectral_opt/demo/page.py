@@ -14,20 +14,7 @@ NULL_SHOWN = "cosine of gradients"
 
 
 def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> str:
-    """Render the page of a demonstration.
-
-    Parameters
-    ----------
-    results : dict
-        Made by `demo_results`.
-    drawings : sequence of FigureView
-        Figures that need more than the numbers: the graph and its spectrum.
-
-    Returns
-    -------
-    str
-        A whole HTML document.
-    """
+    """Render results and further drawings as a whole HTML document."""
     graphs, training, refinement = demo_tables(results)
     options = results["options"]
     lead = (

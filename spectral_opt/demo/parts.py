@@ -22,6 +22,7 @@ from spectral_opt.study import (
     FineTuned,
     Method,
     RunRecord,
+    Stage,
     TrainingDivergedError,
     accuracy_interval,
     append_record,
@@ -39,18 +40,11 @@ METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
 
 @dataclass(frozen=True)
 class Score:
-    """What one model reached.
+    """What one model reached, and what it kept of its start.
 
-    Parameters
-    ----------
-    accuracy, accuracy_low, accuracy_high : float
-        Test accuracy and its 95 % Wilson interval; shares of 1.
-    p_value : float
-        McNemar's exact paired test against plain AdamW.
-    neighbours_kept, cosine : float
-        Retention on text of another task.
-    drift : float
-        Relative distance of the matrices from the pretrained ones.
+    Test accuracy, a share of 1, has its 95 % Wilson interval. `p_value` is that of McNemar's exact paired
+    test against plain AdamW, `neighbours_kept` and `cosine` are retention on text of another task, `drift` is
+    the relative distance of the matrices from the pretrained ones.
     """
 
     accuracy: float
@@ -85,16 +79,9 @@ class RefinedRow:
 
 @dataclass
 class Demo:
-    """Run the three parts in order, and write each finished run to disk at once.
+    """Run the three parts in order, and append each finished run to `records`, a file of JSON lines, at once.
 
-    Parameters
-    ----------
-    setting : DemoSetting
-        Model, texts and options.
-    records : Path
-        JSON-lines file; one line for each finished run.
-    advance : callable
-        Called with seconds' worth of work done and what comes next; moves the progress bar.
+    `advance` is called with seconds' worth of work done and what comes next; it moves the progress bar.
     """
 
     setting: DemoSetting
@@ -244,7 +231,7 @@ class Demo:
         config: Mapping[str, Any],
         metrics: Mapping[str, Any],
         seconds: float,
-        stage: Any = "exploration",
+        stage: Stage = "exploration",
     ) -> None:
         options = self.setting.options
         shared = {"model": self.setting.loaded.name, **asdict(options)}

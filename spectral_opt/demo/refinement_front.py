@@ -14,18 +14,9 @@ from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, for_pooling
 
 @dataclass(frozen=True)
 class Family:
-    """A way to shrink a delta, with the strengths to try.
+    """A way to shrink a delta, with the strengths to try in the order of the curve.
 
-    Parameters
-    ----------
-    name : str
-        What tables and figures call it.
-    config : SpectralConfig or None
-        The filter, whose gamma is the strength; None: the delta is multiplied by the strength (WiSE-FT).
-    strengths : tuple of float
-        The strengths, in the order of the curve.
-    is_null : bool, default False
-        Whether it is a control.
+    The strength is the filter's gamma; without a configuration it multiplies the delta (WiSE-FT).
     """
 
     name: str
@@ -35,17 +26,10 @@ class Family:
 
 
 def column_filter(null: str | None = None) -> SpectralConfig:
-    """Return the filter Delta (I + gamma C)^-1 on columns, C the Gram matrix of activations on preserved text.
+    """Return the filter Delta (I + gamma C)^-1, C the Gram matrix of activations on preserved text.
 
-    Parameters
-    ----------
-    null : str, optional
-        "permuted" or "rotated": the control instead, with the spectrum of C and none of its directions.
-
-    Returns
-    -------
-    SpectralConfig
-        With gamma = 1; the strength is set when it is applied.
+    The null "permuted" or "rotated" has the spectrum of C and none of its directions. gamma is set when it is
+    applied.
     """
     return SpectralConfig(
         builder=null or "gram",
@@ -77,22 +61,7 @@ def refined_states(
     family: Family,
     batches: Mapping[str, Sequence[Mapping[str, Tensor]]],
 ) -> Iterator[tuple[float, dict[str, Tensor]]]:
-    """Yield strength and state dict for each strength of a family; graphs and bases are made once.
-
-    Parameters
-    ----------
-    base, tuned : Module
-        The pretrained model and the finished fine-tune of it; neither is changed.
-    family : Family
-        The filter, or scaling.
-    batches : dict of sequences of batches
-        Text to be preserved, under "preserve".
-
-    Yields
-    ------
-    tuple of float and dict of tensors
-        The strength, and a state dict that `tuned` can load.
-    """
+    """Yield each strength of a family with the state that `tuned` loads; graphs and bases are made once."""
     if family.config is None:
         start, end = base.state_dict(), tuned.state_dict()
         for strength in family.strengths:

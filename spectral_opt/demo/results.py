@@ -15,19 +15,9 @@ TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
 
 
 def demo_results(demo: Demo, command: str) -> dict[str, Any]:
-    """Collect what a finished demonstration measured.
+    """Collect what a finished demonstration measured, in plain values.
 
-    Parameters
-    ----------
-    demo : Demo
-        After its three parts have run.
-    command : str
-        The command line that made it.
-
-    Returns
-    -------
-    dict
-        Numbers, strings, lists and dictionaries only; every number's unit is in its name or is a share of 1.
+    Every number's unit is in its name or is a share of 1.
     """
     setting = demo.setting
     return {

@@ -32,32 +32,11 @@ from spectral_opt.tasks import (
 class DemoSetting:
     """Everything the parts of a demonstration share.
 
-    Parameters
-    ----------
-    options : DemoOptions
-        What was asked.
-    loaded : LoadedModel
-        The pretrained model; its encoder is inside `start`.
-    data : LabelledText
-        The labelled text.
-    start : Module
-        Mean-pooled classifier whose head is a linear probe; embeddings are frozen.
-    probe_strength : float
-        The probe's inverse regularisation, chosen on dev.
-    training, dev, test : TokenizedBatches
-        The task; training batches are in the order of the steps.
-    labels : dict of int arrays
-        Labels of "dev" and "test" in the order of their texts.
-    building : dict of TokenizedBatches
-        Batches that build graphs: "labelled", and "drawn" with labels drawn from the probe's prediction.
-    measuring : TokenizedBatches
-        Batches whose gradients are measured; no graph is built from them.
-    preserve, retention : TokenizedBatches
-        Unlabelled text for the column graphs, and for measuring retention.
-    tables : dict of NodeTable
-        The matrices that the graph measurement looks at.
-    origins : dict of str
-        Where model and texts came from, in words.
+    `start` is a mean-pooled classifier whose head is a linear probe of inverse strength `probe_strength`,
+    chosen on dev; its embeddings are frozen. Training batches are in the order of the steps. `building`
+    batches build graphs, with their labels or with labels drawn from the probe's prediction; of `measuring`
+    batches, whose gradients are measured, no graph is built. `tables` are the matrices that the graph
+    measurement looks at.
     """
 
     options: DemoOptions
@@ -78,23 +57,7 @@ class DemoSetting:
 
 
 def make_setting(options: DemoOptions) -> DemoSetting:
-    """Load model and texts, split by group, fit the probe; every mistake of a user's shows here.
-
-    Parameters
-    ----------
-    options : DemoOptions
-        What to run on.
-
-    Returns
-    -------
-    DemoSetting
-        Deterministic under `options.seed`.
-
-    Raises
-    ------
-    ValueError
-        If a model or text cannot be had, or has too few examples.
-    """
+    """Load model and texts, split by group, fit the probe; every mistake of a user's shows here."""
     data = load_labelled_text(
         options.data, text_column=options.text_column, label_column=options.label_column
     )
@@ -119,12 +82,12 @@ def make_setting(options: DemoOptions) -> DemoSetting:
     _freeze_embeddings(loaded.encoder)
 
     def batches(
-        texts: Sequence[str], labels: Sequence[int] | None = None, order: str = "length"
+        texts: Sequence[str], labels: Sequence[int] | Int[np.ndarray, " texts"] | None = None
     ) -> TokenizedBatches:
-        size = options.batch_size if labels is not None else 64
-        return tokenize_batches(
-            loaded.tokenizer, texts, labels, batch_size=size, max_length=options.max_length, order=order
-        )
+        tokenizer, longest = loaded.tokenizer, options.max_length
+        if labels is None:
+            return tokenize_batches(tokenizer, texts, batch_size=64, max_length=longest, order="length")
+        return tokenize_batches(tokenizer, texts, labels, batch_size=options.batch_size, max_length=longest)
 
     def part(indices: Int[np.ndarray, " texts"]) -> tuple[list[str], Int[np.ndarray, " texts"]]:
         return [data.texts[index] for index in indices], data.labels[indices]
@@ -148,10 +111,10 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         test=batches(part(split.test)[0]),
         labels={"dev": dev_labels, "test": part(split.test)[1]},
         building={
-            "labelled": batches(building_texts, building_labels.tolist(), "given"),
-            "drawn": batches(building_texts, drawn, "given"),
+            "labelled": batches(building_texts, building_labels),
+            "drawn": batches(building_texts, drawn),
         },
-        measuring=batches(*_listed(part(measuring)), "given"),
+        measuring=batches(*part(measuring)),
         preserve=batches(preserve),
         retention=batches(retention),
         tables=_spread(node_tables(start, exclude=unused_by_mean_pooling(start)), options.matrices),
@@ -197,7 +160,7 @@ def _epochs(
     return tokenize_batches(
         loaded.tokenizer,
         [texts[index] for index in order],
-        [int(labels[index]) for index in order],
+        labels[order],
         batch_size=options.batch_size,
         max_length=options.max_length,
     )
@@ -210,10 +173,6 @@ def _drawn_labels(model: MeanPooledClassifier, batches: TokenizedBatches, seed: 
         chances: Float[Tensor, "texts classes"] = model.classifier(embeddings).softmax(dim=1)
     drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
     return [int(label) for label in drawn.squeeze(1)]
-
-
-def _listed(part: tuple[list[str], Int[np.ndarray, " texts"]]) -> tuple[list[str], list[int]]:
-    return part[0], part[1].tolist()
 
 
 def _freeze_embeddings(encoder: nn.Module) -> None:

@@ -11,18 +11,7 @@ def demo_tables(results: dict[str, Any]) -> tuple[TableView, TableView, TableVie
 
 
 def print_tables(results: dict[str, Any]) -> None:
-    """Print the tables to the terminal.
-
-    Parameters
-    ----------
-    results : dict
-        Made by `demo_results`.
-
-    Raises
-    ------
-    ImportError
-        If rich is missing; the message has the pip line.
-    """
+    """Print the tables to the terminal; without rich, ImportError has the pip line."""
     print_views(demo_tables(results))
 
 

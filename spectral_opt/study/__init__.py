@@ -1,4 +1,16 @@
-"""Study: methods, runs, evaluation and records."""
+"""Study: what a way to fine-tune is, one run of it, what the result is worth, and a line of record for each run.
+
+A `Method` is a file in `methods/` with the configurations that are attached to AdamW. `prepare_method` builds its
+graphs once, `fine_tune` runs it on a copy of a model, the measures say what the tuned copy is worth beside another, and
+`append_record` writes a `RunRecord` at once.
+
+- Methods: `Method`, `get_method`, `list_methods`; to add one, add a file with a `METHOD` to `methods/`.
+- Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
+- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `relative_drift`.
+- Records: `RunRecord`, its `Stage`, `append_record`.
+- `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
+  `paramgraph.inputs` names its file.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +34,11 @@ if TYPE_CHECKING:
         get_method as get_method,
         list_methods as list_methods,
     )
-    from spectral_opt.study.records import RunRecord as RunRecord, append_record as append_record
+    from spectral_opt.study.records import (
+        RunRecord as RunRecord,
+        Stage as Stage,
+        append_record as append_record,
+    )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

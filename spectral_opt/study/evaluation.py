@@ -15,12 +15,8 @@ from torch import Tensor
 class Retention:
     """How much of the pretrained geometry of sentences is left, on text of another task.
 
-    Parameters
-    ----------
-    neighbours_kept : float
-        Share of each text's 10 nearest neighbours (cosine) that are still among its 10 nearest.
-    cosine : float
-        Mean cosine between each text's embedding before and after.
+    `neighbours_kept` is the share of each text's 10 nearest neighbours (cosine) that are still among its 10
+    nearest, `cosine` the mean cosine between each text's embedding before and after.
     """
 
     neighbours_kept: float
@@ -30,26 +26,10 @@ class Retention:
 def accuracy_interval(
     correct: Bool[np.ndarray, " texts"], confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Return the accuracy and its Wilson interval.
+    """Return the accuracy of (texts,) right and wrong answers, and the ends of its Wilson interval [1]_.
 
-    Parameters
-    ----------
-    correct : bool array of shape (texts,)
-        Which texts were classified rightly.
-    confidence : float, default 0.95
-        Level of the interval.
-
-    Returns
-    -------
-    tuple of float
-        Accuracy, lower end, upper end; shares of 1.
-
-    References
-    ----------
     .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA, 1927.
 
-    Examples
-    --------
     >>> accuracy, low, high = accuracy_interval(np.array([True] * 8 + [False] * 2))
     >>> round(accuracy, 2), round(low, 2), round(high, 2)
     (0.8, 0.49, 0.94)
@@ -59,27 +39,12 @@ def accuracy_interval(
 
 
 def paired_p_value(first: Bool[np.ndarray, " texts"], second: Bool[np.ndarray, " texts"]) -> float:
-    """Return McNemar's exact two-sided p-value that two classifiers are equally often right.
+    """Return McNemar's exact two-sided p-value that two classifiers are equally often right [1]_.
 
-    Parameters
-    ----------
-    first, second : bool arrays of shape (texts,)
-        Which texts each classifier got right, in the same order.
+    It is 1 where they never disagree.
 
-    Returns
-    -------
-    float
-        1.0 where they never disagree.
-
-    References
-    ----------
     .. [1] Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
        Psychometrika, 1947.
-
-    Examples
-    --------
-    >>> paired_p_value(np.array([True, True, False]), np.array([True, True, False]))
-    1.0
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:
@@ -90,31 +55,11 @@ def paired_p_value(first: Bool[np.ndarray, " texts"], second: Bool[np.ndarray, "
 def retention(
     before: Float[np.ndarray, "texts width"], after: Float[np.ndarray, "texts width"], neighbours: int = 10
 ) -> Retention:
-    """Compare two embeddings of the same texts.
+    """Compare two embeddings, (texts, width), of the same texts: by the pretrained and by the tuned model.
 
-    Parameters
-    ----------
-    before, after : float arrays of shape (texts, width)
-        Embeddings by the pretrained and by the tuned model, in the same order.
-    neighbours : int, default 10
-        How many nearest neighbours are looked at.
+    Both shares are 1 where nothing changed; by chance a text keeps neighbours / (texts - 1) of its
+    neighbours. Not more texts than neighbours raise ValueError. Time O(texts^2 width), memory O(texts^2).
 
-    Returns
-    -------
-    Retention
-        Both shares are 1 where nothing changed. Chance level of `neighbours_kept` is neighbours / (texts - 1).
-
-    Raises
-    ------
-    ValueError
-        If there are not more texts than neighbours.
-
-    Notes
-    -----
-    Time O(texts^2 width), memory O(texts^2).
-
-    Examples
-    --------
     >>> embeddings = np.random.default_rng(0).normal(size=(30, 4))
     >>> retention(embeddings, 2 * embeddings)
     Retention(neighbours_kept=1.0, cosine=1.0)
@@ -140,24 +85,6 @@ def relative_drift(start: Mapping[str, Tensor], state: Mapping[str, Tensor], nam
     r"""Return the relative distance that the parameters `names` moved.
 
     .. math:: \|\theta - \theta_0\| / \|\theta_0\|
-
-    Parameters
-    ----------
-    start, state : dict of tensors
-        Parameters before and after.
-    names : sequence of str
-        The parameters that count.
-
-    Returns
-    -------
-    float
-        0 where nothing moved.
-
-    Examples
-    --------
-    >>> import torch
-    >>> relative_drift({"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([3.0, 5.0])}, ["w"])
-    0.2
     """
     moved = sum(float((state[name].double() - start[name].double()).square().sum()) for name in names)
     length = sum(float(start[name].double().square().sum()) for name in names)

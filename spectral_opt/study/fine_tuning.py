@@ -22,17 +22,7 @@ class TrainingDivergedError(ValueError):
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What a run leaves behind.
-
-    Parameters
-    ----------
-    model : Module
-        The tuned copy, in evaluation mode.
-    losses : tuple of float
-        Task loss of each step, before the step.
-    seconds : float
-        Wall-clock time of the steps and of attaching.
-    """
+    """The tuned copy in evaluation mode, the task loss before each step, and the seconds it took."""
 
     model: nn.Module
     losses: tuple[float, ...]
@@ -47,21 +37,9 @@ def prepare_method(
 ) -> tuple[tuple[PreparedTable, ...], ...]:
     """Build the graphs and filters of a method once, for all its runs from the same start.
 
-    Parameters
-    ----------
-    model : Module
-        The start of the runs; it is not changed.
-    method : Method
-        Its configurations say what to build.
-    calibration : dict of sequences of batches
-        Text from which graphs are built, under "task" and "preserve".
-    known : dict, optional
-        Features that other methods have collected from the same start and text; what is collected here is added.
-
-    Returns
-    -------
-    tuple of tuples of PreparedTable
-        One tuple for each configuration, empty for a plain optimizer.
+    `calibration` has the text that graphs are built from, under "task" and "preserve". `known` keeps the
+    features that methods have collected from the same start and text, and what is collected here is added.
+    There is one tuple of tables for each configuration, and none for a plain optimizer.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     known = {} if known is None else known
@@ -92,41 +70,11 @@ def fine_tune(
 ) -> FineTuned:
     """Fine-tune a copy of `model` with AdamW and the configurations of `method`, one step a batch.
 
-    Batches, learning-rate schedule (linear to zero) and dropout depend on the arguments alone, so two methods
-    under one seed differ in nothing but themselves. Frozen parameters stay frozen.
-
-    Parameters
-    ----------
-    model : Module
-        The start; it is not changed. `model(**batch).loss` is the task loss.
-    batches : sequence of dict
-        The batches in the order of the steps.
-    method : Method
-        What is attached to the optimizer.
-    learning_rate : float
-        Peak learning rate of AdamW.
-    weight_decay : float, default 0.01
-        AdamW's decay of the weights.
-    seed : int, default 0
-        Seed of the dropout; the global random state is left as it was.
-    prepared : sequence of tuple of PreparedTable, default ()
-        The graphs and filters of each of the method's configurations, from `prepare_method`.
-    on_step : callable, optional
-        Called after each step, for a progress bar.
-
-    Returns
-    -------
-    FineTuned
-        The tuned copy and its losses.
-
-    Raises
-    ------
-    TrainingDivergedError
-        If the loss is NaN or infinite; the step is named.
-
-    Notes
-    -----
-    Time and memory are those of training, plus what `spectral_opt.explain` says of each configuration.
+    Batches, learning-rate schedule (linear to zero) and dropout, which `seed` decides, depend on the
+    arguments alone, so two methods under one seed differ in nothing but themselves. Frozen parameters stay
+    frozen; the global random state is left as it was. `model(**batch).loss` is the task loss; where it is NaN
+    or infinite, TrainingDivergedError names the step. `prepared` comes from `prepare_method`; `on_step` is
+    called after each step, for a progress bar.
     """
     started = time.perf_counter()
     tuned = copy.deepcopy(model)

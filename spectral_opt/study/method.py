@@ -12,20 +12,9 @@ from spectral_opt.study import methods
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fine-tune: AdamW, with what is attached to it.
+    """A way to fine-tune: AdamW with `configs` attached to it, none for the plain optimizer.
 
-    Parameters
-    ----------
-    name : str
-        The name in records and on the command line.
-    title : str
-        The name in tables and figures.
-    description : str
-        One sentence for a reader of the report.
-    configs : tuple of SpectralConfig
-        What is attached to the optimizer; empty for the plain optimizer.
-    null_of : str, optional
-        The method whose control this is: the same, on a graph with permuted nodes.
+    `null_of` is the method whose control this is: the same, on a graph with permuted nodes.
     """
 
     name: str
@@ -64,25 +53,8 @@ def list_methods() -> list[str]:
 
 
 def get_method(name: str) -> Method:
-    """Return the method called `name`.
+    """Return the `METHOD` of the file called `name`; UnknownNameError has near names where there is none.
 
-    Parameters
-    ----------
-    name : str
-        One of `list_methods()`.
-
-    Returns
-    -------
-    Method
-        The `METHOD` of the file of that name.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such file.
-
-    Examples
-    --------
     >>> get_method("adamw").title
     'AdamW'
     """

@@ -8,29 +8,15 @@ from typing import Any, Literal
 
 from paramgraph.environment import hardware, versions
 
+Stage = Literal["tuning", "confirmation", "exploration"]
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run.
+    """A finished run: what ran, all that was set, and plain numbers that were measured.
 
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-    task : str
-        Name of the data set.
-    seed : int
-        Seed of split, batches and dropout.
-    config : dict
-        All that was set: learning rate, steps, batch size, the spectral configurations.
-    metrics : dict
-        What was measured; plain numbers and lists of numbers.
-    seconds : float
-        Wall-clock time of the run.
-    stage : {"tuning", "confirmation", "exploration"}
-        What the run was for; only a confirmation may carry a claim.
-    versions, hardware : dict
-        Filled in from the running machine.
+    Only a run of the stage "confirmation" may carry a claim. Versions and hardware are those of the running
+    machine.
     """
 
     method: str
@@ -39,7 +25,7 @@ class RunRecord:
     config: dict[str, Any]
     metrics: dict[str, Any]
     seconds: float
-    stage: Literal["tuning", "confirmation", "exploration"]
+    stage: Stage
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
 

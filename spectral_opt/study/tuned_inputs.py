@@ -1,35 +1,18 @@
-"""What `paramgraph compare` runs on, by name, fine-tuned where that is asked for: the entry point names this module."""
+"""What `paramgraph compare` runs on, fine-tuned where that is asked for: the entry point names this module."""
 
 import dataclasses
 
 from paramgraph.inputs import ComparisonInputs, InputOptions
 from spectral_opt.study.fine_tuning import fine_tune
-from spectral_opt.study.method import Method
+from spectral_opt.study.method import get_method
 from spectral_opt.tasks import folder_of as folder_of, open_inputs as open_pretrained
-
-ADAMW = Method("adamw", "AdamW", "The plain optimizer.")
 
 
 def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInputs:
-    """Load a model and make batches of a text; fine-tune a copy on further batches of it, if that is asked for.
+    """Load a model and make batches of a text; with `tune_steps`, fine-tune a copy on other batches.
 
-    Parameters
-    ----------
-    model, data : str
-        As in `spectral_opt.tasks.comparison_inputs.open_inputs`.
-    options : InputOptions
-        `tune_steps` steps of AdamW at a peak rate of `tune_rate`, with linear decay, one batch a step. No text of
-        these is in the batches that are returned.
-
-    Returns
-    -------
-    ComparisonInputs
-        Deterministic under the seed; with `tuned` where there were steps.
-
-    Raises
-    ------
-    ValueError
-        If model or text cannot be had, there are too few texts, or there is no loss to train with.
+    The copy is tuned by AdamW as every method of a study is, on `tune_steps` batches of which none is
+    measured. ValueError says if model or text cannot be had, or there is no loss to tune with.
     """
     steps = options.tune_steps
     if not steps:
@@ -39,7 +22,8 @@ def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInput
     if inputs.no_gradients:
         raise ValueError(f"there is nothing to fine-tune with: {inputs.no_gradients}")
     measuring, training = inputs.batches[: options.batches], inputs.batches[options.batches :]
-    done = fine_tune(inputs.model, training, ADAMW, learning_rate=options.tune_rate, seed=options.seed)
+    method = get_method("adamw")
+    done = fine_tune(inputs.model, training, method, learning_rate=options.tune_rate, seed=options.seed)
     tenth = max(1, steps // 10)
     first, last = (sum(part) / tenth for part in (done.losses[:tenth], done.losses[-tenth:]))
     note = (

@@ -1,4 +1,12 @@
-"""Sweep: the strengths of a refinement, with their front."""
+"""The strength sweep of a refinement: what a strength costs on the task, and what it brings back.
+
+`make_refinement` finds models and texts by `RefinementOptions`; a `Sweep` builds the graphs once, measures base,
+fine-tune, filter and scaling at each strength, picks on dev, tests, and writes the picked model;
+`refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
+
+- Running: `RefinementOptions`, `make_refinement`, `Sweep`.
+- Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,15 +1,17 @@
 """What one state of a model is worth: how much it forgot of its base, and how well it does its task, text by text."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from spectral_opt.study import retention
 from spectral_opt.sweep._texts import Part, RefinementTexts
+from spectral_opt.sweep.options import Kind, Metric
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     TokenizedBatches,
@@ -27,12 +29,8 @@ RESAMPLES = 2000
 class Forgotten:
     """What was lost on held-out preserved text.
 
-    Parameters
-    ----------
-    per_text : ndarray of shape (texts,)
-        1 - cosine with the base's embedding, or the loss in nats per token beyond the base's.
-    neighbours_kept : float or None
-        Share of 10 nearest neighbours that are still there; None for a language model.
+    Per text 1 - cosine with the base's embedding, or the loss in nats per token beyond the base's.
+    `neighbours_kept` is the share of 10 nearest neighbours that are still there; None for a language model.
     """
 
     per_text: Values
@@ -40,32 +38,14 @@ class Forgotten:
 
 
 class Measures:
-    """Measure states of one module.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Holds the state that is measured.
-    kind : {"causal", "classifier", "encoder"}
-        What it computes.
-    metric : {"accuracy", "probe", "loss"}
-        Measure of the task.
-    tokenizer : PreTrainedTokenizerBase
-        With a padding token.
-    texts : RefinementTexts
-        What it is measured on.
-    max_length, batch_size : int
-        Tokens of a text, texts of a batch.
-    classes : list of int, optional
-        The model's class of each class of the data.
-    """
+    """Measure states of one module: what they forgot, and how well they do the task, text by text."""
 
     def __init__(
         self,
         module: nn.Module,
-        kind: str,
-        metric: str,
-        tokenizer: Any,
+        kind: Kind,
+        metric: Metric,
+        tokenizer: PreTrainedTokenizerBase,
         texts: RefinementTexts,
         max_length: int,
         batch_size: int,
@@ -76,7 +56,7 @@ class Measures:
         self._task, self._classes = texts.task, classes
         self._held_out = self._tokenized(texts.held_out)
         self._known: dict[int, TokenizedBatches] = {}
-        self._before: Any = None
+        self._before: Float[np.ndarray, "texts ..."]
 
     @property
     def higher_is_better(self) -> bool:
@@ -98,7 +78,7 @@ class Measures:
         # The last bits of an embedding's cosine with itself are not information.
         return Forgotten(np.round(1 - cosine, 7), retention(self._before, after).neighbours_kept)
 
-    def task(self, part: str) -> Values:
+    def task(self, part: Literal["dev", "test"]) -> Values:
         """Measure the task on "dev" or "test": 1 where a text is right and 0 where not, or its loss in nats."""
         assert self._task is not None, "only with task data"
         chosen: Part = getattr(self._task, part)
@@ -125,7 +105,7 @@ class Measures:
         fit_linear_probe(pooled, embed_texts(pooled, self._batches(train)), train.labels or [])
         return predict_logits(pooled, self._batches(chosen))
 
-    def _behaviour(self) -> Any:
+    def _behaviour(self) -> Float[np.ndarray, "texts ..."]:
         if self.kind == "causal":
             return token_losses(self.module, self._held_out)
         return embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double().numpy()
@@ -141,20 +121,7 @@ class Measures:
 
 
 def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:
-    """Return the mean loss of the next token of each text, without gradients.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Language model in evaluation mode.
-    batches : TokenizedBatches
-        Padded on either side.
-
-    Returns
-    -------
-    ndarray of shape (texts,)
-        Nats per token, in the order of the texts; 0 for a text of one token.
-    """
+    """Return the mean loss of the next token of each text, in nats; 0 for a text of one token."""
     rows = []
     with torch.no_grad():
         for batch in batches:
@@ -171,24 +138,8 @@ def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:
 def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean over texts and its 95 % bootstrap interval (percentiles).
 
-    Parameters
-    ----------
-    values : ndarray of shape (texts,)
-        One number a text.
-    seed : int, default 0
-        Of the resampling.
-
-    Returns
-    -------
-    tuple of float
-        Mean, lower end, upper end.
-
-    References
-    ----------
     .. [1] B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", Chapman and Hall, 1993, chapter 13.
 
-    Examples
-    --------
     >>> mean_interval(np.ones(5))
     (1.0, 1.0, 1.0)
     """
@@ -197,7 +148,7 @@ def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def _body(module: Any) -> nn.Module:
+def _body(module: nn.Module) -> nn.Module:
     body: nn.Module = getattr(module, "base_model", module)
     return body
 

@@ -34,19 +34,7 @@ class TaskTexts:
 
 @dataclass(frozen=True)
 class RefinementTexts:
-    """All texts of a refinement; no text is in two parts.
-
-    Parameters
-    ----------
-    build, held_out : list of str
-        Preserved text for the graphs, and for measuring retention.
-    task : TaskTexts, optional
-        Where task data are given.
-    split : str
-        How they were split, in words.
-    origin : str
-        Where the preserved text came from.
-    """
+    """All texts of a refinement; no text is in two parts. `split` says in words how they were split."""
 
     build: list[str]
     held_out: list[str]
@@ -56,27 +44,7 @@ class RefinementTexts:
 
 
 def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> RefinementTexts:
-    """Read and split all texts.
-
-    Parameters
-    ----------
-    options : RefinementOptions
-        What to read, and how much.
-    causal : bool
-        Whether the model predicts tokens, which decides the sizes.
-    labelled : bool
-        Whether the task's metric needs labels.
-
-    Returns
-    -------
-    RefinementTexts
-        Deterministic under the seed.
-
-    Raises
-    ------
-    DataError
-        If a text is missing, empty, or has too few parts.
-    """
+    """Read and split all texts, deterministic under the seed; DataError says which are missing or too few."""
     held_out, dev, test = options.sizes(causal)
     preserve = read_paragraphs(options.preserve, options.text_column)
     wanted = options.texts + held_out

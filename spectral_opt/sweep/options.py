@@ -3,49 +3,25 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
-METRICS = ("auto", "accuracy", "probe", "loss")
+# What a fine-tune computes, and how its task is measured.
+Kind = Literal["causal", "classifier", "encoder"]
+Metric = Literal["accuracy", "probe", "loss"]
 # Sizes of evaluation by kind of model: a causal model of 135 million parameters reads 64 tokens in 0.1 s.
 SIZES = {"causal": (32, 32, 48), "other": (48, 96, 300)}
 
 
 @dataclass(frozen=True)
 class RefinementOptions:
-    """What is refined, with which text, and at which strengths.
+    """What is refined, with which text, and at which strengths; ValueError refuses what is not allowed.
 
-    Parameters
-    ----------
-    base, tuned : str
-        Embedded name, local folder or name on the hub; `tuned` also the folder of a LoRA adapter.
-    preserve : str
-        Text whose pretrained behaviour is protected: a text file, a table, an embedded name or a data set.
-    task : str, optional
-        Data of the task, which the fine-tune has not seen: labelled, or plain text for a language model.
-    text_column, label_column : str
-        Columns of files and data sets.
-    metric : {"auto", "accuracy", "probe", "loss"}
-        How the task is measured. "auto": accuracy of a classifier, of a linear probe on an encoder, token loss of a
-        language model.
-    strengths : tuple of float
-        Gammas of the filter.
-    scales : tuple of float
-        Factors of the delta, for comparison (WiSE-FT).
-    default_strength : float
-        Written where nothing picks.
-    texts : int
-        Preserved texts that build the graphs.
-    held_out, dev, test : int, optional
-        Further preserved texts on which retention is measured; texts of the task that pick, and that report. None:
-        48, 96 and 300; 32, 32 and 48 for a language model.
-    max_length, batch_size : int
-        Tokens of a text, texts of a batch.
-    seed : int
-        Of every draw.
-
-    Raises
-    ------
-    ValueError
-        If a number or the metric is not allowed.
+    Models are embedded names, local folders or names on the hub; `tuned` may be the folder of a LoRA adapter.
+    The pretrained behaviour on the text `preserve` is protected: `texts` of it build the graphs, `held_out`
+    others measure retention. `task` has data that the fine-tune has not seen, labelled or, for a language
+    model, plain: `dev` texts pick, `test` texts report. The metric "auto" is the accuracy of a classifier, of
+    a linear probe on an encoder, or the token loss of a language model. `strengths` are gammas of the filter,
+    `scales` factors of the delta (WiSE-FT) for comparison; `default_strength` is written where nothing picks.
     """
 
     base: str
@@ -54,7 +30,7 @@ class RefinementOptions:
     task: str | None = None
     text_column: str = "text"
     label_column: str = "label"
-    metric: str = "auto"
+    metric: Literal["auto"] | Metric = "auto"
     strengths: tuple[float, ...] = (0.03, 0.1, 0.3)
     scales: tuple[float, ...] = (0.8, 0.6, 0.4)
     default_strength: float = 0.1
@@ -67,8 +43,9 @@ class RefinementOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ValueError(f"no metric {self.metric!r}; allowed: {', '.join(METRICS)}")
+        metrics = ("auto", *get_args(Metric))
+        if self.metric not in metrics:
+            raise ValueError(f"no metric {self.metric!r}; allowed: {', '.join(metrics)}")
         for name, values in (("strengths", self.strengths), ("scales", self.scales)):
             if not values or not all(math.isfinite(value) and value > 0 for value in values):
                 raise ValueError(f"--{name} are {list(values)}: at least one, each a positive number")

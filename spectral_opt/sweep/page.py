@@ -77,18 +77,7 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
 
 
 def refinement_page(results: dict[str, Any]) -> str:
-    """Render the page of a refinement.
-
-    Parameters
-    ----------
-    results : dict
-        Made by `refinement_results`.
-
-    Returns
-    -------
-    str
-        A whole HTML document.
-    """
+    """Render the results of a refinement as a whole HTML document."""
     lead = (
         f"{results['tuned']}, fine-tuned from {results['base']}. One fine-tune, one seed, small samples: "
         f"{results['split']}."

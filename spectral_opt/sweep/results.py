@@ -16,21 +16,9 @@ TITLE = "Refining a finished fine-tune, without training"
 
 
 def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dict[str, Any]:
-    """Collect what a sweep has measured so far.
+    """Collect what a sweep has measured so far, at any point of its way, in plain values.
 
-    Parameters
-    ----------
-    sweep : Sweep
-        At any point of its way.
-    command : str
-        The command line that made it.
-    finished : bool, default True
-        False while points are still to come.
-
-    Returns
-    -------
-    dict
-        Numbers, strings, lists and dictionaries only; every number's unit is in its name or is a share of 1.
+    Every number's unit is in its name or is a share of 1.
     """
     setting = sweep.setting
     options, measures = setting.options, setting.measures

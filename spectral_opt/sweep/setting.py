@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints import ADAPTER_CONFIG, locate, open_checkpoint
 from spectral_opt.config import SpectralConfig
@@ -17,7 +18,7 @@ from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
-from spectral_opt.sweep.options import RefinementOptions, same_place
+from spectral_opt.sweep.options import Kind, Metric, RefinementOptions, same_place
 from spectral_opt.tasks import (
     TokenizedBatches,
     embedded_folder,
@@ -26,40 +27,25 @@ from spectral_opt.tasks import (
 )
 
 FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-METRIC_OF = {"causal": "loss", "classifier": "accuracy", "encoder": "probe"}
-ALLOWED = {"causal": ("loss",), "classifier": ("accuracy", "loss", "probe"), "encoder": ("probe",)}
+METRIC_OF: dict[Kind, Metric] = {"causal": "loss", "classifier": "accuracy", "encoder": "probe"}
+ALLOWED: dict[Kind, tuple[Metric, ...]] = {
+    "causal": ("loss",),
+    "classifier": ("accuracy", "loss", "probe"),
+    "encoder": ("probe",),
+}
 
 
 @dataclass(frozen=True)
 class RefinementSetting:
     """Everything the steps of a refinement share.
 
-    Parameters
-    ----------
-    options : RefinementOptions
-        What was asked.
-    base : BaseModel
-        The pretrained model; graphs are built in it.
-    tuned : Path
-        Folder of the fine-tune.
-    kind : {"causal", "classifier", "encoder"}
-        What the fine-tune computes.
-    measures : Measures
-        Measures the states that are loaded into its module.
-    texts : RefinementTexts
-        All texts, split.
-    batches : TokenizedBatches
-        Preserved text that builds graphs.
-    config : SpectralConfig
-        The filter.
-    remarks : tuple of str
-        What was noticed.
+    Graphs are built in `base`; states are measured in `measures.module`.
     """
 
     options: RefinementOptions
     base: BaseModel
     tuned: Path
-    kind: str
+    kind: Kind
     measures: Measures
     texts: RefinementTexts
     batches: TokenizedBatches
@@ -73,23 +59,7 @@ class RefinementSetting:
 
 
 def preserve_config(strength: float) -> SpectralConfig:
-    r"""Return the filter of a refinement: :math:`\Delta (I + \gamma C)^{-1}`, C the Gram matrix of inputs.
-
-    Parameters
-    ----------
-    strength : float
-        gamma; C has mean diagonal 1.
-
-    Returns
-    -------
-    SpectralConfig
-        Gram matrix of activations on columns, adjacency, Tikhonov.
-
-    Examples
-    --------
-    >>> preserve_config(0.1).response_options
-    {'gamma': 0.1}
-    """
+    r"""Return the filter :math:`\Delta (I + \gamma C)^{-1}`, C the Gram matrix of inputs, of mean diagonal 1."""
     return SpectralConfig(
         builder="gram",
         scheme="columns",
@@ -104,23 +74,7 @@ def preserve_config(strength: float) -> SpectralConfig:
 
 
 def make_refinement(options: RefinementOptions) -> RefinementSetting:
-    """Find models and texts, check that they fit, and load what is measured.
-
-    Parameters
-    ----------
-    options : RefinementOptions
-        What to refine.
-
-    Returns
-    -------
-    RefinementSetting
-        Deterministic under the seed.
-
-    Raises
-    ------
-    ValueError
-        If a model or text cannot be had, is of no use here, or base and tuned do not match.
-    """
+    """Find models and texts, check that they fit (ValueError), and load what is measured."""
     if same_place(options.base, options.tuned):
         raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
     base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
@@ -170,23 +124,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
 
 
 def model_folder(name: str) -> Path:
-    """Find the local folder of a model: embedded, local, or fetched from the hub.
-
-    Parameters
-    ----------
-    name : str
-        Embedded name, folder, or name on the hub, of which only safetensors and descriptions are fetched.
-
-    Returns
-    -------
-    Path
-        With config.json or adapter_config.json.
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or the folder has none.
-    """
+    """Find the local folder of a model; of one on the hub, safetensors and descriptions are fetched."""
     embedded = embedded_folder(name)
     if embedded is not None:
         return embedded
@@ -199,12 +137,11 @@ def model_folder(name: str) -> Path:
     return path
 
 
-def _kind(folder: Path) -> tuple[str, Mapping[str, Any] | None]:
+def _kind(folder: Path) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
     adapter = _json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
     if adapter is not None:
-        return {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}.get(
-            adapter.get("task_type") or "", "encoder"
-        ), adapter
+        heads: dict[str, Kind] = {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}
+        return heads.get(adapter.get("task_type") or "", "encoder"), adapter
     open_checkpoint(folder)  # refuses pickled, missing and truncated files in one line
     names = _json(folder / "config.json").get("architectures") or [""]
     if names[0].endswith(("ForCausalLM", "LMHeadModel")):
@@ -227,7 +164,7 @@ def _json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _load_base(base: Path, tuned: Path, kind: str, adapter: Mapping[str, Any] | None) -> BaseModel:
+def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] | None) -> BaseModel:
     if adapter is None or kind != "classifier":
         return load_base(base)
     from transformers import AutoModelForSequenceClassification
@@ -243,7 +180,7 @@ def _load_base(base: Path, tuned: Path, kind: str, adapter: Mapping[str, Any] | 
     return BaseModel(model.eval(), frozenset(), base)
 
 
-def _tokenizer(tuned: Path, base: Path) -> Any:
+def _tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     has_own = any(

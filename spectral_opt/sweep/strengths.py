@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,30 +16,19 @@ from spectral_opt.study import paired_p_value
 from spectral_opt.sweep._measures import Forgotten, Measures, Values, mean_interval
 from spectral_opt.sweep.setting import RefinementSetting
 
-FAMILIES = ("base", "tuned", "filter", "scaling")
+# What is done to the delta: all of it taken back, nothing, the filter, a factor.
+Family = Literal["base", "tuned", "filter", "scaling"]
 
 
 @dataclass(frozen=True)
 class SweepPoint:
     """One state of the model, measured.
 
-    Parameters
-    ----------
-    family : {"base", "tuned", "filter", "scaling"}
-        What was done to the delta: all of it, nothing, the filter, a factor.
-    strength : float
-        Gamma of the filter, or the factor.
-    norm_kept : float
-        Norm of what is left of the delta over that of the delta.
-    forgotten : Forgotten
-        On held-out preserved text.
-    dev : ndarray of shape (texts,) or None
-        The task's metric on the texts that pick.
-    seconds : float
-        To refine and to measure.
+    `strength` is the filter's gamma or the factor; `norm_kept` the norm of what is left of the delta over
+    that of the delta; `dev` the task's metric on each text that picks.
     """
 
-    family: str
+    family: Family
     strength: float
     norm_kept: float
     forgotten: Forgotten
@@ -51,14 +40,8 @@ class SweepPoint:
 class Sweep:
     """Refine at each strength, measure, pick, and write the result.
 
-    Parameters
-    ----------
-    setting : RefinementSetting
-        Models, texts and options.
-    advance : callable
-        Called with work done and what comes next.
-    on_point : callable
-        Called after each point, so that an interruption loses at most one.
+    `advance` is called with work done and what comes next, `on_point` after each point, so that an
+    interruption loses at most one.
     """
 
     setting: RefinementSetting
@@ -97,7 +80,8 @@ class Sweep:
         if task is None:
             return
         tuned = self._only("tuned")
-        for family in ("filter", "scaling"):
+        families: tuple[Family, ...] = ("filter", "scaling")
+        for family in families:
             candidates = [tuned, *(point for point in self.points if point.family == family)]
             allowed = [point for point in candidates if is_as_good(point, tuned, self.setting.measures)]
             self.picked[family] = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
@@ -132,7 +116,7 @@ class Sweep:
         tests = 3.0 if task is not None and task.test is not None else 0.0
         return 3.0 + 2.0 * (2 + len(options.strengths) + len(options.scales)) + tests + 1.0
 
-    def _measure(self, family: str, strength: float) -> None:
+    def _measure(self, family: Family, strength: float) -> None:
         started = time.perf_counter()
         measures = self.setting.measures
         kept = self._load(family, strength)
@@ -152,7 +136,7 @@ class Sweep:
         self.advance(2.0, f"{family} {strength:g}")
         self.on_point(self)
 
-    def _load(self, family: str, strength: float) -> float:
+    def _load(self, family: Family, strength: float) -> float:
         """Put a state into the measured module, weight by weight; return the norm kept."""
         factor = None if family == "filter" else strength
         responses = [get_response("tikhonov", gamma=strength)] if family == "filter" else None
@@ -162,27 +146,13 @@ class Sweep:
             _copy(stream, names, state)
             return stream.norm_kept if factor is None else factor
 
-    def _only(self, family: str) -> SweepPoint:
+    def _only(self, family: Family) -> SweepPoint:
         return next(point for point in self.points if point.family == family)
 
 
 def is_as_good(point: SweepPoint, tuned: SweepPoint, measures: Measures) -> bool:
-    """Say whether a state is not worse than the fine-tune by more than one standard error of the difference.
+    """Say whether a state is at most one standard error of the paired difference worse than the fine-tune.
 
-    Parameters
-    ----------
-    point, tuned : SweepPoint
-        Both with dev values of the same texts.
-    measures : Measures
-        Knows which direction is better.
-
-    Returns
-    -------
-    bool
-        Of the mean paired difference on dev.
-
-    References
-    ----------
     .. [1] L. Breiman et al., "Classification and Regression Trees", 1984: the one-standard-error rule.
     """
     assert point.dev is not None, "picked with task data alone"
@@ -193,21 +163,9 @@ def is_as_good(point: SweepPoint, tuned: SweepPoint, measures: Measures) -> bool
 
 
 def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed: int) -> dict[str, Any]:
-    """Compare two states text by text on the task's test texts.
+    """Compare two states text by text: mean difference with its bootstrap interval.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (texts,)
-        Values of the state, and of the fine-tune.
-    higher_is_better : bool
-        Whether they are zeros and ones (McNemar's test) or losses (bootstrap).
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    dict
-        Mean difference with its interval, and a p-value where the values are right or wrong.
+    Where the values are right or wrong, McNemar's p-value stands beside it.
     """
     mean, low, high = mean_interval(first - second, seed)
     found: dict[str, Any] = {"difference": mean, "difference_low": low, "difference_high": high}

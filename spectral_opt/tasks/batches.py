@@ -1,7 +1,7 @@
 """Texts as padded batches of token numbers, with nothing truncated in silence."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -9,45 +9,26 @@ from jaxtyping import Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-ORDERS = ("given", "length", "shuffled")
+Order = Literal["given", "length", "shuffled"]
 
 
 class TokenizedBatches(list[dict[str, Tensor]]):
-    """Hold a list of batches, ready for `model(**batch)`, and know where each row came from.
+    """A list of batches, ready for `model(**batch)`, that knows where each row came from.
 
-    Parameters
-    ----------
-    batches : sequence of dict of str to Tensor
-        `input_ids` and `attention_mask` of shape (texts, tokens), more where the tokenizer gives more, and
-        `labels` of shape (texts,) where there are labels.
-    order : sequence of int
-        Position in the given texts of each row, in the order of the batches.
-    truncated : int
-        Number of texts that were longer than the limit and lost their end.
+    A batch has `input_ids` and `attention_mask` of shape (texts, tokens), more where the tokenizer gives
+    more, and `labels` of shape (texts,) where there are labels. `order` has for each row, in the order of the
+    batches, its position in the given texts; `truncated` is the number of texts that lost their end.
     """
 
-    def __init__(self, batches: Sequence[Mapping[str, Any]], order: Sequence[int], truncated: int) -> None:
+    def __init__(self, batches: Sequence[Mapping[str, Tensor]], order: Sequence[int], truncated: int) -> None:
         super().__init__(dict(batch) for batch in batches)
         self.order = tuple(order)
         self.truncated = truncated
 
     def restore(self, rows: Shaped[Tensor, "texts ..."]) -> Shaped[Tensor, "texts ..."]:
-        """Return results, one row per text in the order of the batches, in the order of the given texts.
+        """Copy results, one row per text in the order of the batches, into the order of the given texts.
 
-        Parameters
-        ----------
-        rows : Tensor of shape (texts, ...)
-            For instance the concatenated embeddings of all batches.
-
-        Returns
-        -------
-        Tensor of shape (texts, ...)
-            A copy with the rows moved.
-
-        Raises
-        ------
-        ValueError
-            If the number of rows is not the number of texts.
+        Another number of rows raises ValueError.
         """
         if len(rows) != len(self.order):
             raise ValueError(f"{len(rows)} rows for {len(self.order)} texts: give one row per text")
@@ -61,44 +42,17 @@ def tokenize_batches(
     *,
     batch_size: int = 16,
     max_length: int = 64,
-    order: str = "given",
+    order: Order = "given",
     seed: int = 0,
 ) -> TokenizedBatches:
     """Tokenize texts and pad each batch to its own longest text.
 
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        With a padding token.
-    texts : sequence of str
-        At least one.
-    labels : sequence of int or None, default None
-        One class number per text.
-    batch_size : int, default 16
-        Texts per batch; the last batch may be smaller.
-    max_length : int, default 64
-        Limit in tokens, special tokens included; longer texts are cut and counted in `truncated`.
-    order : {"given", "length", "shuffled"}, default "given"
-        "length" sorts by number of tokens, which saves padding in evaluation; "shuffled" permutes by `seed`.
-    seed : int, default 0
-        For "shuffled"; a generator of its own, never the global one.
+    Texts of more than `max_length` tokens, special tokens included, are cut and counted in `truncated`. The
+    order "length" sorts by number of tokens, which saves padding in evaluation; "shuffled" permutes by
+    `seed`, never by the global generator. No text, another number of labels than of texts, a limit that the
+    tokenizer does not allow, or a tokenizer without a padding token raises ValueError. Every text is
+    tokenized twice, once to count its tokens: about 0.1 s per thousand short texts.
 
-    Returns
-    -------
-    TokenizedBatches
-        A list of dictionaries of int64 tensors, with `.order`, `.truncated` and `.restore`.
-
-    Raises
-    ------
-    ValueError
-        If there is no text, labels and texts differ in number, or a limit or the order is not allowed.
-
-    Notes
-    -----
-    Every text is tokenized twice, once to count its tokens: about 0.1 s per thousand short texts.
-
-    Examples
-    --------
     >>> from spectral_opt.tasks import load_model
     >>> batches = tokenize_batches(load_model().tokenizer, ["short", "a longer text"])
     >>> batches[0]["input_ids"].shape, batches.truncated
@@ -152,8 +106,8 @@ def _check(
         raise ValueError(
             f"max_length is {max_length}: this tokenizer allows {shortest} to {tokenizer.model_max_length}"
         )
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}: allowed are {', '.join(ORDERS)}")
+    if order not in get_args(Order):
+        raise ValueError(f"order is {order!r}: allowed are {', '.join(get_args(Order))}")
     if tokenizer.pad_token is None:
         raise ValueError(
             "the tokenizer has no padding token: set tokenizer.pad_token, for instance to its eos_token"

@@ -33,17 +33,7 @@ def for_pooling(config: SpectralConfig, model: nn.Module) -> SpectralConfig:
 
 @dataclass
 class MeanPooledOutput(ModelOutput):  # type: ignore[misc]
-    """Hold what a forward pass of `MeanPooledClassifier` returns.
-
-    Parameters
-    ----------
-    loss : Tensor of shape () or None
-        Mean cross-entropy in nats; None without labels.
-    logits : Tensor of shape (texts, classes)
-        Unnormalised scores.
-    embeddings : Tensor of shape (texts, width)
-        Mean-pooled token states.
-    """
+    """What a forward pass returns: mean cross-entropy in nats (None without labels), logits, and embeddings."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -55,38 +45,18 @@ class MeanPooledClassifier(nn.Module):
 
     .. math:: e = \frac{\sum_t m_t h_t}{\max(1, \sum_t m_t)}, \qquad \text{logits} = W e + b
 
-    with hidden states :math:`h_t` of the last layer and attention mask :math:`m_t`. The sum runs in float32
-    for encoders in half precision. The encoder's own pooler, where it has one, is not used and gets no
-    gradient.
-
-    Parameters
-    ----------
-    encoder : Module
-        A bare model of `AutoModel`; it is held, not copied, so training changes it.
-    num_labels : int
-        Number of classes, at least 2.
-    seed : int, default 0
-        For the head's start, normal with standard deviation 0.02; `fit_linear_probe` replaces it.
-
-    Attributes
-    ----------
-    encoder : Module
-        The encoder as given.
-    classifier : Linear
-        The head, of the dtype of the encoder: a fresh output head, to be left out of parameter graphs.
-    config : PretrainedConfig
-        The encoder's configuration.
-
-    Raises
-    ------
-    ValueError
-        If `num_labels` is below 2, or the encoder's configuration names no hidden size.
+    with hidden states :math:`h_t` of the last layer of `encoder`, a bare model of `AutoModel` that is held,
+    not copied, and attention mask :math:`m_t`. The sum runs in float32 for encoders in half precision. The
+    encoder's own pooler, where it has one, is not used and gets no gradient. The head `classifier` starts
+    from normal numbers of standard deviation 0.02, drawn from `seed`; `fit_linear_probe` replaces it, since
+    fine-tuning from a random head distorts features [2]_. Fewer than 2 labels, or an encoder without
+    `config.hidden_size`, raise ValueError.
 
     References
     ----------
     .. [1] N. Reimers and I. Gurevych, "Sentence-BERT", EMNLP 2019.
     .. [2] A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-
-       distribution", ICLR 2022: why the head starts from a linear probe.
+       distribution", ICLR 2022.
 
     Examples
     --------
@@ -120,7 +90,7 @@ class MeanPooledClassifier(nn.Module):
             self.classifier.bias.zero_()
 
     @property
-    def config(self) -> Any:
+    def config(self) -> Any:  # of transformers, whose configurations have what fields they like
         """The encoder's configuration."""
         return self.encoder.config
 
@@ -131,23 +101,10 @@ class MeanPooledClassifier(nn.Module):
         labels: Int[Tensor, " texts"] | None = None,
         **inputs: Any,
     ) -> Float[Tensor, "texts width"]:
-        """Return the mean-pooled states of a batch, differentiable.
+        """Return the mean-pooled states of a batch, differentiable, of the dtype of the encoder.
 
-        Parameters
-        ----------
-        input_ids : Tensor of shape (texts, tokens)
-            Token numbers, padded.
-        attention_mask : Tensor of shape (texts, tokens) or None, default None
-            1 on tokens, 0 on padding; None: no padding.
-        labels : Tensor of shape (texts,) or None, default None
-            Ignored, so that a batch can be passed whole.
-        **inputs
-            Passed on to the encoder, such as `token_type_ids`.
-
-        Returns
-        -------
-        Tensor of shape (texts, width)
-            Of the dtype of the encoder.
+        Without a mask every token counts. Labels are ignored, so that a batch can be passed whole; other
+        inputs, such as `token_type_ids`, go to the encoder.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -167,22 +124,7 @@ class MeanPooledClassifier(nn.Module):
         labels: Int[Tensor, " texts"] | None = None,
         **inputs: Any,
     ) -> MeanPooledOutput:
-        """Return logits and embeddings of a batch, and the loss where labels are given.
-
-        Parameters
-        ----------
-        input_ids, attention_mask : Tensor of shape (texts, tokens)
-            As for `embed`.
-        labels : Tensor of shape (texts,) or None, default None
-            Class numbers, 0 to `num_labels` - 1.
-        **inputs
-            Passed on to the encoder.
-
-        Returns
-        -------
-        MeanPooledOutput
-            Loss (or None), logits and embeddings.
-        """
+        """Return logits and embeddings of a batch, and the loss where labels are given."""
         embeddings = self.embed(input_ids, attention_mask, **inputs)
         logits = self.classifier(embeddings)
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
@@ -194,21 +136,6 @@ class PooledEncoder(nn.Module):
 
     In the classifier every layer is "encoder." and its name; what is measured here and what is read from the
     files of the encoder, or of another checkpoint of it, are found under one name. The head is `classifier`.
-
-    Parameters
-    ----------
-    inner : MeanPooledClassifier
-        It is held, not copied.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from transformers import BertConfig, BertModel
-    >>> encoder = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1,
-    ...                                num_attention_heads=2, intermediate_size=16))
-    >>> model = PooledEncoder(MeanPooledClassifier(encoder, num_labels=2))
-    >>> sorted(dict(model.named_parameters()).keys() - dict(encoder.named_parameters()).keys())
-    ['classifier.bias', 'classifier.weight']
     """
 
     def __init__(self, inner: MeanPooledClassifier) -> None:
@@ -228,53 +155,20 @@ class PooledEncoder(nn.Module):
         return self._inner[0].config
 
     def forward(self, **batch: Any) -> MeanPooledOutput:
-        """Return logits, embeddings and, with labels, the loss.
-
-        Parameters
-        ----------
-        **batch
-            As for `MeanPooledClassifier`.
-
-        Returns
-        -------
-        MeanPooledOutput
-            That of the classifier.
-        """
+        """Return what the classifier returns on the batch."""
         output: MeanPooledOutput = self._inner[0](**batch)
         return output
 
 
-def match_classes(model: Any, names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Find the model's class of each class of the data: by name, by number, or by order, which is said.
+def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Find the model's class of each class of the data, and what a reader of results must know of the match.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        A classifier, with `label2id` and `num_labels` in its configuration.
-    names : sequence of str
-        Classes of the data.
-
-    Returns
-    -------
-    list of int
-        The model's class of each.
-    list of str
-        What a reader of results must know.
-
-    Raises
-    ------
-    DataError
-        If the classes differ in name and number.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> config = SimpleNamespace(label2id={"Negative": 0, "Positive": 1}, num_labels=2)
-    >>> match_classes(SimpleNamespace(config=config), ("positive", "negative"))
-    ([1, 0], [])
+    They are matched by name, by number, or else by order, which is said. Classes that differ in name and in
+    number raise DataError.
     """
-    known = {str(name).lower(): int(number) for name, number in (model.config.label2id or {}).items()}
-    size = int(model.config.num_labels)
+    config: Any = model.config  # of transformers, whose configurations have what fields they like
+    known = {str(name).lower(): int(number) for name, number in (config.label2id or {}).items()}
+    size = int(config.num_labels)
     if all(name.lower() in known for name in names):
         return [known[name.lower()] for name in names], []
     if all(name.isdigit() and int(name) < size for name in names):

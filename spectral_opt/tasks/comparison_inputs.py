@@ -28,22 +28,9 @@ PROBE_TEXTS, DEV_TEXTS = 64, 32
 
 
 def folder_of(name: str) -> str | Path:
-    """Find where the files of a model are: of an embedded one in the cache, which is filled where it is empty.
+    """Find the folder of a model, filling the cache with an embedded one; a name on the hub stays as it is.
 
-    Parameters
-    ----------
-    name : str
-        Embedded name, folder, or name on the hub.
-
-    Returns
-    -------
-    str or Path
-        The folder; a name on the hub as it is.
-
-    Raises
-    ------
-    ValueError
-        If the name can be none of these, or an embedded model cannot be fetched.
+    A name that can be none of these raises ValueError.
     """
     place = embedded_folder(name) or locate(name).path
     if place is None:
@@ -52,30 +39,13 @@ def folder_of(name: str) -> str | Path:
 
 
 def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInputs:
-    """Load a model and make batches of a text.
+    """Load a model by its name, and make batches of a text: deterministic under the seed of the options.
 
     A causal language model has the loss of the next token; a sequence classifier has its own; an encoder with
-    labelled text gets a head on mean-pooled states, fitted as a linear probe on other texts. An encoder with text
-    that has no labels runs without a loss.
-
-    Parameters
-    ----------
-    model : str
-        As for `folder_of`.
-    data : str
-        Embedded name, text file (paragraphs), .csv, .tsv or .jsonl file, or data set on the hub.
-    options : InputOptions
-        How the batches are to be.
-
-    Returns
-    -------
-    ComparisonInputs
-        Deterministic under the seed.
-
-    Raises
-    ------
-    ValueError
-        If model or text cannot be had, there are too few texts, or the task does not fit the model.
+    labelled text gets a head on mean-pooled states, fitted as a linear probe on other texts. An encoder with
+    text that has no labels runs without a loss. `data` is an embedded name, a text file (paragraphs), a table
+    or a data set on the hub. ValueError says if model or text cannot be had, there are too few texts, or the
+    task does not fit the model.
     """
     kind, name = _kind(model)
     task = options.task

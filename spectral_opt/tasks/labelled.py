@@ -13,36 +13,16 @@ from spectral_opt.tasks.provenance import Provenance
 
 @dataclass(frozen=True)
 class LabelledText:
-    """Hold texts with one class each.
+    """Texts with one class each.
 
-    Parameters
-    ----------
-    name : str
-        Name for tables and file names.
-    texts : tuple of str
-        The texts, at least two of each class.
-    labels : int64 array of shape (texts,)
-        Class numbers, 0 to `len(label_names)` - 1; made read-only.
-    label_names : tuple of str
-        Name of each class.
-    provenance : Provenance
-        Source, licence, and how many rows were dropped and why.
-    groups : tuple of str or None, default None
-        What a split must keep together, such as the film of a review.
-    shipped_split : tuple of str or None, default None
-        Part that the source puts each text in, such as "train", "validation" or "test".
+    `labels` are class numbers, int64 of shape (texts,), 0 to `len(label_names)` - 1, made read-only; every
+    class has at least two texts. `groups` are what a split must keep together, such as the film of a review;
+    `shipped_split` is the part that the source puts each text in, such as "train" or "test". No text, a
+    single class, a class with one text, a label out of range or a column of another length raise DataError.
 
-    Raises
-    ------
-    DataError
-        If there is no text, one class only, a class with fewer than two texts, a label out of range, or a
-        column of another length.
-
-    Examples
-    --------
     >>> labels = np.array([0, 0, 1, 1])
     >>> data = LabelledText("toy", ("a", "b", "c", "d"), labels, ("no", "yes"), Provenance("toy"))
-    >>> data.class_counts()
+    >>> data.with_shuffled_labels(0).class_counts()
     {'no': 2, 'yes': 2}
     """
 
@@ -95,25 +75,7 @@ class LabelledText:
         return {name: int(count) for name, count in zip(self.label_names, counts, strict=True)}
 
     def with_shuffled_labels(self, seed: int) -> "LabelledText":
-        """Return the same texts with their labels permuted: a control on which nothing can be learnt.
-
-        Parameters
-        ----------
-        seed : int
-            For the permutation.
-
-        Returns
-        -------
-        LabelledText
-            With the same class counts, and a note in its provenance.
-
-        Examples
-        --------
-        >>> labels = np.array([0, 0, 1, 1])
-        >>> data = LabelledText("toy", ("a", "b", "c", "d"), labels, ("no", "yes"), Provenance("toy"))
-        >>> data.with_shuffled_labels(0).class_counts()
-        {'no': 2, 'yes': 2}
-        """
+        """Return the same texts with labels permuted, and a note of it: on these nothing can be learnt."""
         labels = np.random.default_rng(seed).permutation(self.labels)
         note = f"labels shuffled (seed {seed}): accuracy beyond chance is a fault"
         return dataclasses.replace(
@@ -123,23 +85,9 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class UnlabelledText:
-    """Hold texts without labels.
+    """Texts without labels, at least one; `metadata` has further columns, such as the year of an address.
 
-    Parameters
-    ----------
-    name : str
-        Name for tables and file names.
-    texts : tuple of str
-        The texts, at least one.
-    provenance : Provenance
-        Source, licence, and how many rows were dropped and why.
-    metadata : mapping of str to tuple, default empty
-        Further columns, one value per text, such as the year of an address.
-
-    Raises
-    ------
-    DataError
-        If there is no text, or a column of another length.
+    No text, or a column of another length, raise DataError.
     """
 
     name: str

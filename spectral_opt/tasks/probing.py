@@ -1,7 +1,6 @@
 """Frozen embeddings, and a head fitted to them: the start and the first baseline of a fine-tuning run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,61 +14,17 @@ PROBE_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
 
 def embed_texts(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts width"]:
-    """Return the mean-pooled embedding of every text, without dropout and without gradients.
+    """Return the mean-pooled embedding of every text, without dropout and gradients.
 
-    Parameters
-    ----------
-    model : MeanPooledClassifier
-        Left in the mode it came in.
-    batches : TokenizedBatches
-        From `tokenize_batches`, in any order.
-
-    Returns
-    -------
-    Tensor of shape (texts, width)
-        float32 on the CPU, in the order of the texts given to `tokenize_batches`.
-
-    Examples
-    --------
-    >>> from spectral_opt.tasks import MeanPooledClassifier, load_model, tokenize_batches
-    >>> loaded = load_model()
-    >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
-    >>> embed_texts(model, tokenize_batches(loaded.tokenizer, ["good", "a bad film"])).shape
-    torch.Size([2, 384])
+    float32 on the CPU, in the order of the texts given to `tokenize_batches`, whatever the order of the batches; the
+    model keeps its mode.
     """
-    with _evaluating(model):
-        device = model.classifier.weight.device
-        rows = [model.embed(**{k: v.to(device) for k, v in batch.items()}) for batch in batches]
-    return batches.restore(torch.cat(rows).float().cpu())
+    return _rows_of_texts(model, batches, model.embed)
 
 
 def predict_logits(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts classes"]:
-    """Return the logits of every text, without dropout and without gradients.
-
-    Parameters
-    ----------
-    model : MeanPooledClassifier
-        Left in the mode it came in.
-    batches : TokenizedBatches
-        From `tokenize_batches`, in any order.
-
-    Returns
-    -------
-    Tensor of shape (texts, classes)
-        float32 on the CPU, in the order of the texts given to `tokenize_batches`.
-
-    Examples
-    --------
-    >>> from spectral_opt.tasks import MeanPooledClassifier, load_model, tokenize_batches
-    >>> loaded = load_model()
-    >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
-    >>> predict_logits(model, tokenize_batches(loaded.tokenizer, ["good", "a bad film"])).shape
-    torch.Size([2, 2])
-    """
-    with _evaluating(model):
-        device = model.classifier.weight.device
-        rows = [model(**{k: v.to(device) for k, v in batch.items()}).logits for batch in batches]
-    return batches.restore(torch.cat(rows).float().cpu())
+    """Return the logits of every text, as `embed_texts` returns embeddings."""
+    return _rows_of_texts(model, batches, lambda **batch: model(**batch).logits)
 
 
 def fit_linear_probe(
@@ -80,45 +35,16 @@ def fit_linear_probe(
     C: float = 1.0,
     max_iter: int = 2000,
 ) -> float:
-    r"""Set the head of a classifier to logistic regression on frozen embeddings.
+    r"""Set the head of a classifier to logistic regression on frozen embeddings; return its accuracy there.
 
     .. math:: \min_{W, b} \; \tfrac12 \|W\|^2 + C \sum_i \ell(W e_i + b, y_i)
 
-    with the cross-entropy :math:`\ell` in nats. Two classes are fitted as one row :math:`w` and written as
-    the softmax rows :math:`\mp w / 2`, which give the same probabilities. The fit starts at zero and draws no
-    random number. Only `model.classifier` changes, in place.
+    with the cross-entropy :math:`\ell` in nats. Two classes are fitted as one row :math:`w` and written as the
+    softmax rows :math:`\mp w / 2`, which give the same probabilities. The fit starts at zero and draws no random
+    number; only `model.classifier` changes, in place. Every class of the head must occur, `C` must be positive, and
+    embeddings finite (ValueError). scikit-learn warns where `max_iter` steps of L-BFGS do not suffice.
 
-    Parameters
-    ----------
-    model : MeanPooledClassifier
-        Its head is overwritten.
-    embeddings : Tensor of shape (texts, width)
-        From `embed_texts`.
-    labels : sequence of int of length texts
-        Class numbers; every class of the head must occur.
-    C : float, default 1.0
-        Inverse strength of the penalty, positive; choose it on development texts.
-    max_iter : int, default 2000
-        Limit of L-BFGS steps; scikit-learn warns when it is reached.
-
-    Returns
-    -------
-    float
-        Accuracy on the given texts, in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If `C` is not positive, an embedding is not finite, or the labels do not fit the head.
-
-    References
-    ----------
-    .. [1] A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-
-       distribution", ICLR 2022.
-
-    Examples
-    --------
-    >>> from spectral_opt.tasks import MeanPooledClassifier, embed_texts, load_model, tokenize_batches
+    >>> from spectral_opt.tasks import MeanPooledClassifier, load_model, tokenize_batches
     >>> loaded = load_model()
     >>> model = MeanPooledClassifier(loaded.encoder, num_labels=2)
     >>> batches = tokenize_batches(loaded.tokenizer, ["a joy", "superb", "a bore", "dreadful"])
@@ -158,26 +84,9 @@ def fit_best_probe(
     dev_embeddings: Float[Tensor, "others width"],
     dev_labels: Sequence[int] | np.ndarray | Tensor,
 ) -> float:
-    """Set the head to the linear probe that is best on other texts; the stronger regularisation wins a tie.
+    """Set the head to the linear probe that is best on other texts, and return its C, of 0.01, 0.1, 1 and 10.
 
-    Parameters
-    ----------
-    model : MeanPooledClassifier
-        Its head is overwritten.
-    embeddings, dev_embeddings : Tensor of shape (texts, width)
-        From `embed_texts`: of the texts that fit the probe, and of those that choose its strength.
-    labels, dev_labels : sequence of int
-        Their class numbers.
-
-    Returns
-    -------
-    float
-        The inverse strength C that was chosen, of those in `PROBE_STRENGTHS`.
-
-    Raises
-    ------
-    ValueError
-        As in `fit_linear_probe`.
+    The stronger regularisation wins a tie.
     """
     accuracy = {}
     for strength in PROBE_STRENGTHS:
@@ -190,14 +99,17 @@ def fit_best_probe(
     return best
 
 
-@contextmanager
-def _evaluating(model: MeanPooledClassifier) -> Iterator[None]:
+def _rows_of_texts(
+    model: MeanPooledClassifier, batches: TokenizedBatches, read: Callable[..., Tensor]
+) -> Float[Tensor, "texts width"]:
+    device = model.classifier.weight.device
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            yield
+            rows = [read(**{name: value.to(device) for name, value in batch.items()}) for batch in batches]
     finally:
         # train() would switch the parts that the caller had put in evaluation mode by themselves.
         for module, training in modes.items():
             module.training = training
+    return batches.restore(torch.cat(rows).float().cpu())

@@ -10,25 +10,11 @@ from types import MappingProxyType
 class Provenance:
     """State the origin of a model or a data set, as a report prints it.
 
-    Parameters
-    ----------
-    source : str
-        What was read: a wheel and its version, a folder, a file, or a name on a hub.
-    identity : str, default ""
-        What pins its content: sha256 of a file or commit of a repository; empty where neither is known.
-    licence : str, default "not stated"
-        Licence, in the words of the source.
-    rows_read : int or None, default None
-        Rows before anything was dropped; None for a model.
-    dropped : mapping of str to int
-        Reason and number of rows, for every reason for which a row was dropped.
-    notes : sequence of str, default ()
-        Facts that a reader of a result needs.
+    `identity` pins its content: sha256 of a file or commit of a repository. `rows_read` counts rows before
+    anything was dropped (None for a model), `dropped` has the number of rows by reason, `notes` what a reader
+    of a result needs.
 
-    Examples
-    --------
-    >>> origin = Provenance("reviews.csv", rows_read=10, dropped={"duplicate text": 2})
-    >>> print(origin)
+    >>> print(Provenance("reviews.csv", rows_read=10, dropped={"duplicate text": 2}))
     reviews.csv; licence: not stated; 10 rows read, 2 dropped (duplicate text: 2)
     """
 

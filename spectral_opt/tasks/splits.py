@@ -1,4 +1,10 @@
-"""Few-shot splits in which no group and no text stands in two parts."""
+"""Few-shot splits in which no group and no text stands in two parts.
+
+scikit-learn's StratifiedGroupKFold and GroupShuffleSplit deal whole groups too, in shares of the data. They
+know no number of texts a class for one part and natural proportions for another, no part that the source
+ships as its test part, no texts that are to be kept together besides their groups; and records are kept of
+runs on these very splits.
+"""
 
 from dataclasses import dataclass
 
@@ -17,14 +23,9 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Split:
-    """Hold positions of the texts of each part.
+    """Positions in `LabelledText.texts` of each part, without a common text or group.
 
-    Parameters
-    ----------
-    train, dev, test : int64 array
-        Positions in `LabelledText.texts`, in random order, without a common text or group; read-only.
-    description : str
-        How the parts were drawn, in one line.
+    They are in random order and read-only. `description` says in one line how the parts were drawn.
     """
 
     train: Int64[np.ndarray, " train"]
@@ -45,39 +46,13 @@ def few_shot_split(
     Groups (films, authors), where the data have them, are dealt whole to one part each, in a random order and
     in proportion to what each part needs; texts that occur twice are kept together too. Where the source
     ships a test part, the test texts come from there (validation texts likewise become development texts) and
-    no text of it is trained on.
+    no text of it is trained on. The same seed gives the same split. O(texts) time for each of up to 20 orders
+    of the groups.
 
-    Parameters
-    ----------
-    data : LabelledText
-        Texts, labels, and groups where there are such.
-    per_class : int, default 64
-        Training texts of each class.
-    dev_per_class : int, default 32
-        Development texts of each class; 0 for none.
-    test_size : int, default 1000
-        Test texts of all classes together, each class in its share of the test part.
-    seed : int, default 0
-        For every draw; the same seed gives the same split.
+    Training has `per_class` texts of each class, development `dev_per_class` (0 for none), and test
+    `test_size` of all classes together. A size that is not allowed raises ValueError; DataError says which
+    part has too few texts of a class.
 
-    Returns
-    -------
-    Split
-        Positions of the three parts.
-
-    Raises
-    ------
-    ValueError
-        If a size is negative, or `per_class` or `test_size` is 0.
-    DataError
-        If a part has too few texts of a class; the message has the counts.
-
-    Notes
-    -----
-    Time is O(texts) per attempt, and up to 20 orders of the groups are tried before giving up.
-
-    Examples
-    --------
     >>> from spectral_opt.tasks import Provenance
     >>> labels = np.arange(40) % 2
     >>> texts = tuple(f"text {i}" for i in range(40))

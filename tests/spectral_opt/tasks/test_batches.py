@@ -74,6 +74,7 @@ def test_without_labels_a_batch_has_none(tokenizer):
         ({"order": "sorted"}, "allowed are given, length, shuffled"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_named(tokenizer, options, message):
     with pytest.raises(ValueError, match=message):
         tokenize_batches(tokenizer, **{"texts": TEXTS, **options})

@@ -57,6 +57,7 @@ def test_its_heads_are_nine_that_ask_and_three_that_answer_in_each_layer(smollm2
     assert {name: len(table.names) for name, table in tables.items()} == {"query": 270, "key_value": 90}
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_an_unknown_head_is_refused_with_the_known_ones():
     with pytest.raises(ModelError, match="no head 'causal'; allowed: None, 'language_model'"):
         load_model(head="causal")
