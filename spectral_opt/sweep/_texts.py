@@ -1,9 +1,9 @@
 """The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
@@ -84,7 +84,7 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
     of_test = max(1, min(test, left // 2 if data.groups else left))
     split = few_shot_split(data, per_class, of_dev, of_test, options.seed)
 
-    def part(places: Any) -> Part:
+    def part(places: Int64[np.ndarray, " part"]) -> Part:
         kept = [int(place) for place in places if data.texts[int(place)] not in used]
         return Part([data.texts[place] for place in kept], [int(data.labels[place]) for place in kept])
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 # What a fine-tune computes, and how its task is measured.
@@ -82,8 +81,3 @@ class RefinementOptions:
         """Return the numbers of held-out, dev and test texts."""
         held_out, dev, test = SIZES["causal" if causal else "other"]
         return self.held_out or held_out, self.dev or dev, self.test or test
-
-
-def same_place(one: str, other: str) -> bool:
-    """Say whether two names are one local folder."""
-    return Path(one).exists() and Path(other).exists() and Path(one).resolve() == Path(other).resolve()

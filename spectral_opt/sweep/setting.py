@@ -18,7 +18,7 @@ from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
-from spectral_opt.sweep.options import Kind, Metric, RefinementOptions, same_place
+from spectral_opt.sweep.options import Kind, Metric, RefinementOptions
 from spectral_opt.tasks import (
     TokenizedBatches,
     embedded_folder,
@@ -75,7 +75,8 @@ def preserve_config(strength: float) -> SpectralConfig:
 
 def make_refinement(options: RefinementOptions) -> RefinementSetting:
     """Find models and texts, check that they fit (ValueError), and load what is measured."""
-    if same_place(options.base, options.tuned):
+    places = [Path(name) for name in (options.base, options.tuned)]
+    if all(place.exists() for place in places) and places[0].resolve() == places[1].resolve():
         raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
     base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
     kind, adapter = _kind(tuned_folder)

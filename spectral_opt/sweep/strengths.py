@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from paramgraph.checkpoints import open_module
 from paramgraph.filters import get_response
-from spectral_opt.refinement import DeltaStream, RefinedState, Refiner
+from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import paired_p_value
 from spectral_opt.sweep._measures import Forgotten, Measures, Values, mean_interval
 from spectral_opt.sweep.setting import RefinementSetting
@@ -46,7 +47,7 @@ class Sweep:
 
     setting: RefinementSetting
     advance: Callable[[float, str], None]
-    on_point: Callable[["Sweep"], Any] = lambda sweep: None
+    on_point: Callable[["Sweep"], object] = lambda sweep: None
     points: list[SweepPoint] = field(default_factory=list)
     tests: dict[str, Values] = field(default_factory=dict)
     picked: dict[str, SweepPoint] = field(default_factory=dict)
@@ -86,15 +87,12 @@ class Sweep:
             allowed = [point for point in candidates if is_as_good(point, tuned, self.setting.measures)]
             self.picked[family] = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
         if task.test is not None:
+            tested: dict[int, Values] = {}  # where the fine-tune itself was picked, one state has two names
             for name, point in {"tuned": tuned, **self.picked}.items():
-                same = next(
-                    (other for other, at in self.picked.items() if at is point and other in self.tests), None
-                )
-                if same is None and point is tuned and "tuned" in self.tests:
-                    same = "tuned"
-                if same is None:
+                if id(point) not in tested:
                     self._load(point.family, point.strength)
-                self.tests[name] = self.tests[same] if same else self.setting.measures.task("test")
+                    tested[id(point)] = self.setting.measures.task("test")
+                self.tests[name] = tested[id(point)]
                 self.advance(1.0, "test texts")
 
     def save(self, folder: Path, overwrite: bool) -> RefinedState:
@@ -143,7 +141,10 @@ class Sweep:
         names = open_module(self.setting.module)
         state = dict(self.setting.module.named_parameters())
         with self._refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
-            _copy(stream, names, state)
+            for name, value in stream:
+                at = names.find(name)
+                if at is not None:
+                    state[at].copy_(value)
             return stream.norm_kept if factor is None else factor
 
     def _only(self, family: Family) -> SweepPoint:
@@ -174,13 +175,6 @@ def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed:
     return found
 
 
-def _copy(stream: DeltaStream, names: Any, state: Mapping[str, torch.Tensor]) -> None:
-    for name, value in stream:
-        at = names.find(name)
-        if at is not None:
-            state[at].copy_(value)
-
-
-def _run_body(model: Any, batch: Any) -> Any:
+def _run_body(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:  # Any: whatever the model returns
     """Run the model without its head: the logits of a language model are its largest product, and not needed."""
     return getattr(model, "base_model", model)(**batch)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints import existing_path, locate, read_json
@@ -137,7 +138,7 @@ def _probed(model: str, data: LabelledText, options: InputOptions) -> Comparison
     loaded = load_model(model)
     classifier = MeanPooledClassifier(loaded.encoder, len(data.label_names))
 
-    def part(places: Any) -> tuple[list[str], list[int]]:
+    def part(places: Int64[np.ndarray, " part"]) -> tuple[list[str], list[int]]:
         return [data.texts[place] for place in places], [int(data.labels[place]) for place in places]
 
     def embedded(texts: list[str]) -> torch.Tensor:
@@ -201,7 +202,7 @@ def _inputs(
     options: InputOptions,
     origin: str,
     loss: str,
-    **more: Any,
+    **more: Any,  # further fields of ComparisonInputs
 ) -> ComparisonInputs:
     notes = [f"model: {loaded.provenance}", f"text: {origin}", loss]
     if batches.truncated:
