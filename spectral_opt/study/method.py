@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +43,7 @@ class Method:
         )
 
 
-def _inner(config: SpectralConfig) -> Any:
+def _inner(config: SpectralConfig) -> str | Callable[..., Any] | None:
     # A name keeps the configuration serializable; options need the builder itself.
     return config.make_builder() if config.builder_options else config.builder
 
