@@ -1,7 +1,5 @@
 """A demonstration's results as plain data: one dictionary for JSON, one flat list of rows for CSV."""
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,8 +7,10 @@ from typing import Any
 
 from paramgraph.environment import hardware, versions
 from paramgraph.measures import BandStatistics, band_lift
+from spectral_opt import study
 from spectral_opt.demo.parts import Demo
 
+COLUMNS = ("part", "name", "setting", "metric", "value", "low", "high")
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
 
 
@@ -120,13 +120,7 @@ def tidy_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def write_results(results: dict[str, Any], folder: Path) -> None:
     """Write `results.json` and `results.csv` into `folder`."""
-    text = json.dumps(results, indent=1, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    rows = list(tidy_rows(results))
-    with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    study.write_results(results, tidy_rows(results), COLUMNS, folder)
 
 
 def _row(
@@ -138,15 +132,7 @@ def _row(
     low: float | None = None,
     high: float | None = None,
 ) -> dict[str, Any]:
-    return {
-        "part": part,
-        "name": name,
-        "setting": setting,
-        "metric": metric,
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+    return dict(zip(COLUMNS, (part, name, setting, metric, value, low, high), strict=True))
 
 
 def _bands(bands: BandStatistics) -> dict[str, list[float]]:

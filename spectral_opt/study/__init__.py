@@ -7,7 +7,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Methods: `Method`, `get_method`, `list_methods`; to add one, add a file with a `METHOD` to `methods/`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `relative_drift`.
-- Records: `RunRecord`, its `Stage`, `append_record`.
+- Records: `RunRecord`, its `Stage`, `append_record`; files of results: `write_results`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
   `paramgraph.inputs` names its file.
 """
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RunRecord as RunRecord,
         Stage as Stage,
         append_record as append_record,
+        write_results as write_results,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 

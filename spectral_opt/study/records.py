@@ -1,10 +1,13 @@
-"""One finished run is one record: what ran, on what, with which result; a line of JSON, written at once."""
+"""One finished run is one record, a line of JSON that is written at once; results of many are plain values in files."""
 
+import csv
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from paramgraph.environment import hardware, versions
 
@@ -28,6 +31,27 @@ class RunRecord:
     stage: Stage
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
+
+
+def write_results(
+    results: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], columns: Sequence[str], folder: Path
+) -> None:
+    """Write plain values to `results.json`, and one row for each number to `results.csv`; never half a file."""
+    text = json.dumps(results, indent=1, allow_nan=False)
+    with _replacing(folder / "results.json") as file:
+        file.write(text + "\n")
+    with _replacing(folder / "results.csv") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+    part.replace(path)
 
 
 def append_record(path: Path, record: RunRecord) -> None:

@@ -1,17 +1,16 @@
 """A refinement's sweep as plain data: one dictionary for JSON, one flat list of rows for CSV."""
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from paramgraph.environment import hardware, versions
-from spectral_opt.study import accuracy_interval
+from spectral_opt.study import accuracy_interval, write_results
 from spectral_opt.sweep._measures import Values, mean_interval
 from spectral_opt.sweep.strengths import Sweep, SweepPoint, compare_on_test
 
+COLUMNS = ("part", "family", "strength", "metric", "value", "low", "high")
 TITLE = "Refining a finished fine-tune, without training"
 
 
@@ -63,17 +62,7 @@ def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dic
 
 def write_refinement(results: dict[str, Any], folder: Path) -> None:
     """Write `results.json` and `results.csv` into `folder`; a reader never finds half a file."""
-    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-    _replace(folder / "results.json", text)
-    rows = list(refinement_rows(results))
-    part = folder / "results.csv.part"
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, fieldnames=["part", "family", "strength", "metric", "value", "low", "high"]
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(folder / "results.csv")
+    write_results(results, refinement_rows(results), COLUMNS, folder)
 
 
 def refinement_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -158,9 +147,3 @@ def _written(sweep: Sweep) -> dict[str, Any] | None:
         if chosen is None
         else "picked on dev: forgot least, not worse than the fine-tune by more than one standard error",
     }
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
