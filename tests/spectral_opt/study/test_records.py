@@ -1,9 +1,10 @@
+import csv
 import json
 from dataclasses import asdict
 
 import pytest
 
-from spectral_opt.study import RunRecord, append_record
+from spectral_opt.study import RunRecord, append_record, write_results
 
 
 @pytest.fixture
@@ -27,3 +28,21 @@ def test_a_number_that_json_does_not_know_is_refused(record, tmp_path):
     broken = RunRecord("adamw", "reviews", 0, {}, {"loss": float("nan")}, 1.0, "tuning")
     with pytest.raises(ValueError, match="not JSON compliant"):
         append_record(tmp_path / "records.jsonl", broken)
+
+
+def test_files_of_results_have_the_plain_values_and_a_row_for_each_number(tmp_path):
+    rows = [{"metric": "accuracy", "value": 0.7}, {"metric": "drift", "value": None}]
+    write_results({"seed": 0}, rows, ("metric", "value"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.json"]
+    assert json.loads((tmp_path / "results.json").read_text()) == {"seed": 0}
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["metric", "value"], ["accuracy", "0.7"], ["drift", ""]]
+
+
+def test_results_that_cannot_be_written_leave_the_old_files_whole(tmp_path):
+    write_results({"loss": 1.0}, [], ("metric",), tmp_path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results({"loss": float("nan")}, [], ("metric",), tmp_path)
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        write_results({"loss": 2.0}, [{"other": 1}], ("metric",), tmp_path)
+    assert (tmp_path / "results.csv").read_text() == "metric\n"
