@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from paramgraph import connect, get_builder
 from paramgraph.comparison import MeasurementOptions, Signal, measure_construction
-from paramgraph.measures import BandStatistics, pool_bands
+from paramgraph.measures import BandStatistics, jackknife_statistics, pool_bands
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect
 
@@ -101,10 +101,14 @@ def measure_constructions(
         nodes, edges, components = (
             sum(one.cell[name] for one in found) for name in ("nodes", "edges", "components")
         )
+        bands, null_bands = (
+            pool_bands([jackknife_statistics(**one.cell["evidence"][kind]) for one in found])
+            for kind in ("statistics", "null_statistics")
+        )
         yield Evidence(
             construction,
-            pool_bands([one.statistics for one in found if one.statistics is not None]),
-            pool_bands([one.null_statistics for one in found if one.null_statistics is not None]),
+            bands,
+            null_bands,
             nodes,
             edges,
             components,
