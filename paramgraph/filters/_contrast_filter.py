@@ -117,8 +117,7 @@ def contrast(
 
     .. math:: C_k v = \nu (C_t + \rho I) v, \qquad X \mapsto V h(\nu) V^T (C_t + \rho I) X
 
-    It multiplies X = (nodes, width) from the left. The nodes of a table of columns are a layer's input features and
-    its X is the transposed delta, so that the default is
+    For a table of columns, whose nodes are a layer's input features and whose X is the transposed delta, the default is
     :math:`\Delta (C_t + \rho I)(C_t + C_k + \rho I)^{-1}`.
 
     Parameters
@@ -142,8 +141,7 @@ def contrast(
     Returns
     -------
     ContrastFilter
-        Callable on tensors (nodes, width), with `.correction`, `.eigenvalues` and `.reason`. All modes:
-        O(nodes^3) time, O(nodes^2) memory, once.
+        Callable on tensors (nodes, width). All modes: O(nodes^3) time, O(nodes^2) memory, once.
 
     Raises
     ------

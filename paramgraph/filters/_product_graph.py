@@ -1,7 +1,7 @@
-r"""Scalars as nodes: the graph on the entries of one matrix.
+"""Scalars as nodes: the graph on the entries of one matrix.
 
-Its rows have a graph and its columns have a graph; an entry is linked to those of its column as their rows are
-linked, and to those of its row as their columns are. That is the Cartesian product of the two graphs.
+An entry is linked to those of its column as their rows are linked, and to those of its row as their columns are: the
+Cartesian product of a graph of the rows and one of the columns.
 """
 
 from dataclasses import dataclass
