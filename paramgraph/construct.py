@@ -1,8 +1,6 @@
 """From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
+from paramgraph.checkpoints import ModelLike
 from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder, check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.sources import Batches, Loss, SourceLike, collect
@@ -22,7 +21,7 @@ def build(
     source: SourceLike = "weights",
     batches: Batches | None = None,
     loss: Loss | None = None,
-    tuned: nn.Module | Mapping[str, Tensor] | str | Path | None = None,
+    tuned: ModelLike | None = None,
     cache: GraphCache | None = None,
     **options: Any,
 ) -> Data:
