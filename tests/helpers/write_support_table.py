@@ -1,13 +1,15 @@
 """Write tutorials/manual/support.md: which architecture has which nodes, counted on the models of the tests."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paramgraph.nodes import SCHEMES
+from paramgraph.nodes import SCHEMES, node_tables
 
 from helpers.tiny_architectures import ARCHITECTURES, PUBLISHED, make
 
+CUTS = {name: partial(node_tables, scheme=name) for name in SCHEMES}
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "tutorials" / "manual" / "support.md"
 ABOUT = """\
@@ -58,7 +60,7 @@ def support_cells(schemes: Mapping[str, Callable[..., Any]]) -> Iterator[list[st
 def support_page() -> str:
     """Return the whole page."""
     header = ["model", *sorted(SCHEMES)]
-    lines = [header, ["---"] * len(header), *support_cells(SCHEMES)]
+    lines = [header, ["---"] * len(header), *support_cells(CUTS)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     about = ABOUT.format(tiny=len(ARCHITECTURES), whole=len(PUBLISHED))
     return f"{about}\n{table}\n\n{NOTES}"
