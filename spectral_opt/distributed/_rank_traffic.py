@@ -7,6 +7,7 @@ from torch import Tensor
 
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import as_source
+from paramgraph.spectra import ShiftOperator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
 from spectral_opt.distributed._shard_layout import shard_of, splits_nodes
@@ -97,7 +98,7 @@ def _step_bytes(ranks: Ranks, config: SpectralConfig, ready: PreparedTable) -> l
     row, piece = 4 * width, config.rank
     for basis in _modes(ready)[:1]:
         moved += _pieces(basis.shape[1], piece, row)
-    if config.penalty and config.penalty_mode != "loss" and ready.operator is not None:
+    if config.penalty and config.penalty_mode != "loss" and isinstance(ready.operator, ShiftOperator):
         shard = shard_of(ready.table, ranks.size, ranks.rank)
         assert shard.owner is not None
         assert shard.nodes is not None

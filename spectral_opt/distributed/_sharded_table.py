@@ -127,12 +127,12 @@ class ShardedTable(BoundTable):
 
     @cached_property
     def _operator(self) -> SignalOperator | None:
-        whole = self.prepared.operator
+        whole: Any = self.prepared.operator  # of a graph: entries are not split
         return whole if whole is None or self.split is None else SplitOperator(whole, self.split)
 
     @cached_property
     def _graph_filter(self) -> ReadyFilter | SplitFilter:
-        whole = self.prepared.filter
+        whole: Any = self.prepared.filter
         return whole if self.split is None else SplitFilter(whole, self.split)
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:

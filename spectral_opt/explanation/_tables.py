@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
+from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import builder_options
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
@@ -157,7 +159,7 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
     parts = ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,)
     size, products = 0, 0.0
     for part, others in zip(parts, (width, nodes), strict=False):
-        stored = part.matrix.size if part.is_dense else part.matrix.nnz
+        stored = part.matrix.size if isinstance(part.matrix, np.ndarray) else part.matrix.nnz
         size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
         products += float(stored * others)
     return size, products
@@ -171,12 +173,12 @@ def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
         return 12 * nodes * nodes, 6.0 * nodes * nodes * width
     if ready.filter is None or ready.filter.is_identity:
         return 0, 0.0
-    if ready.filter.method == "solve":
+    if isinstance(ready.filter, GraphFilter) and ready.filter.method == "solve":
         solver = ready.filter.design.solver
         return solver.stored_bytes, solver.operations * width
     if ready.filter.order is not None:
         return 0, 2.0 * ready.filter.order * products
-    if isinstance(ready.operator, EntryOperator):
+    if isinstance(ready.filter, ProductFilter):
         return 12 * (nodes**2 + width**2), 4.0 * nodes * width * (nodes + width)
     rank = ready.filter.rank
     if rank is None:

@@ -16,8 +16,7 @@ def decoupled_step(
     operator: OperatorLike,
     ridge: float,
     step: float,
-    bound: float | None = None,
-) -> tuple[Float[Tensor, "nodes width"], str]:
+) -> tuple[Float[Tensor, "nodes width"], Literal["explicit", "proximal"]]:
     r"""Descend the penalty by one step, the way AdamW decays weights: outside the optimizer.
 
     .. math::
@@ -27,9 +26,8 @@ def decoupled_step(
 
     The second, the proximal step, is stable for every s; the two agree to first order in s. It is solved by conjugate
     gradients in float64, whose number of iterations grows with the square root of 1 + 2 s lambda_max. `step` is s, the
-    learning rate times the factor of the penalty; `bound` an upper bound of the eigenvalues, by default the operator's
-    own. Gives X after the step, in its dtype and on its device, and "explicit" or "proximal". A ValueError where
-    `step` is negative or not finite, or the operator is not symmetric.
+    learning rate times the factor of the penalty. Gives X after the step, in its dtype and on its device, and which
+    step it was. A ValueError where `step` is negative or not finite, or the operator is not symmetric.
 
     Examples
     --------
@@ -42,7 +40,7 @@ def decoupled_step(
         raise ValueError(f"step is {step!r}; learning rate times penalty must be finite and >= 0")
     if known is not None and not known.symmetric:
         raise ValueError("a decoupled step needs a symmetric operator; use normalization 'sym' or None")
-    kind = step_kind(known, ridge, step, bound)
+    kind = step_kind(known, ridge, step)
     if kind == "explicit":
         with torch.no_grad():
             signal = wide(X.detach())
@@ -50,12 +48,9 @@ def decoupled_step(
     return _proximal(X.detach(), known, 2.0 * step, ridge), kind
 
 
-def step_kind(
-    operator: SignalOperator | None, ridge: float, step: float, bound: float | None = None
-) -> Literal["explicit", "proximal"]:
+def step_kind(operator: SignalOperator | None, ridge: float, step: float) -> Literal["explicit", "proximal"]:
     """Say which step `decoupled_step` takes: "explicit" while 2 step (lambda_max + ridge) < 1, else "proximal"."""
-    if bound is None:
-        bound = 0.0 if operator is None else operator.bound
+    bound = 0.0 if operator is None else operator.bound
     return "explicit" if 2.0 * step * (bound + ridge) < 1.0 else "proximal"
 
 

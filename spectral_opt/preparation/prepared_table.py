@@ -1,12 +1,12 @@
 """One table with the operator of its graph, and the way there from features."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.construct import connect
+from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
     KroneckerSum,
@@ -76,8 +76,8 @@ class PreparedTable:
     nodes: int
     edges: int
     components: int
-    operator: Any
-    filter: Any
+    operator: ShiftOperator | EntryOperator | None
+    filter: GraphFilter | ProductFilter | None
     seconds: float
     reason: str
     spectrum: Spectrum | None = None

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.filters import EXACT_NODES, prepare_filter, prepare_product_filter
+from paramgraph.filters import (
+    EXACT_NODES,
+    GraphFilter,
+    ProductFilter,
+    ResponseFunction,
+    prepare_filter,
+    prepare_product_filter,
+)
 from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.sources import Loss, collect
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, eigenpairs
@@ -118,31 +125,30 @@ def prepare_tables(
 
 
 def make_filter(
-    operator: Any, config: SpectralConfig, response: Any = None, spectrum: Spectrum | None = None
-) -> Any:
+    operator: ShiftOperator | EntryOperator,
+    config: SpectralConfig,
+    response: ResponseFunction | None = None,
+    spectrum: Spectrum | None = None,
+) -> GraphFilter | ProductFilter:
     """Prepare the filter of one operator as a config says, or with another response.
 
     Reads response, filter_method, tail, seed and, where that is low-rank, rank (at most all nodes). With the
     `spectrum` of the operator another response costs no eigenproblem.
     """
+    if response is None:
+        response = config.make_response()
     rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):
         method: Any = config.filter_method  # "solve" is refused with the list of what a product has
-        return prepare_product_filter(
-            operator.sum,
-            config.make_response() if response is None else response,
-            method=method,
-            tail=config.tail,
-            rank=rank,
-        )
+        return prepare_product_filter(operator.sum, response, method=method, tail=config.tail, rank=rank)
     return prepare_filter(
         operator,
-        config.make_response() if response is None else response,
+        response,
         method=config.filter_method,
+        rank=rank,
         tail=config.tail,
         spectrum=spectrum,
         seed=config.seed,
-        **({} if rank is None else {"rank": rank}),
     )
 
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from paramgraph.filters import FilterDesign, GraphFilter, get_response
+from paramgraph.filters import FilterDesign, GraphFilter, ProductFilter, get_response
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
@@ -50,7 +50,7 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
             tensors |= _operator_tensors(part, f"{side}.")
         return tensors
     tensors |= _operator_tensors(ready.operator)
-    if ready.filter is not None:
+    if isinstance(ready.filter, GraphFilter):
         design = ready.filter.design
         tensors["filter.method"] = encode_text(f"{design.method} {design.reason}")
         numbers = {name: getattr(design, name) for name in _NUMBERS}
@@ -84,8 +84,8 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     nodes, width = table.shape
     if config.builder is None:
         return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
-    operator: Any
-    graph_filter: Any = None
+    operator: ShiftOperator | EntryOperator
+    graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None
     if config.scheme == "entries":
         rows = _operator_from(tensors, "rows.", nodes, config)

@@ -11,7 +11,6 @@ and writes G once.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import scipy.sparse as sp
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from paramgraph.filters import ReadyFilter
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import ShiftOperator, sparse_tensor
+from paramgraph.spectra import ShiftOperator, SignalOperator, sparse_tensor
 
 # Half precision is summed in float32, which in place it cannot be; a subclass (DTensor) has rules of its own.
 _DTYPES = (torch.float32, torch.float64)
@@ -46,7 +45,7 @@ def writable_view(table: NodeTable, tensors: Mapping[str, Tensor]) -> Float[Tens
 class PenaltyForm:
     r"""Multiply by :math:`L + \text{ridge}\, I`, a matrix for each device and dtype; no operator means L = 0."""
 
-    operator: Any
+    operator: SignalOperator | Tensor | None
     ridge: float
 
     @torch.no_grad()

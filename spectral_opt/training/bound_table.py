@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.filters import evaluate_response
+from paramgraph.filters import ReadyFilter, evaluate_response
 from paramgraph.spectra import wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
@@ -156,7 +156,7 @@ class BoundTable:
         """Filter `.grad`."""
         gradients = self._gradients()
         view = None if self.config.norm_matching else writable_view(self.prepared.table, gradients)
-        found = None if view is None else filter_(view, self.prepared.filter)
+        found = None if view is None else filter_(view, self._ready)
         if found is not None:
             return found
         X, filtered, energies = self._filter(gradients)
@@ -169,7 +169,7 @@ class BoundTable:
         update = {name: wide(p.detach()) - wide(before[name]) for name, p in self.parameters.items()}
         view = None if self.config.norm_matching else writable_view(self.prepared.table, self.parameters)
         if view is not None:
-            found = filter_(self.prepared.table.gather(update), self.prepared.filter, view)
+            found = filter_(self.prepared.table.gather(update), self._ready, view)
             if found is not None:
                 return found
         X, filtered, energies = self._filter(update)
@@ -188,6 +188,11 @@ class BoundTable:
     @cached_property
     def _own_config(self) -> SpectralConfig:
         return config_on(self.config, self.prepared.table)
+
+    @property
+    def _ready(self) -> ReadyFilter:
+        assert self.prepared.filter is not None  # asked before, by `acts_on`
+        return self.prepared.filter
 
     @cached_property
     def _form(self) -> PenaltyForm:
@@ -215,7 +220,7 @@ class BoundTable:
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
         X = self.prepared.table.gather(tensors)
-        filtered = filter_table(X, self.prepared.filter, check=False)
+        filtered = filter_table(X, self._ready, check=False)
         # Kept as tensors: reading them here would stop an accelerator at every table.
         energies = _energy(X), _energy(filtered)
         return X, match_norm(filtered, X) if self.config.norm_matching else filtered, energies
