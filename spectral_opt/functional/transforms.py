@@ -50,11 +50,13 @@ def chain(*transforms: GradientFilter) -> GradientFilter:
                 f"is, got {type(transform).__name__}"
             )
 
-    def init(parameters: Any = None) -> Tensors:
+    def init(parameters: Mapping[str, Any] | None = None) -> Tensors:
         states = [transform.init(parameters) for transform in transforms]
         return {f"{i}/{key}": value for i, state in enumerate(states) for key, value in state.items()}
 
-    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Tensors, Tensors]:
+    def update(
+        gradients: Mapping[str, Any], state: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Tensors, Tensors]:
         result: Tensors = dict(gradients)
         states: Tensors = {}
         for i, transform in enumerate(transforms):
@@ -204,7 +206,7 @@ def masked(transform: GradientFilter, names: Collection[str] | Callable[[str], b
     if isinstance(names, str) or not (callable(names) or isinstance(names, Collection)):
         raise TypeError(f"names is {names!r}; give a list of names, or a function that says which")
 
-    def chosen(tensors: Any) -> Tensors:
+    def chosen(tensors: Mapping[str, Any]) -> Tensors:
         if callable(names):
             return {name: value for name, value in tensors.items() if names(name)}
         lost = sorted(set(names) - set(tensors))
@@ -212,11 +214,13 @@ def masked(transform: GradientFilter, names: Collection[str] | Callable[[str], b
             raise KeyError(f"no gradients with the names {lost}; there are {', '.join(list(tensors)[:5])}")
         return {name: value for name, value in tensors.items() if name in names}
 
-    def init(parameters: Any = None) -> Tensors:
+    def init(parameters: Mapping[str, Any] | None = None) -> Tensors:
         state: Tensors = transform.init(None if parameters is None else chosen(parameters))
         return state
 
-    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Tensors, Tensors]:
+    def update(
+        gradients: Mapping[str, Any], state: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Tensors, Tensors]:
         own = None if parameters is None else chosen(parameters)
         changed, state = transform.update(chosen(gradients), state, own)
         return {name: changed.get(name, value) for name, value in gradients.items()}, state
@@ -228,7 +232,9 @@ def _stateless(change: Callable[[Tensors], Tensors]) -> GradientFilter:
     def init(parameters: Mapping[str, Any] | None = None) -> Tensors:
         return {}
 
-    def update(gradients: Any, state: Any, parameters: Any = None) -> tuple[Tensors, Tensors]:
+    def update(
+        gradients: Mapping[str, Any], state: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+    ) -> tuple[Tensors, Tensors]:
         return change(dict(gradients)), {}
 
     return GradientFilter(init, update)
