@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from types import NoneType
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from paramgraph._checks import is_whole, known_choice
@@ -127,14 +126,9 @@ def check_refresh(refresh: int | str) -> int | str:
 
 @cache
 def _literals(config: type) -> dict[str, tuple[Any, ...]]:
-    found = {}
-    for name, hint in get_type_hints(config).items():
-        parts = [part for part in get_args(hint) or () if part is not NoneType]
-        if get_origin(hint) is Literal:
-            found[name] = get_args(hint)
-        elif len(parts) == 1 and get_origin(parts[0]) is Literal:  # Literal[...] | None
-            found[name] = (None, *get_args(parts[0]))
-    return found
+    return {
+        name: get_args(hint) for name, hint in get_type_hints(config).items() if get_origin(hint) is Literal
+    }
 
 
 def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
