@@ -3,10 +3,12 @@
 import importlib.metadata
 from types import SimpleNamespace
 
+import networkx  # noqa: F401  # asks for entry points itself, when it is first imported
 import pytest
 import torch
 
 from paramgraph import inputs
+from paramgraph.cli import main
 from paramgraph.inputs import ComparisonInputs, InputOptions, locate_model, open_inputs
 
 OPENED = ComparisonInputs("tiny", torch.nn.Linear(2, 2), [torch.zeros(1, 2)])
@@ -78,3 +80,12 @@ def test_what_lacks_a_function_is_named(offer):
 def test_options_without_meaning_are_refused(option, value):
     with pytest.raises(ValueError, match=str(value)):
         InputOptions(**{option: value})
+
+
+def test_an_excluded_name_must_match_beside_what_a_package_leaves_out(offer, tmp_path, capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    opened = ComparisonInputs("tiny", model, [torch.zeros(1, 2)] * 4, exclude="0", no_gradients="no loss")
+    offer(lambda: provider("/there", opened))
+    line = ["compare", "tiny", "--data", "texts", "--exclude", "2", "--out", str(tmp_path / "out")]
+    assert main(line) == 2
+    assert "no linear layer of Sequential matches exclude=['2']" in capsys.readouterr().err
