@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-slow test-gpu lint format bench tutorials notebooks api clean
+.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks api clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,19 @@ browser:
 	  || echo "chromium could not be installed: tests of pages will be skipped"; \
 	else echo "no chromium or chrome here: tests of pages will be skipped"; fi
 
+# A file's tests stay in one process: what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# What a change is measured against: where it left origin/main, or the last commit.
+BASE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || echo HEAD)
+
+check: lint  ## lint, types, import contracts, and the tests of the rooms that a change touches, under 2 minutes
+	$(PYTEST) -q tests/architecture $$(cd tests && ../$(BIN)/python -m helpers.touched $(BASE))
+
 test: install browser  ## every test not marked slow or gpu, under 15 minutes
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+coverage: install browser  ## which lines no test runs: a table, and htmlcov/index.html
+	$(PYTEST) --cov --cov-report=term --cov-report=html
 
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -71,5 +82,5 @@ api: install  ## freeze public names and signatures, and the table of architectu
 	cd tests && ../$(BIN)/python -m helpers.freeze_public_api && ../$(BIN)/python -m helpers.write_support_table
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
