@@ -1,0 +1,64 @@
+"""What CONTRIBUTING.md shows is one file or one value, and works as it stands there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import networkx as nx
+import pytest
+import torch
+
+import paramgraph
+from paramgraph.filters import responses
+from paramgraph.sources import SOURCES, source
+from spectral_opt import SpectralConfig
+
+ROOT = Path(__file__).parents[2]
+SOURCE, RESPONSE, SOLVER, METHOD = re.findall(
+    r"```python\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.DOTALL
+)
+
+
+def run_with(file: str, text: str, script: str, folder: Path) -> str:
+    """Add one file to a copy of the packages, and run a script on it."""
+    for package in ("paramgraph", "spectral_opt"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / file).write_text(text, encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env={"PYTHONPATH": str(folder)}).stdout
+
+
+def test_a_source_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    signs = eval(SOURCE, vars(source))
+    monkeypatch.setitem(SOURCES, signs.name, signs)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8))
+    graph = paramgraph.build(model, paramgraph.rows(model)["0.weight"], "cosine_knn", source="signs", k=3)
+    assert torch.equal(graph.x, model[0].weight.detach().sign())
+    assert SpectralConfig(source="signs").source == "signs"
+
+
+def test_a_response_is_one_factory(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = dict(vars(responses))
+    exec(RESPONSE, namespace)
+    monkeypatch.setitem(responses.RESPONSES, "squared_tikhonov", namespace["squared_tikhonov"])
+    made = paramgraph.get_response("squared_tikhonov", gamma=3.0)
+    assert made(torch.tensor([0.0, 1.0])).tolist() == [1.0, 0.25]
+    assert SpectralConfig(response="squared_tikhonov", response_options={"gamma": 3.0}).response == "squared_tikhonov"
+
+
+def test_a_solver_is_one_file(tmp_path: Path) -> None:
+    script = (
+        "import networkx, paramgraph as p; L = p.adjacency(networkx.path_graph(3)); "
+        "print(p.eigenpairs(L, k=2, solver='numpy_dense').eigenvalues.tolist())"
+    )
+    shown = run_with("paramgraph/spectra/solvers/numpy_dense.py", SOLVER, script, tmp_path)
+    expected = paramgraph.eigenpairs(paramgraph.adjacency(nx.path_graph(3)), k=2).eigenvalues
+    assert eval(shown) == pytest.approx(expected.tolist())
+
+
+def test_a_method_is_one_file(tmp_path: Path) -> None:
+    script = "from spectral_opt.study import get_method; print(get_method('gram_filter').permuted_null().title)"
+    shown = run_with("spectral_opt/study/methods/gram_filter.py", METHOD, script, tmp_path)
+    assert shown.strip() == "Gram filter, nodes permuted"
