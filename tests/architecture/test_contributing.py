@@ -17,7 +17,9 @@ from spectral_opt import SpectralConfig
 
 ROOT = Path(__file__).parents[2]
 SOURCE, RESPONSE, SOLVER, METHOD = re.findall(
-    r"```python\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    r"```python\n(.*?)```",
+    (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+    flags=re.DOTALL,
 )
 
 
@@ -27,7 +29,9 @@ def run_with(file: str, text: str, script: str, folder: Path) -> str:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / file).write_text(text, encoding="utf-8")
     command = [sys.executable, "-W", "ignore", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env={"PYTHONPATH": str(folder)}).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=folder, env={"PYTHONPATH": str(folder)}
+    ).stdout
 
 
 def test_a_source_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +49,10 @@ def test_a_response_is_one_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(responses.RESPONSES, "squared_tikhonov", namespace["squared_tikhonov"])
     made = paramgraph.get_response("squared_tikhonov", gamma=3.0)
     assert made(torch.tensor([0.0, 1.0])).tolist() == [1.0, 0.25]
-    assert SpectralConfig(response="squared_tikhonov", response_options={"gamma": 3.0}).response == "squared_tikhonov"
+    assert (
+        SpectralConfig(response="squared_tikhonov", response_options={"gamma": 3.0}).response
+        == "squared_tikhonov"
+    )
 
 
 def test_a_solver_is_one_file(tmp_path: Path) -> None:
@@ -59,6 +66,8 @@ def test_a_solver_is_one_file(tmp_path: Path) -> None:
 
 
 def test_a_method_is_one_file(tmp_path: Path) -> None:
-    script = "from spectral_opt.study import get_method; print(get_method('gram_filter').permuted_null().title)"
+    script = (
+        "from spectral_opt.study import get_method; print(get_method('gram_filter').permuted_null().title)"
+    )
     shown = run_with("spectral_opt/study/methods/gram_filter.py", METHOD, script, tmp_path)
     assert shown.strip() == "Gram filter, nodes permuted"

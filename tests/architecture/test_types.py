@@ -13,7 +13,9 @@ CLIENT = Path(__file__).with_name("typed_client.py")
 
 
 def checked(*command: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
 

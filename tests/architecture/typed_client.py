@@ -33,7 +33,9 @@ assert_type(spectrum, paramgraph.Spectrum)
 assert_type(spectrum.eigenvalues, Tensor)
 assert_type(spectrum.certified, bool | None)
 response = paramgraph.heat(2.0) * paramgraph.tikhonov(gamma=0.5)
-filtered = paramgraph.apply_filter(paramgraph.laplacian(Data()), torch.ones(3, 1), response, method="chebyshev")
+filtered = paramgraph.apply_filter(
+    paramgraph.laplacian(Data()), torch.ones(3, 1), response, method="chebyshev"
+)
 assert_type(filtered, Tensor)
 
 found = paramgraph.compare(model, ["cosine_knn", paramgraph.Ring()], "gradients", batches=batches, loss=loss)

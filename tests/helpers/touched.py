@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[2]
 def changed(base: str) -> set[PurePath]:
     """List the files that differ from `base`, committed or not, and those that git does not know yet."""
     asked = (["diff", "--name-only", "--relative", base], ["ls-files", "--others", "--exclude-standard"])
-    found = [subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=ROOT) for words in asked]
+    found = [
+        subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=ROOT)
+        for words in asked
+    ]
     return {PurePath(line) for done in found for line in done.stdout.splitlines()}
 
 
@@ -29,4 +32,6 @@ def tests_of(file: PurePath) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    print(*sorted({str(place) for file in changed(sys.argv[1]) for place in tests_of(file) if place.exists()}))
+    print(
+        *sorted({str(place) for file in changed(sys.argv[1]) for place in tests_of(file) if place.exists()})
+    )
