@@ -6,7 +6,7 @@ from typing import Any
 
 from paramgraph.comparison._options import Builders, Sources
 from paramgraph.construct import source_name
-from paramgraph.graphs import GraphBuilder, as_builder
+from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES, SourceLike, source_refusal
 

@@ -26,7 +26,7 @@ def apply_filter_bank(
     tail: Tail = "edge",
     spectrum: Spectrum | None = None,
     damping: Damping = "none",
-) -> list[Float[Tensor, "nodes *width"]]:
+) -> list[Float[Tensor, " nodes *width"]]:
     """Filter one signal with several responses: one set of eigenpairs, or one recurrence, for all of them.
 
     Parameters

@@ -41,7 +41,7 @@ class PolynomialDesign:
     is a jump, it is an estimate from 8,193 points. The remark goes into the reason of the filter.
     """
 
-    coefficients: Float[np.ndarray, "orders"]
+    coefficients: Float[np.ndarray, " orders"]
     error: float
     remark: str
 
@@ -96,7 +96,7 @@ def design_polynomial(
 def _damped(
     response: ResponseFunction,
     interval: tuple[float, float],
-    coefficients: Float[np.ndarray, "reference"],
+    coefficients: Float[np.ndarray, " reference"],
     order: int,
 ) -> PolynomialDesign:
     factors = jackson_damping(order)
@@ -110,7 +110,7 @@ def _damped(
 
 def chebyshev_coefficients(
     response: ResponseFunction, interval: tuple[float, float]
-) -> Float[np.ndarray, "reference"]:
+) -> Float[np.ndarray, " reference"]:
     """Expand h - 1 in Chebyshev polynomials on an interval; exactly zero for the identity.
 
     The first m + 1 coefficients are a filter of order m; its largest error on the interval is at most the sum of
@@ -125,7 +125,7 @@ def chebyshev_coefficients(
     return np.asarray(coefficients)
 
 
-def chebyshev_errors(coefficients: Float[np.ndarray, "reference"]) -> Float[np.ndarray, "reference"]:
+def chebyshev_errors(coefficients: Float[np.ndarray, " reference"]) -> Float[np.ndarray, " reference"]:
     """Bound the error of orders 0, 1, and so on by the coefficients that each leaves out; 0 for the last."""
     left_out = np.cumsum(np.abs(coefficients)[::-1])[::-1]
     return np.append(left_out[1:], 0.0)
@@ -134,7 +134,7 @@ def chebyshev_errors(coefficients: Float[np.ndarray, "reference"]) -> Float[np.n
 def chebyshev_remainder(
     response: ResponseFunction,
     interval: tuple[float, float],
-    coefficients: Float[np.ndarray, "reference"],
+    coefficients: Float[np.ndarray, " reference"],
 ) -> float:
     """Measure what the expansion itself misses, at the points halfway between those that it was made from.
 
@@ -150,7 +150,7 @@ def chebyshev_remainder(
     return float(np.abs(dct(halves, type=1) - values).max())
 
 
-def jackson_damping(order: int) -> Float[np.ndarray, "orders"]:
+def jackson_damping(order: int) -> Float[np.ndarray, " orders"]:
     r"""Give the factors that take the oscillations out of a truncated Chebyshev expansion [2]_.
 
     .. math::
@@ -169,8 +169,8 @@ def jackson_damping(order: int) -> Float[np.ndarray, "orders"]:
 
 
 def _evaluate(
-    response: ResponseFunction, points: Float[Tensor, "points"], interval: tuple[float, float]
-) -> Float[np.ndarray, "points"]:
+    response: ResponseFunction, points: Float[Tensor, " points"], interval: tuple[float, float]
+) -> Float[np.ndarray, " points"]:
     """Evaluate h - 1 at points of the interval."""
     try:
         return np.asarray(evaluate_response(response, points).numpy() - 1)

@@ -35,7 +35,7 @@ _NARROWEST = 16
 def chebyshev_product(
     operator: ShiftOperator,
     X: Float[Tensor, "nodes width"],
-    coefficients: Float[np.ndarray, "orders"],
+    coefficients: Float[np.ndarray, " orders"],
     interval: tuple[float, float],
 ) -> Float[Tensor, "nodes width"]:
     """Apply a Chebyshev polynomial of a symmetric operator to a float32 or float64 signal by the three-term recurrence.
@@ -70,7 +70,7 @@ def chebyshev_products(
 def symmetric_polynomial(
     times: Callable[[Tensor], Tensor],
     X: Tensor,
-    coefficients: Float[np.ndarray, "orders"],
+    coefficients: Float[np.ndarray, " orders"],
     interval: tuple[float, float],
 ) -> Tensor:
     """Apply a Chebyshev polynomial of any symmetric map to a signal of any shape, by torch.

@@ -116,7 +116,7 @@ def covering(spectrum: Spectrum) -> Literal["exact", "lowrank"]:
     return "exact" if spectrum.complete else "lowrank"
 
 
-def level_of_others(gains: Float[Tensor, "modes"], nodes: int, tail: Tail) -> tuple[float, str]:
+def level_of_others(gains: Float[Tensor, " modes"], nodes: int, tail: Tail) -> tuple[float, str]:
     """Give h of the modes that were not computed, and a remark on it; 1 and no remark where there are none."""
     others = nodes - len(gains)
     if not others:

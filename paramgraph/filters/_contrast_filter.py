@@ -69,8 +69,8 @@ class ContrastFilter(ReadyFilter):
     nodes: int
     response: ResponseFunction
     ridge: float
-    eigenvalues: Float[Tensor, "modes"]
-    gain: Float[Tensor, "active"]
+    eigenvalues: Float[Tensor, " modes"]
+    gain: Float[Tensor, " active"]
     basis: Float[Tensor, "nodes active"]
     dual: Float[Tensor, "nodes active"]
     method: str
@@ -192,8 +192,8 @@ def contrast(
 
 
 def _without_rounding(
-    values: Float[Tensor, "modes"], V: Float[Tensor, "nodes modes"]
-) -> tuple[Float[Tensor, "modes"], str]:
+    values: Float[Tensor, " modes"], V: Float[Tensor, "nodes modes"]
+) -> tuple[Float[Tensor, " modes"], str]:
     """Refuse a preserved operator that is not positive semidefinite, but for rounding."""
     # v^T B v = 1, so that nu / |v|^2 is the Rayleigh quotient of C_k itself, whose sign is that of nu.
     if not len(values):

@@ -145,7 +145,7 @@ class ProductGraph:
         """
         return product_modes(self.operator, count_pairs(k, self.nodes), solver, seed)
 
-    def eigenvalues(self, k: int | None = None, solver: str = "auto", seed: Seed = 0) -> Float[Tensor, "k"]:
+    def eigenvalues(self, k: int | None = None, solver: str = "auto", seed: Seed = 0) -> Float[Tensor, " k"]:
         r"""Find the k eigenvalues of lowest graph frequency, :math:`\lambda_i + \mu_j`; all else as for `modes`.
 
         Examples

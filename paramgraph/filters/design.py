@@ -49,10 +49,10 @@ class FilterDesign:
     order: int | None = None
     error: float = 0.0
     basis: Float[Tensor, "nodes active"] | None = None
-    gain: Float[Tensor, "active"] | None = None
+    gain: Float[Tensor, " active"] | None = None
     rest: float = 0.0
-    coefficients: Float[np.ndarray, "orders"] | None = None
-    scale: Float[Tensor, "nodes"] | None = None
+    coefficients: Float[np.ndarray, " orders"] | None = None
+    scale: Float[Tensor, " nodes"] | None = None
     gamma: float | None = None
 
     @property

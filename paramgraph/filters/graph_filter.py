@@ -100,7 +100,7 @@ class GraphFilter(ReadyFilter):
         return self.design.is_zero or not self.nodes
 
     @property
-    def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, "active"]] | None:
+    def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, " active"]] | None:
         """Eigenvectors and gains of the modes that are changed; None for "chebyshev" and "solve"."""
         design = self.design
         return None if design.basis is None or design.gain is None else (design.basis, design.gain)
@@ -247,7 +247,7 @@ def apply_filter(
     tail: Tail = "edge",
     spectrum: Spectrum | None = None,
     damping: Damping = "none",
-) -> Float[Tensor, "nodes *width"]:
+) -> Float[Tensor, " nodes *width"]:
     """Filter one signal once; `prepare_filter` is for many, and explains the options.
 
     "auto" is as there, but takes solve for Tikhonov from 1,001 nodes on: one linear system costs less than all

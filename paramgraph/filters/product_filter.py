@@ -79,7 +79,7 @@ class ProductFilter(ReadyFilter):
     bases: tuple[Float[Tensor, "rows a"], Float[Tensor, "columns b"]] | None = None
     gain: Float[Tensor, "a b"] | None = None
     rest: float = 0.0
-    coefficients: Float[np.ndarray, "orders"] | None = None
+    coefficients: Float[np.ndarray, " orders"] | None = None
     factors: tuple[GraphFilter, GraphFilter] | None = None
     error: float = 0.0
 

@@ -54,7 +54,7 @@ class ReadyFilter(ABC):
         return None
 
     @property
-    def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, "active"]] | None:
+    def modes(self) -> tuple[Float[Tensor, "nodes active"], Float[Tensor, " active"]] | None:
         """Eigenvectors that are kept, and what is added along each; None where a filter needs no such vectors."""
         return None
 
@@ -70,8 +70,8 @@ class ReadyFilter(ABC):
         return None
 
     def correction(
-        self, X: Float[Tensor, "nodes *width"], check: bool = True
-    ) -> Float[Tensor, "nodes *width"]:
+        self, X: Float[Tensor, " nodes *width"], check: bool = True
+    ) -> Float[Tensor, " nodes *width"]:
         r"""Compute what the filter adds, :math:`(h(L) - I) X`: exactly zero for the identity.
 
         Of the shape, dtype and device of X, differentiable in X; bf16 and fp16 are summed in float32.
@@ -95,7 +95,7 @@ class ReadyFilter(ABC):
             return torch.zeros_like(X)
         return self._delta(self._columns(wide(X))).reshape(X.shape).to(X.dtype)
 
-    def __call__(self, X: Float[Tensor, "nodes *width"], check: bool = True) -> Float[Tensor, "nodes *width"]:
+    def __call__(self, X: Float[Tensor, " nodes *width"], check: bool = True) -> Float[Tensor, " nodes *width"]:
         """Filter a signal; cost and errors are those of `correction`. The identity gives back every bit."""
         check_signal(X, *self._signal_shape, finite=check)
         if self._leaves(X):

@@ -57,8 +57,8 @@ def strength(factory: str, name: str, value: object) -> float:
 
 
 def evaluate_response(
-    response: ResponseFunction, eigenvalues: Float[Tensor, "modes"]
-) -> Float[Tensor, "modes"]:
+    response: ResponseFunction, eigenvalues: Float[Tensor, " modes"]
+) -> Float[Tensor, " modes"]:
     """Call a response and check what it gives back: one real, finite number for each eigenvalue, else a ValueError.
 
     Of the dtype of the eigenvalues, detached.

@@ -67,16 +67,16 @@ class BandStatistics:
         The same estimates with one batch left out, for pooling over matrices.
     """
 
-    low: Float[np.ndarray, "bands"]
-    high: Float[np.ndarray, "bands"]
-    modes: Int64[np.ndarray, "bands"]
-    energy_share: Float[np.ndarray, "bands"]
-    signal: Float[np.ndarray, "bands"]
-    noise: Float[np.ndarray, "bands"]
-    snr: Float[np.ndarray, "bands"]
-    snr_low: Float[np.ndarray, "bands"]
-    snr_high: Float[np.ndarray, "bands"]
-    z: Float[np.ndarray, "bands"]
+    low: Float[np.ndarray, " bands"]
+    high: Float[np.ndarray, " bands"]
+    modes: Int64[np.ndarray, " bands"]
+    energy_share: Float[np.ndarray, " bands"]
+    signal: Float[np.ndarray, " bands"]
+    noise: Float[np.ndarray, " bands"]
+    snr: Float[np.ndarray, " bands"]
+    snr_low: Float[np.ndarray, " bands"]
+    snr_high: Float[np.ndarray, " bands"]
+    z: Float[np.ndarray, " bands"]
     left_signal: Float[np.ndarray, "bands batches"]
     left_noise: Float[np.ndarray, "bands batches"]
 
@@ -239,12 +239,12 @@ def pool_bands(statistics: Sequence[BandStatistics]) -> BandStatistics:
 
 
 def jackknife_statistics(
-    low: Float[np.ndarray, "bands"],
-    high: Float[np.ndarray, "bands"],
-    modes: Int64[np.ndarray, "bands"],
-    energy_share: Float[np.ndarray, "bands"],
-    signal: Float[np.ndarray, "bands"],
-    noise: Float[np.ndarray, "bands"],
+    low: Float[np.ndarray, " bands"],
+    high: Float[np.ndarray, " bands"],
+    modes: Int64[np.ndarray, " bands"],
+    energy_share: Float[np.ndarray, " bands"],
+    signal: Float[np.ndarray, " bands"],
+    noise: Float[np.ndarray, " bands"],
     left_signal: Float[np.ndarray, "bands batches"],
     left_noise: Float[np.ndarray, "bands batches"],
 ) -> BandStatistics:
@@ -261,7 +261,7 @@ def jackknife_statistics(
 
 def jackknife_error(
     left: Float[np.ndarray, "bands batches"],
-) -> tuple[Float[np.ndarray, "bands"], Float[np.ndarray, "bands"]]:
+) -> tuple[Float[np.ndarray, " bands"], Float[np.ndarray, " bands"]]:
     """Give the standard error of a statistic from its leave-one-out values, and half its interval of 95 %.
 
     The interval is Student's t for batches - 1 degrees of freedom.

@@ -21,7 +21,7 @@ from paramgraph.measures.projection import BatchGradients, project_signal
 from paramgraph.spectra import ShiftOperator, Spectrum
 
 
-def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
+def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
     r"""Measure the energy of a signal in each mode.
 
     .. math:: e_k = \|u_k^T X\|^2
@@ -57,7 +57,7 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes"]:
     return project_signal(spectrum, X).square().sum(dim=1)
 
 
-def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[Tensor, "bands"]:
+def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[Tensor, " bands"]:
     r"""Measure the energy of a signal in each band of the spectrum.
 
     .. math:: E_b = \sum_{k \in band} \|u_k^T X\|^2

@@ -21,9 +21,9 @@ class BandLift:
         Interval of 95 % by the jackknife over batches.
     """
 
-    lift: Float[np.ndarray, "bands"]
-    low: Float[np.ndarray, "bands"]
-    high: Float[np.ndarray, "bands"]
+    lift: Float[np.ndarray, " bands"]
+    low: Float[np.ndarray, " bands"]
+    high: Float[np.ndarray, " bands"]
 
 
 @dataclass(frozen=True)

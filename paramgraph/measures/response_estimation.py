@@ -28,8 +28,8 @@ CLUSTER_WIDTH = 1e-7
 class _Evidence(NamedTuple):
     """Signal and noise in all bands asked for, zero in empty ones, also with one batch left out."""
 
-    signal: Float[np.ndarray, "bands"]
-    noise: Float[np.ndarray, "bands"]
+    signal: Float[np.ndarray, " bands"]
+    noise: Float[np.ndarray, " bands"]
     left_signal: Float[np.ndarray, "bands batches"]
     left_noise: Float[np.ndarray, "bands batches"]
 
@@ -38,10 +38,10 @@ class _Evidence(NamedTuple):
 
 
 class _Gains(NamedTuple):
-    gain: Float[np.ndarray, "bands"]
-    raw: Float[np.ndarray, "bands"]
-    low: Float[np.ndarray, "bands"]
-    high: Float[np.ndarray, "bands"]
+    gain: Float[np.ndarray, " bands"]
+    raw: Float[np.ndarray, " bands"]
+    low: Float[np.ndarray, " bands"]
+    high: Float[np.ndarray, " bands"]
 
 
 @overload

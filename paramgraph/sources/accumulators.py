@@ -162,7 +162,7 @@ class StreamingGram:
         """Count C and s in float64."""
         return 8 * self.nodes * (self.nodes + 1)
 
-    def sums(self) -> tuple[Float[Tensor, "nodes nodes"], Float[Tensor, "nodes"], int]:
+    def sums(self) -> tuple[Float[Tensor, "nodes nodes"], Float[Tensor, " nodes"], int]:
         """Return C = X X^T and s = X 1 in float64, and T; ValueError if no column was added."""
         if self.columns == 0:
             raise ValueError("no feature columns were added")
@@ -175,7 +175,7 @@ class StreamingGram:
     def add_sums(
         self,
         gram: Float[Tensor, "nodes nodes"],
-        total: Float[Tensor, "nodes"],
+        total: Float[Tensor, " nodes"],
         columns: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:

@@ -26,7 +26,7 @@ _PIP = "pip install 'paramgraph[certify]'"
 
 
 def certify_count(
-    operator: ShiftOperator, values: Float[np.ndarray, "modes"], error: float
+    operator: ShiftOperator, values: Float[np.ndarray, " modes"], error: float
 ) -> tuple[bool, str]:
     r"""Count the eigenvalues before the last cluster by Sylvester's law of inertia.
 

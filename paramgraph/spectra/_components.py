@@ -8,11 +8,11 @@ from jaxtyping import Float, Int64
 from paramgraph.graphs import Matrix
 
 Members = Int64[np.ndarray, "members"]
-Pairs = tuple[Float[np.ndarray, "count"], Float[np.ndarray, "members count"]]
+Pairs = tuple[Float[np.ndarray, " count"], Float[np.ndarray, "members count"]]
 
 
 def cut_into_components(
-    labels: Int64[np.ndarray, "nodes"], *matrices: Matrix
+    labels: Int64[np.ndarray, " nodes"], *matrices: Matrix
 ) -> Iterator[tuple[Members, tuple[Matrix, ...]]]:
     """Yield the nodes of each component, and its block of each matrix."""
     sizes = np.bincount(labels)
@@ -26,12 +26,12 @@ def cut_into_components(
 
 
 def solve_by_component(
-    labels: Int64[np.ndarray, "nodes"],
+    labels: Int64[np.ndarray, " nodes"],
     matrices: tuple[Matrix, ...],
     solve: Callable[..., Pairs | None],
     descending: bool,
     out: Float[np.ndarray, "nodes wanted"],
-) -> Float[np.ndarray, "wanted"]:
+) -> Float[np.ndarray, " wanted"]:
     """Call `solve(members, *blocks)` for each component, and write the vectors of lowest frequency of all into `out`.
 
     Returns their eigenvalues, in order. A component that has nothing to give answers None.

@@ -106,9 +106,9 @@ def _residuals(apply: Product, values: np.ndarray, vectors: np.ndarray) -> tuple
 def _has_passed_over(
     problem: EigenProblem,
     apply: Product,
-    values: Float[np.ndarray, "count"],
+    values: Float[np.ndarray, " count"],
     vectors: Float[np.ndarray, "nodes count"],
-    start: Float[np.ndarray, "nodes"],
+    start: Float[np.ndarray, " nodes"],
 ) -> bool:
     """Look for an eigenvalue above the last one in the orthogonal complement."""
     free = problem.nodes - len(values) - (problem.null is not None)

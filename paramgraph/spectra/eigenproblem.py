@@ -43,7 +43,7 @@ class EigenProblem:
             return float(self.nodes - 1)
         return max(0.0, self.matrix.nnz / self.nodes - 1)
 
-    def project(self, X: Float[np.ndarray, "nodes *block"]) -> Float[np.ndarray, "nodes *block"]:
+    def project(self, X: Float[np.ndarray, " nodes *block"]) -> Float[np.ndarray, " nodes *block"]:
         """Take the part along the null vector out; X itself where there is none."""
         if self.null is None:
             return X
@@ -63,7 +63,7 @@ class SolverResult(NamedTuple):
     they are; those of others are refined. `note` is added to the reason, such as the variant that ran.
     """
 
-    eigenvalues: Float[np.ndarray, "count"]
+    eigenvalues: Float[np.ndarray, " count"]
     eigenvectors: Float[np.ndarray, "nodes count"]
     iterations: int | None = None
     note: str = ""

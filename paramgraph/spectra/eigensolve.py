@@ -149,7 +149,7 @@ def count_pairs(k: int | None, nodes: int) -> int:
 
 def _assemble(
     operator: ShiftOperator, k: int, solver: str, tol: float, seed: Seed
-) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "nodes k"], Counter[tuple[str, str]], int | None]:
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "nodes k"], Counter[tuple[str, str]], int | None]:
     """Solve each component, and take the k lowest graph frequencies of all; the zeros come first."""
     laplacian = operator.kind == "laplacian"
     zeros = min(k, operator.nullity) if laplacian else 0

@@ -154,7 +154,7 @@ def _plus_ridge(matrix: Matrix, ridge: float) -> Matrix:
     return sp.csr_array(matrix + ridge * sp.eye_array(matrix.shape[0], format="csr"))
 
 
-def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> Int64[np.ndarray, "nodes"]:
+def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> Int64[np.ndarray, " nodes"]:
     """Label the components of both graphs together, in O(nodes) from those of each."""
     nodes = operator.nodes
     if not nodes:
@@ -242,8 +242,8 @@ def _inverse(metric: Matrix) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _check_residuals(
-    errors: Float[np.ndarray, "k"],
-    values: Float[np.ndarray, "k"],
+    errors: Float[np.ndarray, " k"],
+    values: Float[np.ndarray, " k"],
     vectors: Float[np.ndarray, "nodes k"],
     bound: float,
     metric_bound: float,

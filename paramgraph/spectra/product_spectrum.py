@@ -47,16 +47,16 @@ class ProductModes:
     ([0.0, 2.0, 2.0], [0, 0, 1], [0, 1, 0])
     """
 
-    eigenvalues: Float[np.ndarray, "k"]
-    row: Int64[np.ndarray, "k"]
-    column: Int64[np.ndarray, "k"]
+    eigenvalues: Float[np.ndarray, " k"]
+    row: Int64[np.ndarray, " k"]
+    column: Int64[np.ndarray, " k"]
     row_spectrum: Spectrum
     column_spectrum: Spectrum
 
 
 def smallest_sums(
-    first: Float[np.ndarray, "a"], second: Float[np.ndarray, "b"], count: int
-) -> tuple[Float[np.ndarray, "k"], Int64[np.ndarray, "k"], Int64[np.ndarray, "k"]]:
+    first: Float[np.ndarray, " a"], second: Float[np.ndarray, " b"], count: int
+) -> tuple[Float[np.ndarray, " k"], Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
     """Find the `count` smallest sums of one entry of each of two ascending lists, and where their parts stand.
 
     Ascending, with multiplicity; equal sums are in the order of (i, j). O(count log^2 count) time, O(count log count)

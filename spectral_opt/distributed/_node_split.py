@@ -26,18 +26,18 @@ class NodeSplit:
     """Which nodes of a table lie on which rank, and how many rows go between ranks at once."""
 
     ranks: Ranks
-    owner: Int64[np.ndarray, "nodes"]  # rank of each node
-    nodes: Int64[np.ndarray, "own"]  # those of this rank, in the order of its rows
+    owner: Int64[np.ndarray, " nodes"]  # rank of each node
+    nodes: Int64[np.ndarray, " own"]  # those of this rank, in the order of its rows
     piece: int  # largest number of rows of a buffer
 
     @cached_property
-    def place(self) -> Int64[np.ndarray, "nodes"]:
+    def place(self) -> Int64[np.ndarray, " nodes"]:
         """Row of each node on this rank, -1 where it lies elsewhere."""
         place = np.full(len(self.owner), -1, dtype=np.int64)
         place[self.nodes] = np.arange(len(self.nodes))
         return place
 
-    def boundary(self, matrix: Any) -> Int64[np.ndarray, "neighbours"]:
+    def boundary(self, matrix: Any) -> Int64[np.ndarray, " neighbours"]:
         """List the nodes of a symmetric matrix that have a neighbour on another rank, the same on each rank."""
         entries = sp.coo_array(matrix)
         return np.unique(entries.col[self.owner[entries.row] != self.owner[entries.col]]).astype(np.int64)
@@ -69,7 +69,7 @@ class SplitOperator(SignalOperator):
         """Upper bound of the absolute eigenvalues."""
         return self.operator.bound
 
-    def inner(self, product: Float[Tensor, "own width"]) -> Float[Tensor, "width"]:
+    def inner(self, product: Float[Tensor, "own width"]) -> Float[Tensor, " width"]:
         """Add a product up over the nodes of all ranks."""
         return self.split.ranks.sum_(product.sum(0))
 
@@ -87,7 +87,7 @@ class SplitOperator(SignalOperator):
         return result.to(X.dtype)
 
     @cached_property
-    def _pieces(self) -> list[Int64[np.ndarray, "neighbours"]]:
+    def _pieces(self) -> list[Int64[np.ndarray, " neighbours"]]:
         boundary = self.split.boundary(self.operator.matrix)
         return [
             boundary[start : start + self.split.piece] for start in range(0, len(boundary), self.split.piece)

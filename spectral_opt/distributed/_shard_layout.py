@@ -24,7 +24,7 @@ class TableShard:
     """The part of a table that lies on this rank."""
 
     table: NodeTable  # of some nodes in full width, or of all nodes in some of their width
-    nodes: Int64[np.ndarray, "own"] | None = None  # which of the whole table; None: all
+    nodes: Int64[np.ndarray, " own"] | None = None  # which of the whole table; None: all
     owner: Int64[np.ndarray, "nodes"] | None = None  # rank of each; None: each rank has all
 
 

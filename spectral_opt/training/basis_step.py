@@ -40,7 +40,7 @@ class BasisStep:
 
     @torch.no_grad()
     def leave(
-        self, gain: Float[Tensor, "nodes"], norm_matching: bool = False
+        self, gain: Float[Tensor, " nodes"], norm_matching: bool = False
     ) -> tuple[Float[Tensor, "nodes width"], Float[Tensor, "nodes width"]]:
         """Rotate the increment back, filtered, and put parameters and gradients where they were.
 
