@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from helpers.tiny_architectures import ARCHITECTURES, make
-from helpers.typing import unchecked
+from helpers.type_checks import unchecked
 
 
 class Measurable(NamedTuple):

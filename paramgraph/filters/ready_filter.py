@@ -95,7 +95,9 @@ class ReadyFilter(ABC):
             return torch.zeros_like(X)
         return self._delta(self._columns(wide(X))).reshape(X.shape).to(X.dtype)
 
-    def __call__(self, X: Float[Tensor, " nodes *width"], check: bool = True) -> Float[Tensor, " nodes *width"]:
+    def __call__(
+        self, X: Float[Tensor, " nodes *width"], check: bool = True
+    ) -> Float[Tensor, " nodes *width"]:
         """Filter a signal; cost and errors are those of `correction`. The identity gives back every bit."""
         check_signal(X, *self._signal_shape, finite=check)
         if self._leaves(X):
