@@ -9,8 +9,15 @@ says of itself (`_setting`) they are the `Comparison`, whose tables, figures and
 
 - Compare: `compare` gives a `Comparison`; `DEFAULT_BUILDERS` is what it takes without builders.
 - Verify: `verify_records` measures random cells of `read_records` again, within `TOLERANCES`.
-- Inside, for tests and for who builds the like: the steps of that way one by one, such as `LayerReader`,
-  `measure_construction`, `noise_facts`, `summarize`, and what they need.
+
+Inside, for tests and for who builds the like, step by step:
+
+- Asked: `MeasurementOptions`, `check_comparison`, `check_signal`, `choose_signal`, `choose_tables`, `Signal`; which
+  batches do what: `list_batches`, `split_batches`; which constructions a layer takes: `buildable_constructions`.
+- Measured: `energy_by_band`, `noise_by_band`, `compaction_beside_nulls`, `rewired_compaction`, `permuted_noise`,
+  `shift_of`.
+- Kept and summed up: `ComparisonStore`, `LAYERS_FILE`, `plain`, `digest_of_batches`, `name_of_model`, `python_line`;
+  `POOLED`, `holm`, `best_drawing`.
 """
 
 from typing import TYPE_CHECKING

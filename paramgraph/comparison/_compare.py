@@ -88,7 +88,7 @@ def compare(
         By default `cosine_knn`, `gaussian_knn`, `correlation`, `gram` and `ring`.
     sources : str, callable, or sequence of these, default "weights"
         As in `collect`; each builder with each source. Pairs that have no meaning are listed in `refused`.
-    scheme, targets, exclude : str, or str or collection of str
+    scheme, targets : str, or str or collection of str
         Which nodes, as in `node_tables`.
     batches : iterable, or mapping of "build" and "measure" to iterables, optional
         At least six. Each seed draws which half builds the graphs and which measures them, unless they are given
@@ -97,6 +97,8 @@ def compare(
         Which null models are measured beside each graph.
     seeds : iterable of int, default (0,)
         Each with its own draw of batches, permutations and rewirings.
+    exclude : str or collection of str, optional
+        As in `node_tables`.
     tuned : nn.Module, mapping, str or path, optional
         The checkpoint after fine-tuning, for "updates".
     loss : callable (model, batch) -> Tensor, optional

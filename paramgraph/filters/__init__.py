@@ -6,14 +6,17 @@ shift operator it becomes a filter that is ready for any number of signals, by t
 .. math:: h(L) X = X + U (h(\Lambda) - I) U^T X
 
 * responses by name: `heat`, `tikhonov`, `lowpass`, `highpass`, `bandpass`, `identity`; `wavelets` for a bank of them;
-  `measured_steps` for one that was measured; `get_response`, `list_responses`, `RESPONSES` for all names
+  `measured_steps` for one that was measured, a `MeasuredResponse`; `get_response`, `list_responses`, `RESPONSES` for all names
 * what a response is: `Response`, `Combination`, `ResponseFunction`, `evaluate_response`
 * filters of one graph: `prepare_filter`, `apply_filter`, `apply_filter_bank`; of their options `Method`,
   `METHODS`, `Tail`, and `EXACT_NODES`, up to which "auto" takes all modes
 * of two graphs: `ProductGraph` on the entries of a matrix, `contrast` of a task and of what is to be preserved
 * what is ready: `ReadyFilter`, which `GraphFilter`, `ProductFilter` and `ContrastFilter` are; `FilterDesign`
 * a linear system: `solve_shifted`
-* inside, for tests: the expansions, recurrences and factorizations that filters rest on
+* inside, for tests: wavelets (`meyer`, `itersine`, `mexican_hat`), expansions (`design_polynomial`,
+  `chebyshev_coefficients`, `chebyshev_errors`, `chebyshev_remainder`, `jackson_damping`, `AUTO_ERROR`), recurrences
+  (`chebyshev_product`, `chebyshev_products`), factorizations (`prepare_solve`, `factor_is_cheap`),
+  `prepare_product_filter`
 """
 
 from typing import TYPE_CHECKING

@@ -7,12 +7,13 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
 - A signal on a spectrum: `mode_energy`, `band_energy`, `compaction`, `smoothness`, `project_signal`; of the spectrum
   alone `spectral_gap`.
 - Signal against noise: `signal_to_noise`, `mode_signal_to_noise`, `pool_bands`, each giving `BandStatistics`;
-  `project_gradients`, `projected_statistics` and `jackknife_statistics` are its steps, `Bands`, `band_edges`, `FIFTHS`
-  and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
-- What that is worth: `band_lift`, `effective_batch_gain`, `measured`.
-- Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`), `permuted_energies`, `permutation_p_value`.
-- Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, `spectral_distance`; of
-  one graph `algebraic_connectivity`.
+  `project_gradients` of `BatchGradients` (to `ProjectedGradients`), `projected_statistics` and `jackknife_statistics`
+  are its steps, `Bands`, `band_edges`, `FIFTHS` and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
+- What that is worth: `band_lift` (a `BandLift`), `effective_batch_gain` (a `BatchGain`), `measured`.
+- Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small), `permuted_energies`, `permutation_p_value`.
+- Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, which give an
+  `EdgeAgreement`, a `SubspaceAlignment` and a `ClusteringAgreement`; `spectral_distance`; of one graph
+  `algebraic_connectivity`.
 """
 
 from typing import TYPE_CHECKING

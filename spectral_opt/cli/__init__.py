@@ -1,7 +1,7 @@
 """The command line `spectral-opt`: the demonstration, and the refinement of a finished fine-tune.
 
 Commands are made as those of `paramgraph.cli`, which reads and runs them: one file for each, and one value in
-`COMMANDS` of `app.py`. Nothing here imports torch before a command runs.
+`COMMANDS` of `app.py`, whose `main` is the command. Nothing here imports torch before a command runs.
 """
 
 from typing import TYPE_CHECKING

@@ -5,7 +5,7 @@ in all; `demo_results` collects the numbers as plain data, from which come files
 
 - Running: `DemoOptions`, `make_setting`, `Demo`, `work_ahead`.
 - Results: `demo_results`, `write_results`, `demo_tables`, `print_tables`, `demo_page`, `example_drawings`.
-- Inside: `CONSTRUCTIONS`, `FAMILIES`, `tidy_rows`, and the sentences of the three parts.
+- Inside: `CONSTRUCTIONS`, `FAMILIES`, `tidy_rows`; `graph_sentences`, `training_sentences`, `refinement_sentences`.
 """
 
 from typing import TYPE_CHECKING

@@ -96,8 +96,8 @@ def low_rank_penalty_gradient(
 
     Parameters
     ----------
-    B, A, operator, ridge, scaling, axis, start
-        As in :func:`low_rank_penalty_value`; nothing is changed.
+    B, A, operator, ridge, scaling, axis, start : as in :func:`low_rank_penalty_value`
+        Nothing is changed.
 
     Returns
     -------

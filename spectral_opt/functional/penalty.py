@@ -120,8 +120,8 @@ def penalty_gradient(
 
     Parameters
     ----------
-    X, operator, ridge
-        As in :func:`penalty_value`; nothing is changed.
+    X, operator, ridge : as in :func:`penalty_value`
+        Nothing is changed.
 
     Returns
     -------

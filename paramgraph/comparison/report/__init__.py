@@ -6,7 +6,10 @@ the page puts them together with their numbers as CSV and the words explained.
 
 Figures: `heatmap_figure`, `energy_figure`, `snr_figure`, `spectra_figure`, `agreement_figure`, `subgraph_figure`. The
 whole: `comparison_page`, `print_comparison`. Inside: what these draw and write (`spectra`, `agreement_pairs`,
-`heatmap_scale`, `summary_table`, `layer_table`, `summary_view`), and what they share.
+`heatmap_scale`, `summary_table`, `layer_table`, `summary_view`), and what they share: rows and columns (`LAYERS`,
+`SUMMARY`, `columns_of`, `summary_rows`, `layer_names`, `construction_names`, `short_name`, `band_labels`), pooling
+(`measured`, `is_number`, `stacked`, `quartiles`, `median_cells`), and writing (`number_text`, `csv_text`, `panel_grid`,
+`panel_title`).
 """
 
 from typing import TYPE_CHECKING
