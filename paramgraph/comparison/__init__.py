@@ -14,10 +14,10 @@ Inside, for tests and for who builds the like, step by step:
 
 - Asked: `MeasurementOptions`, `check_comparison`, `check_signal`, `choose_signal`, `choose_tables`, `Signal`; which
   batches do what: `list_batches`, `split_batches`; which constructions a layer takes: `buildable_constructions`.
-- Measured: `energy_by_band`, `noise_by_band`, `compaction_beside_nulls`, `rewired_compaction`, `permuted_noise`,
-  `shift_of`.
+- Measured: `LayerReader`, `measure_construction`, `energy_by_band`, `noise_by_band`, `noise_facts`, `permuted_noise`,
+  `compaction_beside_nulls`, `rewired_compaction`, `shift_of`.
 - Kept and summed up: `ComparisonStore`, `LAYERS_FILE`, `plain`, `digest_of_batches`, `name_of_model`, `python_line`;
-  `POOLED`, `holm`, `best_drawing`.
+  `summarize`, `POOLED`, `holm`, `best_drawing`.
 """
 
 from typing import TYPE_CHECKING

@@ -10,7 +10,8 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
   `project_gradients` of `BatchGradients` (to `ProjectedGradients`), `projected_statistics` and `jackknife_statistics`
   are its steps, `Bands`, `band_edges`, `FIFTHS` and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
 - What that is worth: `band_lift` (a `BandLift`), `effective_batch_gain` (a `BatchGain`), `measured`.
-- Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small), `permuted_energies`, `permutation_p_value`.
+- Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small),
+  `permuted_energies`, `permutation_p_value`.
 - Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, which give an
   `EdgeAgreement`, a `SubspaceAlignment` and a `ClusteringAgreement`; `spectral_distance`; of one graph
   `algebraic_connectivity`.
