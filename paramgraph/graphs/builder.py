@@ -146,7 +146,7 @@ class _PlainBuilder(GraphBuilder):
         getattr(self.function, "check_nodes", super().check_nodes)(nodes)
 
     def scheme_refusal(self, scheme: str) -> str:
-        return str(getattr(self.function, "scheme_refusal", super().scheme_refusal)(scheme))
+        return str(getattr(self.function, "scheme_refusal", super().scheme_refusal)(scheme) or "")
 
     @property
     def short_name(self) -> str:

@@ -1,11 +1,11 @@
 """Features of the nodes of many tables, in one pass over the batches."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paramgraph.checkpoints import ModelLike
 from paramgraph.nodes import NodeTable
 from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._passes import Batches, Loss
@@ -18,7 +18,7 @@ def collect(
     source: SourceLike,
     batches: Batches | None = None,
     loss: Loss | None = None,
-    tuned: Any = None,  # what `updates` opens: a module, a mapping, a path, a name on the hub
+    tuned: ModelLike | None = None,
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 

@@ -1,19 +1,17 @@
 """Updates between two checkpoints: what fine-tuning has added to the weights of a model."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, WeightMapping, open_checkpoint
+from paramgraph.checkpoints import AdaptedWeights, ModelLike, WeightMapping, open_checkpoint
 from paramgraph.nodes import NodeTable, TableAssembly, one_table
 from paramgraph.sources._passes import parameters_of
 
 
-# A model argument is anything that `open_checkpoint` opens.
-def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes width"]:
+def updates(base: ModelLike, tuned: ModelLike, table: NodeTable) -> Float[Tensor, "nodes width"]:
     r"""Take the difference of two checkpoints as features: :math:`X = \mathrm{gather}(W_{tuned} - W_{base})`.
 
     For a LoRA adapter the difference is its :math:`s B A` itself, without rounding through the weights.
@@ -59,7 +57,7 @@ def updates(base: Any, tuned: Any, table: NodeTable) -> Float[Tensor, "nodes wid
     return collect_updates(base, tuned, one_table(table))[table.group]
 
 
-def collect_updates(base: Any, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
+def collect_updates(base: ModelLike, tuned: ModelLike, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
     """Take the updates (nodes, width) of many tables, each parameter read once; raises as `updates` does."""
     before = open_checkpoint(base)
     after = open_checkpoint(tuned, before)

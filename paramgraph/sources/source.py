@@ -6,10 +6,11 @@ new source is one more value of `SOURCES`.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 
+from paramgraph.checkpoints import ModelLike
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes import NodeTable, TableAssembly, unwrap
 from paramgraph.sources._activation_passes import activation_passes
@@ -25,8 +26,7 @@ Passes = Callable[
 ]
 # What weights are read from is a model, or whatever gives a tensor by its parameter's name.
 Weights = nn.Module | Mapping[str, Tensor]
-# `tuned` is anything that `paramgraph.updates` opens: a module, a mapping, a path, a name on the hub.
-Read = Callable[[Weights, Any, Mapping[str, NodeTable]], dict[str, Tensor]]
+Read = Callable[[Weights, ModelLike | None, Mapping[str, NodeTable]], dict[str, Tensor]]
 OwnSource = Callable[[nn.Module, NodeTable, Batches | None], Tensor]
 SourceLike = str | Callable[..., Tensor]
 Kept = TypeVar("Kept", bound=Accumulator)
@@ -99,7 +99,7 @@ class Source:
         tables: Mapping[str, NodeTable],
         batches: Batches | None = None,
         loss: Loss | None = None,
-        tuned: Any = None,
+        tuned: ModelLike | None = None,
     ) -> dict[str, Tensor]:
         """Return the features of each table, as in `paramgraph.collect`; weights suffice for `from_checkpoint`."""
         self.check_scheme(tables)
@@ -113,7 +113,7 @@ class Source:
                     f"the source {self.name!r} needs tuned=..., the fine-tuned model, its folder or adapter"
                 )
             return self.read(model, tuned, tables)
-        if not isinstance(model, nn.Module):
+        if isinstance(model, Mapping) and not isinstance(model, nn.Module):
             raise TypeError(
                 f"the source {self.name!r} runs the model; got {type(model).__name__}, its weights"
             )
@@ -178,9 +178,13 @@ def run_passes(
     return kept
 
 
-def read_weights(weights: Weights, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
+def read_weights(
+    weights: Weights, tuned: ModelLike | None, tables: Mapping[str, NodeTable]
+) -> dict[str, Tensor]:
     """Gather the weights of some tables: copies of a module's; of a mapping, one parameter in memory at a time."""
-    if isinstance(weights, nn.Module):
+    if isinstance(weights, nn.Module) or not isinstance(
+        weights, Mapping
+    ):  # what is neither, `unwrap` refuses
         named = dict(unwrap(weights).named_parameters())
         return {group: table.gather(named).detach().clone() for group, table in tables.items()}
     found: dict[str, Tensor] = {}
@@ -190,7 +194,10 @@ def read_weights(weights: Weights, tuned: Any, tables: Mapping[str, NodeTable]) 
     return {group: found[group] for group in tables}
 
 
-def _read_updates(weights: Weights, tuned: Any, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
+def _read_updates(
+    weights: Weights, tuned: ModelLike | None, tables: Mapping[str, NodeTable]
+) -> dict[str, Tensor]:
+    assert tuned is not None  # `collect` and `compare` ask for it first
     return collect_updates(unwrap(weights) if isinstance(weights, nn.Module) else weights, tuned, tables)
 
 

@@ -60,6 +60,14 @@ def test_what_a_foreign_object_declares_by_the_same_names_counts() -> None:
         builder.check_nodes(3)
 
 
+def test_a_foreign_object_that_refuses_a_scheme_by_none_does_not_refuse_it() -> None:
+    class Mild(Foreign):
+        def scheme_refusal(self, scheme: str) -> None:
+            return None
+
+    assert as_builder(Mild()).scheme_refusal("rows") == ""
+
+
 def test_a_callable_gets_and_gives_back_the_very_objects() -> None:
     data = Data(num_nodes=2)
     assert as_builder(lambda given: given)(data) is data

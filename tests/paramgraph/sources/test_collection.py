@@ -21,6 +21,8 @@ from paramgraph import (
 )
 from paramgraph.sources import StreamingGram, gradient_passes
 
+from helpers.type_checks import unchecked
+
 
 def autograd_gradients(model, tables, batches, loss):
     """The gradients of each batch by switching every weight on, the way that sources must not go."""
@@ -511,3 +513,23 @@ def test_attention_is_short_for_attention_maps(tiny_transformer, tiny_batches):
     expected = collect(tiny_transformer, tables, "attention_maps", tiny_batches)
     torch.testing.assert_close(collect(tiny_transformer, tables, "attention", tiny_batches), expected)
     assert source_refusal("attention", "rows") == source_refusal("attention_maps", "rows")
+
+
+@pytest.mark.parametrize("source", ["weights", "gradients", "activations"])
+@pytest.mark.parametrize("given", ["a-folder", 3])
+def test_what_is_no_module_is_refused_as_such(layer, source, given):
+    with unchecked(), pytest.raises(TypeError, match=f"torch.nn.Module, got {type(given).__name__}: load it"):
+        collect(given, rows(layer), source, batches=[torch.ones(1, 3)], loss=mean_output)
+
+
+def test_weights_of_what_is_no_module_are_refused_as_such(layer):
+    with unchecked(), pytest.raises(TypeError, match=r"torch.nn.Module, got str: load it"):
+        weights("a-folder", rows(layer)["0.weight"])
+
+
+def test_weights_alone_do_not_run(layer):
+    with (
+        unchecked(),
+        pytest.raises(TypeError, match="'gradients' runs the model; got OrderedDict, its weights"),
+    ):
+        collect(layer.state_dict(), rows(layer), "gradients", batches=[torch.ones(1, 3)], loss=mean_output)
