@@ -10,7 +10,7 @@ Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check
 `reads_features`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
-As tensors: `table_tensors`, `restore_table`, `encode_text`.
+As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
 """
 
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         prepare_tables as prepare_tables,
     )
     from spectral_opt.preparation.table_state import (
+        decode_text as decode_text,
         encode_text as encode_text,
         restore_table as restore_table,
         table_tensors as table_tensors,

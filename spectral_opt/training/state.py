@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, encode_text, match_tables, restore_table, table_tensors
+from spectral_opt.preparation import (
+    PreparedTable,
+    decode_text,
+    encode_text,
+    match_tables,
+    restore_table,
+    table_tensors,
+)
 from spectral_opt.ranks import Ranks, whole
 from spectral_opt.training.bound_table import BoundTable
 
@@ -111,7 +118,7 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
             ("names", "it is of other parameters"),
             ("checksum", "it is of another Theta_0 (attach before trained weights are loaded)"),
         )
-        if key in state and key in own and not torch.equal(own[key].cpu(), state[key].cpu())
+        if key in state and key in own and not _same(key, own[key].cpu(), state[key].cpu())
     ]
     # A graph that was built anew may have become dense or sparse.
     missing = sorted(set(map(_layout, own)) - set(map(_layout, state)))
@@ -119,6 +126,17 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         found.append(f"it lacks {', '.join(missing[:4])}")
     if found:
         raise ValueError(f"this spectral state is not of this run: {'; '.join(found)}")
+
+
+def _same(key: str, own: Tensor, saved: Tensor) -> bool:
+    if torch.equal(own, saved) or key != "config":
+        return torch.equal(own, saved)
+    # An earlier version may have written equal configs in other words, such as an address that has moved since.
+    try:
+        texts = decode_text(saved).split("\n")
+        return torch.equal(own, encode_text("\n".join(SpectralConfig.from_json(text).to_json() for text in texts)))
+    except (ValueError, TypeError):
+        return False
 
 
 def _layout(key: str) -> str:

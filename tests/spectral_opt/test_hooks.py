@@ -561,6 +561,20 @@ def test_a_state_of_another_run_raises_and_changes_nothing(model, change, words)
     assert int(handle.state_dict()["step"]) == 0
 
 
+def test_a_state_from_before_a_file_of_ours_moved_is_of_the_same_config(model):
+    config = SpectralConfig(**{**RING, "source": paramgraph.gradients})
+    handle = attach(model, sgd(model), config)
+    state = handle.state_dict()
+    text = bytes(state["config"].tolist()).decode()
+    here = f"{paramgraph.gradients.__module__}:gradients"
+    assert here in text
+    before = text.replace(here, "paramgraph.table_features:gradients")
+    state["config"] = torch.tensor(list(before.encode()), dtype=torch.uint8)
+    state["step"] += 5
+    handle.load_state_dict(state)
+    assert int(handle.state_dict()["step"]) == 5
+
+
 def test_a_state_of_a_model_that_started_elsewhere_raises(model):
     state = attach(model, sgd(model), SpectralConfig(**RING)).state_dict()
     with torch.no_grad():

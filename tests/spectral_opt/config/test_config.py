@@ -74,6 +74,18 @@ def test_a_module_level_callable_is_written_as_its_address():
     assert SpectralConfig.from_dict(values).builder is paramgraph.CosineKNN
 
 
+def test_an_address_of_ours_from_before_its_file_moved_is_found_at_the_top():
+    config = SpectralConfig.from_json('{"source": "paramgraph.table_features:gradients"}')
+    assert config.source is paramgraph.gradients
+    assert SpectralConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("source", ["paramgraph.table_features:nothing", "math.moved:exp"])
+def test_no_other_address_is_looked_for_elsewhere(source):
+    with pytest.raises(ValueError, match=f"nothing importable at {source!r}"):
+        SpectralConfig(source=source)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"builder": lambda data: data}, {"response": lambda x: x}, {"builder": paramgraph.CosineKNN(k=3)}],
