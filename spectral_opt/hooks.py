@@ -8,7 +8,7 @@ user's affair: before `optimizer.step()` it comes before all of this.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
@@ -44,9 +44,18 @@ from spectral_opt.training import (
 )
 
 
+@runtime_checkable
+class OptimizerWrapper(Protocol):
+    """What holds the optimizer that steps, as accelerate's does."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The one inside, which may be a wrapper too."""
+
+
 def attach(
     model: nn.Module,
-    optimizer: Any,  # accelerate's wrapper is none of torch's, and accelerate is not always there
+    optimizer: Optimizer | OptimizerWrapper,
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches = None,
     loss: Loss | None = None,
@@ -111,25 +120,25 @@ def attach(
     ranks = find_ranks(model)
     with ranks.together():
         request = _check_request(bare, optimizer, config, batches, loss, prepared)
-    configs, optimizer, parameters, named, sets = request
+    configs, bare_optimizer, parameters, named, sets = request
     if prepared is None:
         prepared = [
             prepare_on_ranks(ranks, bare, item, sets, loss, parameters=parameters) for item in configs
         ]
     check_split_filters(configs, prepared, named)
-    explanation = explain_prepared(bare, configs, prepared, parameters, optimizer, ranks)
+    explanation = explain_prepared(bare, configs, prepared, parameters, bare_optimizer, ranks)
     tables = [
         bind_on_ranks(ranks, item, ready, bare, named)
         for item, of_config in zip(configs, prepared, strict=True)
         for ready in of_config
     ]
     refresher = Refresher(bare, sets, loss, tables, ranks)
-    return SpectralHandle(bare, optimizer, configs, tables, explanation, refresher, ranks)
+    return SpectralHandle(bare, bare_optimizer, configs, tables, explanation, refresher, ranks)
 
 
 def _check_request(
     bare: nn.Module,
-    optimizer: Any,
+    given: Optimizer | OptimizerWrapper,
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches,
     loss: Loss | None,
@@ -137,6 +146,7 @@ def _check_request(
 ) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Batches]]:
     """Check, before any work, what `attach` was given; no rank waits for another in here."""
     configs = as_configs(config)
+    optimizer: Any = given  # a wrapper that is an optimizer itself, as accelerate's is, has one inside too
     while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = optimizer.optimizer
     if not isinstance(optimizer, Optimizer):

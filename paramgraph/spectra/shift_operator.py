@@ -58,6 +58,11 @@ class SignalOperator(ABC):
         return False
 
     @property
+    def parts(self) -> tuple["ShiftOperator", ...]:
+        """Matrices of graphs that it is made of, one for each axis of a signal that has a graph; empty for others."""
+        return ()
+
+    @property
     def couples_columns(self) -> bool:
         """Whether the columns of a signal are one system, and cannot be solved one by one."""
         return False
@@ -128,6 +133,11 @@ class ShiftOperator(SignalOperator):
     def shape(self) -> tuple[int, int]:
         """Shape of the matrix, (nodes, nodes)."""
         return self.nodes, self.nodes
+
+    @property
+    def parts(self) -> tuple["ShiftOperator", ...]:
+        """Itself alone."""
+        return (self,)
 
     @property
     def components(self) -> int:

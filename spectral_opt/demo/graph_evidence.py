@@ -35,7 +35,7 @@ class Evidence:
     """What one construction shows, pooled over matrices: signal and noise by fifth of the spectrum, low to high.
 
     The null has the same graph on permuted nodes. Nodes, edges (each once) and components are sums over matrices;
-    seconds are those to build, decompose and measure.
+    seconds are those to build, decompose and measure, the null included.
     """
 
     construction: Construction

@@ -11,7 +11,7 @@ from paramgraph.spectra import ShiftOperator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
 from spectral_opt.distributed._shard_layout import shard_of, splits_nodes
-from spectral_opt.preparation import EntryOperator, PreparedTable, measured_table, reads_features
+from spectral_opt.preparation import PreparedTable, measured_table, reads_features
 from spectral_opt.ranks import Ranks, is_split
 
 
@@ -79,7 +79,7 @@ def _graph_bytes(ready: PreparedTable) -> int:
     if ready.operator is None:
         return 0
     size = 0
-    for part in ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,):
+    for part in ready.operator.parts:
         # Values in float64, an index of 32 bits; degrees and labels of each node.
         matrix: Any = part.matrix
         size += 16 * part.nodes + (8 * matrix.size if part.is_dense else 12 * matrix.nnz)

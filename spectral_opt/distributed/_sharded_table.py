@@ -131,7 +131,7 @@ class ShardedTable(BoundTable):
         return whole if whole is None or self.split is None else SplitOperator(whole, self.split)
 
     @cached_property
-    def _graph_filter(self) -> ReadyFilter | SplitFilter:
+    def _graph_filter(self) -> ReadyFilter:
         whole: Any = self.prepared.filter
         return whole if self.split is None else SplitFilter(whole, self.split)
 

@@ -12,7 +12,6 @@ from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import step_kind
 from spectral_opt.preparation import (
-    EntryOperator,
     FactorTable,
     PreparedTable,
     config_on,
@@ -156,9 +155,8 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
     if ready.operator is None:
         return 0, 0.0
     nodes, width = ready.table.shape
-    parts = ready.operator.parts if isinstance(ready.operator, EntryOperator) else (ready.operator,)
     size, products = 0, 0.0
-    for part, others in zip(parts, (width, nodes), strict=False):
+    for part, others in zip(ready.operator.parts, (width, nodes), strict=False):
         stored = part.matrix.size if isinstance(part.matrix, np.ndarray) else part.matrix.nnz
         size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
         products += float(stored * others)

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters import Method, ReadyFilter, get_response, prepare_filter
+from paramgraph.filters import Method, ReadyFilter, ResponseFunction, get_response, prepare_filter
+from paramgraph.graphs import GraphLike
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import ShiftOperator, adjacency, working_dtype
 
@@ -41,7 +42,9 @@ class GradientFilter(NamedTuple):
 
 
 def gradient_filter(
-    filters: Mapping[str, Any], tables: Mapping[str, NodeTable] | None = None, norm_matching: bool = False
+    filters: Mapping[str, ReadyFilter],
+    tables: Mapping[str, NodeTable] | None = None,
+    norm_matching: bool = False,
 ) -> GradientFilter:
     r"""Make the (init, update) pair that filters gradients with ready filters, to be chained with others.
 
@@ -110,8 +113,8 @@ def gradient_filter(
 
 def filter_gradients(
     gradients: Mapping[str, Tensor | None],
-    operators: Mapping[str, Any],
-    responses: str | Callable[..., Any] | Mapping[str, Any],
+    operators: Mapping[str, ShiftOperator | GraphLike],
+    responses: ResponseFunction | str | Mapping[str, ResponseFunction | str],
     tables: Mapping[str, NodeTable] | None = None,
     norm_matching: bool = False,
     method: Method = "auto",

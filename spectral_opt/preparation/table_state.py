@@ -44,12 +44,13 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     if ready.operator is None:
         return {}
     tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64), "reason": encode_text(ready.reason)}
-    if isinstance(ready.operator, EntryOperator):
+    parts = ready.operator.parts
+    if len(parts) > 1:
         # The filter follows from the two operators, which are small beside its bases.
-        for side, part in zip(("rows", "columns"), ready.operator.parts, strict=True):
+        for side, part in zip(("rows", "columns"), parts, strict=True):
             tensors |= _operator_tensors(part, f"{side}.")
         return tensors
-    tensors |= _operator_tensors(ready.operator)
+    tensors |= _operator_tensors(parts[0])
     if isinstance(ready.filter, GraphFilter):
         design = ready.filter.design
         tensors["filter.method"] = encode_text(f"{design.method} {design.reason}")

@@ -129,12 +129,14 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
 
 
 def _same(key: str, own: Tensor, saved: Tensor) -> bool:
-    if torch.equal(own, saved) or key != "config":
+    if key != "config" or torch.equal(own, saved):
         return torch.equal(own, saved)
     # An earlier version may have written equal configs in other words, such as an address that has moved since.
     try:
         texts = decode_text(saved).split("\n")
-        return torch.equal(own, encode_text("\n".join(SpectralConfig.from_json(text).to_json() for text in texts)))
+        return torch.equal(
+            own, encode_text("\n".join(SpectralConfig.from_json(text).to_json() for text in texts))
+        )
     except (ValueError, TypeError):
         return False
 
