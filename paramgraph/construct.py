@@ -23,7 +23,7 @@ def build(
     loss: Loss | None = None,
     tuned: ModelLike | None = None,
     cache: GraphCache | None = None,
-    **options: Any,
+    **options: Any,  # whatever the builder takes: it checks them
 ) -> Data:
     """Build the graph of a table of parameters.
 

@@ -113,6 +113,7 @@ class NullModel(GraphBuilder):
         return f"{name_of(self)} {self.inner.short_name}"
 
 
+# Any as in `get_builder`.
 def as_builder(builder: str | Callable[..., Any], /, **options: Any) -> GraphBuilder:
     """Find a builder as `get_builder` does; what is no `GraphBuilder`, as a function or a PyG transform, becomes one.
 

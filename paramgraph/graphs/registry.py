@@ -78,7 +78,11 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     return decorate
 
 
-def get_builder(builder: str | Callable[..., Any], /, **options: Any) -> Callable[[Data], Data]:
+def get_builder(
+    builder: str | Callable[..., Any],  # a class takes options, and what it makes takes the Data
+    /,
+    **options: Any,  # whatever the builder takes: it checks them
+) -> Callable[[Data], Data]:
     """Find a builder by name and give it its options; pass a callable through.
 
     Parameters

@@ -26,7 +26,7 @@ class CandidateSearch:
     """
 
     rows: Float32[Tensor, "nodes width"]
-    search: str = "exact"
+    search: Search = "exact"
 
     def __post_init__(self) -> None:
         check_search("search", self.search)

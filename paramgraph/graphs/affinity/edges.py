@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs import Data, count_nodes
-from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, Search
 from paramgraph.graphs.affinity.inner_product import (
     GRID,
     check_neighbours,
@@ -88,7 +88,7 @@ def neighbour_edges(
     *,
     signed: bool = False,
     mutual: bool = False,
-    search: str = "exact",
+    search: Search = "exact",
 ) -> tuple[Int64[Tensor, "2 pairs"], Float64[Tensor, " pairs"]]:
     """Link each node with its k nearest neighbours among unit rows.
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch, Search
 from paramgraph.graphs.affinity.inner_product import SPARE, check_neighbours, row_values
 
 _SIGNIFICANT = 2.0**40  # distances that agree to 12 digits are a tie
@@ -34,7 +34,7 @@ def scaled_rows(features: Tensor) -> tuple[Float64[Tensor, "nodes width"], int]:
 
 
 def nearest_by_distance(
-    rows: Float64[Tensor, "nodes width"], k: int, *, search: str = "exact"
+    rows: Float64[Tensor, "nodes width"], k: int, *, search: Search = "exact"
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
     """Find for each node the k others of smallest distance, exactly.
 

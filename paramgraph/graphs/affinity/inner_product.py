@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch
+from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSearch, Search
 
 SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
 GRID = 2.0**36  # 1.5e-11: far above the rounding of a float64 inner product, far below any real difference
@@ -26,7 +26,7 @@ def nearest_neighbours(
     k: int,
     *,
     signed: bool = False,
-    search: str = "exact",
+    search: Search = "exact",
 ) -> tuple[Int64[Tensor, "nodes k"], Float64[Tensor, "nodes k"]]:
     """Find for each node the k others of largest similarity, exactly.
 
