@@ -109,27 +109,34 @@ class _Reader(TyperCommand):
 
     # ctx and formatter are Any: click's, which Typer keeps private.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put an option before each of its words; where it is given twice, the last one counts."""
+        """Put an option before each of its words; where it is given twice, the last one counts.
+
+        A name may be cut short where one option alone begins so.
+        """
         options: dict[str, Any] = {
-            name: one
-            for one in self.get_params(ctx)
-            for name in one.opts
-            if one.param_type_name == "option" and not getattr(one, "is_flag", False)
+            name: one for one in self.get_params(ctx) for name in one.opts if one.param_type_name == "option"
         }
         ahead, rest = list(args), list[str]()
         given: dict[str, list[str]] = {}
         while ahead and ahead[0] != "--":
-            word = ahead.pop(0)
-            if word not in options:
-                rest.append(word)
+            name, equals, value = ahead.pop(0).partition("=")
+            if name.startswith("--") and name not in options:
+                begun = [full for full in options if full.startswith(name)]
+                name = begun[0] if len(begun) == 1 else name
+            one = options.get(name)
+            if one is None or one.is_flag:
+                rest.append(f"{name}{equals}{value}")
                 continue
-            most = len(ahead) if options[word].multiple else 1
+            if equals:
+                given[name] = [value]
+                continue
+            most = len(ahead) if one.multiple else 1
             count = next(
-                (at for at, value in enumerate(ahead[:most]) if _is_option(value)), min(most, len(ahead))
+                (at for at, word in enumerate(ahead[:most]) if _is_option(word)), min(most, len(ahead))
             )
             if not count:
-                raise typer.BadParameter("a value is needed", ctx, options[word])
-            given[word] = ahead[:count]
+                raise typer.BadParameter("a value is needed", ctx, one)
+            given[name] = ahead[:count]
             del ahead[:count]
         pairs = [part for name, values in given.items() for value in values for part in (name, value)]
         try:

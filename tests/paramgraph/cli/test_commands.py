@@ -72,6 +72,20 @@ def test_of_an_option_given_twice_the_last_one_counts():
     assert found == Greet(name="Ada", words=["c"], times=2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--times=1", "--times", "2", "--words=a", "--words", "b", "c"],
+        ["--times", "1", "--times=2", "--words=a", "--words=d", "--words", "b", "c"],
+        ["--ti", "2", "--wo", "b", "c"],
+        ["--tim=2", "--word", "b", "c"],
+    ],
+)
+def test_an_option_is_also_read_with_an_equals_sign_and_cut_short(words):
+    assert read("Ada", *words) == Greet(name="Ada", times=2, words=["b", "c"])
+    assert read("Ada", "--trace").traceback
+
+
 def test_the_exit_code_is_that_of_the_command_which_knows_its_line(capsys):
     assert run("greet", "Ada Lovelace") == 3
     assert capsys.readouterr().out == "polite greet 'Ada Lovelace'\n"
@@ -85,6 +99,8 @@ def test_the_exit_code_is_that_of_the_command_which_knows_its_line(capsys):
         (["greet"], "Missing argument 'NAME'"),
         (["greet", "Ada", "Byron"], "(Byron)"),
         (["greet", "Ada", "--tims", "2"], "No such option: --tims (Possible options: --rates, --times)"),
+        (["greet", "Ada", "--t", "2"], "No such option: --t (Possible options: --rates, --times)"),
+        (["greet", "Ada", "--traceback=yes"], "'--traceback' does not take a value"),
         (["greet", "Ada", "--times"], "'--times': a value is needed"),
         (["greet", "Ada", "--times", "--traceback"], "'--times': a value is needed"),
         (["greet", "Ada", "--words"], "'--words': a value is needed"),
