@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import networkx as nx
@@ -16,11 +17,9 @@ from paramgraph.sources import SOURCES, source
 from spectral_opt import SpectralConfig
 
 ROOT = Path(__file__).parents[2]
-SOURCE, RESPONSE, SOLVER, METHOD = re.findall(
-    r"```python\n(.*?)```",
-    (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8"),
-    flags=re.DOTALL,
-)
+PAGE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SOURCE, RESPONSE, SOLVER, METHOD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 
 
 def run_with(file: str, text: str, script: str, folder: Path) -> str:
@@ -32,6 +31,16 @@ def run_with(file: str, text: str, script: str, folder: Path) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=folder, env={"PYTHONPATH": str(folder)}
     ).stdout
+
+
+@pytest.mark.parametrize("package", ["paramgraph", "spectral_opt"])
+def test_the_picture_of_the_house_shows_the_rooms_in_their_order(package: str) -> None:
+    (layers,) = (
+        one["layers"] for one in SETTINGS["importlinter"]["contracts"] if one.get("containers") == [package]
+    )
+    picture = PAGE.split(f"    {package}\n", 1)[1].split("\n\n", 1)[0]
+    shown = [name for line in picture.splitlines() for name in re.findall(r"\w+", line[8:46])]
+    assert shown == [name for layer in layers for name in re.findall(r"\w+", layer)]
 
 
 def test_a_source_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
