@@ -57,6 +57,7 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     >>> from paramgraph.graphs import undirected_graph
     >>> @register("docs_lonely")
     ... def lonely(data):
+    ...     '''Link no nodes.'''
     ...     return undirected_graph(data, torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0))
     >>> get_builder("docs_lonely")(Data(num_nodes=2)).num_edges
     0
