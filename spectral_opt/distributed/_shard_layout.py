@@ -25,7 +25,7 @@ class TableShard:
 
     table: NodeTable  # of some nodes in full width, or of all nodes in some of their width
     nodes: Int64[np.ndarray, " own"] | None = None  # which of the whole table; None: all
-    owner: Int64[np.ndarray, "nodes"] | None = None  # rank of each; None: each rank has all
+    owner: Int64[np.ndarray, " nodes"] | None = None  # rank of each; None: each rank has all
 
 
 def check_layout(model: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """Penalty and filter in an unmodified Trainer of transformers, or one derived from it, as a callback."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from spectral_opt.integrations._trainer_checkpoint import (
     read_state,
     write_state,
 )
-from spectral_opt.preparation import as_configs, calibration_sets, needs_batches
+from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, needs_batches
 from spectral_opt.training import SpectralHandle, prepared_from_state
 
 _logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         config: SpectralConfig | Sequence[SpectralConfig],
-        batches: Batches | Mapping[str, Batches] | None = None,
+        batches: CalibrationBatches = None,
         loss: Loss | None = None,
         calibration_batches: int = 16,
         calibration_seed: int = 0,
@@ -218,7 +218,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             raise
         self.handle = handle
 
-    def _calibration(self, args: Any, given: Any) -> dict[str, Any]:
+    def _calibration(self, args: Any, given: Any) -> dict[str, Batches]:
         """Complete the calibration sets by a draw, on the device of the model."""
         from accelerate.utils import send_to_device
 

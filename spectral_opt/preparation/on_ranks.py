@@ -19,7 +19,12 @@ from paramgraph.sources import (
     collect,
 )
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.calibration import calibration_sets, check_calibration, needs_batches
+from spectral_opt.preparation.calibration import (
+    CalibrationBatches,
+    calibration_sets,
+    check_calibration,
+    needs_batches,
+)
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.preparation.preparing import prepare_tables
@@ -31,7 +36,7 @@ def prepare_on_ranks(
     ranks: Ranks,
     model: nn.Module,
     config: SpectralConfig,
-    batches: Batches | Mapping[str, Batches] | None = None,
+    batches: CalibrationBatches = None,
     loss: Loss | None = None,
     tables: Mapping[str, NodeTable] | None = None,
     parameters: Iterable[Tensor] | None = None,

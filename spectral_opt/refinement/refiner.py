@@ -6,16 +6,16 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
 
 from paramgraph.checkpoints import ModelLike, open_module
-from paramgraph.sources import Batches, Loss
+from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import as_configs, calibration_sets, check_calibration
+from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
 from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned
 from spectral_opt.refinement._deltas import DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
@@ -80,7 +80,7 @@ class Refiner:
         self,
         base: ModelLike,
         configs: SpectralConfig | Sequence[SpectralConfig],
-        batches: Batches | Mapping[str, Batches] | None = None,
+        batches: CalibrationBatches = None,
         loss: Loss | None = None,
         like: ModelLike | None = None,
     ) -> None:
@@ -215,7 +215,7 @@ def refine(
     base: ModelLike,
     tuned: ModelLike,
     configs: SpectralConfig | Sequence[SpectralConfig],
-    batches: Batches | Mapping[str, Batches] | None = None,
+    batches: CalibrationBatches = None,
     loss: Loss | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,

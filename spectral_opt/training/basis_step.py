@@ -6,7 +6,8 @@ gradients, so its rule, its moments and its weight decay are all those of the ro
 
 .. math:: \Theta \leftarrow \Theta + U h(\Lambda) E
 
-Decoupled weight decay commutes with U, and as part of E it is filtered like the rest of the increment.
+Decoupled weight decay commutes with U, and as part of E it is filtered like the rest of the increment. A step costs
+three products of (nodes, nodes) with (nodes, width).
 """
 
 from collections.abc import Callable, Mapping
