@@ -137,6 +137,9 @@ class Compare:
         for null in self.nulls or ():
             known_choice("--nulls", null, (*NULLS, "none"))
         check_extras("compare", EXTRAS, "paramgraph[compare]")
+        from paramgraph.comparison import check_signal
+
+        check_signal(self.signal)
         check_writable(self.out)
         try:
             found = _compare(self, line)
@@ -165,10 +168,8 @@ def _open(arguments: Compare) -> Any:
     """Load model and text, where the model has to run."""
     from transformers.utils import logging as transformers_logging
 
-    from paramgraph.comparison import check_signal
     from paramgraph.inputs import InputOptions, open_inputs
 
-    check_signal(arguments.signal)
     transformers_logging.disable_progress_bar()  # one bar is enough
     transformers_logging.set_verbosity_error()
     names = [field.name for field in dataclasses.fields(InputOptions) if field.name != "seed"]

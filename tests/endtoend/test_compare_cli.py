@@ -224,6 +224,13 @@ def test_a_slip_is_one_line_and_code_2(word_model_folder, tmp_path, more, messag
     assert "Traceback" not in found.err
 
 
+def test_an_unknown_signal_is_found_before_a_folder_is_made(word_model_folder, tmp_path):
+    found = run(word_model_folder, tmp_path / "out", "--signal", "gradient")
+    assert found.code == 2
+    assert "did you mean 'gradients'" in found.last_line
+    assert not found.folder.exists()
+
+
 def test_missing_packages_and_folders_are_found_before_any_work(word_model_folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     found = run(word_model_folder, tmp_path / "file")
