@@ -7,6 +7,8 @@ import torch
 
 from spectral_opt import SpectralConfig, attach, refine
 
+from helpers.configs import preserve_config
+
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3, foreach=False),
@@ -102,17 +104,7 @@ def test_a_larger_penalty_keeps_the_delta_smoother(tiny_transformer, tiny_batche
 
 def test_fit_and_preserve_train_together(tiny_transformer, tiny_batches):
     fit = SpectralConfig(builder_options={"k": 4})
-    preserve = SpectralConfig(
-        builder="gram",
-        scheme="columns",
-        source="activations",
-        shift="adjacency",
-        batches="preserve",
-        response="tikhonov",
-        response_options={"gamma": 0.1},
-        placement="update",
-        penalty=0.0,
-    )
+    preserve = preserve_config()
     _, losses, handle = train(tiny_transformer, tiny_batches, "adamw", [fit, preserve])
     assert sum(losses[-6:]) < sum(losses[:6])
     assert 0.0 < handle.metrics()["spectral/kept_energy"] < 1.0

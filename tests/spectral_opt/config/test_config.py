@@ -10,6 +10,7 @@ import paramgraph
 from paramgraph.nodes import SCHEMES
 from spectral_opt import SpectralConfig
 
+from helpers.configs import preserve_config
 from helpers.names import shown
 
 
@@ -26,17 +27,7 @@ def test_defaults_are_the_example_of_the_design():
         SpectralConfig(),
         SpectralConfig(builder=None, ridge=1.0, response=None),
         SpectralConfig(builder="ring", targets=["query", "value"], exclude=["pooler"], normalization=None),
-        SpectralConfig(
-            builder="gram",
-            scheme="columns",
-            source="activations",
-            shift="adjacency",
-            batches="preserve",
-            response="tikhonov",
-            response_options={"gamma": 0.1},
-            placement="update",
-            penalty=0.0,
-        ),
+        preserve_config(),
         SpectralConfig(response=paramgraph.heat(3.0)),
         SpectralConfig(response=paramgraph.heat(1.0) * paramgraph.tikhonov(1.0)),
         SpectralConfig(

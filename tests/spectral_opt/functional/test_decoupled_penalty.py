@@ -6,18 +6,7 @@ from paramgraph import laplacian
 from spectral_opt import penalty_gradient
 from spectral_opt.functional import decoupled_step, step_kind
 
-
-def graph(nodes, seed=0, density=0.5):
-    generator = np.random.default_rng(seed)
-    weights = generator.random((nodes, nodes)) * (generator.random((nodes, nodes)) < density)
-    weights = np.triu(weights, 1)
-    return weights + weights.T
-
-
-def signal(nodes, width, seed=0, dtype=torch.float64):
-    return torch.randn(nodes, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
-        dtype
-    )
+from helpers.random_graphs import random_signal as signal, random_weights as graph
 
 
 def test_small_steps_are_explicit_and_descend_the_gradient():

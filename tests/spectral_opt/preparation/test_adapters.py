@@ -14,6 +14,8 @@ from spectral_opt.distributed import bind_on_ranks
 from spectral_opt.preparation import adapter_tables, match_tables
 from spectral_opt.ranks import Ranks
 
+from helpers.configs import preserve_config
+
 
 def ring(nodes):
     return 2 * np.eye(nodes) - np.roll(np.eye(nodes), 1, 0) - np.roll(np.eye(nodes), -1, 0)
@@ -484,17 +486,7 @@ def test_a_batch_of_a_transformer_with_adapters_trains_under_several_configs(
     optimizer = optimizer_of(model)
     targets = ["0.attention.self.query", "1.output.dense"]
     fit = SpectralConfig(builder_options={"k": 5}, penalty=0.01, targets=targets)
-    preserve = SpectralConfig(
-        builder="gram",
-        scheme="columns",
-        source="activations",
-        shift="adjacency",
-        batches="preserve",
-        response_options={"gamma": 0.1},
-        placement="update",
-        penalty=0.0,
-        targets=targets,
-    )
+    preserve = preserve_config(targets=targets)
     sets = {"task": tiny_batches[:2], "preserve": tiny_batches[2:4]}
     handle = attach(model, optimizer, [fit, preserve], sets)
     for batch in tiny_batches[4:]:

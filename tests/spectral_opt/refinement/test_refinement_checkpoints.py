@@ -13,17 +13,9 @@ from paramgraph.checkpoints import open_module
 from spectral_opt import Refiner, SpectralConfig, refine
 from spectral_opt.refinement import BaseModel, TunedCheckpoint, read_folder, write_folder
 
-PRESERVE = SpectralConfig(
-    builder="gram",
-    scheme="columns",
-    source="activations",
-    shift="adjacency",
-    batches="preserve",
-    response="tikhonov",
-    response_options={"gamma": 0.3},
-    placement="update",
-    penalty=0.0,
-)
+from helpers.configs import preserve_config
+
+PRESERVE = preserve_config(gamma=0.3)
 ROWS = SpectralConfig(builder="ring", normalization=None, exclude=["pooler.dense"])
 
 

@@ -8,19 +8,10 @@ from torch import nn
 import paramgraph
 from spectral_opt import Refiner, SpectralConfig, refine
 
+from helpers.configs import preserve_config
 from helpers.names import shown
 
-PRESERVE = SpectralConfig(
-    builder="gram",
-    scheme="columns",
-    source="activations",
-    shift="adjacency",
-    batches="preserve",
-    response="tikhonov",
-    response_options={"gamma": 0.3},
-    placement="update",
-    penalty=0.0,
-)
+PRESERVE = preserve_config(gamma=0.3)
 
 
 def perceptron(seed):
