@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from paramgraph._checks import whole_number
 from paramgraph.sources import Batches, Loss, RandomStates
@@ -25,6 +25,8 @@ from spectral_opt.preparation import CalibrationBatches, as_configs, calibration
 from spectral_opt.training import SpectralHandle, prepared_from_state
 
 _logger = logging.getLogger(__name__)
+
+# `given`, and the numbers of `logs`, are Any: whatever the Trainer, or one derived from it, passes on.
 
 
 class SpectralCallback(TrainerCallback):  # type: ignore[misc]
@@ -103,7 +105,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
     # The Trainer calls with its arguments, state and control (any class with their fields will do), and with `given`:
     # model, optimizer, loader, tokenizer.
 
-    def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """Take Theta_0.
 
         Raises
@@ -116,7 +120,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         parameters = groups and [parameter for group in groups for parameter in group["params"]]
         self._start, self._left = StartWeights(given["model"], self.configs, parameters), None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """Attach to the optimizer; on resume, with the graphs of the checkpoint.
 
         Raises
@@ -143,7 +149,14 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             _logger.info("gradients are clipped before penalty and filter act on them (max_grad_norm)")
         _logger.info("spectral_opt acts as follows\n%s", self.handle.explanation)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **given: Any,
+    ) -> None:
         """Add the metrics to what the Trainer logs of its steps, in place and in its history."""
         if self.handle is None or not logs or "loss" not in logs:
             return
@@ -152,7 +165,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         if state.log_history:
             state.log_history[-1].update(metrics)
 
-    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """Write the spectral state into the checkpoint that the Trainer has just written."""
         if self.handle is None:
             return
@@ -166,7 +181,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             _logger.warning("no spectral state was written: there is no folder %s", folder)
         states.restore()
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """Take the hooks off the optimizer."""
         self._let_go()
 
@@ -177,7 +194,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             self.handle.remove()
             self.handle = None
 
-    def _begin(self, args: Any, given: Any) -> None:
+    def _begin(self, args: TrainingArguments, given: dict[str, Any]) -> None:
         model, sets = given["model"], self._calibration(args, given)
         handle = attach(model, given["optimizer"], self.configs, sets, self._loss)
         if self._start is None:
@@ -193,7 +210,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             self._start.take(handle)
             self.handle = handle
 
-    def _resume(self, args: Any, given: Any, saved: dict[str, Tensor]) -> None:
+    def _resume(self, args: TrainingArguments, given: dict[str, Any], saved: dict[str, Tensor]) -> None:
         if self._start is None:
             raise ValueError(
                 "Theta_0 is not known: the callback came to the Trainer after trained weights could have; give it to "
@@ -218,7 +235,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
             raise
         self.handle = handle
 
-    def _calibration(self, args: Any, given: Any) -> dict[str, Batches]:
+    def _calibration(self, args: TrainingArguments, given: dict[str, Any]) -> dict[str, Batches]:
         """Complete the calibration sets by a draw, on the device of the model."""
         from accelerate.utils import send_to_device
 
