@@ -132,10 +132,8 @@ def rows(
 
     Parameters
     ----------
-    model : nn.Module
-        As in `node_tables`.
-    targets, exclude : str or sequence of str, default "all-linear" and None
-        As in `node_tables`.
+    model, targets, exclude : as in `node_tables`
+        Which layers of what.
 
     Returns
     -------
@@ -159,10 +157,8 @@ def columns(
 
     Parameters
     ----------
-    model : nn.Module
-        As in `node_tables`.
-    targets, exclude : str or sequence of str, default "all-linear" and None
-        As in `node_tables`.
+    model, targets, exclude : as in `node_tables`
+        Which layers of what.
 
     Returns
     -------
@@ -191,10 +187,8 @@ def blocks(
 
     Parameters
     ----------
-    model : nn.Module
-        As in `node_tables`.
-    targets, exclude : str or sequence of str, default "all-linear" and None
-        As in `node_tables`.
+    model, targets, exclude : as in `node_tables`
+        Which layers of what.
     size : int, optional
         The b of all matrices. By default, for each matrix, the largest common divisor of its sides that is at
         most 64 and at most a quarter of the shorter side: 64 for 384 x 1,536, 8 for 32 x 64. Where the sides
@@ -286,10 +280,8 @@ def layers(
 
     Parameters
     ----------
-    model : nn.Module
-        As in `node_tables`.
-    targets, exclude : str or sequence of str, default "all-linear" and None
-        As in `node_tables`.
+    model, targets, exclude : as in `node_tables`
+        Which layers of what.
 
     Returns
     -------

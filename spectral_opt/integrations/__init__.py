@@ -5,7 +5,7 @@ its optimizer when training begins, and writes the spectral state into each chec
 
 - The callback: `SpectralCallback`.
 - Inside: `draw_batches`, calibration batches without the loader; `StartWeights`, Theta_0 of a run;
-  `STATE_FILE`, `read_state`, `write_state` and `calling_trainer`, checkpoints.
+  `STATE_FILE`, `read_state` and `calling_trainer`, checkpoints.
 """
 
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         STATE_FILE as STATE_FILE,
         calling_trainer as calling_trainer,
         read_state as read_state,
-        write_state as write_state,
     )
     from spectral_opt.integrations.callback import SpectralCallback as SpectralCallback
 

@@ -8,7 +8,6 @@ factors are filtered themselves. What comes out is a state dict of plain tensors
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
-- On the way: `DeltaStream` gives the refined weights one after the other.
 - Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
   `read_folder` and `write_folder`.
 """
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
         load_base as load_base,
         open_tuned as open_tuned,
     )
-    from spectral_opt.refinement._deltas import DeltaStream as DeltaStream
     from spectral_opt.refinement._input_moments import (
         BLOCK as BLOCK,
         input_operators as input_operators,

@@ -12,6 +12,7 @@ from torch import nn
 import paramgraph
 from spectral_opt import SpectralConfig, attach, penalty_gradient, penalty_value, prepare
 
+from helpers.gradients import give_gradients
 from helpers.names import shown
 
 RING = {"builder": "ring", "normalization": None, "targets": ["0"]}
@@ -24,12 +25,6 @@ def model():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
-
-
-def give_gradients(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
 
 
 def ring_laplacian(nodes=8):

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import torch
 
-import paramgraph.filters._choice as choice
 from paramgraph import NumericalWarning, adjacency, heat, highpass, identity, laplacian, lowpass, tikhonov
 from paramgraph.filters import prepare_product_filter
 from paramgraph.spectra import KroneckerSum
@@ -107,7 +106,7 @@ def test_correction_and_result_add_up():
 
 
 def test_large_matrices_are_filtered_by_a_polynomial(monkeypatch):
-    monkeypatch.setattr(choice, "EXACT_NODES", 8)
+    monkeypatch.setattr("paramgraph.filters._choice.EXACT_NODES", 8)
     found = prepare_product_filter(PRODUCT, tikhonov(0.5), order=3)
     assert found.method == "chebyshev"
     assert found.order > 3
@@ -116,7 +115,7 @@ def test_large_matrices_are_filtered_by_a_polynomial(monkeypatch):
 
 
 def test_jump_on_a_large_matrix_is_refused_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(choice, "EXACT_NODES", 8)
+    monkeypatch.setattr("paramgraph.filters._choice.EXACT_NODES", 8)
     with pytest.raises(ValueError, match="rank="):
         prepare_product_filter(PRODUCT, lowpass(1.0))
 

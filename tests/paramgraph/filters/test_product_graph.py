@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import torch
 
-import paramgraph.filters._product_graph as product_module
 from paramgraph import ProductGraph, adjacency, heat, laplacian
 from paramgraph.spectra import zero_operator
 
@@ -175,7 +174,8 @@ def test_entries_that_are_not_finite_raise(product, method, bad):
 
 @pytest.mark.parametrize("wrong", [X.T, X.flatten(), X[:, :3]])
 def test_wrong_shapes_raise_before_work_is_spent(product, wrong, monkeypatch):
-    monkeypatch.setattr(product_module, "prepare_product_filter", lambda *_: pytest.fail("work was spent"))
+    made = "paramgraph.filters._product_graph.prepare_product_filter"
+    monkeypatch.setattr(made, lambda *_: pytest.fail("work was spent"))
     with pytest.raises(ValueError, match=r"\(7, 5\)"):
         product.penalty(wrong)
     with pytest.raises(ValueError, match=r"\(7, 5\)"):

@@ -9,6 +9,8 @@ from torch import nn
 
 from spectral_opt import SpectralConfig, attach
 
+from helpers.gradients import give_gradients
+
 CONFIG = {"builder": "ring", "normalization": None, "penalty": 0.1, "ridge": 0.1}
 
 
@@ -17,12 +19,6 @@ def model():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
-
-
-def give_gradients(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter)
 
 
 def sgd(model, **options):
