@@ -11,6 +11,8 @@ from spectral_opt.tasks import few_shot_split, load_labelled_text, read_paragrap
 
 # Of each class, to fit the head of a linear probe.
 PROBE_TEXTS = 32
+# An accuracy on fewer has an interval of more than 40 points; a loss is a number for each text, not right or wrong.
+LEAST_REPORT, LEAST_LOSSES = 20, 8
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class TaskTexts:
     test: Part | None
     label_names: tuple[str, ...]
     origin: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
         task = read(options, dev, test, set(chosen))
     split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
     if task is not None:
-        reports = f"{len(task.test.texts)} others report" if task.test else "none are left to report"
+        reports = f"{len(task.test.texts)} others report" if task.test else "too few are left to report"
         split += f"; {len(task.dev.texts)} texts of the task pick, {reports}"
     return RefinementTexts(
         chosen[: options.texts],
@@ -89,12 +92,21 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
         return Part([data.texts[place] for place in kept], [int(data.labels[place]) for place in kept])
 
     reports = part(split.test)
+    remarks = [f"task: {data.provenance}"] if data.provenance.dropped or data.provenance.notes else []
+    if per_class < PROBE_TEXTS or of_dev < dev // classes:
+        name = next(name for name, count in data.class_counts().items() if count == rarest)
+        remarks.append(
+            f"the rarest class, {name}, has {rarest} texts, so {per_class} of each class fit a probe and {of_dev} pick"
+        )
+    if len(reports.texts) < LEAST_REPORT:
+        remarks.append(_too_few(len(reports.texts), LEAST_REPORT))
     found = TaskTexts(
         part(split.train),
         part(split.dev),
-        reports if len(reports.texts) >= 20 else None,
+        reports if len(reports.texts) >= LEAST_REPORT else None,
         data.label_names,
         str(data.provenance),
+        tuple(remarks),
     )
     if len(found.dev.texts) < 8:
         raise DataError(
@@ -115,6 +127,16 @@ def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str])
         )
     drawn = [left[place] for place in order[: dev + test]]
     reports = drawn[dev:]
+    enough = len(reports) >= LEAST_LOSSES
     return TaskTexts(
-        None, Part(drawn[:dev]), Part(reports) if len(reports) >= 8 else None, (), str(data.provenance)
+        None,
+        Part(drawn[:dev]),
+        Part(reports) if enough else None,
+        (),
+        str(data.provenance),
+        () if enough else (_too_few(len(reports), LEAST_LOSSES),),
     )
+
+
+def _too_few(left: int, needed: int) -> str:
+    return f"no test: {left} texts of the task are left for it, and at least {needed} are needed"

@@ -95,8 +95,11 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     tokenizer = _tokenizer(tuned_folder, base_folder)
     classes: list[int] | None = None
     remarks: list[str] = []
+    if texts.task is not None:
+        remarks += texts.task.remarks
     if kind == "classifier" and texts.task is not None:
-        classes, remarks = match_classes(module, texts.task.label_names)
+        classes, matched = match_classes(module, texts.task.label_names)
+        remarks += matched
     with open_tuned(tuned_folder, base.model) as checkpoint:
         tables, _ = match_tables(base.model, preserve_config(options.default_strength))
         targeted = [name for table in tables.values() for name in table.parameters]

@@ -11,6 +11,7 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 - Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
   `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`.
 - Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`.
+- What an accuracy stands beside: `score_classes`, `ClassScores`, `majority_baseline`, `MajorityBaseline`.
 - What `paramgraph compare` runs on: `folder_of`, `open_inputs`.
 - Inside: the pinned wheels of the embedded models and texts (`Wheel`, `fetch`, `cache_folder`, `embedded_folder`).
 """
@@ -53,6 +54,12 @@ if TYPE_CHECKING:
         predict_logits as predict_logits,
     )
     from spectral_opt.tasks.provenance import Provenance as Provenance
+    from spectral_opt.tasks.scores import (
+        ClassScores as ClassScores,
+        MajorityBaseline as MajorityBaseline,
+        majority_baseline as majority_baseline,
+        score_classes as score_classes,
+    )
     from spectral_opt.tasks.splits import Split as Split, few_shot_split as few_shot_split
     from spectral_opt.tasks.wheels import (
         Wheel as Wheel,

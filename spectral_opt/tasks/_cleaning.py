@@ -1,14 +1,23 @@
 """From rows as they were read to texts that can be used, with everything dropped counted."""
 
 import math
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from spectral_opt.errors import DataError
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.provenance import Provenance
+
+# What programs write for a missing value, and nobody for a class.
+NO_LABEL = frozenset({"", "nan", "nat", "null", "<na>"})
+# What may be either: "none" is a stance, and "NA" a country.
+PERHAPS_NO_LABEL = frozenset({"none", "na", "n/a", "-", "?"})
+# Byte-order mark, spaces and marks without a width; joiners stay, which make letters and emoji.
+INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u200e\u200f"))
 
 
 @dataclass(frozen=True)
@@ -31,18 +40,34 @@ class Table:
 def clean_labelled(table: Table) -> LabelledText:
     """Drop rows without text or label, texts with several labels, and all later copies of a text.
 
-    What is dropped is counted in the provenance, and labels are numbered.
+    Labels are compared without white space around them, and in one Unicode form. What is dropped is counted in the
+    provenance, which also notes what was taken off labels, and labels that may not be the classes they look like.
     """
-    labels = [None if label is None else str(label) for label in table.columns["label"]]
-    seen: dict[str, set[str | None]] = {}
+    declared = {name: _tidy(name) or name for name in table.label_names or ()}
+    raw = [None if label is None else str(label) for label in table.columns["label"]]
+    tidy = ["" if label is None else declared.get(label, _tidy(label)) for label in raw]
+    words = {word: f"label {word!r}, which stands for none" for word in NO_LABEL - {""}}
+    missing = [
+        None if label in declared.values() else words.get(label.casefold(), None if label else "no label")
+        for label in tidy
+    ]
+    labels = [None if why else label for label, why in zip(tidy, missing, strict=True)]
+    seen: dict[str, set[str]] = {}
     for text, label in zip(table.columns["text"], labels, strict=True):
         if label is not None:
             seen.setdefault(_key(text), set()).add(label)
     contradictory = {text for text, several in seen.items() if len(several) > 1}
-    reasons = {"no label": [label is None for label in labels]}
+    reasons = {why: [why == one for one in missing] for why in ("no label", *sorted(words.values()))}
     reasons["text with several labels"] = [_key(text) in contradictory for text in table.columns["text"]]
     kept, provenance = _drop(table, reasons)
-    names = table.label_names or tuple(sorted({str(labels[i]) for i in kept}, key=_by_value))
+    counts = Counter(str(labels[i]) for i in kept)
+    names = tuple(dict.fromkeys(declared.values())) or tuple(sorted(counts, key=_by_value))
+    if not declared:
+        _refuse_a_minus_one_of_two_meanings(table.name, names)
+    changed = sum(raw[i] != labels[i] for i in kept)
+    for note in _doubts(names, counts, changed):
+        provenance = provenance.with_note(note)
+    names = tuple(name for name in names if counts[name])
     number = {name: position for position, name in enumerate(names)}
     columns = {
         column: tuple(str(table.columns[column][i]) for i in kept) if column in table.columns else None
@@ -94,7 +119,50 @@ def _drop(table: Table, reasons: Mapping[str, Sequence[bool]]) -> tuple[list[int
 
 
 def _key(text: str | int | None) -> str:
-    return "" if text is None else str(text).strip()
+    return "" if text is None else str(text).translate(INVISIBLE).strip()
+
+
+def _tidy(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", label).translate(INVISIBLE).split())
+
+
+def _refuse_a_minus_one_of_two_meanings(name: str, labels: Sequence[str]) -> None:
+    """Refuse -1 beside 0, 1, ...: on the hub it stands for no label, in {-1, 0, 1} for a class."""
+    values = {_number(label) for label in labels}
+    if None in values or {value for value in values if value is not None and value < 0} != {-1}:
+        return
+    if values != {-1, 1}:
+        shown = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+        raise DataError(
+            f"the labels of {name!r} are {shown}: -1 may be a class, or stand for no label, and nothing "
+            "here tells which; leave out rows without a label, or write the classes as words"
+        )
+
+
+def _doubts(names: Sequence[str], counts: Mapping[str, int], changed: int) -> Iterator[str]:
+    """Say what was changed in labels, and which of them a reader should look at."""
+    if changed:
+        yield f"white space, invisible characters or another Unicode form taken off {changed} labels"
+    alike: dict[object, list[str]] = {}
+    for name in names:
+        value = _number(name)
+        same = unicodedata.normalize("NFKC", name).casefold() if value is None else value
+        alike.setdefault(same, []).append(name)
+    for several in alike.values():
+        if len(several) > 1:
+            shown = ", ".join(f"{name!r} ({counts[name]})" for name in several)
+            yield f"labels that differ only in how they are written count as classes of their own: {shown}"
+    for name in names:
+        if name.casefold() in PERHAPS_NO_LABEL and counts[name]:
+            yield (
+                f"the label {name!r} ({counts[name]} texts) counts as a class; leave it empty where it means no label"
+            )
+    decimal = [name for name in names if (_number(name) or 0.0) % 1]
+    if decimal:
+        yield f"labels with decimals, such as {decimal[0]}, count as classes, not as amounts"
+    unused = [name for name in names if not counts[name]]
+    if unused and len(unused) < len(names):
+        yield f"no text has the label {', '.join(map(repr, unused))}, so it is no class here"
 
 
 def _present(value: str | int | None) -> str | int:
@@ -102,9 +170,14 @@ def _present(value: str | int | None) -> str | int:
 
 
 def _by_value(label: str) -> tuple[int, float, str]:
+    value = _number(label)
+    return (1, 0.0, label) if value is None else (0, value, label)
+
+
+def _number(label: str) -> float | None:
     try:
         value = float(label)
     except ValueError:
-        return 1, 0.0, label
-    # "nan" is a number to Python and has no place among numbers: their order would change from run to run.
-    return (1, 0.0, label) if math.isnan(value) else (0, value, label)
+        return None
+    # "nan" and "infinity" are numbers to Python: they would have no place among them, and no remainder.
+    return value if math.isfinite(value) else None

@@ -95,7 +95,10 @@ def _read_json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, 
 
 
 def _scalar(path: Path, line: int, column: str, value: object) -> str | None:
-    if value is None or isinstance(value, str):
+    # NaN is no JSON, but Python and pandas write it for a missing value.
+    if value is None or value != value:
+        return None
+    if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
         return json.dumps(value)

@@ -66,7 +66,8 @@ def _plain(rows: Any, column: str) -> list[str | int | None]:
         return [None if value is None or value < 0 else names[value] for value in values]
     if wrong := {type(value).__name__ for value in values if isinstance(value, list | dict | bytes)}:
         raise DataError(f"the column {column!r} holds a {min(wrong)} in each row, not a text or a number")
-    return [value if value is None or isinstance(value, str) else str(value) for value in values]
+    # A missing number is NaN in a column of floats.
+    return [None if value is None or value != value else str(value) for value in values]
 
 
 def _rank(split: str) -> tuple[int, str]:

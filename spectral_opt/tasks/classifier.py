@@ -1,7 +1,7 @@
 """A classifier on mean-pooled token states, the baseline that a fine-tuning method has to beat."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,16 +163,32 @@ class PooledEncoder(nn.Module):
 def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], list[str]]:
     """Find the model's class of each class of the data, and what a reader of results must know of the match.
 
-    They are matched by name, by number, or else by order, which is said. Classes that differ in name and in
-    number raise DataError.
+    They are matched by name, by number, or else by order; which goes with which is said, unless the names are the
+    same. Classes that differ in name and in number, or two that would be one of the model's, raise DataError.
     """
     config: Any = model.config  # of transformers, whose configurations have what fields they like
-    known = {str(name).lower(): int(number) for name, number in (config.label2id or {}).items()}
+    known = {str(name).casefold(): int(number) for name, number in (config.label2id or {}).items()}
     size = int(config.num_labels)
-    if all(name.lower() in known for name in names):
-        return [known[name.lower()] for name in names], []
-    if all(name.isdigit() and int(name) < size for name in names):
-        return [int(name) for name in names], []
+    own = {number: name for name, number in (config.label2id or {}).items()}
+    by_name = [known.get(name.casefold()) for name in names]
+    by_number = [int(name) if name.isdecimal() and int(name) < size else None for name in names]
+    for way, found in (("name", by_name), ("number", by_number)):
+        classes = [number for number in found if number is not None]
+        if len(classes) < len(names):
+            continue
+        if len(set(classes)) < len(classes):
+            raise DataError(
+                f"the data have the classes {', '.join(names)}, and by {way} two of them are one class of the model: "
+                "write each class in one way"
+            )
+        # That "0" is LABEL_0 needs no word.
+        said = way == "number" and any(own.get(number) != f"LABEL_{number}" for number in classes)
+        return classes, [_matched(way, names, classes, own)] if said else []
     if len(names) != size:
         raise DataError(f"the data have the classes {', '.join(names)}, and the model has {size} others")
-    return list(range(size)), [f"classes of data and model matched by order: {', '.join(names)}"]
+    return list(range(size)), [_matched("order", names, range(size), own)]
+
+
+def _matched(way: str, names: Sequence[str], classes: Sequence[int], own: Mapping[int, str]) -> str:
+    pairs = (f"{name} is {own.get(number, number)}" for name, number in zip(names, classes, strict=True))
+    return f"classes of data and model matched by {way}: {', '.join(pairs)}"

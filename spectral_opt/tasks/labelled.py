@@ -56,14 +56,16 @@ class LabelledText:
         present = [name for name, count in counts.items() if count]
         if len(present) < 2:
             raise DataError(
-                f"the data set {self.name!r} has one class, {present[0]!r}: a classifier needs at least two"
+                f"the data set {self.name!r} has one class, {present[0]!r}: a classifier needs at least two "
+                f"({self.provenance})"
             )
         few = [name for name, count in counts.items() if count < 2]
         if few:
             shown = ", ".join(f"{name!r} ({counts[name]})" for name in few[:5])
             raise DataError(
                 f"{len(few)} of {len(counts)} labels of {self.name!r} have fewer than two examples: {shown}"
-                f"{', ...' if len(few) > 5 else ''}; give more texts, or check that this is the label column"
+                f"{', ...' if len(few) > 5 else ''}; give more texts, or check that this is the label "
+                f"column ({self.provenance})"
             )
 
     def __len__(self) -> int:

@@ -160,7 +160,14 @@ def _shortage(data: LabelledText, part_of: Int64[np.ndarray, " texts"], needs: d
         have = np.bincount(data.labels[part_of == number], minlength=len(data.label_names))
         if have.min() < needs[part]:
             rarest = data.label_names[int(have.argmin())]
-            return f"{part} would have {have.min()} of {needs[part]} texts of class {rarest!r}"
+            shortage = f"{part} would have {have.min()} of {needs[part]} texts of class {rarest!r}"
+            test = _shipped(data, "test")
+            if test is None or data.shipped_split is None:
+                return shortage
+            places = {
+                data.shipped_split[place] for place in np.flatnonzero(data.labels == int(have.argmin()))
+            }
+            return f"{shortage}, all of which the source puts in {test!r}" if places == {test} else shortage
     have_test = int((part_of == 2).sum())
     if have_test < needs["test"]:
         return f"test would have {have_test} of {needs['test']} texts"

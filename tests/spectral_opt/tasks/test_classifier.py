@@ -165,7 +165,19 @@ def test_numbers_are_the_classes_that_they_name():
 def test_other_names_are_matched_by_order_and_that_is_said():
     numbers, (remark,) = match_classes(model(LABEL_0=0, LABEL_1=1), ("fresh", "rotten"))
     assert numbers == [0, 1]
-    assert "by order: fresh, rotten" in remark
+    assert remark == "classes of data and model matched by order: fresh is LABEL_0, rotten is LABEL_1"
+
+
+def test_numbers_of_classes_that_the_model_names_are_said():
+    classes, remarks = match_classes(model(negative=0, positive=1), ("0", "1"))
+    assert classes == [0, 1]
+    assert remarks == ["classes of data and model matched by number: 0 is negative, 1 is positive"]
+
+
+@pytest.mark.parametrize("names", [("Neg", "neg", "pos"), ("0", "00"), ("1", "1")])
+def test_two_classes_of_the_data_are_never_one_of_the_model(names):
+    with pytest.raises(DataError, match="two of them are one class of the model"):
+        match_classes(model(neg=0, pos=1), names)
 
 
 def test_another_number_of_classes_is_refused():

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,12 @@ def test_an_encoder_with_labelled_text_gets_a_probed_head(model_folder, labelled
     ]
     gradients = paramgraph.collect(found.model, tables, "gradients", found.batches, found.loss)
     assert all(value.abs().sum() > 0 for value in gradients.values())
-    assert any("linear probe" in note for note in found.notes)
+    (loss,) = (note for note in found.notes if "linear probe" in note)
+    assert re.search(
+        r"of \d+ others of each, .* \d+% right, where any one class is 50%, macro F1 \d\.\d\d", loss
+    )
+    (text,) = (note for note in found.notes if note.startswith("text: "))
+    assert "texts by class: " in text
 
 
 def test_texts_of_the_batches_did_not_fit_the_head(model_folder, labelled, monkeypatch):

@@ -98,3 +98,10 @@ def test_too_few_texts_are_named_with_their_counts(toy, sizes, message):
 def test_sizes_that_mean_nothing_are_refused(toy, sizes):
     with pytest.raises(ValueError, match="must be at least 1"):
         few_shot_split(toy, *sizes)
+
+
+def test_a_class_that_only_the_shipped_test_part_has_is_named():
+    labels = [0, 1] * 10 + [0, 1, 2, 2]
+    data = make(labels, shipped=("train",) * 20 + ("test",) * 4)
+    with pytest.raises(DataError, match="0 of 2 texts of class '2', all of which the source puts in 'test'"):
+        few_shot_split(data, 2, 1, 4)

@@ -1,0 +1,43 @@
+"""The texts of a refinement: what was left out, and parts that are smaller than was asked for, are said."""
+
+import pytest
+
+from spectral_opt.sweep import RefinementOptions, make_refinement
+
+
+def remarks(folder, preserve, task, **sizes):
+    options = {"texts": 24, "held_out": 14, "dev": 16, "test": 24, "max_length": 16} | sizes
+    return make_refinement(RefinementOptions(*map(str, folder), str(preserve), str(task), **options)).remarks
+
+
+@pytest.fixture(scope="module")
+def folders(word_model_folder, tmp_path_factory):
+    from transformers import BertModel
+
+    tuned = tmp_path_factory.mktemp("tuned")
+    BertModel.from_pretrained(word_model_folder).save_pretrained(tuned)
+    return word_model_folder, tuned
+
+
+def table(path, positive, negative, *more):
+    rows = [f"word{place} good,positive" for place in range(positive)]
+    rows += [f"word{place} bad,negative" for place in range(negative)]
+    path.write_text("\n".join(["text,label", *rows, *more]) + "\n")
+    return path
+
+
+def test_rows_without_a_label_are_said(folders, texts, tmp_path):
+    task = table(tmp_path / "task.csv", 60, 60, "blank one,", "blank two, ")
+    assert any("2 dropped (no label: 2)" in one for one in remarks(folders, texts["preserve"], task))
+
+
+def test_a_rare_class_that_makes_parts_small_is_named(folders, texts, tmp_path):
+    task = table(tmp_path / "task.csv", 100, 12)
+    said = remarks(folders, texts["preserve"], task, test=8)
+    assert "the rarest class, negative, has 12 texts, so 4 of each class fit a probe and 4 pick" in said
+
+
+def test_too_few_texts_to_report_are_said(folders, texts, tmp_path):
+    task = table(tmp_path / "task.csv", 30, 30)
+    said = remarks(folders, texts["preserve"], task, test=12)
+    assert "no test: 12 texts of the task are left for it, and at least 20 are needed" in said
