@@ -10,7 +10,8 @@ shift operator it becomes a filter that is ready for any number of signals, by t
   all names
 * what a response is: `Response`, `Combination`, `ResponseFunction`, `evaluate_response`
 * filters of one graph: `prepare_filter`, `apply_filter`, `apply_filter_bank`; of their options `Method`,
-  `METHODS`, `Tail`, and `EXACT_NODES`, up to which "auto" takes all modes
+  `METHODS`, `Tail`, and `EXACT_NODES`, up to which "auto" takes all modes; for spectra that are given to them,
+  `pairs_for_rank`, and `eigenvalue_rounding`, within which an eigenvalue is at a cut-off
 * of two graphs: `ProductGraph` on the entries of a matrix, `contrast` of a task and of what is to be preserved
 * what is ready: `ReadyFilter`, which `GraphFilter`, `ProductFilter` and `ContrastFilter` are; `FilterDesign`
 * a linear system: `solve_shifted`
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         METHODS as METHODS,
         Method as Method,
         Tail as Tail,
+        pairs_for_rank as pairs_for_rank,
     )
     from paramgraph.filters._contrast_filter import ContrastFilter as ContrastFilter, contrast as contrast
     from paramgraph.filters._linear_solve import (
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         solve_shifted as solve_shifted,
     )
     from paramgraph.filters._product_graph import ProductGraph as ProductGraph
+    from paramgraph.filters._rounding import eigenvalue_rounding as eigenvalue_rounding
     from paramgraph.filters._wavelets import (
         itersine as itersine,
         mexican_hat as mexican_hat,

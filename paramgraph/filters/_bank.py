@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paramgraph.filters._chebyshev import Damping
 from paramgraph.filters._chebyshev_recurrence import chebyshev_products
-from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, Method, Tail
+from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, Method, Tail, pairs_for_rank
 from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
 from paramgraph.filters.response import ResponseFunction
@@ -68,7 +68,8 @@ def apply_filter_bank(
     check_signal(X, operator.nodes)
     plain = spectrum is None and operator.nodes and damping == "none" and responses
     if plain and (method == "lowrank" or (method == "auto" and rank is not None)):
-        spectrum = eigenpairs(operator, k=min(rank or DEFAULT_RANK, operator.nodes))
+        rank = min(rank or DEFAULT_RANK, operator.nodes)
+        spectrum = eigenpairs(operator, k=pairs_for_rank(rank, operator.nodes, tail))
     elif plain and (method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES)):
         spectrum = eigenpairs(operator)
     made = [

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph._checks import is_whole
-from paramgraph.filters._chebyshev import DAMPINGS, Damping
+from paramgraph.filters._chebyshev import DAMPINGS, SMALL_NODES, Damping
 from paramgraph.filters._linear_solve import factor_is_cheap
+from paramgraph.filters._rounding import whole_levels
 from paramgraph.filters.response import Response, ResponseFunction
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
 
@@ -19,8 +20,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 PRODUCT_METHODS: tuple[ProductMethod, ...] = get_args(ProductMethod)
 # A complete basis of 4,096 nodes takes 0.13 GB and some 20 s on one thread; beyond, both grow fast.
 EXACT_NODES = 4096
-# Up to here eigenpairs take less than a third of a second, and are exact for every response.
-SMALL_NODES = 1000
 DEFAULT_RANK = 32
 
 
@@ -95,8 +94,9 @@ def choose_method(
     if asked.rank is not None:
         return "lowrank", "rank given"
     if spectrum is not None:
-        kind = "complete" if spectrum.complete else "incomplete"
-        return covering(spectrum), f"{kind} spectrum given"
+        if spectrum.complete:
+            return "exact", "complete spectrum given"
+        return "lowrank", "incomplete spectrum given"
     if isinstance(operator, KroneckerSum):
         if is_heat:
             return "separable", "heat of a sum is the product of two heats"
@@ -111,9 +111,38 @@ def choose_method(
     return "solve" if solved else "chebyshev", f"more than {EXACT_NODES} nodes"
 
 
-def covering(spectrum: Spectrum) -> Literal["exact", "lowrank"]:
-    """Name the method that filters by the modes of a spectrum."""
-    return "exact" if spectrum.complete else "lowrank"
+def pairs_for_rank(rank: int, nodes: int, tail: Tail) -> int:
+    """Count the eigenpairs that a filter of some rank asks for: one more where it must not end within a level."""
+    return rank + 1 if tail != "edge" and rank < nodes else rank
+
+
+def whole_modes(
+    values: Float[Tensor, " modes"],
+    rounding: Float[Tensor, " modes"],
+    gains: Float[Tensor, " rank"],
+    nodes: int,
+    tail: Tail,
+) -> tuple[int, str]:
+    """Count the modes that are used, and say where they end: with a level, if the others are treated otherwise.
+
+    Some copies of an eigenvalue alone would depend on the basis that the solver happened to give. A ValueError where no
+    level is whole.
+    """
+    rank = len(gains)
+    if rank in (0, nodes) or tail == "edge" or gains[-1] == tail:
+        return rank, ""
+    if len(values) == rank:
+        return rank, "; whether the last eigenvalue has more copies is not known from the spectrum given"
+    kept = whole_levels(values, rounding, rank)
+    if not kept:
+        raise ValueError(
+            f"rank {rank} ends among the copies of the first eigenvalue, {values[0].item():.6g}, of which the others "
+            "would be treated otherwise: the filter would depend on the basis; take a larger rank, or tail='edge'"
+        )
+    if kept == rank:
+        return rank, ""
+    copies = f"rank {rank} ends among the copies of {values[rank - 1].item():.6g}"
+    return kept, f"; {copies}, so that none of them is among the {kept} modes used"
 
 
 def level_of_others(gains: Float[Tensor, " modes"], nodes: int, tail: Tail) -> tuple[float, str]:

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters._choice import covering
+from paramgraph.filters._choice import pairs_for_rank, whole_modes
+from paramgraph.filters._rounding import ROUNDINGS
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
@@ -169,12 +170,18 @@ def contrast(
         raise ValueError(
             "rank takes the strongest modes, which come first on an adjacency alone; leave rank out for a Laplacian"
         )
-    pairs = generalized_eigenpairs(operators[1], operators[0], rank, ridge, seed=seed)
+    pairs = generalized_eigenpairs(
+        operators[1], operators[0], rank and pairs_for_rank(rank, nodes, tail=1), ridge, seed=seed
+    )
     V = pairs.eigenvectors
     values, remark = _without_rounding(pairs.eigenvalues, V)
-    if len(values) < nodes:
-        remark += f"; the other {nodes - len(values)} modes are left as they are"
-    gain = evaluate_response(response, values) - 1
+    rounding = _rounding(values, pairs.residuals, V)
+    found = evaluate_response(response, values[:rank], rounding[:rank])
+    kept, cut = whole_modes(values, rounding, found, nodes, tail=1)
+    remark += cut
+    if kept < nodes:
+        remark += f"; the other {nodes - kept} modes are left as they are"
+    values, V, gain = values[:kept], V[:, :kept], found[:kept] - 1
     active = gain != 0
     basis = V[:, active].contiguous()
     dual = operators[0] @ basis + float(ridge) * basis
@@ -186,9 +193,19 @@ def contrast(
         gain[active],
         basis,
         dual,
-        covering(pairs),
+        "exact" if kept == nodes else "lowrank",
         pairs.reason + remark,
     )
+
+
+def _rounding(
+    values: Float[Tensor, " modes"], residuals: Float[Tensor, " modes"], V: Float[Tensor, "nodes modes"]
+) -> Float[Tensor, " modes"]:
+    """Bound how far generalized eigenvalues may be from true ones: the norm of a residual in the inverse of B."""
+    # The largest norm of a vector of v^T B v = 1 is a lower bound of that of the root of the inverse.
+    root = torch.linalg.vector_norm(V, dim=0).max() if V.numel() else 0.0
+    eps = torch.finfo(torch.float64).eps
+    return residuals * root + ROUNDINGS * len(V) * eps * values.abs().max() if len(values) else residuals
 
 
 def _without_rounding(

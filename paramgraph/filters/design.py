@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters._chebyshev import Damping, design_polynomial
+from paramgraph.filters._chebyshev import Damping, design_polynomial, eigenvalues_of_small
 from paramgraph.filters._choice import (
     DEFAULT_RANK,
     METHODS,
@@ -20,8 +20,11 @@ from paramgraph.filters._choice import (
     choose_method,
     level_of_others,
     linear_strength,
+    pairs_for_rank,
+    whole_modes,
 )
 from paramgraph.filters._linear_solve import LinearSolve, prepare_solve
+from paramgraph.filters._rounding import eigenvalue_rounding
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
 from paramgraph.spectra import Seed, ShiftOperator, Spectrum, eigenpairs
@@ -96,7 +99,8 @@ def design_filter(
     shared: dict[str, Any] = {"scale": None if operator.symmetric else torch.from_numpy(scale)}
     if chosen == "chebyshev":
         try:
-            found = design_polynomial(response, symmetric.interval, order, method == "auto", damping)
+            known = eigenvalues_of_small(symmetric, response)
+            found = design_polynomial(response, symmetric.interval, order, method == "auto", damping, known)
         except ValueError as error:
             if method != "auto" or gamma is None or damping != "none":
                 raise
@@ -158,16 +162,19 @@ def _modes(
     """Compute gains of modes, and leave out those that change nothing."""
     symmetric, scale = operator.symmetrized()
     if spectrum is None:
-        spectrum = eigenpairs(symmetric, k=rank or None, seed=seed)
+        spectrum = eigenpairs(symmetric, k=pairs_for_rank(rank, operator.nodes, tail) or None, seed=seed)
         basis = spectrum.eigenvectors
     else:
         basis = spectrum.eigenvectors.to("cpu", torch.float64)
         if not operator.symmetric:
             basis = torch.from_numpy(scale)[:, None] * basis
             basis = basis / torch.linalg.vector_norm(basis, dim=0)
-    gain = evaluate_response(response, spectrum.eigenvalues[:rank].to("cpu", torch.float64))
-    level, remark = level_of_others(gain, operator.nodes, tail)
-    gain = gain - level
+    values = spectrum.eigenvalues.to("cpu", torch.float64)
+    rounding = eigenvalue_rounding(spectrum, symmetric.bound)
+    gain = evaluate_response(response, values[:rank], rounding[:rank])
+    rank, cut = whole_modes(values, rounding, gain, operator.nodes, tail)
+    level, remark = level_of_others(gain[:rank], operator.nodes, tail)
+    gain = gain[:rank] - level
     active = gain != 0
     modes = {
         "rank": rank,
@@ -175,4 +182,4 @@ def _modes(
         "gain": gain[active],
         "rest": level - 1.0,
     }
-    return modes, remark
+    return modes, cut + remark

@@ -84,7 +84,7 @@ class GraphFilter(ReadyFilter):
     def error(self) -> float:
         r"""Bound of the error: :math:`\|Y - h(L) X\| \le error \cdot \|X\|`, but for rounding.
 
-        Of the polynomial for "chebyshev", an estimate where the response jumps; of the stopped iteration for "solve"
+        Of the polynomial for "chebyshev", an estimate where `reason` says so; of the stopped iteration for "solve"
         by conjugate gradients; 0 for the others. For "rw" the norm is weighted by the degrees.
         """
         return self.design.error
@@ -183,8 +183,8 @@ def prepare_filter(
 ) -> GraphFilter:
     """Prepare h(L) once, to filter many signals.
 
-    Exact takes O(nodes^3) once; lowrank the eigensolver once; chebyshev nothing but 8,193 values of h; solve one
-    factorization, or nothing for conjugate gradients.
+    Exact takes O(nodes^3) once; lowrank the eigensolver once; chebyshev nothing but 12,000 values of h, or a million of
+    a function that may hide a band between them; solve one factorization, or nothing for conjugate gradients.
 
     Parameters
     ----------
@@ -201,7 +201,8 @@ def prepare_filter(
     rank : int, optional
         Number of modes of `lowrank`, lowest graph frequencies first; 32 by default, at most all.
     tail : {"edge", 0, 1}
-        What `lowrank` does to all other modes: h at the last computed eigenvalue, remove, or leave.
+        What `lowrank` does to all other modes: h at the last computed eigenvalue, remove, or leave. With 0 or 1 copies
+        of an eigenvalue stay together: a level that `rank` would part belongs to the others, and `reason` says so.
     spectrum : Spectrum, optional
         Of this operator, if it is there already.
     seed : int or numpy.random.Generator, default 0

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters._chebyshev import design_polynomial
+from paramgraph.filters._chebyshev import design_polynomial, eigenvalues_of_small
 from paramgraph.filters._chebyshev_recurrence import symmetric_polynomial
 from paramgraph.filters._choice import (
     DEFAULT_RANK,
@@ -25,7 +25,10 @@ from paramgraph.filters._choice import (
     Tail,
     choose_method,
     level_of_others,
+    pairs_for_rank,
+    whole_modes,
 )
+from paramgraph.filters._rounding import eigenvalue_rounding
 from paramgraph.filters.graph_filter import GraphFilter, prepare_filter
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
@@ -147,7 +150,8 @@ def prepare_product_filter(
         reason += f"; rows: {factors[0].method}, columns: {factors[1].method}"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
     elif chosen == "chebyshev":
-        found = design_polynomial(response, operator.interval, order, automatic=method == "auto")
+        known = eigenvalues_of_small(operator, response)
+        found = design_polynomial(response, operator.interval, order, method == "auto", known=known)
         shared = {"coefficients": found.coefficients, "error": found.error}
         reason += found.remark
     else:
@@ -162,11 +166,19 @@ def _gains(
     operator: KroneckerSum, response: ResponseFunction, wanted: int, tail: Tail
 ) -> tuple[dict[str, Any], str]:
     """Lay h - rest of the wanted modes out on the grid of both factors' modes; 0 elsewhere."""
-    modes = product_modes(operator, wanted)
-    values = evaluate_response(response, torch.from_numpy(modes.eigenvalues))
-    level, remark = level_of_others(values, operator.nodes, tail)
-    a, b = int(modes.row.max(initial=-1)) + 1, int(modes.column.max(initial=-1)) + 1
+    modes = product_modes(operator, pairs_for_rank(wanted, operator.nodes, tail))
+    row, column = torch.from_numpy(modes.row), torch.from_numpy(modes.column)
+    values = torch.from_numpy(modes.eigenvalues)
+    rounding = (
+        eigenvalue_rounding(modes.row_spectrum, operator.rows.bound)[row]
+        + eigenvalue_rounding(modes.column_spectrum, operator.columns.bound)[column]
+    )
+    found = evaluate_response(response, values[:wanted], rounding[:wanted])
+    kept, cut = whole_modes(values, rounding, found, operator.nodes, tail)
+    level, remark = level_of_others(found[:kept], operator.nodes, tail)
+    row, column = row[:kept], column[:kept]
+    a, b = (int(index.max()) + 1 if kept else 0 for index in (row, column))
     gain = torch.zeros(a, b, dtype=torch.float64, device="cpu")
-    gain[torch.from_numpy(modes.row), torch.from_numpy(modes.column)] = values - level
+    gain[row, column] = found[:kept] - level
     bases = modes.row_spectrum.eigenvectors[:, :a], modes.column_spectrum.eigenvectors[:, :b]
-    return {"bases": bases, "gain": gain, "rest": level - 1.0}, remark
+    return {"bases": bases, "gain": gain, "rest": level - 1.0}, cut + remark

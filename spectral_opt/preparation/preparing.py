@@ -13,6 +13,7 @@ from paramgraph.filters import (
     GraphFilter,
     ProductFilter,
     ResponseFunction,
+    pairs_for_rank,
     prepare_filter,
     prepare_product_filter,
 )
@@ -239,7 +240,8 @@ def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | Non
     """Solve the eigenproblem that the config's filter needs; None where it needs none."""
     method = config.filter_method
     if method == "lowrank":
-        return eigenpairs(operator, k=min(config.rank, operator.nodes) or None, seed=config.seed)
+        pairs = pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
+        return eigenpairs(operator, k=pairs or None, seed=config.seed)
     if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
         return eigenpairs(operator, seed=config.seed)
     return None

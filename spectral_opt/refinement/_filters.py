@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.filters import EXACT_NODES, Response, get_response
+from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
 from paramgraph.sources import Batches, Loss
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
@@ -55,8 +55,12 @@ class RefinementFilters:
         if not complete and method != "lowrank":
             return None
         if id(operator) not in self._spectra:
-            k = None if complete else min(config.rank, operator.nodes) or None
-            self._spectra[id(operator)] = eigenpairs(operator, k=k, seed=config.seed)
+            pairs = (
+                operator.nodes
+                if complete
+                else pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
+            )
+            self._spectra[id(operator)] = eigenpairs(operator, k=pairs or None, seed=config.seed)
         return self._spectra[id(operator)]
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.filters import ReadyFilter, evaluate_response
+from paramgraph.filters import ReadyFilter, eigenvalue_rounding, evaluate_response
 from paramgraph.spectra import wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
@@ -208,7 +208,9 @@ class BoundTable:
     def _gain(self) -> Tensor:
         spectrum = self.prepared.spectrum
         assert spectrum is not None
-        gain = evaluate_response(self.config.make_response(), spectrum.eigenvalues.to("cpu", torch.float64))
+        rounding = eigenvalue_rounding(spectrum, self.prepared.operator.bound)
+        values = spectrum.eigenvalues.to("cpu", torch.float64)
+        gain = evaluate_response(self.config.make_response(), values, rounding)
         return gain.to(self._basis)
 
     def _gradients(self) -> dict[str, Tensor]:
