@@ -206,9 +206,10 @@ class BoundTable:
 
     @cached_property
     def _gain(self) -> Tensor:
-        spectrum = self.prepared.spectrum
+        spectrum, operator = self.prepared.spectrum, self.prepared.operator
         assert spectrum is not None
-        rounding = eigenvalue_rounding(spectrum, self.prepared.operator.bound)
+        assert operator is not None
+        rounding = eigenvalue_rounding(spectrum, operator.bound)
         values = spectrum.eigenvalues.to("cpu", torch.float64)
         gain = evaluate_response(self.config.make_response(), values, rounding)
         return gain.to(self._basis)
