@@ -72,6 +72,12 @@ def automatic_choices(
             f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
             "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
         )
+    # A layer that the fine-tune, or every gradient, leaves as it is.
+    zero = {cell["layer"] for cell in cells if cell["compaction"] is None}
+    if zero:
+        said.append(
+            f"The {reader.signal} are zero in {len(zero)} of {layers} layers, which count for no share of energy."
+        )
     solvers = sorted({cell["solver"] for cell in cells})
     said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")
     return said

@@ -76,55 +76,87 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def verdict(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> str:
-    """Say in one sentence which graph carries the signal, or that none does.
+def verdict(
+    setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], unmeasured: Sequence[str] = ()
+) -> str:
+    """Say in one sentence which graph carries the signal, or that none does; `unmeasured` are named beside them.
 
     A construction carries the signal where the share of its energy in the low modes differs from that on permuted
     nodes by more than chance (Holm, .05) and by more than .05. A null model, or a graph built from the very signal it
-    is measured on, is never named as the winner.
+    is measured on, is never named as the winner; one that gathers more than the winner is named beside it.
     """
     signal = setting["signal"]
+    left_out = f" Not measured: {', '.join(unmeasured)}." if unmeasured else ""
+    if not summary:
+        return f"Nothing was measured.{left_out}"
+    if all(row["compaction"] is None for row in summary):
+        changed = ": nothing was changed there" if signal == "updates" else ""
+        return f"No graph can carry the {signal}: they are zero in every layer that was measured{changed}.{left_out}"
     judged = [row for row in summary if not row["null"] and not row["circular"]]
-    if not judged:
-        circular = any(row["circular"] for row in summary)
-        what = "graphs that were built from the signal itself" if circular else "null models"
-        return f"Nothing was compared but {what}: none can carry the {signal}."
-    if all(row["p_holm"] is None for row in judged):
-        best = max(judged, key=lambda row: row["compaction"] or 0.0)
-        return (
-            f"{best['construction']} gathers {_percent(best['compaction'])} of the energy of the {signal} in the "
-            f"lowest {_share(setting, best)} of its modes; without the permuted null nothing can be said of chance."
-        )
-    carrying = [row for row in judged if _carries(row)]
-    if not carrying:
-        nearest = max(judged, key=lambda row: row["compaction"] or 0.0)
-        tests = sum(row["p_holm"] is not None for row in summary)
-        # The smallest p-value, 1 / (1 + permutations), times the tests.
-        needed = math.ceil(tests / LEVEL - 1e-9) - 1
-        if setting.get("permutations", needed) < needed:
-            return (
-                f"The most compact of {len(judged)} constructions, {nearest['construction']}, gathers "
-                f"{_percent(nearest['compaction'])} of the energy of the {signal} in the lowest "
-                f"{_share(setting, nearest)} of its modes, permuted nodes {_percent(nearest['compaction_permuted'])}; "
-                f"{setting['permutations']} permutations are too few to tell it from chance: {tests} tests need at "
-                f"least {needed}."
-            )
-        return (
-            f"None of {len(judged)} constructions carries the {signal}: the best, {nearest['construction']}, gathers "
-            f"{_percent(nearest['compaction'])} of their energy in the lowest {_share(setting, nearest)} of its modes, "
-            f"permuted nodes {_percent(nearest['compaction_permuted'])}."
-        )
+    known = [row for row in judged if row["compaction"] is not None]
+    if not known:
+        kinds = (("circular", "graphs that were built from the signal itself"), ("null", "null models"))
+        what = " and ".join(words for kind, words in kinds if any(row[kind] for row in summary))
+        return f"Nothing was compared but {what}: none can carry the {signal}.{left_out}"
+    carrying = [row for row in known if _carries(row)]
+    said = _carried(setting, summary, known, carrying) if carrying else _uncarried(setting, summary, known)
+    return f"{said}.{left_out}"
+
+
+def _carried(
+    setting: Mapping[str, Any],
+    summary: Sequence[Mapping[str, Any]],
+    judged: Sequence[Mapping[str, Any]],
+    carrying: Sequence[Mapping[str, Any]],
+) -> str:
+    """Name the most compact of those that carry the signal, its test, and whatever speaks against it."""
     best = max(carrying, key=lambda row: row["compaction"])
-    others = len(judged) - len(carrying)
-    sentence = (
-        f"{best['construction']} carries the {signal}: {_percent(best['compaction'])} of their energy lies in the "
-        f"lowest {_share(setting, best)} of its modes, where permuted nodes give "
-        f"{_percent(best['compaction_permuted'])}"
+    said = (
+        f"{best['construction']} carries the {setting['signal']}: {_percent(best['compaction'])} of their energy lies "
+        f"in the lowest {_share(setting, best)} of its modes, where permuted nodes give "
+        f"{_percent(best['compaction_permuted'])} ({_tested(setting, summary, best)}){_fewer_layers(summary, best)}"
     )
-    sentence += _lift(best)
+    said += _lift(best) + _other_nulls(best) + _better_null(summary, best)
+    also, others = len(carrying) - 1, len(judged) - len(carrying)
+    if also:
+        do = "do" if also > 1 else "does"
+        said += f"; {also} more of {len(judged)} constructions {do}, and which is best was not tested"
     if others:
-        sentence += f"; {others} of {len(judged)} constructions gather no more than chance, or hardly more"
-    return sentence + "."
+        gather = "gather" if others > 1 else "gathers"
+        said += f"; {others} of {len(judged)} constructions {gather} no more than chance, or hardly more"
+    return said
+
+
+def _uncarried(
+    setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]
+) -> str:
+    """Show the most compact construction, and why it is not said to carry the signal."""
+    tested = [row for row in judged if row["p_holm"] is not None]
+    nearest = max(tested or judged, key=lambda row: row["compaction"])
+    permuted = nearest["compaction_permuted"]
+    beside = "" if permuted is None else f", permuted nodes {_percent(permuted)}"
+    beside += _fewer_layers(summary, nearest) + _better_null(summary, nearest)
+    shown = (
+        f"gathers {_percent(nearest['compaction'])} of the energy of the {setting['signal']} in the lowest "
+        f"{_share(setting, nearest)} of its modes{beside}"
+    )
+    count, name = len(judged), nearest["construction"]
+    most = f"The most compact of {count} constructions, {name}, {shown}"
+    drawn = setting.get("permutations")
+    if not tested:
+        if "permuted" not in setting.get("nulls", ("permuted",)):
+            why = "the permuted null was not asked for"
+        elif drawn == 0:
+            why = "no permutations were asked for"
+        else:
+            why = "there is no p-value"
+        return f"{most}; {why}, so whether that is chance was not tested"
+    # The smallest p-value, 1 / (1 + permutations), times the tests.
+    tests = _tests(summary)
+    needed = math.ceil(tests / LEVEL - 1e-9) - 1
+    if drawn is not None and drawn < needed and _exceeds(nearest):
+        return f"{most}; {drawn} permutations are too few to tell it from chance: {tests} tests need at least {needed}"
+    return f"None of {count} constructions carries the {setting['signal']}: the best, {name}, {shown}"
 
 
 def best_drawing(
@@ -252,15 +284,61 @@ def _lift(row: Mapping[str, Any]) -> str:
     if lift is None or low is None or high is None or permuted is None:
         return ""
     interval = f"(95 %: {low:.2f} to {high:.2f}; permuted {permuted:.2f})"
-    if low <= 1 <= high:
+    if high < 1:
+        return f", but at {lift:.2f} times the signal-to-noise ratio of the whole spectrum, which is less {interval}"
+    if low <= max(1, permuted):
         return f"; whether it is more signal than noise these batches cannot tell: lift {lift:.2f} {interval}"
     return f", at {lift:.2f} times the signal-to-noise ratio of the whole spectrum {interval}"
 
 
+def _tested(setting: Mapping[str, Any], summary: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
+    """Give the corrected p-value, and say where it is the smallest that was possible."""
+    tests, drawn = _tests(summary), setting.get("permutations")
+    said = f"p = {row['p_holm']:.2g}" + (f" of {tests} tests by Holm" if tests > 1 else "")
+    least = row.get("p_value") is not None and drawn and row["p_value"] * (1 + drawn) < 1.001  # six digits
+    return said + (f", the least that {drawn} permutations can give" if least else "")
+
+
+def _tests(summary: Sequence[Mapping[str, Any]]) -> int:
+    return sum(row["p_holm"] is not None for row in summary)
+
+
+def _fewer_layers(summary: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
+    """Say where a mean is over other layers than that of its neighbours in the table."""
+    own, most = row.get("layers"), max(one.get("layers") or 0 for one in summary)
+    return f", in the {own} of {most} layers where it could be measured" if own and own < most else ""
+
+
+def _other_nulls(row: Mapping[str, Any]) -> str:
+    """Name nulls of the same graph that gather nearly as much: they know its degrees, or its eigenvalues, alone."""
+    names = {
+        "compaction_random": "a random graph of the same degrees",
+        "compaction_rotated": "a random basis of the same eigenvalues",
+    }
+    near = [
+        f"{what} {_percent(row[name])}"
+        for name, what in names.items()
+        if row.get(name) is not None and row["compaction"] - row[name] <= LEAST_EXCESS
+    ]
+    return f"; but {' and '.join(near)} as well" if near else ""
+
+
+def _better_null(summary: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
+    """Name the null model that gathers most, where it gathers more than this construction."""
+    nulls = [one for one in summary if one["null"] and one["compaction"] is not None]
+    most = max(nulls, key=lambda one: one["compaction"], default=None)
+    if most is None or most["compaction"] <= row["compaction"]:
+        return ""
+    return f"; the null model {most['construction']} gathers {_percent(most['compaction'])}"
+
+
 def _carries(row: Mapping[str, Any]) -> bool:
-    if row["p_holm"] is None or row["compaction"] is None:
-        return False
-    return bool(row["p_holm"] <= LEVEL and row["compaction"] - row["compaction_permuted"] > LEAST_EXCESS)
+    return row["p_holm"] is not None and row["p_holm"] <= LEVEL and _exceeds(row)
+
+
+def _exceeds(row: Mapping[str, Any]) -> bool:
+    permuted = row["compaction_permuted"]
+    return permuted is not None and row["compaction"] - permuted > LEAST_EXCESS
 
 
 def _share(setting: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -271,5 +349,5 @@ def _share(setting: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.1f} %"
 
 
-def _percent(value: float | None) -> str:
-    return "nothing" if value is None else f"{100 * value:.0f} %"
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"

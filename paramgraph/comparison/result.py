@@ -79,7 +79,9 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
-        return verdict(self.setting, self.summary_rows)
+        measured = {row["construction"] for row in self.summary_rows}
+        unmeasured = [one["name"] for one in self.constructions if one["name"] not in measured]
+        return verdict(self.setting, self.summary_rows, unmeasured)
 
     @property
     def title(self) -> str:

@@ -1,8 +1,10 @@
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 
 from paramgraph import (
     Comparison,
@@ -149,11 +151,16 @@ def test_drawing_is_that_of_the_most_compact_construction_that_is_no_null():
     assert best_drawing([], rows) is None
 
 
-SETTING = {"signal": "gradients", "share": 0.2, "permutations": 399}
+SETTING = {
+    "signal": "gradients",
+    "share": 0.2,
+    "permutations": 399,
+    "nulls": ["permuted", "rotated", "random"],
+}
 
 
-def verdict(setting, rows):
-    return Comparison(setting, summary_rows=tuple(rows)).verdict
+def verdict(setting, rows, constructions=()):
+    return Comparison(setting, constructions, summary_rows=tuple(rows)).verdict
 
 
 def row(name="knn of gradients", **more):
@@ -161,11 +168,14 @@ def row(name="knn of gradients", **more):
         "construction": name,
         "null": False,
         "circular": False,
+        "layers": 6,
         "compaction": 0.6,
         "compaction_permuted": 0.2,
+        "compaction_rotated": 0.2,
+        "compaction_random": 0.21,
         "compaction_share": 0.2,
-        "p_value": 0.0025,
-        "p_holm": 0.0025,
+        "p_value": 0.005,
+        "p_holm": 0.01,
         "lift_low": 1.5,
         "lift_low_low": 1.2,
         "lift_low_high": 1.8,
@@ -173,13 +183,30 @@ def row(name="knn of gradients", **more):
     } | more
 
 
+UNTESTED = {"p_value": None, "p_holm": None}
+
+
 def test_most_compact_construction_that_differs_from_chance_is_named_with_its_null():
-    said = verdict(SETTING, [row(), row("other", compaction=0.5)])
-    assert said == (
+    assert verdict(SETTING, [row(), row("ring", null=True, compaction=0.2)]) == (
         "knn of gradients carries the gradients: 60 % of their energy lies in the lowest 20 % of its modes, where "
-        "permuted nodes give 20 %, at 1.50 times the signal-to-noise ratio of the whole spectrum (95 %: 1.20 to 1.80; "
-        "permuted 1.01)."
+        "permuted nodes give 20 % (p = 0.01 of 2 tests by Holm), at 1.50 times the signal-to-noise ratio of the whole "
+        "spectrum (95 %: 1.20 to 1.80; permuted 1.01)."
     )
+
+
+def test_others_that_carry_it_too_are_counted_and_not_said_to_be_worse():
+    said = verdict(SETTING, [row(), row("other", compaction=0.6), row("third", p_holm=1.0)])
+    assert (
+        "; 1 more of 3 constructions does, and which is best was not tested; 1 of 3 constructions gathers"
+        in said
+    )
+
+
+@pytest.mark.parametrize(("p_value", "least"), [(0.0025, True), (0.005, False)])
+def test_a_p_value_that_could_be_no_smaller_is_said_to_be_so(p_value, least):
+    said = verdict(SETTING, [row(p_value=p_value, p_holm=p_value)])
+    assert (f"(p = {p_value:g}, the least that 399 permutations can give)" in said) == least
+    assert "tests" not in said
 
 
 @pytest.mark.parametrize(
@@ -193,8 +220,8 @@ def test_what_is_chance_or_hardly_more_carries_nothing(chance):
 
 
 def test_the_others_are_counted_as_no_more_than_chance():
-    said = verdict(SETTING, [row(), row("other", p_holm=1.0), row("ring", null=True)])
-    assert said.endswith("; 1 of 2 constructions gather no more than chance, or hardly more.")
+    said = verdict(SETTING, [row(), row("other", p_holm=1.0), row("ring", null=True, compaction=0.2)])
+    assert said.endswith("; 1 of 2 constructions gathers no more than chance, or hardly more.")
 
 
 @pytest.mark.parametrize("kind", ["null", "circular"])
@@ -204,9 +231,42 @@ def test_null_models_and_graphs_of_the_signal_itself_never_win(kind):
     assert "Nothing was compared but" in verdict(SETTING, [better])
 
 
-def test_without_the_permuted_null_nothing_is_said_of_chance():
-    said = verdict(SETTING, [row(p_value=None, p_holm=None, compaction_permuted=None)])
-    assert said.endswith("without the permuted null nothing can be said of chance.")
+@pytest.mark.parametrize("p_holm", [0.01, 1.0, None])
+def test_a_null_model_that_gathers_more_is_named(p_holm):
+    rows = [row(p_holm=p_holm), row("ring", null=True, compaction=0.9), row("complete", null=True)]
+    assert "the null model ring gathers 90 %" in verdict(SETTING, rows)
+    assert "null model" not in verdict(SETTING, [row(p_holm=p_holm), row("ring", null=True, compaction=0.5)])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("compaction_random", "; but a random graph of the same degrees 58 % as well"),
+        ("compaction_rotated", "; but a random basis of the same eigenvalues 58 % as well"),
+    ],
+)
+def test_another_null_of_the_same_graph_that_gathers_as_much_is_named(name, words):
+    assert words in verdict(SETTING, [row(**{name: 0.58})])
+    assert " as well" not in verdict(SETTING, [row(**{name: None})])
+
+
+def test_both_kinds_that_cannot_win_are_named_where_there_is_nothing_else():
+    said = verdict(SETTING, [row("own", circular=True), row("ring", null=True)])
+    assert "but graphs that were built from the signal itself and null models: none can" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "permuted", "why"),
+    [
+        ({"permutations": 0}, 0.2, "permuted nodes 20 %; no permutations were asked for"),
+        ({"nulls": ["rotated"]}, None, "of its modes; the permuted null was not asked for"),
+        ({}, 0.2, "permuted nodes 20 %; there is no p-value"),
+    ],
+)
+def test_why_nothing_is_said_of_chance_is_what_was_asked_for(setting, permuted, why):
+    said = verdict(SETTING | setting, [row(compaction_permuted=permuted, **UNTESTED)])
+    assert said.endswith(f"{why}, so whether that is chance was not tested.")
+    assert "carries" not in said
 
 
 @pytest.mark.parametrize("name", ["lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted"])
@@ -224,15 +284,113 @@ def test_too_few_permutations_for_so_many_constructions_are_said_to_be_too_few()
     assert said.endswith("19 permutations are too few to tell it from chance: 5 tests need at least 99.")
 
 
+def test_permutations_are_not_blamed_where_no_number_of_them_would_do():
+    rows = [row(f"knn {n}", p_value=0.9, p_holm=1.0, compaction=0.2) for n in range(5)]
+    assert verdict(SETTING | {"permutations": 19}, rows).startswith("None of 5 constructions carries")
+
+
 def test_share_is_that_of_the_modes_that_were_computed():
     # 64 modes of 8,192 nodes.
     assert "in the lowest 0.8 % of its modes" in verdict(SETTING, [row(compaction_share=64 / 8192)])
     assert "in the lowest 20 % of its modes" in verdict(SETTING, [row(compaction_share=5 / 24)])
 
 
-def test_an_interval_that_holds_one_says_nothing_of_signal_and_noise():
-    said = verdict(SETTING, [row(lift_low=0.9, lift_low_low=-3.3, lift_low_high=5.1)])
-    assert said.endswith(
-        "; whether it is more signal than noise these batches cannot tell: lift 0.90 (95 %: -3.30 to 5.10; "
-        "permuted 1.01)."
+@pytest.mark.parametrize(
+    ("lift", "words"),
+    [
+        ((0.9, -3.3, 5.1, 1.01), "these batches cannot tell: lift 0.90 (95 %: -3.30 to 5.10; permuted 1.01)"),
+        ((1.5, 1.2, 1.8, 1.4), "these batches cannot tell: lift 1.50"),
+        (
+            (0.8, 0.7, 0.9, 1.0),
+            ", but at 0.80 times the signal-to-noise ratio of the whole spectrum, which is less",
+        ),
+        ((-1.0, -2.0, -0.5, 1.0), ", but at -1.00 times the signal-to-noise ratio"),
+    ],
+)
+def test_lift_is_worded_as_its_interval_allows(lift, words):
+    names = ("lift_low", "lift_low_low", "lift_low_high", "lift_low_permuted")
+    assert words in verdict(SETTING, [row(**dict(zip(names, lift, strict=True)))])
+
+
+def test_a_signal_of_zeros_is_said_to_be_zero():
+    rows = [row(compaction=None, compaction_permuted=None, **UNTESTED)]
+    assert verdict(SETTING, rows) == (
+        "No graph can carry the gradients: they are zero in every layer that was measured."
     )
+    assert verdict(SETTING | {"signal": "updates"}, rows).endswith(": nothing was changed there.")
+
+
+def test_a_mean_over_fewer_layers_is_said_to_be_one():
+    rows = [row(layers=2), row("other", compaction=0.5)]
+    assert "in the 2 of 6 layers where it could be measured" in verdict(SETTING, rows)
+
+
+def test_what_failed_everywhere_is_named_beside_the_verdict():
+    constructions = ({"name": "knn of gradients"}, {"name": "mine"})
+    assert verdict(SETTING, [row()], constructions).endswith(" Not measured: mine.")
+    assert (
+        verdict(SETTING, [], constructions) == "Nothing was measured. Not measured: knn of gradients, mine."
+    )
+
+
+SHARES = st.one_of(st.none(), st.floats(0, 1))
+
+
+@st.composite
+def summaries(draw):
+    """Rows of any shares and p-values, as a summary can have them; their names are letters in brackets."""
+    rows = []
+    for letter in "abcd"[: draw(st.integers(1, 4))]:
+        compaction, p_value = draw(SHARES), draw(st.one_of(st.none(), st.floats(0.0025, 1)))
+        circular = draw(st.booleans())
+        permuted = draw(SHARES) if compaction is not None else None
+        tested = compaction is not None and permuted is not None and not circular
+        rows.append(
+            row(
+                f"[{letter}]",
+                null=draw(st.booleans()),
+                circular=circular,
+                compaction=compaction,
+                compaction_permuted=permuted,
+                compaction_random=draw(SHARES),
+                p_value=p_value if tested else None,
+                lift_low_low=draw(st.floats(-2, 2)),
+                lift_low_high=draw(st.floats(2, 4)),
+                layers=draw(st.integers(1, 3)),
+            )
+        )
+    return rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(summaries(), st.sampled_from([0, 19, 399]))
+def test_a_verdict_never_contradicts_its_table(rows, permutations):
+    tested = [one for one in rows if one["p_value"] is not None]
+    corrected = dict(
+        zip((one["construction"] for one in tested), holm([one["p_value"] for one in tested]), strict=True)
+    )
+    rows = [one | {"p_holm": corrected.get(one["construction"])} for one in rows]
+    said = verdict(SETTING | {"permutations": permutations}, rows)
+    known = {one["construction"]: one for one in rows}
+    assert not re.search(r"\b(None|nan|inf)\b(?! of)", said)
+    # Every share that is said stands in the table.
+    names = ("compaction", "compaction_permuted", "compaction_random", "compaction_rotated")
+    shares = {f"{100 * one[name]:.0f}" for one in rows for name in names if one[name] is not None}
+    assert set(re.findall(r"(\d+) %(?! of its modes|:)", said)) <= shares
+    winner = re.match(r"(\[.\]) carries", said)
+    able = [one for one in rows if not one["null"] and not one["circular"] and one["compaction"] is not None]
+    carrying = [
+        one
+        for one in able
+        if one["p_holm"] is not None
+        and one["p_holm"] <= 0.05
+        and one["compaction"] - one["compaction_permuted"] > 0.05
+    ]
+    assert (winner is not None) == bool(carrying)
+    if winner:
+        assert known[winner[1]]["compaction"] == max(one["compaction"] for one in carrying)
+    named = re.search(r"(?:the best|constructions), (\[.\])", said)
+    if named:
+        assert known[named[1]] in able
+    for name in re.findall(r"null model (\[.\])", said):
+        assert known[name]["null"]
