@@ -5,8 +5,11 @@ is asked for, under the names that bare, task and wrapped models give it. A chec
 matrix, and an adapter is added as it is read.
 
 - What a model argument is: `locate`, its answer `Located`, and the type `ModelLike`; `existing_path`.
+- Two checkpoints of one model: `correspond` finds which tensor here is that tensor there, a `Correspondence`; `told`
+  lists names for its remarks.
 - Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`.
 - Without weights: `open_skeleton` (modules on the meta device), `checkpoint_inventory` (counts from headers).
+- Names on disk, where they differ from the module's: `in_module_names` makes `ModuleWeights` of a file's.
 - Names and files: `plain_name`, `read_json`, `INDEX` of shards, `ADAPTER_CONFIG`.
 """
 
@@ -15,6 +18,11 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from paramgraph.checkpoints.correspondence import (
+        Correspondence as Correspondence,
+        correspond as correspond,
+        told as told,
+    )
     from paramgraph.checkpoints.location import (
         Located as Located,
         ModelLike as ModelLike,
@@ -27,6 +35,10 @@ if TYPE_CHECKING:
         AdaptedWeights as AdaptedWeights,
     )
     from paramgraph.checkpoints.module_weights import open_module as open_module
+    from paramgraph.checkpoints.names_on_disk import (
+        ModuleWeights as ModuleWeights,
+        in_module_names as in_module_names,
+    )
     from paramgraph.checkpoints.safetensors_files import (
         INDEX as INDEX,
         checkpoint_inventory as checkpoint_inventory,

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from paramgraph.checkpoints.lora_adapters import ADAPTER_CONFIG, AdaptedWeights
 from paramgraph.checkpoints.module_weights import open_module
-from paramgraph.checkpoints.safetensors_files import open_files
+from paramgraph.checkpoints.names_on_disk import in_module_names
+from paramgraph.checkpoints.safetensors_files import open_files, read_json
 from paramgraph.checkpoints.weight_mapping import WeightMapping
 from paramgraph.nodes import unwrap
 
 # What is fetched of a model on the hub when its weights are asked for: never a pickled file.
 WEIGHTS = ("*.safetensors", "*.json")
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Located:
             return WeightMapping("the mapping", self.given, lambda name: _tensor(self.given, name))
         path = self.files()
         if not (path / ADAPTER_CONFIG).is_file():
-            return open_files(path)
+            return _described(open_files(path), path if path.is_dir() else path.parent)
         if (path / "model.safetensors").is_file():
             raise ValueError(
                 f"{path} has both a model and an adapter: give the file model.safetensors, or a folder"
@@ -110,8 +112,10 @@ def open_checkpoint(source: ModelLike, base: WeightMapping | None = None) -> Wei
     on the hub only .safetensors and .json files are fetched. Pickled files are refused.
 
     A tensor of a file is read when it is asked for and not kept, so a pass over a checkpoint needs the memory of its
-    largest tensor. Parameters of a bare model are found in its task model and the other way round. What is none of
-    these raises a TypeError; where nothing can be read safely, a ValueError says what to give.
+    largest tensor. Where a config.json beside the file says what model it is, names are those of its modules, also
+    where transformers saves them under others or in parts. Parameters of a bare model are found in its task model and
+    the other way round. What is none of these raises a TypeError; where nothing can be read safely, a ValueError says
+    what to give.
 
     >>> import torch
     >>> weights = open_checkpoint({"bert.encoder.weight": torch.ones(2)})
@@ -156,6 +160,22 @@ def fetch_from_hub(name: str, patterns: Sequence[str]) -> Path:
             f"{name!r} is no local file or folder, and the model hub gave none of that name: {error}. Check the "
             "path, or download the model while online and give its folder"
         ) from None
+
+
+def _described(weights: WeightMapping, folder: Path) -> WeightMapping:
+    """Give the weights of a folder the names of the modules that its config.json describes, where it does."""
+    if not (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file():
+        return weights
+    from paramgraph.checkpoints._architecture import modules_of  # transformers is slow to import
+
+    try:
+        model = modules_of(folder / CONFIG)
+        quantized = read_json(folder / CONFIG).get("quantization_config")
+    except ValueError:  # of no architecture that is known here: its names are those on disk
+        return weights
+    if isinstance(quantized, dict):
+        weights.quantized = str(quantized.get("quant_method") or "quantization_config")
+    return in_module_names(weights, model)
 
 
 def _bare(model: object) -> object:

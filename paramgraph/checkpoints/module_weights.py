@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
-from paramgraph.nodes import storage_key
+from paramgraph.nodes import storage_key, unwrap
 
 
 def open_module(model: nn.Module) -> WeightMapping:
@@ -40,7 +40,10 @@ def open_module(model: nn.Module) -> WeightMapping:
             return parameter.detach()
         return _with_adapters(adapted, parameter.detach(), name)
 
-    return WeightMapping(type(model).__name__, parameters, read, aliases)
+    def shape(name: str) -> tuple[int, ...]:
+        return tuple(parameters[name][0].shape)
+
+    return WeightMapping(type(model).__name__, parameters, read, aliases, shape, unwrap(model))
 
 
 def _parameters(

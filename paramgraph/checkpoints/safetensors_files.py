@@ -33,8 +33,8 @@ def open_files(path: Path) -> WeightMapping:
     file = _pick_file(path)
     if file.name.endswith(INDEX):
         return _open_index(file)
-    names, aliases = _header(file)
-    return WeightMapping(str(path), names, lambda name: _read(file, name), aliases)
+    shapes, aliases = _header(file)
+    return WeightMapping(str(path), shapes, lambda name: _read(file, name), aliases, shapes.__getitem__)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _open_index(index: Path) -> WeightMapping:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise ValueError(f"{index} has no weight_map of tensor names to file names")
-    headers: dict[str, Mapping[str, None]] = {}
+    headers: dict[str, Mapping[str, tuple[int, ...]]] = {}
     aliases: dict[str, str] = {}
     for place in dict.fromkeys(places.values()):
         inside = PurePosixPath(place)
@@ -128,15 +128,19 @@ def _open_index(index: Path) -> WeightMapping:
     if lost:
         raise ValueError(f"{places[lost[0]]} does not have the tensor {lost[0]!r} that {index} places there")
     return WeightMapping(
-        str(index.parent), places, lambda name: _read(index.parent / places[name], name), aliases
+        str(index.parent),
+        places,
+        lambda name: _read(index.parent / places[name], name),
+        aliases,
+        lambda name: headers[places[name]][name],
     )
 
 
-def _header(file: Path) -> tuple[dict[str, None], dict[str, str]]:
-    """Read the names of the tensors, and those of the tied ones that were dropped when it was saved."""
+def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Read names and shapes of the tensors, and the names of tied ones that were dropped when it was saved."""
     try:
         with safe_open(file, framework="pt") as opened:
-            names = dict.fromkeys(opened.keys())
+            names = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118  # no mapping
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(

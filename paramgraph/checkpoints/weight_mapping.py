@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from paramgraph.nodes import WRAPPED
 
@@ -34,7 +35,8 @@ class WeightMapping(Mapping[str, Tensor]):
     in common. A step that finds several raises.
 
     `source` says where the weights come from, for messages; `names` has each weight once; `read(name)` reads one;
-    `aliases` are further names of tied weights, with the name in `names` that each of them has.
+    `aliases` are further names of tied weights, with the name in `names` that each of them has; `shape(name)` tells a
+    shape without reading; `model` is the module, maybe without weights, whose names these are.
 
     >>> import torch
     >>> weights = WeightMapping("a model", ["bert.encoder.weight"], lambda name: torch.ones(2))
@@ -50,9 +52,16 @@ class WeightMapping(Mapping[str, Tensor]):
         names: Iterable[str],
         read: Callable[[str], Tensor],
         aliases: Mapping[str, str] | None = None,
+        shape: Callable[[str], tuple[int, ...]] | None = None,
+        model: nn.Module | None = None,
     ) -> None:
         self.source = source
+        self.model = model
+        self.quantized = ""  # how, where its description says so
+        # Kept by `correspond`, which is asked anew for each table. Any: the type stands above this one.
+        self.correspondences: dict[int, Any] = {}
         self._read = read
+        self._shape = shape
         self._names = list(dict.fromkeys(names))
         self._exact = dict(aliases or {}) | {name: name for name in self._names}
         self._plain: dict[str, list[str]] = {}
@@ -77,6 +86,16 @@ class WeightMapping(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._read(self.resolve(name))
+
+    @property
+    def all_names(self) -> Mapping[str, str]:
+        """Every name, those of tied weights included, with the one in the mapping that it stands for."""
+        return self._exact
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Give the shape of a weight; where no header knows it, the weight is read."""
+        here = self.resolve(name)
+        return tuple(self._read(here).shape) if self._shape is None else self._shape(here)
 
     def names_of(self, name: str) -> list[str]:
         """List all names of a weight: the one here that is given, and its others where it is tied."""
@@ -103,15 +122,20 @@ class WeightMapping(Mapping[str, Tensor]):
         """Look up a name that must be there, as `find`; a KeyError lists near names."""
         found = self.find(name)
         if found is None:
-            near = difflib.get_close_matches(name, self._exact, n=3)
-            hint = (
-                f"near names: {', '.join(near)}" if near else f"it has {', '.join(self._names[:5]) or 'none'}"
-            )
-            raise KeyError(
-                f"{self.source} has no parameter {name!r} ({len(self)} in all; {hint}); both must be "
-                "checkpoints of one architecture"
-            )
+            raise self.lacks(name)
         return found
+
+    def lacks(self, name: str) -> KeyError:
+        """Make the error for a name that should be there, with near names."""
+        near = difflib.get_close_matches(name, self._exact, n=3)
+        hint = f"near names: {', '.join(near)}" if near else f"it has {', '.join(self._names[:5]) or 'none'}"
+        quantized = (
+            f"; it is quantized ({self.quantized}): give dequantized weights" if self.quantized else ""
+        )
+        return KeyError(
+            f"{self.source} has no parameter {name!r} ({len(self)} in all; {hint}); both must be checkpoints of one "
+            f"architecture{quantized}"
+        )
 
 
 def _endings(name: str) -> list[str]:

@@ -1,12 +1,19 @@
 """Updates between two checkpoints: what fine-tuning has added to the weights of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, ModelLike, WeightMapping, open_checkpoint
+from paramgraph.checkpoints import (
+    AdaptedWeights,
+    Correspondence,
+    ModelLike,
+    WeightMapping,
+    correspond,
+    open_checkpoint,
+)
 from paramgraph.nodes import NodeTable, TableAssembly, one_table
 from paramgraph.sources._passes import parameters_of
 
@@ -62,40 +69,41 @@ def collect_updates(base: ModelLike, tuned: ModelLike, tables: Mapping[str, Node
     before = open_checkpoint(base)
     after = open_checkpoint(tuned, before)
     names = parameters_of(tables)
-    for name in names:  # every name first: reading takes the time
-        before.resolve(name), _partner(before, after, name)
+    read = _reading(before, after, names)
     found: dict[str, Tensor] = {}
     assembly = TableAssembly(tables, found.__setitem__)
     for name in names:
-        assembly.add(name, _parameter_update(before, after, name))
+        assembly.add(name, read(name))
     return {group: found[group] for group in tables}
 
 
-def _parameter_update(before: WeightMapping, after: WeightMapping, name: str) -> Tensor:
-    """Compute after minus before in float32 (float64 for float64 weights), on the device of `before`."""
+def _reading(before: WeightMapping, after: WeightMapping, names: Iterable[str]) -> Callable[[str], Tensor]:
+    """Find every name first, as reading takes the time, and give what reads the update of one."""
     if isinstance(after, AdaptedWeights) and after.base is before:
-        difference = after.update(name)
-    else:
-        old, new = before[name], after[_partner(before, after, name)]
-        if old.shape != new.shape:
-            raise ValueError(
-                f"{name!r} is {tuple(old.shape)} in {before.source} and {tuple(new.shape)} in {after.source}: "
-                "these are not checkpoints of one model"
-            )
-        difference = _wide(new, name, after).to(old.device) - _wide(old, name, before)
+        for name in names:
+            before.resolve(name)
+        return lambda name: _finite(after.update(name), name, before, after)
+    found = correspond(before, after)
+    partners = {name: found.partner(name) for name in names}
+    return lambda name: _finite(_difference(found, name, partners[name]), name, before, after)
+
+
+def _difference(found: Correspondence, name: str, partner: str) -> Tensor:
+    """Compute after minus before in float32 (float64 for float64 weights), on the device of `before`."""
+    before, after = found.base, found.tuned
+    old, new = before[name], after[partner]
+    if old.shape != new.shape:
+        raise ValueError(
+            f"{name!r} is {tuple(old.shape)} in {before.source} and {tuple(new.shape)} in {after.source}: "
+            "these are not checkpoints of one model"
+        )
+    return _wide(new, name, after).to(old.device) - _wide(old, name, before)
+
+
+def _finite(difference: Tensor, name: str, before: WeightMapping, after: WeightMapping) -> Tensor:
     if not torch.isfinite(difference).all():
         raise ValueError(f"NaN or infinite update of {name!r} between {before.source} and {after.source}")
     return difference
-
-
-def _partner(before: WeightMapping, after: WeightMapping, name: str) -> str:
-    """Find a parameter in the second checkpoint, which may have a tied weight under another of its names."""
-    if after.find(name) is None:
-        here = before.resolve(name)
-        for alias in before.names_of(here):
-            if after.find(alias) is not None:
-                return after.resolve(alias)
-    return after.resolve(name)
 
 
 def _wide(weight: Tensor, name: str, source: WeightMapping) -> Tensor:

@@ -1,0 +1,129 @@
+"""Folders whose files have other names, or other tensors, than the modules that are loaded from them."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from paramgraph import compare, rows, updates
+from paramgraph.checkpoints import ModuleWeights, correspond, in_module_names, open_checkpoint
+
+from helpers.saved_architectures import RENAMED, SAVED, make_saved, save
+
+
+@pytest.fixture
+def folders(tmp_path):
+    def of(name):
+        for part, seed in (("base", 0), ("tuned", 1)):
+            save(make_saved(name, seed), tmp_path / part)
+        return tmp_path / "base", tmp_path / "tuned"
+
+    return of
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_folder_has_the_names_and_tensors_of_its_module(folders, name):
+    folder, _ = folders(name)
+    state = make_saved(name).state_dict()
+    weights = open_checkpoint(folder)
+    assert set(weights.all_names) == set(state)
+    for here in weights:
+        assert torch.equal(weights[here], state[here])
+        assert weights.shape(here) == tuple(state[here].shape)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_tensors_go_back_under_their_names_on_disk(folders, name):
+    folder, _ = folders(name)
+    weights, stored = open_checkpoint(folder), load_file(folder / "model.safetensors")
+    assert isinstance(weights, ModuleWeights)
+    back = dict(weights.on_disk(weights.items()))
+    assert back.keys() == stored.keys()
+    assert all(torch.equal(back[name], value) for name, value in stored.items())
+    assert (back.keys() != weights.keys()) == (name in RENAMED)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_updates_are_the_same_from_folders_modules_and_state_dicts(folders, name):
+    base, tuned = folders(name)
+    before, after = make_saved(name), make_saved(name, 1)
+    tables = rows(before)
+    table = list(tables.values())[-1]
+    old, new = dict(before.named_parameters()), dict(after.named_parameters())
+    expected = table.gather({name: (new[name] - old[name]).detach() for name in table.parameters})
+    for first in (base, before):
+        for second in (tuned, after, after.state_dict(), load_file(tuned / "model.safetensors")):
+            assert torch.equal(updates(first, second, table), expected)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_two_folders_of_one_model_belong_together_one_to_one(folders, name):
+    base, tuned = map(open_checkpoint, folders(name))
+    found = correspond(base, tuned)
+    assert set(found.pairs) == set(base.all_names)
+    assert len(set(found.pairs.values())) == len(found.pairs)
+    assert (found.base_only, found.tuned_only, found.strays, found.remarks) == ((), (), (), ())
+
+
+def test_merged_experts_are_read_part_by_part(folders):
+    folder, _ = folders("MixtralForCausalLM")
+    weights = open_checkpoint(folder)
+    read = []
+    stored = weights.stored._read
+    weights.stored._read = lambda name: read.append(name) or stored(name)
+    weights["model.layers.1.mlp.experts.down_proj"]
+    assert len(read) == 3
+    assert all(".layers.1." in name and name.endswith("w2.weight") for name in read)
+
+
+def test_a_file_beside_its_description_has_the_names_of_the_module(folders):
+    folder, _ = folders("ViTModel")
+    assert list(open_checkpoint(folder / "model.safetensors")) == list(open_checkpoint(folder))
+
+
+def test_sharded_folders_are_translated(tmp_path):
+    model = make_saved("MixtralForCausalLM")
+    model.save_pretrained(tmp_path, max_shard_size="5kB")
+    assert not (tmp_path / "model.safetensors").exists()
+    weights = open_checkpoint(tmp_path)
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+
+
+def test_names_of_the_module_on_disk_stay(tmp_path):
+    model = make_saved("MixtralForCausalLM")
+    model.config.save_pretrained(tmp_path)
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors")
+    weights = open_checkpoint(tmp_path)
+    assert weights.keys() == model.state_dict().keys()
+    assert dict(weights.on_disk(weights.items())).keys() == weights.keys()
+
+
+def test_old_names_of_a_weight_norm_and_of_layer_norms_are_known(tmp_path):
+    model = make_saved("Wav2Vec2ForCTC")
+    save(model, tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    old = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for name, value in stored.items()
+    }
+    assert old.keys() != stored.keys()
+    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    weights = open_checkpoint(tmp_path)
+    assert weights.keys() == stored.keys()
+    assert dict(weights.on_disk(weights.items())).keys() == old.keys()
+
+
+def test_a_tensor_under_both_of_its_names_is_refused():
+    model = make_saved("GPTNeoXForCausalLM")
+    twice = {"embed_out.weight": torch.ones(40, 16), "lm_head.weight": torch.zeros(40, 16)}
+    with pytest.raises(ValueError, match="which are one tensor of GPTNeoXForCausalLM"):
+        in_module_names(open_checkpoint(twice), model)
+
+
+@pytest.mark.parametrize("name", ["GPTNeoXForCausalLM", "ViTModel", "MixtralForCausalLM"])
+def test_such_folders_are_compared(folders, name):
+    base, tuned = folders(name)
+    found = compare(base, ["ring"], tuned=tuned, permutations=0)
+    assert found.failures == ()
+    assert set(found.frame["layer"]) == set(rows(make_saved(name)))
