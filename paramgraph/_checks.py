@@ -7,7 +7,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import SupportsFloat, TypeGuard
 
 from paramgraph.errors import UnknownNameError
 
@@ -22,6 +22,14 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def is_finite(value: SupportsFloat) -> bool:
+    """Tell whether a number is one of float's, which a very long integer is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def whole_number(name: str, value: object, smallest: int) -> int:
     """Check a count or a seed, and make it an int of Python; anything else is a ValueError."""
     if not is_whole(value) or value < smallest:
@@ -33,7 +41,7 @@ def non_negative(name: str, value: object) -> float:
     """Check a factor, and make it a float: a TypeError where no number, a ValueError where negative or not finite."""
     if not is_number(value):
         raise TypeError(f"{name} is {value!r}; it must be a number >= 0")
-    if not math.isfinite(value) or value < 0:
+    if not is_finite(value) or value < 0:
         raise ValueError(f"{name} is {value!r}; it must be finite and >= 0")
     return float(value)
 
@@ -74,6 +82,6 @@ def check_number(builder: str, option: str, value: object, low: float, high: flo
     """Check an option of a builder that is a finite number above `low` and up to `high`."""
     if not is_number(value):
         raise TypeError(f"{builder}: {option} must be a number, got {value!r}")
-    if not (low < float(value) <= high and math.isfinite(value)):
+    if not (is_finite(value) and low < float(value) <= high):
         end = f" and at most {high:g}" if math.isfinite(high) else " and finite"
         raise ValueError(f"{builder}: {option} must be above {low:g}{end}, got {value!r}")

@@ -4,8 +4,6 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-# None of these is in a module's name; a dot is, and stands for itself unless one of these is there as well.
-REGULAR_EXPRESSION = frozenset("*+?[](){}|\\^$")
 CONSTANTS = {"true": True, "false": False, "none": None}
 
 TARGETS = "layers by the ends of their names, as query value, or one regular expression [all-linear]"
@@ -25,9 +23,9 @@ def read_excluded(words: Sequence[str] | None) -> str | list[str] | None:
     """Read the layers that are left out, likewise; None for none."""
     if not words:
         return None
-    if len(words) == 1 and (words[0].lower() == "all-linear" or REGULAR_EXPRESSION & set(words[0])):
-        return words[0]
-    return list(words)
+    from paramgraph.nodes import targets_of_words
+
+    return targets_of_words(words)
 
 
 def parse_builders(words: Sequence[str]) -> list[str] | dict[str, Any]:

@@ -143,7 +143,7 @@ def _numbers(name: str, values: Numbers) -> tuple[float, ...]:
         if not isinstance(values, Sequence | Tensor) and not hasattr(values, "__array__"):
             raise TypeError
         numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"measured: {name} is a sequence of numbers, got {values!r}") from None
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"measured: {name} must be finite, got {numbers}")

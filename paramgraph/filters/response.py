@@ -66,6 +66,8 @@ def strength(factory: str, name: str, value: object) -> float:
     """Check one strength or cut-off of a factory: a TypeError, or a ValueError where it is negative or not finite."""
     try:
         number = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{factory}({name}=...) takes a number, got {value!r}") from None
     if not math.isfinite(number) or number < 0:

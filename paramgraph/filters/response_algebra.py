@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from paramgraph._checks import is_finite
+
 # What takes part, a number or a callable on eigenvalues, is seen at run time: other types answer NotImplemented.
 Part: TypeAlias = Any
 
@@ -130,12 +132,14 @@ def _combine(name: str, *parts: Part) -> Any:
         inner = part.parts if isinstance(part, Combination) and part.name == name else (part,)
         for item in inner:
             if isinstance(item, Real):
+                if not is_finite(item):
+                    raise ValueError(f"a {name} of responses takes finite numbers, got {item}")
                 number = step(number, float(item))
             elif callable(item) and not isinstance(item, type):
                 responses.append(item)
             else:
                 return NotImplemented
-    if not math.isfinite(number):
+    if not math.isfinite(number):  # finite ones may add up to what is not
         raise ValueError(f"a {name} of responses takes finite numbers, got {number}")
     leading = [] if number == neutral and responses else [number]
     # The one response that is left keeps its own name, unless it has no algebra of its own.

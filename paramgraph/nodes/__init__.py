@@ -7,8 +7,9 @@ such a matrix back: everything later works on X and never on the model.
 - Tables: `node_tables`, and `rows`, `columns`, `blocks`, `heads`, `layers`; `NodeTable`, made of `ParameterSlice`s;
   `one_table`; `TableAssembly` gathers from parameters that come one at a time; `ParameterGraph`, the `Data` they make.
 - Schemes: `SCHEMES`, the table of `Scheme` values, and `list_schemes`. A new scheme is one value in it.
-- Layers: `Targets`, `matched_layers` and `linear_layers`; `weighted_layers` without a rule; `LinearLayer`; `depth_of`
-  and `role_of` read names; `storage_key` finds tied weights; `HEAD_NAMES` of heads that are made for a task.
+- Layers: `Targets`, and `targets_of_words` of a command line; `matched_layers` and `linear_layers`; `weighted_layers`
+  without a rule; `LinearLayer`; `depth_of` and `role_of` read names; `storage_key` finds tied weights; `HEAD_NAMES`
+  of heads that are made for a task.
 - Wrapped models: `unwrap`, `bare_names`, and the names of wrappers, `WRAPPED`.
 - Inside, for tests: `attention_module` and `is_attention`, and the `FUSED` projections that they know.
 """
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Targets as Targets,
         linear_layers as linear_layers,
         matched_layers as matched_layers,
+        targets_of_words as targets_of_words,
     )
     from paramgraph.nodes.wrapping import WRAPPED as WRAPPED, bare_names as bare_names, unwrap as unwrap
 

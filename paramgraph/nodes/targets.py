@@ -25,6 +25,16 @@ HEAD_NAMES = (
     "classification_head",
 )
 
+# None of these is in a module's name; a dot is, and stands for itself unless one of these is there as well.
+_REGULAR_EXPRESSION = frozenset("*+?[](){}|\\^$")
+
+
+def targets_of_words(words: Sequence[str]) -> str | list[str]:
+    """Read a rule that was written as words: "all-linear" or a regular expression alone is one, all else are names."""
+    if len(words) == 1 and (words[0].lower() == "all-linear" or _REGULAR_EXPRESSION & set(words[0])):
+        return words[0]
+    return list(words)
+
 
 def linear_layers(
     model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None

@@ -4,7 +4,7 @@ Everything downstream reads a `SpectralConfig`: `preparation` builds what it nam
 
 The value: `SpectralConfig`.
 The field `refresh`, read: `refresh_schedule`, and how drift is measured, `DRIFT_EVERY` and `DRIFT_BATCHES`.
-Inside: `check_refresh`.
+Of two that are written down: `is_same_address`. Inside: `check_refresh`.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.config._callables import is_same_address as is_same_address
     from spectral_opt.config._fields import (
         DRIFT_BATCHES as DRIFT_BATCHES,
         DRIFT_EVERY as DRIFT_EVERY,

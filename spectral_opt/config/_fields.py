@@ -1,10 +1,10 @@
-"""Fields of a config: checked, read, and as plain values and JSON both ways."""
+"""Fields of a config: checked, and as plain values and JSON both ways."""
 
 import dataclasses
 import difflib
-import importlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 from paramgraph._checks import is_whole, known_choice
 from paramgraph.nodes import SCHEMES
 from paramgraph.sources import SOURCES
+from spectral_opt.config._callables import CALLABLES, callable_address, import_callable, is_address
 
 # Drift is measured this often and on this many batches: at most 4 forward and backward passes in 50 steps.
 DRIFT_EVERY = 50
 DRIFT_BATCHES = 4
-# Their files may move, and their names at the top stay: addresses in configs that were written before are found there.
-_OURS = ("paramgraph", "spectral_opt")
+# A number to everyone but YAML 1.1, which asks for a dot in it and a sign in its exponent.
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 Config = TypeVar("Config", bound="JsonFields")
 
@@ -34,7 +35,7 @@ class JsonFields:
             If a callable cannot be found again under its module and name (a lambda, a closure, an instance).
         """
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(cast(Any, self))}
-        for name in ("builder", "source", "response"):
+        for name in CALLABLES:
             values[name] = callable_address(name, values[name])
         for name in ("targets", "exclude"):
             values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
@@ -43,21 +44,32 @@ class JsonFields:
         return values
 
     @classmethod
-    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    def from_dict(cls: type[Config], values: Mapping[str, Any], trust_callables: bool = False) -> Config:
         """Make a config from plain values, as `to_dict` gives them; missing fields take their default.
+
+        A callable that is written as "module:name" stays text, and the config refuses to act; with `trust_callables`
+        it is imported, which runs its module.
 
         Raises
         ------
         TypeError
-            If a field is unknown; the message names the nearest one.
+            If `values` is no mapping or a field is unknown; the message names the nearest one.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a config is a mapping of fields to values; this is a {type(values).__name__}")
         known = [item.name for item in dataclasses.fields(cast(Any, cls))]
         for name in values:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise TypeError(f"{cls.__name__} has no field {name!r}{hint} (fields: {', '.join(known)})")
-        return cls(**values)
+        read = dict(values)
+        if trust_callables:
+            read |= {name: import_callable(read[name]) for name in CALLABLES if is_address(read.get(name))}
+        try:
+            return cls(**read)
+        except RecursionError:
+            raise ValueError("a value of this config is nested too deep") from None
 
     def to_json(self) -> str:
         """Return the config as one JSON object, readable by `from_json`.
@@ -73,8 +85,8 @@ class JsonFields:
             raise ValueError(f"an option of this config cannot be written as JSON: {error}") from error
 
     @classmethod
-    def from_json(cls: type[Config], text: str) -> Config:
-        """Make a config from the text that `to_json` wrote; callables are imported from their address.
+    def from_json(cls: type[Config], text: str, trust_callables: bool = False) -> Config:
+        """Make a config from the text that `to_json` wrote; callables as in `from_dict`.
 
         Raises
         ------
@@ -82,12 +94,28 @@ class JsonFields:
             If the text is not a JSON object, or a value is not allowed.
         """
         try:
-            values = json.loads(text)
-        except ValueError as error:
+            values = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+        # Text that is nested too deep is no ValueError of json's.
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this text is not JSON, so no config: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
-        return cls.from_dict(values)
+        return cls.from_dict(values, trust_callables)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members; json would keep the last one of a name that stands twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(
+            f"{next(name for name in names if names.count(name) > 1)!r} stands twice in an object"
+        )
+    return values
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON value")
 
 
 class RefreshSchedule(NamedTuple):
@@ -128,9 +156,9 @@ def check_refresh(refresh: int | str) -> int | str:
 
 @cache
 def _literals(config: type) -> dict[str, tuple[Any, ...]]:
-    return {
-        name: get_args(hint) for name, hint in get_type_hints(config).items() if get_origin(hint) is Literal
-    }
+    # Of the signature: the hints of the class are those of a file, which has no Literal.
+    hints = get_type_hints(cast(Any, config).__init__)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
@@ -148,7 +176,7 @@ def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Check a field that has a fixed list of values; a source may be a callable too."""
-    if name == "source" and callable(value):
+    if name == "source" and (callable(value) or is_address(value)):
         return
     if name == "source" and isinstance(value, str) and value in SOURCES and SOURCES[value].needs_tuned:
         raise ValueError(
@@ -163,7 +191,19 @@ def check_options(name: str, options: Any) -> dict[str, Any]:
     """Copy the options of a builder or a response, so that a config does not change with its argument."""
     if options is not None and not isinstance(options, Mapping):
         raise TypeError(f"{name} is {options!r}; it must be a mapping from argument names to values")
-    return dict(options or {})
+    try:
+        return {key: plain_value(value) for key, value in (options or {}).items()}
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deep") from None
+
+
+def plain_value(value: Any) -> Any:
+    """Bring what a file gives into plain values: containers of OmegaConf, and 1e-3, which YAML leaves as text."""
+    if isinstance(value, Mapping):
+        return {key: plain_value(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | tuple):
+        return [plain_value(item) for item in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def check_names(name: str, names: Any) -> str | tuple[str, ...] | None:
@@ -175,35 +215,3 @@ def check_names(name: str, names: Any) -> str | tuple[str, ...] | None:
     if not isinstance(names, Sequence) or not all(isinstance(item, str) for item in names):
         raise TypeError(f"{name} is {names!r}; it must be a string or a sequence of strings")
     return tuple(names)
-
-
-def resolve_callable(value: Any) -> Any:
-    """Import what a "module:name" names; hand everything else through."""
-    if not (isinstance(value, str) and ":" in value):
-        return value
-    module, _, name = value.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        top = module.partition(".")[0]
-        found = getattr(importlib.import_module(top), name, None) if top in _OURS else None
-        if found is None:
-            raise ValueError(f"nothing importable at {value!r}: {error}") from error
-    if not callable(found):
-        raise TypeError(f"{value!r} is a {type(found).__name__}, not a callable")
-    return found
-
-
-def callable_address(name: str, value: Any) -> str | None:
-    """Write a callable as "module:name", where it can be imported again from there; hand text and None through."""
-    if value is None or isinstance(value, str):
-        return value
-    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if module and qualname and module != "__main__":
-        found = getattr(importlib.import_module(module), qualname, None)
-        if found is value:
-            return f"{module}:{qualname}"
-    raise ValueError(
-        f"{name} {value!r} cannot be written down: only a callable that can be imported as 'module:name' can. "
-        "Give a registered name and options, or move the function to the top level of a module"
-    )

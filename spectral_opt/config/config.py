@@ -9,6 +9,7 @@ from paramgraph.filters import Combination, Method, Response, Tail, get_response
 from paramgraph.graphs import get_builder
 from paramgraph.sources import SourceLike
 from paramgraph.spectra import Kind, Normalization
+from spectral_opt.config._callables import CALLABLES, check_address, is_address, refuse_address
 from spectral_opt.config._fields import (
     JsonFields,
     check_choice,
@@ -16,10 +17,12 @@ from spectral_opt.config._fields import (
     check_options,
     check_refresh,
     choices_of,
-    resolve_callable,
+    plain_value,
 )
+from spectral_opt.config._text_types import readable_as_text
 
 
+@readable_as_text
 @dataclass(frozen=True)
 class SpectralConfig(JsonFields):
     r"""Describe which graph acts on which parameters, as a filter, as a penalty, or both.
@@ -34,8 +37,10 @@ class SpectralConfig(JsonFields):
     Parameters
     ----------
     builder : str, callable or None, default "cosine_knn"
-        Registered name, any callable `Data -> Data`, or "module:name" of one. None: no graph, L = 0, so that
-        `ridge` alone is L2-SP and there is nothing to filter.
+        Registered name, or any callable `Data -> Data`. None: no graph, L = 0, so that `ridge` alone is L2-SP and there
+        is nothing to filter. The text "module:name", as which files have a callable (here, in `source` and in
+        `response`), is data: such a config does not act until `from_dict` or `from_json` has read it with
+        `trust_callables=True`.
     builder_options : mapping, default {}
         Arguments of the builder, in place of its own defaults.
     scheme : str, default "rows"
@@ -90,6 +95,11 @@ class SpectralConfig(JsonFields):
     TypeError
         If a field has the wrong type.
 
+    Notes
+    -----
+    `HfArgumentParser`, `TrlParser`, OmegaConf and `SpectralConfig(**values)` of a YAML file read it. On a command line
+    options are JSON, targets one or more words, and none stands for None.
+
     Examples
     --------
     >>> config = SpectralConfig(builder="ring", source="weights", penalty=0.0)
@@ -100,7 +110,7 @@ class SpectralConfig(JsonFields):
     # What a builder returns is checked where it is called: it may be a class of builders, or PyG's own transform.
     builder: str | Callable[..., Any] | None = "cosine_knn"
     # A dict has no hash; equal configs have equal hashes without it. The values are the builder's own affair.
-    builder_options: Mapping[str, Any] | None = field(default=None, hash=False)
+    builder_options: Mapping[str, Any] | None = field(default_factory=dict, hash=False)
     scheme: str = "rows"
     source: SourceLike = "gradients"
     shift: Kind = "laplacian"
@@ -109,7 +119,7 @@ class SpectralConfig(JsonFields):
     exclude: str | Collection[str] | None = None
     batches: Literal["task", "preserve"] = "task"
     response: str | Callable[..., Any] | None = "tikhonov"
-    response_options: Mapping[str, Any] | None = field(default=None, hash=False)
+    response_options: Mapping[str, Any] | None = field(default_factory=dict, hash=False)
     placement: Literal["gradient", "update", "basis", None] = "gradient"
     filter_method: Method = "auto"
     # Numbers of NumPy are taken too, and become numbers of Python.
@@ -124,8 +134,9 @@ class SpectralConfig(JsonFields):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("builder", "source", "response"):
-            self._set(name, resolve_callable(getattr(self, name)))
+        for name in CALLABLES:
+            if is_address(getattr(self, name)):
+                check_address(name, getattr(self, name))
         for name in ("builder_options", "response_options"):
             self._set(name, check_options(name, getattr(self, name)))
         if isinstance(self.response, Response | Combination) and not self.response_options:
@@ -137,17 +148,17 @@ class SpectralConfig(JsonFields):
         for name, allowed in choices_of(SpectralConfig).items():
             check_choice(name, getattr(self, name), allowed)
         for name in ("penalty", "ridge"):
-            self._set(name, non_negative(name, getattr(self, name)))
+            self._set(name, non_negative(name, plain_value(getattr(self, name))))
         for name, smallest in (("rank", 1), ("seed", 0)):
             self._set(name, whole_number(name, getattr(self, name), smallest))
         if not isinstance(self.norm_matching, bool):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
         self._set("refresh", check_refresh(self.refresh))
-        if self.builder is not None:
+        if self.builder is not None and not is_address(self.builder):
             self.make_builder()
-        elif self.builder_options:
+        elif self.builder is None and self.builder_options:
             raise ValueError(f"builder is None, so builder_options {self.builder_options!r} would be ignored")
-        if self.response is not None:
+        if self.response is not None and not is_address(self.response):
             made = self.make_response()
             if isinstance(self.response, str) and isinstance(made, Response | Combination):
                 # One spelling of equal responses: JSON gives lists for tuples.
@@ -187,6 +198,11 @@ class SpectralConfig(JsonFields):
         if is_skew and self.scheme == "entries":
             raise ValueError("scheme 'entries' sums symmetric operators; use normalization 'sym' or None")
 
+    def check_callables(self) -> None:
+        """Raise a ValueError where a builder, a source or a response is only written down, as "module:name"."""
+        for name in CALLABLES:
+            refuse_address(name, getattr(self, name))
+
     @property
     def runs_in_basis(self) -> bool:
         """Whether the optimizer runs in the basis of the graph."""
@@ -198,16 +214,24 @@ class SpectralConfig(JsonFields):
         return self.response is not None and self.placement is not None and self.builder is not None
 
     def make_builder(self) -> Callable[..., Any]:
-        """Return the builder with its options, a callable `Data -> Data`; a ValueError where there is none."""
+        """Return the builder with its options, a callable `Data -> Data`; a ValueError where there is none.
+
+        One that is only written down, as "module:name", is a ValueError too.
+        """
         if self.builder is None:
             raise ValueError("this config has builder=None: there is no graph to build")
+        refuse_address("builder", self.builder)
         builder: Callable[..., Any] = get_builder(self.builder, **(self.builder_options or {}))
         return builder
 
     def make_response(self) -> Callable[..., Any]:
-        """Return the response h with its options, a callable on eigenvalues; a ValueError where there is none."""
+        """Return the response h with its options, a callable on eigenvalues; a ValueError where there is none.
+
+        One that is only written down, as "module:name", is a ValueError too.
+        """
         if self.response is None:
             raise ValueError("this config has response=None: there is no filter to make")
+        refuse_address("response", self.response)
         response: Callable[..., Any] = get_response(self.response, **(self.response_options or {}))
         return response
 

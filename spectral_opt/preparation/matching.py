@@ -11,7 +11,10 @@ from spectral_opt.preparation.adapters import adapter_tables
 
 
 def as_configs(config: SpectralConfig | Iterable[SpectralConfig]) -> tuple[SpectralConfig, ...]:
-    """Bring one config or several into one form; a TypeError for anything else, a ValueError for none."""
+    """Bring one config or several into one form; a TypeError for anything else, a ValueError for none.
+
+    A config in which a callable is only written down is a ValueError too: from here on configs act.
+    """
     given: object = config
     configs = (
         tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else (given,)
@@ -24,6 +27,8 @@ def as_configs(config: SpectralConfig | Iterable[SpectralConfig]) -> tuple[Spect
         )
     if not configs:
         raise ValueError("at least one SpectralConfig is needed; got an empty sequence")
+    for item in configs:
+        item.check_callables()
     return configs
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
-from spectral_opt.config import SpectralConfig
+from spectral_opt.config import SpectralConfig, is_same_address
 from spectral_opt.preparation import (
     PreparedTable,
     decode_text,
@@ -131,14 +131,20 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
 def _same(key: str, own: Tensor, saved: Tensor) -> bool:
     if key != "config" or torch.equal(own, saved):
         return torch.equal(own, saved)
-    # An earlier version may have written equal configs in other words, such as an address that has moved since.
+    # An earlier version may have written equal configs in other words, such as an address that has moved since. What a
+    # state names is never imported: the configs that act are those of the running program.
     try:
-        texts = decode_text(saved).split("\n")
-        return torch.equal(
-            own, encode_text("\n".join(SpectralConfig.from_json(text).to_json() for text in texts))
+        mine, theirs = (
+            [SpectralConfig.from_json(text).to_dict() for text in decode_text(side).split("\n")]
+            for side in (own, saved)
         )
     except (ValueError, TypeError):
         return False
+    return len(mine) == len(theirs) and all(
+        is_same_address(one[name], other[name])
+        for one, other in zip(mine, theirs, strict=True)
+        for name in one
+    )
 
 
 def _layout(key: str) -> str:

@@ -570,6 +570,24 @@ def test_a_state_from_before_a_file_of_ours_moved_is_of_the_same_config(model):
     assert int(handle.state_dict()["step"]) == 5
 
 
+@pytest.mark.parametrize("named", ["hostile_state:gradients", "paramgraph.hostile_state:others"])
+def test_a_state_that_names_other_code_is_of_another_run_and_imports_nothing(
+    model, named, tmp_path, monkeypatch
+):
+    (tmp_path / "hostile_state.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    handle = attach(model, sgd(model), SpectralConfig(**{**RING, "source": paramgraph.gradients}))
+    state = handle.state_dict()
+    text = bytes(state["config"].tolist()).decode()
+    text = text.replace(f"{paramgraph.gradients.__module__}:gradients", named)
+    state["config"] = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="other configs"):
+        handle.load_state_dict(state)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_state_of_a_model_that_started_elsewhere_raises(model):
     state = attach(model, sgd(model), SpectralConfig(**RING)).state_dict()
     with torch.no_grad():
