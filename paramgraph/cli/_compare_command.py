@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from paramgraph._checks import known_choice
+from paramgraph._whole_files import write_text
 from paramgraph.cli._words import EXCLUDE, TARGETS, parse_builders, read_excluded, read_targets
 from paramgraph.cli.commands import (
     LABEL_COLUMN,
@@ -270,9 +271,9 @@ def _exclude(arguments: Compare, inputs: Any) -> Any:
 
 def _write(found: Any, folder: Path) -> None:
     found.to_json(folder / "comparison.json")
-    found.frame.to_csv(folder / "cells.csv", index=False)
-    found.summary().to_csv(folder / "summary.csv", index=False)
-    (folder / "report.html").write_text(found.to_html(), encoding="utf-8")
+    write_text(folder / "cells.csv", found.frame.to_csv(index=False))
+    write_text(folder / "summary.csv", found.summary().to_csv(index=False))
+    write_text(folder / "report.html", found.to_html())
 
 
 def _verify(arguments: Compare, records: Path) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paramgraph._whole_files import write_text
 from paramgraph.comparison._store import plain
 from paramgraph.comparison._summary import verdict
 
@@ -169,7 +170,7 @@ class Comparison:
         """Write the result as JSON, and to a file if a path is given."""
         text = json.dumps(self.to_dict(), allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            write_text(path, text + "\n")
         return text
 
     @classmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from paramgraph._whole_files import write_text
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
@@ -81,7 +82,7 @@ class Demonstration:
         transformers_logging.disable_progress_bar()  # one bar is enough
         options = DemoOptions().quick() if self.quick else DemoOptions()
         setting = make_setting(replace(options, **given))
-        records = self.out / "records.jsonl"
+        records = self.out / "unfinished.jsonl"  # those of an earlier run stay until this one is done
         records.unlink(missing_ok=True)
         with progress_bar(work_ahead(setting)) as advance:
             demo = Demo(setting, records, advance)
@@ -89,9 +90,11 @@ class Demonstration:
             demo.train_methods()
             demo.refine()
         results = demo_results(demo, line)
-        write_results(results, self.out)
         page = self.out / "report.html"
-        page.write_text(demo_page(results, example_drawings(setting)), encoding="utf-8")
+        drawn = demo_page(results, example_drawings(setting))
+        records.replace(self.out / "records.jsonl")
+        write_results(results, self.out)
+        write_text(page, drawn)
         print_tables(results)
         print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
         return 0

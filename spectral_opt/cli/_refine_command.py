@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from paramgraph._whole_files import write_text
+from paramgraph.checkpoints import locate
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
@@ -83,6 +86,9 @@ class Refine:
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
         _check_folder(self.out, self.overwrite)
+        from spectral_opt.refinement import check_inputs
+
+        check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
         print("loading models and texts", file=sys.stderr)
         from transformers.utils import logging as transformers_logging
 
@@ -106,11 +112,13 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         write_refinement,
     )
 
-    page = command.out / "report.html"
+    unfinished = command.out / "unfinished"  # results of an earlier run stay until this one is done
 
     def keep(sweep: "Sweep", finished: bool = False) -> dict[str, Any]:
         results = refinement_results(sweep, line, finished)
-        write_refinement(results, command.out)
+        folder = command.out if finished else unfinished
+        folder.mkdir(exist_ok=True)
+        write_refinement(results, folder)
         return results
 
     sweep.on_point = keep
@@ -120,11 +128,13 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
             sweep.pick()
             sweep.save(command.out / "model", command.overwrite)
     except KeyboardInterrupt:
-        page.write_text(refinement_page(keep(sweep)), encoding="utf-8")
-        print(f"interrupted; {len(sweep.points)} measured states are in {command.out}", file=sys.stderr)
+        write_text(unfinished / "report.html", refinement_page(keep(sweep)))
+        print(f"interrupted; {len(sweep.points)} measured states are in {unfinished}", file=sys.stderr)
         return 130
     results = keep(sweep, finished=True)
-    page.write_text(refinement_page(results), encoding="utf-8")
+    page = command.out / "report.html"
+    write_text(page, refinement_page(results))
+    shutil.rmtree(unfinished, ignore_errors=True)
     if command.json:
         print(json.dumps(results, allow_nan=False))
         return 0

@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from paramgraph._whole_files import replacing
+
 STATE_FILE = "spectral_state.safetensors"
 
 
@@ -34,9 +36,8 @@ def checkpoint_folder(output_dir: Any, step: int) -> Path:
 
 def write_state(folder: Path, state: Mapping[str, Tensor], step: int) -> None:
     """Write a spectral state into a checkpoint; a run killed meanwhile leaves no half file under its name."""
-    unfinished = folder / f"{STATE_FILE}.part"
-    save_file({**state, "global_step": torch.tensor(step, dtype=torch.int64)}, unfinished)
-    unfinished.replace(folder / STATE_FILE)
+    with replacing(folder / STATE_FILE) as unfinished:
+        save_file({**state, "global_step": torch.tensor(step, dtype=torch.int64)}, unfinished)
 
 
 def read_state(folder: Path, step: int) -> dict[str, Tensor]:

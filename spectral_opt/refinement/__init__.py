@@ -9,7 +9,7 @@ factors are filtered themselves. What comes out is a state dict of plain tensors
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
-  `read_folder` and `write_folder`.
+  `check_inputs`, `write_folder` and `read_folder`.
 """
 
 from typing import TYPE_CHECKING
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
         is_input_gram as is_input_gram,
     )
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
-    from spectral_opt.refinement._result import (
-        RefinedState as RefinedState,
+    from spectral_opt.refinement._output_folder import (
+        check_inputs as check_inputs,
         read_folder as read_folder,
         write_folder as write_folder,
     )
+    from spectral_opt.refinement._result import RefinedState as RefinedState
     from spectral_opt.refinement.refiner import Refiner as Refiner, refine as refine
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from paramgraph.checkpoints import ModelLike, open_module
+from paramgraph.checkpoints import ModelLike, locate, open_module
 from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
@@ -20,14 +20,8 @@ from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, ope
 from spectral_opt.refinement._deltas import DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
-from spectral_opt.refinement._result import (
-    Form,
-    RefinedState,
-    check_folder,
-    own_memory,
-    read_folder,
-    write_folder,
-)
+from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
+from spectral_opt.refinement._result import Form, RefinedState, own_memory
 
 # One response a config: a name, or a function of eigenvalues.
 Responses = Sequence[str | Callable[[Tensor], Tensor]]
@@ -95,6 +89,7 @@ class Refiner:
         for config in self.configs:
             check_calibration(config, sets, loss)
         self.base = load_base(base, like)
+        self._place = locate(base).path
         self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
         self._weights = open_module(self.base.model)
 
@@ -151,14 +146,19 @@ class Refiner:
         """Refine into a folder that `from_pretrained` reads, matrix by matrix, and return what was written.
 
         As in :meth:`apply`. Weights are in safetensors, which the returned tensors are read from; config and tokenizer
-        files are those of the tuned folder, or of the base for an adapter that was merged.
+        files, and subfolders that sentence-transformers reads, are those of the tuned folder, or of the base for an
+        adapter that was merged. All is written beside and read back before the files of an earlier model in the folder
+        are replaced; where a step fails, the folder is as it was. Files that are of no model stay.
 
         Raises
         ------
         ValueError
-            As in :meth:`apply`, or if the folder is not empty and may not be overwritten.
+            As in :meth:`apply`, or if the folder is not empty and may not be overwritten, or is that of the base or of
+            `tuned`.
+        OSError
+            If it cannot be written, as on a full disk.
         """
-        folder = check_folder(out, overwrite)
+        folder = check_folder(out, overwrite, (locate(tuned).path, self._place, self.base.folder))
         filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
@@ -240,7 +240,7 @@ def refine(
     out : str or Path, optional
         Write the result into this folder, matrix by matrix, for `from_pretrained`; see :meth:`Refiner.save`.
     overwrite : bool, default False
-        Write into a folder that is not empty.
+        Replace an earlier model in a folder that is not empty; never the folder of `base` or `tuned`.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def refine(
     ------
     ValueError
         If base and tuned do not match, a config has no response, its calibration set is missing, or `out` is not
-        empty.
+        empty, or is the folder of base or tuned.
     TypeError
         If `base` or `tuned` is nothing that has weights.
 
@@ -270,8 +270,8 @@ def refine(
     >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)
     (True, False)
     """
-    if out is not None:
-        check_folder(out, overwrite)
+    if out is not None:  # first of all: graphs take long
+        check_folder(out, overwrite, (locate(base, "base").path, locate(tuned, "tuned").path))
     refiner = Refiner(base, configs, batches, loss, like=tuned)
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
 

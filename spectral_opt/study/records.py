@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
+from paramgraph._whole_files import replacing, write_text
 from paramgraph.environment import hardware, versions
 
 Stage = Literal["tuning", "confirmation", "exploration"]
@@ -38,20 +38,14 @@ def write_results(
 ) -> None:
     """Write plain values to `results.json`, and one row for each number to `results.csv`; never half a file."""
     text = json.dumps(results, indent=1, allow_nan=False)
-    with _replacing(folder / "results.json") as file:
-        file.write(text + "\n")
-    with _replacing(folder / "results.csv") as file:
+    write_text(folder / "results.json", text + "\n")
+    with (
+        replacing(folder / "results.csv") as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        yield file
-    part.replace(path)
 
 
 def append_record(path: Path, record: RunRecord) -> None:

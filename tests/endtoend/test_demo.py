@@ -197,11 +197,14 @@ def _refused(**_: object) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_what_was_saved(arguments, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "records.jsonl").write_text("of an earlier run")
     stopped = run(arguments, tmp_path / "out", "--learning-rates", "1e-4", "1e30")
     assert stopped.code == 2
     assert re.search(r"the loss is (nan|inf) at step \d+ of 6", stopped.last_line)
     assert "1 finished runs are saved in" in stopped.last_line
-    assert len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "out" / "unfinished.jsonl").read_text().splitlines()) == 1
+    assert (tmp_path / "out" / "records.jsonl").read_text() == "of an earlier run"
 
 
 def test_on_the_embedded_model_and_text_gradients_share_low_frequencies(tmp_path):

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,9 +265,38 @@ def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, 
     stopped = run(word_model_folder, classifier, texts["preserve"], tmp_path / "out")
     assert stopped.code == 130
     assert "4 measured states" in stopped.last_line
-    assert not stopped.results["finished"]
-    assert len(stopped.results["points"]) == 4
-    assert "Interrupted" in (tmp_path / "out" / "report.html").read_text()
+    unfinished = json.loads((tmp_path / "out" / "unfinished" / "results.json").read_text())
+    assert not unfinished["finished"]
+    assert len(unfinished["points"]) == 4
+    assert "Interrupted" in (tmp_path / "out" / "unfinished" / "report.html").read_text()
+
+
+def test_an_interruption_leaves_the_results_of_the_run_before(
+    word_model_folder, classifier, texts, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    assert run(word_model_folder, classifier, texts["preserve"], out).code == 0
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+    def interrupted(self, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweep, "save", interrupted)
+        assert run(word_model_folder, classifier, texts["preserve"], out, "--overwrite").code == 130
+    assert {file: file.read_bytes() for file in before} == before
+    assert run(word_model_folder, classifier, texts["preserve"], out, "--overwrite").code == 0
+    assert {file for file in out.rglob("*") if file.is_file()} == set(before)
+
+
+def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, texts, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(classifier, out / "model")
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    stopped = run(word_model_folder, out / "model", texts["preserve"], out, "--overwrite")
+    assert stopped.code == 2
+    assert "is also read, as base or tuned" in stopped.last_line
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -1,0 +1,47 @@
+"""Files that are written whole or not at all, for both packages."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; it takes the place of `path` where the block ends well.
+
+    Until then, and where the block raises or the process ends, what stood at `path` stands there still. A link stays
+    one: the file that it names is replaced.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = Path(folder, "page.html")
+    ...     with replacing(page) as unfinished:
+    ...         _ = unfinished.write_text("all of it")
+    ...     page.read_text(), [file.name for file in page.parent.iterdir()]
+    ('all of it', ['page.html'])
+    """
+    place = Path(path).resolve()
+    if place.exists() and not place.is_file():
+        yield place  # a device or a pipe, such as /dev/stdout, has nothing to lose; a folder raises as it is opened
+        return
+    unfinished = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")  # two writers never share one
+    try:
+        yield unfinished
+        _to_disk(unfinished)
+        unfinished.replace(place)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def _to_disk(file: Path) -> None:
+    """Wait until a file is on the disk: a new name may get there before the content that it is for."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
