@@ -19,6 +19,10 @@ from spectral_opt.refinement._checkpoints import TunedCheckpoint
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch
 
+UNCHANGED = (
+    "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
+)
+
 
 class DeltaStream:
     """Refine a checkpoint while it is read: the delta of one table is in memory at a time.
@@ -52,6 +56,11 @@ class DeltaStream:
     def norm_kept(self) -> float:
         """Norm of the refined deltas over that of the deltas, of what was read so far; 1 where nothing changed."""
         return math.sqrt(self._after / self._before) if self._before else 1.0
+
+    @property
+    def unchanged(self) -> tuple[str, ...]:
+        """What to say at the end where there was no delta to filter."""
+        return () if self._before else (UNCHANGED,)
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Yield name and weight in the order of the checkpoint."""

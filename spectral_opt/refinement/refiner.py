@@ -17,7 +17,7 @@ from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
 from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned
-from spectral_opt.refinement._deltas import DeltaStream, filtered_groups, refine_factors
+from spectral_opt.refinement._deltas import UNCHANGED, DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
@@ -119,7 +119,8 @@ class Refiner:
                 return self._refine_adapter(checkpoint, filters, match)
             found = DeltaStream(checkpoint, match, self._weights, filters)
             tensors = own_memory(found, tuned)
-        return RefinedState(tensors, _form(checkpoint), (*match.remarks, *merged), found.norm_kept)
+        remarks = (*match.remarks, *merged, *found.unchanged)
+        return RefinedState(tensors, _form(checkpoint), remarks, found.norm_kept)
 
     @contextmanager
     def opened(
@@ -168,7 +169,7 @@ class Refiner:
                 return state
             found = DeltaStream(checkpoint, match, self._weights, filters)
             write_folder(folder, found, checkpoint, self.base)
-        remarks = (*match.remarks, *merged)
+        remarks = (*match.remarks, *merged, *found.unchanged)
         return RefinedState(read_folder(folder), _form(checkpoint), remarks, found.norm_kept)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
@@ -208,7 +209,8 @@ class Refiner:
         }
         tensors, before, after = refine_factors(adapter, acting)
         kept = math.sqrt(after / before) if before else 1.0
-        return RefinedState(tensors, "adapter", match.remarks, kept, adapter.config)
+        remarks = match.remarks if before else (*match.remarks, UNCHANGED)
+        return RefinedState(tensors, "adapter", remarks, kept, adapter.config)
 
 
 def refine(

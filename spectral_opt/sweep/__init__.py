@@ -1,11 +1,12 @@
 """The strength sweep of a refinement: what a strength costs on the task, and what it brings back.
 
 `make_refinement` finds models and texts by `RefinementOptions`; a `Sweep` builds the graphs once, measures base,
-fine-tune, filter and scaling at each strength, picks on dev, tests, and writes the picked model;
+fine-tune, filter and scaling at each strength on dev and test, picks on dev, and writes the picked model;
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
 - Running: `RefinementOptions`, `make_refinement`, `Sweep`.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
+- Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting`.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.sweep._equal_forgetting import (
+        compare_at_equal_forgetting as compare_at_equal_forgetting,
+    )
+    from spectral_opt.sweep._measures import Forgotten as Forgotten, TaskResult as TaskResult
     from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
     from spectral_opt.sweep.page import (
         refinement_page as refinement_page,
@@ -24,6 +29,6 @@ if TYPE_CHECKING:
         write_refinement as write_refinement,
     )
     from spectral_opt.sweep.setting import make_refinement as make_refinement
-    from spectral_opt.sweep.strengths import Sweep as Sweep
+    from spectral_opt.sweep.strengths import Sweep as Sweep, SweepPoint as SweepPoint
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

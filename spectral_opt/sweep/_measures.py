@@ -1,7 +1,6 @@
 """What one state of a model is worth: how much it forgot of its base, and how well it does its task, text by text."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +12,15 @@ from spectral_opt.study import retention
 from spectral_opt.sweep._texts import Part, RefinementTexts
 from spectral_opt.sweep.options import Kind, Metric
 from spectral_opt.tasks import (
+    ClassScores,
+    MajorityBaseline,
     MeanPooledClassifier,
     TokenizedBatches,
     embed_texts,
     fit_linear_probe,
+    majority_baseline,
     predict_logits,
+    score_classes,
     tokenize_batches,
 )
 
@@ -35,6 +38,17 @@ class Forgotten:
 
     per_text: Values
     neighbours_kept: float | None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How well a state does the task on some texts.
+
+    Per text 1 where it is right and 0 where not, or its loss in nats; `scores` where classes are told.
+    """
+
+    values: Values
+    scores: ClassScores | None = None
 
 
 class Measures:
@@ -78,32 +92,48 @@ class Measures:
         # The last bits of an embedding's cosine with itself are not information.
         return Forgotten(np.round(1 - cosine, 7), retention(self._before, after).neighbours_kept)
 
-    def task(self, part: Literal["dev", "test"]) -> Values:
-        """Measure the task on "dev" or "test": 1 where a text is right and 0 where not, or its loss in nats."""
+    def task(self) -> tuple[TaskResult, TaskResult | None]:
+        """Measure the task on the texts that pick and, where there are some, on those that report."""
         assert self._task is not None, "only with task data"
-        chosen: Part = getattr(self._task, part)
+        parts = [self._task.dev] if self._task.test is None else [self._task.dev, self._task.test]
         if self.kind == "causal":
-            return token_losses(self.module, self._batches(chosen))
-        labels = np.array(chosen.labels)
-        if self.metric == "probe":
-            logits = self._probe(chosen, len(self._task.label_names))
+            dev, *test = (TaskResult(token_losses(self.module, self._batches(part))) for part in parts)
         else:
-            logits = _class_logits(self.module, self._batches(chosen))
+            probe = self._probe(len(self._task.label_names)) if self.metric == "probe" else None
+            dev, *test = (self._classified(part, probe) for part in parts)
+        return dev, test[0] if test else None
+
+    def majority(self) -> dict[str, MajorityBaseline]:
+        """Score the most frequent class of each part whose accuracy is shown; nothing where none is."""
+        if self._task is None or not self._task.label_names or self.metric == "loss":
+            return {}
+        parts = {"dev": self._task.dev, "test": self._task.test}
+        return {
+            name: majority_baseline(part.labels or [], self._task.label_names)
+            for name, part in parts.items()
+            if part is not None
+        }
+
+    def _classified(self, part: Part, probe: MeanPooledClassifier | None) -> TaskResult:
+        labels = np.array(part.labels)
+        if probe is not None:
+            logits = predict_logits(probe, self._batches(part))
+        else:
+            logits = _class_logits(self.module, self._batches(part))
             logits = logits[:, self._classes] if self._classes is not None else logits
         if self.metric == "loss":
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
-            losses: Values = loss.double().numpy()
-            return losses
-        right: Values = (logits.argmax(dim=1).numpy() == labels).astype(np.float64)
-        return right
+            return TaskResult(loss.double().numpy())
+        predicted = logits.argmax(dim=1).numpy()
+        return TaskResult((predicted == labels).astype(np.float64), score_classes(predicted, labels))
 
-    def _probe(self, chosen: Part, classes: int) -> Tensor:
+    def _probe(self, classes: int) -> MeanPooledClassifier:
         assert self._task is not None, "only with task data"
         assert self._task.train is not None, "labelled task data have a part to fit on"
         pooled = MeanPooledClassifier(_body(self.module), classes)
         train = self._task.train
         fit_linear_probe(pooled, embed_texts(pooled, self._batches(train)), train.labels or [])
-        return predict_logits(pooled, self._batches(chosen))
+        return pooled
 
     def _behaviour(self) -> Float[np.ndarray, "texts ..."]:
         if self.kind == "causal":

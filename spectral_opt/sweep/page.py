@@ -6,6 +6,8 @@ import numpy as np
 
 from paramgraph.display import Curve, FigureView, Section, TableView, draw_curves, render_page
 
+LEVEL = 0.05
+SCORES = ("balanced", "macro F1")
 NAMES = {
     "base": "base",
     "tuned": "fine-tune as it is",
@@ -21,6 +23,9 @@ def refinement_tables(results: dict[str, Any]) -> list[TableView]:
     task = TASKS.get(results["task_metric"] or "", "")
     header = ["state", "strength", "forgotten", "95 %", *([] if causal else ["neighbours"]), "norm kept"]
     header += [f"dev {task}", "95 %"] if task else []
+    # Results of earlier versions, and losses, have no such scores.
+    scored = any(point.get("macro_f1") is not None for point in results["points"])
+    header += SCORES if scored else []
     rows, chosen = [], {(at["family"], at["strength"]) for at in results["picked"].values()}
     for point in results["points"]:
         mark = " *" if (point["family"], point["strength"]) in chosen else ""
@@ -31,22 +36,32 @@ def refinement_tables(results: dict[str, Any]) -> list[TableView]:
         row += _value(point, "forgotten", "{:.4f}")
         row += [] if causal else [f"{point['neighbours_kept']:.3f}"]
         row += [f"{point['norm_kept']:.3f}"]
-        rows.append((*row, *(_value(point, "task", "{:.3f}") if task else [])))
+        row += _value(point, "task", "{:.3f}") if task else []
+        rows.append((*row, *(_scores(point) if scored else [])))
+    if (majority := results.get("majority", {}).get("dev")) and scored:
+        blank = [""] * (len(header) - 1 - 2 - len(SCORES))
+        rows.append((_always(majority), *blank, f"{majority['accuracy']:.3f}", "", *_scores(majority)))
     what = (
         "loss on held-out preserved text beyond the base's, nats per token"
         if causal
         else ("1 - mean cosine with the base's embeddings of held-out preserved text")
     )
-    tables = [TableView(tuple(header), tuple(rows), f"Forgotten: {what}; * picked on dev")]
+    caption = f"Forgotten: {what}; * picked on dev{_counted(results, 'dev')}"
+    muted = frozenset({len(rows) - 1} if majority and scored else ())
+    tables = [TableView(tuple(header), tuple(rows), caption, muted=muted)]
     if results["test"]:
         tables.append(_test_table(results, task))
+    if results.get("equal_forgetting"):
+        tables.append(_equal_table(results, task))
     return tables
 
 
 def refinement_sentences(results: dict[str, Any]) -> list[str]:
     """Say what was picked, what was written, and what the test shows; what did not help is said as plainly."""
-    said = []
+    said = [sentence] if (sentence := _verdict(results)) else []
     for family, at in results["picked"].items():
+        if results.get("has_forgotten") is False:
+            break
         if at["family"] == "tuned":
             said.append(
                 f"{_sentence(NAMES[family])}: no strength forgot less and stayed within one standard error of the "
@@ -64,7 +79,6 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
             f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]{p_value}: "
             + ("a difference that these texts show." if shown else "no difference that these texts can show.")
         )
-    said += _against_scaling(results)
     written = results["written"]
     if written is not None:
         what = {"adapter": "an adapter of the same rank", "merged": "a model, with the adapter merged"}
@@ -107,7 +121,9 @@ def refinement_page(results: dict[str, Any]) -> str:
 
 
 def _test_table(results: dict[str, Any], task: str) -> TableView:
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    scored = all(row.get("macro_f1") is not None for row in results["test"])
+    majority = results.get("majority", {}).get("test") if scored else None
     for row in results["test"]:
         difference = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
         rows.append(
@@ -116,39 +132,104 @@ def _test_table(results: dict[str, Any], task: str) -> TableView:
                 + (" = fine-tune" if row["is_tuned"] and row["family"] != "tuned" else ""),
                 "" if row["is_tuned"] else f"{row['strength']:g}",
                 *_value(row, "task", "{:.3f}"),
+                *(_scores(row) if scored else []),
                 "" if row["family"] == "tuned" else difference,
                 "" if row["family"] == "tuned" or "p_value" not in row else f"{row['p_value']:.2g}",
             )
         )
+    if majority is not None:
+        rows.append((_always(majority), "", f"{majority['accuracy']:.3f}", "", *_scores(majority), "", ""))
+    header = ("picked on dev", "strength", f"test {task}", "95 %", *(SCORES if scored else ()))
     return TableView(
-        ("picked on dev", "strength", f"test {task}", "95 %", "against the fine-tune", "p"),
+        (*header, "against the fine-tune", "p"),
         tuple(rows),
-        f"Test: {results['sizes']['test']} texts that picked nothing",
+        f"Test: {results['sizes']['test']} texts that picked nothing{_counted(results, 'test')}",
+        muted=frozenset({len(rows) - 1} if majority is not None else ()),
     )
 
 
-def _against_scaling(results: dict[str, Any]) -> list[str]:
-    """Compare each filter with scaling at the same forgetting, by interpolation between base and fine-tune."""
-    points = results["points"]
-    line = [point for point in points if point["family"] in ("base", "tuned", "scaling")]
-    if len(line) < 3 or results["task_metric"] is None:
-        return []
-    order = sorted(line, key=lambda point: float(point["forgotten"]))
-    sign = 1 if results["higher_is_better"] else -1
-    gains = []
-    for point in points:
-        if point["family"] != "filter":
-            continue
-        expected = np.interp(
-            point["forgotten"], [each["forgotten"] for each in order], [each["task"] for each in order]
+def _equal_table(results: dict[str, Any], task: str) -> TableView:
+    rows = []
+    for row in results["equal_forgetting"]:
+        compared = row["gain"] is not None
+        rows.append(
+            (
+                f"{row['strength']:g}",
+                f"{row['forgotten']:.4f}",
+                f"{row['filter']:.3f}",
+                f"{row['scaling']:.3f}" if compared else "",
+                f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]" if compared else "",
+                f"{row['p_holm']:.2g}" if compared else "",
+            )
         )
-        gains.append(f"{point['strength']:g}: {sign * (point['task'] - float(expected)):+.3f}")
-    if not gains:
-        return []
-    return [
-        "At the same forgetting as scaling (interpolated, on dev), the filter's task metric is better by, for each "
-        f"strength: {', '.join(gains)}. Compare with the width of the intervals."
-    ]
+    return TableView(
+        ("filter", "forgotten", f"test {task}", "scaling there", "gain", "p Holm"),
+        tuple(rows),
+        "At equal forgetting, on test: scaling between its two nearest factors, text by text (its own curve may lie "
+        "above that line); p: sign flips of the texts' differences, corrected for the strengths",
+    )
+
+
+def _verdict(results: dict[str, Any]) -> str:
+    """Say in one sentence what the filter is worth: beside scaling, where both forget as much."""
+    points = {point["family"]: point for point in results["points"]}
+    if "tuned" not in points or not results["finished"] or "has_forgotten" not in results:
+        return ""
+    if not results["has_forgotten"]:
+        of = points["tuned"]
+        return (
+            f"There is nothing to refine: what the fine-tune forgot, {of['forgotten']:.4f} "
+            f"[{of['forgotten_low']:.4f}, {of['forgotten_high']:.4f}], is nothing that "
+            f"{results['sizes']['held_out']} texts can show."
+        )
+    if results["task_metric"] is None:
+        return "Whether the filter is worth more than scaling was not measured: that takes task data."
+    rows = results["equal_forgetting"]
+    compared = [row for row in rows if row["gain"] is not None]
+    if not compared:
+        why = (
+            "no strength forgets as much as any factor does" if rows else "there are too few texts for a test"
+        )
+        return f"Whether the filter is worth more than scaling at equal forgetting was not measured: {why}."
+    better = [row for row in compared if row["p_holm"] <= LEVEL and row["gain"] > 0]
+    worse = [row for row in compared if row["p_holm"] <= LEVEL and row["gain"] < 0]
+    gains = ", ".join(
+        f"{row['strength']:g}: {row['gain']:+.3f} (p = {row['p_holm']:.2g})" for row in compared
+    )
+    if better and worse:
+        found = f"is better at {_strengths(better, compared)} and worse at {_strengths(worse, compared)}"
+    elif better or worse:
+        found = f"is {'better' if better else 'worse'} at {_strengths(better or worse, compared)}"
+    else:
+        found = "cannot be told from it at any strength"
+    outside = len(rows) - len(compared)
+    return (
+        f"At equal forgetting, against scaling on {results['sizes']['test']} test texts, the filter {found}; gain by "
+        f"strength: {gains}"
+        + (f"; {outside} of {len(rows)} strengths forget more or less than any factor" if outside else "")
+        + "."
+    )
+
+
+def _strengths(some: list[dict[str, Any]], compared: list[dict[str, Any]]) -> str:
+    if len(some) == len(compared):
+        return "every strength" if len(some) > 1 else f"the strength {some[0]['strength']:g}"
+    return "strength " + ", ".join(f"{row['strength']:g}" for row in some)
+
+
+def _always(majority: dict[str, Any]) -> str:
+    return f"always {majority['label']}"
+
+
+def _counted(results: dict[str, Any], part: str) -> str:
+    majority = results.get("majority", {}).get(part)
+    if majority is None:
+        return ""
+    return "; texts: " + ", ".join(f"{name} {count}" for name, count in majority["class_counts"].items())
+
+
+def _scores(row: dict[str, Any]) -> list[str]:
+    return [f"{row['balanced_accuracy']:.3f}", f"{row['macro_f1']:.3f}"]
 
 
 def _figures(results: dict[str, Any]) -> list[FigureView]:

@@ -12,13 +12,16 @@ from torch import nn
 
 from paramgraph.checkpoints import open_module
 from paramgraph.filters import get_response
+from spectral_opt.errors import ModelError
 from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import paired_p_value
-from spectral_opt.sweep._measures import Forgotten, Measures, Values, mean_interval
+from spectral_opt.sweep._measures import Forgotten, Measures, TaskResult, Values, mean_interval
 from spectral_opt.sweep.setting import RefinementSetting
 
 # What is done to the delta: all of it taken back, nothing, the filter, a factor.
 Family = Literal["base", "tuned", "filter", "scaling"]
+# Tables show four digits; less is the rounding of embeddings.
+LEAST_FORGOTTEN = 5e-5
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,15 @@ class SweepPoint:
     """One state of the model, measured.
 
     `strength` is the filter's gamma or the factor; `norm_kept` the norm of what is left of the delta over
-    that of the delta; `dev` the task's metric on each text that picks.
+    that of the delta; `dev` the task on the texts that pick, `test` on those that report.
     """
 
     family: Family
     strength: float
     norm_kept: float
     forgotten: Forgotten
-    dev: Values | None
+    dev: TaskResult | None
+    test: TaskResult | None
     seconds: float
 
 
@@ -49,7 +53,6 @@ class Sweep:
     advance: Callable[[float, str], None]
     on_point: Callable[["Sweep"], object] = lambda sweep: None
     points: list[SweepPoint] = field(default_factory=list)
-    tests: dict[str, Values] = field(default_factory=dict)
     picked: dict[str, SweepPoint] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     saved: RefinedState | None = None
@@ -63,6 +66,13 @@ class Sweep:
         )
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
+        self._load("base", 0.0)
+        self._load("tuned", 1.0)
+        if not self._changed:
+            raise ModelError(
+                f"{options.tuned} is {options.base} in every weight that both have: nothing was changed, so there is "
+                "nothing to refine, and no model was written"
+            )
         self.advance(3.0, "fine-tune and base")
         self._measure("base", 0.0)
         self._measure("tuned", 1.0)
@@ -72,35 +82,28 @@ class Sweep:
             self._measure("scaling", scale)
 
     def pick(self) -> None:
-        """Pick a state of each family on dev, and test the picked ones.
+        """Pick a state of each family on dev.
 
         Picked is what forgot least among the states that are not worse than the fine-tune by more than one standard
-        error of the paired difference. Without task data nothing is picked.
+        error of the paired difference; the fine-tune itself, where it forgot nothing. Without task data nothing is
+        picked.
         """
-        task = self.setting.texts.task
-        if task is None:
+        tuned = self.only("tuned")
+        if tuned.dev is None:
             return
-        tuned = self._only("tuned")
         families: tuple[Family, ...] = ("filter", "scaling")
         for family in families:
             candidates = [tuned, *(point for point in self.points if point.family == family)]
             allowed = [point for point in candidates if is_as_good(point, tuned, self.setting.measures)]
-            self.picked[family] = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
-        if task.test is not None:
-            tested: dict[int, Values] = {}  # where the fine-tune itself was picked, one state has two names
-            for name, point in {"tuned": tuned, **self.picked}.items():
-                if id(point) not in tested:
-                    self._load(point.family, point.strength)
-                    tested[id(point)] = self.setting.measures.task("test")
-                self.tests[name] = tested[id(point)]
-                self.advance(1.0, "test texts")
+            least = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
+            self.picked[family] = least if self.has_forgotten else tuned
 
     def save(self, folder: Path, overwrite: bool) -> RefinedState:
         """Write the picked filter, or without a pick the default strength, as a model or an adapter."""
         started = time.perf_counter()
         chosen = self.picked.get("filter")
         strength = self.setting.options.default_strength if chosen is None else chosen.strength
-        untouched = chosen is not None and chosen.family == "tuned"
+        untouched = not self.has_forgotten or (chosen is not None and chosen.family == "tuned")
         response = "identity" if untouched else get_response("tikhonov", gamma=strength)
         self.saved = self._refiner.save(self.setting.tuned, folder, [response], overwrite)
         self.seconds["writing"] = time.perf_counter() - started
@@ -110,9 +113,14 @@ class Sweep:
     @property
     def work(self) -> float:
         """Total work, in the units that `advance` is given."""
-        options, task = self.setting.options, self.setting.texts.task
-        tests = 3.0 if task is not None and task.test is not None else 0.0
-        return 3.0 + 2.0 * (2 + len(options.strengths) + len(options.scales)) + tests + 1.0
+        options = self.setting.options
+        return 3.0 + 2.0 * (2 + len(options.strengths) + len(options.scales)) + 1.0
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether the held-out texts show that the fine-tune lost anything of its base."""
+        mean, low, _ = mean_interval(self.only("tuned").forgotten.per_text, self.setting.options.seed)
+        return mean >= LEAST_FORGOTTEN and low > 0
 
     def _measure(self, family: Family, strength: float) -> None:
         started = time.perf_counter()
@@ -120,14 +128,15 @@ class Sweep:
         kept = self._load(family, strength)
         if family == "base":
             measures.remember_base()
-        has_task = self.setting.texts.task is not None
+        dev, test = (None, None) if self.setting.texts.task is None else measures.task()
         self.points.append(
             SweepPoint(
                 family,
                 strength,
                 kept,
                 measures.forgotten(),
-                measures.task("dev") if has_task else None,
+                dev,
+                test,
                 time.perf_counter() - started,
             )
         )
@@ -141,13 +150,16 @@ class Sweep:
         names = open_module(self.setting.module)
         state = dict(self.setting.module.named_parameters())
         with self._refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
+            self._changed = 0
             for name, value in stream:
                 at = names.find(name)
                 if at is not None:
-                    state[at].copy_(value)
+                    before = state[at].clone()
+                    self._changed += not torch.equal(before, state[at].copy_(value))
             return stream.norm_kept if factor is None else factor
 
-    def _only(self, family: Family) -> SweepPoint:
+    def only(self, family: Family) -> SweepPoint:
+        """Return the point of a family that has one."""
         return next(point for point in self.points if point.family == family)
 
 
@@ -158,7 +170,7 @@ def is_as_good(point: SweepPoint, tuned: SweepPoint, measures: Measures) -> bool
     """
     assert point.dev is not None, "picked with task data alone"
     assert tuned.dev is not None, "picked with task data alone"
-    worse = (tuned.dev - point.dev) if measures.higher_is_better else (point.dev - tuned.dev)
+    worse = (tuned.dev.values - point.dev.values) * (1 if measures.higher_is_better else -1)
     error = float(worse.std(ddof=1)) / math.sqrt(len(worse))
     return bool(float(worse.mean()) <= error)
 

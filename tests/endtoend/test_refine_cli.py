@@ -227,6 +227,36 @@ def test_a_bare_encoder_is_measured_by_a_linear_probe(word_model_folder, texts, 
     assert found.results["task_metric"] == "probe"
 
 
+def test_two_equal_checkpoints_are_not_refined(word_model_folder, texts, tmp_path):
+    shutil.copytree(word_model_folder, tmp_path / "copy")
+    stopped = run(word_model_folder, tmp_path / "copy", texts["preserve"], tmp_path / "out")
+    assert stopped.code == 2
+    assert "nothing was changed, so there is nothing to refine, and no model was written" in stopped.last_line
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_every_accuracy_has_the_scores_in_which_classes_count_alike(finished):
+    found = finished.results
+    for row in (*found["points"], *found["test"]):
+        assert 0 <= row["balanced_accuracy"] <= 1
+        assert 0 <= row["macro_f1"] <= 1
+    for part, size in (("dev", 16), ("test", 24)):
+        assert sum(found["majority"][part]["class_counts"].values()) == size
+        assert found["majority"][part]["accuracy"] >= 0.5
+    rows = list(csv.DictReader((finished.folder / "results.csv").read_text().splitlines()))
+    assert {"balanced_accuracy", "macro_f1", "accuracy", "texts"} <= {row["metric"] for row in rows}
+    assert "always " in finished.out
+    assert "always " in (finished.folder / "report.html").read_text()
+
+
+def test_filter_and_scaling_are_compared_where_they_forget_as_much(finished):
+    (first, second) = finished.results["equal_forgetting"]
+    points = {(point["family"], point["strength"]): point for point in finished.results["points"]}
+    assert first["forgotten"] == points["filter", 0.1]["forgotten"]
+    assert second["forgotten"] == points["filter", 1.0]["forgotten"]
+    assert "At equal forgetting, against scaling on 24 test texts, the filter" in finished.out
+
+
 @pytest.mark.parametrize("form", ["weights", "adapter"])
 def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_path, form):
     from peft import PeftModel

@@ -197,3 +197,13 @@ def test_a_tuned_model_that_is_not_finite_raises_and_is_named(base, tuned):
         tuned[0].weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"0\.weight"):
         refine(base, tuned, SpectralConfig(builder="ring"))
+
+
+@pytest.mark.parametrize("places", ["memory", "folder"])
+def test_two_equal_checkpoints_give_a_copy_and_that_is_said(base, tuned, tmp_path, places):
+    config = SpectralConfig(builder="ring", response="heat", response_options={"t": 1.0})
+    out = tmp_path / "out" if places == "folder" else None
+    refined = refine(base, copy.deepcopy(base), config, out=out)
+    assert any("nothing was refined, the result is a copy of tuned" in remark for remark in refined.remarks)
+    assert all(torch.equal(refined[name], value) for name, value in base.state_dict().items())
+    assert not any("nothing was refined" in remark for remark in refine(base, tuned, config).remarks)

@@ -1,0 +1,69 @@
+"""Filter against scaling where both forget as much: invented states whose answer is known."""
+
+import numpy as np
+import pytest
+
+from spectral_opt.sweep import Forgotten, SweepPoint, TaskResult, compare_at_equal_forgetting
+
+
+def point(family, strength, forgotten, right, texts=400):
+    values = np.zeros(texts)
+    values[: round(right * texts)] = 1
+    lost = np.full(20, float(forgotten))
+    return SweepPoint(family, strength, 1.0, Forgotten(lost, 1.0), None, TaskResult(values), 0.0)
+
+
+FRONT = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.4, 0.8), point("scaling", 0.5, 0.2, 0.6)]
+
+
+def compare(*filters, higher_is_better=True):
+    return compare_at_equal_forgetting([*FRONT, *filters], higher_is_better, 0)
+
+
+def test_scaling_is_interpolated_between_its_neighbours_on_the_front():
+    first, second = compare(point("filter", 0.1, 0.3, 0.75), point("filter", 0.3, 0.1, 0.55))
+    assert first["scaling"] == pytest.approx(0.7)
+    assert first["gain"] == pytest.approx(0.05)
+    assert second["scaling"] == pytest.approx(0.55)
+    assert second["gain"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_filter_that_is_a_state_of_scaling_gains_nothing():
+    rows = compare(*(point("filter", s, 0.4 * s, right) for s, right in ((0.0, 0.5), (0.5, 0.6), (1.0, 0.8))))
+    assert [row["gain"] for row in rows] == pytest.approx([0, 0, 0], abs=1e-12)
+    assert [row["p_holm"] for row in rows] == [1.0, 1.0, 1.0]
+
+
+def test_a_clear_gain_has_a_small_p_value_corrected_for_the_strengths():
+    (alone,) = compare(point("filter", 0.1, 0.2, 0.7))
+    assert alone["gain_low"] > 0
+    assert alone["p_holm"] == alone["p_value"] < 0.01
+    rows = compare(point("filter", 0.1, 0.2, 0.7), point("filter", 0.3, 0.1, 0.6))
+    assert rows[0]["p_holm"] == pytest.approx(2 * rows[0]["p_value"])
+
+
+def test_less_loss_is_a_gain():
+    (row,) = compare(point("filter", 0.1, 0.2, 0.5), higher_is_better=False)
+    assert row["gain"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("forgotten", [0.41, -0.01])
+def test_what_forgets_more_or_less_than_all_of_scaling_is_not_compared(forgotten):
+    (row,) = compare(point("filter", 0.1, forgotten, 0.9))
+    assert (row["scaling"], row["gain"], row["p_holm"]) == (None, None, None)
+    assert row["filter"] == pytest.approx(0.9)
+
+
+def test_two_factors_that_forget_alike_divide_by_nothing():
+    rows = compare(point("scaling", 0.4, 0.2, 0.6), point("filter", 0.1, 0.2, 0.7))
+    assert rows[0]["gain"] == pytest.approx(0.1)
+    flat = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.0, 0.8), point("filter", 0.1, 0.0, 0.6)]
+    assert compare_at_equal_forgetting(flat, True, 0)[0]["gain"] is not None
+
+
+def test_without_test_texts_nothing_is_compared():
+    states = [
+        SweepPoint(one.family, one.strength, 1.0, one.forgotten, None, None, 0.0)
+        for one in (*FRONT, point("filter", 0.1, 0.2, 0.7))
+    ]
+    assert compare_at_equal_forgetting(states, True, 0) == []
