@@ -1,29 +1,31 @@
 """Graphs and spectra on disk, keyed by the content that they were made from."""
 
 import dataclasses
-import functools
-import hashlib
 import json
-import logging
-import os
-import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import Data
 
+from paramgraph._whole_files import replacing
+from paramgraph.digests import (
+    PACKAGE,
+    UnidentifiedError,
+    code_digest,
+    content_digest,
+    tensor_digest,
+    text_digest,
+)
+from paramgraph.environment import versions
+from paramgraph.errors import PerformanceWarning
 from paramgraph.graphs import check_graph
 from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
-
-logger = logging.getLogger(__name__)
-
-PACKAGE = Path(__file__).parent
 
 # What a builder adds to the nodes that it was given; everything else is there already.
 GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
@@ -33,13 +35,14 @@ GRAPH_FACTS = ("signed", "rewired_share")
 class GraphCache:
     """Keep graphs and spectra in a folder, under the hash of everything that decides them.
 
-    The key of a graph holds the features of the nodes bit by bit, their layers, heads and roles, the builder with
-    all its options, its source code and that of `paramgraph.graphs`; that of a spectrum the operator's `fingerprint`,
-    the number of pairs, tolerance and seed, and the source code of `paramgraph.spectra`. Nothing is ever out of date:
-    other content, and a mended line of code, has another key. Builders of this package are cached, also around each
-    other; one of your own, whose code may change without a new name, is asked each time. Files are safetensors, written
-    whole or not at all, so several processes may share a folder. Nothing is deleted: remove the folder when it is too
-    large.
+    The key of a graph holds all fields of the nodes bit by bit, the builder with all its options, its source code and
+    that of `paramgraph.graphs`; that of a spectrum the operator's `fingerprint`, the number of pairs, tolerance and
+    seed, and the source code of `paramgraph.spectra`; both hold the versions of the packages below. Nothing is ever out
+    of date: other content, and a mended line of code, has another key. Builders of this package are cached, also around
+    each other; one of your own, which may draw at random or read what changes, is asked each time. Files are
+    safetensors with a checksum, written whole or not at all, so several processes may share a folder. One that is
+    damaged is made again, and where nothing can be written nothing is kept: a PerformanceWarning says so. Nothing is
+    deleted: remove the folder when it is too large.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class GraphCache:
 
     Examples
     --------
-    >>> import networkx as nx
+    >>> import tempfile, networkx as nx
     >>> from paramgraph import laplacian
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     cache = GraphCache(folder)
@@ -65,8 +68,11 @@ class GraphCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"the cache {self.folder} is a file: give a folder")
         self.hits = self.misses = 0
+        self._versions = json.dumps(versions())
+        self._is_refused = False  # said once
 
     def __repr__(self) -> str:
         return f"GraphCache({str(self.folder)!r}, hits={self.hits}, misses={self.misses})"
@@ -78,7 +84,11 @@ class GraphCache:
         """
         if not is_described(builder):
             return make()
-        key = _digest("graph", repr(builder), *_code_of(builder), str(data.num_nodes), *_node_facts(data))
+        try:  # of any field of the nodes a builder may make what it likes
+            nodes = content_digest(data.num_nodes, *((name, data[name]) for name in sorted(data.keys())))
+        except UnidentifiedError:
+            return make()
+        key = self._key("graph", repr(builder), *_code_of(builder), nodes)
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -102,7 +112,7 @@ class GraphCache:
         """
         count = count_pairs(k, operator.nodes)
         asked = (operator.fingerprint(), str(count), repr(float(tol)), str(seed))
-        key = _digest("spectrum", code_digest(PACKAGE / "spectra"), *asked)
+        key = self._key("spectrum", code_digest(PACKAGE / "spectra"), *asked)
         found = self._read(key)
         if found is not None:
             tensors, facts = found
@@ -116,34 +126,53 @@ class GraphCache:
         )
         return spectrum
 
+    def _key(self, *parts: str) -> str:
+        return text_digest(*parts, self._versions)
+
     def _read(self, key: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         path = self._place(key)
         try:
             with safe_open(path, framework="pt") as opened:
                 tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-                facts = json.loads((opened.metadata() or {})["facts"])
-        except (OSError, SafetensorError, KeyError, ValueError):  # missing, or of a disk that was full
+                metadata = opened.metadata() or {}
+            if metadata.get("checksum") != _checksum(key, tensors, metadata.get("facts", "")):
+                raise ValueError("its content has changed since it was written")
+            facts = json.loads(metadata["facts"])
+        except FileNotFoundError:
             self.misses += 1
+            return None
+        except Exception as error:  # what is damaged raises what it likes
+            self.misses += 1
+            self._say(f"{path} cannot be used and is made again: {error}")
             return None
         self.hits += 1
         return tensors, facts
 
     def _write(self, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         path = self._place(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
+        plain = {field: value.detach().cpu().contiguous() for field, value in tensors.items()}
+        text = json.dumps(facts)
+        metadata = {"facts": text, "checksum": _checksum(key, plain, text)}
         try:
-            plain = {field: value.detach().cpu().contiguous() for field, value in tensors.items()}
-            save_file(plain, name, metadata={"facts": json.dumps(facts)})
-            Path(name).replace(path)
-        except OSError as error:  # a full disk: what was computed is still good
-            logger.warning("%s cannot be kept in the cache: %s", path.name, error)
-        finally:
-            Path(name).unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished:
+                unfinished.write_bytes(save(plain, metadata=metadata))
+        except OSError as error:  # what was computed is still good
+            if not self._is_refused:
+                self._say(f"nothing can be kept in the cache {self.folder}, which costs time alone: {error}")
+            self._is_refused = True
+
+    def _say(self, text: str) -> None:
+        warnings.warn(text, PerformanceWarning, stacklevel=4)
 
     def _place(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}.safetensors"
+
+
+def _checksum(key: str, tensors: Mapping[str, Tensor], facts: str) -> str:
+    return text_digest(
+        key, *(part for name in sorted(tensors) for part in (name, tensor_digest(tensors[name]))), facts
+    )
 
 
 def is_described(builder: object) -> bool:
@@ -163,21 +192,6 @@ def _options(builder: Any) -> list[Any]:
     return [getattr(builder, field.name) for field in dataclasses.fields(builder)]
 
 
-def tensor_digest(*tensors: Tensor) -> str:
-    """Hash tensors of any dtype and device: dtype, shape and every bit; 20 bytes of BLAKE2b, 1 GB a second."""
-    digest = hashlib.blake2b(digest_size=20)
-    for tensor in tensors:
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{plain.dtype} {tuple(plain.shape)};".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
-    return digest.hexdigest()
-
-
-def _node_facts(data: Data) -> list[str]:
-    tensors = [data[name] for name in ("x", "layer", "head") if isinstance(data.get(name), Tensor)]
-    return [tensor_digest(*tensors), json.dumps(data.get("role"))]
-
-
 def _code_of(builder: Any) -> list[str]:
     """Hash the code that decides a graph: what builders share, this builder's file, and that of one that it wraps."""
     module = type(builder).__module__.split(".")[1:]
@@ -188,18 +202,3 @@ def _code_of(builder: Any) -> list[str]:
         code_digest(own),
         *(code for one in inner for code in _code_of(one)),
     ]
-
-
-@functools.cache  # code does not change while a process runs it
-def code_digest(place: Path) -> str:
-    """Hash a file of Python, or all below a folder, whatever they are called, with their names in it."""
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    texts = [(file.relative_to(place).as_posix(), file.read_text(encoding="utf-8")) for file in files]
-    return _digest(*(part for text in texts for part in text))
-
-
-def _digest(*parts: str) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{len(part)}:{part}".encode())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache, is_described
 from paramgraph.checkpoints import ModelLike
+from paramgraph.digests import readable
 from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder, check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.sources import Batches, Loss, SourceLike, collect
@@ -126,18 +127,18 @@ def connect(
 
 def source_name(source: SourceLike) -> str:
     """Name a source for tables and records; a function by its qualified name."""
-    return source if isinstance(source, str) else getattr(source, "__qualname__", repr(source))
+    return source if isinstance(source, str) else readable(source)
 
 
 def _checked(table: NodeTable, make: GraphBuilder, made: Any) -> Data:
     try:
         graph = check_graph(made)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"builder {make!r} gave a broken graph: {error}") from error
+        raise ValueError(f"builder {readable(make)} gave a broken graph: {error}") from error
     if graph.num_nodes != table.shape[0]:
         raise ValueError(
-            f"builder {make!r} gave a graph of {graph.num_nodes} nodes for a table of {table.shape[0]}"
+            f"builder {readable(make)} gave a graph of {graph.num_nodes} nodes for a table of {table.shape[0]}"
         )
     graph = copy.copy(graph)  # a callable may hand out a graph that it keeps
-    graph.builder = repr(make)
+    graph.builder = readable(make)
     return graph

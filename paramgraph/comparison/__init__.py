@@ -16,7 +16,7 @@ Inside, for tests and for who builds the like, step by step:
   batches do what: `list_batches`, `split_batches`; which constructions a layer takes: `buildable_constructions`.
 - Measured: `LayerReader`, `measure_construction`, `energy_by_band`, `noise_by_band`, `noise_facts`, `permuted_noise`,
   `compaction_beside_nulls`, `rewired_compaction`, `shift_of`.
-- Kept and summed up: `ComparisonStore`, `LAYERS_FILE`, `plain`, `digest_of_batches`, `name_of_model`, `python_line`;
+- Kept and summed up: `ComparisonStore`, `LAYERS_FILE`, `plain`, `name_of_model`, `python_line`;
   `summarize`, `POOLED`, `holm`, `best_drawing`.
 """
 
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         choose_signal as choose_signal,
     )
     from paramgraph.comparison._setting import (
-        digest_of_batches as digest_of_batches,
         name_of_model as name_of_model,
         python_line as python_line,
     )

@@ -11,6 +11,7 @@ from paramgraph.cache import GraphCache
 from paramgraph.checkpoints import locate, open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.comparison._constructions import buildable_constructions, plan_constructions
+from paramgraph.comparison._contents import Contents
 from paramgraph.comparison._layer_loop import choose_tables, compare_layers
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import (
@@ -28,14 +29,12 @@ from paramgraph.comparison._options import (
 )
 from paramgraph.comparison._setting import (
     automatic_choices,
-    digest_of_batches,
     name_of_model,
     python_line,
 )
 from paramgraph.comparison._store import ComparisonStore, plain
 from paramgraph.comparison._summary import best_drawing, summarize
 from paramgraph.comparison.result import Comparison
-from paramgraph.construct import source_name
 from paramgraph.environment import hardware, peak_megabytes, versions
 from paramgraph.measures import FIFTHS, Bands
 from paramgraph.nodes import Targets, node_tables, unwrap
@@ -120,8 +119,10 @@ def compare(
     cache : str, Path or GraphCache, optional
         A folder for graphs and spectra, keyed by content.
     folder : str or Path, optional
-        Where finished layers are kept: an interrupted comparison goes on there, and layers in which something failed
-        are tried again.
+        Where finished layers are kept: an interrupted comparison goes on there. Layers in which something failed are
+        tried again, and so are those of which anything has changed that decides their numbers: weights, batches, the
+        code of your builders, sources and loss with what it reads, or a version. What is no content to be told by, as
+        an open file, has all measured again, and `setting["chosen"]` says so.
     progress : bool, default False
         Whether to show a bar with the time left, on stderr.
     name : str, optional
@@ -211,18 +212,14 @@ def compare(
         if listed
         else {},
     }
-    identity = setting | {
-        "constructions": [one.to_dict() for one in constructions],
-        "layers": list(tables),
-        "batches_digest": digest_of_batches(listed),
-        "loss": source_name(loss) if loss is not None else "",
-        "tuned": source_name(tuned) if isinstance(tuned, str) else type(tuned).__name__,
-    }
-    store = ComparisonStore(Path(folder), plain(identity, None)) if folder is not None else None
-    kept = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
+    kept = None
+    if folder is not None:
+        asked = setting | {"constructions": [one.name for one in constructions], "layers": list(tables)}
+        kept = ComparisonStore(Path(folder), plain(asked, None)), Contents(reader, constructions)
+    cached = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
     drawing_layer = min(tables, key=lambda group: _worth_drawing(tables[group].shape[0]))
     measurements = compare_layers(
-        reader, tables, buildable, options, drawn, kept, store, drawing_layer, progress=progress
+        reader, tables, buildable, options, drawn, cached, kept, drawing_layer, progress=progress
     )
     cells = [cell for layer in measurements for cell in layer["cells"]]
     failures = [failure for layer in measurements for failure in layer["failures"]]
@@ -232,7 +229,10 @@ def compare(
     described = [one.to_dict() for one in constructions]
     summary = summarize(described, cells)
     setting |= {
-        "chosen": automatic_choices(options, cells, reader, len(tables)),
+        "chosen": [
+            *automatic_choices(options, cells, reader, len(tables)),
+            *(kept[1].remarks if kept else ()),
+        ],
         "command": python_line(setting, builders, sources),
         "versions": versions(),
         "hardware": hardware(),

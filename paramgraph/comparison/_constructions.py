@@ -6,6 +6,7 @@ from typing import Any
 
 from paramgraph.comparison._options import Builders, Sources
 from paramgraph.construct import source_name
+from paramgraph.digests import readable
 from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES, SourceLike, source_refusal
@@ -46,7 +47,7 @@ class Construction:
         """Describe the construction in plain values: `name`, `builder` with all options, `source` and `null`."""
         return {
             "name": self.name,
-            "builder": repr(self.builder),
+            "builder": readable(self.builder),
             "source": self.source_name,
             "null": self.is_null,
         }

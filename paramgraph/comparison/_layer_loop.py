@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from paramgraph.cache import GraphCache, tensor_digest
+from paramgraph.cache import GraphCache
 from paramgraph.comparison._constructions import Construction
+from paramgraph.comparison._contents import Contents
 from paramgraph.comparison._layer_comparison import compare_layer
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import MeasurementOptions
@@ -13,7 +14,6 @@ from paramgraph.comparison._store import ComparisonStore
 from paramgraph.display import progress_bar
 from paramgraph.errors import UnknownNameError
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import collect_updates
 
 # Gradients and features of layers that share passes over the batches; a layer that needs more goes alone.
 READ_TOGETHER = 1_500_000_000
@@ -41,14 +41,20 @@ def compare_layers(
     options: MeasurementOptions,
     seeds: Sequence[int],
     cache: GraphCache | None,
-    store: ComparisonStore | None,
+    kept: tuple[ComparisonStore, Contents] | None,
     drawing_layer: str,
     *,
     progress: bool,
 ) -> list[dict[str, Any]]:
-    """Measure the layers that are not finished, and return all as `compare_layer` makes them, in the model's order."""
-    digests = _Digests(reader)
-    finished = _finished(digests, tables, store)
+    """Measure the layers that are not finished, and return all as `compare_layer` makes them, in the model's order.
+
+    Those that are `kept` on disk are finished where they come from the same contents and nothing failed in them.
+    """
+    finished: dict[str, dict[str, Any]] = {}
+    if kept:
+        store, contents = kept
+        found = {group: store.find(group, contents.of(table)) for group, table in tables.items()}
+        finished = {group: layer for group, layer in found.items() if layer is not None}
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
     total = sum(len(buildable[group]) for group in todo) * len(seeds)
     with progress_bar(total, shown=progress) as advance:
@@ -67,48 +73,10 @@ def compare_layers(
                     on_cell=partial(advance, 1),
                 )
                 finished[group] = layer
-                if store is not None:
-                    store.append(layer | {"weights": digests.of(reading.table)})
+                if kept:
+                    store.append(layer, contents.of(reading.table))
                 del reading  # the next one is read while this name would still hold it
     return [finished[group] for group in tables if group in finished]
-
-
-class _Digests:
-    """Hash what decides the numbers of a layer: its weights, before and after, and the model where it runs."""
-
-    def __init__(self, reader: LayerReader) -> None:
-        self._reader = reader
-        self._of_model: str | None = None
-
-    def of(self, table: NodeTable) -> str:
-        weights, tuned = self._reader.weights, self._reader.tuned
-        try:
-            tensors = [weights[name] for name in table.parameters]
-            if tuned is not None:
-                tensors += collect_updates(weights, tuned, {table.group: table}).values()
-        except (KeyError, ValueError, TypeError, OSError):  # a layer that is not there; its failure says so
-            return ""
-        return tensor_digest(*tensors) + self._whole()
-
-    def _whole(self) -> str:
-        """Hash the whole model where it runs: gradients and activations of a layer come from all of it."""
-        if self._of_model is None:
-            model = self._reader.model
-            tensors = [*model.parameters(), *model.buffers()] if self._reader.runs else []
-            self._of_model = tensor_digest(*tensors) if tensors else ""
-        return self._of_model
-
-
-def _finished(
-    digests: _Digests, tables: Mapping[str, NodeTable], store: ComparisonStore | None
-) -> dict[str, dict[str, Any]]:
-    """Take the layers that are on disk, whose weights are still the same, and in which nothing failed."""
-    known = store.finished if store is not None else {}
-    return {
-        group: layer
-        for group, layer in known.items()
-        if group in tables and not layer["failures"] and layer["weights"] == digests.of(tables[group])
-    }
 
 
 def _chunks(tables: Mapping[str, NodeTable], reader: LayerReader) -> Iterator[dict[str, NodeTable]]:

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from paramgraph.cache import tensor_digest
 from paramgraph.checkpoints import locate
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import (
@@ -16,30 +13,13 @@ from paramgraph.comparison._options import (
     ModelLike,
     Sources,
 )
+from paramgraph.digests import readable
 
 
 def name_of_model(model: ModelLike) -> str:
     """Name a model for tables: its class, or the name of its folder."""
     # Never a path of this machine: results are shared.
     return locate(model).name
-
-
-def digest_of_batches(batches: Sequence[object]) -> str:
-    """Hash the tensors in batches of mappings, lists and tuples; anything else in them is passed over."""
-    tensors: list[Tensor] = []
-
-    def take(part: object) -> None:
-        if isinstance(part, Tensor):
-            tensors.append(part)
-        elif isinstance(part, Mapping):
-            for key in sorted(part):
-                take(part[key])
-        elif isinstance(part, list | tuple):
-            for one in part:
-                take(one)
-
-    take(batches)
-    return tensor_digest(*tensors)
 
 
 def automatic_choices(
@@ -93,7 +73,7 @@ def python_line(setting: Mapping[str, Any], builders: Builders | None, sources: 
             return "{" + ", ".join(f"{name!r}: {shown(one)}" for name, one in value.items()) + "}"
         if isinstance(value, Iterable):
             return "[" + ", ".join(shown(one) for one in value) + "]"
-        return getattr(value, "__qualname__", None) or repr(value)
+        return readable(value)
 
     batches = ", batches=batches" if setting["batches"] else ""
     return (

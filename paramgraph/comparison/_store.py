@@ -3,9 +3,15 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from paramgraph._whole_files import replacing
+from paramgraph.digests import text_digest
+from paramgraph.errors import PerformanceWarning
 
 DIGITS = 6
 LAYERS_FILE = "layers.jsonl"
@@ -35,63 +41,103 @@ def plain(value: Any, digits: int | None = DIGITS) -> Any:  # Any: whatever JSON
 
 
 class ComparisonStore:
-    """Keep one line of JSON for each finished layer, written and forced to the disk at once.
+    """Keep one line of JSON for each finished layer, with its checksum, written and forced to the disk at once.
 
-    The first line says what is compared, by everything that decides the numbers. A folder that holds another
-    comparison is refused: nothing is mixed, and nothing overwritten. A last line that was cut off, as by a machine
-    that went down, is measured again.
+    The first line says what was asked. A folder that holds another comparison is refused: nothing is mixed. Lines that
+    are damaged, as by a machine that went down, are named in a PerformanceWarning and their layers measured again; what
+    cannot be read at all is put aside. Where nothing can be written the comparison goes on, and that is said once.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file: give a folder")
         self.path = folder / LAYERS_FILE
-        self.finished: dict[str, dict[str, Any]] = {}
-        wanted = json.loads(json.dumps(identity))
-        folder.mkdir(parents=True, exist_ok=True)
-        if not self.path.exists() or not self.path.stat().st_size:
-            self._write({"comparison": wanted}, "w")
-            return
-        lines = list(self._lines())
-        found = lines[0].get("comparison") if isinstance(lines[0], dict) else None
-        if found != wanted:
-            what = _difference(found, wanted) if isinstance(found, dict) else "it is no comparison"
-            raise ValueError(
-                f"{folder} holds another comparison ({what}): give another folder, or remove {self.path.name} in it"
-            )
-        for line in lines[1:]:
-            self.finished[line["layer"]] = line
-        self._drop_cut_off_line()
+        self._header = {"comparison": json.loads(json.dumps(identity))}
+        # Which comparison a line is of, should the first one be lost.
+        self._asked = text_digest(json.dumps(self._header))
+        self._layers: list[dict[str, Any]] = []
+        self._is_refused = False
+        self._open()
 
-    def append(self, layer: Mapping[str, Any]) -> None:
-        """Add a finished layer, with its name as "layer"."""
-        self.finished[layer["layer"]] = dict(layer)
-        self._write(layer, "a")
+    def find(self, layer: str, contents: Mapping[str, str] | None) -> dict[str, Any] | None:
+        """Find a finished layer that was made from these contents, and in which nothing failed; None: there is none."""
+        whole = (line for line in reversed(self._layers) if line["layer"] == layer and not line["failures"])
+        return next((line for line in whole if contents and line["contents"] == contents), None)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        for number, text in enumerate(self.path.read_text(encoding="utf-8").splitlines()):
-            try:
-                yield json.loads(text)
-            except ValueError:
-                if number == 0:
-                    raise ValueError(
-                        f"{self.path} cannot be read: remove it, or give another folder"
-                    ) from None
-                return  # cut off while it was written
-
-    def _drop_cut_off_line(self) -> None:
-        """Drop it from the file, so that the next one does not grow onto it."""
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        # A layer that was measured again has several lines, of which the last one counts.
-        whole = lines[: len(list(self._lines()))]
-        if len(whole) < len(lines) or not self.path.read_bytes().endswith(b"\n"):
-            part = self.path.with_suffix(".part")
-            part.write_text("\n".join(whole) + "\n", encoding="utf-8")
-            part.replace(self.path)
-
-    def _write(self, value: Mapping[str, Any], mode: str) -> None:
-        with self.path.open(mode, encoding="utf-8") as file:
-            file.write(json.dumps(value, allow_nan=False) + "\n")
+    def append(self, layer: Mapping[str, Any], contents: Mapping[str, str] | None) -> None:
+        """Add a finished layer, with its name as "layer" and what it was made from, None where that is not known."""
+        line = {**layer, "contents": contents, "asked": self._asked}
+        self._layers.append(line)
+        with self._keeping(), self.path.open("ab+") as file:
+            is_begun = bool(file.seek(0, os.SEEK_END))
+            if is_begun:
+                file.seek(-1, os.SEEK_END)
+            # What a full disk cut off must not become one line with the next.
+            start = _line(self._header) if not is_begun else b"" if file.read() == b"\n" else b"\n"
+            file.write(start + _line(line))
             file.flush()
             os.fsync(file.fileno())
+
+    def _open(self) -> None:
+        """Read what is there, and leave the file such that lines can be added to it."""
+        content = b""
+        with self._keeping():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            content = self.path.read_bytes() if self.path.exists() else b""
+        if self._is_refused:
+            return
+        texts = content.split(b"\n")
+        texts = texts if texts[-1] else texts[:-1]  # behind the last end of line there is nothing
+        lines = [_read_line(text) for text in texts]
+        first = lines[0].get("comparison") if lines and lines[0] else None
+        if first is not None and first != self._header["comparison"]:
+            raise ValueError(
+                f"{self.path.parent} holds another comparison ({_difference(first, self._header['comparison'])}): give "
+                f"another folder, or remove {self.path.name} in it"
+            )
+        self._layers = [line for line in lines if line and line.get("asked") == self._asked]
+        damaged = [str(number) for number, line in enumerate(lines, start=1) if line is None]
+        if content and first is None and not self._layers:
+            aside = self.path.with_suffix(".unreadable")
+            self._say(
+                f"{self.path} cannot be read: it is put aside as {aside.name}, and all layers are measured"
+            )
+            with self._keeping():
+                self.path.replace(aside)
+        elif damaged:
+            self._say(
+                f"damaged in {self.path}: line {', '.join(damaged)}; what stood there is measured again"
+            )
+        if not self._is_refused and (damaged or not content.endswith(b"\n")):
+            with self._keeping(), replacing(self.path) as unfinished:
+                unfinished.write_bytes(b"".join(map(_line, [self._header, *self._layers])))
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # what was measured is still good
+            if not self._is_refused:
+                self._say(f"finished layers cannot be kept in {self.path}: {error}")
+            self._is_refused = True
+
+    def _say(self, text: str) -> None:
+        warnings.warn(text, PerformanceWarning, stacklevel=2)
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    text = json.dumps(value, allow_nan=False)
+    return json.dumps({**value, "checksum": text_digest(text)}).encode() + b"\n"
+
+
+def _read_line(text: bytes) -> dict[str, Any] | None:
+    """Read a line as it was written; None if it is not."""
+    try:
+        value = json.loads(text)
+        checksum = value.pop("checksum")
+        return value if checksum == text_digest(json.dumps(value)) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from paramgraph._checks import check_seed
+from paramgraph.digests import readable
 from paramgraph.graphs.registry import BuilderLike, find_builder, get_builder, list_builders, name_of
 
 
@@ -118,7 +119,7 @@ def as_builder(builder: str | Callable[..., Any], /, **options: Any) -> GraphBui
     """Find a builder as `get_builder` does; what is no `GraphBuilder`, as a function or a PyG transform, becomes one.
 
     A plain callable reads features, is no null model and refuses nothing, unless it says otherwise by attributes of
-    these names. Its `repr` stays.
+    these names. Its `repr` is that of the callable, without an address.
     """
     found = get_builder(builder, **options)
     return found if isinstance(found, GraphBuilder) else _PlainBuilder(found)
@@ -154,7 +155,7 @@ class _PlainBuilder(GraphBuilder):
         return name_of(self.function)
 
     def __repr__(self) -> str:
-        return repr(self.function)
+        return readable(self.function)
 
 
 def _declared(of: Any, name: str) -> Any:

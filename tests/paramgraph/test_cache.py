@@ -1,12 +1,20 @@
+import errno
+import functools
 import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch_geometric.data import Data
 
 from paramgraph import CosineKNN, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
-from paramgraph.cache import PACKAGE, code_digest, is_described, tensor_digest
+from paramgraph.cache import is_described
+from paramgraph.digests import PACKAGE, code_digest
+from paramgraph.errors import PerformanceWarning
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):
@@ -110,19 +118,101 @@ def test_builders_of_the_package_are_described_by_their_repr(builder):
     assert is_described(builder)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda content: content[:-5], lambda content: b"", lambda content: b"\0" * 50]
-)
-def test_damaged_file_is_made_again(tmp_path, damage):
-    made = cached(GraphCache(tmp_path), CosineKNN(k=3), nodes())
+def damaged(content, place):
+    """Flip one bit, by its place as a share of the content."""
+    at = min(int(place * len(content)), len(content) - 1)
+    return content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+
+
+DAMAGES = {
+    **{f"flip at {place:.3f}": functools.partial(damaged, place=place) for place in np.linspace(0, 1, 60)},
+    **{f"flip in byte {at}": functools.partial(damaged, place=at / 1000) for at in range(0, 30, 2)},
+    **{
+        f"cut to {share}": lambda content, share=share: content[: int(share * len(content))]
+        for share in (0, 0.01, 0.5, 0.99)
+    },
+    "last byte lost": lambda content: content[:-1],
+    "zeros": lambda content: b"\0" * 50,
+    "more behind": lambda content: content + b"0",
+    "without its checksum": lambda content: save({"edge_index": torch.zeros(2, 0)}, {"facts": "{}"}),
+    "of another key": lambda content: another_entry(content),
+}
+
+
+def another_entry(content):
+    with tempfile.TemporaryDirectory() as folder:
+        cache = GraphCache(folder)
+        cached(cache, CosineKNN(k=4), nodes())
+        return files(cache)[0].read_bytes()
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("what", ["graph", "spectrum"])
+def test_damaged_entry_is_named_and_made_again_and_never_used(tmp_path, damage, what):
+    def ask(cache):
+        if what == "graph":
+            return cached(cache, CosineKNN(k=3), nodes()).edge_weight
+        return cache.spectrum(laplacian(Ring()(nodes())), k=5).eigenvectors
+
+    made = ask(GraphCache(tmp_path))
     cache = GraphCache(tmp_path)
     (file,) = files(cache)
     file.write_bytes(damage(file.read_bytes()))
-    again = cached(cache, CosineKNN(k=3), nodes())
-    assert torch.equal(again.edge_weight, made.edge_weight)
+    with pytest.warns(PerformanceWarning, match=rf"{file.name} cannot be used and is made again") as said:
+        again = ask(cache)
+    assert len(said) == 1
+    assert torch.equal(again, made)
     assert (cache.hits, cache.misses) == (0, 1)
-    cached(cache, CosineKNN(k=3), nodes())
+    assert torch.equal(ask(cache), made)
     assert cache.hits == 1
+
+
+@pytest.mark.parametrize("where", ["open", "mkdir", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_cache_that_cannot_be_written_costs_time_alone_and_says_so_once(tmp_path, monkeypatch, where, number):
+    def refuse(*arguments, **options):
+        raise OSError(number, "refused")
+
+    # Root may write anywhere, so the system's answer is put in its mouth.
+    monkeypatch.setattr(Path, {"open": "write_bytes"}.get(where, where), refuse)
+    cache = GraphCache(tmp_path / "cache")
+    with pytest.warns(PerformanceWarning, match="nothing can be kept in the cache") as said:
+        made = [cached(cache, CosineKNN(k=k), nodes()) for k in (2, 3)]
+    assert len(said) == 1
+    assert torch.equal(made[1].edge_index, CosineKNN(k=3)(nodes()).edge_index)
+    assert cache.spectrum(laplacian(made[0]), k=3).modes == 3
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_entry_that_may_not_be_read_is_made_again(tmp_path, monkeypatch):
+    made = cached(GraphCache(tmp_path), CosineKNN(k=3), nodes())
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "refused")
+
+    monkeypatch.setattr("paramgraph.cache.safe_open", refuse)
+    with pytest.warns(PerformanceWarning, match="cannot be used"):
+        again = cached(GraphCache(tmp_path), CosineKNN(k=3), nodes())
+    assert torch.equal(again.edge_weight, made.edge_weight)
+
+
+def test_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file: give a folder"):
+        GraphCache(tmp_path / "file")
+
+
+def test_any_field_of_the_nodes_is_in_the_key(tmp_path):
+    cache = GraphCache(tmp_path)
+    for more in ({}, {"weight": torch.ones(20)}, {"weight": torch.zeros(20)}, {"kind": "a"}, {"kind": "b"}):
+        cached(cache, CosineKNN(k=3), Data(x=nodes().x, num_nodes=20, **more))
+    assert (cache.hits, cache.misses) == (0, 5)
+
+
+def test_other_versions_of_the_packages_below_have_other_keys(tmp_path, monkeypatch):
+    assert misses(tmp_path) == 3
+    monkeypatch.setattr("paramgraph.cache.versions", lambda: {"scipy": "0.1"})
+    assert misses(tmp_path) == 3
 
 
 def test_field_of_the_builders_own_is_not_lost(tmp_path):
@@ -141,24 +231,11 @@ def test_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("paramgraph.cache.save_file", stop)
+    monkeypatch.setattr("paramgraph.cache.save", stop)
     cache = GraphCache(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         cached(cache, Ring(), nodes())
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
-
-
-def test_digest_tells_every_bit_dtype_and_shape_apart():
-    x = torch.arange(6.0)
-    others = [x.double(), x.reshape(2, 3), x.bfloat16(), -x, x[:5], torch.tensor(0.0), x[:0]]
-    assert len({tensor_digest(one) for one in [x, *others]}) == len(others) + 1
-    assert tensor_digest(torch.tensor([0.0])) != tensor_digest(torch.tensor([-0.0]))
-
-
-def test_digest_sees_content_and_not_memory():
-    x = torch.arange(12.0).reshape(3, 4)
-    assert tensor_digest(x.T) == tensor_digest(x.T.contiguous())
-    assert tensor_digest(x, x) != tensor_digest(torch.cat([x, x]))
 
 
 CODE = sorted(

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from paramgraph import (
     Comparison,
     CosineKNN,
     NumericalWarning,
+    PerformanceWarning,
     Permuted,
     Ring,
     UnknownNameError,
@@ -383,7 +386,7 @@ def test_checkpoint_whose_signal_needs_a_run_is_refused(random_model, tmp_path, 
 
 
 class Interrupted:
-    """A builder that counts its graphs, and stops the process at one of them."""
+    """A builder that counts its graphs, and stops the process at one of them; neither decides a graph."""
 
     def __init__(self, at=None):
         self.at, self.built = at, []
@@ -393,6 +396,9 @@ class Interrupted:
             raise KeyboardInterrupt
         self.built.append(data.num_nodes)
         return Ring()(data)
+
+    def __getstate__(self):
+        return {}
 
     def __repr__(self):
         return "Interrupted()"
@@ -426,8 +432,34 @@ def test_line_that_was_cut_off_is_measured_again(tmp_path):
     file = tmp_path / "layers.jsonl"
     file.write_bytes(file.read_bytes()[:-40])
     once = Interrupted()
-    assert timeless(kept(deep(), tmp_path, once)) == timeless(first)
+    with pytest.warns(PerformanceWarning, match=r"layers\.jsonl: line 5; what stood there is measured again"):
+        resumed = kept(deep(), tmp_path, once)
+    assert timeless(resumed) == timeless(first)
     assert len(once.built) == 1
+
+
+def test_full_disk_costs_no_cell(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first = kept(deep(), tmp_path / "other", Interrupted())
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.warns(PerformanceWarning, match="kept in") as said:
+        found = kept(deep(), tmp_path, Interrupted(), cache=tmp_path / "cache")
+    assert timeless(found) == timeless(first)
+    assert len(said) == 2  # the folder's and the cache's
+
+
+@pytest.mark.parametrize("what", ["code", "versions"])
+def test_other_code_and_other_versions_measure_again(tmp_path, monkeypatch, what):
+    kept(deep(), tmp_path, Interrupted())
+    changed = {"code": ("code_digest", lambda place: "other"), "versions": ("versions", dict)}
+    name, value = changed[what]
+    monkeypatch.setattr(f"paramgraph.comparison._contents.{name}", value)
+    for built in (4, 0):
+        builder = Interrupted()
+        kept(deep(), tmp_path, builder)
+        assert len(builder.built) == built
 
 
 @pytest.mark.parametrize(

@@ -1,36 +1,15 @@
 from pathlib import Path
 
-import pytest
-import torch
 from torch import nn
 
 from paramgraph import compare
-from paramgraph.comparison import digest_of_batches, name_of_model, python_line
+from paramgraph.comparison import name_of_model, python_line
 
 
 def test_model_is_named_without_the_place_where_it_lies():
     assert name_of_model(Path("/home/someone/models/small")) == "small"
     assert name_of_model("owner/small") == "small"
     assert name_of_model(nn.Sequential()) == "Sequential"
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        [{"x": torch.zeros(2)}, {"x": torch.ones(2)}],
-        [{"x": torch.ones(2)}],
-        [{"x": torch.ones(2)}, {"x": torch.zeros(2).double()}],
-    ],
-)
-def test_digest_tells_batches_apart(other):
-    batches = [{"x": torch.ones(2)}, {"x": torch.zeros(2)}]
-    assert digest_of_batches(batches) != digest_of_batches(other)
-    assert digest_of_batches(batches) == digest_of_batches([dict(batch) for batch in batches])
-
-
-def test_digest_does_not_depend_on_the_order_of_keys():
-    a, b = torch.ones(2), torch.zeros(2)
-    assert digest_of_batches([{"a": a, "b": b}]) == digest_of_batches([{"b": b, "a": a}])
 
 
 def test_line_of_python_shows_names_and_no_addresses():

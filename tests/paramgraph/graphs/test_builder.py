@@ -9,6 +9,7 @@ import torch
 from torch_geometric.transforms import KNNGraph
 
 from paramgraph import AttentionHead, Complete, CosineKNN, LayerAdjacency, Permuted, Ring, get_builder
+from paramgraph.digests import readable
 from paramgraph.graphs import Data, GraphBuilder, NullModel, as_builder, list_nulls
 
 
@@ -49,7 +50,7 @@ def declared(builder: GraphBuilder) -> tuple[bool, bool, bool, str]:
 @pytest.mark.parametrize("given", [plain, functools.partial(plain), lambda data: data, KNNGraph(k=2)])
 def test_a_plain_callable_reads_features_and_refuses_nothing(given) -> None:
     assert declared(as_builder(given)) == (True, False, False, "")
-    assert repr(as_builder(given)) == repr(given)
+    assert repr(as_builder(given)) == readable(given)
 
 
 def test_what_a_foreign_object_declares_by_the_same_names_counts() -> None:
