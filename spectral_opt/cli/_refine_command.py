@@ -24,6 +24,8 @@ from paramgraph.cli import (
 if TYPE_CHECKING:
     from spectral_opt.sweep import Sweep
 
+# In columns: a state on one line beside all scores.
+PIPE = 140
 NOT_SIZES = ("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite")
 
 
@@ -138,7 +140,7 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     if command.json:
         print(json.dumps(results, allow_nan=False))
         return 0
-    print_views(refinement_tables(results))
+    print_views(refinement_tables(results), width=PIPE)
     print()
     for sentence in refinement_sentences(results):
         print(f"- {sentence}")

@@ -81,15 +81,17 @@ def _band_figures(results: dict[str, Any]) -> list[FigureView]:
     energy, lift = [], []
     for colour, graph in enumerate(results["graphs"]):
         bands = graph["bands"]
-        low, high = np.array(bands["lift_low"]), np.array(bands["lift_high"])
-        energy.append(Curve(graph["name"], places, np.array(bands["energy_share"]), colour=colour))
+        low, high = (np.array(bands[end], dtype=float) for end in ("lift_low", "lift_high"))
+        energy.append(
+            Curve(graph["name"], places, np.array(bands["energy_share"], dtype=float), colour=colour)
+        )
         # Side by side, so that intervals do not cover each other.
         beside = places + 0.05 * (colour - 2)
-        lift.append(Curve(graph["name"], beside, np.array(bands["lift"]), low, high, colour))
+        lift.append(Curve(graph["name"], beside, np.array(bands["lift"], dtype=float), low, high, colour))
         if graph["name"] == NULL_SHOWN:
             null, name = graph["null_bands"], f"null of {graph['name']}"
             energy.append(Curve(name, places, np.array(null["energy_share"]), colour=colour, style=":"))
-            lift.append(Curve(name, places, np.array(null["lift"]), colour=colour, style=":"))
+            lift.append(Curve(name, places, np.array(null["lift"], dtype=float), colour=colour, style=":"))
     return [
         FigureView(
             "Energy per frequency",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from paramgraph.nodes import node_tables
@@ -33,7 +33,13 @@ from spectral_opt.study import (
     relative_drift,
     retention,
 )
-from spectral_opt.tasks import MeanPooledClassifier, embed_texts, predict_logits, unused_by_mean_pooling
+from spectral_opt.tasks import (
+    MeanPooledClassifier,
+    embed_texts,
+    predict_logits,
+    score_classes,
+    unused_by_mean_pooling,
+)
 
 METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
 
@@ -42,7 +48,8 @@ METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
 class Score:
     """What one model reached, and what it kept of its start.
 
-    Test accuracy, a share of 1, has its 95 % Wilson interval. `p_value` is that of McNemar's exact paired
+    Test accuracy, a share of 1, has its 95 % Wilson interval; in balanced accuracy and macro F1 every class counts
+    alike. `p_value` is that of McNemar's exact paired
     test against plain AdamW, `neighbours_kept` and `cosine` are retention on text of another task, `drift` is
     the relative distance of the matrices from the pretrained ones.
     """
@@ -50,6 +57,8 @@ class Score:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    balanced_accuracy: float
+    macro_f1: float
     p_value: float
     neighbours_kept: float
     cosine: float
@@ -209,16 +218,20 @@ class Demo:
                 f"{error}; {finished} finished runs are saved in {self.records}"
             ) from error
 
+    def _predicted(self, model: MeanPooledClassifier) -> Int[np.ndarray, " texts"]:
+        return np.asarray(predict_logits(model, self.setting.test).argmax(1).numpy())
+
     def _correct(self, model: MeanPooledClassifier) -> Bool[np.ndarray, " texts"]:
-        predicted = predict_logits(model, self.setting.test).argmax(1).numpy()
-        return np.asarray(predicted == self.setting.labels["test"])
+        return np.asarray(self._predicted(model) == self.setting.labels["test"])
 
     def _score(self, model: MeanPooledClassifier) -> Score:
-        correct = self._correct(model)
+        predicted = self._predicted(model)
+        correct = np.asarray(predicted == self.setting.labels["test"])
         kept = retention(self._before, embed_texts(model, self.setting.retention).numpy())
         state = model.state_dict()
         return Score(
             *accuracy_interval(correct),
+            **asdict(score_classes(predicted, self.setting.labels["test"])),
             p_value=1.0 if self._baseline is None else paired_p_value(correct, self._baseline),
             neighbours_kept=kept.neighbours_kept,
             cosine=kept.cosine,

@@ -5,10 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from paramgraph.environment import hardware, versions
 from paramgraph.measures import BandStatistics, band_lift
 from spectral_opt import study
 from spectral_opt.demo.parts import Demo
+from spectral_opt.tasks import majority_baseline
 
 COLUMNS = ("part", "name", "setting", "metric", "value", "low", "high")
 TITLE = "Spectral fine-tuning of a real model: a demonstration, not a claim"
@@ -50,6 +54,7 @@ def demo_results(demo: Demo, command: str) -> dict[str, Any]:
             }
             for evidence in demo.evidence
         ],
+        "majority": asdict(majority_baseline(setting.labels["test"], setting.data.label_names)),
         "linear_probe": {"C": setting.probe_strength, **asdict(demo.probe_score)},
         "training": [
             {
@@ -107,12 +112,19 @@ def tidy_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
     scored += [
         ("refinement", row["family"], f"strength={row['strength']:g}", row) for row in results["refinement"]
     ]
+    if majority := results.get("majority"):  # results of earlier versions have none
+        name = f"always {majority['label']}"
+        for metric in ("accuracy", "balanced_accuracy", "macro_f1"):
+            yield _row("majority", name, "", metric, majority[metric])
+        for label, count in majority["class_counts"].items():
+            yield _row("majority", label, "", "texts", count)
     for part, name, setting, row in scored:
         yield _row(
             part, name, setting, "accuracy", row["accuracy"], row["accuracy_low"], row["accuracy_high"]
         )
-        for metric in ("p_value", "neighbours_kept", "cosine", "drift"):
-            yield _row(part, name, setting, metric, row[metric])
+        for metric in ("balanced_accuracy", "macro_f1", "p_value", "neighbours_kept", "cosine", "drift"):
+            if metric in row:
+                yield _row(part, name, setting, metric, row[metric])
     for row in results["training"]:
         for step, loss in enumerate(row["losses"], start=1):
             yield _row("training", row["title"], f"step={step}", "loss", loss)
@@ -128,19 +140,24 @@ def _row(
     name: str,
     setting: str,
     metric: str,
-    value: float,
+    value: float | None,
     low: float | None = None,
     high: float | None = None,
 ) -> dict[str, Any]:
     return dict(zip(COLUMNS, (part, name, setting, metric, value, low, high), strict=True))
 
 
-def _bands(bands: BandStatistics) -> dict[str, list[float]]:
+def _bands(bands: BandStatistics) -> dict[str, list[float | None]]:
     names = ("low", "high", "snr", "snr_low", "snr_high", "energy_share")
     lift = band_lift(bands)
+    # Where noise leaves no signal in the whole spectrum, a ratio to it would be one of two errors.
+    known = bands.signal.sum() > 0
+    lifts = {"lift": lift.lift, "lift_low": lift.low, "lift_high": lift.high}
     return {
-        **{name: getattr(bands, name).tolist() for name in names},
-        "lift": lift.lift.tolist(),
-        "lift_low": lift.low.tolist(),
-        "lift_high": lift.high.tolist(),
+        **{name: _numbers(getattr(bands, name)) for name in names},
+        **{name: _numbers(values) if known else [None] * len(values) for name, values in lifts.items()},
     }
+
+
+def _numbers(values: Float[np.ndarray, " bands"]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -12,19 +12,42 @@ def graph_sentences(results: dict[str, Any]) -> list[str]:
     sentences = []
     for graph in results["graphs"]:
         bands, null = graph["bands"], graph["null_bands"]
-        carries = bands["lift_low"][0] > max(1.0, null["lift_high"][0])
-        sentences.append(
-            f"{_sentence(graph['name'])}: the lowest fifth of the spectrum holds {bands['energy_share'][0]:.0%} of "
-            f"the gradient's energy (permuted null {null['energy_share'][0]:.0%}), and its signal-to-noise ratio is "
-            f"{bands['lift'][0]:.2f} [{bands['lift_low'][0]:.2f}, {bands['lift_high'][0]:.2f}] times that of the whole "
-            f"(null {null['lift'][0]:.2f} [{null['lift_low'][0]:.2f}, {null['lift_high'][0]:.2f}]). "
-            + (
-                "It carries the gradient."
-                if carries
-                else "On these batches it cannot be told from its null: nothing shows that it carries the gradient."
-            )
+        energy = (
+            f"{_sentence(graph['name'])}: the lowest fifth of the spectrum holds {_energy(bands)} of the gradient's "
+            f"energy (permuted null {_energy(null)})"
         )
-    return sentences
+        if None in (one[end][0] for one in (bands, null) for end in ("lift", "lift_low", "lift_high")):
+            sentences.append(
+                f"{energy}; noise leaves no signal, so nothing shows whether it carries the gradient."
+            )
+            continue
+        sentences.append(
+            f"{energy}, and its signal-to-noise ratio is {_lift(bands)} times that of the whole (null {_lift(null)}). "
+            + _carrying(bands, null)
+        )
+    return [
+        *sentences,
+        f"Each of the {len(sentences)} graphs is judged by its own 95 % intervals, without correction.",
+    ]
+
+
+def _energy(bands: dict[str, Any]) -> str:
+    share = bands["energy_share"][0]
+    return "no known share" if share is None else f"{share:.0%}"
+
+
+def _lift(bands: dict[str, Any]) -> str:
+    return f"{bands['lift'][0]:.2f} [{bands['lift_low'][0]:.2f}, {bands['lift_high'][0]:.2f}]"
+
+
+def _carrying(bands: dict[str, Any], null: dict[str, Any]) -> str:
+    if bands["lift_low"][0] > max(1.0, null["lift_high"][0]):
+        return "It carries the gradient."
+    if bands["lift_high"][0] < min(1.0, null["lift_low"][0]):
+        return "Its low frequencies hold less signal than its null: it does not carry the gradient."
+    if bands["lift_low"][0] > null["lift_high"][0] or bands["lift_high"][0] < null["lift_low"][0]:
+        return "It differs from its null, but nothing shows that it carries the gradient."
+    return "On these batches it cannot be told from its null: nothing shows that it carries the gradient."
 
 
 def training_sentences(results: dict[str, Any]) -> list[str]:
@@ -37,6 +60,8 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
     sentences = [
         _compared("AdamW", baseline["accuracy"], start, probe["accuracy"], probe["p_value"] < level, probe)
     ]
+    if majority := results.get("majority"):  # results of earlier versions have none
+        sentences.append(_beside_majority(majority, results))
     for row in results["training"]:
         if row["method"] == "adamw" or row["null_of"]:
             continue
@@ -71,16 +96,22 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
     accuracy = np.array([row["accuracy"] for row in ends])
     order = np.argsort(kept)
     sentences = []
+    if baseline["neighbours_kept"] >= 0.9995:  # 1.000 in the table
+        sentences.append("AdamW kept every neighbour of this text: there is nothing to refine.")
     for name, rows in curves.items():
-        gains = [
-            row["accuracy"] - np.interp(row["neighbours_kept"], kept[order], accuracy[order]) for row in rows
-        ]
-        points = ", ".join(
-            f"{row['strength']:g}: {row['accuracy']:.3f} at {row['neighbours_kept']:.2f} kept ({100 * gain:+.1f})"
-            for row, gain in zip(rows, gains, strict=True)
-        )
+        points = []
+        for row in rows:
+            if kept.min() <= row["neighbours_kept"] <= kept.max():
+                gain = row["accuracy"] - np.interp(row["neighbours_kept"], kept[order], accuracy[order])
+                beside = f"{100 * gain:+.1f}"
+            else:
+                beside = "no scaling keeps as few"
+            points.append(
+                f"{row['strength']:g}: {row['accuracy']:.3f} at {row['neighbours_kept']:.2f} kept ({beside})"
+            )
         sentences.append(
-            f"{_sentence(name)}, by strength (points of accuracy against scaling at equal retention): {points}."
+            f"{_sentence(name)}, by strength (points of accuracy against scaling at equal retention): "
+            f"{', '.join(points)}."
         )
     width = 100 * (baseline["accuracy_high"] - baseline["accuracy_low"]) / 2
     sentences.append(
@@ -100,7 +131,7 @@ def _compared(
 ) -> str:
     points, p_value = 100 * (accuracy - against), row["p_value"]
     if not shown:
-        judgement = "no difference that this test set can show: it did not help"
+        judgement = "no difference that this test set can show, so it did not help visibly"
     else:
         judgement = "better" if points > 0 else "worse: it did harm"
     return (
@@ -109,10 +140,23 @@ def _compared(
     )
 
 
+def _beside_majority(majority: dict[str, Any], results: dict[str, Any]) -> str:
+    """Name what is not above the answer that looks at no text."""
+    said = f"Always answering {majority['label']} is right on {majority['accuracy']:.3f}"
+    scored = [("the linear probe", results["linear_probe"])]
+    scored += [(row["title"], row) for row in results["training"]]
+    below = [title for title, row in scored if row["accuracy_low"] <= majority["accuracy"]]
+    if not below:
+        return f"{said}; every row is above that."
+    return f"{said}; by their intervals these are not above it: {', '.join(below)}."
+
+
 def _null_judgement(row: dict[str, Any], null: dict[str, Any]) -> str:
     if (
         abs(row["neighbours_kept"] - null["neighbours_kept"]) < 0.02
         and abs(row["accuracy"] - null["accuracy"]) < 0.02
     ):
         return "the graph itself contributed nothing that shows here."
-    return "graph and null differ by more than 2 points in accuracy or retention; seeds would have to confirm it."
+    return (
+        "graph and null differ by 2 points or more in accuracy or retention; seeds would have to confirm it."
+    )

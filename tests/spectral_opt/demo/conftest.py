@@ -22,6 +22,8 @@ def score(accuracy: float, kept: float, p_value: float = 0.5) -> dict[str, float
         "accuracy": accuracy,
         "accuracy_low": accuracy - 0.03,
         "accuracy_high": accuracy + 0.03,
+        "balanced_accuracy": accuracy - 0.05,
+        "macro_f1": accuracy - 0.06,
         "p_value": p_value,
         "neighbours_kept": kept,
         "cosine": 1 - (1 - kept) / 6,
@@ -70,6 +72,13 @@ def results() -> dict[str, Any]:
             }
             for construction in CONSTRUCTIONS
         ],
+        "majority": {
+            "label": "fresh",
+            "accuracy": 0.578,
+            "balanced_accuracy": 0.5,
+            "macro_f1": 0.366,
+            "class_counts": {"fresh": 578, "rotten": 422},
+        },
         "linear_probe": score(0.672, 1.0, p_value=0.02),
         "training": [
             {

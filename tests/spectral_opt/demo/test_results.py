@@ -5,7 +5,7 @@ from spectral_opt.demo import demo_page, demo_tables, print_tables, tidy_rows, w
 
 
 def test_every_accuracy_is_in_the_flat_rows_with_its_interval(results):
-    rows = [row for row in tidy_rows(results) if row["metric"] == "accuracy"]
+    rows = [row for row in tidy_rows(results) if row["metric"] == "accuracy" and row["part"] != "majority"]
     assert len(rows) == 1 + len(results["training"]) + len(results["refinement"])
     assert all(row["low"] < row["value"] < row["high"] for row in rows)
 
@@ -21,10 +21,42 @@ def test_controls_are_muted_in_every_table(results):
     graphs, training, refinement = demo_tables(results)
     assert [graphs.rows[place][0].strip() for place in sorted(graphs.muted)] == ["null: nodes permuted"] * 6
     assert {training.rows[place][0] for place in training.muted} == {
+        "always fresh",
         "spectral penalty, nodes permuted",
         "spectral filter, nodes permuted",
     }
-    assert {refinement.rows[place][0][:5] for place in refinement.muted} == {"null:"}
+    assert {refinement.rows[place][0][:5] for place in refinement.muted} == {"null:", "alway"}
+
+
+def test_the_most_frequent_class_and_scores_of_all_classes_stand_beside_every_accuracy(results):
+    for table in demo_tables(results)[1:]:
+        (always,) = (row for row in table.rows if row[0] == "always fresh")
+        assert always[2:6] == ("0.578", "", "0.500", "0.366")
+        places = [table.header.index(name) for name in ("accuracy", "balanced", "macro F1")]
+        assert all(row[place] for row in table.rows for place in places)
+        assert "test texts: fresh 578, rotten 422" in table.caption
+    rows = list(tidy_rows(results))
+    assert {row["value"] for row in rows if row["metric"] == "texts"} == {578, 422}
+    assert sum(row["metric"] == "macro_f1" for row in rows) == sum(
+        row["metric"] == "accuracy" for row in rows
+    )
+    assert "always fresh" in demo_page(results)
+
+
+def test_results_of_earlier_versions_are_still_shown(results):
+    del results["majority"]
+    for row in (results["linear_probe"], *results["training"], *results["refinement"]):
+        del row["balanced_accuracy"], row["macro_f1"]
+    assert "macro F1" not in demo_page(results)
+    assert not [row for row in tidy_rows(results) if row["part"] == "majority"]
+
+
+def test_a_ratio_to_no_signal_is_left_blank(results):
+    graph = results["graphs"][0]
+    for name in ("lift", "lift_low", "lift_high"):
+        graph["bands"][name] = [None] * 5
+    assert "\N{EN DASH}" in demo_tables(results)[0].rows[0]
+    assert "noise leaves no signal" in demo_page(results)
 
 
 def test_the_terminal_shows_every_row_on_one_line(results, capsys):

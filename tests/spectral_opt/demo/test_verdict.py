@@ -50,3 +50,43 @@ def test_refinement_is_compared_with_scaling_at_equal_retention(results):
 
 def test_the_size_of_the_uncertainty_closes_the_verdict(results):
     assert "about 3.0 points" in refinement_sentences(results)[-1]
+
+
+def with_lift(results, lift, null):
+    graph = results["graphs"][0]
+    for bands, (low, middle, high) in ((graph["bands"], lift), (graph["null_bands"], null)):
+        bands["lift_low"][0], bands["lift"][0], bands["lift_high"][0] = low, middle, high
+    return graph_sentences(results)[0]
+
+
+@pytest.mark.parametrize(
+    ("lift", "null", "words"),
+    [
+        ((1.2, 1.3, 1.4), (0.9, 1.0, 1.1), "It carries the gradient."),
+        ((0.4, 0.5, 0.6), (0.9, 1.0, 1.1), "hold less signal than its null: it does not carry"),
+        ((0.95, 1.0, 1.05), (0.7, 0.8, 0.9), "It differs from its null, but nothing shows"),
+        ((1.2, 1.3, 1.4), (1.1, 1.2, 1.3), "cannot be told from its null"),
+        ((-2.0, -0.5, 1.0), (0.9, 1.0, 1.1), "cannot be told from its null"),
+    ],
+)
+def test_a_graph_is_judged_by_both_intervals(results, lift, null, words):
+    assert words in with_lift(results, lift, null)
+
+
+def test_what_is_not_above_the_most_frequent_class_is_named(results):
+    assert any("every row is above that" in sentence for sentence in training_sentences(results))
+    results["majority"]["accuracy"] = 0.65
+    (sentence,) = (one for one in training_sentences(results) if one.startswith("Always answering fresh"))
+    assert sentence.endswith(
+        "these are not above it: the linear probe, spectral penalty, spectral penalty, nodes permuted."
+    )
+
+
+def test_a_refinement_that_keeps_less_than_any_scaling_is_not_compared(results):
+    results["refinement"][0]["neighbours_kept"] = 0.5
+    assert "no scaling keeps as few" in refinement_sentences(results)[0]
+
+
+def test_where_nothing_was_forgotten_there_is_nothing_to_refine(results):
+    results["training"][0]["neighbours_kept"] = 1.0
+    assert refinement_sentences(results)[0].endswith("there is nothing to refine.")
