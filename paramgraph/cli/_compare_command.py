@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +23,7 @@ from paramgraph.cli.commands import (
     option,
     read_command,
 )
+from paramgraph.display import print_lines
 
 NULLS = ("permuted", "rotated", "random")
 EXTRAS = ("pandas", "jinja2", "matplotlib", "rich")
@@ -145,7 +145,7 @@ class Compare:
         try:
             found = _compare(self, line)
         except KeyboardInterrupt:
-            print(f"interrupted; the same command goes on from what is in {self.out}", file=sys.stderr)
+            print_lines(f"interrupted; the same command goes on from what is in {self.out}", to_stderr=True)
             return 130
         _write(found, self.out)
         if self.json:
@@ -154,7 +154,7 @@ class Compare:
         from paramgraph.comparison.report import print_comparison
 
         print_comparison(found.to_dict())
-        print(f"\nWith figures, every layer and what the words mean: {self.out / 'report.html'}")
+        print_lines("", f"With figures, every layer and what the words mean: {self.out / 'report.html'}")
         return 0
 
 
@@ -187,7 +187,7 @@ def _open(arguments: Compare) -> Any:
         if options.tune_steps:
             raise ValueError("--tune-steps needs --data, the text to fine-tune on")
         return None
-    print("loading model and text", file=sys.stderr)
+    print_lines("loading model and text", to_stderr=True)
     return open_inputs(arguments.model, arguments.data, options)
 
 
@@ -295,7 +295,7 @@ def _verify(arguments: Compare, records: Path) -> int:
     else:
         for result in results:
             outcome = "agrees" if result["agrees"] else f"differs: {result['differences']}"
-            print(f"{result['cell']}: {outcome}")
+            print_lines(f"{result['cell']}: {outcome}")
     return 0 if all(result["agrees"] for result in results) else 1
 
 

@@ -36,10 +36,10 @@ class Inspect:
         if self.json:
             print(json.dumps(found, allow_nan=False))
             return 0
-        from paramgraph.display import TableView, print_views
+        from paramgraph.display import TableView, print_lines, print_views
 
         for fact, value in _facts(found):
-            print(f"{fact:<14}{value}")
+            print_lines(f"{fact:<14}{value}")
         header = (
             "scheme",
             "graphs",
@@ -55,8 +55,8 @@ class Inspect:
         print_views([TableView(header, rows, title)])
         for name, scheme in found["schemes"].items():
             if scheme["refused"]:
-                print(f"\n{name}: {scheme['refused']}")
-        print(f"\nNext: paramgraph compare {shlex.quote(self.model)} --out results")
+                print_lines("", f"{name}: {scheme['refused']}")
+        print_lines("", f"Next: paramgraph compare {shlex.quote(self.model)} --out results")
         return 0
 
 

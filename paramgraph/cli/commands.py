@@ -9,12 +9,15 @@ import re
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperCommand
+
+from paramgraph.display import print_lines
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
 THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -67,18 +70,26 @@ def run_commands(program: str, about: str, commands: Commands, arguments: Sequen
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = None
-    try:
-        command = read_command(program, about, commands, words)
-        return command.run(shlex.join([program, *words])) if command else 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, ImportError, OSError, typer.TyperException) as error:
-        if command and command.traceback:
-            raise
-        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        print(f"{program}: {' '.join(text.split())}", file=sys.stderr)
-        return 2
+    with warnings.catch_warnings():
+        # Names of others stand in warnings too.
+        warnings.showwarning = _show_warning
+        try:
+            command = read_command(program, about, commands, words)
+            return command.run(shlex.join([program, *words])) if command else 0
+        except KeyboardInterrupt:
+            print_lines("interrupted", to_stderr=True)
+            return 130
+        except (ValueError, ImportError, OSError, typer.TyperException) as error:
+            if command and command.traceback:
+                raise
+            text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+            print_lines(f"{program}: {' '.join(text.split())}", to_stderr=True)
+            return 2
+
+
+# Any: its arguments are those of `warnings.showwarning`.
+def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    print_lines(f"{category.__name__}: {' '.join(str(message).split())}", to_stderr=True)
 
 
 def read_command(program: str, about: str, commands: Commands, words: Sequence[str]) -> Command | None:

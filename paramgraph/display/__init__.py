@@ -6,7 +6,8 @@ that follows the page's theme.
 
 Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `new_figure`, `themed_svg`, `draw_curves`,
 `Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its `CELL`, `escape`, `short_list`;
-`table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `progress_bar`.
+`table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `print_lines`, `progress_bar`. All text
+goes through `printable`, which takes from names of others what a screen would obey.
 """
 
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         render_page as render_page,
     )
     from paramgraph.display.palette import MIDDLE_GREY as MIDDLE_GREY, PALETTE as PALETTE
+    from paramgraph.display.printable_text import printable as printable
     from paramgraph.display.summaries import (
         graph_html as graph_html,
         spectrum_html as spectrum_html,
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
         new_figure as new_figure,
         themed_svg as themed_svg,
     )
-    from paramgraph.display.terminal import print_views as print_views, progress_bar as progress_bar
+    from paramgraph.display.terminal import (
+        print_lines as print_lines,
+        print_views as print_views,
+        progress_bar as progress_bar,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

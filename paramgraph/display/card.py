@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from paramgraph.display.palette import PALETTE
+from paramgraph.display.printable_text import printable
 
 LINE = "rgba(128,128,128,.4)"
 CARD = f"display:inline-block;max-width:46rem;border:1px solid {LINE};border-radius:6px;padding:.5em .8em"
@@ -38,7 +39,7 @@ def html_card(title: str, subtitle: str, facts: Iterable[tuple[str, str]], pictu
 
 def escape(text: object, longest: int = 400) -> str:
     """Escape text for HTML; what is longer than a card can show ends in an ellipsis."""
-    plain = str(text)
+    plain = printable(str(text))
     return html.escape(plain if len(plain) <= longest else plain[: longest - 1] + "…")
 
 

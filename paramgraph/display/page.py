@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
+from paramgraph.display.printable_text import printable
+
 
 @dataclass(frozen=True)
 class TableView:
@@ -99,8 +101,13 @@ def render_page(
     source = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     script = folder.joinpath("page.js").read_text(encoding="utf-8") if interactive else ""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     return environment.from_string(source).render(
         title=title, lead=lead, sections=sections, footer=footer, facts=facts, script=script
     )
+
+
+def _shown(value: object) -> object:
+    # Markup is a kind of text, and stays one.
+    return type(value)(printable(value, kept="\n\t\r")) if isinstance(value, str) else value

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from paramgraph.display.palette import PALETTE
+from paramgraph.display.printable_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,11 +66,15 @@ def themed_svg(figure: "Figure", name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
         raise ValueError(f"a figure's name is letters, digits and hyphens, got {name!r}")
     import matplotlib as mpl
+    from matplotlib.text import Text
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    # A name with dollars in it is no formula.
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
+    svg = printable(buffer.getvalue(), kept="\n")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

@@ -1,6 +1,5 @@
 """`spectral-opt demo`: graphs, methods and refinement on a real model and real text, small enough for two cores."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from paramgraph.cli import (
     check_writable,
     option,
 )
+from paramgraph.display import print_lines
 
 NOT_SIZES = ("out", "quick", "traceback")
 
@@ -63,7 +63,7 @@ class Demonstration:
         _check_numbers(given)
         check_extras("the demo", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
         check_writable(self.out)
-        print("loading model and texts", file=sys.stderr)
+        print_lines("loading model and texts", to_stderr=True)
         from transformers.utils import logging as transformers_logging
 
         from paramgraph.display import progress_bar
@@ -96,7 +96,7 @@ class Demonstration:
         write_results(results, self.out)
         write_text(page, drawn)
         print_tables(results)
-        print(f"\nA demonstration, not a claim. What did and did not help, with figures: {page}")
+        print_lines("", f"A demonstration, not a claim. What did and did not help, with figures: {page}")
         return 0
 
 

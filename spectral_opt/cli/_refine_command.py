@@ -3,13 +3,11 @@
 import json
 import os
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from paramgraph._whole_files import write_text
-from paramgraph.checkpoints import locate
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
@@ -20,6 +18,7 @@ from paramgraph.cli import (
     check_extras,
     option,
 )
+from paramgraph.display import print_lines
 
 if TYPE_CHECKING:
     from spectral_opt.sweep import Sweep
@@ -88,10 +87,11 @@ class Refine:
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
         _check_folder(self.out, self.overwrite)
+        from paramgraph.checkpoints import locate
         from spectral_opt.refinement import check_inputs
 
         check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
-        print("loading models and texts", file=sys.stderr)
+        print_lines("loading models and texts", to_stderr=True)
         from transformers.utils import logging as transformers_logging
 
         from spectral_opt.sweep import Sweep, make_refinement
@@ -131,7 +131,7 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
             sweep.save(command.out / "model", command.overwrite)
     except KeyboardInterrupt:
         write_text(unfinished / "report.html", refinement_page(keep(sweep)))
-        print(f"interrupted; {len(sweep.points)} measured states are in {unfinished}", file=sys.stderr)
+        print_lines(f"interrupted; {len(sweep.points)} measured states are in {unfinished}", to_stderr=True)
         return 130
     results = keep(sweep, finished=True)
     page = command.out / "report.html"
@@ -141,10 +141,8 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         print(json.dumps(results, allow_nan=False))
         return 0
     print_views(refinement_tables(results), width=PIPE)
-    print()
-    for sentence in refinement_sentences(results):
-        print(f"- {sentence}")
-    print(f"\nThe refined model: {command.out / 'model'}. With figures: {page}")
+    print_lines("", *(f"- {sentence}" for sentence in refinement_sentences(results)))
+    print_lines("", f"The refined model: {command.out / 'model'}. With figures: {page}")
     return 0
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from paramgraph.comparison.report._tables import Column, column_table
 from paramgraph.comparison.report._values import Plain, summary_rows
-from paramgraph.display import TableView, print_views
+from paramgraph.display import TableView, print_lines, print_views
 
 # A terminal has room for what decides, the page has the rest.
 COLUMNS = (
@@ -35,10 +35,10 @@ def print_comparison(result: Plain) -> None:
     """Print summary and verdict of `Comparison.to_dict()`, what failed and what was refused; needs rich."""
     print_views([summary_view(result)], width=PIPE)
     for failure in result.get("failures") or ():
-        print(f"\nfailed: {failure['construction']} on {failure['layer']}: {failure['error']}")
+        print_lines("", f"failed: {failure['construction']} on {failure['layer']}: {failure['error']}")
     for what in _refusals(result):
-        print(f"\n{what}")
-    print(f"\n{result['verdict']}")
+        print_lines("", what)
+    print_lines("", result["verdict"])
 
 
 def summary_view(result: Plain) -> TableView:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from paramgraph.cli import (
     read_command,
     run_commands,
 )
+from paramgraph.display import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,10 @@ class Greet:
 
     def run(self, line: str) -> int:
         if self.fail == "value":
-            raise ValueError("a mistake\nin two lines")
+            raise ValueError(f"a mistake\nin two lines of {self.name}")
+        if self.fail == "warn":
+            warnings.warn(f"a warning about {self.name}", stacklevel=2)
+            return 3
         if self.fail == "stop":
             raise KeyboardInterrupt
         if self.fail == "fault":
@@ -116,6 +121,17 @@ def test_a_mistake_is_one_line_and_code_2(capsys, words, message):
     (line,) = printed.err.splitlines()
     assert line.startswith("polite: ")
     assert message in line
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Jcleared", "a\u202eb", "a\x07b", "a\udc80"])
+def test_what_a_terminal_would_obey_is_written_out(capsys, name):
+    assert run("greet", name, "--fail", "value") == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run("greet", name, "--fail", "warn") == 3
+    error, warning = capsys.readouterr().err.splitlines()
+    assert error == f"polite: a mistake in two lines of {printable(name)}"
+    assert warning == f"UserWarning: a warning about {printable(name)}"
 
 
 def test_an_interruption_is_said_and_ends_with_code_130(capsys):

@@ -1,6 +1,16 @@
+import warnings
 from html.parser import HTMLParser
 
-from paramgraph.display import FigureView, Section, TableView, Term, render_page
+from paramgraph.display import (
+    FigureView,
+    Section,
+    TableView,
+    Term,
+    html_card,
+    new_figure,
+    render_page,
+    themed_svg,
+)
 
 
 class Tags(HTMLParser):
@@ -23,6 +33,30 @@ def test_text_is_escaped_everywhere():
     )
     page = render_page(hostile, hostile, [section], [(hostile, hostile)])
     assert "script" not in [tag for tag, _ in Tags(page).seen]
+
+
+def test_what_acts_is_written_out_in_pages_cards_and_figures():
+    name = "</text></title><script>alert(1)</script>\x1b[31m\u202e$\\frac$"
+    section = Section(name, (name,), (name,), (TableView((name, "b"), ((name, name),), name, kinds=(name,)),))
+    for interactive in (False, True):
+        page = render_page(
+            name, name, [section], [(name, name)], facts=[(name, name)], interactive=interactive
+        )
+        assert not {"\x1b", "\u202e"} & set(page)
+        assert [tag for tag, _ in Tags(page).seen].count("script") == int(interactive)
+        assert "\\x1b[31m\\u202e" in page
+    card = html_card(name, name, [(name, name)])
+    assert not {"\x1b", "\u202e"} & set(card)
+    assert "<script" not in card
+    figure = new_figure()
+    figure.axes[0].set_title(name)
+    figure.axes[0].set_xticks([0.0], labels=[name])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        svg = themed_svg(figure, "hostile")
+    assert not {"\x1b", "\u202e"} & set(svg)
+    assert "script" not in [tag for tag, _ in Tags(svg).seen]
+    assert svg.count(r"$\frac$") == 2
 
 
 def test_a_figure_stands_in_the_page_with_its_title_and_caption():

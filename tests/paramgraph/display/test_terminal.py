@@ -1,10 +1,62 @@
 """Tables in the terminal."""
 
 import builtins
+import unicodedata
 
 import pytest
 
-from paramgraph.display import TableView, print_views
+from paramgraph.display import TableView, print_lines, print_views, printable, progress_bar
+
+# Colours, the window's title, the clipboard, the cursor, another line, C1 controls, the direction of writing, what is
+# not seen, and half of a character.
+HOSTILE = {
+    "colour": "\x1b[31mred",
+    "title": "\x1b]0;owned\x07",
+    "clipboard": "\x1b]52;c;b3duZWQ=\x1b\\",
+    "return": "safe\rfake",
+    "line": "name\nfake: line",
+    "c1": "\x9b31m",
+    "next line": "a\x85b",
+    "bidi": "evil\u202egpj.exe",
+    "isolate": "\u2066x\u2069",
+    "separator": "a\u2028b",
+    "invisible": "a\u200bb",
+    "tag": "a\U000e0041",
+    "surrogate": "a\udc80",
+    "null": "a\x00b",
+    "delete": "ab\x7f",
+}
+
+
+def unseen(text):
+    """List what a terminal may obey, but for the ends of lines."""
+    return [c for c in text if c != "\n" and (unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"))]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_acts_is_written_out_wherever_text_is_shown(name, capsys):
+    text = HOSTILE[name]
+    assert not unseen(printable(text))
+    assert "\n" not in printable(text)
+    print_views([TableView((f"name {text}", "b"), ((text, text),), f"title {text}")])
+    print_lines(text, f"failed: {text}")
+    with progress_bar(1.0) as advance:
+        advance(0.0, text)
+        advance(1.0, text)
+    printed = capsys.readouterr()
+    assert not unseen(printed.out)
+    # tqdm goes back to the start of its line, and up and down: the name does not.
+    assert not unseen(printed.err.replace("\r", "").replace("\x1b[A", ""))
+    assert [line for line in printed.out.splitlines() if line.startswith("failed")] == [
+        f"failed: {printable(text)}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["blocks.0.weight", "Grüße 日本 مرحبا שלום", "नमस्ते क्\u200dष", "👩\u200d🔬", "a\xa0b"]
+)
+def test_words_of_all_languages_stay(text):
+    assert printable(text) == text
 
 
 def test_numbers_stand_right_and_words_left(capsys):
