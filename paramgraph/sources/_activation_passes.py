@@ -1,5 +1,6 @@
 """Passes over batches that hand on what flows into and out of the layers of tables."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import NodeTable, ParameterSlice, unwrap
 from paramgraph.sources._capture import Hook, forward_hooks, layers_of
+from paramgraph.sources._padding import Tracer, Unplaced, placed
 from paramgraph.sources._passes import (
     Batches,
     Loss,
@@ -23,7 +25,7 @@ from paramgraph.sources._passes import (
     passes,
     run_batch,
 )
-from paramgraph.sources._token_streams import real_tokens, stream_of_signal
+from paramgraph.sources._token_streams import stream_of_signal, token_mask
 from paramgraph.sources.accumulators import FeatureBlocks
 
 Side = Literal["auto", "input", "output"]
@@ -41,6 +43,7 @@ def activation_passes(
     """Hand on the inputs or outputs of the layers of some tables.
 
     A table of one layer gets a piece (nodes, features) per call of the layer, a table of several layers one per batch.
+    Padding is left out however a layer is given its tokens; a ValueError says where that cannot be told.
     """
     bare = unwrap(model)
     layers = {
@@ -58,31 +61,51 @@ def activation_passes(
             users[reading.parameter].append((group, reading))
     layers = {name: modules for name, modules in layers.items() if users[name]}
     together = [name for name in layers if any(group in blocks for group, _ in users[name])]
-    called: set[str] = set()
+    sides = {name: {reading.output for _, reading in of_layer} for name, of_layer in users.items()}
+    called: Counter[str] = Counter()
+    tracer = Tracer(bare, layers, lambda batch: run_batch(bare, batch) if loss is None else loss(bare, batch))
 
     def step(index: int, batch: Any) -> None:
-        called.difference_update(together)
+        before = Counter(called)
+        unplaced: list[Unplaced] = []
+
+        def hand_on(name: str, output: bool, stream: str, tokens: Tensor) -> None:
+            check_finite(tokens, "activation", name, index)
+            for group, reading in users[name]:
+                if reading.output != output:
+                    continue
+                piece = _of_nodes(tokens, reading.features)
+                if group in blocks:
+                    blocks[group].add((reading.at[1], stream), reading.at[0], piece)
+                else:
+                    sink(group, piece)
 
         def hook(name: str) -> Hook:
             stream = stream_of_signal(bare, name)
-            mask = real_tokens(bare, batch, stream)
+            mask = token_mask(bare, batch, stream)
 
             def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
-                called.add(name)
-                for group, reading in users[name]:
-                    tokens = _real_tokens(output if reading.output else x, mask)
-                    check_finite(tokens, "activation", name, index)
-                    piece = _of_nodes(tokens, reading.features)
-                    if group in blocks:
-                        blocks[group].add((reading.at[1], stream), reading.at[0], piece)
-                    else:
-                        sink(group, piece)
+                for side in sides[name]:
+                    signal = (output if side else x).detach()
+                    signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
+                    known = mask is None or tracer.knows(name, signal, mask)
+                    tokens = placed(signal, None if known else mask)
+                    if tokens is not None:
+                        hand_on(name, side, stream, tokens)
+                    elif mask is not None:
+                        number = called[name] - before[name]
+                        unplaced.append(Unplaced(name, side, number, stream, signal.clone(), mask))
+                called[name] += 1
 
             return read
 
-        with torch.no_grad(), forward_hooks(layers, hook):
-            run_batch(bare, batch) if loss is None else loss(bare, batch)
-        check_called(together, called)
+        with torch.no_grad():
+            with forward_hooks(layers, hook):
+                tracer.run(batch)
+            found = tracer.trace(batch, unplaced) if unplaced else []
+            for call, tokens in zip(unplaced, found, strict=True):
+                hand_on(call.name, call.output, call.stream, tokens)
+        check_called(together, [name for name in together if called[name] > before[name]])
         for group, kept in blocks.items():
             sink(group, kept.take())
 
@@ -97,14 +120,6 @@ def _of_nodes(tokens: Tensor, features: Tensor) -> Tensor:
         return tokens.T
     own = tokens[:, features.flatten().to(tokens.device)].reshape(-1, nodes, size)
     return own.transpose(0, 1).reshape(nodes, -1)
-
-
-def _real_tokens(signal: Tensor, mask: Tensor | None) -> Tensor:
-    signal = signal.detach().to(torch.promote_types(signal.dtype, torch.float32))
-    if mask is not None and mask.shape == signal.shape[:-1]:
-        return signal[mask]
-    # A clone, since the model may change the activation in place after this.
-    return signal.reshape(-1, signal.shape[-1]).clone()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, passes, run_batch
-from paramgraph.sources._token_streams import real_tokens, stream_of
+from paramgraph.sources._token_streams import stream_of, token_mask
 from paramgraph.sources.accumulators import FeatureBlocks
 
 # The projection's parent is the attention module; BERT's output projection lies one module deeper.
@@ -125,6 +125,7 @@ def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) 
             f"the attention at {found.parameter!r} has {queries} queries and {keys} keys, and the batch's mask fits "
             "one of them only: run whole texts, without prefixes or a cache"
         )
+    _check_text(model, found, attention, batch, (of_queries, of_keys))
     every = torch.ones((), dtype=torch.bool, device=attention.device)
     rows = (every if of_queries is None else of_queries.to(attention.device)).expand(texts, queries)
     columns = (every if of_keys is None else of_keys.to(attention.device)).expand(texts, keys)
@@ -134,8 +135,29 @@ def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) 
     return wide.reshape(found.count, count // found.count, -1).mean(dim=1)
 
 
+def _check_text(
+    model: nn.Module, found: _Heads, attention: Tensor, batch: Any, masks: tuple[Tensor | None, Tensor | None]
+) -> None:
+    """Refuse maps that are not those of the batch's tokens: of windows, or of tokens padded once more."""
+    texts, _, queries, keys = attention.shape
+    stream = stream_of(model, found.parameter)
+    ends = ("decoder", "encoder") if stream == "cross" else (stream, stream)
+    text = [token_mask(model, batch, end) for end in ends]
+    missed = [mask for mask, fitting in zip(text, masks, strict=True) if mask is not None and fitting is None]
+    # Maps of an image or a sound beside a text are square and without padding.
+    beside = any(
+        isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2 for part in batch.values()
+    )
+    if missed and (queries != keys or not (beside or all(bool(mask.all()) for mask in missed))):
+        raise ValueError(
+            f"the attention at {found.parameter!r} comes as {texts} maps of {queries} queries and {keys} keys, not as "
+            f"the {missed[0].shape[0]} texts of {missed[0].shape[1]} tokens of the batch: the model pads or cuts texts "
+            "itself; give texts of a length that it leaves as they are, or take another source"
+        )
+
+
 def _mask(model: nn.Module, batch: Any, stream: str, texts: int, positions: int) -> Tensor | None:
-    mask = real_tokens(model, batch, stream)
+    mask = token_mask(model, batch, stream)
     return mask if mask is not None and tuple(mask.shape) == (texts, positions) else None
 
 

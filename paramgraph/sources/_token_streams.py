@@ -77,5 +77,31 @@ def real_tokens(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
     return None
 
 
+def token_mask(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
+    """Read `real_tokens` of a batch; all of its tokens where it has no mask, None where it has no tokens either."""
+    mask = real_tokens(model, batch, stream)
+    key = token_key(model, batch, stream)
+    if mask is not None or key is None:
+        return mask if mask is None or mask.ndim == 2 else None
+    return torch.ones(batch[key].shape[:2], dtype=torch.bool, device=batch[key].device)
+
+
+def token_key(model: nn.Module, batch: Any, stream: str) -> str | None:
+    """Name the entry of a batch that holds a stream's tokens (texts, tokens), or their embeddings; None without."""
+    if not isinstance(batch, Mapping):
+        return None
+    keys = ["input_ids", "inputs_embeds"]
+    if stream == "decoder" and _has_encoder(model):
+        keys = ["decoder_input_ids", "decoder_inputs_embeds"]
+    elif stream == "encoder" and not _has_encoder(model):
+        keys = ["encoder_hidden_states"]
+    mask = real_tokens(model, batch, stream)
+    for key in keys:
+        tokens = batch.get(key)
+        if isinstance(tokens, Tensor) and tokens.ndim == (2 if key.endswith("ids") else 3):
+            return key if mask is None or mask.shape == tokens.shape[:2] else None
+    return None
+
+
 def _has_encoder(model: nn.Module) -> bool:
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))

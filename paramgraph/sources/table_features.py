@@ -118,8 +118,9 @@ def activations(
     batches : iterable
         Iterated once. A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last
         entries (labels) for which `forward` has no argument; else `model(batch)`. Where a mapping has an
-        "attention_mask" of the shape of the activations' leading axes, tokens with mask 0 are left out; in the
-        decoder of an encoder-decoder those of "decoder_attention_mask", else those with the label -100.
+        "attention_mask", tokens with mask 0 are left out; in the decoder of an encoder-decoder those of
+        "decoder_attention_mask", else those with the label -100. Where the shape of a layer's input does not tell which
+        rows they are, the batch is run up to three times more, with other tokens.
     loss : callable (model, batch), optional
         Another way to run a batch; what it returns is not used.
     compress : bool, default False
@@ -143,8 +144,9 @@ def activations(
     Raises
     ------
     ValueError
-        If the nodes have no such side (blocks have none), there are no batches, the layer is never called, or
-        an activation is not finite (the parameter and the index of the batch are named).
+        If the nodes have no such side (blocks have none), there are no batches, the layer is never called, it
+        cannot be told which of its rows are padding, or an activation is not finite (the parameter and the index of the
+        batch are named).
 
     Examples
     --------

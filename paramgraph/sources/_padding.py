@@ -1,0 +1,229 @@
+"""Which rows that a layer is given are tokens of a text, and not padding, however the model lays tokens out.
+
+Most layers are given (texts, tokens, features), as the batch's mask. Some are given (texts x tokens, features) or
+(tokens, texts, features), which the shape tells. Where it does not (tokens padded once more to a window, as many texts
+as tokens, some tokens for an expert), the batch is run again with other tokens in place of a text, of the padding and
+of all texts: a row that changes with the tokens, and not with the padding, is a token.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paramgraph.sources._capture import forward_hooks
+from paramgraph.sources._passes import RandomStates
+from paramgraph.sources._token_streams import token_key, token_mask
+
+# Rounding may differ where other rows do; another token changes a row by about its size.
+CHANGE = 1e-3
+# Special tokens that are text, or its end, to a model.
+_OF_TEXT = ("bos", "cls", "decoder_start", "eos", "forced", "mask", "pad", "sep", "unk")
+
+
+@dataclass(frozen=True)
+class Unplaced:
+    """One call of a layer whose rows are in an order that their shape does not tell."""
+
+    name: str
+    output: bool
+    call: int
+    stream: str
+    signal: Tensor
+    mask: Tensor
+
+
+def placed(signal: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Take the real tokens (tokens, features) of a signal, text by text; None where its shape does not tell them."""
+    rows = _rows(signal)
+    # A clone, since the model may change the activation in place after this.
+    if mask is None:
+        return rows.clone()
+    texts, tokens = mask.shape
+    mask = mask.to(signal.device)
+    lead, shape = (tuple(size for size in one if size != 1) for one in (signal.shape[:-1], mask.shape))
+    # As many texts as tokens: either may come first.
+    turnable = texts == tokens and len(lead) == 2 and not torch.equal(mask, mask.T)
+    if (lead == shape and not turnable) or signal.shape[:-1] == (texts * tokens,):
+        return rows[mask.reshape(-1)]
+    if lead == shape[::-1] and texts != tokens:
+        return _rows(signal.reshape(tokens, texts, -1).transpose(0, 1))[mask.reshape(-1)]
+    # Without padding fewer rows are pooled tokens or those of an expert; more hold something else than the text.
+    return rows.clone() if bool(mask.all()) and len(rows) < mask.numel() else None
+
+
+class Tracer:
+    """Find the real tokens of one model's layers by running batches with other tokens.
+
+    What was found of a layer that sees no text, or one row a text, holds for later batches.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: Mapping[str, Sequence[nn.Module]], run: Callable[[Any], object]
+    ) -> None:
+        self.model, self.layers, self.run = model, layers, run
+        self._apart: set[str] = set()
+        self._pooled: set[str] = set()
+
+    def knows(self, name: str, signal: Tensor, mask: Tensor) -> bool:
+        """Say whether all rows of a layer count, as they were found to do before."""
+        return name in self._apart or (name in self._pooled and signal.shape[:-1] == mask.shape[:1])
+
+    def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Tensor]:
+        """Take the real tokens of some calls; ValueError where this batch does not tell them."""
+        texts = self._changes(batch, _one_text, calls)
+        padding: list[Tensor | None] = []
+        tokens: list[Tensor | None] = []
+        found = []
+        for place, call in enumerate(calls):
+            real = self._by_text(call, texts[place])
+            if real is None:
+                padding = padding or self._changes(batch, _padding, calls)
+                tokens = tokens or self._changes(batch, _tokens, calls)
+                real = self._by_token(call, padding[place], tokens[place])
+            if real is None or token_key(self.model, batch, call.stream) is None:
+                raise ValueError(
+                    f"the layer of {call.name!r} is given rows of the shape {tuple(call.signal.shape[:-1])} for "
+                    f"{call.mask.shape[0]} texts of up to {call.mask.shape[1]} tokens, and which of them are padding "
+                    "cannot be told: give batches of texts of one length without padding (and of a length that the "
+                    "model does not pad itself), or leave the layer out with exclude=[...]"
+                )
+            found.append(_in_order(_rows(call.signal), real, call))
+        return found
+
+    def _by_text(self, call: Unplaced, changed: Tensor | None) -> Tensor | None:
+        """Tell one row a text, or texts x tokens from tokens x texts, by what another first text changes."""
+        texts, tokens = call.mask.shape
+        if changed is None or not bool(changed.any()):
+            return None
+        if call.signal.shape[:-1] == (texts,) and not bool(changed[1:].any()):
+            self._pooled.add(call.name)
+            return torch.ones_like(changed)
+        if texts == tokens and len(changed) == texts * tokens:
+            grid, mask = changed.reshape(texts, tokens), call.mask.to(changed.device)
+            # Rows of another text do not change, whatever a model's tokens see of each other.
+            if not bool(grid[1:].any()) and bool(grid[0, 1:].any()):
+                return mask.reshape(-1)
+            if not bool(grid[:, 1:].any()) and bool(grid[1:, 0].any()):
+                return mask.T.reshape(-1)
+        return None
+
+    def _by_token(self, call: Unplaced, padding: Tensor | None, tokens: Tensor | None) -> Tensor | None:
+        """Take the rows that other tokens change and another padding does not, if they are as many as the tokens.
+
+        Or a multiple of them; a model whose tokens see the padding gives others.
+        """
+        if padding is None or tokens is None:
+            return None
+        if not bool((padding | tokens).any()):
+            self._apart.add(call.name)
+            return torch.ones_like(tokens)
+        count = max(int(call.mask.sum()), 1)
+        for real in (~padding, tokens & ~padding):
+            if bool(real.any()) and int(real.sum()) % count == 0 and not bool(real.all()):
+                return real
+        whole = len(tokens) == count or (bool(call.mask.all()) and len(tokens) % count == 0)
+        return tokens if whole and bool((tokens & ~padding).all()) else None
+
+    def _changes(
+        self, batch: Mapping[str, Any], places: Callable[[Tensor], Tensor], calls: Sequence[Unplaced]
+    ) -> list[Tensor | None]:
+        """Say which rows of each call other tokens at some places change; None where there are other rows then."""
+        wanted = {(call.name, call.output, call.call): place for place, call in enumerate(calls)}
+        changed: list[Tensor | None] = [None] * len(calls)
+        counts: Counter[str] = Counter()
+
+        def hook(name: str) -> Callable[[nn.Module, Tensor, Tensor], None]:
+            def compare(module: nn.Module, x: Tensor, output: Tensor) -> None:
+                for side, signal in ((False, x), (True, output)):
+                    place = wanted.get((name, side, counts[name]))
+                    if place is not None and signal.shape == calls[place].signal.shape:
+                        changed[place] = _differ(_rows(calls[place].signal), _rows(signal.detach()))
+                counts[name] += 1
+
+            return compare
+
+        states = RandomStates.capture()
+        try:
+            with forward_hooks({call.name: self.layers[call.name] for call in calls}, hook):
+                self.run(_altered(self.model, batch, places))
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            return [None] * len(calls)  # a model that does not take every token in every place
+        finally:
+            states.restore()
+        return changed
+
+
+def _rows(signal: Tensor) -> Tensor:
+    return signal.reshape(-1, signal.shape[-1])
+
+
+def _in_order(rows: Tensor, real: Tensor, call: Unplaced) -> Tensor:
+    """Give real rows text by text, also where they came token by token."""
+    lead = [size for size in call.signal.shape[:-1] if size != 1]
+    counts = call.mask.sum(dim=1).to(real.device)
+    if len(lead) == 2 and lead[1] == len(counts):
+        grid = real.reshape(lead)
+        if torch.equal(grid.sum(dim=0), counts) and not torch.equal(grid.sum(dim=1), counts):
+            turned = torch.arange(len(real), device=real.device).reshape(lead).T.reshape(-1)
+            return rows[turned][real[turned]]
+    return rows[real]
+
+
+def _differ(before: Tensor, after: Tensor) -> Tensor:
+    after = after.to(before)
+    size = torch.linalg.vector_norm(before, dim=-1) + torch.linalg.vector_norm(after, dim=-1)
+    return torch.linalg.vector_norm(before - after, dim=-1) > CHANGE * size
+
+
+def _one_text(mask: Tensor) -> Tensor:
+    first = torch.zeros_like(mask)
+    first[:1] = True
+    return first
+
+
+def _padding(mask: Tensor) -> Tensor:
+    return ~mask
+
+
+def _tokens(mask: Tensor) -> Tensor:
+    return mask
+
+
+def _altered(
+    model: nn.Module, batch: Mapping[str, Any], places: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
+    """Put other tokens in some places of a batch, which are chosen by its mask."""
+    other, fixed = dict(batch), _placeholders(model)
+    for stream in ("", "encoder", "decoder"):
+        key, mask = token_key(model, batch, stream), token_mask(model, batch, stream)
+        if key is not None and mask is not None:
+            mask = mask.to(batch[key].device)
+            other[key] = _replaced(batch[key], places(mask), mask, fixed)
+    return other
+
+
+def _placeholders(model: nn.Module) -> set[int]:
+    """List the tokens that stand for an image or a sound, which have to stay where they are."""
+    config: Mapping[str, Any] = getattr(getattr(model, "config", None), "__dict__", {})
+    named = {name: value for name, value in config.items() if name.endswith(("_token_id", "_token_index"))}
+    return {
+        value for name, value in named.items() if isinstance(value, int) and not name.startswith(_OF_TEXT)
+    }
+
+
+def _replaced(tokens: Tensor, chosen: Tensor, kept: Tensor, fixed: set[int]) -> Tensor:
+    """Take another token of the text at the chosen places: each the next one of those that occur."""
+    if tokens.is_floating_point():
+        return torch.where(chosen[..., None], tokens.roll(1, dims=-1) + 1, tokens)
+    stays = torch.isin(tokens, torch.tensor(sorted(fixed), dtype=tokens.dtype, device=tokens.device))
+    known = tokens[kept & ~stays].unique()
+    if not len(known):
+        return tokens
+    if len(known) == 1:
+        known = torch.cat([known, known - 1 if known[0] > 0 else known + 1]).sort().values
+    after = torch.searchsorted(known, tokens, right=True) % len(known)
+    return torch.where(chosen & ~stays, known[after], tokens)
