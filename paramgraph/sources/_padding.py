@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -175,8 +176,9 @@ def _in_order(rows: Tensor, real: Tensor, call: Unplaced) -> Tensor:
 
 def _differ(before: Tensor, after: Tensor) -> Tensor:
     after = after.to(before)
-    size = torch.linalg.vector_norm(before, dim=-1) + torch.linalg.vector_norm(after, dim=-1)
-    return torch.linalg.vector_norm(before - after, dim=-1) > CHANGE * size
+    sizes = torch.linalg.vector_norm(before, dim=-1) + torch.linalg.vector_norm(after, dim=-1)
+    changed: Tensor = torch.linalg.vector_norm(before - after, dim=-1) > CHANGE * sizes
+    return changed
 
 
 def _one_text(mask: Tensor) -> Tensor:
@@ -220,7 +222,7 @@ def _replaced(tokens: Tensor, chosen: Tensor, kept: Tensor, fixed: set[int]) -> 
     if tokens.is_floating_point():
         return torch.where(chosen[..., None], tokens.roll(1, dims=-1) + 1, tokens)
     stays = torch.isin(tokens, torch.tensor(sorted(fixed), dtype=tokens.dtype, device=tokens.device))
-    known = tokens[kept & ~stays].unique()
+    known = torch.as_tensor(np.unique(tokens[kept & ~stays].cpu().numpy())).to(tokens)
     if not len(known):
         return tokens
     if len(known) == 1:
