@@ -12,7 +12,7 @@ from paramgraph.checkpoints import locate, open_checkpoint, open_skeleton
 from paramgraph.comparison._batch_split import list_batches, split_batches
 from paramgraph.comparison._constructions import buildable_constructions, plan_constructions
 from paramgraph.comparison._contents import Contents
-from paramgraph.comparison._layer_loop import choose_tables, compare_layers
+from paramgraph.comparison._layer_loop import choose_tables, compare_layers, worth_drawing
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import (
     NULLS,
@@ -217,20 +217,27 @@ def compare(
         asked = setting | {"constructions": [one.name for one in constructions], "layers": list(tables)}
         kept = ComparisonStore(Path(folder), plain(asked, None)), Contents(reader, constructions)
     cached = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
-    drawing_layer = min(tables, key=lambda group: _worth_drawing(tables[group].shape[0]))
-    measurements = compare_layers(
-        reader, tables, buildable, options, drawn, cached, kept, drawing_layer, progress=progress
-    )
+    measurements = compare_layers(reader, tables, buildable, options, drawn, cached, kept, progress=progress)
+    zero = [layer["layer"] for layer in measurements if layer["zero"]]
+    if any(layer["cells"] and not layer["zero"] for layer in measurements):
+        measurements = [layer for layer in measurements if not layer["zero"]]
     cells = [cell for layer in measurements for cell in layer["cells"]]
     failures = [failure for layer in measurements for failure in layer["failures"]]
+    if not cells and zero:
+        raise ValueError(
+            f"nothing could be measured: the {measured} are zero, nothing was changed in {zero[0]!r}"
+        )
     if not cells:
         first = failures[0]["error"] if failures else too_small[0]["reason"]
         raise ValueError(f"nothing could be measured: {first}")
+    drawn_layers = [layer for layer in measurements if layer["drawings"]]
+    drawn_layers.sort(key=lambda layer: worth_drawing(tables[layer["layer"]]))
     described = [one.to_dict() for one in constructions]
     summary = summarize(described, cells)
     setting |= {
+        "zero_layers": len(zero),
         "chosen": [
-            *automatic_choices(options, cells, reader, len(tables)),
+            *automatic_choices(options, cells, reader, len(tables), zero),
             *(kept[1].remarks if kept else ()),
         ],
         "command": python_line(setting, builders, sources),
@@ -248,10 +255,5 @@ def compare(
         tuple(summary),
         tuple(failures),
         tuple(refused + too_small),
-        best_drawing([drawing for layer in measurements for drawing in layer["drawings"]], summary),
+        best_drawing(drawn_layers[0]["drawings"] if drawn_layers else [], summary),
     )
-
-
-def _worth_drawing(nodes: int) -> tuple[bool, int]:
-    # Of few nodes the ten nearest are nearly all, which is no picture; of many only a part is drawn.
-    return nodes < 64, nodes

@@ -32,8 +32,12 @@ def compare_layer(
     cache: GraphCache | None = None,
     draw: bool = False,
     on_cell: Callable[[str], None] = lambda what: None,
+    pass_over_zero: bool = False,
 ) -> dict[str, Any]:
     """Measure every construction on one layer, and give plain values.
+
+    A signal of zeros, such as the update of a matrix that an adapter does not touch, lies on no graph: `zero` says so,
+    no graph is built from it, and with `pass_over_zero` nothing else is measured either.
 
     In each cell's `evidence` is what is pooled over layers. What a construction raises is listed in `failures`; the
     others go on. With `draw` a part of each graph is kept to be drawn; `on_cell` is told what was finished.
@@ -44,11 +48,15 @@ def compare_layer(
     failures: dict[tuple[str, str], dict[str, Any]] = {}
     drawings: list[dict[str, Any]] = []
     graphs: dict[str, list[Data]] = {one.name: [] for one in constructions}
+    nothing = {"layer": table.group, "cells": [], "agreements": [], "failures": [], "drawings": []}
     try:
-        reading.signal(seeds[0])
+        zero = not any(bool(reading.signal(seed).X.any()) for seed in seeds)
     except Exception as error:  # without a signal there is nothing to measure on any graph of this layer
         failure = {"layer": table.group, "construction": "*", "error": _described(error)}
-        return {"layer": table.group, "cells": [], "agreements": [], "failures": [failure], "drawings": []}
+        return nothing | {"failures": [failure], "zero": False}
+    if zero:
+        built = [one for one in constructions if not _is_circular(one, signal_name)]
+        constructions = [] if pass_over_zero else built
     for seed in seeds:
         done: dict[str, MeasuredConstruction] = {}
         for construction in constructions:
@@ -80,6 +88,7 @@ def compare_layer(
         "agreements": agreements,
         "failures": list(failures.values()),
         "drawings": drawings,
+        "zero": zero,
     }
     return {name: plain(value) for name, value in found.items()}
 
@@ -109,10 +118,7 @@ def _cell(
         "builder": construction.builder_name,
         "source": construction.source_name,
         "seed": seed,
-        # A graph that is built from the signal itself always looks good.
-        "circular": construction.reads_features
-        and construction.source == signal_name
-        and SOURCES[signal_name].from_checkpoint,
+        "circular": _is_circular(construction, signal_name),
         **measured.cell,
         "edge_stability": None,
         "build_seconds": built,
@@ -127,6 +133,12 @@ def _cell(
             cell["edge_stability_expected"] = agreement.expected_jaccard
         cell["weight_stability"] = agreement.ruzicka
     return cell, measured
+
+
+def _is_circular(construction: Construction, signal_name: str) -> bool:
+    """Say whether a graph is built from the signal itself: it always looks good."""
+    same = construction.reads_features and construction.source == signal_name
+    return same and SOURCES[signal_name].from_checkpoint
 
 
 def _add_p_values(

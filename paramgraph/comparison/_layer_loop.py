@@ -42,11 +42,13 @@ def compare_layers(
     seeds: Sequence[int],
     cache: GraphCache | None,
     kept: tuple[ComparisonStore, Contents] | None,
-    drawing_layer: str,
     *,
     progress: bool,
 ) -> list[dict[str, Any]]:
     """Measure the layers that are not finished, and return all as `compare_layer` makes them, in the model's order.
+
+    The layer that is best to be drawn has drawings, of those that come before it some do. Layers of which the signal is
+    zero are passed over once another is known to have some.
 
     Those that are `kept` on disk are finished where they come from the same contents and nothing failed in them.
     """
@@ -55,6 +57,8 @@ def compare_layers(
         store, contents = kept
         found = {group: store.find(group, contents.of(table)) for group, table in tables.items()}
         finished = {group: layer for group, layer in found.items() if layer is not None}
+    known = [tables[group] for group, layer in finished.items() if not layer["zero"] and layer["cells"]]
+    best = min((worth_drawing(table) for table in known), default=None)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
     total = sum(len(buildable[group]) for group in todo) * len(seeds)
     with progress_bar(total, shown=progress) as advance:
@@ -62,6 +66,7 @@ def compare_layers(
             advance(0, f"reading {len(part)} layers" if reader.runs else "reading")
             for reading in reader.read(part):
                 group = reading.table.group
+                worth = worth_drawing(reading.table)
                 layer = compare_layer(
                     reading,
                     buildable[group],
@@ -69,14 +74,25 @@ def compare_layers(
                     options,
                     seeds,
                     cache,
-                    draw=group == drawing_layer,
+                    draw=best is None or worth < best,
                     on_cell=partial(advance, 1),
+                    pass_over_zero=best is not None,
                 )
+                if layer["cells"] and not layer["zero"]:
+                    best = worth if best is None else min(best, worth)
+                if layer["zero"]:
+                    advance(0 if layer["cells"] else len(buildable[group]) * len(seeds), group)
                 finished[group] = layer
                 if kept:
                     store.append(layer, contents.of(reading.table))
                 del reading  # the next one is read while this name would still hold it
     return [finished[group] for group in tables if group in finished]
+
+
+def worth_drawing(table: NodeTable) -> tuple[bool, int]:
+    """Rank a layer as a picture, the best first."""
+    # Of few nodes the ten nearest are nearly all, which is no picture; of many only a part is drawn.
+    return table.shape[0] < 64, table.shape[0]
 
 
 def _chunks(tables: Mapping[str, NodeTable], reader: LayerReader) -> Iterator[dict[str, NodeTable]]:

@@ -23,7 +23,11 @@ def name_of_model(model: ModelLike) -> str:
 
 
 def automatic_choices(
-    options: MeasurementOptions, cells: Sequence[Mapping[str, Any]], reader: LayerReader, layers: int
+    options: MeasurementOptions,
+    cells: Sequence[Mapping[str, Any]],
+    reader: LayerReader,
+    layers: int,
+    zero: Sequence[str],
 ) -> list[str]:
     """Say in sentences what was chosen automatically."""
     said = []
@@ -52,15 +56,16 @@ def automatic_choices(
             f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
             "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
         )
-    # A layer that the fine-tune, or every gradient, leaves as it is.
-    zero = {cell["layer"] for cell in cells if cell["compaction"] is None}
     if zero:
-        said.append(
-            f"The {reader.signal} are zero in {len(zero)} of {layers} layers, which count for no share of energy."
-        )
+        out = ", which are left out" if len(zero) < layers else ""
+        said.append(f"The {reader.signal} are zero in {len(zero)} of {layers} layers{out}: {_some(zero)}.")
     solvers = sorted({cell["solver"] for cell in cells})
     said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")
     return said
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def python_line(setting: Mapping[str, Any], builders: Builders | None, sources: Sources) -> str:

@@ -87,11 +87,15 @@ def verdict(
     """
     signal = setting["signal"]
     left_out = f" Not measured: {', '.join(unmeasured)}." if unmeasured else ""
+    zero = setting.get("zero_layers")
     if not summary:
         return f"Nothing was measured.{left_out}"
     if all(row["compaction"] is None for row in summary):
         changed = ": nothing was changed there" if signal == "updates" else ""
         return f"No graph can carry the {signal}: they are zero in every layer that was measured{changed}.{left_out}"
+    if zero:
+        layers = "1 layer, which is" if zero == 1 else f"{zero} layers, which are"
+        left_out = f" The {signal} are zero in {layers} left out.{left_out}"
     judged = [row for row in summary if not row["null"] and not row["circular"]]
     known = [row for row in judged if row["compaction"] is not None]
     if not known:

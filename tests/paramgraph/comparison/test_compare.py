@@ -1,3 +1,4 @@
+import copy
 import errno
 
 import numpy as np
@@ -236,7 +237,35 @@ def test_signal_of_zeros_gives_no_number_and_no_verdict(model):
     result = measured(model, sources="weights", tuned=perceptron())  # nothing was tuned
     assert {cell["compaction"] for cell in result.cells} == {None}
     assert result.summary_rows[0]["p_value"] is None
-    assert "carries" not in result.verdict
+    assert "nothing was changed" in result.verdict
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_layers_that_a_fine_tune_does_not_touch_are_left_out_in_one_line(model, seeds):
+    tuned = copy.deepcopy(model)
+    with torch.no_grad():
+        tuned[2].weight.add_(torch.randn(tuned[2].weight.shape, generator=torch.Generator().manual_seed(0)))
+    options = {"targets": ["0", "2"], "permutations": 19, "tuned": tuned, "seeds": seeds}
+    result = compare(model, ["cosine_knn", "gram", "ring"], ["weights", "updates"], **options)
+    assert {cell["layer"] for cell in result.cells} == {"2.weight"}
+    assert not result.failures
+    assert " The updates are zero in 1 layer, which is left out." in result.verdict
+    assert any(
+        "zero in 1 of 2 layers, which are left out: 0.weight" in said for said in result.setting["chosen"]
+    )
+    alone = compare(
+        model, ["cosine_knn", "gram", "ring"], ["weights", "updates"], layers=["2.weight"], **options
+    )
+    numbers = [cell["compaction"] for cell in result.cells]
+    assert [cell["compaction"] for cell in alone.cells] == numbers
+
+
+def test_a_fine_tune_that_changed_nothing_builds_no_graph_of_its_updates(model):
+    result = compare(model, ["gram", "ring"], ["updates"], targets=["2"], permutations=19, tuned=perceptron())
+    assert not result.failures
+    assert "nothing was changed" in result.verdict
+    with pytest.raises(ValueError, match=r"the updates are zero, nothing was changed in '2\.weight'"):
+        compare(model, ["gram"], ["updates"], targets=["2"], permutations=19, tuned=perceptron())
 
 
 def test_layers_of_too_few_nodes_are_refused_by_name(model):

@@ -325,6 +325,14 @@ def test_a_mean_over_fewer_layers_is_said_to_be_one():
     assert "in the 2 of 6 layers where it could be measured" in verdict(SETTING, rows)
 
 
+@pytest.mark.parametrize(
+    ("zero", "words"), [(1, "1 layer, which is left out."), (11, "11 layers, which are left out.")]
+)
+def test_layers_without_a_signal_are_counted_in_one_line(zero, words):
+    assert verdict(SETTING | {"zero_layers": zero}, [row()]).endswith(f" The gradients are zero in {words}")
+    assert "zero" not in verdict(SETTING | {"zero_layers": 0}, [row()])
+
+
 def test_what_failed_everywhere_is_named_beside_the_verdict():
     constructions = ({"name": "knn of gradients"}, {"name": "mine"})
     assert verdict(SETTING, [row()], constructions).endswith(" Not measured: mine.")
