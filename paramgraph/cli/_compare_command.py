@@ -307,6 +307,8 @@ def _recorded_arguments(command: str) -> Compare:
             f"the record was made by {command!r}; only records of the command `paramgraph compare` say all that is "
             "needed to measure them again"
         )
-    recorded = read_command("paramgraph", "", {"compare": Compare}, words[1:])
-    assert isinstance(recorded, Compare)  # a record is no call for help
+    asks_for_help = {"-h", "--help"} & set(words)
+    recorded = None if asks_for_help else read_command("paramgraph", "", {"compare": Compare}, words[1:])
+    if not isinstance(recorded, Compare) or not recorded.model or recorded.verify is not None:
+        raise ValueError(f"the record was made by {command!r}, which measures nothing")
     return recorded

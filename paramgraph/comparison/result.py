@@ -151,10 +151,16 @@ class Comparison:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Comparison":
-        """Read what `to_dict` wrote; a ValueError names what is missing."""
+        """Read what `to_dict` wrote; a ValueError names what is missing, or is of another kind."""
         missing = [name for name in ("setting", "constructions", "summary", "cells") if name not in values]
         if missing:
             raise ValueError(f"this is no comparison: it lacks {', '.join(missing)}")
+        if not isinstance(values["setting"], Mapping):
+            raise ValueError(f"this is no comparison: its setting is a {type(values['setting']).__name__}")
+        for name in ("constructions", "summary", "cells", "agreements", "failures", "refused"):
+            rows = values.get(name, ())
+            if not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
+                raise ValueError(f"this is no comparison: its {name} are no list of objects")
         return cls(
             dict(values["setting"]),
             tuple(values["constructions"]),
@@ -177,10 +183,10 @@ class Comparison:
     def from_json(cls, text_or_path: str | Path) -> "Comparison":
         """Read what `to_json` wrote, from the text or the file; what is no comparison is a ValueError."""
         is_text = isinstance(text_or_path, str) and text_or_path.lstrip().startswith("{")
-        text = str(text_or_path) if is_text else Path(text_or_path).read_text(encoding="utf-8")
         try:
+            text = str(text_or_path) if is_text else Path(text_or_path).read_text(encoding="utf-8")
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this is no JSON: {error}") from None
         if not isinstance(values, dict):
             raise ValueError(f"a comparison is a JSON object, got {type(values).__name__}")

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -271,15 +272,62 @@ def test_random_cells_of_a_record_come_out_again(finished, capsys):
     assert capsys.readouterr().out.count("agrees") == 2
 
 
+def verify(values, folder, capsys, *words):
+    """Verify a changed record, and give the exit code and what does not agree."""
+    (folder / "changed.json").write_text(json.dumps(values))
+    code = main(["compare", "--verify", str(folder / "changed.json"), "--cells", "1", "--json", *words])
+    amiss = [row for row in json.loads(capsys.readouterr().out) if not row["agrees"]]
+    return code, "; ".join(f"{row['cell']}: {row['differences']}" for row in amiss)
+
+
 def test_a_record_that_does_not_come_out_again_is_named_and_ends_with_code_1(finished, tmp_path, capsys):
     record = json.loads((finished.folder / "comparison.json").read_text())
     for cell in record["cells"]:
         cell["compaction"] += 0.1
-    (tmp_path / "changed.json").write_text(json.dumps(record))
-    assert main(["compare", "--verify", str(tmp_path / "changed.json"), "--cells", "1", "--json"]) == 1
-    (result,) = json.loads(capsys.readouterr().out)
-    assert not result["agrees"]
-    assert "compaction" in json.dumps(result["differences"])
+    code, amiss = verify(record, tmp_path, capsys)
+    assert code == 1
+    assert re.search(r"compaction of ring is [\d.]+ in the summary, [\d.]+ by the cells", amiss)
+    assert re.search(r"compaction [\d.]+ recorded, [\d.]+ now", amiss)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("paramgraph compare --verify records", "which measures nothing"),
+        ("paramgraph compare --help", "which measures nothing"),
+        ("paramgraph compare", "which measures nothing"),
+        ("paramgraph inspect embedded", "only records of the command"),
+        ("paramgraph.compare('a', ['ring'])", "only records of the command"),
+        ("", "only records of the command"),
+        ("paramgraph compare 'embedded", "No closing quotation"),
+        ("paramgraph compare no/such/model --out there", "it cannot be measured again"),
+        ("{command} --builders complete", "nothing was measured"),
+        ("{command} --share 3", "No such option"),
+        ("{command} --permutations 29", "permutations 19 recorded, 29 by the command"),
+        ("{command} --nulls rotated", "nulls"),
+        ("{command} --signal weights --targets no_such_layer", "it cannot be measured again"),
+    ],
+)
+def test_a_command_that_does_not_measure_the_cell_is_named_and_ends_with_code_1(
+    finished, tmp_path, capsys, command, told
+):
+    record = json.loads((finished.folder / "comparison.json").read_text())
+    record["setting"]["command"] = command.format(command=record["setting"]["command"])
+    code, amiss = verify(record, tmp_path, capsys)
+    assert code == 1
+    assert told in amiss
+
+
+def test_a_record_of_another_model_is_named_and_ends_with_code_1(finished, tmp_path, capsys):
+    words = shlex.split(finished.result.setting["command"])
+    other = Path(shutil.copytree(words[2], tmp_path / Path(words[2]).name))
+    state = {name: -2 * value.roll(1, 0) for name, value in load_file(other / "model.safetensors").items()}
+    save_file(state, other / "model.safetensors", {"format": "pt"})
+    record = json.loads((finished.folder / "comparison.json").read_text())
+    record["setting"]["command"] = shlex.join([*words[:2], str(other), *words[3:]])
+    code, amiss = verify(record, tmp_path, capsys)
+    assert code == 1
+    assert re.search(r"compaction [\d.]+ recorded, [\d.]+ now", amiss)
 
 
 def test_records_that_are_not_there_are_one_line_and_code_2(tmp_path, capsys):
