@@ -7,7 +7,7 @@ asked, a proof that no eigenvalue was passed over. Two operators make a pencil, 
 * from a graph: `laplacian`, `adjacency`, `zero_operator`; what they give, a `ShiftOperator`
 * `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; `smallest_eigenvalue`
 * scalars as nodes: `KroneckerSum`, `product_modes`, `product_eigenpairs`, `ProductModes`
-* a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `largest_pairs` and
+* a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `flip`, `largest_pairs` and
   `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
 * what acts on signals: `SignalOperator`; `check_signal`, `wide`, `working_dtype`, `keep_tensor`, `linear_product`,
   `sparse_tensor`
@@ -24,7 +24,11 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from paramgraph.spectra._block_gradients import block_refusal as block_refusal, solve_block as solve_block
     from paramgraph.spectra._certificate import certify_count as certify_count
-    from paramgraph.spectra._lanczos import lanczos_refusal as lanczos_refusal, largest_pairs as largest_pairs
+    from paramgraph.spectra._lanczos import (
+        flip as flip,
+        lanczos_refusal as lanczos_refusal,
+        largest_pairs as largest_pairs,
+    )
     from paramgraph.spectra._solver_choice import (
         choose_solvers as choose_solvers,
         list_solvers as list_solvers,

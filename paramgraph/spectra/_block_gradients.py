@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
+from paramgraph.spectra._lanczos import add_passed_over
 from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 
 STARTS = 4
@@ -24,8 +25,8 @@ def solve_block(
 ) -> SolverResult:
     """Iterate on a block of vectors from the seed, all at once [1]_; the last step comes back, converged or not.
 
-    The preconditioner is an approximate inverse of the matrix near the wanted end, positive definite. O(edges x count)
-    time for a step, O(nodes x count) memory.
+    What a converged block has passed over is added. The preconditioner is an approximate inverse of the matrix near
+    the wanted end, positive definite. O(edges x count) time for a step, O(nodes x count) memory.
 
     .. [1] A. V. Knyazev, "Toward the optimal preconditioned eigensolver", SIAM J. Sci. Comput. 23(2), 2001.
     """
@@ -56,4 +57,5 @@ def solve_block(
         if residual <= tolerance or not residual < before or taken >= steps:
             break
     order = np.argsort(values if problem.smallest else -values, kind="stable")
-    return SolverResult(values[order], vectors[:, order], taken, note)
+    result = SolverResult(values[order], vectors[:, order], taken, note)
+    return add_passed_over(problem, result) if residual <= tolerance else result

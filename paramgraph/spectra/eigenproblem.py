@@ -60,13 +60,15 @@ class SolverResult(NamedTuple):
     """What a solver gives back, in the order that the problem asks for.
 
     Columns are orthonormal up to the tolerance. `iterations` is None for a direct solver, whose pairs are taken as
-    they are; those of others are refined. `note` is added to the reason, such as the variant that ran.
+    they are; those of others are refined. `note` is added to the reason, such as the variant that ran. `assured` is
+    False where the solver cannot tell whether it has passed over a pair.
     """
 
     eigenvalues: Float[np.ndarray, " count"]
     eigenvectors: Float[np.ndarray, "nodes count"]
     iterations: int | None = None
     note: str = ""
+    assured: bool = True
 
 
 @runtime_checkable

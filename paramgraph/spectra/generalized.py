@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,38 +9,26 @@ import scipy.linalg
 import scipy.sparse as sp
 import torch
 from jaxtyping import Float, Int64
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, cg, eigsh, splu
+from scipy.sparse.linalg import cg, splu
 
 from paramgraph._checks import is_number
 from paramgraph.errors import NotConvergedError, UnknownNameError
 from paramgraph.graphs import Matrix, component_labels
 from paramgraph.spectra._components import Members, Pairs, solve_by_component
-from paramgraph.spectra.eigensolve import Seed, count_pairs, smallest_eigenvalue
+from paramgraph.spectra._lanczos import Metric, largest_pairs
+from paramgraph.spectra.eigenproblem import EigenProblem
+from paramgraph.spectra.eigensolve import NOT_ASSURED, Seed, count_pairs, smallest_eigenvalue
 from paramgraph.spectra.fill_in import estimate_fill_in
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
 # One thread: two dense matrices of 500 nodes take 0.1 s.
 DENSE_NODES = 500
+# What "auto" solves densely where Lanczos does not converge: 3 s.
+DENSE_FALLBACK_NODES = 2000
 RESTARTS = 500
 # Of the factor of B, 12 bytes each; with more, B is inverted by conjugate gradients.
 FACTOR_ENTRIES = 20_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class _Pencil:
-    """One joint component: the pairs of A u = mu M u at one end."""
-
-    matrix: Matrix
-    metric: Matrix
-    count: int
-    descending: bool
-    tol: float
-    seed: Seed
-
-    @property
-    def nodes(self) -> int:
-        return int(self.matrix.shape[0])
 
 
 def generalized_eigenpairs(
@@ -120,13 +107,20 @@ def generalized_eigenpairs(
     k = count_pairs(k, operator.nodes)
     metric = _plus_ridge(reference.matrix, ridge)
     labels = _joint_components(operator, reference)
+    # `check_pencil` has made sure of the second.
+    least = max(reference.interval[0] + ridge, _rounding(reference, ridge))
+    condition = (reference.bound + ridge) / least if least else 1.0
     names: set[str] = set()
+    notes: set[str] = set()
     descending = operator.kind == "adjacency"
 
     def solve(members: Members, matrix: Matrix, block: Matrix) -> Pairs:
-        pencil = _Pencil(matrix, block, min(k, len(members)), descending, float(tol), seed)
-        name, found = _solve(pencil, solver)
+        problem = EigenProblem(
+            matrix, min(k, len(members)), not descending, operator.interval, None, float(tol), seed
+        )
+        name, note, found = _solve(problem, block, condition, solver)
         names.add(name)
+        notes.add(note)
         return found
 
     vectors = np.zeros((operator.nodes, k))
@@ -140,7 +134,8 @@ def generalized_eigenpairs(
         torch.from_numpy(vectors),
         torch.from_numpy(errors),
         solver="+".join(sorted(names)) or "closed form",
-        reason=f"{k} generalized pairs of {operator.nodes} nodes in {components} joint components, ridge {ridge:g}",
+        reason=f"{k} generalized pairs of {operator.nodes} nodes in {components} joint components, ridge {ridge:g}"
+        + "".join(f"; {note}" for note in sorted(notes) if note),
         components=components,
         kind=operator.kind,
         # B + ridge I is definite, so the zeros are those of A alone, whatever B connects.
@@ -169,51 +164,51 @@ def _joint_components(operator: ShiftOperator, reference: ShiftOperator) -> Int6
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
-def _solve(pencil: _Pencil, solver: str) -> tuple[str, Pairs]:
-    few = pencil.count < pencil.nodes
-    wide = pencil.nodes > DENSE_NODES and 8 * pencil.count <= pencil.nodes
-    if few and (solver == "arpack" or (solver == "auto" and wide)):
-        return "arpack", _solve_iteratively(pencil)
-    return "dense", _solve_densely(pencil)
+def _solve(problem: EigenProblem, metric: Matrix, condition: float, solver: str) -> tuple[str, str, Pairs]:
+    few = problem.count < problem.nodes
+    wide = problem.nodes > DENSE_NODES and 8 * problem.count <= problem.nodes
+    if not (few and (solver == "arpack" or (solver == "auto" and wide))):
+        return "dense", "", _solve_densely(problem, metric)
+    last_word = solver == "arpack" or problem.nodes > DENSE_FALLBACK_NODES
+    try:
+        assured, note, pairs = _solve_iteratively(problem, metric, condition)
+    except NotConvergedError as failure:
+        if last_word:
+            raise
+        return "dense", f"arpack did not converge ({failure})", _solve_densely(problem, metric)
+    if assured or last_word:
+        return "arpack", note if assured else f"{note}, {NOT_ASSURED}", pairs
+    return "dense", f"{note}; arpack could not tell whether that was all", _solve_densely(problem, metric)
 
 
-def _solve_densely(pencil: _Pencil) -> Pairs:
-    matrix, metric = (
-        each if isinstance(each, np.ndarray) else each.toarray() for each in (pencil.matrix, pencil.metric)
+def _solve_densely(problem: EigenProblem, metric: Matrix) -> Pairs:
+    left, right = (
+        each if isinstance(each, np.ndarray) else each.toarray() for each in (problem.matrix, metric)
     )
-    first = pencil.nodes - pencil.count if pencil.descending else 0
+    first = 0 if problem.smallest else problem.nodes - problem.count
     values, vectors = scipy.linalg.eigh(
-        matrix, metric, subset_by_index=[first, first + pencil.count - 1], check_finite=False
+        left, right, subset_by_index=[first, first + problem.count - 1], check_finite=False
     )
-    step = -1 if pencil.descending else 1
+    step = 1 if problem.smallest else -1
     return values[::step], vectors[:, ::step]
 
 
-def _solve_iteratively(pencil: _Pencil) -> Pairs:
-    nodes = pencil.nodes
-    start = np.random.default_rng(pencil.seed).standard_normal(nodes)
-    inverse = LinearOperator((nodes, nodes), matvec=_inverse(pencil.metric), dtype=np.float64)
-    try:
-        _, vectors = eigsh(
-            pencil.matrix,
-            k=pencil.count,
-            M=pencil.metric,
-            Minv=inverse,
-            which="LA" if pencil.descending else "SA",
-            v0=start,
-            maxiter=RESTARTS,
-            tol=pencil.tol / 10,
-        )
-    except ArpackNoConvergence as failure:
-        raise NotConvergedError(
-            f"ARPACK found {len(failure.eigenvalues)} of {pencil.count} generalized pairs of {nodes} nodes in "
-            f"{RESTARTS} restarts; ask for fewer pairs, a larger tol or ridge, or solver='dense'"
-        ) from failure
+def _solve_iteratively(problem: EigenProblem, metric: Matrix, condition: float) -> tuple[bool, str, Pairs]:
+    sign = -1.0 if problem.smallest else 1.0
+    found = largest_pairs(
+        problem,
+        lambda x: sign * (problem.matrix @ x),
+        lambda values: sign * values,
+        "Lanczos on A in the metric of B + ridge I",
+        RESTARTS,
+        Metric(lambda x: metric @ x, _inverse(metric), condition),
+    )
+    vectors = found.eigenvectors
     # The best pairs in the span, orthonormal to rounding.
-    small = vectors.T @ (pencil.matrix @ vectors), vectors.T @ (pencil.metric @ vectors)
+    small = vectors.T @ (problem.matrix @ vectors), vectors.T @ (metric @ vectors)
     values, rotation = scipy.linalg.eigh(*((each + each.T) / 2 for each in small))
-    step = -1 if pencil.descending else 1
-    return values[::step], (vectors @ rotation)[:, ::step]
+    step = 1 if problem.smallest else -1
+    return found.assured, found.note, (values[::step], (vectors @ rotation)[:, ::step])
 
 
 def _inverse(metric: Matrix) -> Callable[[np.ndarray], np.ndarray]:
@@ -291,8 +286,13 @@ def check_pencil(operator: ShiftOperator, reference: ShiftOperator, ridge: float
     return float(ridge)
 
 
+def _rounding(reference: ShiftOperator, ridge: float) -> float:
+    """Give the least eigenvalue of a B + ridge I that is definite to working precision."""
+    return 10 * reference.nodes * np.finfo(np.float64).eps * (reference.bound + ridge)
+
+
 def _check_definite(reference: ShiftOperator, ridge: float) -> None:
-    least = 10 * reference.nodes * np.finfo(np.float64).eps * (reference.bound + ridge)
+    least = _rounding(reference, ridge)
     if reference.interval[0] + ridge > least:
         return  # proven without a solve
     known = reference.kind == "laplacian" and reference.nullity

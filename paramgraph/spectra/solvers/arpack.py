@@ -1,8 +1,6 @@
 """Lanczos with implicit restarts (ARPACK) on the operator itself, its wanted end turned up."""
 
-import numpy as np
-
-from paramgraph.spectra import EigenProblem, SolverResult, lanczos_refusal as refusal, largest_pairs
+from paramgraph.spectra import EigenProblem, SolverResult, flip, lanczos_refusal as refusal, largest_pairs
 
 __all__ = ["refusal", "solve"]
 
@@ -17,19 +15,5 @@ def solve(problem: EigenProblem) -> SolverResult:
     The number of products grows with the root of the ratio of b to the gap above the wanted pairs: some
     hundred on neighbour graphs, many thousand on chains, where `shift_invert` is the solver.
     """
-    matrix, top = problem.matrix, problem.interval[1]
-    if not problem.smallest:
-        return largest_pairs(
-            problem, lambda x: matrix @ x, lambda values: values, "Lanczos on A", restarts=RESTARTS
-        )
-
-    def apply(x: np.ndarray) -> np.ndarray:
-        flipped: np.ndarray = top * x - matrix @ x
-        if problem.null is not None:
-            # Below the interval by its scale: the null vector ends outside the pairs that are asked for.
-            flipped -= (top + problem.scale) * (problem.null @ x) * problem.null
-        return flipped
-
-    return largest_pairs(
-        problem, apply, lambda values: top - values, "Lanczos on bound - L", restarts=RESTARTS
-    )
+    apply, back, note = flip(problem)
+    return largest_pairs(problem, apply, back, note, restarts=RESTARTS)
