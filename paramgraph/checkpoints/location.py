@@ -67,6 +67,7 @@ class Located:
             return WeightMapping("the mapping", self.given, lambda name: _tensor(self.given, name))
         path = self.files()
         if not (path / ADAPTER_CONFIG).is_file():
+            _refuse_several_adapters(path)
             return _described(open_files(path), path if path.is_dir() else path.parent)
         if (path / "model.safetensors").is_file():
             raise ValueError(
@@ -176,6 +177,15 @@ def _described(weights: WeightMapping, folder: Path) -> WeightMapping:
     if isinstance(quantized, dict):
         weights.quantized = str(quantized.get("quant_method") or "quantization_config")
     return in_module_names(weights, model)
+
+
+def _refuse_several_adapters(path: Path) -> None:
+    """Name the adapters in a folder's subfolders, where PEFT writes those that are not called "default"."""
+    if path.is_file() or any(path.glob("*.safetensors")):
+        return
+    adapters = sorted(file.parent.name for file in path.glob(f"*/{ADAPTER_CONFIG}"))
+    if adapters:
+        raise ValueError(f"{path} has adapters in subfolders ({', '.join(adapters)}): give the folder of one")
 
 
 def _bare(model: object) -> object:

@@ -1,16 +1,21 @@
 """LoRA adapters on disk, as PEFT saves them: each an update of some weights of a base model."""
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from paramgraph.checkpoints.correspondence import correspond
+from paramgraph.checkpoints.names_on_disk import ModuleWeights
 from paramgraph.checkpoints.safetensors_files import open_files, read_json
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+from paramgraph.nodes import weighted_layers
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -36,52 +41,66 @@ CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """Names of the two factors of one adapted layer in the file; an embedding's are stored the other way round."""
+class _Saved:
+    """Names of what an adapter's file has of one weight: its two factors, all of it, or both."""
 
-    A: str
-    B: str
-    embedding: bool
+    module: str  # the layer as PEFT calls it, which patterns of ranks are matched with
+    A: str = ""
+    B: str = ""
+    whole: str = ""
+    embedding: bool = False  # whose factors are stored the other way round
 
 
 class AdaptedWeights(WeightMapping):
     r"""Weights of a base model with a LoRA adapter added: :math:`W + s B A`.
 
     `folder` has `adapter_config.json` and `adapter_model.safetensors`; `base` are the weights of the model that the
-    adapter was trained on. A ValueError refuses what is no LoRA adapter, or one whose update is not :math:`s B A` of
-    the saved base (DoRA and other variants, PiSSA and other initializations that change the base; the message names
-    the option), a file with tensors of no known kind, and a base that lacks a layer.
+    adapter was trained on. A head that was saved as a whole (`modules_to_save`), and that the base lacks, is here as it
+    was saved. Of a weight that the base ties, and of which the adapter changes one use alone, or each on its own, each
+    use is a weight here.
+
+    A ValueError refuses what is no LoRA adapter, or one whose update is not :math:`s B A` of the saved base (DoRA and
+    other variants, PiSSA and other initializations that change the base; the message names the option), a file with
+    tensors of no known kind, and a base that lacks a layer.
     """
 
     def __init__(self, folder: Path, base: WeightMapping) -> None:
         self.base = base
+        self._folder = folder
         self._config = read_json(folder / ADAPTER_CONFIG)
         _check_config(folder, self._config)
         if not (folder / WEIGHTS).is_file():
             raise ValueError(f"{folder} has no {WEIGHTS}: save the adapter anew with save_pretrained")
         self._file = open_files(folder / WEIGHTS)
-        self._factors, self._whole = self._layout(folder)
-        super().__init__(f"{folder} on {base.source}", base, self._adapted)
+        saved = self._layout()
+        self._saved, self._fresh = self._in_base(saved)
+        self._parts, aliases = self._split()
+        names = [name for parts in self._parts.values() for name in parts]
+        super().__init__(
+            f"{folder} on {base.source}",
+            [*names, *self._fresh],
+            self._adapted,
+            aliases,
+            self._shape_of,
+            base.model,
+        )
 
     def update(self, name: str) -> Tensor:
-        r"""Compute what the adapter adds to a weight, of the weight's shape, in float32.
+        r"""Compute what the adapter adds to a weight of the base, of its shape, in float32.
 
         :math:`s B A` with :math:`s = \alpha / r`, or :math:`\alpha / \sqrt r` with `use_rslora`; the difference for a
         weight that was saved as a whole (`modules_to_save`); else zeros. Factors that fit neither the configured rank
-        nor the weight raise a ValueError.
+        nor the weight, and a weight that the base ties and that has two different updates, raise a ValueError.
         """
-        name = self.base.resolve(name)
-        weight = self.base[name]
-        if name in self._whole:
-            saved = _wide(self._file[self._whole[name]])
-            if saved.shape != weight.shape:
-                raise ValueError(
-                    f"{name!r} is {tuple(weight.shape)}, {tuple(saved.shape)} in {self._file.source}"
-                )
-            return saved.to(weight.device) - _wide(weight)
-        if name not in self._factors:
-            return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        return self._product(name, tuple(weight.shape)).to(weight.device)
+        first, *others = self._parts[self.base.resolve(name)]
+        found = self._update(first)
+        if not all(torch.equal(found, self._update(other)) for other in others):
+            raise ValueError(
+                f"{' and '.join(map(repr, (first, *others)))} are one tied weight in {self.base.source}, and "
+                f"{self._folder} changes them differently: which update is meant cannot be told; load the base untied "
+                "(tie_word_embeddings=False), so that each has its own"
+            )
+        return found
 
     @property
     def stored(self) -> WeightMapping:
@@ -93,45 +112,116 @@ class AdaptedWeights(WeightMapping):
         """The adapter's configuration, as PEFT saved it."""
         return dict(self._config)
 
+    @property
+    def untied(self) -> tuple[tuple[str, ...], ...]:
+        """Names of each weight that the base ties, and that is several weights with the adapter."""
+        return tuple(parts for parts in self._parts.values() if len(parts) > 1)
+
     def factor_names(self, name: str) -> tuple[str, str] | None:
         """Name the factors A (rank x inputs) and B (outputs x rank) of a weight in the adapter's file.
 
-        None where it has no such factors, as an embedding, whose factors are stored the other way round.
+        None where it has no such factors alone, as an embedding, whose factors are stored the other way round.
         """
-        factors = self._factors.get(self.base.resolve(name))
-        return None if factors is None or factors.embedding else (factors.A, factors.B)
+        saved = self._only(name)
+        return (saved.A, saved.B) if saved and saved.A and not (saved.embedding or saved.whole) else None
 
     def scaling(self, name: str) -> float:
         """Give the factor s of an adapted weight's update s B A; a KeyError where the weight is not adapted."""
-        factors = self._factors[self.base.resolve(name)]
-        return self._scaling(plain_name(factors.A).partition(".lora_")[0])[1]
+        saved = self._only(name)
+        if saved is None or not saved.A:
+            raise KeyError(f"{self._folder} has no factors of {name!r}")
+        return self._scaling(saved.module)[1]
 
     def is_whole(self, name: str) -> bool:
-        """Tell whether a weight was saved as a whole (`modules_to_save`) and not as factors."""
-        return self.base.resolve(name) in self._whole
+        """Tell whether a weight was saved as a whole (`modules_to_save`), and not as factors alone."""
+        return any(
+            part in self._saved and bool(self._saved[part].whole)
+            for part in self._parts[self.base.resolve(name)]
+        )
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Give the type of a weight in the base, or in the adapter's file where the base lacks it."""
+        here = self.resolve(name)
+        return (self._file[self._fresh[here]] if here in self._fresh else self.base[here]).dtype
+
+    def _only(self, name: str) -> _Saved | None:
+        parts = self._parts[self.base.resolve(name)]
+        return self._saved.get(parts[0]) if len(parts) == 1 else None
+
+    def _update(self, name: str) -> Tensor:
+        saved, weight = self._saved.get(name), self.base[name]
+        if saved is None:
+            return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        if not saved.whole:
+            return self._product(name, saved, tuple(weight.shape)).to(weight.device)
+        after = self._adapted(name)
+        if after.shape != weight.shape:
+            raise ValueError(
+                f"{name!r} is {tuple(weight.shape)}, {tuple(after.shape)} in {self._file.source}"
+            )
+        return after - _wide(weight)
 
     def _adapted(self, name: str) -> Tensor:
-        return _wide(self.base[name]) + self.update(name)
+        if name in self._fresh:
+            return self._file[self._fresh[name]]
+        saved, weight = self._saved.get(name), self.base[name]
+        start = _wide(self._file[saved.whole].to(weight.device) if saved and saved.whole else weight)
+        if saved is None or not saved.A:
+            return start
+        return start + self._product(name, saved, tuple(start.shape)).to(start.device)
 
-    def _product(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        factors = self._factors[name]
-        A, B = _wide(self._file[factors.A]), _wide(self._file[factors.B])
-        module = plain_name(factors.A).partition(".lora_")[0]
-        rank, scaling = self._scaling(module)
-        if A.ndim != 2 or B.ndim != 2 or not A.shape[0] == B.shape[1] == rank:
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        whole = self._fresh.get(name) or (self._saved[name].whole if name in self._saved else "")
+        return self._file.shape(whole) if whole else self.base.shape(name)
+
+    def _product(self, name: str, saved: _Saved, shape: tuple[int, ...]) -> Tensor:
+        A, B = _wide(self._file[saved.A]), _wide(self._file[saved.B])
+        rank, scaling = self._scaling(saved.module)
+        if A.ndim < 2 or B.ndim < 2 or not A.shape[0] == B.shape[1] == rank:
             raise ValueError(
-                f"the adapter of {module!r} should have rank {rank}; A is {tuple(A.shape)}, B {tuple(B.shape)}"
+                f"the adapter of {saved.module!r} should have rank {rank}; A is {tuple(A.shape)}, B {tuple(B.shape)}"
             )
-        product = scaling * (B @ A)
-        if factors.embedding or (product.shape[0] != product.shape[1] and product.shape != shape):
+        product = scaling * (B.flatten(1) @ A.flatten(1))  # of a convolution, B is 1 x 1
+        if self._is_transposed(name, saved):
             product = product.T
-        elif product.shape[0] == product.shape[1] and self._config.get("fan_in_fan_out"):
-            product = product.T  # a square Conv1D; others are seen by their shape
-        if tuple(product.shape) != shape:
+        if (product.shape[0], product.numel()) != (shape[0], math.prod(shape)) or A.ndim not in (
+            2,
+            len(shape),
+        ):
             raise ValueError(
-                f"the adapter's update of {name!r} is {tuple(product.shape)}, the weight {shape}"
+                f"the adapter's update of {name!r} is {tuple(product.shape)}, the weight {shape}: {self._folder} was "
+                "made for a base of other sizes"
             )
-        return product
+        return product.reshape(shape)
+
+    def _is_transposed(self, name: str, saved: _Saved) -> bool:
+        """Tell whether a layer stores its weight as (inputs, outputs): by the layer itself, where it is known."""
+        if saved.embedding:
+            return True
+        if self.base.model is not None:
+            return plain_name(name) in self._stored_transposed
+        by_shape = self._seen_transposed(name, saved)
+        if by_shape is not None:
+            return by_shape
+        # PEFT saves the flag of the last layer that it met: where layers of two kinds are adapted, it says nothing.
+        stated = bool(self._config.get("fan_in_fan_out"))
+        seen = {self._seen_transposed(other, each) for other, each in self._saved.items() if each.A}
+        if seen - {stated, None}:
+            raise ValueError(
+                f"{self._folder} adapts layers that store their weight in two ways, and of the square {name!r} it "
+                "cannot be told which: give the base as a module, or as a folder with its config.json"
+            )
+        return stated
+
+    @cached_property
+    def _stored_transposed(self) -> frozenset[str]:
+        layers = weighted_layers(self.base.model) if self.base.model is not None else {}
+        return frozenset(f"{bare}.weight" for bare, found in layers.items() if found.layer.transposed)
+
+    def _seen_transposed(self, name: str, saved: _Saved) -> bool | None:
+        """Tell from the shapes of a layer how it stores its weight; None of a square one."""
+        outputs, inputs = self._file.shape(saved.B)[0], self._file.shape(saved.A)[1]
+        return None if saved.embedding or outputs == inputs else self.base.shape(name)[0] != outputs
 
     def _scaling(self, module: str) -> tuple[int, float]:
         rank = _of_pattern(self._config, "rank_pattern", module, self._config.get("r"))
@@ -140,34 +230,85 @@ class AdaptedWeights(WeightMapping):
             raise ValueError(f"{ADAPTER_CONFIG} gives no r and lora_alpha for {module!r}")
         return int(rank), float(alpha) / (rank**0.5 if self._config.get("use_rslora") else rank)
 
-    def _layout(self, folder: Path) -> tuple[dict[str, _Factors], dict[str, str]]:
-        """Find which tensors of the file are factors of which weight of the base, and which are whole weights."""
-        factors, whole = {}, {}
+    def _layout(self) -> dict[str, _Saved]:
+        """Find what the file has of each weight, under the names of the model that was adapted."""
+        found: dict[str, _Saved] = {}
         for stored in self._file:
-            module, mark, kind = stored.rpartition(".lora_")
+            name, mark, kind = stored.rpartition(".lora_")
+            weight = _weight_name(f"{name}.weight" if mark else stored)
+            saved = found.get(weight, _Saved(plain_name(name if mark else stored.rpartition(".")[0])))
             if not mark:
-                whole[self._in_base(stored, folder)] = stored
+                if saved.whole and not torch.equal(self._file[saved.whole], self._file[stored]):
+                    raise ValueError(f"{self._folder} has two of one weight: {saved.whole!r} and {stored!r}")
+                found[weight] = replace(saved, whole=stored)
             elif kind in ("A.weight", "embedding_A"):
-                partner = f"{module}.lora_{kind.replace('A', 'B')}"
-                if self._file.find(partner) != partner:
-                    raise ValueError(f"{folder}: {stored!r} has no partner {partner!r}")
-                at = self._in_base(f"{module}.weight", folder)
-                if at in factors:
-                    raise ValueError(
-                        f"{folder} adapts two layers that share the weight {at!r}: merge it first"
-                    )
-                factors[at] = _Factors(stored, partner, "embedding" in kind)
+                partner = f"{name}.lora_{kind.replace('A', 'B')}"
+                if partner not in self._file.all_names:
+                    raise ValueError(f"{self._folder}: {stored!r} has no partner {partner!r}")
+                found[weight] = replace(saved, A=stored, B=partner, embedding="embedding" in kind)
             elif kind not in ("B.weight", "embedding_B"):
                 raise ValueError(
-                    f"{folder}: tensors like {stored!r} are not understood; merge the adapter first"
+                    f"{self._folder}: tensors like {stored!r} are not understood; merge the adapter first"
                 )
-        return factors, whole
+        return found
 
-    def _in_base(self, name: str, folder: Path) -> str:
-        try:
-            return self.base.resolve(plain_name(name))
-        except KeyError as error:
-            raise ValueError(f"{folder} was not made for this base: {error.args[0]}") from None
+    def _in_base(self, saved: Mapping[str, _Saved]) -> tuple[dict[str, _Saved], dict[str, str]]:
+        """Name by the base what is saved; and, by their own names, the heads that the base lacks."""
+
+        def shape(name: str) -> tuple[int, ...]:
+            one = saved[name]
+            if one.whole:
+                return self._file.shape(one.whole)
+            return self._file.shape(one.B)[0], *self._file.shape(one.A)[1:]
+
+        # Names and shapes alone are asked for.
+        names = WeightMapping(
+            str(self._folder), saved, lambda name: torch.empty(shape(name), device="meta"), shape=shape
+        )
+        found = correspond(self.base, names)
+        tuned = found.tuned  # may have further names of tied weights, which are not in this file
+        stored = {
+            name: tuned.stored_name(name) if isinstance(tuned, ModuleWeights) else name for name in tuned
+        }
+        pairs = {name: kept for name, other in found.pairs.items() if (kept := stored.get(other)) is not None}
+        of_base = {name: saved[kept] for name, kept in pairs.items()}
+        taken = set(pairs.values())
+        fresh = {name: one.whole for name, one in saved.items() if name not in taken}
+        # A layer of the body, by its factors or its number, is no head.
+        lost = [name for name in fresh if saved[name].A or any(part.isdecimal() for part in name.split("."))]
+        if lost or not of_base:
+            raise ValueError(
+                f"{self._folder} was not made for this base: {self.base.lacks((lost or [*fresh, ''])[0]).args[0]}"
+            )
+        return {name: self._without_copy(name, one) for name, one in of_base.items()}, fresh
+
+    def _without_copy(self, name: str, saved: _Saved) -> _Saved:
+        """Leave out the base's own weight, which PEFT saves beside the factors of embeddings and output embeddings."""
+        if not (saved.A and saved.whole) or self._file.shape(saved.whole) != self.base.shape(name):
+            return saved
+        copy, weight = self._file[saved.whole], self.base[name]
+        copy = copy.to(weight.device)
+        same = torch.equal(copy.to(weight.dtype), weight) or torch.equal(copy, weight.to(copy.dtype))
+        return replace(saved, whole="") if same else saved
+
+    def _split(self) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+        """Give each weight of the base the names under which it is a weight here, and their further names."""
+        parts: dict[str, tuple[str, ...]] = {}
+        aliases: dict[str, str] = {}
+        for name in self.base:
+            names = self.base.names_of(name)
+            own = [each for each in names if each in self._saved]
+            rest = [each for each in names if each not in self._saved]
+            if len(names) == 1:
+                own, rest = names, []
+            parts[name] = tuple(each for each in names if each in own or each in rest[:1])
+            aliases |= dict.fromkeys(rest[1:], rest[0]) if rest else {}
+        return parts, aliases
+
+
+def _weight_name(stored: str) -> str:
+    """Name a saved weight as the model that was adapted does; with bias="all" PEFT leaves its own part in."""
+    return plain_name(".".join(part for part in stored.split(".") if part != "modules_to_save"))
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:

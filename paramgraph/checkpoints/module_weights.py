@@ -16,7 +16,7 @@ def open_module(model: nn.Module) -> WeightMapping:
     A weight with active LoRA adapters on it is :math:`W + s B A`, computed when it is asked for; adapters that
     are disabled, or merged into W already, add nothing. A module that PEFT trains as a whole stands for the
     original one. All names of a tied weight find it. Reading a weight whose adapter is of another kind (DoRA or not
-    LoRA) raises a ValueError.
+    LoRA, or of single tokens) raises a ValueError.
     """
     parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
     aliases: dict[str, str] = {}
@@ -36,7 +36,7 @@ def open_module(model: nn.Module) -> WeightMapping:
             raise ValueError(
                 f"the parameter {name!r} of {type(model).__name__} is on the meta device: load it"
             )
-        if adapted is None or name.rpartition(".")[2] != "weight":
+        if adapted is None:
             return parameter.detach()
         return _with_adapters(adapted, parameter.detach(), name)
 
@@ -51,7 +51,13 @@ def _parameters(
 ) -> Iterator[tuple[str, Tensor, nn.Module | None]]:
     """Walk over parameters with their names and the adapter around them, leaving the adapters' own out."""
     if isinstance(getattr(module, "base_layer", None), nn.Module) and hasattr(module, "active_adapters"):
-        yield from _parameters(module.base_layer, f"{prefix}base_layer.", module)
+        # PEFT wraps single parameters, such as those of experts, one around the other.
+        single = getattr(module, "parameter_name", None)
+        for name, parameter, inner in _parameters(module.base_layer, f"{prefix}base_layer.", module):
+            yield name, parameter, module if name.rpartition(".")[2] == single else inner
+        return
+    if isinstance(getattr(module, "token_adapter", None), nn.Module):  # single rows of an embedding
+        yield from _parameters(module.token_adapter, prefix, adapted)
         return
     if hasattr(module, "original_module") and hasattr(module, "modules_to_save"):
         active = [name for name in module.active_adapters if name in module.modules_to_save]
@@ -66,22 +72,33 @@ def _parameters(
             yield from _parameters(child, f"{prefix}{name}.", adapted)
 
 
-def _with_adapters(layer: Any, weight: Tensor, name: str) -> Tensor:
+def _with_adapters(layer: Any, parameter: Tensor, name: str) -> Tensor:
     merged = set(getattr(layer, "merged_adapters", ()))
     active = [] if layer.disable_adapters else [a for a in layer.active_adapters if a not in merged]
     if not active:
-        return weight
+        return parameter
     plain = plain_name(name)
     if not hasattr(layer, "lora_A"):
         raise ValueError(
             f"{plain!r} has an active adapter that is not LoRA: merge it first (merge_and_unload)"
         )
     active = [a for a in active if a in layer.lora_A or a in layer.lora_embedding_A]
-    if any(a in getattr(layer, "lora_variant", {}) for a in active):
+    last = name.rpartition(".")[2]
+    if last == "bias" and any(layer.lora_bias.get(a) for a in active):
+        raise ValueError(f"{plain!r} is changed by lora_bias: merge the adapter first (merge_and_unload)")
+    if not active or last != getattr(layer, "parameter_name", "weight"):
+        return parameter
+    variants = getattr(layer, "lora_variant", {})
+    # MiCA is another start of the same s B A.
+    if any(a in variants and not _class_name(variants[a]).startswith("MiCA") for a in active):
         raise ValueError(
             f"{plain!r} has an adapter of a LoRA variant such as DoRA: merge it first (merge_and_unload)"
         )
-    total = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    total = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
     for adapter in active:
         total = total + layer.get_delta_weight(adapter).detach().to(total)
     return total
+
+
+def _class_name(kind: object) -> str:
+    return (kind if isinstance(kind, type) else type(kind)).__name__

@@ -78,6 +78,10 @@ class ModuleWeights(WeightMapping):
         for held in waiting.values():
             yield from held.items()
 
+    def stored_name(self, name: str) -> str | None:
+        """Name a tensor as the file does; None where the file has it in parts."""
+        return self._renamed.get(name)
+
     def _known_shape(self, name: str) -> tuple[int, ...]:
         if name in self._of_target:
             return self._of_target[name].targets[name]
