@@ -7,7 +7,8 @@ matrix, and an adapter is added as it is read.
 - What a model argument is: `locate`, its answer `Located`, and the type `ModelLike`; `existing_path`.
 - Two checkpoints of one model: `correspond` finds which tensor here is that tensor there, a `Correspondence`; `told`
   lists names for its remarks.
-- Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`.
+- Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`;
+  `wide_weight` computes with one.
 - Without weights: `open_skeleton` (modules on the meta device), `checkpoint_inventory` (counts from headers).
 - Names on disk, where they differ from the module's: `in_module_names` makes `ModuleWeights` of a file's.
 - Names and files: `plain_name`, `read_json`, `INDEX` of shards, `ADAPTER_CONFIG`.
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
         read_json as read_json,
     )
     from paramgraph.checkpoints.skeleton import open_skeleton as open_skeleton
-    from paramgraph.checkpoints.weight_mapping import WeightMapping as WeightMapping, plain_name as plain_name
+    from paramgraph.checkpoints.weight_mapping import (
+        WeightMapping as WeightMapping,
+        plain_name as plain_name,
+        wide_weight as wide_weight,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

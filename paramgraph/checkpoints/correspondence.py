@@ -94,7 +94,7 @@ def correspond(base: WeightMapping, tuned: WeightMapping) -> Correspondence:
 
     Names on disk are translated where one side has a module. Then names are equal, or those of the part that both have
     are led by one prefix on each side, such as "bert." and none; of the rest, equal names belong together. A ValueError
-    says that a part fits several parts equally well.
+    says that a part fits several parts equally well, or that each side has embeddings of its own.
     """
     found = tuned.correspondences.get(id(base))
     if found is None:  # the answer holds on to the base, so that no other one gets its id
@@ -221,6 +221,15 @@ def _described(
     patterns = _ignored_patterns(base.model) + _ignored_patterns(tuned.model)
     ignored = tuple(name for name in alone if _is_old_buffer(name, tuned, starts_there, patterns))
     tuned_only = tuple(name for name in alone if name not in set(ignored))
+    inputs = [
+        [name for name in names if _is_embedding(name, prefix)]
+        for names, prefix in ((base_only, prefixes.base), (tuned_only, prefixes.tuned))
+    ]
+    if all(inputs):  # images here and words there
+        raise ValueError(
+            f"base and tuned are not two states of one model: {base.source} embeds by {told(inputs[0])}, and "
+            f"{tuned.source} by {told(inputs[1])}; give the model from which the fine-tuning started"
+        )
     strays = (
         *(name for name in base_only if _is_stray(name, starts, prefixes.base)),
         *(name for name in tuned_only if _is_stray(name, starts_there, prefixes.tuned)),
@@ -229,10 +238,7 @@ def _described(
         strays = (*base_only, *tuned_only)
     remarks = []
     if prefixes != SAME:
-        remarks.append(
-            f"names that {base.source} begins with {prefixes.base or 'nothing'!r} begin with "
-            f"{prefixes.tuned or 'nothing'!r} in {tuned.source}"
-        )
+        remarks.append(f"'{prefixes.base}*' of {base.source} is '{prefixes.tuned}*' of {tuned.source}")
     if ignored:
         remarks.append(f"buffers of an older version, which the model does not read: {told(ignored)}")
     return Correspondence(base, tuned, pairs, base_only, tuned_only, ignored, strays, tuple(remarks))
@@ -259,7 +265,7 @@ def _starts(names: Iterable[str]) -> set[str]:
 
 
 def _is_stray(name: str, starts: Collection[str], prefix: str) -> bool:
-    """Tell whether a name lies inside of what both have: in a module of theirs, or in a numbered one beside theirs."""
+    """Tell whether a name lies inside of what both have: in a layer of theirs, or in a numbered one beside theirs."""
     plain = plain_name(name)
     if not plain.startswith(prefix):
         return False  # of another part: a second tower, or a head beside the part that both have
@@ -267,7 +273,15 @@ def _is_stray(name: str, starts: Collection[str], prefix: str) -> bool:
     module = next(
         (length for length in range(1, len(parts)) if ".".join(parts[:length]) not in starts), len(parts)
     )
-    return module == len(parts) or _numbered(".".join(parts[prefix.count(".") : module]))
+    # A token for masks, or a temperature, is a task's; a bias beside a weight is not.
+    beside = module == len(parts) and parts[-1] in ("weight", "bias")
+    return beside or _numbered(".".join(parts[prefix.count(".") : module]))
+
+
+def _is_embedding(name: str, prefix: str) -> bool:
+    plain = plain_name(name)
+    # Within the embeddings of the part that both have, and no token or scale there.
+    return plain.startswith(prefix) and "embed" in plain.removeprefix(prefix) and plain.endswith(".weight")
 
 
 def _buffers(model: nn.Module | None) -> set[str]:

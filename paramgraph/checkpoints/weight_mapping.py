@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import WRAPPED
@@ -136,6 +137,17 @@ class WeightMapping(Mapping[str, Tensor]):
             f"{self.source} has no parameter {name!r} ({len(self)} in all; {hint}); both must be checkpoints of one "
             f"architecture{quantized}"
         )
+
+
+def wide_weight(weight: Tensor, name: str, source: WeightMapping) -> Tensor:
+    """Give a weight in float32 (float64 for float64) to compute with; a TypeError refuses a quantized one."""
+    # One byte per entry is a quantized weight: integers or float8, whose scales lie elsewhere.
+    if not weight.is_floating_point() or weight.element_size() < 2:
+        raise TypeError(
+            f"{name!r} in {source.source} is stored as {weight.dtype}: a quantized weight has no difference; "
+            "give dequantized weights"
+        )
+    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def _endings(name: str) -> list[str]:

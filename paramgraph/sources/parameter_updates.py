@@ -13,6 +13,7 @@ from paramgraph.checkpoints import (
     WeightMapping,
     correspond,
     open_checkpoint,
+    wide_weight,
 )
 from paramgraph.nodes import NodeTable, TableAssembly, one_table
 from paramgraph.sources._passes import parameters_of
@@ -97,20 +98,10 @@ def _difference(found: Correspondence, name: str, partner: str) -> Tensor:
             f"{name!r} is {tuple(old.shape)} in {before.source} and {tuple(new.shape)} in {after.source}: "
             "these are not checkpoints of one model"
         )
-    return _wide(new, name, after).to(old.device) - _wide(old, name, before)
+    return wide_weight(new, name, after).to(old.device) - wide_weight(old, name, before)
 
 
 def _finite(difference: Tensor, name: str, before: WeightMapping, after: WeightMapping) -> Tensor:
     if not torch.isfinite(difference).all():
         raise ValueError(f"NaN or infinite update of {name!r} between {before.source} and {after.source}")
     return difference
-
-
-def _wide(weight: Tensor, name: str, source: WeightMapping) -> Tensor:
-    # One byte per entry is a quantized weight: integers or float8, whose scales lie elsewhere.
-    if not weight.is_floating_point() or weight.element_size() < 2:
-        raise TypeError(
-            f"{name!r} in {source.source} is stored as {weight.dtype}: a quantized weight has no difference; "
-            "give dequantized weights"
-        )
-    return weight.to(torch.promote_types(weight.dtype, torch.float32))

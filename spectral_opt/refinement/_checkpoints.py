@@ -1,7 +1,7 @@
 """What refinement reads: a base that can run, and a fine-tuned checkpoint of which one weight is read at a time."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,15 @@ from paramgraph.checkpoints import (
     Located,
     ModelLike,
     WeightMapping,
+    correspond,
     locate,
     open_checkpoint,
+    open_files,
     open_module,
     read_json,
+    wide_weight,
 )
-from paramgraph.nodes import unwrap
+from paramgraph.nodes import storage_key, unwrap
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TunedCheckpoint:
     weights: WeightMapping  # lazy; for an adapter, base and adapter added
     folder: Path | None = None  # where its files are
     module: nn.Module | None = None  # where it was given as one
-    buffers: frozenset[str] = frozenset()  # names that are no parameters
+    names: tuple[str, ...] = ()  # all names of a state dict, tied ones included; none of files
 
     @property
     def adapter(self) -> AdaptedWeights | None:
@@ -80,22 +83,32 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
             yield TunedCheckpoint(open_checkpoint(folder, open_module(base)), Path(folder))
     elif where.kind == "module":
         model = unwrap(tuned)
-        state = model.state_dict()
-        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-        yield TunedCheckpoint(_of_state(state), None, model, frozenset(set(state) - parameters))
+        yield _of_state(model.state_dict(), model)
     elif isinstance(tuned, WeightMapping):
         yield TunedCheckpoint(tuned)
     elif isinstance(tuned, Mapping):
-        yield TunedCheckpoint(_of_state(tuned))
+        yield _of_state(tuned)
     else:
         yield TunedCheckpoint(where.weights(open_module(base)), _local_folder(where))
 
 
-def _of_state(state: Mapping[str, Any]) -> WeightMapping:
+def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> TunedCheckpoint:
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
         raise TypeError(f"{wrong[0]!r} in the state dict is a {type(state[wrong[0]]).__name__}, no tensor")
-    return WeightMapping("tuned", state, lambda name: state[name].detach())
+    first: dict[tuple[object, ...], str] = {}
+    kept = {
+        name: first.setdefault(storage_key(value), name) for name, value in state.items() if value.numel()
+    }
+    weights = WeightMapping(
+        "tuned",
+        [name for name in state if kept.get(name, name) == name],
+        lambda name: state[name].detach(),
+        {name: one for name, one in kept.items() if one != name},
+        lambda name: tuple(state[name].shape),
+        model,
+    )
+    return TunedCheckpoint(weights, None, model, tuple(state))
 
 
 def _local_folder(where: Located) -> Path | None:
@@ -130,26 +143,43 @@ def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseM
             "base is weights alone, and graphs are built by running a model: give base as a module or as a folder "
             "with config.json, or tuned as one of these"
         )
+    own = open_module(model)
+    found = correspond(weights, own)
     fresh = []
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name not in weights:
+        for name in own:
+            before = found.origins(name)
+            if not before:
                 fresh.append(name)
-            elif weights[name].shape != parameter.shape:
+                continue
+            if len(before) > 1 and not all_equal(found.base, before):
                 raise ValueError(
-                    "base and tuned are not two states of one model: shapes differ: "
-                    f"{name} {tuple(weights[name].shape)} against {tuple(parameter.shape)}"
+                    f"{' and '.join(map(repr, before))} are several weights in base, and one tied weight in the "
+                    "architecture of tuned: give base as a module or as a folder with config.json"
                 )
-            else:
-                parameter.copy_(weights[name])
+            parameter = model.get_parameter(name)
+            value = wide_weight(found.base[before[0]], before[0], found.base)
+            if value.shape != parameter.shape:
+                raise ValueError(
+                    f"base and tuned are not two states of one model: shapes differ: {name} {tuple(value.shape)} "
+                    f"against {tuple(parameter.shape)}; where only heads or embeddings do, give base as a module or as "
+                    "a folder"
+                )
+            parameter.copy_(value)
     return BaseModel(model, frozenset(fresh))
+
+
+def all_equal(weights: WeightMapping, names: Sequence[str]) -> bool:
+    """Tell whether several weights are the same numbers, as copies of one that was tied are."""
+    first = weights[names[0]]
+    return all(torch.equal(first, weights[name]) for name in names[1:])
 
 
 def _load_folder(where: Located) -> BaseModel:
     source, local = str(where.given), where.path
     if local and not (local / "config.json").is_file():
         raise ValueError(f"no model in {source!r}: a local folder with config.json is needed")
-    where.weights()  # refuses pickled, missing and truncated files in one line
+    open_files(where.files())  # refuses pickled, missing and truncated files in one line
     import transformers
 
     try:

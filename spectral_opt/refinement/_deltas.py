@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, WeightMapping
+from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, wide_weight
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
@@ -27,15 +27,14 @@ UNCHANGED = (
 class DeltaStream:
     """Refine a checkpoint while it is read: the delta of one table is in memory at a time.
 
-    With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT). `remarks` say what is left as
-    tuned.
+    With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT), of all weights. `remarks` say
+    what is left as tuned.
     """
 
     def __init__(
         self,
         checkpoint: TunedCheckpoint,
         match: CheckpointMatch,
-        base: WeightMapping,
         filters: ResponseFilters,
         factor: float | None = None,
         remarks: tuple[str, ...] = (),
@@ -43,14 +42,11 @@ class DeltaStream:
         self.remarks = remarks
         self._checkpoint = checkpoint
         self._match = match
-        self._base = base
+        self._base, self._tuned = match.found.base, match.found.tuned
         self._filters = filters
         self._factor = factor
         self._before = self._after = 0.0
-        if factor is None:
-            self._groups = filtered_groups(filters.owner, match)
-        else:
-            self._groups = {name: (name,) for name in match.names if name not in match.unmatched}
+        self._groups = filtered_groups(filters.owner, match) if factor is None else {}
 
     @property
     def norm_kept(self) -> float:
@@ -63,55 +59,73 @@ class DeltaStream:
         return () if self._before else (UNCHANGED,)
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and weight in the order of the checkpoint."""
+        """Yield name and weight: of a state dict under its own names, else under those of the model."""
+        if not self._checkpoint.names:
+            yield from self._refined(list(self._tuned))
+        elif isinstance(self._tuned, ModuleWeights):  # a state dict under names on disk
+            stored = self._tuned.stored
+            for name, value in self._tuned.on_disk(self._refined(list(self._tuned))):
+                yield from ((alias, value) for alias in stored.names_of(name))
+        else:
+            yield from self._refined(self._checkpoint.names)
+
+    def on_disk(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what is written into files: as it comes, and under the names on disk where they are others."""
+        if not self._checkpoint.names and isinstance(self._tuned, ModuleWeights):
+            return self._tuned.on_disk(self)
+        return iter(self)
+
+    def _refined(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Refine weights in this order; of a tied one all names get one tensor."""
         of_tuned = {tuned: name for name, several in self._match.names.items() for tuned in several}
-        names = list(self._checkpoint.weights)
-        last = {own: name for name in names if (own := of_tuned.get(name)) is not None}
+        last = {self._tuned.all_names[name]: name for name in names}
         ready: dict[str, Tensor] = {}
         for name in names:
-            own = of_tuned.get(name)
-            if own is None or own not in self._groups:
-                value = self._checkpoint.weights[name]
-            else:
-                if own not in ready:
-                    ready |= self._refine(self._groups[own])
-                # Kept for the other names of a tied weight, and no longer.
-                value = ready.pop(own) if last[own] == name else ready[own]
+            kept = self._tuned.all_names[name]
+            own = of_tuned.get(kept)
+            if kept not in ready and self._factor is not None and kept in self._match.origins:
+                ready[kept] = self._scaled(kept, self._match.origins[kept], self._factor)
+            elif kept not in ready and own is not None and own in self._groups:
+                ready |= self._filtered(self._groups[own])
+            # Held for the other names of a tied weight, and no longer.
+            value = ready.get(kept, None) if last[kept] != name else ready.pop(kept, None)
+            if value is None:
+                value = self._tuned[kept]
             if self._checkpoint.adapter is not None:
-                value = value.to(self._base[name].dtype)  # base and adapter were added in float32
+                value = value.to(self._base[kept].dtype)  # base and adapter were added in float32
             yield name, value
 
-    def _refine(self, group: tuple[str, ...]) -> dict[str, Tensor]:
-        """Refine parameters that share tables."""
-        values = {name: self._checkpoint.weights[self._match.names[name][0]] for name in group}
-        if not all(value.is_floating_point() for value in values.values()):
-            return values
+    def _scaled(self, name: str, origin: str, factor: float) -> Tensor:
+        """Go from base to tuned by a factor; as torch.lerp, 0 and 1 give base and tuned without rounding."""
+        value = self._tuned[name]
+        end = wide_weight(value, name, self._tuned)
+        start = wide_weight(self._base[origin], origin, self._base).to(value.device)
+        dtype = torch.promote_types(start.dtype, end.dtype)
+        return torch.lerp(start.to(dtype), end.to(dtype), factor).to(value.dtype)
+
+    def _filtered(self, group: tuple[str, ...]) -> dict[str, Tensor]:
+        """Filter the deltas of parameters that share tables; what is tied in the base alone is equal in tuned."""
+        values = {name: self._tuned[self._match.names[name][0]] for name in group}
         delta = {
-            name: wide(value.detach()) - wide(self._base[name].detach()).to(value.device)
+            name: wide_weight(value, self._match.names[name][0], self._tuned)
+            - wide_weight(self._base[name], name, self._base).to(value.device)
             for name, value in values.items()
         }
-        if self._factor is not None:
-            # As torch.lerp: the factors 0 and 1 give base and tuned without rounding.
-            pairs = (
-                (name, wide(self._base[name].detach()).to(value.device), value)
-                for name, value in values.items()
-            )
-            return {
-                name: torch.lerp(start, wide(value.detach()), self._factor).to(value.dtype)
-                for name, start, value in pairs
-            }
         filtered: dict[str, Tensor] = delta
         for config, ready, graph_filter in self._filters.acting(group):
             filtered = filtered | filter_in_place_of(
                 filtered, ready.table, graph_filter, config.norm_matching
             )
-        refined = {}
+        refined: dict[str, Tensor] = {}
         for name, value in values.items():
             self._before += float(delta[name].double().square().sum())
             self._after += float(filtered[name].double().square().sum())
             change = filtered[name] - delta[name]
             # Where the filter changes nothing, tuned stays tuned bit for bit.
-            refined[name] = torch.where(change == 0, value, (wide(value.detach()) + change).to(value.dtype))
+            made = torch.where(change == 0, value, (wide(value.detach()) + change).to(value.dtype))
+            first, *others = self._match.names[name]
+            # Two weights of tuned have two tensors, or a file would hold one of them alone.
+            refined |= {first: made} | {other: made.clone() for other in others}
         return refined
 
 
@@ -120,8 +134,8 @@ def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mappi
     groups: dict[str, set[str]] = {}
     for tables in filters.tables:
         for ready in tables.values():
-            if match.unmatched.intersection(ready.table.parameters):
-                continue
+            if not match.names.keys() >= set(ready.table.parameters):
+                continue  # something of it has no delta
             joined = set(ready.table.parameters).union(
                 *(groups.get(name, ()) for name in ready.table.parameters)
             )

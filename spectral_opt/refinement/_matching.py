@@ -1,103 +1,104 @@
-"""Which weight of a fine-tuned checkpoint belongs to which weight of its base, and what has no counterpart."""
+"""Which weights of a fine-tuned checkpoint have a delta from the base, and what is left as it was tuned, and why."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
-from paramgraph.checkpoints import WeightMapping
-from paramgraph.nodes import HEAD_NAMES
-
-# Parts of a name under which models keep what is made anew for a task; `HEAD_NAMES` are single layers.
-FRESH = frozenset((*HEAD_NAMES, "cls", "pooler", "pre_classifier", "lm_head", "predictions"))
+from paramgraph.checkpoints import Correspondence, WeightMapping, correspond, told
+from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint, all_equal
 
 
 @dataclass(frozen=True)
 class CheckpointMatch:
     """Names of a tuned checkpoint beside those of its base."""
 
-    # From a parameter of the base, as tables call it, to all names of that weight in the tuned checkpoint.
+    found: Correspondence
+    # From a parameter of the base, as tables call it, to the weights of the tuned checkpoint that are filtered as it.
     names: Mapping[str, tuple[str, ...]]
-    # Parameters of the base that no filter can act on: the tuned checkpoint lacks them, or they are fresh.
-    unmatched: frozenset[str]
+    # From each weight of the tuned checkpoint that has a delta to the weight of the base from which it is taken.
+    origins: Mapping[str, str]
     remarks: tuple[str, ...]  # what is left as it was tuned, and why
 
 
 def match_checkpoints(
-    model: nn.Module,
-    tuned: WeightMapping,
-    targeted: Iterable[str],
-    buffers: Iterable[str] = (),
-    fresh: Iterable[str] = (),
+    base: BaseModel, weights: WeightMapping, checkpoint: TunedCheckpoint, targeted: Iterable[str]
 ) -> CheckpointMatch:
-    """Match a tuned checkpoint with its base, and refuse two states of different models.
+    """Match a tuned checkpoint with the weights of its base, and refuse two states of different models.
 
-    Heads and poolers may be on one side only, or differ in shape: they are made anew for a task, have no base, and
-    stay as they were tuned; so do `fresh` parameters of the base, whose values were drawn when it was loaded. The
-    weights of `targeted` names are read once, for their shapes. ValueError if anything else is missing, is too much,
-    or has another shape.
+    Heads may be on one side only, and heads and embeddings may differ in shape, as with other classes or added tokens:
+    these have no base, and stay as they were tuned; so do weights of the base that were drawn when it was loaded, and
+    those that only the tuned checkpoint ties. ValueError if anything else is missing, is too much, or has another
+    shape, or if a targeted weight of the base is tied and its counterparts are not.
     """
-    named = _aliases(model)
-    drawn, wanted = set(fresh), set(targeted)
-    known = {name for name, _ in model.named_buffers()} | set(buffers)
-    names: dict[str, tuple[str, ...]] = {}
-    missing, shapes, unmatched = [], [], set(drawn)
-    for first, aliases in named.items():
-        found = list(dict.fromkeys(hit for alias in aliases if (hit := tuned.find(alias)) is not None))
-        every = [name for hit in found for name in tuned.names_of(hit)]
-        if not found:
-            unmatched.add(first)
-            missing += [] if _is_fresh(first) else [first]
+    found = correspond(weights, checkpoint.weights)
+    tuned = found.tuned
+    drawn = {weights.all_names[name] for name in base.fresh if name in weights.all_names}
+    origins: dict[str, str] = {}
+    shapes, fresh, tied = [], [], []
+    for name in tuned:
+        before = found.origins(name)
+        if not before:
             continue
-        names[first] = tuple(dict.fromkeys(every))
-        if first in wanted:
-            before, after = tuple(model.get_parameter(first).shape), tuple(tuned[found[0]].shape)
-            if before != after:
-                unmatched.add(first)
-                shapes += [] if _is_fresh(first) else [f"{first} {before} against {after}"]
-    claimed = {name for every in names.values() for name in every}
-    alone = [name for name in tuned if name not in claimed and not _is_buffer(name, known)]
-    _refuse(missing, [name for name in alone if not _is_fresh(name)], shapes)
-    return CheckpointMatch(names, frozenset(unmatched), _remarks(alone, unmatched & wanted, drawn))
+        if tuned.shape(name) != weights.shape(before[0]):
+            shapes.append((before[0], name))
+        elif before[0] in drawn:
+            fresh.append(name)
+        elif len(before) > 1 and not all_equal(weights, before):
+            tied.append(name)
+        else:
+            origins[name] = before[0]
+    _refuse(found, shapes, len(origins))
+    names = {}
+    for name in dict.fromkeys(targeted):
+        partners = tuple(each for each in found.partners(name) if each in origins)
+        if len(partners) > 1:
+            found.partner(name)  # refuses those that differ
+        if partners:
+            names[name] = partners
+    return CheckpointMatch(found, names, origins, _remarks(found, shapes, fresh, tied))
 
 
-def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """All names of each parameter, under the name that the tables use."""
-    groups: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        groups.setdefault(id(parameter), []).append(name)
-    return {names[0]: tuple(names) for names in groups.values()}
-
-
-def _is_fresh(name: str) -> bool:
-    # The first parts: "bert.pooler.dense.weight" is a pooler, "layer.0.attention.heads.weight" is no head.
-    return bool(FRESH & set(name.split(".")[:3]))
-
-
-def _is_buffer(name: str, known: set[str]) -> bool:
-    return any(name == each or name.endswith(f".{each}") or each.endswith(f".{name}") for each in known)
-
-
-def _refuse(missing: list[str], extra: list[str], shapes: list[str]) -> None:
+def _refuse(found: Correspondence, shapes: list[tuple[str, str]], same: int) -> None:
+    strays = set(found.strays)
+    missing = [name for name in found.base_only if name in strays]
+    extra = [name for name in found.tuned_only if name in strays]
+    # Heads and embeddings change with a task; of a layer among others another size is another model.
+    sized = [pair for pair in shapes if _is_of_a_layer(pair[0]) or len(shapes) > same]
+    told_shapes = ", ".join(_sizes(found, *pair) for pair in sized[:3])
     parts = [
         f"tuned lacks {missing[:3]}" if missing else "",
         f"base lacks {extra[:3]}" if extra else "",
-        f"shapes differ: {', '.join(shapes[:3])}" if shapes else "",
+        f"shapes differ: {told_shapes}" if sized else "",
     ]
-    if any(parts):
-        raise ValueError(
-            f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; "
-            "give the model from which the fine-tuning started"
-        )
+    if not any(parts):
+        return
+    way_out = "give the model from which the fine-tuning started"
+    if any(".lora_" in name for name in extra):
+        way_out = "it has an adapter in it that is not merged: give the PeftModel or the adapter's folder, or merge it"
+    for weights, role in ((found.tuned, "tuned"), (found.base, "base")):
+        if weights.quantized:
+            way_out = f"{role} is quantized ({weights.quantized}): give dequantized weights"
+    raise ValueError(
+        f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; {way_out}"
+    )
 
 
-def _remarks(alone: list[str], unmatched: set[str], drawn: set[str]) -> tuple[str, ...]:
-    found = []
-    if alone:
-        found.append(f"left as tuned, without a counterpart in the base: {', '.join(alone)}")
-    fresh, others = sorted(unmatched & drawn), sorted(unmatched - drawn)
-    if fresh:
-        found.append(f"left as tuned, drawn at random in the base: {', '.join(fresh)}")
-    if others:
-        found.append(f"not filtered, in the base alone or of another shape: {', '.join(others)}")
-    return tuple(found)
+def _is_of_a_layer(name: str) -> bool:
+    return any(part.isdecimal() for part in name.split("."))
+
+
+def _sizes(found: Correspondence, before: str, after: str) -> str:
+    return f"{after} {found.base.shape(before)} against {found.tuned.shape(after)}"
+
+
+def _remarks(
+    found: Correspondence, shapes: list[tuple[str, str]], fresh: list[str], tied: list[str]
+) -> tuple[str, ...]:
+    sized = ", ".join(_sizes(found, *pair) for pair in shapes)
+    remarks = {
+        "left as tuned, without a counterpart in the base": told(found.tuned_only),
+        "left as tuned, of another shape in the base": sized,
+        "left as tuned, drawn at random in the base": told(fresh),
+        "left as tuned, where it is one tied weight and the base has several": told(tied),
+        "in the base alone": told(found.base_only),
+    }
+    return (*found.remarks, *(f"{reason}: {names}" for reason, names in remarks.items() if names))

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from paramgraph.checkpoints import ADAPTER_CONFIG, INDEX, open_files, read_json
+from paramgraph.checkpoints import ADAPTER_CONFIG, INDEX, open_checkpoint, open_files, read_json
 from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.
@@ -134,8 +134,8 @@ def write_folder(
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
-    """Read what was written; the tensors are read from the files, and tied ones are left out."""
-    weights = open_files(folder)
+    """Read what was written, under the names of its model; tied names are left out."""
+    weights = open_checkpoint(folder)
     return {name: weights[name] for name in weights}
 
 

@@ -102,10 +102,10 @@ class Refiner:
         LoRA adapter, as a folder or PeftModel; never changed. `responses`, one per config, take the place of the
         configs' own: a sweep of strengths costs no graph.
 
-        The result has the names and dtypes of `tuned` and shares no memory with it (tied names share theirs). What no
-        config targets, what has no counterpart in the base (a fresh head), and what the filter does not change, is
-        `tuned` to the last bit. An adapter gives an adapter of the same rank where every filter acts on rows or
-        columns, else merged weights.
+        The result has the names and dtypes of `tuned` (of a folder, those of the model that is loaded from it) and
+        shares no memory with it (tied names share theirs). What no config targets, what has no counterpart in the base
+        (a fresh head), and what the filter does not change, is `tuned` to the last bit. An adapter gives an adapter of
+        the same rank where every filter acts on rows or columns, else merged weights.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Refiner:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
-            found = DeltaStream(checkpoint, match, self._weights, filters)
+            found = DeltaStream(checkpoint, match, filters)
             tensors = own_memory(found, tuned)
         remarks = (*match.remarks, *merged, *found.unchanged)
         return RefinedState(tensors, _form(checkpoint), remarks, found.norm_kept)
@@ -135,7 +135,7 @@ class Refiner:
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
             remarks = (*match.remarks, *merged)
-            yield DeltaStream(checkpoint, match, self._weights, self.filters.of(responses), factor, remarks)
+            yield DeltaStream(checkpoint, match, self.filters.of(responses), factor, remarks)
 
     def save(
         self,
@@ -167,8 +167,8 @@ class Refiner:
                 state = self._refine_adapter(checkpoint, filters, match)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
-            found = DeltaStream(checkpoint, match, self._weights, filters)
-            write_folder(folder, found, checkpoint, self.base)
+            found = DeltaStream(checkpoint, match, filters)
+            write_folder(folder, found.on_disk(), checkpoint, self.base)
         remarks = (*match.remarks, *merged, *found.unchanged)
         return RefinedState(read_folder(folder), _form(checkpoint), remarks, found.norm_kept)
 
@@ -180,16 +180,14 @@ class Refiner:
             for ready in tables.values()
             for name in ready.table.parameters
         }
-        match = match_checkpoints(
-            self.base.model, checkpoint.weights, targeted, checkpoint.buffers, self.base.fresh
-        )
+        match = match_checkpoints(self.base, self._weights, checkpoint, targeted)
         adapter = checkpoint.adapter
         if adapter is None:
             return match, ()
         schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns"})
         if schemes:
             return match, (f"the adapter was merged: a filter on {', '.join(schemes)} mixes its factors",)
-        whole = sorted(name for name in targeted - match.unmatched if adapter.is_whole(name))
+        whole = sorted(name for name in match.names if adapter.is_whole(name))
         if whole:
             return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
         return match, ()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.checkpoints import ADAPTER_CONFIG, locate, open_checkpoint
+from paramgraph.checkpoints import ADAPTER_CONFIG, locate, open_checkpoint, open_module
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
@@ -103,7 +103,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     with open_tuned(tuned_folder, base.model) as checkpoint:
         tables, _ = match_tables(base.model, preserve_config(options.default_strength))
         targeted = [name for table in tables.values() for name in table.parameters]
-        match = match_checkpoints(base.model, checkpoint.weights, targeted, checkpoint.buffers, base.fresh)
+        match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
     measures = Measures(
         module, kind, metric, tokenizer, texts, options.max_length, options.batch_size, classes
     )

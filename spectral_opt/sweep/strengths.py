@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from paramgraph.checkpoints import open_module
 from paramgraph.filters import get_response
 from spectral_opt.errors import ModelError
 from spectral_opt.refinement import RefinedState, Refiner
@@ -147,15 +146,19 @@ class Sweep:
         """Put a state into the measured module, weight by weight; return the norm kept."""
         factor = None if family == "filter" else strength
         responses = [get_response("tikhonov", gamma=strength)] if family == "filter" else None
-        names = open_module(self.setting.module)
-        state = dict(self.setting.module.named_parameters())
+        state = dict(self.setting.module.named_parameters(remove_duplicate=False))
         with self._refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
             self._changed = 0
             for name, value in stream:
-                at = names.find(name)
-                if at is not None:
-                    before = state[at].clone()
-                    self._changed += not torch.equal(before, state[at].copy_(value))
+                if name not in state:
+                    continue  # a buffer, or what the model's class does not read
+                if state[name].shape != value.shape:  # `copy_` would broadcast it
+                    raise ModelError(
+                        f"{name!r} is {tuple(value.shape)} in {self.setting.tuned} and {tuple(state[name].shape)} in "
+                        "the model that its config.json describes"
+                    )
+                before = state[name].clone()
+                self._changed += not torch.equal(before, state[name].copy_(value))
             return stream.norm_kept if factor is None else factor
 
     def only(self, family: Family) -> SweepPoint:
