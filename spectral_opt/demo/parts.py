@@ -173,7 +173,15 @@ class Demo:
             logits = predict_logits(_classifier(result.model), setting.dev)
             accuracy = float((logits.argmax(1) == labels).float().mean())
             loss = float(nn.functional.cross_entropy(logits, labels))
-            tuning.append({"learning_rate": rate, "dev_accuracy": accuracy, "dev_loss": loss})
+            scores = asdict(score_classes(logits.argmax(1).numpy(), setting.labels["dev"]))
+            tuning.append(
+                {
+                    "learning_rate": rate,
+                    "dev_accuracy": accuracy,
+                    **{f"dev_{name}": score for name, score in scores.items()},
+                    "dev_loss": loss,
+                }
+            )
             self._record(
                 method.name,
                 _run_config(method, rate),

@@ -58,7 +58,7 @@ def refinement_tables(results: dict[str, Any]) -> list[TableView]:
 
 def refinement_sentences(results: dict[str, Any]) -> list[str]:
     """Say what was picked, what was written, and what the test shows; what did not help is said as plainly."""
-    said = [sentence] if (sentence := _verdict(results)) else []
+    said = [sentence for sentence in (_verdict(results), _beside_majority(results)) if sentence]
     for family, at in results["picked"].items():
         if results.get("has_forgotten") is False:
             break
@@ -72,7 +72,9 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
     for row in results["test"]:
         if row["family"] == "tuned" or row["is_tuned"]:
             continue
-        shown = row["difference_low"] > 0 or row["difference_high"] < 0
+        # One test decides: an interval of the bootstrap and an exact test need not agree.
+        is_outside = row["difference_low"] > 0 or row["difference_high"] < 0
+        shown = row["p_value"] <= LEVEL if "p_value" in row else is_outside
         p_value = f", p = {row['p_value']:.2g}" if "p_value" in row else ""
         said.append(
             f"On test, {NAMES[row['family']]} {row['strength']:g} differs from the fine-tune by "
@@ -209,6 +211,24 @@ def _verdict(results: dict[str, Any]) -> str:
         + (f"; {outside} of {len(rows)} strengths forget more or less than any factor" if outside else "")
         + "."
     )
+
+
+def _beside_majority(results: dict[str, Any]) -> str:
+    """Say where the fine-tune is not above the answer that looks at no text."""
+    for part, rows in (("test", results["test"]), ("dev", results["points"])):
+        majority = results.get("majority", {}).get(part)
+        tuned = next((row for row in rows if row["family"] == "tuned"), None)
+        if majority is None or tuned is None:
+            continue
+        if tuned["task_low"] > majority["accuracy"]:
+            return ""
+        interval = f"[{tuned['task_low']:.3f}, {tuned['task_high']:.3f}]"
+        return (
+            f"On {part}, the fine-tune's accuracy {tuned['task']:.3f} {interval} is not above that of always answering "
+            f"{majority['label']}, {majority['accuracy']:.3f}; balanced {tuned['balanced_accuracy']:.3f} "
+            f"and {majority['balanced_accuracy']:.3f}."
+        )
+    return ""
 
 
 def _strengths(some: list[dict[str, Any]], compared: list[dict[str, Any]]) -> str:

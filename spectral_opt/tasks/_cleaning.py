@@ -142,7 +142,7 @@ def _refuse_a_minus_one_of_two_meanings(name: str, labels: Sequence[str]) -> Non
 def _doubts(names: Sequence[str], counts: Mapping[str, int], changed: int) -> Iterator[str]:
     """Say what was changed in labels, and which of them a reader should look at."""
     if changed:
-        yield f"white space, invisible characters or another Unicode form taken off {changed} labels"
+        yield f"labels from which white space, invisible characters or another Unicode form were taken: {changed}"
     alike: dict[object, list[str]] = {}
     for name in names:
         value = _number(name)

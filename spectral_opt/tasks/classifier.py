@@ -167,9 +167,9 @@ def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], li
     same. Classes that differ in name and in number, or two that would be one of the model's, raise DataError.
     """
     config: Any = model.config  # of transformers, whose configurations have what fields they like
-    known = {str(name).casefold(): int(number) for name, number in (config.label2id or {}).items()}
     size = int(config.num_labels)
-    own = {number: name for name, number in (config.label2id or {}).items()}
+    own = _class_names(config)
+    known = {name.casefold(): number for number, name in own.items()}
     by_name = [known.get(name.casefold()) for name in names]
     by_number = [int(name) if name.isdecimal() and int(name) < size else None for name in names]
     for way, found in (("name", by_name), ("number", by_number)):
@@ -187,6 +187,16 @@ def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], li
     if len(names) != size:
         raise DataError(f"the data have the classes {', '.join(names)}, and the model has {size} others")
     return list(range(size)), [_matched("order", names, range(size), own)]
+
+
+def _class_names(config: Any) -> dict[int, str]:
+    """Read a model's names of its classes from either of two fields: transformers 5 may fill only one of them."""
+    stated = {int(number): str(name) for number, name in (getattr(config, "id2label", None) or {}).items()}
+    turned = {int(number): str(name) for name, number in (getattr(config, "label2id", None) or {}).items()}
+    own = {number for number, name in stated.items() if name != f"LABEL_{number}"}
+    if any(turned.get(number, stated[number]) not in (stated[number], f"LABEL_{number}") for number in own):
+        raise DataError(f"the model's id2label {stated} and label2id {turned} name its classes in two ways")
+    return {**stated, **turned, **{number: stated[number] for number in own}}
 
 
 def _matched(way: str, names: Sequence[str], classes: Sequence[int], own: Mapping[int, str]) -> str:

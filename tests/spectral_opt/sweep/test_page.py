@@ -103,6 +103,16 @@ def test_the_filter_is_judged_strength_by_strength(gains, words):
     assert words in first(*(gain(*one) for one in gains))
 
 
+@pytest.mark.parametrize(
+    ("p_value", "words"), [(0.06, "no difference that these"), (0.04, "a difference that these")]
+)
+def test_a_difference_on_test_is_judged_by_its_p_value(p_value, words):
+    row = results()["test"][0] | {"family": "filter", "strength": 0.1, "is_tuned": False, "p_value": p_value}
+    row |= {"difference": 0.02, "difference_low": 0.001, "difference_high": 0.04}
+    said = refinement_sentences(results(test=[row]))
+    assert any(f"p = {p_value}: {words} texts" in one for one in said)
+
+
 def test_what_was_not_measured_is_said():
     assert "too few texts for a test" in first()
     assert "no strength forgets as much as any factor" in first(gain(0.1, None))
@@ -121,6 +131,16 @@ def test_the_most_frequent_class_stands_below_the_accuracies_with_its_counts():
         assert "0.600" in table.rows[-1]
         assert len(table.rows[-1]) == len(table.header)
         assert "texts: bad 40, good 60" in table.caption
+
+
+@pytest.mark.parametrize(("accuracy", "said"), [(0.6, False), (0.75, True)])
+def test_a_fine_tune_that_is_not_above_the_most_frequent_class_is_said_not_to_be(accuracy, said):
+    found = results(gain(0.1, 0.05))
+    found["majority"]["test"]["accuracy"] = accuracy
+    assert (
+        any("is not above that of always answering good" in one for one in refinement_sentences(found))
+        == said
+    )
 
 
 def test_results_of_earlier_versions_are_still_shown():

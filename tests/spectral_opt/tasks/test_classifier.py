@@ -158,6 +158,27 @@ def test_names_go_first_whatever_their_order_and_case():
     assert match_classes(model(Bad=0, Good=1), ("good", "bad")) == ([1, 0], [])
 
 
+@pytest.mark.parametrize("given", [{"id2label": {0: "bad", 1: "good"}}, {"label2id": {"bad": 0, "good": 1}}])
+def test_names_are_found_in_either_field_of_a_configuration(given):
+    # Of transformers 5: `label2id` is None where only `id2label` was given.
+    empty = {"id2label": None, "label2id": None, "num_labels": 2}
+    named = nn.Module()
+    named.config = SimpleNamespace(**(empty | given))
+    assert match_classes(named, ("good", "bad")) == ([1, 0], [])
+    if "id2label" in given:
+        named.config = BertConfig(**given)
+        assert match_classes(named, ("good", "bad")) == ([1, 0], [])
+
+
+def test_a_configuration_that_names_its_classes_in_two_ways_is_refused():
+    named = nn.Module()
+    named.config = SimpleNamespace(
+        id2label={0: "bad", 1: "good"}, label2id={"good": 0, "bad": 1}, num_labels=2
+    )
+    with pytest.raises(DataError, match="in two ways"):
+        match_classes(named, ("good", "bad"))
+
+
 def test_numbers_are_the_classes_that_they_name():
     assert match_classes(model(LABEL_0=0, LABEL_1=1, LABEL_2=2), ("2", "0")) == ([2, 0], [])
 

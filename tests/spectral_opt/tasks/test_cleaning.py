@@ -153,7 +153,7 @@ def test_labels_that_look_alike_are_one_class_and_that_is_said(toy, written):
     data = load_labelled_text(toy(**numbered(["pos", "neg", "pos", "neg", written])))
     assert data.class_counts() == {"neg": 3, "pos": 2}
     assert data.provenance.notes == (
-        "white space, invisible characters or another Unicode form taken off 1 labels",
+        "labels from which white space, invisible characters or another Unicode form were taken: 1",
     )
 
 
