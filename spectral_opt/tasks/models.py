@@ -4,8 +4,8 @@ import copy
 import dataclasses
 import difflib
 import json
-import tempfile
 import textwrap
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from paramgraph.checkpoints import locate
-from spectral_opt.errors import DownloadError, ModelError
+from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
 from spectral_opt.tasks.wheels import (
@@ -33,6 +33,8 @@ from spectral_opt.tasks.wheels import (
     cache_folder,
     extract_folder,
     fetch,
+    file_checksums,
+    keep_folder,
 )
 
 # What is put on top of the bare model: nothing, what predicts the next token, or what classifies the text.
@@ -42,6 +44,8 @@ HEADS: dict[Head, Any] = {  # Any: transformers is not typed
     "language_model": AutoModelForCausalLM,
     "classifier": AutoModelForSequenceClassification,
 }
+
+CHECKSUMS = "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -166,20 +170,35 @@ def _dequantized_folder(wheel: Path, member: str) -> Path:
 
     transformers can read the file, but marks the result as quantized: `float()` and `save_pretrained` refuse
     it. The same weights under a configuration without that mark are an ordinary model. 30 s and 1.2 GB of
-    memory for 135 million parameters; later calls take nothing. The folder appears under its name only when
-    it is complete.
+    memory for 135 million parameters; later calls hold every file against the checksums in it.
     """
     path = PurePosixPath(member)
     target = cache_folder() / "dequantized" / wheel.stem / path.stem
-    if (target / "config.json").is_file():
-        return target
-    source = extract_folder(wheel, f"{path.parent}/")
+
+    def make(folder: Path) -> None:
+        _dequantize(extract_folder(wheel, f"{path.parent}/"), path.name, folder)
+        (folder / CHECKSUMS).write_text(json.dumps(file_checksums(folder)), encoding="utf-8")
+
+    return keep_folder(target, _written_checksums, make)
+
+
+def _written_checksums(folder: Path) -> dict[str, tuple[int, int]] | None:
+    """Read the checksums that were written into a folder; None where there are none that can be read."""
     try:
-        marked = AutoModelForCausalLM.from_pretrained(source, gguf_file=path.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=path.name)
+        content = (folder / CHECKSUMS).read_bytes()
+        known = {name: (size, checksum) for name, (size, checksum) in json.loads(content).items()}
+    except (OSError, ValueError, AttributeError, TypeError):  # of an earlier version, or damaged itself
+        return None
+    return known | {CHECKSUMS: (len(content), zlib.crc32(content))}
+
+
+def _dequantize(source: Path, name: str, folder: Path) -> None:
+    try:
+        marked = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     except ImportError as error:
         raise ModelError(
-            f"{path.name} needs the package gguf: pip install 'paramgraph[smollm2]' ({error})"
+            f"{name} needs the package gguf: pip install 'paramgraph[smollm2]' ({error})"
         ) from error
     config = copy.deepcopy(marked.config)
     del config.quantization_config
@@ -187,20 +206,8 @@ def _dequantized_folder(wheel: Path, member: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(marked.state_dict())
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dequantize-") as folder:
-            written = Path(folder) / "model"
-            model.save_pretrained(written)
-            tokenizer.save_pretrained(written)
-            written.rename(target)
-    except OSError as error:
-        # Another process may have finished first; its folder is as good as ours.
-        if not (target / "config.json").is_file():
-            raise DownloadError(
-                f"cannot write {target}: {error}; set PARAMGRAPH_CACHE to a folder that can be written"
-            ) from error
-    return target
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _load(

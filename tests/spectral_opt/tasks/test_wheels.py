@@ -59,14 +59,26 @@ def test_a_download_with_another_hash_is_refused_and_nothing_is_kept(cache, shel
     assert left_in(cache) == []
 
 
-def test_a_cached_file_with_another_hash_is_refused_and_removed(cache, shelf, make_wheel):
+@pytest.mark.parametrize("content", [b"not the wheel", b""])
+def test_a_cached_file_with_another_hash_is_named_and_downloaded_again(
+    cache, shelf, make_wheel, caplog, content
+):
     wheel = make_wheel(shelf, {})
     (cache / "wheels").mkdir(parents=True)
+    (cache / "wheels" / wheel.filename).write_bytes(content)
+    path = fetch(wheel)
+    assert path.read_bytes() == (shelf / wheel.filename).read_bytes()
+    assert f"{path} is downloaded again: its sha256 is " in caplog.text
+    assert left_in(cache) == [wheel.filename]
+
+
+def test_a_cached_file_with_another_hash_is_never_used_without_network(cache, shelf, make_wheel):
+    wheel = make_wheel(shelf, {})
+    (shelf / wheel.filename).unlink()
+    (cache / "wheels").mkdir(parents=True)
     (cache / "wheels" / wheel.filename).write_bytes(b"not the wheel")
-    with pytest.raises(IntegrityError, match="refused and removed"):
+    with pytest.raises(DownloadError, match="pip download"):
         fetch(wheel)
-    assert left_in(cache) == []
-    assert fetch(wheel).is_file()
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, shelf, make_wheel, monkeypatch):
@@ -154,12 +166,19 @@ def test_a_second_extraction_leaves_the_files_alone(path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"oni", None], ids=["truncated", "one bit", "missing"])
-def test_a_damaged_folder_is_extracted_anew(path, damage):
+def test_a_damaged_folder_is_extracted_anew(path, damage, caplog):
     file = wheels.extract_folder(path, "tiny/model/") / "a.txt"
     file.unlink() if damage is None else file.write_bytes(damage)
     folder = wheels.extract_folder(path, "tiny/model/")
-    assert (folder / "a.txt").read_bytes() == b"one"
+    assert extracted(folder) == {"a.txt": b"one", "sub/b.txt": b"two"}
+    assert f"{folder} is made again: a.txt changed since it was written" in caplog.text
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_file_that_came_to_a_folder_is_not_left_in_it(path):
+    folder = wheels.extract_folder(path, "tiny/model/")
+    (folder / "adapter_config.json").write_text("{}")
+    assert extracted(wheels.extract_folder(path, "tiny/model/")) == {"a.txt": b"one", "sub/b.txt": b"two"}
 
 
 @pytest.mark.parametrize("name", ["tiny/model/../../../evil", "tiny/model/..\\evil", "tiny/model/C:evil"])
