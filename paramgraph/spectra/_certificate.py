@@ -22,6 +22,8 @@ SMALL = 200
 # Of the width of a cluster: a shift that meets an eigenvalue of a leading block makes a zero pivot or a large
 # error, and one beside it does not.
 SHIFTS = (0.5, 0.4, 0.6)
+# Of the bound: eigenvalues this close are one. Within residuals alone they may be any, and others between them.
+CLUSTER = 1e-8
 _PIP = "pip install 'paramgraph[certify]'"
 
 
@@ -57,6 +59,11 @@ def certify_count(
     below = len(values) - 1
     while below > 0 and ascending[below] - ascending[below - 1] < width:
         below -= 1
+    if ascending[-1] - ascending[below] > CLUSTER * scale:
+        return False, (
+            f"not certified: residuals of {error:.1g} do not tell the {len(values) - below} last eigenvalues apart; "
+            "ask for a smaller tol"
+        )
     counted = 0
     for _, (block,) in cut_into_components(operator.component_labels, operator.matrix):
         for part in SHIFTS:

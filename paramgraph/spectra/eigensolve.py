@@ -1,5 +1,6 @@
 """Eigenpairs of a shift operator: write the zeros down, choose a solver, check what came back."""
 
+import math
 import warnings
 from collections import Counter
 
@@ -108,6 +109,7 @@ def eigenpairs(
     _check(operator, solver, tol, seed)
     k = count_pairs(k, operator.nodes)
     symmetric, scale = operator.symmetrized()
+    symmetric, exponent = symmetric.in_units()
     values, vectors, reports, iterations = _assemble(symmetric, k, solver, float(tol), seed)
     certified, remark = None, ""
     if certify:
@@ -115,15 +117,18 @@ def eigenpairs(
         certified, remark = certify_count(symmetric, values, float(errors.max(initial=0.0)))
         remark = f"; {remark}"
     if not operator.symmetric:
-        vectors = vectors / scale[:, None]
+        # Of the largest first: its root of a degree may be far from 1.
+        vectors = vectors / (scale / scale.max(initial=0.0))[:, None]
+        vectors /= np.abs(vectors).max(axis=0)
         vectors /= np.linalg.norm(vectors, axis=0)
     vectors = fix_signs(vectors)
-    residuals = np.linalg.norm(operator.matrix @ vectors - vectors * values, axis=0)
+    matrix = symmetric.matrix if operator.symmetric else operator.matrix
+    residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0)
     names = sorted({name for name, _ in reports})
     return Spectrum(
-        torch.from_numpy(values),
+        torch.from_numpy(np.ldexp(values, exponent)),
         torch.from_numpy(vectors),
-        torch.from_numpy(residuals),
+        torch.from_numpy(np.ldexp(residuals, exponent)),
         solver="+".join(names) if names else "closed form",
         reason=_reason(reports, operator) + remark,
         components=operator.components,
@@ -232,8 +237,9 @@ def smallest_eigenvalue(operator: ShiftOperator) -> float:
     low, high = operator.interval
     if low == high:
         return low
-    problem = EigenProblem(operator.matrix, 1, True, operator.interval)
-    return float(solve_problem(problem, "auto")[2].eigenvalues[0])
+    scaled, exponent = operator.in_units()
+    problem = EigenProblem(scaled.matrix, 1, True, scaled.interval)
+    return math.ldexp(float(solve_problem(problem, "auto")[2].eigenvalues[0]), exponent)
 
 
 def _warn_of_dense(problem: EigenProblem) -> None:

@@ -19,7 +19,7 @@ from paramgraph.spectra._lanczos import Metric, largest_pairs
 from paramgraph.spectra.eigenproblem import EigenProblem
 from paramgraph.spectra.eigensolve import NOT_ASSURED, Seed, count_pairs, smallest_eigenvalue
 from paramgraph.spectra.fill_in import estimate_fill_in
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shift_operator import ShiftOperator, times_power
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
 # One thread: two dense matrices of 500 nodes take 0.1 s.
@@ -105,18 +105,22 @@ def generalized_eigenpairs(
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
     ridge = check_pencil(operator, reference, ridge)
     k = count_pairs(k, operator.nodes)
-    metric = _plus_ridge(reference.matrix, ridge)
+    scaled, up = operator.in_units()
+    metric_bound = reference.bound + ridge
+    # Even, since eigenvectors have the root of the unit of B.
+    under = 2 * (math.frexp(metric_bound)[1] // 2)
+    metric = times_power(_plus_ridge(reference.matrix, ridge), -under)
     labels = _joint_components(operator, reference)
     # `check_pencil` has made sure of the second.
     least = max(reference.interval[0] + ridge, _rounding(reference, ridge))
-    condition = (reference.bound + ridge) / least if least else 1.0
+    condition = metric_bound / least if least else 1.0
     names: set[str] = set()
     notes: set[str] = set()
     descending = operator.kind == "adjacency"
 
     def solve(members: Members, matrix: Matrix, block: Matrix) -> Pairs:
         problem = EigenProblem(
-            matrix, min(k, len(members)), not descending, operator.interval, None, float(tol), seed
+            matrix, min(k, len(members)), not descending, scaled.interval, None, float(tol), seed
         )
         name, note, found = _solve(problem, block, condition, solver)
         names.add(name)
@@ -124,15 +128,15 @@ def generalized_eigenpairs(
         return found
 
     vectors = np.zeros((operator.nodes, k))
-    values = solve_by_component(labels, (operator.matrix, metric), solve, descending, vectors)
+    values = solve_by_component(labels, (scaled.matrix, metric), solve, descending, vectors)
     vectors = fix_signs(vectors)
-    errors = np.linalg.norm(operator.matrix @ vectors - (metric @ vectors) * values, axis=0)
-    _check_residuals(errors, values, vectors, operator.bound, reference.bound + ridge, float(tol))
+    errors = np.linalg.norm(scaled.matrix @ vectors - (metric @ vectors) * values, axis=0)
+    _check_residuals(errors, values, vectors, scaled.bound, math.ldexp(metric_bound, -under), float(tol))
     components = int(labels.max(initial=-1)) + 1
     return Spectrum(
-        torch.from_numpy(values),
-        torch.from_numpy(vectors),
-        torch.from_numpy(errors),
+        torch.from_numpy(np.ldexp(values, up - under)),
+        torch.from_numpy(np.ldexp(vectors, -under // 2)),
+        torch.from_numpy(np.ldexp(errors, up - under // 2)),
         solver="+".join(sorted(names)) or "closed form",
         reason=f"{k} generalized pairs of {operator.nodes} nodes in {components} joint components, ridge {ridge:g}"
         + "".join(f"; {note}" for note in sorted(notes) if note),

@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
@@ -260,6 +260,18 @@ class ShiftOperator(SignalOperator):
             return self, np.ones(self.nodes)
         return self.similar, np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
 
+    def in_units(self) -> tuple["ShiftOperator", int]:
+        """Divide by the power of two that brings the bound to 2 or above, below 4, and give its exponent.
+
+        Exact, so that no digit changes; ARPACK takes values below 1e-11 for zero, and squares of weights beyond
+        1e-154 or 1e154 are not to be had.
+        """
+        exponent = math.frexp(self.bound)[1] - 2
+        if not self.bound or not exponent:
+            return self, 0
+        matrix, degrees = times_power(self.matrix, -exponent), np.ldexp(self.degrees, -exponent)
+        return replace(self, matrix=matrix, degrees=degrees), exponent
+
     def fingerprint(self) -> str:
         """Hash kind, normalization and matrix: equal operators have equal fingerprints, on every machine."""
         entries = sp.coo_array(self.matrix)
@@ -309,6 +321,15 @@ class ShiftOperator(SignalOperator):
         # A caller's autocast would round the product to half precision.
         with torch.autocast(X.device.type, enabled=False):
             return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)
+
+
+def times_power(matrix: Matrix, exponent: int) -> Matrix:
+    """Multiply by a power of two, which is exact."""
+    if isinstance(matrix, np.ndarray):
+        return np.ldexp(matrix, exponent)
+    product = matrix.copy()
+    product.data = np.ldexp(product.data, exponent)
+    return product
 
 
 def sparse_tensor(

@@ -17,6 +17,9 @@ from torch_geometric.data import Data
 from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, weight_matrix
 from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
+# Eigenvalues are at most twice that, and their bounds are added to each other.
+LARGEST_DEGREE = np.finfo(np.float64).max / 16
+
 
 def laplacian(
     graph: GraphLike, normalization: Normalization = "sym", signed: bool | None = None
@@ -87,7 +90,7 @@ def laplacian(
     if not signed:
         _refuse_signs(graph, edges)
     similar = laplacian(graph, "sym", signed) if normalization == "rw" else None
-    degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(-1)
+    degrees = _degrees(edges)
     row = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
     diagonal = degrees if normalization is None else (degrees > 0).astype(np.float64)
     flow = edges.data.copy()
@@ -173,6 +176,7 @@ def adjacency(graph: GraphLike) -> ShiftOperator:
     (0.5, 1.5)
     """
     matrix = weight_matrix(graph)
+    _degrees(matrix)  # the diagonal counts in bounds of eigenvalues too
     return _operator(matrix, edge_part(matrix), "adjacency", None)
 
 
@@ -189,7 +193,18 @@ def _operator(
     similar: ShiftOperator | None = None,
 ) -> ShiftOperator:
     """Add what every operator knows of its graph: degrees and components."""
-    nodes = edges.shape[0]
-    labels = component_labels(edges)
-    degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(nodes)
-    return ShiftOperator(compact(matrix), kind, normalization, degrees, labels, similar)
+    return ShiftOperator(
+        compact(matrix), kind, normalization, _degrees(edges), component_labels(edges), similar
+    )
+
+
+def _degrees(edges: sp.csr_array) -> np.ndarray:
+    """Add the absolute weights of each node up; a ValueError where float64 has no room for bounds of eigenvalues."""
+    with np.errstate(over="ignore"):
+        degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(edges.shape[0])
+    if not degrees.max(initial=0.0) <= LARGEST_DEGREE:
+        raise ValueError(
+            f"weights of up to {abs(edges.data).max():.2g} add up to more than {LARGEST_DEGREE:.2g} at a node, where "
+            "eigenvalues leave the range of float64; divide all weights by the largest"
+        )
+    return degrees

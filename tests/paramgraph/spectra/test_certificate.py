@@ -132,3 +132,22 @@ def test_component_that_has_no_good_sparse_factor_is_certified_densely():
     values = np.r_[0.0, np.ones(4)]
     assert certify_count(star, values, 1e-15) == (True, "certified by inertia")
     assert certify_count(star, np.r_[0.0, 2.0], 1e-15) == (False, "not certified: 598 pairs missed")
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("solver", ["auto", "arpack", "lobpcg"])
+@pytest.mark.parametrize("graph", [grid(25, 25), nx.cycle_graph(1000)], ids=["grid", "ring"])
+def test_loose_pairs_are_certified_only_where_they_are_right(graph, solver, tol):
+    operator = laplacian(graph)
+    spectrum = eigenpairs(operator, k=20, tol=tol, solver=solver, certify=True)
+    expected = np.linalg.eigvalsh(operator.to_dense())[:20]
+    error = np.abs(spectrum.eigenvalues.numpy() - expected).max()
+    assert (spectrum.certified is True) == (error < 1e-6) or "ask for a smaller tol" in spectrum.reason
+
+
+def test_pairs_within_their_residuals_are_refused_with_the_tolerance_to_change():
+    # The true ones are 0 and 19 more below 0.004.
+    values = np.r_[0.0, 0.004 + 1e-5 * np.arange(4)]
+    certified, remark = certify_count(laplacian(nx.cycle_graph(1000)), values, 1e-3)
+    assert not certified
+    assert "residuals of 0.001 do not tell the 5 last eigenvalues apart; ask for a smaller tol" in remark

@@ -205,9 +205,38 @@ def test_seed_is_an_int_or_a_generator_of_numpy(seed):
         eigenpairs(laplacian(nx.path_graph(3)), seed=seed)
 
 
-def test_weights_of_any_scale_are_solved():
-    values = eigenpairs(laplacian(1e-12 * nx.to_numpy_array(nx.path_graph(4)), None)).eigenvalues.numpy()
-    np.testing.assert_allclose(values, 1e-12 * (2 - 2 * np.cos(np.pi * np.arange(4) / 4)), rtol=1e-12)
+SCALES = [1e-300, 1e-170, 1e-30, 1e30, 1e160, 1e300]
+
+
+@pytest.mark.parametrize("scale", [1e-12, *SCALES])
+def test_weights_of_any_scale_are_solved(scale):
+    values = eigenpairs(laplacian(scale * nx.to_numpy_array(nx.path_graph(4)), None)).eigenvalues.numpy()
+    np.testing.assert_allclose(values / scale, 2 - 2 * np.cos(np.pi * np.arange(4) / 4), rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", list_solvers())
+@pytest.mark.parametrize("shift", ["adjacency", None, "sym", "rw"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_solver_takes_weights_of_any_scale(scale, shift, solver):
+    weights = nx.to_scipy_sparse_array(random_graph(450, 0, 8.0))
+    operators = [
+        adjacency(each) if shift == "adjacency" else laplacian(each, shift)
+        for each in (weights, scale * weights)
+    ]
+    one, other = (eigenpairs(operator, k=4, solver=solver) for operator in operators)
+    unit = scale if shift in ("adjacency", None) else 1.0
+    np.testing.assert_allclose(other.eigenvalues / unit, one.eigenvalues, atol=1e-12 * operators[0].bound)
+    assert 0 < other.residuals.max() / unit <= 1e-8 * operators[0].bound
+    assert smallest_eigenvalue(operators[1].symmetrized()[0]) / unit == pytest.approx(
+        smallest_eigenvalue(operators[0].symmetrized()[0]), abs=1e-12 * operators[0].bound
+    )
+
+
+def test_powers_of_two_change_no_bit():
+    weights = nx.to_numpy_array(random_graph(450, 1, 8.0))
+    one, other = (eigenpairs(laplacian(each, None), k=5) for each in (weights, 2.0**600 * weights))
+    assert torch.equal(one.eigenvectors, other.eigenvectors)
+    assert torch.equal(2.0**600 * one.eigenvalues, other.eigenvalues)
 
 
 def test_negative_tolerance_raises():

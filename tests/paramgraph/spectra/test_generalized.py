@@ -248,3 +248,19 @@ def test_ridge_below_the_lowest_eigenvalue_names_it():
     path = adjacency(nx.path_graph(2))  # eigenvalues 1 and -1
     with pytest.raises(ValueError, match=r"smallest eigenvalue is -0.5 with ridge=0.5; raise ridge above 1"):
         check_pencil(path, path, 0.5)
+
+
+@pytest.mark.parametrize(("up", "under"), [(1e-170, 1.0), (1.0, 1e-170), (1e160, 1e160), (1e-200, 1e100)])
+@pytest.mark.parametrize("solver", ["dense", "arpack"])
+def test_weights_of_any_scale_are_solved(up, under, solver):
+    A, B = (
+        nx.to_scipy_sparse_array(nx.gnp_random_graph(520, 8 / 520, seed=seed), dtype=float) for seed in (0, 1)
+    )
+    one = generalized_eigenpairs(adjacency(A), laplacian(B, None), k=4, ridge=1.0, solver=solver)
+    other = generalized_eigenpairs(
+        adjacency(up * A), laplacian(under * B, None), k=4, ridge=under, solver=solver
+    )
+    np.testing.assert_allclose(other.eigenvalues / (up / under), one.eigenvalues, rtol=1e-10)
+    M = B.sum(axis=1)[:, None] * np.eye(520) - B.toarray() + np.eye(520)
+    V = other.eigenvectors.numpy() * under**0.5
+    np.testing.assert_allclose(V.T @ M @ V, np.eye(4), atol=1e-9)

@@ -324,3 +324,14 @@ def test_repr_names_the_operator():
     path = nx.path_graph(3)
     assert repr(laplacian(path)) == "ShiftOperator(laplacian, normalization='sym', nodes=3)"
     assert repr(adjacency(path)) == "ShiftOperator(adjacency, nodes=3)"
+
+
+@pytest.mark.parametrize("shift", [adjacency, laplacian, lambda graph: laplacian(graph, None)])
+def test_weights_whose_sums_leave_float64_are_refused(shift):
+    with pytest.raises(ValueError, match=r"weights of up to 1e.308 add up to more than 1.1e.307 at a node"):
+        shift(1e308 * nx.to_numpy_array(nx.cycle_graph(5)))
+
+
+def test_a_diagonal_that_leaves_float64_is_refused():
+    with pytest.raises(ValueError, match="divide all weights by the largest"):
+        adjacency(np.diag([1.0, 1e308]))
