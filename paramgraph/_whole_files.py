@@ -41,6 +41,21 @@ def write_text(path: str | Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def append_line(path: str | Path, line: str, first: str = "") -> None:
+    """Add a line to a text file and force it to the disk; before it the `first` line where there is none yet.
+
+    What was cut off at the end of the file, as by a full disk, stays a line of its own.
+    """
+    with Path(path).open("ab+") as file:
+        is_begun = bool(file.seek(0, os.SEEK_END))
+        if is_begun:
+            file.seek(-1, os.SEEK_END)
+        ahead = f"{first}\n" if first and not is_begun else "\n" if is_begun and file.read() != b"\n" else ""
+        file.write(f"{ahead}{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _to_disk(file: Path) -> None:
     """Wait until a file is on the disk: a new name may get there before the content that it is for."""
     with file.open("rb") as opened:

@@ -4,11 +4,13 @@
 which measure. Layer after layer (`_layer_loop`) it then goes the same way: features and a signal are read
 (`_layer_reading`), each construction becomes a graph with its spectrum (`_layer_comparison`), where the signal's energy
 and noise lie in it is measured beside the nulls (`_measurement`, `_evidence`), and the finished layer is put on disk
-(`_store`). All layers are pooled into one row for each construction and one sentence (`_summary`); with what the record
-says of itself (`_setting`) they are the `Comparison`, whose tables, figures and page stand in `report`.
+with what it came from (`_store`, `_contents`). All layers are pooled into one row for each construction and one
+sentence (`_summary`); with what the record says of itself (`_setting`) they are the `Comparison`, whose tables, figures
+and page stand in `report`.
 
 - Compare: `compare` gives a `Comparison`; `DEFAULT_BUILDERS` is what it takes without builders.
-- Verify: `verify_records` measures random cells of `read_records` again, within `TOLERANCES`.
+- Verify: `verify_records` holds records (`read_records`) against themselves, and measures random cells again, within
+  `TOLERANCES`.
 
 Inside, for tests and for who builds the like, step by step:
 

@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paramgraph._whole_files import replacing
+from paramgraph._whole_files import append_line, replacing
 from paramgraph.digests import text_digest
 from paramgraph.errors import PerformanceWarning
 
@@ -68,15 +67,8 @@ class ComparisonStore:
         """Add a finished layer, with its name as "layer" and what it was made from, None where that is not known."""
         line = {**layer, "contents": contents, "asked": self._asked}
         self._layers.append(line)
-        with self._keeping(), self.path.open("ab+") as file:
-            is_begun = bool(file.seek(0, os.SEEK_END))
-            if is_begun:
-                file.seek(-1, os.SEEK_END)
-            # What a full disk cut off must not become one line with the next.
-            start = _line(self._header) if not is_begun else b"" if file.read() == b"\n" else b"\n"
-            file.write(start + _line(line))
-            file.flush()
-            os.fsync(file.fileno())
+        with self._keeping():
+            append_line(self.path, _line(line), first=_line(self._header))
 
     def _open(self) -> None:
         """Read what is there, and leave the file such that lines can be added to it."""
@@ -110,7 +102,7 @@ class ComparisonStore:
             )
         if not self._is_refused and (damaged or not content.endswith(b"\n")):
             with self._keeping(), replacing(self.path) as unfinished:
-                unfinished.write_bytes(b"".join(map(_line, [self._header, *self._layers])))
+                unfinished.write_text("".join(f"{_line(one)}\n" for one in (self._header, *self._layers)))
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
@@ -125,9 +117,9 @@ class ComparisonStore:
         warnings.warn(text, PerformanceWarning, stacklevel=2)
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
+def _line(value: Mapping[str, Any]) -> str:
     text = json.dumps(value, allow_nan=False)
-    return json.dumps({**value, "checksum": text_digest(text)}).encode() + b"\n"
+    return json.dumps({**value, "checksum": text_digest(text)})
 
 
 def _read_line(text: bytes) -> dict[str, Any] | None:

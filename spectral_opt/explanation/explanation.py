@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from paramgraph.digests import readable
 from paramgraph.display import CELL, escape, html_card, short_list
 from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
@@ -96,7 +97,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; the configs as text."""
         return {
-            "configs": [repr(config) for config in self.configs],
+            "configs": [readable(config) for config in self.configs],
             "tables": [dataclasses.asdict(table) for table in self.tables],
             "skipped": [{"parameter": name, "reason": reason} for name, reason in self.skipped],
             "notes": list(self.notes),

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.construct import connect
+from paramgraph.digests import readable
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
@@ -115,4 +116,6 @@ def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
     try:
         return connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"builder {config.builder!r} failed on table {table.group!r}: {error}") from error
+        raise ValueError(
+            f"builder {readable(config.builder)} failed on table {table.group!r}: {error}"
+        ) from error

@@ -2,13 +2,12 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from paramgraph._whole_files import replacing, write_text
+from paramgraph._whole_files import append_line, replacing, write_text
 from paramgraph.environment import hardware, versions
 
 Stage = Literal["tuning", "confirmation", "exploration"]
@@ -50,8 +49,4 @@ def write_results(
 
 def append_record(path: Path, record: RunRecord) -> None:
     """Append `record` to the JSON-lines file `path` and force it to the disk."""
-    line = json.dumps(asdict(record), allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, json.dumps(asdict(record), allow_nan=False))

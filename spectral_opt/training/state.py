@@ -1,12 +1,12 @@
 """State as tensors and numbers only, so that safetensors and `torch.load(weights_only=True)` can carry it."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.digests import readable
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig, is_same_address
 from spectral_opt.preparation import (
@@ -22,11 +22,11 @@ from spectral_opt.training.bound_table import BoundTable
 
 
 def describe_config(config: SpectralConfig) -> str:
-    """Write a config as text, equal for equal configs: its JSON, or where it has none its bare repr."""
+    """Write a config as text, equal for equal configs: its JSON, or where it has none its repr without addresses."""
     try:
         return config.to_json()
     except ValueError:
-        return re.sub(r" at 0x[0-9a-f]+", "", repr(config))
+        return readable(config)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> Tensor:

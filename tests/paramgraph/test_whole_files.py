@@ -1,6 +1,6 @@
 import pytest
 
-from paramgraph._whole_files import replacing, write_text
+from paramgraph._whole_files import append_line, replacing, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
@@ -30,3 +30,15 @@ def test_a_link_stays_a_link_and_permissions_are_those_of_any_file(tmp_path):
 
 def test_what_is_no_file_is_written_in_place():
     write_text("/dev/null", "gone")
+
+
+@pytest.mark.parametrize(
+    ("there", "then"),
+    [(None, "first\nnew\n"), ("", "first\nnew\n"), ("old\n", "old\nnew\n"), ("cut o", "cut o\nnew\n")],
+)
+def test_a_line_is_added_behind_whatever_is_there(tmp_path, there, then):
+    file = tmp_path / "lines"
+    if there is not None:
+        file.write_text(there)
+    append_line(file, "new", first="first")
+    assert file.read_text() == then

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import paramgraph
 from spectral_opt import SpectralConfig, attach, explain
 
 from helpers.names import shown
@@ -226,3 +227,16 @@ def test_a_card_of_very_many_tables_is_cut_and_says_so():
     model = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(103)))
     shown = explain(model, SpectralConfig(builder=None, ridge=1.0))._repr_html_()
     assert "and 3 more tables" in shown
+
+
+def test_configs_are_shown_by_names_and_options_and_no_address(model):
+    class Own:
+        def __init__(self, k):
+            self.k = k
+
+        def __call__(self, data):
+            return paramgraph.Ring()(data)
+
+    (config,) = explain(model, SpectralConfig(builder=Own(3), source="weights")).to_dict()["configs"]
+    assert "Own(k=3)" in config
+    assert " at 0x" not in config

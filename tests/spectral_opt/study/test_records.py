@@ -24,6 +24,13 @@ def test_each_record_is_one_line_of_json_behind_the_others(record, tmp_path):
     assert [json.loads(line) for line in path.read_text().splitlines()] == [asdict(record)] * 2
 
 
+def test_a_record_does_not_grow_onto_one_that_was_cut_off(record, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"method": "ad')
+    append_record(path, record)
+    assert json.loads(path.read_text().splitlines()[1]) == asdict(record)
+
+
 def test_a_number_that_json_does_not_know_is_refused(record, tmp_path):
     broken = RunRecord("adamw", "reviews", 0, {}, {"loss": float("nan")}, 1.0, "tuning")
     with pytest.raises(ValueError, match="not JSON compliant"):
