@@ -69,18 +69,22 @@ def clean_labelled(table: Table) -> LabelledText:
         provenance = provenance.with_note(note)
     names = tuple(name for name in names if counts[name])
     number = {name: position for position, name in enumerate(names)}
-    columns = {
-        column: tuple(str(table.columns[column][i]) for i in kept) if column in table.columns else None
-        for column in ("group", "split")
-    }
+    split = table.columns.get("split")
+    groups = table.columns.get("group")
+    # A film with a space behind its name must not stand in two parts of a split.
+    tidied = None if groups is None else tuple(_tidy(str(_present(groups[i]))) for i in kept)
+    if tidied and (without := tidied.count("")):
+        provenance = provenance.with_note(
+            f"texts without a group, which a split keeps together as one: {without}"
+        )
     return LabelledText(
         table.name,
         tuple(str(table.columns["text"][i]) for i in kept),
         np.array([number[str(labels[i])] for i in kept], dtype=np.int64),
         names,
         provenance,
-        groups=columns["group"],
-        shipped_split=columns["split"],
+        groups=tidied,
+        shipped_split=None if split is None else tuple(str(split[i]) for i in kept),
     )
 
 

@@ -59,6 +59,15 @@ def test_groups_follow_their_rows(toy):
     assert data.groups == ("f", "g", "i", "j")
 
 
+def test_groups_that_look_alike_are_one_and_blank_ones_are_kept_together_and_said(toy):
+    path = toy(
+        text=["a", "b", "c", "d", "e"], label=["x", "y", "x", "y", "x"], film=["f", "f ", "\u00a0f", None, ""]
+    )
+    data = load_labelled_text(path, group_column="film")
+    assert data.groups == ("f", "f", "f", "", "")
+    assert data.provenance.notes == ("texts without a group, which a split keeps together as one: 2",)
+
+
 def test_the_shipped_split_follows_its_rows_and_test_rows_go_first(on_the_hub):
     on_the_hub(
         train=datasets.Dataset.from_dict({"text": ["a", "c", "d"], "label": ["x", "x", "y"]}),
