@@ -160,6 +160,8 @@ class Compare:
 
 def _compare(arguments: Compare, command: str) -> Any:
     inputs = _open(arguments)
+    # What was dropped, cut or guessed is known before an hour of work, not after it.
+    print_lines(*(inputs.notes if inputs else ()), to_stderr=True)
     found = _measure(arguments, inputs, folder=arguments.out, cache=arguments.cache, progress=True)
     notes = [*found.setting["chosen"], *(inputs.notes if inputs else ())]
     return dataclasses.replace(found, setting={**found.setting, "command": command, "chosen": notes})

@@ -108,6 +108,18 @@ def test_the_terminal_shows_each_construction_and_the_verdict(finished):
     assert "report.html" in finished.out
 
 
+def test_what_was_left_out_of_the_text_is_said_before_the_work(word_model_folder, texts, tmp_path):
+    task = tmp_path / "task.csv"
+    task.write_text(texts["labelled"].read_text() + "blank one,\nblank two,nan\n")
+    more = ("--data", str(task), *SMALL, "--builders", "ring", "cosine_knn:k=4", "--permutations", "0")
+    found = run(word_model_folder, tmp_path / "out", *more)
+    assert found.code == 0, found.err
+    assert "2 dropped (no label: 1, label 'nan', which stands for none: 1)" in found.err
+    assert "texts by class: " in found.err
+    said = " ".join(found.out.split())
+    assert "no permutations were asked for, so whether that is chance was not tested." in said
+
+
 def test_the_record_has_command_origins_and_what_was_chosen(finished, word_model_folder):
     setting = finished.result.setting
     assert setting["command"].startswith(f"paramgraph compare {word_model_folder} --out ")
