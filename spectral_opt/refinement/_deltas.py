@@ -92,7 +92,9 @@ class DeltaStream:
             if value is None:
                 value = self._tuned[kept]
             if self._checkpoint.adapter is not None:
-                value = value.to(self._base[kept].dtype)  # base and adapter were added in float32
+                value = value.to(
+                    self._checkpoint.adapter.dtype(kept)
+                )  # base and adapter were added in float32
             yield name, value
 
     def _scaled(self, name: str, origin: str, factor: float) -> Tensor:

@@ -94,11 +94,13 @@ def _remarks(
     found: Correspondence, shapes: list[tuple[str, str]], fresh: list[str], tied: list[str]
 ) -> tuple[str, ...]:
     sized = ", ".join(_sizes(found, *pair) for pair in shapes)
+    untied = [each for name in found.base if len(parts := found.partners(name)) > 1 for each in parts]
     remarks = {
         "left as tuned, without a counterpart in the base": told(found.tuned_only),
         "left as tuned, of another shape in the base": sized,
         "left as tuned, drawn at random in the base": told(fresh),
         "left as tuned, where it is one tied weight and the base has several": told(tied),
+        "weights of their own, where the base ties them": told(untied),
         "in the base alone": told(found.base_only),
     }
     return (*found.remarks, *(f"{reason}: {names}" for reason, names in remarks.items() if names))

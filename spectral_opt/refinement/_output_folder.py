@@ -275,6 +275,12 @@ def _write_companions(folder: Path, checkpoint: TunedCheckpoint, base: BaseModel
         _save_description(base.model if of_base else checkpoint.module, folder)
     if merged and checkpoint.folder is not None:
         _copy(checkpoint.folder, folder, skip=(ADAPTER_CONFIG, CONFIG))  # a tokenizer saved with the adapter
+    if merged and checkpoint.adapter and checkpoint.adapter.untied and (folder / CONFIG).is_file():
+        config = read_json(folder / CONFIG)
+        text = config.get("text_config")
+        for part in (config, text) if isinstance(text, dict) else (config,):
+            part["tie_word_embeddings"] = False
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _save_description(model: Any, folder: Path) -> None:  # Any: configs are known by what they can do

@@ -21,7 +21,7 @@ from spectral_opt.refinement._deltas import UNCHANGED, DeltaStream, filtered_gro
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
-from spectral_opt.refinement._result import Form, RefinedState, own_memory
+from spectral_opt.refinement._result import RefinedState, own_memory
 
 # One response a config: a name, or a function of eigenvalues.
 Responses = Sequence[str | Callable[[Tensor], Tensor]]
@@ -120,7 +120,7 @@ class Refiner:
             found = DeltaStream(checkpoint, match, filters)
             tensors = own_memory(found, tuned)
         remarks = (*match.remarks, *merged, *found.unchanged)
-        return RefinedState(tensors, _form(checkpoint), remarks, found.norm_kept)
+        return RefinedState(tensors, "merged" if merged else "weights", remarks, found.norm_kept)
 
     @contextmanager
     def opened(
@@ -170,7 +170,7 @@ class Refiner:
             found = DeltaStream(checkpoint, match, filters)
             write_folder(folder, found.on_disk(), checkpoint, self.base)
         remarks = (*match.remarks, *merged, *found.unchanged)
-        return RefinedState(read_folder(folder), _form(checkpoint), remarks, found.norm_kept)
+        return RefinedState(read_folder(folder), "merged" if merged else "weights", remarks, found.norm_kept)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""
@@ -274,7 +274,3 @@ def refine(
         check_folder(out, overwrite, (locate(base, "base").path, locate(tuned, "tuned").path))
     refiner = Refiner(base, configs, batches, loss, like=tuned)
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
-
-
-def _form(checkpoint: TunedCheckpoint) -> Form:
-    return "weights" if checkpoint.adapter is None else "merged"

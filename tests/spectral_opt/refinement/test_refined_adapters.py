@@ -1,0 +1,164 @@
+"""Refined adapters: what is written loads in PEFT and in transformers with the tensors of the result."""
+
+import copy
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from paramgraph.checkpoints import open_checkpoint
+from spectral_opt import Refiner, SpectralConfig, refine
+
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:Setting `save_embedding_layers`:UserWarning"
+    ),  # PEFT 0.21, as it saves
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model .*tie_word_embeddings=True:UserWarning"),
+]
+SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 4}
+ROWS = SpectralConfig(builder="ring", source="weights")
+BLOCKS = SpectralConfig(builder="ring", source="weights", scheme="blocks")
+
+
+def llama(tied=False):
+    config = LlamaConfig(**SMALL, num_hidden_layers=1, num_key_value_heads=2, tie_word_embeddings=tied)
+    return LlamaForCausalLM(config).eval()
+
+
+def gpt2():
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=40, n_positions=16, n_embd=16, n_layer=1, n_head=4, tie_word_embeddings=False)
+    ).eval()
+
+
+def trained(base, **options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        wrapped = get_peft_model(copy.deepcopy(base), LoraConfig(**({"r": 2} | options)))
+        with torch.no_grad():
+            for parameter in wrapped.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+    return wrapped
+
+
+CASES = {
+    "output embeddings": (llama, {"target_modules": ["q_proj", "lm_head"]}),
+    "embeddings": (llama, {"target_modules": ["q_proj", "embed_tokens"]}),
+    "square Conv1D": (gpt2, {"target_modules": ["c_proj", "lm_head"]}),
+    "both sides of a tied weight": (
+        lambda: llama(tied=True),
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    ),
+    "one side of a tied weight": (
+        lambda: llama(tied=True),
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_merged_adapter_loads_with_the_tensors_of_the_result(tmp_path, case):
+    make, options = CASES[case]
+    base = make()
+    wrapped = trained(base, **options)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    base.save_pretrained(tmp_path / "base")
+    found = [
+        refine(one, tuned, BLOCKS, out=tmp_path / f"{number}")
+        for number, (one, tuned) in enumerate(
+            [(base, wrapped), (base, tmp_path / "adapter"), (tmp_path / "base", tmp_path / "adapter")]
+        )
+    ]
+    assert {each.form for each in found} == {"merged"}
+    truth = (
+        PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "adapter").merge_and_unload().state_dict()
+    )
+    tied = "tied" in case
+    for number, refined in enumerate(found):
+        loaded = type(base).from_pretrained(tmp_path / f"{number}").state_dict()
+        assert set(refined) == set(truth)
+        for name, value in refined.items():
+            assert torch.equal(loaded[name], value)
+            torch.testing.assert_close(value, found[0][name])
+        for name in ("lm_head.weight", "model.embed_tokens.weight", "transformer.wte.weight"):
+            if name in truth:  # not filtered: as it was tuned
+                torch.testing.assert_close(refined[name], truth[name], rtol=1e-5, atol=2e-6)
+        if tied:
+            assert not json.loads((tmp_path / f"{number}" / "config.json").read_text())["tie_word_embeddings"]
+            assert any("where the base ties them" in remark for remark in refined.remarks)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refined_adapter_loads_in_peft_with_its_filtered_update(tmp_path, case):
+    make, options = CASES[case]
+    base = make()
+    wrapped = trained(base, **options)
+    refined = refine(base, wrapped, ROWS, out=tmp_path)
+    assert refined.form == "adapter"
+    loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).merge_and_unload().state_dict()
+    full = refine(base, copy.deepcopy(wrapped).merge_and_unload(), ROWS)
+    assert set(loaded) == set(full)
+    for name, value in full.items():
+        torch.testing.assert_close(loaded[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0])
+def test_each_side_of_a_tied_weight_is_scaled_on_its_own(tmp_path, factor):
+    base = llama(tied=True)
+    wrapped = trained(base, **CASES["both sides of a tied weight"][1])
+    wrapped.save_pretrained(tmp_path)
+    truth = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).merge_and_unload().state_dict()
+    with Refiner(base, ROWS).opened(wrapped, factor=factor) as stream:
+        found = dict(stream)
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        expected = torch.lerp(base.lm_head.weight, truth[name], factor)
+        torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.fixture
+def classifier():
+    return BertForSequenceClassification(BertConfig(**SMALL, num_hidden_layers=1, num_labels=3)).eval()
+
+
+@pytest.mark.parametrize("form", ["folder", "module"])
+def test_a_head_without_a_base_stays_as_tuned_and_is_named(tmp_path, classifier, form):
+    wrapped = trained(classifier, target_modules=["query"], task_type="SEQ_CLS")
+    wrapped.save_pretrained(tmp_path / "adapter")
+    tuned = tmp_path / "adapter" if form == "folder" else wrapped
+    head = wrapped.base_model.model.classifier.modules_to_save["default"]
+    classifier.bert.save_pretrained(tmp_path / "base")
+    kept = refine(classifier.bert, tuned, ROWS, out=tmp_path / "kept")
+    assert kept.form == "adapter"
+    full = PeftModel.from_pretrained(copy.deepcopy(classifier), tmp_path / "kept").merge_and_unload()
+    assert torch.equal(full.classifier.weight, head.weight)
+    merged = refine(tmp_path / "base", tuned, BLOCKS, out=tmp_path / "merged")
+    assert merged.form == "merged"
+    for refined in (kept, merged):
+        assert any("classifier.weight" in remark for remark in refined.remarks)
+    loaded = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "merged", num_labels=3
+    ).state_dict()
+    for name, value in merged.items():
+        assert torch.equal(loaded[name if name.startswith("classifier") else f"bert.{name}"], value)
+
+
+def test_half_precision_of_base_and_head_is_kept(tmp_path, classifier):
+    wrapped = trained(classifier.bfloat16(), target_modules=["query"], task_type="SEQ_CLS")
+    wrapped.save_pretrained(tmp_path)
+    stored = open_checkpoint(tmp_path / "adapter_model.safetensors")
+    merged = refine(classifier.bert, tmp_path, BLOCKS)
+    assert merged["classifier.weight"].dtype == stored["classifier.weight"].dtype
+    assert merged["encoder.layer.0.attention.self.query.weight"].dtype == torch.bfloat16
