@@ -224,9 +224,8 @@ def compare(
     cells = [cell for layer in measurements for cell in layer["cells"]]
     failures = [failure for layer in measurements for failure in layer["failures"]]
     if not cells and zero:
-        raise ValueError(
-            f"nothing could be measured: the {measured} are zero, nothing was changed in {zero[0]!r}"
-        )
+        changed = ", nothing was changed" if measured == "updates" else ""
+        raise ValueError(f"nothing could be measured: the {measured} of {zero[0]!r} are zero{changed}")
     if not cells:
         first = failures[0]["error"] if failures else too_small[0]["reason"]
         raise ValueError(f"nothing could be measured: {first}")

@@ -264,7 +264,7 @@ def test_a_fine_tune_that_changed_nothing_builds_no_graph_of_its_updates(model):
     result = compare(model, ["gram", "ring"], ["updates"], targets=["2"], permutations=19, tuned=perceptron())
     assert not result.failures
     assert "nothing was changed" in result.verdict
-    with pytest.raises(ValueError, match=r"the updates are zero, nothing was changed in '2\.weight'"):
+    with pytest.raises(ValueError, match=r"the updates of '2\.weight' are zero, nothing was changed"):
         compare(model, ["gram"], ["updates"], targets=["2"], permutations=19, tuned=perceptron())
 
 
