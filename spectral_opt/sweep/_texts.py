@@ -91,7 +91,7 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
         kept = [int(place) for place in places if data.texts[int(place)] not in used]
         return Part([data.texts[place] for place in kept], [int(data.labels[place]) for place in kept])
 
-    reports = part(split.test)
+    train, picks, reports = part(split.train), part(split.dev), part(split.test)
     remarks = [f"task: {data.provenance}"] if data.provenance.dropped or data.provenance.notes else []
     if per_class < PROBE_TEXTS or of_dev < dev // classes:
         name = next(name for name, count in data.class_counts().items() if count == rarest)
@@ -100,9 +100,17 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
         )
     if len(reports.texts) < LEAST_REPORT:
         remarks.append(_too_few(len(reports.texts), LEAST_REPORT))
+    shared = sum(map(len, (split.train, split.dev, split.test)))
+    shared -= sum(len(one.texts) for one in (train, picks, reports))
+    if shared:
+        remarks.append(_shared(shared))
+    if set(train.labels or ()) != set(range(classes)):
+        raise DataError(
+            f"{options.task} leaves no text of a class to fit a probe on: {_shared(shared)}; preserve another text"
+        )
     found = TaskTexts(
-        part(split.train),
-        part(split.dev),
+        train,
+        picks,
         reports if len(reports.texts) >= LEAST_REPORT else None,
         data.label_names,
         str(data.provenance),
@@ -119,6 +127,7 @@ def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str])
     assert options.task is not None, "the caller has looked"
     data = read_paragraphs(options.task, options.text_column)
     left = [text for text in data.texts if text not in used]
+    remarks = [] if len(left) == len(data) else [_shared(len(data) - len(left))]
     order = np.random.default_rng(options.seed + 1).permutation(len(left))
     if len(left) < dev:
         raise DataError(
@@ -134,8 +143,12 @@ def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str])
         Part(reports) if enough else None,
         (),
         str(data.provenance),
-        () if enough else (_too_few(len(reports), LEAST_LOSSES),),
+        tuple(remarks if enough else [*remarks, _too_few(len(reports), LEAST_LOSSES)]),
     )
+
+
+def _shared(count: int) -> str:
+    return f"texts of the task that are among the preserved ones, and are left out: {count}"
 
 
 def _too_few(left: int, needed: int) -> str:

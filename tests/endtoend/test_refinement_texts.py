@@ -2,6 +2,7 @@
 
 import pytest
 
+from spectral_opt.errors import DataError
 from spectral_opt.sweep import RefinementOptions, make_refinement
 
 
@@ -41,3 +42,19 @@ def test_too_few_texts_to_report_are_said(folders, texts, tmp_path):
     task = table(tmp_path / "task.csv", 30, 30)
     said = remarks(folders, texts["preserve"], task, test=12)
     assert "no test: 12 texts of the task are left for it, and at least 20 are needed" in said
+
+
+def test_texts_of_the_task_that_are_preserved_are_left_out_and_counted(folders, tmp_path):
+    task = table(tmp_path / "task.csv", 100, 100)
+    (counted,) = (said for said in remarks(folders, task, task) if "among the preserved ones" in said)
+    assert int(counted.rpartition(" ")[2]) > 0
+
+
+def test_a_class_that_is_preserved_whole_leaves_nothing_to_fit(folders, tmp_path):
+    task = table(tmp_path / "task.csv", 100, 12)
+    only = tmp_path / "preserve.csv"
+    only.write_text(
+        "\n".join(["text", *(f"word{place} bad" for place in range(12)), *map(str, range(30))]) + "\n"
+    )
+    with pytest.raises(DataError, match="leaves no text of a class to fit a probe on"):
+        remarks(folders, only, task, texts=28, test=8)
