@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from paramgraph.graphs import Data, NullModel, check_graph, count_nodes, register, undirected_graph
+from paramgraph.graphs import Data, NullModel, check_graph, count_nodes, is_signed, register, undirected_graph
 
 
 @register("permuted")
@@ -48,6 +48,6 @@ class Permuted(NullModel):
             graph,
             new_label[graph.edge_index[:, once]],
             graph.edge_weight[once],
-            signed=graph.get("signed") is True,
+            signed=is_signed(graph),
             node_weight=node_weight,
         )

@@ -13,6 +13,7 @@ from paramgraph.graphs import (
     NullModel,
     check_graph,
     count_nodes,
+    is_signed,
     register,
     rewired_pairs,
     undirected_graph,
@@ -85,7 +86,7 @@ class RandomRewired(NullModel):
             graph,
             torch.from_numpy(pairs).to(graph.edge_index.device),
             graph.edge_weight[once],
-            signed=graph.get("signed") is True,
+            signed=is_signed(graph),
             node_weight=graph.get("node_weight"),
         )
         rewired.rewired_share = share

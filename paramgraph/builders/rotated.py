@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from paramgraph.graphs import Data, NullModel, dense_graph, graph_to_scipy, register
+from paramgraph.graphs import Data, NullModel, dense_graph, graph_to_scipy, register, symmetrize
 
 
 @register("rotated")
@@ -52,4 +52,5 @@ class Rotated(NullModel):
         orthogonal = orthogonal * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
         turned = orthogonal @ matrix @ orthogonal.T
         turned = (turned + turned.T) / 2
-        return dense_graph(graph, turned.to(graph.edge_index.device, graph.edge_weight.dtype))
+        like = symmetrize(graph).edge_weight  # of the inner dtype, wherever that builder keeps its weights
+        return dense_graph(graph, turned.to(like.device, like.dtype))

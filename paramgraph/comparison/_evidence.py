@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from paramgraph.builders import RandomRewired
 from paramgraph.errors import NumericalWarning
+from paramgraph.graphs import is_signed
 from paramgraph.measures import (
     BandStatistics,
     GramSums,
@@ -37,7 +38,7 @@ def shift_of(graph: Data, shift: str) -> ShiftOperator:
 
     "auto" is the symmetric normalized Laplacian, or the adjacency where weights are signed; else the one that is named.
     """
-    signed = graph.get("signed") is True
+    signed = is_signed(graph)
     if shift == "adjacency" or (shift == "auto" and signed):
         return adjacency(graph)
     return laplacian(graph, signed=True if signed else None)

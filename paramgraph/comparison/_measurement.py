@@ -19,6 +19,7 @@ from paramgraph.comparison._evidence import (
 )
 from paramgraph.comparison._layer_reading import Signal
 from paramgraph.comparison._options import MeasurementOptions
+from paramgraph.graphs import is_signed
 from paramgraph.measures import (
     algebraic_connectivity,
     band_edges,
@@ -87,7 +88,7 @@ def measure_construction(
 
 def _graph_facts(graph: Data, operator: ShiftOperator, spectrum: Spectrum) -> dict[str, Any]:
     degrees = torch.bincount(graph.edge_index[0].cpu(), minlength=operator.nodes).double()
-    signed = graph.get("signed") is True
+    signed = is_signed(graph)
     tensors = [graph.edge_index, graph.edge_weight, spectrum.eigenvectors, spectrum.eigenvalues]
     connected = operator.nodes > 1 and not signed
     gap_known = spectrum.complete or spectrum.modes > spectrum.first_varying

@@ -63,7 +63,11 @@ def graph_html(data: Any) -> str:
         facts += more
     else:
         facts.append(("edges", "none yet: a builder makes them"))
-    facts += [(name, str(data[name])) for name in ("builder", "source") if isinstance(data.get(name), str)]
+    facts += [
+        (name, str(data[name]))
+        for name in ("parameter", "builder", "source")
+        if isinstance(data.get(name), str)
+    ]
     if isinstance(data.get("x"), Tensor):
         x = data.x
         dtype = str(x.dtype).removeprefix("torch.")
@@ -75,7 +79,9 @@ def graph_html(data: Any) -> str:
         indices = data.get(name)
         if isinstance(indices, Tensor) and (text := _indices(indices.cpu().flatten().tolist())):
             facts.append((name, text))
-    return html_card(type(data).__name__, "signed" if data.get("signed") is True else "", facts, picture)
+    declared = data.get("signed")
+    signed = bool(declared.any()) if isinstance(declared, Tensor) else declared is True
+    return html_card(type(data).__name__, "signed" if signed else "", facts, picture)
 
 
 def _edge_facts(data: Any, nodes: int) -> tuple[list[tuple[str, str]], str]:
@@ -93,7 +99,9 @@ def _edge_facts(data: Any, nodes: int) -> tuple[list[tuple[str, str]], str]:
         isolated = int((degree + np.bincount(column, minlength=nodes) == 0).sum())
         facts += [("components", f"{parts:,}"), ("isolated nodes", f"{isolated:,}")]
     if len(row):
-        facts.append(("weights", _range(data.get("edge_weight"))))
+        # Where PyG keeps weights; a graph reads the first that is there.
+        held = next((name for name in ("edge_weight", "weight", "edge_attr") if name in data), "edge_weight")
+        facts.append(("weights" if held == "edge_weight" else f"weights in {held}", _range(data.get(held))))
     if isinstance(data.get("node_weight"), Tensor) and data.node_weight.numel():
         facts.append(("node_weight", _range(data.node_weight)))
     if not nodes or not np.ptp(degree):

@@ -8,9 +8,10 @@ How strongly two nodes are linked is computed in `paramgraph.graphs.affinity`.
   `count_nodes`, `undirected_graph`, `dense_graph` and `unit_weights` make its result from a `Data`.
 - To find one: `list_builders`, `list_nulls`, `get_builder`, `builder_options`, `find_builder`, and `as_builder`, which
   makes any callable, a `BuilderLike`, a `GraphBuilder`.
-- A graph: `check_graph`, `symmetrize`, `connected_components`, `component_labels`, `strongest_neighbourhood`.
+- A graph: `is_signed`, `roles_of` its nodes, `stated_weights` of its edges, `check_graph`, `symmetrize`,
+  `connected_components`, `component_labels`, `strongest_neighbourhood`.
 - As a matrix, or for networkx: `graph_to_scipy`, `graph_from_scipy`, `graph_to_networkx`, `graph_from_networkx`;
-  `weight_matrix` of whatever is a `GraphLike`, its `edge_part`, and a `compact` `Matrix`.
+  `weight_matrix` of whatever is a `GraphLike`, its `edge_part`, a `compact` `Matrix`, and its `narrow_indices`.
 - What several builders share: `layer_places`, `node_field`, `pairs_apart`, `rewired_pairs`.
 """
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
         check_graph as check_graph,
         count_nodes as count_nodes,
         dense_graph as dense_graph,
+        is_signed as is_signed,
+        roles_of as roles_of,
+        stated_weights as stated_weights,
         undirected_graph as undirected_graph,
         unit_weights as unit_weights,
     )
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
         graph_from_scipy as graph_from_scipy,
         graph_to_networkx as graph_to_networkx,
         graph_to_scipy as graph_to_scipy,
+        narrow_indices as narrow_indices,
         weight_matrix as weight_matrix,
     )
     from paramgraph.graphs.layer_order import (

@@ -2,7 +2,7 @@
 
 A graph of this package is undirected with both directions stored, coalesced (sorted by row, then column)
 and without self-loops: `edge_index` int64 (2, edges), `edge_weight` float (edges,), finite and symmetric,
-non-negative unless `data.signed is True`, with `num_nodes` set. The diagonal of the adjacency matrix, where a
+non-negative unless `data.signed` is true, with `num_nodes` set. The diagonal of the adjacency matrix, where a
 graph has one, is the node attribute `node_weight` (nodes,) and never a loop, so that degrees and PyG layers
 see edges only. All other fields of a `Data` (x, layer, head, role, ...) travel along untouched.
 """
@@ -19,7 +19,9 @@ from torch_geometric.data import Data
 
 # Fields that tell of the edges of one graph and go with them; `connecting_edges` and `rewired_share` are what
 # builders say of their own work.
-OF_THE_EDGES = ("edge_attr", "node_weight", "connecting_edges", "rewired_share")
+OF_THE_EDGES = ("edge_attr", "adj_t", "node_weight", "connecting_edges", "rewired_share")
+# Where PyG and its users keep the weights of edges; the first that is there counts.
+WEIGHT_FIELDS = ("edge_weight", "weight", "edge_attr")
 _REPAIR = "paramgraph.symmetrize(data) repairs direction, order, loops and missing weights"
 
 
@@ -85,10 +87,71 @@ def check_graph(data: object, signed: bool = False) -> Data:
         )
     weight = data.edge_weight.detach().to("cpu", torch.float64).numpy()
     negative = int((weight < 0).sum())
-    if negative and not (signed or data.get("signed") is True):
+    if negative and not (signed or is_signed(data)):
         raise ValueError(f"{negative} edge weights are negative: set data.signed = True if they are meant")
     _check_symmetry(row, col, weight, nodes)
     return data
+
+
+def is_signed(data: Data) -> bool:
+    """Say whether a graph declares that its weights may be negative: `signed`, or that of any graph of a batch."""
+    declared = data.get("signed")
+    if isinstance(declared, Tensor | list | tuple | np.ndarray):
+        return bool(np.any(np.asarray(torch.as_tensor(declared).cpu())))
+    return isinstance(declared, bool | np.bool_) and bool(declared)
+
+
+def roles_of(data: Data) -> list[str] | None:
+    """List the role of each node, of all graphs of a batch one after another; None where `data.role` is missing.
+
+    A ValueError where there is not one for each node: a PyG transform that adds nodes does not know of it.
+    """
+    roles = data.get("role")
+    if not isinstance(roles, list | tuple):
+        return None
+    flat = [name for part in roles for name in (part if isinstance(part, list | tuple) else [part])]
+    nodes = count_nodes(data)
+    if len(flat) != nodes:
+        raise ValueError(
+            f"role names {len(flat)} nodes, but there are {nodes}: after a transform that adds nodes or takes some "
+            "away, set data.role anew, or delete it"
+        )
+    return [str(name) for name in flat]
+
+
+def stated_weights(data: Data) -> Tensor | None:
+    """Read the weights of a `Data`'s edges from the one field that has them; None where it has none, and all count 1.
+
+    `edge_weight` first, else `weight` (as `from_networkx` names them), else a floating `edge_attr` of one column (GDC,
+    Distance). A ValueError names the fields where two disagree, and an `edge_attr` that is there alone and no weight.
+    """
+    edges = data.edge_index.shape[-1]
+    found: dict[str, Tensor] = {}
+    for name in WEIGHT_FIELDS:
+        values = data.get(name)
+        # `weight` may be anything of a caller's own; what has a row for each edge is of the edges.
+        if not isinstance(values, Tensor) or (name == "weight" and values.shape[:1] != (edges,)):
+            continue
+        one = values.shape == (edges,) or values.shape == (edges, 1)
+        numbers = values.is_floating_point() or name != "edge_attr"
+        if one and numbers:
+            whole = name != "edge_weight" and not (values.is_floating_point() or values.is_complex())
+            found[name] = (values.double() if whole else values).reshape(edges)
+        elif name == "edge_weight":
+            return values  # what is wrong with it is for `check_fields` to say
+        elif not found and edges:
+            raise ValueError(
+                f"{name} has the shape {tuple(values.shape)} and dtype {values.dtype}, which is not one weight for "
+                f"each of the {edges} edges: set data.edge_weight to the weights that are meant (torch.ones for none)"
+            )
+    names = list(found)
+    for name in names[1:]:
+        if not torch.equal(found[name].double(), found[names[0]].double()):
+            raise ValueError(
+                f"{names[0]} and {name} hold different weights of the edges: delete the one that is not meant, as in "
+                f"`del data.{name}`"
+            )
+    return found[names[0]] if found else None
 
 
 def undirected_graph(
@@ -153,7 +216,9 @@ def with_edges(
     graph.num_nodes = count_nodes(data)
     graph.edge_index, graph.edge_weight = edge_index, weight
     graph.signed = signed
-    for name in OF_THE_EDGES:
+    edges = data.edge_index.shape[-1] if isinstance(data.get("edge_index"), Tensor) else None
+    earlier = isinstance(data.get("weight"), Tensor) and data.weight.shape[:1] == (edges,)
+    for name in (*OF_THE_EDGES, *(("weight",) if earlier else ())):
         if name in graph:
             del graph[name]
     if node_weight is not None:
@@ -166,6 +231,7 @@ def check_fields(data: Any, nodes: int) -> None:
     for name in ("edge_index", "edge_weight"):
         if not isinstance(data.get(name), Tensor):
             raise ValueError(f"{name} is missing, or no tensor; {_REPAIR}")
+    stated_weights(data)
     edge_index, weight = data.edge_index, data.edge_weight
     if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.shape[0] != 2:
         raise ValueError(

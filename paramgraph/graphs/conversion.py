@@ -11,7 +11,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_scipy_sparse_matrix, to_networkx
 
-from paramgraph.graphs.contract import check_graph, count_nodes, with_edges
+from paramgraph._checks import is_number
+from paramgraph.graphs.contract import check_graph, count_nodes, is_signed, roles_of, with_edges
 from paramgraph.graphs.repair import readable_edges
 from paramgraph.nodes import ParameterGraph
 
@@ -33,14 +34,14 @@ def graph_to_scipy(data: Data) -> sp.csr_array:
     Parameters
     ----------
     data : torch_geometric.data.Data
-        A graph that fulfils the contract, but for the order of its edges; without `edge_weight` every edge
-        counts 1, as in PyG.
+        A graph that fulfils the contract, but for the order of its edges; weights are read as by `symmetrize`.
 
     Returns
     -------
     csr_array of shape (nodes, nodes), float64
         Symmetric to the last bit; the diagonal is `node_weight` where the graph has one. Explicit zeros are
-        dropped, so that the sparsity pattern is the graph. O(edges) time and memory.
+        dropped, so that the sparsity pattern is the graph. Indices are int32 where they fit, as scikit-learn and
+        older SciPy want them. O(edges) time and memory.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def graph_to_scipy(data: Data) -> sp.csr_array:
         diagonal = data.node_weight.detach().to("cpu", torch.float64).numpy()
         matrix = (matrix + sp.diags_array(diagonal, shape=(nodes, nodes))).tocsr()
     matrix.eliminate_zeros()
-    return matrix
+    return narrow_indices(matrix)
 
 
 def graph_from_scipy(
@@ -125,7 +126,7 @@ def graph_from_scipy(
         sp.coo_array((edges.data[keep], (edges.row[keep], edges.col[keep])), shape=edges.shape)
     )
     edge_index, weight = coalesce(edge_index, weight, num_nodes=nodes)
-    signed = bool((weight < 0).any()) or data.get("signed") is True
+    signed = bool((weight < 0).any()) or is_signed(data)
     return check_graph(with_edges(data, edge_index, weight, signed, node_weight))
 
 
@@ -135,7 +136,7 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
     parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`. The node
     attributes `layer` and `head`, where every node has a whole number, and `role`, where every node has text, are
-    fields of the graph again; other attributes are left behind.
+    fields of the graph again, and so is `parameter` of the graph itself; other attributes are left behind.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     TypeError
         If it is no networkx graph.
     ValueError
-        If a directed graph is not symmetric, or weights are not finite numbers.
+        If a directed graph is not symmetric, or weights are not finite numbers (the edge is named).
 
     Examples
     --------
@@ -165,14 +166,28 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
         raise TypeError(f"expected a networkx.Graph, got {type(graph).__name__}")
     if graph.number_of_nodes() == 0:  # networkx refuses to make a matrix of it
         return graph_from_scipy(sp.csr_array((0, 0)), like)
+    for one, other, weight in graph.edges(data="weight", default=1):
+        if not is_number(weight):
+            raise ValueError(
+                f"the edge ({one!r}, {other!r}) has the weight {weight!r}, which is no number: give every edge a "
+                "number as its attribute `weight`, or leave the attribute out, for 1"
+            )
     diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
     node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")
-    found = graph_from_scipy(nx.to_scipy_sparse_array(graph, dtype=np.float64), like, node_weight)
+    matrix = nx.to_scipy_sparse_array(graph, dtype=np.float64)
+    if graph.is_directed() and _largest(matrix - matrix.T) > SYMMETRY_TOLERANCE * _largest(matrix):
+        raise ValueError(
+            "the graph is directed, and not symmetric: its weights differ between the two directions. Say what an "
+            "edge is to weigh, as by A = networkx.to_scipy_sparse_array(graph) and (A + A.T) / 2"
+        )
+    found = graph_from_scipy(matrix, like, node_weight)
     for name in NODE_FIELDS:
         values = [value for _, value in graph.nodes(data=name)]
         kind = str if name == "role" else int
         if name not in found and all(isinstance(value, kind) for value in values):
             found[name] = values if kind is str else torch.tensor(values, dtype=torch.int64, device="cpu")
+    if "parameter" not in found and isinstance(graph.graph.get("parameter"), str):
+        found.parameter = graph.graph["parameter"]
     return found
 
 
@@ -206,11 +221,14 @@ def graph_to_networkx(data: Data) -> nx.Graph:
     plain = Data(edge_index=graph.edge_index, weight=graph.edge_weight, num_nodes=count_nodes(graph))
     attributes = []
     for name in ("node_weight", *NODE_FIELDS):
-        values = graph.get(name)
+        values = roles_of(graph) if name == "role" else graph.get(name)
         if isinstance(values, Tensor | list) and len(values) == plain.num_nodes:
             plain[name] = values
             attributes.append(name)
-    return to_networkx(plain, node_attrs=attributes, edge_attrs=["weight"], to_undirected="upper")
+    of_graph = ["parameter"] if isinstance(graph.get("parameter"), str) else []
+    for name in of_graph:
+        plain[name] = graph[name]
+    return to_networkx(plain, attributes, ["weight"], of_graph, to_undirected="upper")
 
 
 def weight_matrix(graph: GraphLike) -> sp.csr_array:
@@ -239,7 +257,7 @@ def weight_matrix(graph: GraphLike) -> sp.csr_array:
         weights = sp.csr_array((weights + weights.T) / 2)
     weights.eliminate_zeros()
     weights.sort_indices()
-    return weights
+    return narrow_indices(weights)
 
 
 def edge_part(weights: sp.csr_array) -> sp.csr_array:
@@ -252,7 +270,15 @@ def edge_part(weights: sp.csr_array) -> sp.csr_array:
         (entries.data[keep], (entries.row[keep], entries.col[keep])), shape=weights.shape, dtype=np.float64
     )
     edges.sort_indices()
-    return edges
+    return narrow_indices(edges)
+
+
+def narrow_indices(matrix: sp.csr_array) -> sp.csr_array:
+    """Store indices as int32 where they fit: SciPy before 1.17.1 and scikit-learn refuse others in graph algorithms."""
+    if max(matrix.nnz, *matrix.shape) > np.iinfo(np.int32).max:
+        return matrix
+    indices, start = (part.astype(np.int32, copy=False) for part in (matrix.indices, matrix.indptr))
+    return sp.csr_array((matrix.data, indices, start), shape=matrix.shape)
 
 
 def compact(matrix: sp.csr_array) -> Matrix:
@@ -266,10 +292,7 @@ def _entries(graph: Any) -> Any:
     if isinstance(graph, Data):
         return graph_to_scipy(graph)
     if isinstance(graph, nx.Graph):
-        if graph.is_directed():
-            raise ValueError("the graph is directed; take graph.to_undirected()")
-        # networkx refuses to give the empty matrix of an empty graph.
-        return nx.to_scipy_sparse_array(graph, format="csr") if len(graph) else sp.csr_array((0, 0))
+        return graph_to_scipy(graph_from_networkx(graph))
     if isinstance(graph, Tensor):
         entries = graph.detach().to("cpu", torch.float64 if graph.is_floating_point() else None)
         if entries.layout == torch.strided:

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.graphs.contract import count_nodes
+from paramgraph.graphs.contract import count_nodes, roles_of
 
 # How models name stacks that stand beside each other; the first name in a role decides.
 _STACKS = (
@@ -54,9 +54,8 @@ def layer_places(data: Data, wanted_by: str, schemes: str) -> Int64[Tensor, "nod
     [[1, 0], [1, 1], [2, 0]]
     """
     layer = node_field(data, "layer", wanted_by, schemes)
-    role = data.get("role")
-    roles = role if isinstance(role, list | tuple) and len(role) == len(layer) else [""] * len(layer)
-    stack = torch.tensor([_stack(str(one)) for one in roles], dtype=torch.int64, device=layer.device)
+    roles = roles_of(data) or [""] * len(layer)
+    stack = torch.tensor([_stack(one) for one in roles], dtype=torch.int64, device=layer.device)
     rank = torch.zeros_like(layer)
     for one in torch.unique(stack).tolist():
         inside = stack == one

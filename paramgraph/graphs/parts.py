@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph.graphs.conversion import GraphLike, edge_part, graph_to_scipy, weight_matrix
+from paramgraph.graphs.conversion import GraphLike, edge_part, graph_to_scipy, narrow_indices, weight_matrix
 
 
 def connected_components(data: Data) -> Int64[Tensor, " nodes"]:
@@ -44,7 +44,8 @@ def component_labels(matrix: sp.csr_array | sp.coo_array) -> Int64[np.ndarray, "
     """
     if matrix.shape[0] == 0:  # SciPy refuses the empty graph
         return np.zeros(0, dtype=np.int64)
-    _, labels = sp.csgraph.connected_components(matrix, directed=False)
+    links = narrow_indices(sp.csr_array(matrix))
+    _, labels = sp.csgraph.connected_components(links, directed=False)
     # SciPy counts in this order today, and does not promise it.
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)

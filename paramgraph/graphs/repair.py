@@ -6,15 +6,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
+from torch_geometric.utils import coalesce, remove_self_loops, to_edge_index, to_undirected
 
-from paramgraph.graphs.contract import check_fields, count_nodes, with_edges
+from paramgraph.graphs.contract import check_fields, count_nodes, is_signed, stated_weights, with_edges
 
 
 def symmetrize(data: Data, rule: Literal["union", "mutual"] = "union") -> Data:
     r"""Make any weighted edge list fulfil the graph contract.
 
-    Duplicates of one direction are summed, self-loops dropped, missing weights read as 1. A pair stored in
+    Weights are `edge_weight`, else `weight`, else a floating `edge_attr` of one column, else 1; edges may stand in
+    `adj_t`. Duplicates of one direction are summed, self-loops dropped. A pair stored in
     both directions gets the mean of both weights; a pair stored in one direction keeps its weight under
     "union" and is dropped under "mutual". Weights other than float64 become float32. So
     `Compose([KNNGraph(k=3), symmetrize])` is a builder.
@@ -34,7 +35,8 @@ def symmetrize(data: Data, rule: Literal["union", "mutual"] = "union") -> Data:
     Raises
     ------
     ValueError
-        If `rule` is unknown, or no graph can have these indices and weights.
+        If `rule` is unknown, two fields of weights disagree, `edge_attr` alone is there and no weight, or no graph can
+        have these indices and weights.
 
     Examples
     --------
@@ -57,18 +59,24 @@ def symmetrize(data: Data, rule: Literal["union", "mutual"] = "union") -> Data:
     )
     keep = times == 2 if rule == "mutual" else times > 0
     return with_edges(
-        data, edge_index[:, keep], (total / times)[keep], data.get("signed") is True, data.get("node_weight")
+        data, edge_index[:, keep], (total / times)[keep], is_signed(data), data.get("node_weight")
     )
 
 
 def readable_edges(data: Any) -> Any:
-    """Read missing weights as 1 and edges in any order, as PyG does, in a shallow copy.
+    """Read weights where PyG keeps them, missing ones as 1, and edges in any order, in a shallow copy.
 
+    `stated_weights` says from which field, and what it refuses.
     What is no `Data` with edges is handed back: what else is wrong is for `check_graph` to say.
     """
-    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):
+    if not isinstance(data, Data):
         return data
-    edge_index, weight = data.edge_index, data.edge_weight
+    if data.edge_index is None and data.get("adj_t") is not None:
+        back, weight = to_edge_index(data.adj_t)
+        data = with_edges(data, back.flip(0), weight, is_signed(data), data.get("node_weight"))
+    if not isinstance(data.edge_index, Tensor):
+        return data
+    edge_index, weight = data.edge_index, stated_weights(data)
     if weight is None:
         weight = torch.ones(edge_index.shape[-1], dtype=torch.float32, device=edge_index.device)
     if edge_index.shape[:-1] == (2,) and isinstance(weight, Tensor) and weight.shape == edge_index.shape[1:]:
@@ -78,4 +86,7 @@ def readable_edges(data: Any) -> Any:
             edge_index, weight = edge_index[:, order], weight[order]
     readable = copy.copy(data)
     readable.edge_index, readable.edge_weight = edge_index, weight
+    for name in ("weight", "edge_attr"):  # read, and no longer in the order of the edges
+        if isinstance(readable.get(name), Tensor) and readable[name].shape[:1] == edge_index.shape[1:]:
+            del readable[name]
     return readable

@@ -168,7 +168,8 @@ class NodeTable:
 
         `features` has the shape (nodes, features), from any source or of your own. The graph has `x` (the features
         as given), `num_nodes`, `layer` and `head` (int64, -1 where none) and `role` (list of str), on the device of
-        the features. What is no tensor raises a TypeError, what has no row per node a ValueError.
+        the features, and `parameter`: the name of the parameter it is of, or of the group where there are several. What
+        is no tensor raises a TypeError, what has no row per node a ValueError.
         """
         nodes = len(self.names)
         if not isinstance(features, Tensor):
@@ -184,6 +185,7 @@ class NodeTable:
             layer=torch.tensor(self.layer, dtype=torch.int64, device=features.device),
             head=torch.tensor(self.head, dtype=torch.int64, device=features.device),
             role=list(self.role),
+            parameter=self.group,
         )
 
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from torch_geometric.data import Data
 
 from paramgraph.display import MIDDLE_GREY, PALETTE
-from paramgraph.graphs import GraphLike, edge_part, strongest_neighbourhood, weight_matrix
+from paramgraph.graphs import GraphLike, edge_part, roles_of, strongest_neighbourhood, weight_matrix
 from paramgraph.plotting._axes import colour_scale, new_axes
 from paramgraph.plotting._node_colours import NodeColours, NodeValues, node_colours
 from paramgraph.plotting._node_positions import Layout, node_positions
@@ -108,7 +108,9 @@ def draw_graph(
 def _field(graph: GraphLike, color: str | NodeValues | None) -> NodeValues | None:
     if not isinstance(color, str):
         return color
-    value: NodeValues | None = graph.get(color) if isinstance(graph, Data) else None
+    value: NodeValues | None = None
+    if isinstance(graph, Data):
+        value = roles_of(graph) if color == "role" else graph.get(color)
     if value is None:
         fields = sorted(graph.keys()) if isinstance(graph, Data) else "none: it is no PyG Data"
         raise ValueError(f"the graph has no field {color!r} to colour by (its fields: {fields})")

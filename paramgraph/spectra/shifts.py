@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from torch_geometric.data import Data
 
-from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, weight_matrix
+from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, is_signed, weight_matrix
 from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
 # Eigenvalues are at most twice that, and their bounds are added to each other.
@@ -110,7 +110,7 @@ def _refuse_signs(graph: GraphLike, edges: sp.csr_array) -> None:
     lowest = edges.data.min(initial=0.0)
     if lowest < 0:
         seen = f"the lowest is {lowest:.4g}"
-    elif isinstance(graph, Data) and graph.get("signed") is True:
+    elif isinstance(graph, Data) and is_signed(graph):
         seen = "and this graph says that it is signed"
     else:
         return

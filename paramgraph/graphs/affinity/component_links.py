@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from paramgraph.errors import NumericalWarning
-from paramgraph.graphs import component_labels
+from paramgraph.graphs import component_labels, narrow_indices
 from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS
 from paramgraph.graphs.affinity.inner_product import GRID, pair_similarity
 
@@ -134,7 +134,7 @@ def _best_links(rows: np.ndarray, other: np.ndarray, score: np.ndarray, labels: 
     _, once = np.unique(lower * (labels.max() + 1) + upper, return_index=True)
     size = int(labels.max()) + 1
     links = sp.coo_array((rank[once], (lower[once], upper[once])), shape=(size, size))
-    kept = first[sp.csgraph.minimum_spanning_tree(links.tocsr()).data.astype(np.int64) - 1]
+    kept = first[sp.csgraph.minimum_spanning_tree(narrow_indices(links.tocsr())).data.astype(np.int64) - 1]
     return np.stack([low[kept], high[kept]])
 
 
