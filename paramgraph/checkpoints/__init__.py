@@ -10,6 +10,7 @@ matrix, and an adapter is added as it is read.
 - Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`;
   `wide_weight` computes with one.
 - Without weights: `open_skeleton` (modules on the meta device), `checkpoint_inventory` (counts from headers).
+- Before transformers loads one: `loadable_configuration`, and its `named_class`.
 - Names on disk, where they differ from the module's: `in_module_names` makes `ModuleWeights` of a file's.
 - Names and files: `plain_name`, `read_json`, `INDEX` of shards, `ADAPTER_CONFIG`.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from paramgraph.checkpoints._architecture import named_class as named_class
     from paramgraph.checkpoints.correspondence import (
         Correspondence as Correspondence,
         correspond as correspond,
@@ -46,7 +48,10 @@ if TYPE_CHECKING:
         open_files as open_files,
         read_json as read_json,
     )
-    from paramgraph.checkpoints.skeleton import open_skeleton as open_skeleton
+    from paramgraph.checkpoints.skeleton import (
+        loadable_configuration as loadable_configuration,
+        open_skeleton as open_skeleton,
+    )
     from paramgraph.checkpoints.weight_mapping import (
         WeightMapping as WeightMapping,
         plain_name as plain_name,

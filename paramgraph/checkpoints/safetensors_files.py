@@ -41,7 +41,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object in UTF-8; a ValueError names a file that is missing, or is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last of what is nested without end
         raise ValueError(f"cannot read {file}: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold a JSON object, got {type(content).__name__}")

@@ -1,12 +1,14 @@
 """A model's architecture without its weights, from its description alone: what node tables are made of."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from paramgraph.checkpoints._architecture import modules_of
+from paramgraph.checkpoints._architecture import configuration_of, modules_of
 from paramgraph.checkpoints.location import CONFIG, Located, locate
 from paramgraph.checkpoints.lora_adapters import ADAPTER_CONFIG
+from paramgraph.checkpoints.safetensors_files import open_files
 
 
 def open_skeleton(model: str | Path | Located) -> nn.Module:
@@ -19,6 +21,26 @@ def open_skeleton(model: str | Path | Located) -> nn.Module:
     """
     where = locate(model)
     return modules_of(_config_file(where))
+
+
+# Any: transformers' own, which is not typed.
+def loadable_configuration(model: str | Path | Located, has_weights: bool = True) -> Any:
+    """Read the configuration of a model that transformers may load from its folder, or by its name on the hub.
+
+    Asked before every such load; a folder of the hub's cache may not have its weights yet. A ValueError refuses in one
+    line what transformers would take from elsewhere (the base that an adapter names, files outside the folder), run
+    (code on the hub), unpickle, fill the memory with, or not know.
+    """
+    where = locate(model)
+    file = _config_file(where)
+    if (file.parent / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"{file.parent} has both a model and an adapter, and transformers would load the base that the adapter "
+            f"names: give a folder without {ADAPTER_CONFIG}"
+        )
+    if where.path is not None and has_weights:
+        open_files(file.parent)
+    return configuration_of(file)
 
 
 def _config_file(where: Located) -> Path:

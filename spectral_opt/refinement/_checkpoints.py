@@ -16,11 +16,12 @@ from paramgraph.checkpoints import (
     ModelLike,
     WeightMapping,
     correspond,
+    loadable_configuration,
     locate,
+    named_class,
     open_checkpoint,
     open_files,
     open_module,
-    read_json,
     wide_weight,
 )
 from paramgraph.nodes import storage_key, unwrap
@@ -179,17 +180,14 @@ def _load_folder(where: Located) -> BaseModel:
     source, local = str(where.given), where.path
     if local and not (local / "config.json").is_file():
         raise ValueError(f"no model in {source!r}: a local folder with config.json is needed")
-    open_files(where.files())  # refuses pickled, missing and truncated files in one line
-    import transformers
-
+    config = loadable_configuration(where)
+    found = named_class(config)
+    if found is None:
+        raise ValueError(
+            f"{source!r} names the architectures {config.architectures}, which transformers does not have"
+        )
+    open_files(where.files())  # those on the hub are fetched here: never a pickled one
     try:
-        if local:
-            names = read_json(local / "config.json").get("architectures") or []
-        else:
-            names = transformers.AutoConfig.from_pretrained(source).architectures or []
-        found = getattr(transformers, names[0], None) if names else None
-        if found is None:
-            raise ValueError(f"{source!r} names the architectures {names}, which transformers does not have")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model, info = found.from_pretrained(
@@ -198,8 +196,9 @@ def _load_folder(where: Located) -> BaseModel:
                 use_safetensors=True,
                 output_loading_info=True,
                 local_files_only=local is not None,
+                trust_remote_code=False,
             )
-    except OSError as error:
+    except Exception as error:  # it raises what the broken file makes of it
         raise ValueError(f"cannot load {source!r}: {' '.join(str(error).split())}") from None
     fresh = frozenset(info["missing_keys"])
     return BaseModel(model.eval(), fresh, local or _local_folder(where))

@@ -1,7 +1,6 @@
 """A refinement made ready: models found and matched, texts split; every mistake of a user's shows here."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.checkpoints import ADAPTER_CONFIG, locate, open_checkpoint, open_module
+from paramgraph.checkpoints import (
+    ADAPTER_CONFIG,
+    loadable_configuration,
+    locate,
+    named_class,
+    open_checkpoint,
+    open_module,
+    read_json,
+)
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
@@ -142,30 +149,22 @@ def model_folder(name: str) -> Path:
 
 
 def _kind(folder: Path) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
-    adapter = _json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
+    adapter = read_json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
     if adapter is not None:
         heads: dict[str, Kind] = {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}
         return heads.get(adapter.get("task_type") or "", "encoder"), adapter
-    open_checkpoint(folder)  # refuses pickled, missing and truncated files in one line
-    names = _json(folder / "config.json").get("architectures") or [""]
-    if names[0].endswith(("ForCausalLM", "LMHeadModel")):
+    config = loadable_configuration(folder)
+    name = getattr(named_class(config), "__name__", "")
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "causal", None
-    if names[0].endswith("ForSequenceClassification"):
+    if name.endswith("ForSequenceClassification"):
         return "classifier", None
-    if "For" in names[0]:
+    if "For" in name:
         raise ModelError(
-            f"{folder} is a {names[0]}: encoders, sequence classifiers and language models are refined here; "
+            f"{folder} is a {name}: encoders, sequence classifiers and language models are refined here; "
             "use spectral_opt.refine for others"
         )
     return "encoder", None
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{file} is not JSON: {error}") from None
-    return found
 
 
 def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] | None) -> BaseModel:
@@ -173,13 +172,18 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
         return load_base(base)
     from transformers import AutoModelForSequenceClassification
 
+    loadable_configuration(base)
     stored = open_checkpoint(tuned / "adapter_model.safetensors")
     heads = [stored[name] for name in stored if ".lora_" not in name and stored[name].ndim == 2]
     labels = heads[-1].shape[0] if heads else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(
-            base, num_labels=labels, use_safetensors=True, local_files_only=True
+            base,
+            num_labels=labels,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     return BaseModel(model.eval(), frozenset(), base)
 
@@ -191,8 +195,10 @@ def _tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
         (tuned / name).is_file() for name in ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json")
     )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(tuned if has_own else base, local_files_only=True)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(
+            tuned if has_own else base, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # it raises what the broken file makes of it
         raise ModelError(f"no tokenizer in {tuned} or {base}: {' '.join(str(error).split())}") from None
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:

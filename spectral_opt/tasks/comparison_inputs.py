@@ -80,7 +80,8 @@ def _kind(model: str) -> tuple[str, str]:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{model} has no config.json: to run a model on text, its whole folder is needed")
     stated = read_json(folder / "config.json")
-    name = str((stated.get("architectures") or ["encoder"])[0])
+    names = stated.get("architectures")
+    name = str(names[0]) if isinstance(names, list) and names else "encoder"
     if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "language_model", name
     if stated.get("is_encoder_decoder"):

@@ -21,8 +21,9 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
-from paramgraph.checkpoints import locate
+from paramgraph.checkpoints import loadable_configuration, locate
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
@@ -130,7 +131,6 @@ def load_model(
         return _load(known.name, str(folder), origin, head, dtype, options, seed)
     path = locate(asked).path
     if path is not None and path.is_dir():
-        _check_folder(path)
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
         return _load(path.resolve().name, str(path), origin, head, dtype, options, seed)
     refuse_what_is_no_hub_name(asked)
@@ -194,8 +194,10 @@ def _written_checksums(folder: Path) -> dict[str, tuple[int, int]] | None:
 
 def _dequantize(source: Path, name: str, folder: Path) -> None:
     try:
-        marked = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        marked = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name, trust_remote_code=False)
     except ImportError as error:
         raise ModelError(
             f"{name} needs the package gguf: pip install 'paramgraph[smollm2]' ({error})"
@@ -204,7 +206,7 @@ def _dequantize(source: Path, name: str, folder: Path) -> None:
     del config.quantization_config
     # The weights drawn here are overwritten; the draw must not move the caller's generator.
     with torch.random.fork_rng(devices=[]):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(marked.state_dict())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -220,6 +222,10 @@ def _load(
     seed: int,
 ) -> LoadedModel:
     try:
+        if not options["trust_remote_code"]:
+            on_hub = "revision" in options
+            folder = Path(cached_file(source, "config.json", **options)).parent if on_hub else source
+            loadable_configuration(folder, has_weights=not on_hub)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder, info = HEADS[head].from_pretrained(
@@ -245,15 +251,6 @@ def _load(
     for note in notes:
         origin = origin.with_note(note)
     return LoadedModel(shown, encoder.eval(), tokenizer, origin)
-
-
-def _check_folder(path: Path) -> None:
-    if not (path / "config.json").is_file():
-        present = sorted(entry.name for entry in path.iterdir())[:8]
-        raise ModelError(
-            f"the folder {path} holds no model: config.json is missing "
-            f"(it has {', '.join(present) or 'nothing'})"
-        )
 
 
 def _check_tokenizer(shown: str, embedded: int, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -286,11 +283,9 @@ def _cached_commit(name: str, revision: str) -> str:
 def _describe(error: Exception, shown: str, source: str) -> str:
     if locate(source).path is None:
         return explain_hub_failure(error, "model", source)
-    try:
-        kind = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except ValueError:
-        return f"the folder {source} holds no model: its config.json is not JSON"
-    except (KeyError, TypeError):
-        kind = None
-    reason = textwrap.shorten(" ".join(str(error).split()), 400)
-    return f"cannot load the folder {source} as a model (model_type {kind!r}): {reason}"
+    reason = (
+        "its weights have other shapes than its config.json describes"
+        if "ignore_mismatched_sizes" in str(error)
+        else textwrap.shorten(" ".join(str(error).split()), 400)
+    )
+    return f"cannot load the folder {source} as a model: {reason}"

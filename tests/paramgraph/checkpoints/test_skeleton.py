@@ -75,6 +75,46 @@ def test_a_class_of_another_architecture_is_not_made(llama, wrong):
     assert type(open_skeleton(described(llama, architectures=[wrong]))).__name__ == "LlamaModel"
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1,000,000,000: no model has more than 10,000"),
+        ({"num_hidden_layers": 10**400}, "a number of 401 digits"),
+        ({"text_config": {"n_layer": 10**6}}, "n_layer = 1,000,000"),
+        ({"depths": [2, 10**9]}, "depths"),
+        ({"num_labels": 10**9}, "num_labels"),
+        ({"num_local_experts": 10**9}, "num_local_experts"),
+        ({"hidden_size": 10**9, "intermediate_size": 10**9}, "parameters, and no model has so many"),
+        ({"hidden_size": -8}, "describes no model"),
+        ({"vocab_size": 10**30}, "describes no model"),
+        ({"_attn_implementation": "some/kernels"}, "names code to run"),
+        ({"attn_implementation": {"text_config": "some/kernels:function"}}, "names code to run"),
+        ({"vision_config": {"_attn_implementation_internal": "some/kernels"}}, "names code to run"),
+        ({"configuration_files": ["config.4.0.json"]}, "points to other descriptions"),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}},
+            "its architecture is code of its own",
+        ),
+        ({"model_type": ["llama"]}, "no architecture of that name"),
+        ({"quantization_config": [1]}, "cannot use"),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
+)
+def test_a_hostile_description_is_one_line_and_fills_no_memory(llama, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        open_skeleton(described(llama, **changes))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000, '{"a":' * 100_000, "\0\0"])
+def test_a_description_that_is_no_object_is_one_line(llama, text):
+    (llama / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json") as caught:
+        open_skeleton(llama)
+    assert "\n" not in str(caught.value)
+
+
 def test_random_states_stay_as_they_were(llama):
     def states():
         return torch.get_rng_state().tolist(), random.getstate()

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import json
 import math
 import shutil
 
@@ -100,10 +101,13 @@ def test_an_unknown_model_is_one_clear_line(name, message):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "config.json is missing .*model.safetensors"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json.*it has .*model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot read .*config.json: "),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "new"}'), "model_type 'new'"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "cannot load the folder .* no file named"),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            "cannot load the folder .* no .safetensors file",
+        ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"broken"), "cannot load the folder"),
     ],
     ids=["no config", "broken config", "unknown type", "no weights", "broken weights"],
@@ -152,6 +156,90 @@ def test_a_broken_folder_is_one_clear_line(tmp_path, config, weights):
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def described(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def own_code(folder):
+    """Let a folder bring code of its own, which says when it is run."""
+    (folder / "own.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nraise SystemExit\n"
+    )
+    described(folder, model_type="own", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+
+
+def an_adapter(folder):
+    stated = {"peft_type": "LORA", "base_model_name_or_path": "some/where-else", "r": 2}
+    (folder / "adapter_config.json").write_text(json.dumps(stated))
+    shutil.copy(folder / "model.safetensors", folder / "adapter_model.safetensors")
+
+
+def pickled(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"cbuiltins\nexec\n(S'raise SystemExit'\ntR.")
+
+
+def outside(folder):
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"metadata": {}, "weight_map": {"x": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            own_code,
+            "its architecture is code of its own .auto_map., and code .* is not run: load it yourself",
+        ),
+        (an_adapter, "both a model and an adapter"),
+        (pickled, "can run code when they are loaded, so they are not read"),
+        (outside, "names a file outside its folder"),
+        (lambda folder: described(folder, _attn_implementation="some/kernels"), "names code to run"),
+        (lambda folder: described(folder, num_hidden_layers=10**9), "num_hidden_layers = 1,000,000,000"),
+        (lambda folder: described(folder, num_labels=10**9), "num_labels = 1,000,000,000"),
+        (lambda folder: described(folder, hidden_size=10**9), "cannot load the folder"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "cannot read .*config.json"),
+    ],
+    ids=[
+        *(
+            "code",
+            "adapter",
+            "pickle",
+            "index",
+            "kernels",
+            "layers",
+            "labels",
+            "width",
+            "nested",
+        ),
+    ],
+)
+def test_a_hostile_folder_is_one_line_and_nothing_is_run_asked_or_fetched(
+    model_folder, change, message, monkeypatch
+):
+    def refuse(*_, **__):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("builtins.input", refuse)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    change(model_folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(model_folder)
+    assert "\n" not in str(caught.value)
+    assert not (model_folder / "ran").exists()
+
+
+def test_code_of_a_tokenizer_is_not_run(model_folder, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    (model_folder / "own.py").write_text("raise SystemExit\n")
+    file = model_folder / "tokenizer_config.json"
+    stated = json.loads(file.read_text()) | {"auto_map": {"AutoTokenizer": ["own.Tokenizer", None]}}
+    file.write_text(json.dumps(stated))
+    assert type(load_model(model_folder).tokenizer).__module__.startswith("transformers")
 
 
 @pytest.fixture
