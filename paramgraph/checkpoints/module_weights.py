@@ -18,6 +18,7 @@ def open_module(model: nn.Module) -> WeightMapping:
     original one. All names of a tied weight find it. Reading a weight whose adapter is of another kind (DoRA or not
     LoRA, or of single tokens) raises a ValueError.
     """
+    _refuse_prompts(model)
     parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
@@ -44,6 +45,16 @@ def open_module(model: nn.Module) -> WeightMapping:
         return tuple(parameters[name][0].shape)
 
     return WeightMapping(type(model).__name__, parameters, read, aliases, shape, unwrap(model))
+
+
+def _refuse_prompts(model: Any) -> None:
+    configs = getattr(model, "peft_config", {})
+    for adapter in getattr(model, "active_adapters", ()) if configs else ():
+        if getattr(configs.get(adapter), "is_prompt_learning", False):
+            raise ValueError(
+                f"{type(model).__name__} has learned prompts ({adapter!r}), which change what the model computes and "
+                "none of its weights"
+            )
 
 
 def _parameters(

@@ -16,6 +16,7 @@ from paramgraph.checkpoints import (
     ModelLike,
     WeightMapping,
     correspond,
+    existing_path,
     loadable_configuration,
     locate,
     named_class,
@@ -49,6 +50,17 @@ class TunedCheckpoint:
     def adapter(self) -> AdaptedWeights | None:
         """The adapter, where the checkpoint is one."""
         return self.weights if isinstance(self.weights, AdaptedWeights) else None
+
+
+def place_of(model: ModelLike, argument: str) -> Path | None:
+    """Find the file or folder that a model was read from: of a module too, and of weights that were opened."""
+    where = locate(model, argument)
+    if where.path is not None or not where.in_memory:
+        return where.path
+    if isinstance(model, WeightMapping):
+        return existing_path(model.source)
+    config: Any = getattr(unwrap(model), "config", None) if where.kind == "module" else None
+    return existing_path(str(getattr(config, "name_or_path", "") or ""))
 
 
 def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:

@@ -14,7 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from paramgraph.checkpoints import ADAPTER_CONFIG, INDEX, open_checkpoint, open_files, read_json
+from paramgraph.checkpoints import (
+    ADAPTER_CONFIG,
+    INDEX,
+    AdaptedWeights,
+    open_checkpoint,
+    open_files,
+    read_json,
+)
 from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.
@@ -275,12 +282,23 @@ def _write_companions(folder: Path, checkpoint: TunedCheckpoint, base: BaseModel
         _save_description(base.model if of_base else checkpoint.module, folder)
     if merged and checkpoint.folder is not None:
         _copy(checkpoint.folder, folder, skip=(ADAPTER_CONFIG, CONFIG))  # a tokenizer saved with the adapter
-    if merged and checkpoint.adapter and checkpoint.adapter.untied and (folder / CONFIG).is_file():
-        config = read_json(folder / CONFIG)
-        text = config.get("text_config")
-        for part in (config, text) if isinstance(text, dict) else (config,):
+    if merged and checkpoint.adapter and (folder / CONFIG).is_file():
+        _describe_embeddings(folder / CONFIG, checkpoint.adapter, base.model)
+
+
+def _describe_embeddings(file: Path, adapter: AdaptedWeights, model: Any) -> None:
+    """Set in the base's config what an adapter has changed of it: weights that are tied no more, and added tokens."""
+    config = read_json(file)
+    text = config.get("text_config")
+    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    weight = getattr(embedding, "weight", None)
+    name = next((name for name, parameter in model.named_parameters() if parameter is weight), None)
+    for part in (config, text) if isinstance(text, dict) else (config,):
+        if adapter.untied:
             part["tie_word_embeddings"] = False
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if name is not None and weight is not None and part.get("vocab_size") == len(weight):
+            part["vocab_size"] = adapter.shape(name)[0]
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _save_description(model: Any, folder: Path) -> None:  # Any: configs are known by what they can do

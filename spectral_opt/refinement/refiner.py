@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from paramgraph.checkpoints import ModelLike, locate, open_module
+from paramgraph.checkpoints import ModelLike, open_module
 from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
-from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned
+from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned, place_of
 from spectral_opt.refinement._deltas import UNCHANGED, DeltaStream, filtered_groups, refine_factors
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
@@ -89,7 +89,7 @@ class Refiner:
         for config in self.configs:
             check_calibration(config, sets, loss)
         self.base = load_base(base, like)
-        self._place = locate(base).path
+        self._place = place_of(base, "base")
         self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
         self._weights = open_module(self.base.model)
 
@@ -159,7 +159,7 @@ class Refiner:
         OSError
             If it cannot be written, as on a full disk.
         """
-        folder = check_folder(out, overwrite, (locate(tuned).path, self._place, self.base.folder))
+        folder = check_folder(out, overwrite, (place_of(tuned, "tuned"), self._place, self.base.folder))
         filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
@@ -271,6 +271,6 @@ def refine(
     (True, False)
     """
     if out is not None:  # first of all: graphs take long
-        check_folder(out, overwrite, (locate(base, "base").path, locate(tuned, "tuned").path))
+        check_folder(out, overwrite, (place_of(base, "base"), place_of(tuned, "tuned")))
     refiner = Refiner(base, configs, batches, loss, like=tuned)
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)

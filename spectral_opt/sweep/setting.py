@@ -19,6 +19,7 @@ from paramgraph.checkpoints import (
     open_module,
     read_json,
 )
+from paramgraph.nodes import HEAD_NAMES
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
@@ -174,8 +175,13 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
 
     loadable_configuration(base)
     stored = open_checkpoint(tuned / "adapter_model.safetensors")
-    heads = [stored[name] for name in stored if ".lora_" not in name and stored[name].ndim == 2]
-    labels = heads[-1].shape[0] if heads else 2
+    # Embeddings may be saved beside the head; of its layers, the last one makes the scores.
+    heads = [
+        stored.shape(name)
+        for name in stored
+        if set(HEAD_NAMES) & set(name.split(".")) and ".lora_" not in name
+    ]
+    labels = next((shape[0] for shape in reversed(heads) if len(shape) == 2), 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(

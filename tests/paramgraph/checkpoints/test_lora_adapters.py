@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -288,6 +288,15 @@ def test_what_is_no_scaled_product_is_refused_on_disk_and_around_a_module(
     with pytest.raises(ValueError, match=words):
         live[weight]
     with pytest.raises(ValueError, match="merge the adapter"):
+        open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
+
+
+def test_learned_prompts_are_no_update_of_weights(tmp_path):
+    base = made("llama")
+    wrapped = get_peft_model(base, PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))
+    with pytest.raises(ValueError, match="has learned prompts"):
+        open_checkpoint(wrapped)
+    with pytest.raises(ValueError, match="is a PROMPT_TUNING adapter"):
         open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification
 
+from paramgraph.checkpoints import open_checkpoint
 from spectral_opt import SpectralConfig, refine
 
 RING = SpectralConfig(builder="ring", source="weights", exclude=["pooler.dense"])
@@ -135,6 +136,21 @@ def test_an_input_is_never_replaced(models, another_name, which):
     assert content(models) == before
 
 
+@pytest.mark.parametrize("which", ["base", "tuned"])
+@pytest.mark.parametrize("form", ["module", "opened"])
+def test_the_folder_that_an_object_was_read_from_is_not_replaced(models, which, form):
+    before = content(models)
+    given = {name: models / name for name in ("base", "tuned")}
+    if form == "module":
+        given[which] = BertForSequenceClassification.from_pretrained(models / which)
+    else:
+        given["tuned"] = open_checkpoint(models / "tuned")
+        which = "tuned"
+    with pytest.raises(ValueError, match="is also read, as base or tuned"):
+        refine(given["base"], given["tuned"], RING, out=models / which, overwrite=True)
+    assert content(models) == before
+
+
 @pytest.mark.parametrize("where", ["tuned/refined", "tuned/1_Pooling/refined"])
 def test_an_output_inside_the_fine_tune_leaves_it_as_it_is(models, where):
     before = content(models / "tuned")
@@ -219,6 +235,7 @@ def test_a_byte_that_was_written_wrong_is_seen(models, earlier, monkeypatch):
 KILLED = """
 import sys, os, signal
 import spectral_opt.refinement._output_folder as writing
+from paramgraph.checkpoints import open_checkpoint
 from spectral_opt import SpectralConfig, refine
 save = writing.save_file
 def killed(*values, **more):

@@ -162,3 +162,23 @@ def test_half_precision_of_base_and_head_is_kept(tmp_path, classifier):
     merged = refine(classifier.bert, tmp_path, BLOCKS)
     assert merged["classifier.weight"].dtype == stored["classifier.weight"].dtype
     assert merged["encoder.layer.0.attention.self.query.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "options", [{"modules_to_save": ["embed_tokens", "lm_head"]}, {}], ids=["whole", "factors"]
+)
+def test_added_tokens_of_an_adapter_are_written_and_load(tmp_path, options):
+    base = llama()
+    larger = copy.deepcopy(base)
+    larger.resize_token_embeddings(44)
+    targets = ["q_proj"] if options else ["q_proj", "embed_tokens", "lm_head"]
+    wrapped = trained(larger, target_modules=targets, **options)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    refined = refine(base, tmp_path / "adapter", BLOCKS, out=tmp_path / "out")
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    truth = wrapped.merge_and_unload().state_dict()
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        assert refined[name].shape == (44, 16)
+        assert torch.equal(loaded[name], refined[name])
+        torch.testing.assert_close(refined[name], truth[name], rtol=1e-5, atol=2e-6)
+    assert any("(40, 16) against (44, 16)" in remark for remark in refined.remarks)
