@@ -29,6 +29,10 @@ OLD_BUFFERS = frozenset(
         "version",
     }
 )
+# Parts of names by which PEFT keeps an adapter beside a weight, which without it is not what the model computes with.
+ADAPTER_PARTS = re.compile(
+    r"(^|\.)(lora_|ia3_|hada_|lokr_|oft_|boft_|vera_|randlora_|adaption_|modules_to_save\.)"
+)
 # More names of one kind are told by the module that they are in.
 NAMED = 6
 
@@ -94,7 +98,8 @@ def correspond(base: WeightMapping, tuned: WeightMapping) -> Correspondence:
 
     Names on disk are translated where one side has a module. Then names are equal, or those of the part that both have
     are led by one prefix on each side, such as "bert." and none; of the rest, equal names belong together. A ValueError
-    says that a part fits several parts equally well, or that each side has embeddings of its own.
+    says that a part fits several parts equally well, that each side has embeddings of its own, or that one has an
+    adapter beside its weights.
     """
     found = tuned.correspondences.get(id(base))
     if found is None:  # the answer holds on to the base, so that no other one gets its id
@@ -213,14 +218,27 @@ def _described(
     """Tell what only one side has, and whether a task makes it anew."""
     paired = {base.all_names[name] for name in pairs}
     paired_there = {tuned.all_names[name] for name in pairs.values()}
-    base_only = tuple(name for name in base if name not in paired)
-    alone = [name for name in tuned if name not in paired_there]
+    base_only = [name for name in base if name not in paired]
+    tuned_only = [name for name in tuned if name not in paired_there]
+    for weights, names in ((base, base_only), (tuned, tuned_only)):
+        beside = [name for name in names if ADAPTER_PARTS.search(name)]
+        if beside:
+            raise ValueError(
+                f"{weights.source} has an adapter beside its weights ({told(beside)}), so these are not what it "
+                "computes with: give the PeftModel or the folder of the adapter, or merge it (merge_and_unload)"
+            )
     buffers = _buffers(base.model) | _buffers(tuned.model)
-    alone = [name for name in alone if not _ends_with(name, buffers)]
-    starts, starts_there = _starts(pairs), _starts(pairs.values())
     patterns = _ignored_patterns(base.model) + _ignored_patterns(tuned.model)
-    ignored = tuple(name for name in alone if _is_old_buffer(name, tuned, starts_there, patterns))
-    tuned_only = tuple(name for name in alone if name not in set(ignored))
+    starts, starts_there = _starts(pairs), _starts(pairs.values())
+
+    def parted(names: Iterable[str], weights: WeightMapping, starts: set[str]) -> tuple[list[str], list[str]]:
+        read = [name for name in names if not _ends_with(name, buffers)]
+        old = [name for name in read if _is_old_buffer(name, weights, starts, patterns)]
+        return [name for name in read if name not in set(old)], old
+
+    base_only, old = parted(base_only, base, starts)
+    tuned_only, old_there = parted(tuned_only, tuned, starts_there)
+    ignored = _each_once((*old, *old_there))
     inputs = [
         [name for name in names if _is_embedding(name, prefix)]
         for names, prefix in ((base_only, prefixes.base), (tuned_only, prefixes.tuned))
@@ -238,10 +256,12 @@ def _described(
         strays = (*base_only, *tuned_only)
     remarks = []
     if prefixes != SAME:
-        remarks.append(f"'{prefixes.base}*' of {base.source} is '{prefixes.tuned}*' of {tuned.source}")
+        remarks.append(f"'{prefixes.base}*' of the base is '{prefixes.tuned}*' of tuned")
     if ignored:
         remarks.append(f"buffers of an older version, which the model does not read: {told(ignored)}")
-    return Correspondence(base, tuned, pairs, base_only, tuned_only, ignored, strays, tuple(remarks))
+    return Correspondence(
+        base, tuned, pairs, tuple(base_only), tuple(tuned_only), ignored, strays, tuple(remarks)
+    )
 
 
 def told(names: Collection[str]) -> str:

@@ -61,6 +61,8 @@ class Inspect:
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from paramgraph.checkpoints import told  # slow to import, and the command's help needs none of it
+
     share = found["covered"] / found["parameters"]
     facts = [
         ("model", found["model"]),
@@ -84,6 +86,12 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             ("weights", f"{size_text(stored['size'])} in {files}, {stored['tensors']} tensors of {types}")
         )
+        if stored["quantized"]:
+            facts.append(("quantized", f"{stored['quantized']}: graphs of its weights need them dequantized"))
+        if stored["lacking"]:
+            facts.append(("not in files", f"{told(stored['lacking'])}; drawn at random when it is loaded"))
+        if stored["unread"]:
+            facts.append(("not read", f"{told(stored['unread'])}; in the files, and not in the model"))
     tied = [" = ".join(names) for names in found["tied"]]
     more = f", and {len(tied) - 3} more" if len(tied) > 3 else ""
     facts.append(("tied", "; ".join(tied[:3]) + more if tied else "none"))

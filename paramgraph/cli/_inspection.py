@@ -4,7 +4,12 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.checkpoints import Located, checkpoint_inventory, locate, open_skeleton
+from paramgraph.checkpoints import (
+    Located,
+    checkpoint_inventory,
+    locate,
+    open_skeleton,
+)
 from paramgraph.inputs import locate_model
 from paramgraph.nodes import Targets, linear_layers, list_schemes, node_tables, storage_key
 
@@ -17,14 +22,15 @@ def inspect_model(
 ) -> dict[str, Any]:
     """Describe a model without loading a weight, in plain values: what `paramgraph inspect --json` prints.
 
-    For each scheme its tables, nodes, widths and the bytes that all modes of its largest graph take; or why there
-    are none. Raises ValueError if there is no such model, it has no description, its files are broken, or no layer
-    matches.
+    Of its files also what they lack of the model, which is drawn at random when it is loaded, and what it does not read
+    of them. For each scheme its tables, nodes, widths and the bytes that all modes of its largest graph take; or why
+    there are none. Raises ValueError if there is no such model, it has no description, its files are broken, or no
+    layer matches.
     """
     where = locate(locate_model(name))
     model: Any = open_skeleton(where)
     layers = linear_layers(model, targets, exclude)
-    stored, unread = _stored(where)
+    stored, reason = _stored(where, model)
     return {
         "model": name,
         "architecture": type(model).__name__,
@@ -33,13 +39,13 @@ def inspect_model(
         "layers": len(layers),
         "covered": sum(layer.shape[0] * layer.shape[1] for layer in layers),
         "stored": stored,
-        "not_stored": unread,
-        "tied": _tied(model),
+        "not_stored": reason,
+        "tied": [names for names in _named(model) if len(names) > 1],
         "schemes": {scheme: _scheme(model, scheme, targets, exclude) for scheme in list_schemes()},
     }
 
 
-def _stored(where: Located) -> tuple[dict[str, Any] | None, str]:
+def _stored(where: Located, model: nn.Module) -> tuple[dict[str, Any] | None, str]:
     if where.path is None:
         return None, "on the hub, where only the description was fetched"
     try:
@@ -48,15 +54,24 @@ def _stored(where: Located) -> tuple[dict[str, Any] | None, str]:
         if where.kind != "file" and not any(where.path.glob("*.safetensors*")):
             return None, str(error)  # a description alone can be looked at as well
         raise
-    fields = ("files", "tensors", "entries", "size")
-    return {field: getattr(found, field) for field in fields} | {"dtypes": dict(found.dtypes)}, ""
+    weights = where.weights()
+    names = weights.all_names
+    known = set(model.state_dict())
+    return {
+        **{field: getattr(found, field) for field in ("files", "tensors", "entries", "size")},
+        "dtypes": dict(found.dtypes),
+        "lacking": [several[0] for several in _named(model) if not any(name in names for name in several)],
+        "unread": [name for name in weights if name not in known],
+        "quantized": weights.quantized,
+    }, ""
 
 
-def _tied(model: nn.Module) -> list[list[str]]:
+def _named(model: nn.Module) -> list[list[str]]:
+    """List all names of each weight, tied ones together."""
     names: dict[tuple[object, ...], list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(storage_key(parameter), []).append(name)
-    return [several for several in names.values() if len(several) > 1]
+    return list(names.values())
 
 
 def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from paramgraph.checkpoints import locate
+from paramgraph.checkpoints import AdaptedWeights, correspond, locate, told
 from paramgraph.comparison._layer_reading import LayerReader
 from paramgraph.comparison._options import (
     COMPLETE_UP_TO,
@@ -56,6 +56,11 @@ def automatic_choices(
             f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
             "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
         )
+    if reader.tuned is not None and not isinstance(reader.tuned, AdaptedWeights):
+        found = correspond(reader.weights, reader.tuned)
+        said += [f"Base and tuned: {remark}." for remark in found.remarks]
+        alone = {"the base": found.base_only, "tuned": found.tuned_only}
+        said += [f"In {side} alone: {told(names)}." for side, names in alone.items() if names]
     if zero:
         out = ", which are left out" if len(zero) < layers else ""
         said.append(f"The {reader.signal} are zero in {len(zero)} of {layers} layers{out}: {_some(zero)}.")

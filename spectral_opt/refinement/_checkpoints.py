@@ -21,7 +21,6 @@ from paramgraph.checkpoints import (
     locate,
     named_class,
     open_checkpoint,
-    open_files,
     open_module,
     wide_weight,
 )
@@ -198,7 +197,9 @@ def _load_folder(where: Located) -> BaseModel:
         raise ValueError(
             f"{source!r} names the architectures {config.architectures}, which transformers does not have"
         )
-    open_files(where.files())  # those on the hub are fetched here: never a pickled one
+    quantized = where.weights().quantized  # those on the hub are fetched here: never a pickled one
+    if quantized:
+        raise ValueError(f"base {source!r} is quantized ({quantized}): give dequantized weights")
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

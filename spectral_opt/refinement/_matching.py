@@ -72,8 +72,6 @@ def _refuse(found: Correspondence, shapes: list[tuple[str, str]], same: int) -> 
     if not any(parts):
         return
     way_out = "give the model from which the fine-tuning started"
-    if any(".lora_" in name for name in extra):
-        way_out = "it has an adapter in it that is not merged: give the PeftModel or the adapter's folder, or merge it"
     for weights, role in ((found.tuned, "tuned"), (found.base, "base")):
         if weights.quantized:
             way_out = f"{role} is quantized ({weights.quantized}): give dequantized weights"

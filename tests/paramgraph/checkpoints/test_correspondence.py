@@ -38,7 +38,7 @@ def test_a_head_with_equal_names_belongs_together_beside_a_body_that_moved():
     )
     assert found.pairs["classifier.out.weight"] == "classifier.out.weight"
     assert found.pairs["bert.pooler.weight"] == "encoder.pooler.weight"
-    assert found.remarks == ("'bert.*' of the mapping is 'encoder.*' of the mapping",)
+    assert found.remarks == ("'bert.*' of the base is 'encoder.*' of tuned",)
 
 
 @pytest.mark.parametrize("one", ["query.", "model.query."])
@@ -145,3 +145,15 @@ def test_old_buffers_are_ignored_and_said(name, shape):
     assert found.ignored == (name,)
     assert (found.tuned_only, found.strays) == ((), ())
     assert any(name in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["encoder.layer.0.query.lora_A.default.weight", "base_model.model.pooler.modules_to_save.default.weight"],
+)
+def test_an_adapter_beside_the_weights_is_refused_on_either_side(name):
+    for pair in ((weights(*BODY), weights(*BODY, name)), (weights(*BODY, name), weights(*BODY))):
+        with pytest.raises(
+            ValueError, match=r"the mapping has an adapter beside its weights .*merge_and_unload"
+        ):
+            correspond(*pair)

@@ -127,3 +127,15 @@ def test_such_folders_are_compared(folders, name):
     found = compare(base, ["ring"], tuned=tuned, permutations=0)
     assert found.failures == ()
     assert set(found.frame["layer"]) == set(rows(make_saved(name)))
+
+
+def test_a_comparison_says_what_only_one_side_has_and_no_path(tmp_path):
+    base, tuned = make_saved("ViTModel"), make_saved("ViTForImageClassification", 1)
+    save(base, tmp_path / "base"), save(tuned, tmp_path / "tuned")
+    found = compare(tmp_path / "base", ["ring"], tuned=tmp_path / "tuned", permutations=0)
+    said = " ".join(found.setting["chosen"])
+    assert "'*' of the base is 'vit.*' of tuned" in said
+    assert "In tuned alone: classifier.bias, classifier.weight." in said
+    assert "In the base alone: pooler.dense.bias, pooler.dense.weight." in said
+    assert str(tmp_path) not in said
+    assert [failure["layer"] for failure in found.failures] == ["pooler.dense.weight"]

@@ -3,9 +3,14 @@
 import json
 
 import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
 import paramgraph
 from paramgraph.cli import inspect_model
+
+from helpers.saved_architectures import TEXT, make_saved, save
 
 
 @pytest.fixture
@@ -81,3 +86,32 @@ def test_a_broken_file_is_no_absent_file(saved, tmp_path):
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ValueError, match="truncated"):
         inspect_model(folder)
+
+
+def test_what_the_files_lack_and_what_is_not_read_of_them_is_named(tmp_path):
+    bare = transformers.BertModel(transformers.BertConfig(**TEXT), add_pooling_layer=False)
+    bare.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    old = {
+        "embeddings.position_ids": torch.arange(32)[None],
+        "cls.seq_relationship.weight": torch.ones(2, 16),
+    }
+    save_file({**load_file(file), **old}, file, metadata={"format": "pt"})
+    stored = inspect_model(str(tmp_path))["stored"]
+    assert stored["lacking"] == ["pooler.dense.weight", "pooler.dense.bias"]
+    assert sorted(stored["unread"]) == sorted(old)
+
+
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "ViTForImageClassification", "Qwen2ForCausalLM"])
+def test_files_with_other_names_or_parts_lack_nothing(tmp_path, name):
+    save(make_saved(name), tmp_path)
+    stored = inspect_model(str(tmp_path))["stored"]
+    assert (stored["lacking"], stored["unread"], stored["quantized"]) == ([], [], "")
+
+
+def test_quantized_files_are_called_so(tmp_path):
+    save(make_saved("LlamaForCausalLM"), tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert inspect_model(str(tmp_path))["stored"]["quantized"] == "gptq"

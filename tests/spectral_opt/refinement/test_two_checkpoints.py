@@ -322,7 +322,7 @@ def test_an_unmerged_adapter_in_a_state_dict_is_refused_with_the_way_out():
 
     base = make("BertModel", TEXT)
     wrapped = get_peft_model(copy.deepcopy(base), LoraConfig(target_modules=["query"]))
-    with pytest.raises(ValueError, match="give the PeftModel or the adapter's folder, or merge it"):
+    with pytest.raises(ValueError, match="give the PeftModel or the folder of the adapter, or merge it"):
         refine(base, wrapped.state_dict(), RING)
 
 
