@@ -10,7 +10,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
-import site
 import sys
 import sysconfig
 import types
@@ -21,13 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 PACKAGE = Path(__file__).parent
 # Their code changes without a new version while they are written, so it is their code that counts.
 OURS = ("paramgraph", "spectral_opt")
 # What a function makes of these is not written in it.
 UNSEEN = frozenset(("eval", "exec", "compile", "globals", "__import__", "open", "input"))
+# Folders of what pip and distributions install.
+INSTALLED = frozenset(("site-packages", "dist-packages"))
 # Of a class, what follows from the rest, or says nothing of what it does.
 UNTOLD = frozenset(
     (
@@ -36,6 +38,8 @@ UNTOLD = frozenset(
         *("__firstlineno__", "__static_attributes__"),
     )
 )
+# Set by transformers on a generation config to Python's `hash`, which is another one in every process.
+SALTED = frozenset(("_original_object_hash",))
 ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 GLOBAL_READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -206,8 +210,22 @@ class _Walk:
             return _hash("ufunc", name, _library("numpy") or "")
         return self._object(value, kind)
 
+    def _state(self, state: Any) -> bytes:
+        """Hash a state without what is another one in every process: salted hashes, and the numbers of hooks."""
+        if type(state) is dict and not SALTED.isdisjoint(state):
+            state = {name: part for name, part in state.items() if name not in SALTED}
+        if type(state) is dict and "_forward_hooks" in state:  # of a module of torch
+            told = {name: part for name, part in state.items() if "state_dict" not in name}
+            state = {
+                name: list(part.values()) if "hook" in name and isinstance(part, dict) else part
+                for name, part in told.items()
+            }
+        return self.of(state)
+
     def _object(self, value: Any, kind: type) -> bytes:
         reduce = copyreg.dispatch_table.get(kind)
+        if isinstance(value, nn.Module) and is_parametrized(value):  # which refuses to be pickled
+            return _hash("object", self.of(kind), self._state(vars(value)))
         try:
             reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:  # classes of others raise what they like where they cannot be written down
@@ -219,7 +237,7 @@ class _Walk:
             return _hash("constant", reduced, _home(home, value))
         # What makes it, of what, and then its state, items and entries, the last two as iterators.
         parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
-        return _hash("object", self.of(kind), *map(self.of, parts))
+        return _hash("object", self.of(kind), *map(self._state, parts))
 
     def _tensor(self, value: Tensor, kind: type) -> bytes:
         known = kind in (Tensor, torch.nn.Parameter)
@@ -290,8 +308,8 @@ class _Walk:
 
     def _class(self, kind: type) -> bytes:
         library = _library(kind.__module__) if isinstance(kind.__module__, str) else _home(None, kind)
-        if library:
-            return _hash("class", kind.__module__, kind.__qualname__, library)
+        if library:  # which may have made it of a class of the user's
+            return _hash("class", kind.__module__, kind.__qualname__, library, self.of(kind.__bases__))
         inside = {name: value for name, value in vars(kind).items() if name not in UNTOLD}
         parts = [part for name in sorted(inside) for part in (name, inside[name])]
         return _hash("class", kind.__qualname__, self.of(type(kind)), *map(self.of, (kind.__bases__, parts)))
@@ -373,18 +391,11 @@ def _library(name: str) -> str | None:
         return f"python {sys.version}" if origin in ("built-in", "frozen") else _version(top)
     place = Path(file).resolve()
     text = code_digest(place) if place.suffix == ".py" else ""
-    if any(place.is_relative_to(folder) for folder in _installed()):
+    if INSTALLED.intersection(place.parts):
         return f"{_version(top)} {text}"
     if any(place.is_relative_to(folder) for folder in _standard()):
         return f"python {sys.version} {text}"
     return None
-
-
-@functools.cache
-def _installed() -> list[Path]:
-    folders = [*site.getsitepackages(), site.getusersitepackages()]
-    folders += [sysconfig.get_path(name) for name in ("purelib", "platlib")]
-    return [Path(folder).resolve() for folder in folders]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch_geometric.transforms import Compose, ToUndirected
 
 from paramgraph import CosineKNN, Permuted
@@ -114,7 +115,9 @@ from paramgraph.digests import content_digest
 import torch, re
 from torch_geometric.transforms import Compose
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Dropout())
+from transformers import GPT2Config, GPT2LMHeadModel
+small = GPT2Config(vocab_size=9, n_positions=4, n_embd=4, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
+model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(), GPT2LMHeadModel(small))
 functions = {{"a", "b", own_shifted}}, functools.partial(own, y=3), Compose([own])
 print(content_digest(own, functions, Helper(), model, re.compile("a")))
 """
@@ -158,6 +161,12 @@ def linear(seed, **more):
         return nn.Linear(3, 2, **more)
 
 
+def hooked(k):
+    model = linear(0)
+    model.register_forward_hook(lambda module, inputs, outputs: k * outputs)
+    return model
+
+
 def itself(k):
     found = [k]
     found.append(found)
@@ -190,6 +199,8 @@ PAIRS = {
     "slots": (Slotted(1), Slotted(2)),
     "dataclass": (Options(1), Options(2)),
     "model": (linear(0), linear(1)),
+    "parametrized model": (weight_norm(linear(0)), weight_norm(linear(1))),
+    "hook of a model": (hooked(1), hooked(2)),
     "mode of a model": (linear(0), linear(0).eval()),
     "partial": (functools.partial(max, 1), functools.partial(max, 2)),
     "builtin": (max, min),
@@ -217,6 +228,8 @@ def test_equal_content_is_one_wherever_it_lies():
         {"x": x.T.contiguous(), "names": ["a"]}
     )
     assert content_digest(linear(0)) == content_digest(linear(0))
+    assert content_digest(weight_norm(linear(0))) == content_digest(weight_norm(linear(0)))
+    assert content_digest(hooked(1)) == content_digest(hooked(1))
     shared = [1]
     assert content_digest([shared, shared]) == content_digest([[1], [1]])
 
@@ -237,6 +250,16 @@ def test_module_of_the_users_counts_by_what_is_used_of_it(tmp_path, monkeypatch)
     assert one != asked(text.replace("K = 3", "K = 4"))
     inside = "def own(x):\n    from helping import used\n    return used(x)"
     assert asked(text, inside) != asked(text.replace("K = 3", "K = 4"), inside)
+
+
+def test_class_that_a_library_makes_of_one_of_the_users_counts_by_that_one():
+    text = "class own(nn.Linear):\n    def forward(self, x): return 2 * super().forward(x)"
+    found = []
+    for factor in (2, 2, 3):
+        model = defined(text.replace("2", str(factor)), nn=nn)(3, 2)
+        model.load_state_dict(linear(0).state_dict())
+        found.append(content_digest(weight_norm(model)))
+    assert found[0] == found[1] != found[2]
 
 
 def test_version_of_a_library_counts(monkeypatch):
