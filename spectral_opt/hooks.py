@@ -4,7 +4,8 @@ The order inside one step: penalties of mode "gradient" are added to `.grad`; fi
 the order of the configs; where the placement is "basis", parameters and gradients are rotated into the basis of
 the graph; the optimizer steps; the increment is filtered and rotated back; filters placed on the update act on what
 was done (weight decay included); decoupled penalties act last, so no filter touches them. Gradient clipping is the
-user's affair: before `optimizer.step()` it comes before all of this.
+user's affair: before `optimizer.step()` it comes before all of this. Step hooks of others run around all of it,
+whenever they were registered.
 """
 
 from collections.abc import Sequence
@@ -96,6 +97,10 @@ def attach(
 
     Notes
     -----
+    Where a step raises, the tables of a filter on the update or in the basis are put back as they were before it, and a
+    step that is taken again with the same gradients does not change them twice. A copy or pickle of the optimizer is
+    without hooks, and a warning says so.
+
     What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises for it.
     Parameters whose `.grad` is None are left alone. Under a GradScaler a fused optimizer gets scaled gradients: what is
     added to them is scaled too, and a step that is skipped for an overflow is skipped here.

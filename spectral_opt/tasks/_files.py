@@ -83,7 +83,7 @@ def _read_json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, 
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(

@@ -76,6 +76,10 @@ class SpectralStep:
         self.energies: list[Energies] = []
         self._before: dict[str, Tensor] = {}
         self._rotated: list[tuple[BoundTable, BasisStep]] = []
+        # Gradients that a step has changed in place, with the version that torch then counted; and those of a step
+        # before it that did not come to its end.
+        self._changed: dict[int, tuple[Tensor, int]] = {}
+        self._unfinished: dict[int, tuple[Tensor, int]] = {}
         self._is_skipped = False
 
     def penalties(self, *modes: str) -> list[BoundTable]:
@@ -89,6 +93,9 @@ class SpectralStep:
     def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`, which replaces a closure."""
         started = time.perf_counter()
+        # Of a step that raised unseen, long ago: what is still in a basis leaves it, and other changes stand.
+        self._before = {}
+        self._unfinished, self._changed = self._changed or self._unfinished, {}
         self.abandon()
         self._watch.check(optimizer)
         scaling = read_scaling(optimizer)
@@ -125,7 +132,7 @@ class SpectralStep:
         for table in self._filters("update"):
             if table.has_gradient:
                 self.energies.append(table.filter_update_(self._before))
-        self._before = {}
+        self._before, self._changed = {}, {}
         decoupled = self.penalties("decoupled")
         if decoupled:
             rates = learning_rates(optimizer)
@@ -136,11 +143,17 @@ class SpectralStep:
         self.seconds += time.perf_counter() - started
         return True
 
+    @torch.no_grad()
     def abandon(self) -> None:
-        """Forget an unfinished step, after an optimizer that raised: parameters leave the basis as they entered it."""
+        """Undo an unfinished step, after an optimizer that raised: parameters are as they were before its rule."""
         for _, step in reversed(self._rotated):
             step.abandon()
-        self._rotated, self._before = [], {}
+        self._rotated = []
+        for table in self._filters("update"):
+            for name, parameter in table.parameters.items():
+                if name in self._before:
+                    parameter.copy_(self._before[name])
+        self._before = {}
 
     def _filters(self, placement: Literal["gradient", "update", "basis"]) -> list[BoundTable]:
         return [table for table in self.tables if table.acts_on(placement)]
@@ -167,20 +180,34 @@ class SpectralStep:
         self.energies = []  # of the last evaluation, where a closure has several
         # All of them first: what a gradient is refused for must not leave half of the tables changed.
         live = [table for table in self.tables if table.has_gradient]
+        # A step that failed after this may be taken again with the same gradients.
+        fresh = [table for table in live if not self._is_changed(table)]
+        self._unfinished = {}
         rising = rising_parameters(optimizer)
-        for table in live:
+        for table in fresh:
             if table.has_penalty and table.config.penalty_mode == "gradient":
                 climbs = any(id(parameter) in rising for parameter in table.parameters.values())
                 table.add_penalty_gradient_(
                     self.start, _descending(scaling.scale) if climbs else scaling.scale
                 )
-        for table in live:
+        for table in fresh:
             if table.acts_on("gradient"):
                 self.energies.append(table.filter_gradient_())
+        for table in fresh:
+            for parameter in table.parameters.values():
+                if parameter.grad is not None:
+                    self._changed[id(parameter)] = parameter.grad, parameter.grad._version
         for table in live:
             if table.acts_on("basis"):
                 self._rotated.append((table, table.enter_basis_()))
         self.seconds += time.perf_counter() - started
+
+    def _is_changed(self, table: BoundTable) -> bool:
+        for parameter in table.parameters.values():
+            gradient, version = self._unfinished.get(id(parameter), (None, 0))
+            if gradient is None or parameter.grad is not gradient or gradient._version != version:
+                return False
+        return True
 
 
 def _descending(scale: Tensor | None) -> Tensor:

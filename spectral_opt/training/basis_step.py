@@ -10,7 +10,6 @@ Decoupled weight decay commutes with U, and as part of E it is filtered like the
 three products of (nodes, nodes) with (nodes, width).
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,27 +51,21 @@ class BasisStep:
         filtered = gain[:, None] * increment
         matched = match_norm(filtered, increment) if norm_matching else filtered
         change = self.table.scatter(self.basis @ matched)
-        self._write(
-            {
-                name: torch.where(change[name] == 0, before, (before + change[name]).to(before.dtype))
-                for name, before in self.start.items()
-            }
-        )
+        covered = _covered(self.table, self.rotated)
+        for name, parameter in self.parameters.items():
+            before = self.start[name]
+            value = torch.where(change[name] == 0, before, (before + change[name]).to(before.dtype))
+            # What no node covers was never rotated: the optimizer's own result stays.
+            parameter.copy_(value if covered is None else torch.where(covered[name], value, parameter))
         self._put_gradients_back()
         return increment, filtered
 
     @torch.no_grad()
     def abandon(self) -> None:
         """Put parameters and gradients back as they were, as if no step had been taken."""
-        self._write(self.start)
-        self._put_gradients_back()
-
-    def _write(self, values: Mapping[str, Tensor]) -> None:
-        covered = _covered(self.table, self.rotated)
         for name, parameter in self.parameters.items():
-            # What no node covers was never rotated: the optimizer's own result stays.
-            value = values[name] if covered is None else torch.where(covered[name], values[name], parameter)
-            parameter.copy_(value)
+            parameter.copy_(self.start[name])
+        self._put_gradients_back()
 
     def _put_gradients_back(self) -> None:
         for name, parameter in self.parameters.items():
@@ -84,22 +77,30 @@ def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Ba
     """Rotate a table's parameters and their gradients by U^T, in place."""
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    _overwrite(table, gradients, basis, lambda name, value: setattr(parameters[name], "grad", value))
-    _overwrite(table, start, basis, lambda name, value: parameters[name].copy_(value))
-    return BasisStep(table, parameters, basis, start, gradients, table.gather(parameters).detach().clone())
+    rotated, turned = _rotated(table, start, basis), _rotated(table, gradients, basis)
+    step = BasisStep(table, parameters, basis, start, gradients, table.gather(rotated).detach().clone())
+    try:
+        for name, value in turned.items():
+            parameters[name].grad = value
+        for name, value in rotated.items():
+            parameters[name].copy_(value)
+    except BaseException:  # no table is left half in the basis
+        step.abandon()
+        raise
+    return step
 
 
-def _overwrite(
-    table: NodeTable, tensors: dict[str, Tensor], basis: Tensor, write: Callable[[str, Tensor], object]
-) -> None:
+def _rotated(table: NodeTable, tensors: dict[str, Tensor], basis: Tensor) -> dict[str, Tensor]:
     rotated = table.scatter(basis.T @ wide(table.gather(tensors)))
     covered = _covered(table, basis)
+    values = {}
     for name, value in tensors.items():
         new = rotated[name].to(value.dtype)
         if covered is not None:
             new = torch.where(covered[name], new, value)
         # A gradient keeps the strides of its parameter, as fused kernels ask for.
-        write(name, torch.empty_like(value).copy_(new))
+        values[name] = torch.empty_like(value).copy_(new)
+    return values
 
 
 def _covered(table: NodeTable, like: Tensor) -> dict[str, Tensor] | None:

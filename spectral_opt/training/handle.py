@@ -3,7 +3,7 @@
 import logging
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import table_tensors
 from spectral_opt.ranks import ALONE, Ranks
+from spectral_opt.training._optimizer_hooks import OptimizerHooks
 from spectral_opt.training._step import ParameterWatch, SpectralStep
 from spectral_opt.training.bound_table import BoundTable
 from spectral_opt.training.refresh import Refresher
@@ -82,10 +83,9 @@ class SpectralHandle:
         self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
         self._asked = False
         self._optimizer = optimizer
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._steps.before),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        self._hooks: OptimizerHooks | None = OptimizerHooks(
+            optimizer, self._steps.before, self._after_step, self._steps.abandon
+        )
         live_optimizers.add(optimizer)
         self._ranks = ranks
         try:
@@ -104,6 +104,12 @@ class SpectralHandle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a handle belongs to its optimizer and is neither copied nor pickled: keep its state_dict(), attach to the "
+            "other optimizer and load_state_dict() there"
+        )
 
     def penalty(self) -> Tensor:
         r"""Sum the penalties over configs and tables.
@@ -191,9 +197,9 @@ class SpectralHandle:
 
     def remove(self) -> None:
         """Take the hooks off; the optimizer is then exactly what it was. Calling it again does nothing."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        if self._hooks is not None:
+            self._hooks.remove()
+        self._hooks = None
         self._steps.abandon()
         live_optimizers.discard(self._optimizer)
 

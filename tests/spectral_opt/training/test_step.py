@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from spectral_opt import SpectralConfig, attach
+from spectral_opt.training import BoundTable
 
 from helpers.gradients import give_gradients
 
@@ -86,10 +87,9 @@ def test_copies_and_pickles_of_model_and_optimizer_are_free_of_the_hooks(model, 
     attach(model, optimizer, SpectralConfig(**CONFIG, placement=placement))
     give_gradients(model)
     optimizer.step()
-    for twin, of_twin in (
-        copy.deepcopy((model, optimizer)),
-        pickle.loads(pickle.dumps((model, optimizer))),
-    ):
+    with pytest.warns(UserWarning, match="hooks do not travel"):
+        twins = [copy.deepcopy((model, optimizer)), pickle.loads(pickle.dumps((model, optimizer)))]
+    for twin, of_twin in twins:
         plain = copy.deepcopy(twin)
         bare = sgd(plain)
         bare.load_state_dict(copy.deepcopy(of_twin.state_dict()))
@@ -97,6 +97,168 @@ def test_copies_and_pickles_of_model_and_optimizer_are_free_of_the_hooks(model, 
             give_gradients(m, 1)
             o.step()
         assert torch.equal(twin[0].weight, plain[0].weight)
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda make: make.__name__)
+def test_a_copy_says_that_hooks_stay_and_a_handle_makes_none(model, make):
+    optimizer = sgd(model)
+    handle = attach(model, optimizer, SpectralConfig(**CONFIG))
+    with pytest.warns(UserWarning, match="SGD is without the penalty and filter of its handle"):
+        make(optimizer)
+    with pytest.raises(TypeError, match="belongs to its optimizer"):
+        make(handle)
+    handle.remove()
+    make(optimizer)  # warnings are errors here
+
+
+@pytest.mark.parametrize("schedule", ["none", "before", "after"])
+def test_removing_leaves_the_optimizer_as_it_was(model, schedule):
+    optimizer = sgd(model)
+    make = lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, 0.5, 1)  # noqa: E731
+    scheduler = make() if schedule == "before" else None
+    before = dict(vars(optimizer))
+    handle = attach(model, optimizer, SpectralConfig(**CONFIG))
+    scheduler = make() if schedule == "after" else scheduler
+    give_gradients(model)
+    optimizer.step()
+    if scheduler:
+        scheduler.step()  # a warning here would say that step() was overridden
+    handle.remove()
+    left = set(vars(optimizer)) - set(before)
+    assert left == (
+        {"step", "_opt_called"} if schedule == "after" else {"_opt_called"} if scheduler else set()
+    )
+    assert schedule == "after" or vars(optimizer).get("step") is before.get("step")
+    optimizer.step()
+
+
+class Failing(torch.optim.SGD):
+    """An optimizer that fails after it has moved parameters, as often as it is told."""
+
+    failures = 0
+    error: type[BaseException] = RuntimeError
+
+    def step(self, closure=None):
+        if closure is not None:
+            closure()
+        super().step()
+        if self.failures:
+            self.failures -= 1
+            raise self.error("the rule failed")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, AssertionError])
+@pytest.mark.parametrize("with_closure", [False, True])
+@pytest.mark.parametrize("placement", ["basis", "update"])
+def test_a_step_that_raises_leaves_weights_and_gradients_as_they_were(model, placement, with_closure, error):
+    optimizer = Failing(model.parameters(), lr=0.1)
+    handle = attach(model, optimizer, SpectralConfig(**(CONFIG | {"penalty": 0.0}), placement=placement))
+    give_gradients(model)
+    weight, gradient = model[0].weight.detach().clone(), model[0].weight.grad.clone()
+    optimizer.failures, optimizer.error = 1, error
+    with pytest.raises(error, match="the rule failed"):
+        optimizer.step(*([lambda: None] if with_closure else []))
+    assert torch.equal(model[0].weight, weight)
+    assert torch.equal(model[0].weight.grad, gradient)
+    assert int(handle.state_dict()["step"]) == 0
+
+
+@pytest.mark.parametrize("placement", ["gradient", "update", "basis"])
+def test_an_optimizer_whose_step_is_that_of_its_base_is_acted_on_once(model, placement):
+    ends = []
+    for kind in (torch.optim.SGD, Failing):
+        twin = copy.deepcopy(model)
+        optimizer = kind(twin.parameters(), lr=0.1)
+        handle = attach(twin, optimizer, SpectralConfig(**CONFIG, placement=placement))
+        for step in range(3):
+            give_gradients(twin, step)
+            optimizer.step()
+        ends.append((twin[0].weight.detach(), int(handle.state_dict()["step"])))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1] == 3
+
+
+@pytest.mark.parametrize("placement", ["gradient", "update", "basis"])
+def test_a_step_that_is_taken_again_acts_once(model, placement):
+    ends = []
+    for failures in (0, 1):
+        twin = copy.deepcopy(model)
+        optimizer = Failing(twin.parameters(), lr=0.1)
+        attach(twin, optimizer, SpectralConfig(**(CONFIG | {"penalty": 0.1}), placement=placement))
+        give_gradients(twin)
+        weight = twin[0].weight.detach().clone()
+        optimizer.failures = failures
+        for _ in range(failures):
+            with pytest.raises(RuntimeError, match="the rule failed"):
+                optimizer.step()
+            with torch.no_grad():
+                twin[0].weight.copy_(
+                    weight
+                )  # where only the gradient was filtered, this is the caller's affair
+        optimizer.step()
+        give_gradients(twin, 1)
+        optimizer.step()
+        ends.append(twin[0].weight.detach())
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["registered-before", "registered-after"])
+@pytest.mark.parametrize("placement", ["gradient", "update", "basis"])
+def test_hooks_of_others_see_weights_and_gradients_as_they_are(model, placement, early):
+    optimizer = sgd(model)
+    seen = {}
+
+    def look(name):
+        return lambda *_: seen.update(
+            {name: (model[0].weight.detach().clone(), model[0].weight.grad.clone())}
+        )
+
+    def register():
+        return optimizer.register_step_pre_hook(look("before")), optimizer.register_step_post_hook(
+            look("after")
+        )
+
+    own = register() if early else ()
+    handle = attach(model, optimizer, SpectralConfig(**CONFIG, placement=placement))
+    own = own or register()
+    give_gradients(model)
+    weight, gradient = model[0].weight.detach().clone(), model[0].weight.grad.clone()
+    optimizer.step()
+    assert torch.equal(seen["before"][0], weight)
+    assert torch.equal(seen["before"][1], gradient)
+    assert torch.equal(seen["after"][0], model[0].weight)
+    assert torch.equal(seen["after"][1], model[0].weight.grad)
+    assert len(seen) == 2
+    for hook in own:
+        hook.remove()
+    handle.remove()
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_failure_between_two_bases_leaves_neither(monkeypatch):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    attach(model, optimizer, SpectralConfig(builder="ring", placement="basis", penalty=0.0))
+    give_gradients(model)
+    before = [(p.detach().clone(), p.grad.clone()) for p in model.parameters()]
+    calls = []
+
+    def second_fails(table):
+        calls.append(table.name)
+        if len(calls) == 2:
+            raise MemoryError
+        return enter(table)
+
+    enter = BoundTable.enter_basis_
+    monkeypatch.setattr(BoundTable, "enter_basis_", second_fails)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    assert len(calls) == 2
+    assert all(
+        torch.equal(p, w) and torch.equal(p.grad, g)
+        for p, (w, g) in zip(model.parameters(), before, strict=True)
+    )
 
 
 def test_the_state_of_the_optimizer_may_be_loaded_while_attached(model):
