@@ -78,7 +78,8 @@ class OptimizerHooks:
         return handle
 
     def _guarded(self, step: Callable[..., Any]) -> MethodType:
-        @functools.wraps(step)
+        # The function of a bound method, so that its signature is still that of the optimizer's own.
+        @functools.wraps(getattr(step, "__func__", step))
         def step_or_abandon(_: Optimizer, *args: Any, **kwargs: Any) -> Any:
             self._depth = 0
             try:

@@ -1,6 +1,7 @@
 """What users do to a model and an optimizer after attach: it works, or one error says so before the step."""
 
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -130,6 +131,24 @@ def test_removing_leaves_the_optimizer_as_it_was(model, schedule):
     )
     assert schedule == "after" or vars(optimizer).get("step") is before.get("step")
     optimizer.step()
+
+
+class Scaled(torch.optim.SGD):
+    """An optimizer that asks for the scaler, as GradScaler and accelerate look for by its signature."""
+
+    def step(self, grad_scaler=None, closure=None):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.LBFGS, Scaled])
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_signature_of_a_step_stays(model, kind, scheduled):
+    optimizer = kind(model.parameters(), lr=0.1)
+    if scheduled:
+        torch.optim.lr_scheduler.ConstantLR(optimizer)
+    expected = inspect.signature(kind.step).parameters.keys() - {"self"}
+    attach(model, optimizer, SpectralConfig(**CONFIG))
+    assert inspect.signature(optimizer.step).parameters.keys() == expected
 
 
 class Failing(torch.optim.SGD):
