@@ -24,7 +24,9 @@ from paramgraph.measures import (
     GramSums,
     ProjectedGradients,
     band_lift,
+    band_modes,
     effective_batch_gain,
+    mode_energy,
     permuted_moments,
     project_gradients,
     projected_statistics,
@@ -53,14 +55,14 @@ def energy_by_band(
 ) -> dict[str, Any]:
     """Measure the share of a signal's energy in each band, with its mean and deviation under permutation if asked."""
     whole = float(X.square().sum())
-    modes = (spectrum.eigenvectors.T @ X).square().sum(dim=1)
+    modes = mode_energy(spectrum, X)
     bands = [(low, high) for low, high in pairwise(edges)]
     energy = [float(modes[low:high].sum()) / whole if whole > 0 else math.nan for low, high in bands]
     if not spectrum.complete:
         energy.append(1 - sum(energy))
     found: dict[str, Any] = {"energy": energy, "energy_low": energy[0], "energy_high": energy[-1]}
     if permuted:
-        nulls = [permuted_moments(spectrum.eigenvectors[:, low:high], X, sums) for low, high in bands]
+        nulls = [permuted_moments(band_modes(spectrum, low, high), X, sums) for low, high in bands]
         means, deviations = [null.mean for null in nulls], [null.deviation for null in nulls]
         if not spectrum.complete:  # one band and its rest: what one gains the other loses
             means, deviations = [*means, 1 - sum(means)], [*deviations, *deviations]
@@ -76,7 +78,7 @@ def compaction_beside_nulls(
     sums: GramSums | None = None,
 ) -> dict[str, Any]:
     """Measure the energy in the `low` lowest modes, with mean, deviation and z-score under "permuted" and "rotated"."""
-    basis = spectrum.eigenvectors[:, :low]
+    basis = band_modes(spectrum, 0, low)
     energy = _energy_share(basis, X)
     found: dict[str, Any] = {"compaction": energy, "compaction_share": low / spectrum.nodes}
     if "permuted" in nulls:

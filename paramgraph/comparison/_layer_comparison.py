@@ -16,7 +16,13 @@ from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import plain
 from paramgraph.construct import connect
 from paramgraph.graphs import strongest_neighbourhood
-from paramgraph.measures import edge_agreement, permutation_p_value, permuted_energies, spectral_distance
+from paramgraph.measures import (
+    band_modes,
+    edge_agreement,
+    permutation_p_value,
+    permuted_energies,
+    spectral_distance,
+)
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES
 
@@ -151,7 +157,7 @@ def _add_p_values(
     """Draw the permutations of one seed, the same for all constructions."""
     if not done or not options.permutations or "permuted" not in options.nulls:
         return
-    bases = [one.spectrum.eigenvectors[:, : one.low] for one in done.values()]
+    bases = [band_modes(one.spectrum, 0, one.low) for one in done.values()]
     draws = dict(
         zip(done, permuted_energies(bases, reading.signal(seed).X, options.permutations, seed), strict=True)
     )
@@ -166,10 +172,10 @@ def _agreement(first: MeasuredConstruction, second: MeasuredConstruction) -> dic
     if not _is_dense(first.graph) and not _is_dense(second.graph):  # all pairs are edges: nothing to agree on
         edges = edge_agreement(first.graph, second.graph)
         found |= {"jaccard": edges.jaccard, "expected_jaccard": edges.expected_jaccard}
-    # As `subspace_alignment`, for bases that are orthonormal already and without its warning for each pair that k may
-    # cut through equal eigenvalues.
+    # As `subspace_alignment`, for bases that are orthonormal already; equal eigenvalues that k cuts through are there
+    # in part.
     low = min(first.low, second.low)
-    product = first.spectrum.eigenvectors[:, :low].T @ second.spectrum.eigenvectors[:, :low]
+    product = band_modes(first.spectrum, 0, low).T @ band_modes(second.spectrum, 0, low)
     found["alignment"] = float(product.square().sum()) / low
     found["expected_alignment"] = low / first.spectrum.nodes
     if first.spectrum.kind == second.spectrum.kind and first.spectrum.complete and second.spectrum.complete:

@@ -5,7 +5,7 @@ batches part it into signal and noise, pooled over matrices by `pool_bands`; the
 could make of that, `measured` gives that filter. Beside every energy stands what chance would give.
 
 - A signal on a spectrum: `mode_energy`, `band_energy`, `compaction`, `smoothness`, `project_signal`; of the spectrum
-  alone `spectral_gap`.
+  alone `spectral_gap`, and `band_modes`, the modes of a band.
 - Signal against noise: `signal_to_noise`, `mode_signal_to_noise`, `pool_bands`, each giving `BandStatistics`;
   `project_gradients` of `BatchGradients` (to `ProjectedGradients`), `projected_statistics` and `jackknife_statistics`
   are its steps, `Bands`, `band_edges`, `FIFTHS` and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from paramgraph.measures.projection import (
         BatchGradients as BatchGradients,
         ProjectedGradients as ProjectedGradients,
+        band_modes as band_modes,
         project_gradients as project_gradients,
         project_signal as project_signal,
     )

@@ -17,7 +17,7 @@ from paramgraph.measures.band_statistics import (
     band_edges,
     signal_to_noise,
 )
-from paramgraph.measures.projection import BatchGradients, project_signal
+from paramgraph.measures.projection import BatchGradients, level_means, project_signal
 from paramgraph.spectra import ShiftOperator, Spectrum
 
 
@@ -26,9 +26,9 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
 
     .. math:: e_k = \|u_k^T X\|^2
 
-    With a complete spectrum of a symmetric operator they add up to the squared norm of X (Parseval). What it cannot
-    tell: signal from noise, and, where eigenvalues are equal, one of their modes from another (only their sum is
-    a fact about the graph).
+    Copies of one eigenvalue (within 1e-7 of the largest) have the mean of all of them: what one alone has depends on
+    the basis that a solver happens to give. With a complete spectrum of a symmetric operator they add up to the squared
+    norm of X (Parseval). What it cannot tell: signal from noise.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
     >>> mode_energy(eigenpairs(laplacian(nx.complete_graph(2))), torch.tensor([1.0, 3.0])).round(decimals=6)
     tensor([8., 2.], dtype=torch.float64)
     """
-    return project_signal(spectrum, X).square().sum(dim=1)
+    energy = project_signal(spectrum, X).square().sum(dim=1)
+    return torch.from_numpy(level_means(spectrum, energy.numpy()))
 
 
 def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[Tensor, " bands"]:
@@ -62,9 +63,9 @@ def band_energy(spectrum: Spectrum, X: Tensor, bands: Bands = FIFTHS) -> Float[T
 
     .. math:: E_b = \sum_{k \in band} \|u_k^T X\|^2
 
-    What it cannot tell: signal from noise (see `signal_to_noise`), nor which of two graphs is the better one
-    where their bands hold different numbers of modes; a graph that knows nothing of X gives each band its share
-    of the modes.
+    A band that ends among the copies of an eigenvalue has its share of their energy. What it cannot tell: signal from
+    noise (see `signal_to_noise`), nor which of two graphs is the better one where their bands hold different numbers of
+    modes; a graph that knows nothing of X gives each band its share of the modes.
 
     Parameters
     ----------
@@ -103,7 +104,8 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
 
     .. math:: \frac{\sum_{k \le share \cdot nodes} \|u_k^T X\|^2}{\|X\|^2}
 
-    A graph that knows nothing of X gives `share` itself in expectation. The whole energy is that of X, not that
+    A graph that knows nothing of X gives `share` itself in expectation. Where the share ends among the copies of an
+    eigenvalue, it has their share of the energy. The whole energy is that of X, not that
     of the modes held, so an incomplete spectrum gives the same number as a complete one. What it cannot tell:
     signal from noise; and a graph that is built from X itself always looks good.
 

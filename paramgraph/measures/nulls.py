@@ -95,17 +95,20 @@ def rotated_moments(
 
     for :math:`T = \operatorname{tr}(Q P Q^T K)` with Q uniform on the orthogonal group and P the projector on k modes
     (B. Collins, P. Sniady, "Integration with respect to the Haar measure on unitary, orthogonal and symplectic group",
-    Communications in Mathematical Physics 264, 2006): the same eigenvalues with eigenvectors that know nothing. Of the
-    basis only its shape counts; `sums`, time and NaN as for `permuted_moments`.
+    Communications in Mathematical Physics 264, 2006): the same eigenvalues with eigenvectors that know nothing. For a
+    factor of another P, k is its trace, and in the first place that of its square; `sums`, time and NaN as for
+    `permuted_moments`.
     """
-    n, k = basis.shape
+    n = len(basis)
+    small = basis.T @ basis
+    k, squares = float(small.trace()), float(small.square().sum())
     energy = float(X.square().sum())
     if not energy > 0:
         return NO_SIGNAL
     if n == 1:
         return NullMoments(float(k), 0.0)
     spread = max((sums or GramSums.of(X)).all_squares - energy**2 / n, 0.0)
-    variance = 2 * (k - k**2 / n) * spread / ((n - 1) * (n + 2))
+    variance = 2 * max(squares - k**2 / n, 0.0) * spread / ((n - 1) * (n + 2))
     return NullMoments(k / n, variance**0.5 / energy)
 
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from paramgraph.spectra import Spectrum
+
+# Of the largest eigenvalue: eigenvalues nearer than this are copies of one.
+CLUSTER_WIDTH = 1e-7
 
 
 def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
@@ -27,9 +30,52 @@ def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"
     return U.T @ (signal[:, None] if X.ndim == 1 else signal)
 
 
+def level_ends(spectrum: Spectrum) -> Int64[np.ndarray, " ends"]:
+    """List where the levels of equal eigenvalues end among the modes of a spectrum, from 0 on."""
+    values = spectrum.eigenvalues.to("cpu").double().numpy()
+    width = CLUSTER_WIDTH * np.abs(values).max(initial=0.0)
+    gaps = 1 + np.flatnonzero(np.abs(np.diff(values)) > width)
+    ends: np.ndarray = np.unique([0, *gaps, len(values)]).astype(np.int64)
+    return ends
+
+
+def level_means(
+    spectrum: Spectrum, values: Float[np.ndarray, " modes *batches"]
+) -> Float[np.ndarray, " modes *batches"]:
+    """Give each mode the mean of what the copies of its eigenvalue have: of one copy it depends on the solver's basis.
+
+    Sums over levels stay, and a band that ends within a level has its share of it.
+    """
+    ends = level_ends(spectrum)
+    copies = np.diff(ends)
+    if len(copies) == len(values):
+        return values
+    sums = np.add.reduceat(values, ends[:-1], axis=0)
+    means: np.ndarray = (sums.T / copies).T.repeat(copies, axis=0)
+    return means
+
+
+def band_modes(spectrum: Spectrum, low: int, high: int) -> Float[Tensor, "nodes modes"]:
+    r"""Take the modes from `low` up to `high` as a factor F of the projector F F^T on them.
+
+    Of a level that the band cuts all copies, multiplied by :math:`\sqrt{j / m}` where j of its m copies lie in the
+    band: what any j of them catch on average. Columns are orthonormal where no level is cut.
+    """
+    ends = level_ends(spectrum)
+    inside = np.minimum(ends[1:], high) - np.maximum(ends[:-1], low)
+    share = (inside.clip(min=0) / np.diff(ends)).repeat(np.diff(ends))
+    taken = torch.from_numpy(np.flatnonzero(share)).to(spectrum.eigenvectors.device)
+    factor = spectrum.eigenvectors[:, taken]
+    if (share[share > 0] == 1).all():
+        return factor
+    return factor * torch.from_numpy(share[share > 0] ** 0.5).to(factor)
+
+
 @dataclass(frozen=True, eq=False)
 class ProjectedGradients:
     """Hold what the statistics of several batches need of their gradients in each mode.
+
+    Copies of one eigenvalue have the mean of all of them.
 
     Parameters
     ----------
@@ -97,9 +143,8 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
         projected = project_signal(spectrum, gradient)
         cross.append((mean * projected).sum(dim=1))
         square.append(projected.square().sum(dim=1))
-    return ProjectedGradients(
-        mean.square().sum(dim=1).numpy(), torch.stack(cross, 1).numpy(), torch.stack(square, 1).numpy()
-    )
+    found = mean.square().sum(dim=1), torch.stack(cross, 1), torch.stack(square, 1)
+    return ProjectedGradients(*(level_means(spectrum, each.numpy()) for each in found))
 
 
 def _batches(gradients: Tensor | Sequence[Tensor]) -> Iterator[Tensor]:

@@ -16,13 +16,10 @@ from paramgraph.measures.band_statistics import (
     jackknife_error,
     signal_to_noise,
 )
-from paramgraph.measures.projection import BatchGradients
+from paramgraph.measures.projection import BatchGradients, level_ends
 from paramgraph.spectra import Spectrum
 
 Gradients = BatchGradients | Mapping[str, BatchGradients]
-
-# Of the largest eigenvalue: closer ones are one eigenvalue, which no band may cut through.
-CLUSTER_WIDTH = 1e-7
 
 
 class _Evidence(NamedTuple):
@@ -197,10 +194,7 @@ def _pooled(parts: Mapping[str, _Evidence], whole: Mapping[str, float]) -> _Evid
 
 def _cuts(spectrum: Spectrum, bands: Bands) -> np.ndarray:
     """Move the ends of bands to gaps of the spectrum; of two that are as near, the lower."""
-    values = spectrum.eigenvalues.to("cpu").double().numpy()
-    width = CLUSTER_WIDTH * np.abs(values).max(initial=0.0)
-    gaps = 1 + np.flatnonzero(np.abs(np.diff(values)) > width)
-    ends = np.concatenate([[0], gaps, [len(values)]])
+    ends = level_ends(spectrum)
     wanted = np.array(band_edges(spectrum.modes, bands))
     nearest = np.abs(ends - wanted[:, None]).argmin(axis=1)
     return np.asarray(ends[nearest])
