@@ -15,7 +15,7 @@ RESAMPLES = 9999
 
 def compare_at_equal_forgetting(
     points: Sequence[SweepPoint], higher_is_better: bool, seed: int
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     r"""Compare each strength of the filter with scaling at the forgetting of that strength.
 
     The values of scaling there are interpolated text by text between the two measured factors around it, from the base
@@ -23,13 +23,15 @@ def compare_at_equal_forgetting(
 
     .. math:: d_t = v_t(filter) - (1 - w) v_t(a) - w v_t(b)
 
-    with a sign such that a gain is positive. The p-value is that of sign flips of :math:`d_t`, corrected by Holm's
-    method over the strengths. A strength outside the front has no scaling beside it, and no gain.
+    with a sign such that a gain is positive. "by_strength" has a row for each strength, with the p-value of sign flips
+    of :math:`d_t`, corrected by Holm's method over the strengths; "mean" is the one test of the mean of :math:`d_t`
+    over them. A strength outside the front has no scaling beside it, and no gain; "mean" is None where none has one.
     """
     front = [point for point in points if point.family != "filter" and point.test is not None]
     front.sort(key=lambda point: float(point.forgotten.per_text.mean()))
     places = [float(point.forgotten.per_text.mean()) for point in front]
     rows: list[dict[str, Any]] = []
+    every: list[Values] = []
     for point in points:
         if point.family != "filter" or point.test is None or not front:
             continue
@@ -40,14 +42,13 @@ def compare_at_equal_forgetting(
         if places[0] <= place <= places[-1]:
             scaling = _interpolated(front, places, place)
             gains = (point.test.values - scaling) * (1 if higher_is_better else -1)
-            row["scaling"] = float(scaling.mean())
-            row["gain"], row["gain_low"], row["gain_high"] = mean_interval(gains, seed)
-            row["p_value"] = sign_flip_p_value(gains, seed)
+            every.append(gains)
+            row |= {"scaling": float(scaling.mean()), **_tested(gains, seed)}
         rows.append(row)
     tested = [row for row in rows if row["p_value"] is not None]
     for row, corrected in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
         row["p_holm"] = corrected
-    return rows
+    return {"by_strength": rows, "mean": _tested(np.mean(every, axis=0), seed) if every else None}
 
 
 def sign_flip_p_value(differences: Values, seed: int) -> float:
@@ -65,6 +66,11 @@ def sign_flip_p_value(differences: Values, seed: int) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)
+
+
+def _tested(gains: Values, seed: int) -> dict[str, float]:
+    mean, low, high = mean_interval(gains, seed)
+    return {"gain": mean, "gain_low": low, "gain_high": high, "p_value": sign_flip_p_value(gains, seed)}
 
 
 def _interpolated(front: Sequence[SweepPoint], places: Sequence[float], place: float) -> Values:

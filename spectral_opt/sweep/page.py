@@ -51,7 +51,7 @@ def refinement_tables(results: dict[str, Any]) -> list[TableView]:
     tables = [TableView(tuple(header), tuple(rows), caption, muted=muted)]
     if results["test"]:
         tables.append(_test_table(results, task))
-    if results.get("equal_forgetting"):
+    if (results.get("equal_forgetting") or {}).get("by_strength"):
         tables.append(_equal_table(results, task))
     return tables
 
@@ -152,7 +152,7 @@ def _test_table(results: dict[str, Any], task: str) -> TableView:
 
 def _equal_table(results: dict[str, Any], task: str) -> TableView:
     rows = []
-    for row in results["equal_forgetting"]:
+    for row in results["equal_forgetting"]["by_strength"]:
         compared = row["gain"] is not None
         rows.append(
             (
@@ -175,7 +175,7 @@ def _equal_table(results: dict[str, Any], task: str) -> TableView:
 def _verdict(results: dict[str, Any]) -> str:
     """Say in one sentence what the filter is worth: beside scaling, where both forget as much."""
     points = {point["family"]: point for point in results["points"]}
-    if "tuned" not in points or not results["finished"] or "has_forgotten" not in results:
+    if not results["finished"] or "has_forgotten" not in results:
         return ""
     if not results["has_forgotten"]:
         of = points["tuned"]
@@ -186,31 +186,45 @@ def _verdict(results: dict[str, Any]) -> str:
         )
     if results["task_metric"] is None:
         return "Whether the filter is worth more than scaling was not measured: that takes task data."
-    rows = results["equal_forgetting"]
-    compared = [row for row in rows if row["gain"] is not None]
-    if not compared:
+    rows, mean = results["equal_forgetting"]["by_strength"], results["equal_forgetting"]["mean"]
+    if mean is None:
         why = (
             "no strength forgets as much as any factor does" if rows else "there are too few texts for a test"
         )
         return f"Whether the filter is worth more than scaling at equal forgetting was not measured: {why}."
-    better = [row for row in compared if row["p_holm"] <= LEVEL and row["gain"] > 0]
-    worse = [row for row in compared if row["p_holm"] <= LEVEL and row["gain"] < 0]
-    gains = ", ".join(
-        f"{row['strength']:g}: {row['gain']:+.3f} (p = {row['p_holm']:.2g})" for row in compared
-    )
-    if better and worse:
-        found = f"is better at {_strengths(better, compared)} and worse at {_strengths(worse, compared)}"
-    elif better or worse:
-        found = f"is {'better' if better else 'worse'} at {_strengths(better or worse, compared)}"
-    else:
-        found = "cannot be told from it at any strength"
-    outside = len(rows) - len(compared)
-    return (
-        f"At equal forgetting, against scaling on {results['sizes']['test']} test texts, the filter {found}; gain by "
-        f"strength: {gains}"
-        + (f"; {outside} of {len(rows)} strengths forget more or less than any factor" if outside else "")
-        + "."
-    )
+    compared = [row for row in rows if row["gain"] is not None]
+    said = f"At equal forgetting, against scaling on {results['sizes']['test']} test texts, the filter "
+    said += _judged(mean, compared)
+    over = "" if len(compared) == 1 else f" over its {len(compared)} strengths"
+    interval = f"[{mean['gain_low']:+.3f}, {mean['gain_high']:+.3f}]"
+    said += f"; gain{over}: {mean['gain']:+.3f} {interval}, p = {mean['p_value']:.2g}"
+    if len(compared) > 1:
+        gains = (f"{row['strength']:g}: {row['gain']:+.3f} (p = {row['p_holm']:.2g})" for row in compared)
+        said += f"; by strength, with Holm's p: {', '.join(gains)}"
+    if outside := len(rows) - len(compared):
+        said += f"; {outside} of {len(rows)} strengths forget more or less than any factor"
+    return f"{said}."
+
+
+def _judged(mean: dict[str, Any], compared: list[dict[str, Any]]) -> str:
+    """Judge the mean over strengths by one test, and what single strengths show against it by Holm's."""
+    if mean["p_value"] <= LEVEL and mean["gain"]:
+        found, other = ("better", "worse") if mean["gain"] > 0 else ("worse", "better")
+        sign = -1 if mean["gain"] > 0 else 1
+        against = [row for row in compared if row["p_holm"] <= LEVEL and sign * row["gain"] > 0]
+        if against:
+            return f"is {found} in the mean, and {other} at {_strengths(against)}"
+        return f"is {found}"
+    alone = {
+        word: [row for row in compared if row["p_holm"] <= LEVEL and sign * row["gain"] > 0]
+        for word, sign in (("better", 1), ("worse", -1))
+    }
+    shown = " and ".join(f"{word} at {_strengths(rows)}" for word, rows in alone.items() if rows)
+    return f"is {shown}, and in the mean cannot be told from it" if shown else "cannot be told from it"
+
+
+def _strengths(rows: list[dict[str, Any]]) -> str:
+    return "strength " + ", ".join(f"{row['strength']:g}" for row in rows)
 
 
 def _beside_majority(results: dict[str, Any]) -> str:
@@ -229,12 +243,6 @@ def _beside_majority(results: dict[str, Any]) -> str:
             f"and {majority['balanced_accuracy']:.3f}."
         )
     return ""
-
-
-def _strengths(some: list[dict[str, Any]], compared: list[dict[str, Any]]) -> str:
-    if len(some) == len(compared):
-        return "every strength" if len(some) > 1 else f"the strength {some[0]['strength']:g}"
-    return "strength " + ", ".join(f"{row['strength']:g}" for row in some)
 
 
 def _always(majority: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dic
         # Before its end a sweep has no whole front of scaling.
         "equal_forgetting": compare_at_equal_forgetting(sweep.points, measures.higher_is_better, options.seed)
         if finished
-        else [],
+        else None,
         "written": _written(sweep),
         "remarks": list(dict.fromkeys((*setting.remarks, *(sweep.saved.remarks if sweep.saved else ())))),
         "seconds": dict(sweep.seconds),
@@ -89,9 +89,10 @@ def refinement_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for metric in SCORES:
             if row.get(metric) is not None:
                 yield _row("test", row, metric, row[metric])
-    for row in results.get("equal_forgetting", ()):
-        if row["gain"] is not None:
-            of = {"family": "filter", "strength": row["strength"]}
+    equal = results.get("equal_forgetting") or {"by_strength": [], "mean": None}
+    for row in (*equal["by_strength"], equal["mean"]):
+        if row is not None and row["gain"] is not None:
+            of = {"family": "filter", "strength": row.get("strength")}
             yield _row("test", of, "gain over scaling", row["gain"], row["gain_low"], row["gain_high"])
     for name, found in results.get("majority", {}).items():
         part = "sweep" if name == "dev" else name

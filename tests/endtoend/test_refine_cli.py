@@ -250,7 +250,7 @@ def test_every_accuracy_has_the_scores_in_which_classes_count_alike(finished):
 
 
 def test_filter_and_scaling_are_compared_where_they_forget_as_much(finished):
-    (first, second) = finished.results["equal_forgetting"]
+    (first, second) = finished.results["equal_forgetting"]["by_strength"]
     points = {(point["family"], point["strength"]): point for point in finished.results["points"]}
     assert first["forgotten"] == points["filter", 0.1]["forgotten"]
     assert second["forgotten"] == points["filter", 1.0]["forgotten"]

@@ -17,7 +17,7 @@ FRONT = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.4, 0.8), point("sca
 
 
 def compare(*filters, higher_is_better=True):
-    return compare_at_equal_forgetting([*FRONT, *filters], higher_is_better, 0)
+    return compare_at_equal_forgetting([*FRONT, *filters], higher_is_better, 0)["by_strength"]
 
 
 def test_scaling_is_interpolated_between_its_neighbours_on_the_front():
@@ -58,7 +58,7 @@ def test_two_factors_that_forget_alike_divide_by_nothing():
     rows = compare(point("scaling", 0.4, 0.2, 0.6), point("filter", 0.1, 0.2, 0.7))
     assert rows[0]["gain"] == pytest.approx(0.1)
     flat = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.0, 0.8), point("filter", 0.1, 0.0, 0.6)]
-    assert compare_at_equal_forgetting(flat, True, 0)[0]["gain"] is not None
+    assert compare_at_equal_forgetting(flat, True, 0)["mean"] is not None
 
 
 def test_without_test_texts_nothing_is_compared():
@@ -66,4 +66,12 @@ def test_without_test_texts_nothing_is_compared():
         SweepPoint(one.family, one.strength, 1.0, one.forgotten, None, None, 0.0)
         for one in (*FRONT, point("filter", 0.1, 0.2, 0.7))
     ]
-    assert compare_at_equal_forgetting(states, True, 0) == []
+    assert compare_at_equal_forgetting(states, True, 0) == {"by_strength": [], "mean": None}
+
+
+def test_the_mean_over_strengths_is_one_test_of_all_texts():
+    filters = [point("filter", 0.1, 0.2, 0.7), point("filter", 0.3, 0.1, 0.6)]
+    found = compare_at_equal_forgetting([*FRONT, *filters], True, 0)
+    assert found["mean"]["gain"] == pytest.approx(np.mean([row["gain"] for row in found["by_strength"]]))
+    outside = compare_at_equal_forgetting([*FRONT, point("filter", 0.1, 0.5, 0.7)], True, 0)
+    assert outside["mean"] is None
