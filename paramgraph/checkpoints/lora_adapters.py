@@ -14,7 +14,7 @@ from torch import Tensor
 from paramgraph.checkpoints.correspondence import correspond
 from paramgraph.checkpoints.names_on_disk import ModuleWeights
 from paramgraph.checkpoints.safetensors_files import open_files, read_json
-from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name, wide_weight
 from paramgraph.nodes import weighted_layers
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -150,23 +150,29 @@ class AdaptedWeights(WeightMapping):
 
     def _update(self, name: str) -> Tensor:
         saved, weight = self._saved.get(name), self.base[name]
+        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
         if saved is None:
-            return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+            return torch.zeros(weight.shape, dtype=wide, device=weight.device)
         if not saved.whole:
-            return self._product(name, saved, tuple(weight.shape)).to(weight.device)
+            return self._product(name, saved, tuple(weight.shape)).to(weight.device, wide)
         after = self._adapted(name)
         if after.shape != weight.shape:
             raise ValueError(
                 f"{name!r} is {tuple(weight.shape)}, {tuple(after.shape)} in {self._file.source}"
             )
-        return after - _wide(weight)
+        return after - wide_weight(weight, name, self.base)
 
     def _adapted(self, name: str) -> Tensor:
         if name in self._fresh:
             return self._file[self._fresh[name]]
         saved, weight = self._saved.get(name), self.base[name]
-        start = _wide(self._file[saved.whole].to(weight.device) if saved and saved.whole else weight)
-        if saved is None or not saved.A:
+        if saved is None:
+            return weight.clone()  # what comes out never shares the base's memory
+        if saved.whole:
+            start = wide_weight(self._file[saved.whole], saved.whole, self._file).to(weight.device)
+        else:
+            start = wide_weight(weight, name, self.base)
+        if not saved.A:
             return start
         return start + self._product(name, saved, tuple(start.shape)).to(start.device)
 
@@ -175,7 +181,7 @@ class AdaptedWeights(WeightMapping):
         return self._file.shape(whole) if whole else self.base.shape(name)
 
     def _product(self, name: str, saved: _Saved, shape: tuple[int, ...]) -> Tensor:
-        A, B = _wide(self._file[saved.A]), _wide(self._file[saved.B])
+        A, B = (wide_weight(self._file[each], each, self._file) for each in (saved.A, saved.B))
         rank, scaling = self._scaling(saved.module)
         if A.ndim < 2 or B.ndim < 2 or not A.shape[0] == B.shape[1] == rank:
             raise ValueError(
@@ -332,7 +338,3 @@ def _of_pattern(config: Mapping[str, Any], field: str, module: str, default: Any
     # PEFT's rule: the first key that matches the end of the module's name, at a dot.
     patterns = config.get(field) or {}
     return next((v for key, v in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -158,6 +158,31 @@ def test_other_base_weights_beside_factors_count_as_peft_counts_them(tmp_path):
     torch.testing.assert_close(opened.update("lm_head.weight"), expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_types_are_added_as_peft_adds_them(tmp_path, dtype):
+    base = made("llama").to(dtype)
+    folder = saved(trained(base, target_modules=["q_proj"]), tmp_path)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    opened = open_checkpoint(folder, open_checkpoint(base))
+    assert opened.update(name).dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert opened.dtype(name) == dtype
+    expected = merged(base, folder)[name]
+    torch.testing.assert_close(opened[name].to(dtype), expected)
+    assert opened["model.norm.weight"].dtype == dtype
+
+
+def test_the_update_of_a_quantized_base_is_known_and_its_weight_is_not(tmp_path):
+    base = made("llama")
+    folder = saved(trained(base, target_modules=["q_proj"]), tmp_path)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    codes = base.state_dict() | {name: torch.ones(16, 16, dtype=torch.int8)}
+    opened = open_checkpoint(folder, open_checkpoint(codes))
+    expected = open_checkpoint(folder, open_checkpoint(base)).update(name)
+    assert torch.equal(opened.update(name), expected)
+    with pytest.raises(TypeError, match="quantized weight"):
+        opened[name]
+
+
 TIED = {
     "both": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
     "output": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},

@@ -128,6 +128,14 @@ def test_each_side_of_a_tied_weight_is_scaled_on_its_own(tmp_path, factor):
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["adapter", "merged"])
+def test_the_result_shares_no_memory_with_base_or_tuned(config):
+    base = llama()
+    wrapped = trained(base, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    theirs = {value.data_ptr() for model in (base, wrapped) for value in model.state_dict().values()}
+    assert not theirs & {value.data_ptr() for value in refine(base, wrapped, config).values()}
+
+
 @pytest.fixture
 def classifier():
     return BertForSequenceClassification(BertConfig(**SMALL, num_hidden_layers=1, num_labels=3)).eval()
