@@ -130,9 +130,7 @@ class _Lanczos:
 
     def weigh(self, X: np.ndarray) -> np.ndarray:
         """Multiply a vector, or columns, by the metric."""
-        if self.metric is None:
-            return X
-        return self.metric.times(X) if X.ndim == 1 else np.column_stack([self.metric.times(x) for x in X.T])
+        return X if self.metric is None else self.metric.times(X)
 
     def complete(
         self,

@@ -63,3 +63,14 @@ def test_no_convergence_carries_the_residuals_of_what_was_found():
     with pytest.raises(NotConvergedError, match="larger tol") as failure:
         lanczos.largest_pairs(problem, lambda x: problem.matrix @ x, lambda v: v, "Lanczos", 8)
     assert all(0 <= residual < 1 for residual in failure.value.residuals)
+
+
+def test_search_sees_a_copy_of_which_its_start_holds_little():
+    # A copy of 7 is missing; the start vector holds a hundred-thousandth of it.
+    problem = EigenProblem(DIAGONAL, 2, False, (0.0, 9.0))
+    search = lanczos._Lanczos(problem, lambda x: problem.matrix @ x, "", 500)
+    start = np.ones(44)
+    start[2] = 1e-5
+    found = np.eye(44)[:, [0, 1, 3]]
+    assert search.search(np.array([9.0, 7.0, 5.0]), found, 5.0, start) == "a pair"
+    assert search.search(np.array([9.0, 7.0, 5.0]), np.eye(44)[:, :3], 5.0, np.ones(44)) == "nothing"

@@ -266,3 +266,52 @@ def test_smallest_eigenvalue_is_the_smallest(name):
     operator, _ = PLAIN[name]()
     flipped = paramgraph.adjacency(-operator.to_scipy())
     assert smallest_eigenvalue(flipped) == pytest.approx(-lowest(operator, operator.nodes).max(), abs=1e-7)
+
+
+@pytest.fixture
+def short_search(monkeypatch):
+    """Let the search give up before it can tell."""
+    monkeypatch.setattr("paramgraph.spectra._lanczos.SEARCH_STEPS", 3)
+    monkeypatch.setattr("paramgraph.spectra._lanczos.MOST_BEHIND", 2)
+
+
+@pytest.mark.usefixtures("short_search")
+def test_what_is_not_assured_is_solved_densely_where_it_is_small():
+    spectrum = eigenpairs(laplacian(nx.random_regular_graph(6, 600, seed=0)), k=8)
+    assert spectrum.solver == "dense"
+    assert "arpack could not tell whether that was all" in spectrum.reason
+
+
+@pytest.mark.usefixtures("short_search")
+@pytest.mark.parametrize("solver", ["arpack", "lobpcg", "shift_invert"])
+def test_a_named_solver_says_what_is_not_assured(solver):
+    operator = laplacian(nx.random_regular_graph(6, 600, seed=0))
+    spectrum = eigenpairs(operator, k=8, solver=solver)
+    assert spectrum.solver == solver
+    assert spectrum.certified is None
+    assert spectrum.reason.endswith("too close to the last one to tell; certify=True counts them")
+    proven = eigenpairs(operator, k=8, solver=solver, certify=True)
+    assert proven.reason.endswith("certified by inertia")
+
+
+@pytest.mark.usefixtures("short_search")
+def test_beyond_the_dense_sizes_it_is_said_and_no_smallest_eigenvalue_is_given():
+    expander = nx.random_regular_graph(6, 2002, seed=0)
+    assert "not assured" in eigenpairs(laplacian(expander), k=8).reason
+    with pytest.raises(NotConvergedError, match="may not be the smallest eigenvalue of 2002 nodes"):
+        smallest_eigenvalue(paramgraph.adjacency(expander))
+
+
+@pytest.mark.usefixtures("short_search")
+@pytest.mark.parametrize(("solver", "words"), [("auto", "could not tell"), ("arpack", "not assured")])
+def test_generalized_pairs_say_it_too(solver, words):
+    A, B = (nx.random_regular_graph(6, 600, seed=seed) for seed in (0, 1))
+    pairs = generalized_eigenpairs(paramgraph.adjacency(A), laplacian(B), k=8, ridge=1.0, solver=solver)
+    assert words in pairs.reason
+
+
+@pytest.mark.parametrize("seed", [0, 7, np.random.default_rng(3)])
+def test_any_seed_finds_all_copies(seed):
+    operator, k = PLAIN["cube"]()
+    values = eigenpairs(operator, k=k, seed=seed).eigenvalues.numpy()
+    np.testing.assert_allclose(values, lowest(operator, k), atol=1e-8)
