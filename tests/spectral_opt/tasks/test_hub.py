@@ -11,7 +11,6 @@ import sys
 import datasets
 import huggingface_hub
 import pytest
-import transformers
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -123,13 +122,13 @@ def wrapped(cause):
     ],
 )
 def test_the_cause_is_found_below_the_wrapping(monkeypatch, cause, message):
-    def from_pretrained(*_, **__):
+    def cached_file(*_, **__):
         raise wrapped(cause)
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     # A port on which nothing listens.
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    monkeypatch.setattr("spectral_opt.tasks.models.cached_file", cached_file)
     with pytest.raises(ModelError) as refused:
         load_model("me/it")
     line = str(refused.value)

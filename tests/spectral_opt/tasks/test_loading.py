@@ -5,7 +5,6 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 import pytest
-import transformers
 
 from spectral_opt.errors import DataError, DownloadError, ModelError
 from spectral_opt.tasks import list_texts, load_labelled_text, load_model, load_text, read_paragraphs
@@ -101,12 +100,12 @@ def test_an_unreachable_hub_is_asked_once_and_then_the_caches(no_hub, monkeypatc
         seen["data set"] = datasets.config.HF_HUB_OFFLINE
         raise datasets.exceptions.DatasetGenerationError("a broken file")
 
-    def from_pretrained(*_, local_files_only=False, **__):
+    def cached_file(*_, local_files_only=False, **__):
         seen["model"] = local_files_only
         raise OSError("not cached")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", from_pretrained)
+    monkeypatch.setattr("spectral_opt.tasks.models.cached_file", cached_file)
     before = datasets.config.HF_HUB_OFFLINE
     with pytest.raises(DataError, match="a broken file"):
         load_text("owner/name")
