@@ -71,7 +71,7 @@ class Tracer:
 
     def knows(self, name: str, signal: Tensor, mask: Tensor) -> bool:
         """Say whether all rows of a layer count, as they were found to do before."""
-        return name in self._apart or (name in self._pooled and signal.shape[:-1] == mask.shape[:1])
+        return name in self._apart or (name in self._pooled and len(_rows(signal)) == len(mask))
 
     def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Tensor]:
         """Take the real tokens of some calls; ValueError where this batch does not tell them."""
@@ -100,7 +100,7 @@ class Tracer:
         texts, tokens = call.mask.shape
         if changed is None or not bool(changed.any()):
             return None
-        if call.signal.shape[:-1] == (texts,) and not bool(changed[1:].any()):
+        if len(changed) == texts and not bool(changed[1:].any()):
             self._pooled.add(call.name)
             return torch.ones_like(changed)
         if texts == tokens and len(changed) == texts * tokens:

@@ -103,6 +103,18 @@ def test_padded_texts_give_what_they_give_one_by_one(name, shape):
         torch.testing.assert_close(one @ one.T, found @ found.T, atol=1e-3, rtol=1e-3)
 
 
+def test_tokens_that_attend_to_all_are_one_row_a_text():
+    model = make("Longformer")
+    batch, alone = texts(model, 3, 7)
+    for one in (batch, *alone):
+        one["global_attention_mask"] = torch.zeros_like(one["input_ids"])
+        one["global_attention_mask"][:, 0] = 1
+    for part in ("query_global", "key_global"):
+        table = columns(model)[f"encoder.layer.0.attention.self.{part}.weight"]
+        found, wanted = activations(model, table, [batch]), activations(model, table, alone)
+        torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
+
+
 def test_outputs_follow_the_mask_as_inputs_do():
     model = make("OPT")
     batch, alone = texts(model, 3, 7)
