@@ -184,14 +184,15 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
     labels = next((shape[0] for shape in reversed(heads) if len(shape) == 2), 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             base,
             num_labels=labels,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    return BaseModel(model.eval(), frozenset(), base)
+    return BaseModel(model.eval(), frozenset(info["missing_keys"]), base)
 
 
 def _tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:

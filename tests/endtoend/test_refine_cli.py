@@ -6,11 +6,13 @@ import io
 import json
 import re
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
@@ -188,6 +190,35 @@ def test_the_model_is_read_by_from_pretrained_and_keeps_the_head(finished, class
     assert torch.equal(model.classifier.weight, tuned.classifier.weight)
     assert model.config.id2label == tuned.config.id2label
     assert any("classifier.weight" in remark for remark in finished.results["remarks"])
+
+
+def test_an_adapter_of_a_classifier_keeps_its_head(word_model_folder, texts, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = BertForSequenceClassification.from_pretrained(word_model_folder, num_labels=3)
+        # PEFT saves the embeddings' own weight beside their factors, and the head as a whole.
+        options = LoraConfig(target_modules=["query", "word_embeddings"], r=2, task_type="SEQ_CLS")
+        adapted = get_peft_model(model, options)
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+    with warnings.catch_warnings(action="ignore"):
+        adapted.save_pretrained(tmp_path / "adapter")
+    found = run(word_model_folder, tmp_path / "adapter", texts["preserve"], tmp_path / "out")
+    assert found.code == 0, found.err
+    assert found.results["written"]["form"] == "adapter"
+    drawn = "left as tuned, drawn at random in the base: classifier.weight, classifier.bias"
+    assert any(drawn in remark for remark in found.results["remarks"])
+    before, after = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (tmp_path / "adapter", tmp_path / "out" / "model")
+    )
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all("query.lora_A" in name for name in changed)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_json_is_printed(
