@@ -4,6 +4,7 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ class GraphCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"the cache {self.folder} is a file: give a folder")
+        with suppress(OSError):  # what may not even be looked at is said when something is to be kept
+            if self.folder.is_file():
+                raise ValueError(f"the cache {self.folder} is a file: give a folder")
         self.hits = self.misses = 0
         self._versions = json.dumps(versions())
         self._is_refused = False  # said once

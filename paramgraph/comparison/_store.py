@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ class ComparisonStore:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder} is a file: give a folder")
+        with suppress(OSError):  # what may not even be looked at is said below
+            if folder.is_file():
+                raise ValueError(f"{folder} is a file: give a folder")
         self.path = folder / LAYERS_FILE
         self._header = {"comparison": json.loads(json.dumps(identity))}
         # Which comparison a line is of, should the first one be lost.
