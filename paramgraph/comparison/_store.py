@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ class ComparisonStore:
         self._layers = [line for line in lines if line and line.get("asked") == self._asked]
         damaged = [str(number) for number, line in enumerate(lines, start=1) if line is None]
         if content and first is None and not self._layers:
-            aside = self.path.with_suffix(".unreadable")
+            names = (self.path.with_suffix(f".unreadable{number or ''}") for number in count())
+            aside = next(name for name in names if not name.exists())
             self._say(
                 f"{self.path} cannot be read: it is put aside as {aside.name}, and all layers are measured"
             )
@@ -101,7 +103,10 @@ class ComparisonStore:
             self._say(
                 f"damaged in {self.path}: line {', '.join(damaged)}; what stood there is measured again"
             )
-        if not self._is_refused and (damaged or not content.endswith(b"\n")):
+        if not content:  # or another process has begun it by now
+            with self._keeping(), suppress(FileExistsError), self.path.open("x", encoding="utf-8") as file:
+                file.write(f"{_line(self._header)}\n")
+        elif not self._is_refused and (damaged or not content.endswith(b"\n")):
             with self._keeping(), replacing(self.path) as unfinished:
                 unfinished.write_text("".join(f"{_line(one)}\n" for one in (self._header, *self._layers)))
 

@@ -145,6 +145,10 @@ def test_what_cannot_be_read_at_all_is_put_aside_whole_and_said(tmp_path, conten
     assert (tmp_path / "layers.unreadable").read_bytes() == content
     written(tmp_path, layer("a"))
     assert found(tmp_path) == ["a"]
+    (tmp_path / LAYERS_FILE).write_bytes(b"again")
+    with pytest.warns(PerformanceWarning, match=r"put aside as layers\.unreadable1"):
+        found(tmp_path)
+    assert (tmp_path / "layers.unreadable").read_bytes() == content
 
 
 def test_lines_of_another_comparison_whose_first_line_is_lost_are_put_aside_and_not_mixed(tmp_path):
@@ -172,6 +176,7 @@ def test_two_that_write_at_once_lose_nothing(tmp_path):
     stores = [ComparisonStore(tmp_path, ASKED) for _ in range(2)]
     for store, name in zip(stores * 2, "abcd", strict=True):
         store.append(layer(name), CONTENTS)
+        ComparisonStore(tmp_path, ASKED)
     assert found(tmp_path, *"abcd") == list("abcd")
 
 
