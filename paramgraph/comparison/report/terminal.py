@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from paramgraph.comparison.report._tables import Column, column_table
 from paramgraph.comparison.report._values import Plain, summary_rows
-from paramgraph.display import TableView, print_lines, print_views
+from paramgraph.display import TableView, print_lines, print_views, printable
 
 # A terminal has room for what decides, the page has the rest.
 COLUMNS = (
@@ -50,7 +50,7 @@ def summary_view(result: Plain) -> TableView:
     """
     view = column_table("construction", "name", COLUMNS, summary_rows(result), "")
     words = "; ".join(text for name, text in WORDS.items() if name in view.header)
-    return replace(view, caption=f"{result['title']}\n{words}")
+    return replace(view, caption=f"{printable(result['title'])}\n{words}")
 
 
 def _refusals(result: Plain) -> list[str]:

@@ -46,3 +46,15 @@ def test_failures_and_refusals_are_said_each_reason_once(capsys):
     assert "left out: gram of activations, ring of activations: no such nodes" in out
     assert "failed: mine on 0.weight: ValueError: broken" in out
     assert out.rstrip().endswith("None does.")
+
+
+def test_no_name_in_a_result_begins_a_line_or_colours_one(capsys):
+    name = "\x1b[31mred\nfake: a line"
+    row = {**RESULT["summary"][0], "construction": name}
+    failed = [{"construction": name, "layer": name, "error": name}]
+    refused = [{"builder": name, "source": name, "reason": name}]
+    hostile = {"title": name, "verdict": name, "summary": [row], "failures": failed, "refused": refused}
+    print_comparison({**RESULT, **hostile})
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert not [line for line in out.splitlines() if line.startswith("fake")]
