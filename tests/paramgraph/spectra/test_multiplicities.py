@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 import paramgraph
 from paramgraph import (
     CosineKNN,
+    GaussianKNN,
     LayerAdjacency,
     NotConvergedError,
     NumericalWarning,
@@ -204,8 +205,8 @@ def torus(side: int) -> ShiftOperator:
 def twelve_clusters() -> tuple[Data, np.ndarray]:
     source = np.random.default_rng(0)
     labels = np.repeat(np.arange(12), 50)
-    X = 3 * source.standard_normal((12, 32))[labels] + 0.1 * source.standard_normal((600, 32))
-    return CosineKNN(k=10, connect="mst")(Data(x=torch.tensor(X))), labels
+    X = source.standard_normal((12, 32))[labels] + 0.2 * source.standard_normal((600, 32))
+    return GaussianKNN(k=10, connect="mst")(Data(x=torch.tensor(X, dtype=torch.float32))), labels
 
 
 PLAIN = {
