@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -72,8 +73,13 @@ class Correspondence:
     def origins(self, name: str) -> tuple[str, ...]:
         """Name the tensors of the base that belong to one of tuned: none or one, or several if only tuned ties."""
         aliases = self.tuned.names_of(self.tuned.resolve(name))
-        backwards = {after: before for before, after in self.pairs.items()}
-        return _each_once(self.base.all_names[backwards[alias]] for alias in aliases if alias in backwards)
+        return _each_once(
+            self.base.all_names[self._backwards[alias]] for alias in aliases if alias in self._backwards
+        )
+
+    @cached_property
+    def _backwards(self) -> dict[str, str]:
+        return {after: before for before, after in self.pairs.items()}
 
     def partner(self, name: str) -> str:
         """Name the one tensor of tuned that belongs to a weight of the base.

@@ -65,9 +65,12 @@ class WeightMapping(Mapping[str, Tensor]):
         self._shape = shape
         self._names = list(dict.fromkeys(names))
         self._exact = dict(aliases or {}) | {name: name for name in self._names}
+        self._aliases: dict[str, list[str]] = {}
         self._plain: dict[str, list[str]] = {}
         self._endings: dict[str, list[str]] = {}
         for alias, name in self._exact.items():
+            if alias != name:
+                self._aliases.setdefault(name, []).append(alias)
             plain = plain_name(alias)
             _note(self._plain, plain, name)
             for ending in _endings(plain):
@@ -100,7 +103,7 @@ class WeightMapping(Mapping[str, Tensor]):
 
     def names_of(self, name: str) -> list[str]:
         """List all names of a weight: the one here that is given, and its others where it is tied."""
-        return [name, *(alias for alias, kept in self._exact.items() if kept == name and alias != name)]
+        return [name, *self._aliases.get(name, ())]
 
     def find(self, name: str) -> str | None:
         """Look up a name of this or a related model; None where nothing fits, a ValueError where several do."""

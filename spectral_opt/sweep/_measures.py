@@ -1,6 +1,8 @@
 """What one state of a model is worth: how much it forgot of its base, and how well it does its task, text by text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,6 +178,11 @@ def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
     drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
+
+
+def run_body(model: nn.Module, batch: Mapping[str, Tensor]) -> Any:  # Any: whatever the model returns
+    """Run the model without its head: the logits of a language model are its largest product, and not needed."""
+    return _body(model)(**batch)
 
 
 def _body(module: nn.Module) -> nn.Module:

@@ -1,8 +1,9 @@
 """A refinement made ready: models found and matched, texts split; every mistake of a user's shows here."""
 
 import copy
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from paramgraph.checkpoints import (
     open_checkpoint,
     open_module,
     read_json,
+    told,
 )
-from paramgraph.nodes import HEAD_NAMES
+from paramgraph.nodes import HEAD_NAMES, matched_layers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
-from spectral_opt.sweep._measures import Measures
+from spectral_opt.sweep._measures import Measures, run_body
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
 from spectral_opt.sweep.options import Kind, Metric, RefinementOptions
 from spectral_opt.tasks import (
@@ -108,10 +110,6 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     if kind == "classifier" and texts.task is not None:
         classes, matched = match_classes(module, texts.task.label_names)
         remarks += matched
-    with open_tuned(tuned_folder, base.model) as checkpoint:
-        tables, _ = match_tables(base.model, preserve_config(options.default_strength))
-        targeted = [name for table in tables.values() for name in table.parameters]
-        match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
     measures = Measures(
         module, kind, metric, tokenizer, texts, options.max_length, options.batch_size, classes
     )
@@ -122,6 +120,17 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         remarks.append(
             f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {options.max_length} tokens"
         )
+    config = preserve_config(options.default_strength)
+    unreached = _unreached(base.model, next(iter(batches)))
+    if unreached:
+        config = replace(config, exclude="|".join(map(re.escape, unreached)))
+    with open_tuned(tuned_folder, base.model) as checkpoint:
+        tables, _ = match_tables(base.model, config)
+        targeted = [name for table in tables.values() for name in table.parameters]
+        match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
+        left = [name for name, parameter in unreached.items() if match.found.partners(parameter)]
+    if left:
+        remarks.append(f"left as tuned, as no preserved text passes through it: {told(left)}")
     return RefinementSetting(
         options,
         base,
@@ -130,9 +139,24 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         measures,
         texts,
         batches,
-        preserve_config(options.default_strength),
+        config,
         (*match.remarks, *remarks),
     )
+
+
+def _unreached(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Name the layers that texts do not pass through, as those of a head or of another task, with their weights."""
+    called: set[str] = set()
+    layers = matched_layers(model)
+    modules = [(name, model.get_submodule(name)) for name in layers]
+    hooks = [module.register_forward_hook(lambda *_, name=name: called.add(name)) for name, module in modules]
+    try:
+        with torch.no_grad():
+            run_body(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: layer.parameter for name, layer in layers.items() if name not in called}
 
 
 def model_folder(name: str) -> Path:

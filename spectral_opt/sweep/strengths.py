@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from paramgraph.filters import get_response
 from spectral_opt.errors import ModelError
 from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import paired_p_value
-from spectral_opt.sweep._measures import Forgotten, Measures, TaskResult, Values, mean_interval
+from spectral_opt.sweep._measures import Forgotten, Measures, TaskResult, Values, mean_interval, run_body
 from spectral_opt.sweep.setting import RefinementSetting
 
 # What is done to the delta: all of it taken back, nothing, the filter, a factor.
@@ -60,9 +59,7 @@ class Sweep:
         """Build the graphs, then measure base, fine-tune, filter and scaling at each strength."""
         started = time.perf_counter()
         setting, options = self.setting, self.setting.options
-        self._refiner = Refiner(
-            setting.base.model, [setting.config], {"preserve": setting.batches}, _run_body
-        )
+        self._refiner = Refiner(setting.base.model, [setting.config], {"preserve": setting.batches}, run_body)
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
         self._load("base", 0.0)
@@ -188,8 +185,3 @@ def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed:
     if higher_is_better:
         found["p_value"] = paired_p_value(first.astype(bool), second.astype(bool))
     return found
-
-
-def _run_body(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:  # Any: whatever the model returns
-    """Run the model without its head: the logits of a language model are its largest product, and not needed."""
-    return getattr(model, "base_model", model)(**batch)

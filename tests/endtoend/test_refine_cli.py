@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -422,3 +423,35 @@ def test_an_empty_text_is_refused(word_model_folder, classifier, tmp_path):
     stopped = run(word_model_folder, classifier, tmp_path / "empty.txt", tmp_path / "out")
     assert stopped.code == 2
     assert "is empty" in stopped.last_line
+
+
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Esm"])
+def test_a_masked_language_model_is_the_base_of_a_classifier(
+    family: str, word_model_folder: Path, texts: dict[str, Path], tmp_path: Path
+):
+    tokenizer = AutoTokenizer.from_pretrained(word_model_folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    if family == "DistilBert":
+        sizes = {"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4}
+    before = getattr(transformers, f"{family}ForMaskedLM")
+    after = getattr(transformers, f"{family}ForSequenceClassification")
+    config = before.config_class(
+        vocab_size=len(tokenizer), pad_token_id=0, max_position_embeddings=64, **sizes
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        before(config).save_pretrained(tmp_path / "base")
+        tuned = after.from_pretrained(tmp_path / "base", id2label={0: "negative", 1: "positive"})
+    moved(tuned).save_pretrained(tmp_path / "tuned")
+    for part in ("base", "tuned"):
+        tokenizer.save_pretrained(tmp_path / part)
+    finished = run(tmp_path / "base", tmp_path / "tuned", texts["preserve"], tmp_path / "out")
+    assert finished.code == 0, finished.err
+    remarks = " ".join(finished.results["remarks"])
+    assert "without a counterpart in the base: " in remarks
+    assert "in the base alone: " in remarks
+    assert ("no preserved text passes through it: esm.contact_head" in remarks) == (family == "Esm")
+    state = after.from_pretrained(tmp_path / "out" / "model").state_dict()
+    changed = {name for name, value in tuned.state_dict().items() if not torch.equal(state[name], value)}
+    assert len(changed) == 12
+    assert all(name.startswith(tuned.base_model_prefix) for name in changed)
