@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paramgraph.checkpoints import Correspondence, WeightMapping, correspond, told
+from torch import nn
+
+from paramgraph.checkpoints import Correspondence, WeightMapping, correspond, plain_name, told
+from paramgraph.nodes import weighted_layers
 from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint, all_equal
 
 
@@ -27,7 +30,7 @@ def match_checkpoints(
     Heads may be on one side only, and heads and embeddings may differ in shape, as with other classes or added tokens:
     these have no base, and stay as they were tuned; so do weights of the base that were drawn when it was loaded, and
     those that only the tuned checkpoint ties. ValueError if anything else is missing, is too much, or has another
-    shape, or if a targeted weight of the base is tied and its counterparts are not.
+    shape, or if a weight of several targeted layers is tied in the base alone.
     """
     found = correspond(weights, checkpoint.weights)
     tuned = found.tuned
@@ -50,11 +53,20 @@ def match_checkpoints(
     names = {}
     for name in dict.fromkeys(targeted):
         partners = tuple(each for each in found.partners(name) if each in origins)
-        if len(partners) > 1:
-            found.partner(name)  # refuses those that differ
+        if len(partners) > 1 and not all_equal(tuned, partners):
+            partners = tuple(each for each in _of_the_layer(found, name, base.model) if each in origins)
         if partners:
             names[name] = partners
     return CheckpointMatch(found, names, origins, _remarks(found, shapes, fresh, tied))
+
+
+def _of_the_layer(found: Correspondence, name: str, model: nn.Module) -> tuple[str, ...]:
+    """Choose, of the weights that only the base ties, the one of the linear layer, as tables are of no embedding."""
+    layers = {plain_name(f"{layer.raw}.weight") for layer in weighted_layers(model).values()}
+    own = [
+        alias for alias in found.base.names_of(name) if alias in found.pairs and plain_name(alias) in layers
+    ]
+    return (found.tuned.all_names[found.pairs[own[0]]] if len(own) == 1 else found.partner(name),)
 
 
 def _refuse(found: Correspondence, shapes: list[tuple[str, str]], same: int) -> None:
