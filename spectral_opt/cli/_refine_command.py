@@ -1,8 +1,8 @@
 """`spectral-opt refine`: recover pretrained ability of a finished fine-tune, without training."""
 
+import contextlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,7 +136,10 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     results = keep(sweep, finished=True)
     page = command.out / "report.html"
     write_text(page, refinement_page(results))
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for name in ("results.json", "results.csv", page.name):  # what else is in such a folder is not of a sweep
+        (unfinished / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        unfinished.rmdir()
     if command.json:
         print(json.dumps(results, allow_nan=False))
         return 0

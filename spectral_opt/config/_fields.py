@@ -18,7 +18,7 @@ from spectral_opt.config._callables import CALLABLES, callable_address, import_c
 DRIFT_EVERY = 50
 DRIFT_BATCHES = 4
 # A number to everyone but YAML 1.1, which asks for a dot in it and a sign in its exponent.
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_EXPONENT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+")
 
 Config = TypeVar("Config", bound="JsonFields")
 
@@ -94,13 +94,21 @@ class JsonFields:
             If the text is not a JSON object, or a value is not allowed.
         """
         try:
-            values = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
-        # Text that is nested too deep is no ValueError of json's.
-        except (ValueError, RecursionError) as error:
+            values = strict_json(text)
+        except ValueError as error:
             raise ValueError(f"this text is not JSON, so no config: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
         return cls.from_dict(values, trust_callables)
+
+
+def strict_json(text: str) -> object:
+    """Read JSON in which no name stands twice and every number is one; ValueError for all that it is not."""
+    try:
+        found: object = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return found
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

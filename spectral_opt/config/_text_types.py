@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, NoneType, UnionType
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from paramgraph._checks import known_choice
 from paramgraph.nodes import targets_of_words
+from spectral_opt.config._fields import strict_json
 
 Config = TypeVar("Config", bound=type)
 # From the words after an option to the value of its field.
@@ -79,7 +79,6 @@ def _word(name: str, choices: Sequence[object], kinds: Collection[type], words: 
 
 def _json_object(words: Sequence[str]) -> object:
     try:
-        found = json.loads(words[0])
-    except (ValueError, RecursionError) as error:
+        return strict_json(words[0])
+    except ValueError as error:
         raise ValueError(f'{words[0]!r} is no JSON object such as {{"k": 10}}: {error}') from error
-    return found

@@ -11,6 +11,8 @@ from spectral_opt.sweep._measures import Values, mean_interval
 from spectral_opt.sweep.strengths import SweepPoint
 
 RESAMPLES = 9999
+# Flipped differences that are in memory at a time.
+BATCH = 1_000_000
 
 
 def compare_at_equal_forgetting(
@@ -63,6 +65,7 @@ def sign_flip_p_value(differences: Values, seed: int) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
+        batch=1 + BATCH // len(differences),  # all flips of 5,000 texts at once are 3 GB
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)

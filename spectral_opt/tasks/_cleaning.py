@@ -13,11 +13,27 @@ from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.provenance import Provenance
 
 # What programs write for a missing value, and nobody for a class.
-NO_LABEL = frozenset({"", "nan", "nat", "null", "<na>"})
-# What may be either: "none" is a stance, and "NA" a country.
-PERHAPS_NO_LABEL = frozenset({"none", "na", "n/a", "-", "?"})
-# Byte-order mark, spaces and marks without a width; joiners stay, which make letters and emoji.
-INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u200e\u200f"))
+NO_LABEL = frozenset({"", "nan", "-nan", "nat", "null", "<na>", "#n/a", "\\n"})
+# What may be either: "none" is a stance, "NA" a country, and -100 what torch takes for no class.
+PERHAPS_NO_LABEL = frozenset(
+    {"none", "na", "n/a", "n.a.", "-", "--", "?", ".", "undefined", "unknown", "missing", "-100"}
+)
+# NUL, byte-order mark, soft hyphen, spaces without a width and marks of direction.
+_MARKS = (
+    0,
+    0xFEFF,
+    0xAD,
+    0x61C,
+    0x200B,
+    0x200E,
+    0x200F,
+    *range(0x202A, 0x202F),
+    0x2060,
+    *range(0x2066, 0x206A),
+)
+INVISIBLE = dict.fromkeys(_MARKS)
+# Joiners and variation selectors stay, which make letters and emoji; two labels look alike without them.
+JOINING = dict.fromkeys((0x200C, 0x200D, *range(0xFE00, 0xFE10)))
 
 
 @dataclass(frozen=True)
@@ -150,14 +166,16 @@ def _doubts(names: Sequence[str], counts: Mapping[str, int], changed: int) -> It
     alike: dict[object, list[str]] = {}
     for name in names:
         value = _number(name)
-        same = unicodedata.normalize("NFKC", name).casefold() if value is None else value
+        same = unicodedata.normalize("NFKC", name.translate(JOINING)).casefold() if value is None else value
         alike.setdefault(same, []).append(name)
     for several in alike.values():
         if len(several) > 1:
             shown = ", ".join(f"{name!r} ({counts[name]})" for name in several)
             yield f"labels that differ only in how they are written count as classes of their own: {shown}"
+    has_words = any(_number(name) is None for name in names)
     for name in names:
-        if name.casefold() in PERHAPS_NO_LABEL and counts[name]:
+        perhaps = name.casefold() in PERHAPS_NO_LABEL or (has_words and _number(name) == -1)
+        if perhaps and counts[name]:
             yield (
                 f"the label {name!r} ({counts[name]} texts) counts as a class; leave it empty where it means no label"
             )

@@ -164,13 +164,16 @@ def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], li
     """Find the model's class of each class of the data, and what a reader of results must know of the match.
 
     They are matched by name, by number, or else by order; which goes with which is said, unless the names are the
-    same. Classes that differ in name and in number, or two that would be one of the model's, raise DataError.
+    same. Classes that differ in name and in number, two that would be one of the model's, or an order that names
+    contradict, raise DataError.
     """
     config: Any = model.config  # of transformers, whose configurations have what fields they like
     size = int(config.num_labels)
     own = _class_names(config)
+    exact = {name: number for number, name in own.items()}
+    # Case counts only where the model has two names that differ in it alone.
     known = {name.casefold(): number for number, name in own.items()}
-    by_name = [known.get(name.casefold()) for name in names]
+    by_name = [exact.get(name, known.get(name.casefold())) for name in names]
     by_number = [int(name) if name.isdecimal() and int(name) < size else None for name in names]
     for way, found in (("name", by_name), ("number", by_number)):
         classes = [number for number in found if number is not None]
@@ -186,6 +189,11 @@ def match_classes(model: nn.Module, names: Sequence[str]) -> tuple[list[int], li
         return classes, [_matched(way, names, classes, own)] if said else []
     if len(names) != size:
         raise DataError(f"the data have the classes {', '.join(names)}, and the model has {size} others")
+    if any(number not in (None, place) for place, number in enumerate(by_name)):
+        raise DataError(
+            f"the data have the classes {', '.join(names)}, and the model {', '.join(exact)}: some are the same, in "
+            "another order; write the classes of the data as the model does"
+        )
     return list(range(size)), [_matched("order", names, range(size), own)]
 
 

@@ -347,8 +347,10 @@ def test_an_interruption_leaves_the_results_of_the_run_before(
         patched.setattr(Sweep, "save", interrupted)
         assert run(word_model_folder, classifier, texts["preserve"], out, "--overwrite").code == 130
     assert {file: file.read_bytes() for file in before} == before
+    mine = out / "unfinished" / "thoughts.txt"
+    mine.write_text("not of a sweep")
     assert run(word_model_folder, classifier, texts["preserve"], out, "--overwrite").code == 0
-    assert {file for file in out.rglob("*") if file.is_file()} == set(before)
+    assert {file for file in out.rglob("*") if file.is_file()} == {*before, mine}
 
 
 def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, texts, tmp_path):

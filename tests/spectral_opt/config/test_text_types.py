@@ -87,8 +87,10 @@ def test_words_of_a_command_line_become_values(words, fields):
         (["--placement", "after"], "allowed: 'gradient', 'update', 'basis', None"),
         (["--builder_options", "k=3"], "no JSON object"),
         (["--builder_options", "[" * 100_000], "no JSON object"),
+        (["--builder_options", '{"k": 3, "k": 5}'], "'k' stands twice"),
+        (["--response_options", '{"gamma": NaN}'], "NaN is no JSON value"),
     ],
-    ids=["choice", "number", "none", "options", "deep"],
+    ids=["choice", "number", "none", "options", "deep", "twice", "nan"],
 )
 def test_a_word_that_is_no_value_is_an_error_of_the_command_line(words, message, capsys):
     with pytest.raises(SystemExit):

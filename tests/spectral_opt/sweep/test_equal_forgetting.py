@@ -1,5 +1,7 @@
 """Filter against scaling where both forget as much: invented states whose answer is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,21 @@ def test_the_mean_over_strengths_is_one_test_of_all_texts():
     assert found["mean"]["gain"] == pytest.approx(np.mean([row["gain"] for row in found["by_strength"]]))
     outside = compare_at_equal_forgetting([*FRONT, point("filter", 0.1, 0.5, 0.7)], True, 0)
     assert outside["mean"] is None
+
+
+def test_many_texts_are_tested_without_all_their_flips_in_memory():
+    texts = 1500
+    tracemalloc.start()
+    (row,) = compare_at_equal_forgetting(
+        [
+            point("base", 0.0, 0.0, 0.5, texts),
+            point("tuned", 1.0, 0.4, 0.5, texts),
+            point("filter", 1.0, 0.2, 0.5, texts),
+        ],
+        True,
+        0,
+    )["by_strength"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert row["p_value"] == 1.0
+    assert peak < 2**28

@@ -201,6 +201,18 @@ def test_two_classes_of_the_data_are_never_one_of_the_model(names):
         match_classes(model(neg=0, pos=1), names)
 
 
+def test_case_tells_classes_that_only_case_tells_apart():
+    named = model(A=0, a=1, b=2)
+    assert match_classes(named, ("A", "b")) == ([0, 2], [])
+    assert match_classes(named, ("a", "B")) == ([1, 2], [])
+
+
+@pytest.mark.parametrize("names", [("pos", "other"), ("not entailment", "neg")])
+def test_an_order_that_a_name_contradicts_is_no_match(names):
+    with pytest.raises(DataError, match="some are the same, in another order"):
+        match_classes(model(neg=0, pos=1), names)
+
+
 def test_another_number_of_classes_is_refused():
     with pytest.raises(DataError, match="the classes a, b, c, and the model has 2 others"):
         match_classes(model(LABEL_0=0, LABEL_1=1), ("a", "b", "c"))

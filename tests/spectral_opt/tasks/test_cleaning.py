@@ -141,7 +141,7 @@ def test_a_label_of_nothing_that_can_be_seen_is_no_label(toy, blank):
     assert dict(data.provenance.dropped) == {"no label": 2}
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", " nan", "null", "NULL", "<NA>", "NaT"])
+@pytest.mark.parametrize("word", ["nan", "NaN", " nan", "null", "NULL", "<NA>", "NaT", "#N/A", "\\N"])
 def test_what_programs_write_for_a_missing_value_is_no_class_and_is_counted(toy, word):
     data = load_labelled_text(toy(**numbered(["pos", "neg", word, "pos", "neg", word])))
     assert data.class_counts() == {"neg": 2, "pos": 2}
@@ -156,7 +156,9 @@ def test_a_missing_number_is_no_label(toy):
 
 
 @pytest.mark.parametrize(
-    "written", [" neg", "neg ", "\tneg", "neg\u00a0", "\ufeffneg", "n\u200beg"], ids=ascii
+    "written",
+    [" neg", "neg ", "\tneg", "neg\u00a0", "\ufeffneg", "n\u200beg", "n\u00adeg", "\u202aneg\u202c", "neg\0"],
+    ids=ascii,
 )
 def test_labels_that_look_alike_are_one_class_and_that_is_said(toy, written):
     data = load_labelled_text(toy(**numbered(["pos", "neg", "pos", "neg", written])))
@@ -171,7 +173,9 @@ def test_one_word_in_two_unicode_forms_is_one_class(toy):
     assert data.class_counts() == {"caf\u00e9": 2, "th\u00e9": 2}
 
 
-@pytest.mark.parametrize("pair", [("Neg", "neg"), ("1", "1.0"), ("0", "00"), ("\uff4eeg", "neg")], ids=ascii)
+@pytest.mark.parametrize(
+    "pair", [("Neg", "neg"), ("1", "1.0"), ("0", "00"), ("\uff4eeg", "neg"), ("neg\u200d", "neg")], ids=ascii
+)
 def test_labels_that_differ_in_case_or_digits_stay_classes_and_are_named(toy, pair):
     data = load_labelled_text(toy(**numbered([*pair, "pos", *pair, "pos"])))
     assert len(data.label_names) == 3
@@ -185,7 +189,7 @@ def test_a_rare_spelling_of_a_class_is_named_where_it_is_refused(toy):
         load_labelled_text(toy(**numbered(["neg", "pos", "neg", "pos", "Neg"])))
 
 
-@pytest.mark.parametrize("word", ["None", "NA", "n/a", "?"])
+@pytest.mark.parametrize("word", ["None", "NA", "n/a", "?", "--", "undefined", "-1"])
 def test_a_word_that_may_be_a_class_stays_one_and_that_is_said(toy, word):
     data = load_labelled_text(toy(**numbered(["pos", word, "pos", word])))
     assert word in data.label_names
