@@ -95,10 +95,15 @@ def check_graph(data: object, signed: bool = False) -> Data:
 
 def is_signed(data: Data) -> bool:
     """Say whether a graph declares that its weights may be negative: `signed`, or that of any graph of a batch."""
-    declared = data.get("signed")
-    if isinstance(declared, Tensor | list | tuple | np.ndarray):
-        return bool(np.any(np.asarray(torch.as_tensor(declared).cpu())))
-    return isinstance(declared, bool | np.bool_) and bool(declared)
+    return _any_true(data.get("signed"))
+
+
+def _any_true(declared: object) -> bool:
+    if isinstance(declared, list | tuple):
+        return any(map(_any_true, declared))
+    return isinstance(declared, bool | np.bool_ | np.ndarray | Tensor) and bool(
+        torch.as_tensor(declared).any()
+    )
 
 
 def roles_of(data: Data) -> list[str] | None:
@@ -130,19 +135,24 @@ def stated_weights(data: Data) -> Tensor | None:
     for name in WEIGHT_FIELDS:
         values = data.get(name)
         # `weight` may be anything of a caller's own; what has a row for each edge is of the edges.
-        if not isinstance(values, Tensor) or (name == "weight" and values.shape[:1] != (edges,)):
+        if values is None or (name == "weight" and not _has_rows(values, edges)):
             continue
-        one = values.shape == (edges,) or values.shape == (edges, 1)
-        numbers = values.is_floating_point() or name != "edge_attr"
-        if one and numbers:
+        tensor = isinstance(values, Tensor)
+        one = tensor and values.shape in ((edges,), (edges, 1))
+        if one and (values.is_floating_point() or name != "edge_attr"):
             whole = name != "edge_weight" and not (values.is_floating_point() or values.is_complex())
             found[name] = (values.double() if whole else values).reshape(edges)
-        elif name == "edge_weight":
+        elif name == "edge_weight" and isinstance(values, Tensor):
             return values  # what is wrong with it is for `check_fields` to say
         elif not found and edges:
+            got = (
+                f"shape {tuple(values.shape)} and dtype {values.dtype}"
+                if tensor
+                else f"type {type(values).__name__}"
+            )
             raise ValueError(
-                f"{name} has the shape {tuple(values.shape)} and dtype {values.dtype}, which is not one weight for "
-                f"each of the {edges} edges: set data.edge_weight to the weights that are meant (torch.ones for none)"
+                f"{name} has the {got}, which is not one weight for each of the {edges} edges: set data.edge_weight "
+                "to a tensor of the weights that are meant (torch.ones for none)"
             )
     names = list(found)
     for name in names[1:]:
@@ -152,6 +162,12 @@ def stated_weights(data: Data) -> Tensor | None:
                 f"`del data.{name}`"
             )
     return found[names[0]] if found else None
+
+
+def _has_rows(values: object, rows: int) -> bool:
+    if isinstance(values, Tensor | np.ndarray):
+        return values.shape[:1] == (rows,)
+    return isinstance(values, list | tuple) and len(values) == rows
 
 
 def undirected_graph(

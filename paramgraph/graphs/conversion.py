@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_scipy_sparse_matrix, to_networkx
 
-from paramgraph._checks import is_number
+from paramgraph._checks import is_finite, is_number
 from paramgraph.graphs.contract import check_graph, count_nodes, is_signed, roles_of, with_edges
 from paramgraph.graphs.repair import readable_edges
 from paramgraph.nodes import ParameterGraph
@@ -167,10 +167,10 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     if graph.number_of_nodes() == 0:  # networkx refuses to make a matrix of it
         return graph_from_scipy(sp.csr_array((0, 0)), like)
     for one, other, weight in graph.edges(data="weight", default=1):
-        if not is_number(weight):
+        if not (is_number(weight) and is_finite(weight)):
             raise ValueError(
-                f"the edge ({one!r}, {other!r}) has the weight {weight!r}, which is no number: give every edge a "
-                "number as its attribute `weight`, or leave the attribute out, for 1"
+                f"the edge ({one!r}, {other!r}) has the weight {weight!r:.60}, which is no number that is finite: give "
+                "every edge one as its attribute `weight`, or leave the attribute out, for 1"
             )
     diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
     node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")

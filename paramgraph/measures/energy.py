@@ -17,7 +17,7 @@ from paramgraph.measures.band_statistics import (
     band_edges,
     signal_to_noise,
 )
-from paramgraph.measures.projection import BatchGradients, level_means, project_signal
+from paramgraph.measures.projection import BatchGradients, level_ends, level_means, project_signal
 from paramgraph.spectra import ShiftOperator, Spectrum
 
 
@@ -26,9 +26,9 @@ def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
 
     .. math:: e_k = \|u_k^T X\|^2
 
-    Copies of one eigenvalue (within 1e-7 of the largest) have the mean of all of them: what one alone has depends on
-    the basis that a solver happens to give. With a complete spectrum of a symmetric operator they add up to the squared
-    norm of X (Parseval). What it cannot tell: signal from noise.
+    Copies of one eigenvalue (within 1e-7 of the largest) have the mean of all that are held: what one alone has depends
+    on the basis that a solver happens to give. With a complete spectrum of a symmetric operator they add up to the
+    squared norm of X (Parseval). What it cannot tell: signal from noise.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
     .. math:: \frac{\sum_{k \le share \cdot nodes} \|u_k^T X\|^2}{\|X\|^2}
 
     A graph that knows nothing of X gives `share` itself in expectation. Where the share ends among the copies of an
-    eigenvalue, it has their share of the energy. The whole energy is that of X, not that
-    of the modes held, so an incomplete spectrum gives the same number as a complete one. What it cannot tell:
-    signal from noise; and a graph that is built from X itself always looks good.
+    eigenvalue, it has their share of the energy. The whole energy is that of X, not that of the modes held, so an
+    incomplete spectrum gives the same number as a complete one, if it holds all copies of the last eigenvalue that
+    counts. What it cannot tell: signal from noise; and a graph that is built from X itself always looks good.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
     ------
     ValueError
         If X has other rows or is not finite, `share` is out of its range or no whole mode, or the spectrum holds
-        fewer modes.
+        fewer modes, or ends among the copies of the eigenvalue at which the share ends.
 
     Examples
     --------
@@ -144,6 +144,11 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
         raise ValueError(
             f"a share of {share} of {spectrum.nodes} nodes is {count} modes, the spectrum holds {spectrum.modes}; "
             f"{'raise share' if count == 0 else 'raise k'}"
+        )
+    if not spectrum.complete and level_ends(spectrum)[-2] < count < spectrum.modes:
+        raise ValueError(
+            f"a share of {share} ends among the copies of the eigenvalue {spectrum.eigenvalues[count].item():.6g}, "
+            "and so do the modes that the spectrum holds: how many copies there are is not known; raise k"
         )
     low = mode_energy(spectrum, X)[:count].sum().item()
     energy = X.detach().to("cpu", torch.float64).square().sum().item()

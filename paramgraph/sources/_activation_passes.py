@@ -21,6 +21,7 @@ from paramgraph.sources._passes import (
     Sink,
     check_called,
     check_finite,
+    named_batch,
     parameters_of,
     passes,
     run_batch,
@@ -67,6 +68,7 @@ def activation_passes(
 
     def step(index: int, batch: Any) -> None:
         before = Counter(called)
+        given = named_batch(bare, batch) if loss is None else batch
         unplaced: list[Unplaced] = []
 
         def hand_on(name: str, output: bool, stream: str, tokens: Tensor) -> None:
@@ -82,7 +84,7 @@ def activation_passes(
 
         def hook(name: str) -> Hook:
             stream = stream_of_signal(bare, name)
-            mask = token_mask(bare, batch, stream)
+            mask = token_mask(bare, given, stream)
 
             def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
                 for side in sides[name]:
@@ -102,7 +104,7 @@ def activation_passes(
         with torch.no_grad():
             with forward_hooks(layers, hook):
                 tracer.run(batch)
-            found = tracer.trace(batch, unplaced) if unplaced else []
+            found = tracer.trace(given, unplaced) if unplaced else []
             for call, tokens in zip(unplaced, found, strict=True):
                 hand_on(call.name, call.output, call.stream, tokens)
         check_called(together, [name for name in together if called[name] > before[name]])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, unwrap
-from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, passes, run_batch
-from paramgraph.sources._token_streams import stream_of, token_mask
+from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, named_batch, passes, run_batch
+from paramgraph.sources._token_streams import stream_of, token_key, token_mask
 from paramgraph.sources.accumulators import FeatureBlocks
 
 # The projection's parent is the attention module; BERT's output projection lies one module deeper.
@@ -41,6 +41,7 @@ def attention_passes(
 
     def step(index: int, batch: Any) -> None:
         seen: set[_Heads] = set()
+        given = named_batch(bare, batch) if loss is None else batch
 
         def read(module: nn.Module, output: Any) -> None:
             for found, modules in heads.items():
@@ -51,7 +52,7 @@ def attention_passes(
                 if attention is not None:
                     chosen[found] = module
                     seen.add(found)
-                    piece = _real_pairs(bare, found, attention, batch)
+                    piece = _real_pairs(bare, found, attention, given)
                     check_finite(piece, "attention", found.parameter, index)
                     blocks[found.group].add(stream_of(bare, found.parameter), found.first, piece)
 
@@ -144,11 +145,15 @@ def _check_text(
     ends = ("decoder", "encoder") if stream == "cross" else (stream, stream)
     text = [token_mask(model, batch, end) for end in ends]
     missed = [mask for mask, fitting in zip(text, masks, strict=True) if mask is not None and fitting is None]
+    if not missed:
+        return
     # Maps of an image or a sound beside a text are square and without padding.
+    tokens = {token_key(model, batch, end) for end in ends}
     beside = any(
-        isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2 for part in batch.values()
+        isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2 and name not in tokens
+        for name, part in batch.items()
     )
-    if missed and (queries != keys or not (beside or all(bool(mask.all()) for mask in missed))):
+    if queries != keys or not (beside or all(bool(mask.all()) for mask in missed)):
         raise ValueError(
             f"the attention at {found.parameter!r} comes as {texts} maps of {queries} queries and {keys} keys, not as "
             f"the {missed[0].shape[0]} texts of {missed[0].shape[1]} tokens of the batch: the model pads or cuts texts "

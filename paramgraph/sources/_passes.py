@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,11 +28,20 @@ def parameters_of(tables: Mapping[str, NodeTable]) -> list[str]:
 
 def run_batch(model: nn.Module, batch: Any) -> Any:
     """Run a model on a mapping of arguments, a tuple or list of them (labels left out), or the one argument."""
+    return model(**batch) if isinstance(batch, Mapping) else model(*_by_position(model, batch))
+
+
+def named_batch(model: nn.Module, batch: Any) -> Mapping[str, Any]:
+    """Name the arguments that `run_batch` gives to a model."""
     if isinstance(batch, Mapping):
-        return model(**batch)
+        return batch
+    return inspect.signature(model.forward).bind_partial(*_by_position(model, batch)).arguments
+
+
+def _by_position(model: nn.Module, batch: Any) -> Sequence[Any]:
     if isinstance(batch, tuple | list):
-        return model(*batch[: _positional_arguments(model)])  # a loader's (inputs, labels): labels come last
-    return model(batch)
+        return batch[: _positional_arguments(model)]  # a loader's (inputs, labels): labels come last
+    return [batch]
 
 
 def _positional_arguments(model: nn.Module) -> int | None:

@@ -70,11 +70,19 @@ def real_tokens(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
     )
     mask = batch.get(apart.get(stream, "attention_mask"))
     if isinstance(mask, Tensor):
-        return mask == 1
+        return mask > 0 if mask.ndim <= 2 else _attended(mask)
     labels = batch.get("labels") if stream == "decoder" and _has_encoder(model) else None
     if isinstance(labels, Tensor) and not torch.is_floating_point(labels) and labels.ndim == 2:
         return labels != -100
     return None
+
+
+def _attended(mask: Tensor) -> Tensor | None:
+    """Read a mask (texts, ..., queries, keys): a token that no query attends to is padding; None where all count."""
+    added = mask.is_floating_point() and bool((mask <= 0).all())  # to the scores: 0, or very negative
+    attends = mask == 0 if added else mask > 0
+    real = attends.flatten(1, -2).any(dim=1)
+    return None if bool(real.all()) else real
 
 
 def token_mask(model: nn.Module, batch: Any, stream: str) -> Tensor | None:

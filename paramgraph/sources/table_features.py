@@ -117,8 +117,8 @@ def activations(
         Of any scheme but "blocks".
     batches : iterable
         Iterated once. A mapping runs as `model(**batch)`; a tuple or list as `model(*batch)`, without the last
-        entries (labels) for which `forward` has no argument; else `model(batch)`. Where a mapping has an
-        "attention_mask", tokens with mask 0 are left out; in the decoder of an encoder-decoder those of
+        entries (labels) for which `forward` has no argument; else `model(batch)`. Where the model is given
+        an "attention_mask", tokens with mask 0 are left out; in the decoder of an encoder-decoder those of
         "decoder_attention_mask", else those with the label -100. Where the shape of a layer's input does not tell which
         rows they are, the batch is run up to three times more, with other tokens.
     loss : callable (model, batch), optional

@@ -84,6 +84,11 @@ def test_weights_are_read_from_the_field_that_has_them(name, weighted):
         ({"edge_attr": torch.ones(4, 3)}, r"edge_attr has the shape \(4, 3\).*set data.edge_weight"),
         ({"edge_attr": torch.ones(4, dtype=torch.int64)}, "edge_attr has .*int64.*set data.edge_weight"),
         ({"weight": torch.ones(4, 2)}, r"weight has the shape \(4, 2\)"),
+        ({"edge_weight": [3.0, 3.0, 6.0, 6.0]}, "edge_weight has the type list"),
+        ({"edge_weight": WEIGHT.numpy()}, "edge_weight has the type ndarray"),
+        ({"edge_weight": 3.0}, "edge_weight has the type float"),
+        ({"edge_attr": WEIGHT.numpy()}, "edge_attr has the type ndarray"),
+        ({"weight": WEIGHT.tolist()}, "weight has the type list"),
     ],
 )
 def test_fields_that_disagree_or_are_no_weights_are_named(fields, text):
@@ -170,6 +175,8 @@ def test_signs_survive_a_batch(table, loader, generator):
     with pytest.raises(ValueError, match="signed=True"):
         laplacian(batch(signed))
     assert "signed" in batch(signed)._repr_html_()
+    assert is_signed(Data(signed=[None, [False, np.True_]]))
+    assert not is_signed(Data(signed=["yes", None]))
     assert is_signed(batch(signed)[0])
     assert get_builder("permuted", builder=lambda data: data)(batch(signed)).signed is True
 
@@ -205,7 +212,9 @@ def test_a_graph_says_which_parameter_it_is_of(table):
     assert graph_from_networkx(graph_to_networkx(graph)).parameter == "0.weight"
 
 
-@pytest.mark.parametrize("weight", [None, "2", 1j])
+@pytest.mark.parametrize(
+    "weight", [None, "2", 1j, float("nan"), -float("inf"), 2**1024], ids="{!s:.9}".format
+)
 def test_a_weight_of_networkx_that_is_no_number_is_named(weight):
     graph = nx.Graph([("a", "b", {"weight": 1.0}), ("b", "c", {"weight": weight})])
     for read in (laplacian, adjacency, graph_from_networkx):

@@ -86,3 +86,11 @@ def test_moments_of_rotations_of_a_cut_level_are_those_of_random_rotations(gener
     found = rotated_moments(factor, X)
     assert found.mean == pytest.approx(np.mean(draws), abs=4 * found.deviation / 4000**0.5)
     assert found.deviation == pytest.approx(np.std(draws), rel=0.06)
+
+
+def test_a_share_that_ends_among_copies_which_the_spectrum_may_not_hold_is_refused(generator):
+    L, X = laplacian(GRAPHS["complete"]), torch.randn(20, 3, generator=generator)
+    with pytest.raises(ValueError, match="raise k"):
+        compaction(eigenpairs(L, k=6), X)
+    ring = laplacian(GRAPHS["ring"])
+    assert compaction(eigenpairs(ring, k=6), X) == pytest.approx(compaction(eigenpairs(ring), X))

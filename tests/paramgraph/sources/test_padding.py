@@ -198,3 +198,20 @@ def test_the_model_and_random_states_are_as_before_where_a_batch_was_run_again()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(torch.equal(batch[key], copy[key]) for key in copy)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_mask_is_read_where_it_is_given_by_position(tiny_transformer, kind):
+    ids = torch.randint(1, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(7) < torch.tensor([[7], [4], [5]])).long()
+    named, positioned = [{"input_ids": ids, "attention_mask": mask}], [kind((ids, mask))]
+    table = rows(tiny_transformer)["bert.encoder.layer.0.intermediate.dense.weight"]
+    for source, of in ((activations, table), (attention_maps, heads(tiny_transformer)["query"])):
+        assert torch.equal(source(tiny_transformer, of, positioned), source(tiny_transformer, of, named))
+
+
+def test_attention_is_read_of_tokens_that_are_the_only_argument(tiny_transformer):
+    ids = torch.randint(1, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    table = heads(tiny_transformer)["query"]
+    named = attention_maps(tiny_transformer, table, [{"input_ids": ids}])
+    assert torch.equal(attention_maps(tiny_transformer, table, [ids]), named)

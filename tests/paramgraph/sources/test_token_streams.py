@@ -59,3 +59,22 @@ def test_labels_stand_for_the_mask_of_a_decoder_only_where_there_is_an_encoder()
     assert real_tokens(model(True), batch, "decoder").tolist() == [[True, False]]
     assert real_tokens(model(False), batch, "decoder") is None
     assert real_tokens(model(False), torch.ones(1, 2), "") is None
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.tensor([[1, 1, 0]]),
+        torch.tensor([[1.0, 1.0, 0.0]]),
+        torch.tensor([[2, 1, 0]]),  # global and local attention, or texts packed one after another
+        torch.tensor([[[[True, False, False], [True, True, False], [True, True, False]]]]),
+        torch.tensor([[[[0.0, -1e9, -1e9], [0.0, 0.0, -1e9], [0.0, 0.0, -1e9]]]]),
+    ],
+)
+def test_masks_of_every_kind_say_which_tokens_are_padding(mask):
+    assert real_tokens(model(False), {"attention_mask": mask}, "").tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("mask", [torch.ones(1, 1, 3, 3).tril() > 0, torch.zeros(1, 1, 3, 3)])
+def test_a_mask_of_pairs_in_which_every_token_is_seen_knows_no_padding(mask):
+    assert real_tokens(model(False), {"attention_mask": mask}, "") is None
