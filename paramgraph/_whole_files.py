@@ -22,11 +22,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     ...     page.read_text(), [file.name for file in page.parent.iterdir()]
     ('all of it', ['page.html'])
     """
-    place = Path(path).resolve()
-    if place.exists() and not place.is_file():
-        yield place  # a device or a pipe, such as /dev/stdout, has nothing to lose; a folder raises as it is opened
+    asked = Path(path)
+    if asked.exists() and not asked.is_file():
+        yield asked  # a device or a pipe, such as /dev/stdout, has nothing to lose; a folder raises as it is opened
         return
-    unfinished = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")  # two writers never share one
+    place = asked.resolve()
+    unfinished = place.with_name(f".{secrets.token_hex(8)}.part")  # two writers never share one
     try:
         yield unfinished
         _to_disk(unfinished)

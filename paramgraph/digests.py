@@ -26,8 +26,9 @@ from torch.nn.utils.parametrize import is_parametrized
 PACKAGE = Path(__file__).parent
 # Their code changes without a new version while they are written, so it is their code that counts.
 OURS = ("paramgraph", "spectral_opt")
-# What a function makes of these is not written in it.
+# What a function makes of these, as built in or as an attribute, is not written in it.
 UNSEEN = frozenset(("eval", "exec", "compile", "globals", "__import__", "open", "input"))
+UNSEEN_ATTRIBUTES = frozenset(("import_module", "environ", "getenv"))
 # Folders of what pip and distributions install.
 INSTALLED = frozenset(("site-packages", "dist-packages"))
 # Of a class, what follows from the rest, or says nothing of what it does.
@@ -278,7 +279,11 @@ class _Walk:
         known = function.__globals__
         found: list[str | bytes] = []
         codes = list(_codes(function.__code__))
-        names = sorted({name for code in codes for name in code.co_names})
+        read = {name for code in codes for name in code.co_names}
+        if unseen := sorted(read & UNSEEN_ATTRIBUTES):
+            raise UnidentifiedError(f"it reads {unseen[0]}, and what comes of that is not written in it")
+        # A name may also be written as text, for getattr.
+        names = sorted(read | {text for code in codes for text in code.co_consts if isinstance(text, str)})
         for name in sorted({name for code in codes for name in _global_reads(code)}):
             if name in known:
                 found += [name, self._global(known[name], names)]

@@ -258,7 +258,7 @@ def _described(
         *(name for name in base_only if _is_stray(name, starts, prefixes.base)),
         *(name for name in tuned_only if _is_stray(name, starts_there, prefixes.tuned)),
     )
-    if 2 * len(paired_there) < min(len(base), len(tuned)):
+    if not pairs or 2 * len(paired_there) < min(len(base), len(tuned)):
         strays = (*base_only, *tuned_only)
     remarks = []
     if prefixes != SAME:
@@ -278,7 +278,9 @@ def told(names: Collection[str]) -> str:
         modules = Counter(".".join(name.split(".")[:depth]) for name in names)
         if len(modules) <= NAMED:
             break
-    return ", ".join(f"{module} ({count})" for module, count in modules.items())
+    shown = [f"{module} ({count})" for module, count in modules.items()]
+    more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+    return ", ".join(shown[:NAMED]) + more
 
 
 def _starts(names: Iterable[str]) -> set[str]:

@@ -62,7 +62,8 @@ def automatic_choices(
         alone = {"the base": found.base_only, "tuned": found.tuned_only}
         said += [f"In {side} alone: {told(names)}." for side, names in alone.items() if names]
     if zero:
-        out = ", which are left out" if len(zero) < layers else ""
+        kept = any(cell["layer"] in zero for cell in cells)
+        out = "" if kept else ", which are left out"
         said.append(f"The {reader.signal} are zero in {len(zero)} of {layers} layers{out}: {_some(zero)}.")
     solvers = sorted({cell["solver"] for cell in cells})
     said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from paramgraph._checks import is_number, is_whole
+from paramgraph._checks import is_finite, is_number, is_whole
 from paramgraph.comparison._store import plain
 from paramgraph.comparison._summary import holm, summarize
 from paramgraph.comparison.result import Comparison
@@ -39,7 +39,7 @@ TOLERANCES: dict[str, tuple[float, float]] = {  # relative, absolute
 NUMBERS = ("nodes", "edges", "components", "compaction")
 KEYS = ("layer", "construction", "seed")
 # What says the same of a cell on every machine.
-WORDS = ("scheme", "builder", "source", "circular", "shift")
+WORDS = ("scheme", "builder", "source", "null", "circular", "shift")
 # How a cell is measured; the command that measures it again must say the same.
 SETTINGS = (
     "model",
@@ -131,10 +131,14 @@ def _contradictions(record: Comparison) -> Iterator[str]:
         if times > 1:
             yield f"{_told(key)} is there {times} times"
     names = [one.get("name") for one in record.constructions]
+    seeds = record.setting.get("seeds")
+    if seeds is not None and not isinstance(seeds, list | tuple):
+        yield f"its seeds are no list: {seeds!r}"
+        seeds = None
     for key in (_key(cell) for cell in whole):
         if key[1] not in names:
             yield f"{_told(key)} is of no construction that is listed"
-        if key[2] not in record.setting.get("seeds", [key[2]]):
+        if seeds is not None and key[2] not in seeds:
             yield f"{_told(key)} is of no seed that is listed"
     if len(whole) == len(record.cells) and not lacking:
         yield from _other_summary(record)
@@ -145,7 +149,7 @@ def _other_summary(record: Comparison) -> Iterator[str]:
     try:
         pooled = {row["construction"]: row for row in summarize(record.constructions, record.cells)}
         rows = {row["construction"]: row for row in record.summary_rows}
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         yield f"its cells cannot be pooled ({type(error).__name__}: {error})"
         return
     if list(rows) != list(pooled) or len(record.summary_rows) != len(rows):
@@ -186,7 +190,19 @@ def _verified(name: str, record: Comparison, cell: Mapping[str, Any], rerun: Rer
             one["error"] for one in measured.failures if one["construction"] in (cell["construction"], "*")
         ]
         return _row(told, [f"nothing was measured{f': {failed[0]}' if failed else ''}"])
-    return _row(told, [*_other_setting(record.setting, measured.setting), *_differences(cell, again)])
+    return _row(
+        told,
+        [
+            *_other_setting(record.setting, measured.setting),
+            *_differences(_with_null(record, cell), _with_null(measured, again)),
+        ],
+    )
+
+
+def _with_null(record: Comparison, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to a cell whether its construction is a null model, which stands with the construction."""
+    own = (one.get("null") for one in record.constructions if one.get("name") == cell["construction"])
+    return {**cell, "null": next(own, None)}
 
 
 def _other_setting(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
@@ -212,7 +228,8 @@ def _alike(first: Any, second: Any, relative: float, absolute: float) -> bool:
         pairs = zip(first, second, strict=False)
         return len(first) == len(second) and all(_alike(a, b, relative, absolute) for a, b in pairs)
     if is_number(first) and is_number(second):
-        return math.isfinite(first) and math.isclose(first, second, rel_tol=relative, abs_tol=absolute)
+        finite = is_finite(first) and is_finite(second)
+        return finite and math.isclose(first, second, rel_tol=relative, abs_tol=absolute)
     return type(first) is type(second) and bool(first == second)
 
 
@@ -229,7 +246,7 @@ def _lacking(cell: Any) -> str:
         return (
             f"does not say its {', '.join(name for name, known in zip(KEYS, keys, strict=True) if not known)}"
         )
-    none = [name for name in NUMBERS if not is_number(cell.get(name)) or not math.isfinite(cell[name])]
+    none = [name for name in NUMBERS if not is_number(cell.get(name)) or not is_finite(cell[name])]
     wrong = [name for name in TOLERANCES if cell.get(name) is not None and not is_number(cell[name])]
     if none or wrong:
         return f"({_told(_key(cell))}) has no number for {', '.join(dict.fromkeys([*none, *wrong]))}"

@@ -190,21 +190,14 @@ def _subfolders(folder: Path) -> list[Path]:
     )
     types = listed[1].get("types") if isinstance(listed[1], dict) else None
     names += [*(types if isinstance(types, dict) else ()), "additional_chat_templates"]
-    # A single name: a path that leads out of the folder is of no model.
-    return [
-        folder / name
-        for name in dict.fromkeys(names)
-        if isinstance(name, str)
-        and name not in ("", ".", "..")
-        and Path(name).name == name
-        and (folder / name).is_dir()
-    ]
+    # As they stand in the folder: a path that leads out of it is of no model.
+    return sorted(part for part in folder.iterdir() if part.name in names and part.is_dir())
 
 
 def _json(file: Path) -> Any:  # Any: what JSON holds
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last of what is nested without end
         return None
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import enum
 import functools
 import importlib
+import os
 import subprocess
 import sys
 import threading
@@ -250,6 +251,9 @@ def test_module_of_the_users_counts_by_what_is_used_of_it(tmp_path, monkeypatch)
     assert one != asked(text.replace("K = 3", "K = 4"))
     inside = "def own(x):\n    from helping import used\n    return used(x)"
     assert asked(text, inside) != asked(text.replace("K = 3", "K = 4"), inside)
+    for by_name in ("getattr(helping, 'used')(x)", "vars(helping)['used'](x)", "get('used')(helping)(x)"):
+        source = f"import helping\nfrom operator import attrgetter as get\ndef own(x): return {by_name}"
+        assert asked(text, source) != asked(text.replace("K = 3", "K = 4"), source)
 
 
 def test_class_that_a_library_makes_of_one_of_the_users_counts_by_that_one():
@@ -275,6 +279,8 @@ def test_version_of_a_library_counts(monkeypatch):
     [
         (lambda: open("file"), r"open\(\)"),  # noqa: PTH123, SIM115
         (lambda: eval("1"), r"eval\(\)"),
+        (lambda: importlib.import_module("helping"), "import_module"),
+        (lambda: os.environ["SCALE"], "environ"),
         (threading.Lock(), "_thread.lock"),
         ((number for number in (1, 2)), "generator"),
         (torch.empty(2, device="meta"), "Tensor on meta"),

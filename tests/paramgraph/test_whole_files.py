@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from paramgraph._whole_files import append_line, replacing, write_text
@@ -30,6 +33,14 @@ def test_a_link_stays_a_link_and_permissions_are_those_of_any_file(tmp_path):
 
 def test_what_is_no_file_is_written_in_place():
     write_text("/dev/null", "gone")
+    command = "from paramgraph._whole_files import write_text; write_text('/dev/stdout', 'piped')"
+    piped = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert piped.stdout == "piped"
+
+
+def test_a_name_of_any_length_that_is_allowed_is_written(tmp_path):
+    write_text(tmp_path / ("a" * 255), "é")
+    assert [len(file.name) for file in tmp_path.iterdir()] == [255]
 
 
 @pytest.mark.parametrize(

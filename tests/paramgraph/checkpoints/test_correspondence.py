@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paramgraph.checkpoints import correspond, open_checkpoint
+from paramgraph.checkpoints import correspond, open_checkpoint, told
 
 
 def weights(*names, shape=(2,)):
@@ -99,6 +99,14 @@ def test_heads_and_other_parts_are_told_from_what_should_be_in_both(extra, stray
 def test_checkpoints_with_hardly_a_name_in_common_have_strays():
     found = correspond(weights(*BODY), weights("head.weight", "a.b.weight", "a.c.weight", "pooler.weight"))
     assert len(found.strays) == 6
+    assert correspond(weights(*BODY), weights()).strays == BODY
+
+
+def test_names_of_any_number_are_told_in_a_line():
+    assert told(BODY[:2]) == ", ".join(BODY[:2])
+    assert told([f"{layer}.{part}" for layer in range(300) for part in ("weight", "bias")]) == (
+        "0 (2), 1 (2), 2 (2), 3 (2), 4 (2), 5 (2) and 294 more"
+    )
 
 
 def test_weights_that_only_the_base_ties_have_two_partners():

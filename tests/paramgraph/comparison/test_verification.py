@@ -120,6 +120,12 @@ def test_command_that_measures_otherwise_than_the_record_says_is_named(folder, n
     assert found["differences"] == f"{name} {SETTING[name]} recorded, {value} by the command"
 
 
+def test_null_that_is_recorded_as_a_graph_is_named(folder):
+    again = dataclasses.replace(record(), constructions=(CONSTRUCTIONS[0] | {"null": False},))
+    (found,) = verified(folder, lambda *_: again)
+    assert found["differences"] == "null True recorded, False now"
+
+
 def with_cell(number, **more):
     def change(values):
         cells = [dict(one) for one in values["cells"]]
@@ -181,6 +187,14 @@ AMISS = {
     "edges of ring is None": without("summary", "edges"),
     "nodes of ring is 27.0 in the summary, 26": with_cell(1, nodes=8),
     "its cells cannot be pooled": without("cells", "circular"),
+    "its cells cannot be pooled (ZeroDivisionError": lambda values: with_cell(0, compaction_permuted_sd=0)(
+        with_cell(1, compaction_permuted_sd=0)(with_cell(2, compaction_permuted_sd=0)(values))
+    ),
+    "no number for nodes": with_cell(1, nodes=10**400),
+    "its cells cannot be pooled (OverflowError": with_cell(1, isolated=10**400),
+    "nodes of ring is 1000": with_summary(nodes=10**400),
+    "its seeds are no list: 0": lambda values: values | {"setting": values["setting"] | {"seeds": 0}},
+    "its seeds are no list: '0'": lambda values: values | {"setting": values["setting"] | {"seeds": "0"}},
     "its setting is a list": lambda values: values | {"setting": []},
     "its cells are no list of objects": lambda values: values | {"cells": [1]},
     "its summary are no list of objects": lambda values: values | {"summary": "all"},

@@ -96,6 +96,15 @@ def test_what_the_model_needs_comes_along_and_nothing_else(models):
     }
 
 
+@pytest.mark.parametrize(
+    "listed", ["[" * 100_000, '[{"path": "%s"}]' % ("x" * 5000), '[{"path": "a\\u0000"}]']
+)
+def test_modules_that_are_no_folders_here_are_passed_over(models, listed):
+    (models / "tuned" / "modules.json").write_text(listed)
+    refine(models / "base", models / "tuned", RING, out=models / "out")
+    assert not any("/" in name for name in content(models / "out"))
+
+
 def test_files_of_an_earlier_output_go_and_others_stay(models, earlier):
     refined = refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
     found = content(earlier)
