@@ -112,6 +112,9 @@ def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> Tuned
     kept = {
         name: first.setdefault(storage_key(value), name) for name, value in state.items() if value.numel()
     }
+    empty = [name for name, value in state.items() if value.is_meta]
+    if empty:
+        raise ValueError(f"{empty[0]!r} of tuned is on the meta device: load it")
     weights = WeightMapping(
         "tuned",
         [name for name in state if kept.get(name, name) == name],

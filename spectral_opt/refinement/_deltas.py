@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, wide_weight
+from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, plain_name, wide_weight
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
@@ -70,10 +70,10 @@ class DeltaStream:
             yield from self._refined(self._checkpoint.names)
 
     def on_disk(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield what is written into files: as it comes, and under the names on disk where they are others."""
+        """Yield what is written into files: under the names on disk, without what wrappers have put into them."""
         if not self._checkpoint.names and isinstance(self._tuned, ModuleWeights):
             return self._tuned.on_disk(self)
-        return iter(self)
+        return ((plain_name(name), value) for name, value in self)
 
     def _refined(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         """Refine weights in this order; of a tied one all names get one tensor."""

@@ -20,6 +20,7 @@ from paramgraph.checkpoints import (
     AdaptedWeights,
     open_checkpoint,
     open_files,
+    plain_name,
     read_json,
 )
 from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
@@ -267,7 +268,8 @@ def _write_companions(folder: Path, checkpoint: TunedCheckpoint, base: BaseModel
     """Copy what describes the tuned model; or the base: for a merged adapter, or mere weights of its names."""
     merged = checkpoint.adapter is not None and not adapter
     mere = checkpoint.folder is None and checkpoint.module is None
-    of_base = merged or (mere and set(checkpoint.weights) <= set(base.model.state_dict()))
+    names = {plain_name(name) for name in checkpoint.weights}
+    of_base = merged or (mere and names <= set(base.model.state_dict()))
     source = base.folder if of_base else checkpoint.folder
     if source is not None:
         _copy(source, folder)

@@ -268,10 +268,12 @@ def test_a_killed_process_leaves_the_earlier_output(models, earlier):
     BertForSequenceClassification.from_pretrained(earlier)
 
 
-@pytest.mark.parametrize("described", [True, False])
-def test_mere_weights_are_described_by_a_base_of_the_same_names(models, described):
+@pytest.mark.parametrize(
+    ("prefix", "described"), [("", True), ("_orig_mod.", True), ("module.", True), ("own.", False)]
+)
+def test_mere_weights_are_described_by_a_base_of_the_same_names(models, prefix, described):
     state = load_file(models / "tuned" / "model.safetensors")
-    names = state if described else {f"own.{name}": value for name, value in state.items()}
+    names = {f"{prefix}{name}": value for name, value in state.items()}
     refine(models / "base", names, RING, out=models / "out")
     assert (models / "out" / "config.json").exists() == described
     if described:

@@ -272,6 +272,10 @@ def test_a_base_that_cannot_run_or_has_adapters_is_refused(tiny_transformer, tun
         refine(tiny_transformer, 3, ROWS)
     with pytest.raises(TypeError, match="no tensor"):
         refine(tiny_transformer, {"bert.pooler.dense.weight": 1}, ROWS)
+    with pytest.raises(ValueError, match="tuned is on the meta device"):
+        refine(tiny_transformer, copy.deepcopy(tuned).to("meta"), ROWS)
+    with pytest.raises(ValueError, match="tuned lacks"):
+        refine(tiny_transformer, {}, ROWS)
 
 
 def test_a_solved_filter_and_eigenpairs_agree(tiny_transformer, tuned, batches):
