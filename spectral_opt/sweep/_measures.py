@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from spectral_opt.errors import ModelError
 from spectral_opt.study import retention
 from spectral_opt.sweep._texts import Part, RefinementTexts
 from spectral_opt.sweep.options import Kind, Metric
@@ -123,6 +124,7 @@ class Measures:
         else:
             logits = _class_logits(self.module, self._batches(part))
             logits = logits[:, self._classes] if self._classes is not None else logits
+        _refuse_what_is_not_finite(logits, "logits")  # the largest of them would be class 0
         if self.metric == "loss":
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
             return TaskResult(loss.double().numpy())
@@ -139,8 +141,12 @@ class Measures:
 
     def _behaviour(self) -> Float[np.ndarray, "texts ..."]:
         if self.kind == "causal":
-            return token_losses(self.module, self._held_out)
-        return embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double().numpy()
+            losses = token_losses(self.module, self._held_out)
+            _refuse_what_is_not_finite(torch.from_numpy(losses), "losses")
+            return losses
+        embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double()
+        _refuse_what_is_not_finite(embedded, "embeddings")
+        return embedded.numpy()
 
     def _batches(self, part: Part) -> TokenizedBatches:
         if id(part) not in self._known:
@@ -150,6 +156,13 @@ class Measures:
     def _tokenized(self, texts: list[str]) -> TokenizedBatches:
         length, size = self._size
         return tokenize_batches(self._tokenizer, texts, batch_size=size, max_length=length, order="length")
+
+
+def _refuse_what_is_not_finite(values: Tensor, name: str) -> None:
+    if not torch.isfinite(values).all():
+        raise ModelError(
+            f"{name} of texts are NaN or infinite: base or tuned diverged, or has damaged weights"
+        )
 
 
 def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:

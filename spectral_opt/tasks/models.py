@@ -187,7 +187,13 @@ def _written_checksums(folder: Path) -> dict[str, tuple[int, int]] | None:
     try:
         content = (folder / CHECKSUMS).read_bytes()
         known = {name: (size, checksum) for name, (size, checksum) in json.loads(content).items()}
-    except (OSError, ValueError, AttributeError, TypeError):  # of an earlier version, or damaged itself
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ):  # of an earlier version, or damaged
         return None
     return known | {CHECKSUMS: (len(content), zlib.crc32(content))}
 

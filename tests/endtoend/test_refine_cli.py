@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
@@ -265,6 +265,25 @@ def test_two_equal_checkpoints_are_not_refined(word_model_folder, texts, tmp_pat
     assert stopped.code == 2
     assert "nothing was changed, so there is nothing to refine, and no model was written" in stopped.last_line
     assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bert.embeddings.word_embeddings.weight", 1e38), ("classifier.weight", float("nan"))],
+    ids=["body", "head"],
+)
+def test_a_fine_tune_that_diverged_is_not_measured(
+    word_model_folder, classifier, texts, tmp_path, name, value
+):
+    shutil.copytree(classifier, tmp_path / "diverged")
+    file = tmp_path / "diverged" / "model.safetensors"
+    state = load_file(file)
+    state[name].fill_(value)
+    save_file(state, file, metadata={"format": "pt"})
+    more = ("--task", str(texts["labelled"]))
+    stopped = run(word_model_folder, tmp_path / "diverged", texts["preserve"], tmp_path / "out", *more)
+    assert stopped.code == 2
+    assert "are NaN or infinite: base or tuned diverged, or has damaged weights" in stopped.last_line
 
 
 def test_every_accuracy_has_the_scores_in_which_classes_count_alike(finished):
