@@ -1,12 +1,12 @@
 """State as tensors and numbers only, so that safetensors and `torch.load(weights_only=True)` can carry it."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from paramgraph.digests import readable
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig, is_same_address
 from spectral_opt.preparation import (
@@ -26,7 +26,7 @@ def describe_config(config: SpectralConfig) -> str:
     try:
         return config.to_json()
     except ValueError:
-        return readable(config)
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(config))  # in the words of the states that there are
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -570,6 +570,14 @@ def test_a_state_from_before_a_file_of_ours_moved_is_of_the_same_config(model):
     assert int(handle.state_dict()["step"]) == 5
 
 
+def test_a_state_from_before_names_a_function_of_yours_in_the_same_words(model):
+    config = SpectralConfig(**{**RING, "response": lambda eigenvalues: torch.exp(-eigenvalues)})
+    text = bytes(attach(model, sgd(model), config).state_dict()["config"].tolist()).decode()
+    # As `repr` has it, which states have always held.
+    name = "test_a_state_from_before_names_a_function_of_yours_in_the_same_words.<locals>.<lambda>"
+    assert f"response=<function {name}>, " in text
+
+
 @pytest.mark.parametrize("named", ["hostile_state:gradients", "paramgraph.hostile_state:others"])
 def test_a_state_that_names_other_code_is_of_another_run_and_imports_nothing(
     model, named, tmp_path, monkeypatch
