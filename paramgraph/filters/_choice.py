@@ -8,7 +8,7 @@ from torch import Tensor
 
 from paramgraph._checks import is_whole
 from paramgraph.filters._chebyshev import DAMPINGS, SMALL_NODES, Damping
-from paramgraph.filters._linear_solve import factor_is_cheap
+from paramgraph.filters._linear_solve import factor_is_cheap, is_solvable
 from paramgraph.filters._rounding import whole_levels
 from paramgraph.filters.response import Response, ResponseFunction
 from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
@@ -104,7 +104,7 @@ def choose_method(
         size = "no more" if small else "more"
         return "exact" if small else "chebyshev", f"{size} than {EXACT_NODES} rows or columns"
     if operator.nodes <= EXACT_NODES:
-        if once and gamma and operator.nodes > SMALL_NODES:
+        if once and gamma and operator.nodes > SMALL_NODES and is_solvable(operator, gamma):
             return "solve", f"one signal on more than {SMALL_NODES} nodes costs less than eigenpairs"
         return "exact", f"no more than {EXACT_NODES} nodes"
     solved = gamma and not operator.is_dense and factor_is_cheap(operator)

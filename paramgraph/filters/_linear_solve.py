@@ -26,6 +26,8 @@ from paramgraph.spectra import ShiftOperator, SignalOperator, estimate_fill_in, 
 # About two seconds of a sparse factorization, whose operations are estimated by entries^2 / nodes; and 240 MB.
 FACTOR_OPERATIONS = 2e9
 FACTOR_ENTRIES = 2 * 10**7
+# Of I + gamma L: rounding is that many times larger, and beyond 1e-5 of the signal no longer an answer.
+LARGEST_CONDITION = 1e11
 # Residual of the conjugate gradients over the norm of the signal: below the rounding of a float32 signal.
 CG_TOLERANCE = 1e-10
 
@@ -61,16 +63,26 @@ def factor_is_cheap(operator: ShiftOperator) -> bool:
     return entries <= FACTOR_ENTRIES and entries**2 <= FACTOR_OPERATIONS * operator.nodes
 
 
+def is_solvable(operator: ShiftOperator, gamma: float) -> bool:
+    """Tell whether I + gamma L is conditioned well enough for float64."""
+    return gamma * operator.bound <= LARGEST_CONDITION
+
+
 def prepare_solve(operator: ShiftOperator, gamma: float) -> LinearSolve:
     r"""Factor :math:`I + \gamma L`, or prepare conjugate gradients for it; L is symmetric.
 
     A factorization takes 4 x entries of the factor operations for each column; conjugate gradients [1]_ about
     :math:`12 \sqrt{1 + \gamma \lambda_{max}}` products with L, and a NotConvergedError where they do not reach a
     residual of 1e-10 of the signal. A ValueError is raised where :math:`1 + \gamma \lambda_{min}` is not positive,
-    which is possible only on an adjacency.
+    which is possible only on an adjacency, and where gamma is so large that rounding is all that would come out.
 
     .. [1] Y. Saad, "Iterative methods for sparse linear systems", SIAM, 2003, sections 6.7 and 9.2.
     """
+    if not is_solvable(operator, gamma):
+        raise ValueError(
+            f"tikhonov(gamma={gamma}) on eigenvalues of up to {operator.bound:.3g} is no linear system that float64 "
+            f"can solve: their product may be {LARGEST_CONDITION:.0e}; take a smaller gamma, or method='exact'"
+        )
     proven = 1 + gamma * operator.interval[0] > 0
     if operator.is_dense:
         return _cholesky(operator, gamma)

@@ -119,9 +119,10 @@ def eigenpairs(
     elif any(NOT_ASSURED in reason for _, reason in reports):
         remark = "; certify=True counts them"
     if not operator.symmetric:
-        # Of the largest first: its root of a degree may be far from 1.
-        vectors = vectors / (scale / scale.max(initial=0.0))[:, None]
-        vectors /= np.abs(vectors).max(axis=0)
+        vectors = vectors / scale[:, None]
+        vectors /= np.abs(vectors).max(
+            axis=0, initial=0.0
+        )  # of the largest first: roots of degrees may be far apart
         vectors /= np.linalg.norm(vectors, axis=0)
     vectors = fix_signs(vectors)
     matrix = symmetric.matrix if operator.symmetric else operator.matrix

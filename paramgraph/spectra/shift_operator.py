@@ -252,13 +252,14 @@ class ShiftOperator(SignalOperator):
     def symmetrized(self) -> tuple["ShiftOperator", Float[np.ndarray, "nodes"]]:
         r"""Give the symmetric operator with the same eigenvalues, and s; itself and ones where it is symmetric.
 
-        .. math:: L_{rw} = S^{-1} L_{sym} S, \qquad S = \operatorname{diag}(s), \quad s = \sqrt{d}
+        .. math:: L_{rw} = S^{-1} L_{sym} S, \qquad S = \operatorname{diag}(s), \quad s \propto \sqrt{d}
 
-        An isolated node has s = 1.
+        The largest s is near 1, so that signals of any dtype have room for it. An isolated node has s = 1.
         """
         if self.similar is None:
             return self, np.ones(self.nodes)
-        return self.similar, np.where(self.degrees > 0, np.sqrt(self.degrees), 1.0)
+        even = 2 * (math.frexp(self.degrees.max(initial=0.0))[1] // 2)  # its root is exact
+        return self.similar, np.where(self.degrees > 0, np.sqrt(np.ldexp(self.degrees, -even)), 1.0)
 
     def in_units(self) -> tuple["ShiftOperator", int]:
         """Divide by the power of two that brings the bound to 2 or above, below 4, and give its exponent.

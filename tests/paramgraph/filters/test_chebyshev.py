@@ -120,3 +120,13 @@ def test_errors_fall_to_zero():
     errors = chebyshev_errors(chebyshev_coefficients(heat(2.0), (0.0, 2.0)))
     assert (np.diff(errors) <= 0).all()
     assert errors[-1] == 0.0
+
+
+def test_known_eigenvalues_of_a_smooth_response_cost_no_more_than_its_coefficients(monkeypatch):
+    taken, evaluate = [], np.polynomial.chebyshev.chebval
+    monkeypatch.setattr(
+        np.polynomial.chebyshev, "chebval", lambda x, c: taken.append(len(c)) or evaluate(x, c)
+    )
+    design = design_polynomial(lambda x: torch.exp(-x), (0.0, 2.0), 30, False, known=np.linspace(0, 2, 1000))
+    assert design.error < 1e-12
+    assert max(taken) < 100

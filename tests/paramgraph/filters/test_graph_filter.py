@@ -496,3 +496,12 @@ def test_chebyshev_names_the_pole_in_the_interval_of_an_adjacency():
 def test_repr_tells_what_runs_and_why():
     prepared = prepare_filter(laplacian(nx.path_graph(3)), heat(1.0))
     assert repr(prepared) == "GraphFilter(heat(t=1.0), exact, nodes=3: no more than 4096 nodes)"
+
+
+@pytest.mark.parametrize("options", METHODS)
+@pytest.mark.parametrize("scale", [1e-160, 1e150])
+def test_weights_of_any_scale_filter_single_precision_by_the_random_walk(options, scale):
+    matrix = nx.to_scipy_sparse_array(nx.path_graph(30), dtype=float)
+    X = signal(30, dtype=torch.float32)
+    found = apply_filter(laplacian(scale * matrix, "rw"), X, smoothing(options), **options)
+    torch.testing.assert_close(found, apply_filter(laplacian(matrix, "rw"), X, smoothing(options), **options))

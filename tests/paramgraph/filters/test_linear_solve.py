@@ -2,8 +2,9 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
-from paramgraph import NotConvergedError, adjacency, laplacian
+from paramgraph import NotConvergedError, adjacency, apply_filter, laplacian, tikhonov
 from paramgraph.filters import _linear_solve as linear_solve, factor_is_cheap, prepare_solve
 from paramgraph.spectra import zero_operator
 
@@ -95,3 +96,11 @@ def test_cost_is_stated(solver, request):
     solve = prepare_solve(operator, 1.0)
     assert solve.operations >= 2 * operator.matrix.nnz
     assert solve.stored_bytes >= 8 * operator.matrix.nnz
+
+
+@pytest.mark.parametrize("gamma", [1e12, 1e16, 1e17, 1e30])
+def test_a_strength_that_leaves_nothing_but_rounding_is_refused(gamma):
+    operator, X = laplacian(nx.cycle_graph(30)), torch.arange(30.0)[:, None]
+    with pytest.raises(ValueError, match="no linear system that float64 can solve"):
+        apply_filter(operator, X, tikhonov(gamma), method="solve")
+    torch.testing.assert_close(apply_filter(operator, X, tikhonov(gamma)), X.mean().expand(30, 1))

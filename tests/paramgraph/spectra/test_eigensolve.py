@@ -157,7 +157,11 @@ def test_relabelling_the_nodes_keeps_the_spectrum(seed, nodes):
     torch.testing.assert_close(one.eigenvalues, other.eigenvalues, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("operator", [zero_operator(0), adjacency(sp.csr_array((0, 0)))], ids=["L", "A"])
+@pytest.mark.parametrize(
+    "operator",
+    [zero_operator(0), laplacian(sp.csr_array((0, 0)), "rw"), adjacency(sp.csr_array((0, 0)))],
+    ids=["L", "rw", "A"],
+)
 def test_no_nodes_give_an_empty_spectrum(operator):
     spectrum = eigenpairs(operator)
     assert spectrum.eigenvectors.shape == (0, 0)
