@@ -6,7 +6,7 @@ no architecture is named here.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -107,8 +107,7 @@ def in_module_names(stored: WeightMapping, model: nn.Module | None, prefixed: bo
     bare = None if model is None else _of_transformers(model)
     if bare is None or stored.model is not None:
         return stored
-    found = ModuleWeights(stored, bare, prefixed)
-    return found
+    return ModuleWeights(stored, bare, prefixed)
 
 
 def _of_transformers(model: nn.Module) -> Any:
@@ -128,7 +127,7 @@ class _Names:
         from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key
 
         self._model = model
-        self._known = {plain_name(name): True for name in model.state_dict()}
+        self._known = set(map(plain_name, model.state_dict()))
         self._prefix = model.base_model_prefix or None
         self._prefixed = prefixed
         rules = get_model_conversion_mapping(model)
@@ -215,17 +214,15 @@ class _Names:
             {pattern: tuple(names) for pattern, names in sources.items()},
             dict(between),
             {name: tuple(value.shape) for name, value in made.items()},
-            True,
+            False,
         )
         try:
             back = dict(_reversed(conversion, made, self._model, config))
-            reversible = {name: tuple(value.shape) for name, value in back.items()} == {
-                name: stored.shape(name) for name in between.values()
-            }
         except Exception:  # a conversion without a way back is no mistake of the user's
-            reversible = False
-        return _Conversion(
-            rule, first, conversion.sources, conversion.between, conversion.targets, reversible
+            return conversion
+        shapes = {name: tuple(value.shape) for name, value in back.items()}
+        return replace(
+            conversion, reversible=shapes == {name: stored.shape(name) for name in between.values()}
         )
 
     def _aliases(self, stored: WeightMapping, on_disk: Mapping[str, str]) -> dict[str, str]:

@@ -217,6 +217,8 @@ def _drawing(table: NodeTable, construction: Construction, measured: MeasuredCon
 
 
 def _described(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    # A KeyError shows its message in quotes.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split())
     known = isinstance(error, ValueError | KeyError)
     return text if known and text else f"{type(error).__name__}: {text}"
