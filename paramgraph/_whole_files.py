@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         _to_disk(unfinished)
+        if place.exists():  # others may be kept from reading it
+            shutil.copymode(place, unfinished)
         unfinished.replace(place)
+    except OSError as error:
+        if error.filename == str(unfinished):
+            error.filename = str(path)  # the one that who asked knows
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -31,6 +31,18 @@ def test_a_link_stays_a_link_and_permissions_are_those_of_any_file(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_what_only_its_owner_may_read_stays_so(tmp_path):
+    file = tmp_path / "own"
+    file.touch(mode=0o600)
+    write_text(file, "é")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/page\.html'$"):
+        write_text(tmp_path / "nowhere" / "page.html", "é")
+
+
 def test_what_is_no_file_is_written_in_place():
     write_text("/dev/null", "gone")
     command = "from paramgraph._whole_files import write_text; write_text('/dev/stdout', 'piped')"
