@@ -1,6 +1,7 @@
 """From rows as they were read to texts that can be used, with everything dropped counted."""
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ from spectral_opt.errors import DataError
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.provenance import Provenance
 
-# What programs write for a missing value, and nobody for a class.
-NO_LABEL = frozenset({"", "nan", "-nan", "nat", "null", "<na>", "#n/a", "\\n"})
+# What programs write for a missing value, and nobody for a class or a group.
+MISSING = frozenset({"", "nan", "-nan", "nat", "null", "<na>", "#n/a", "\\n"})
 # What may be either: "none" is a stance, "NA" a country, and -100 what torch takes for no class.
 PERHAPS_NO_LABEL = frozenset(
     {"none", "na", "n/a", "n.a.", "-", "--", "?", ".", "undefined", "unknown", "missing", "-100"}
@@ -62,7 +63,7 @@ def clean_labelled(table: Table) -> LabelledText:
     declared = {name: _tidy(name) or name for name in table.label_names or ()}
     raw = [None if label is None else str(label) for label in table.columns["label"]]
     tidy = ["" if label is None else declared.get(label, _tidy(label)) for label in raw]
-    words = {word: f"label {word!r}, which stands for none" for word in NO_LABEL - {""}}
+    words = {word: f"label {word!r}, which stands for none" for word in MISSING - {""}}
     missing = [
         None if label in declared.values() else words.get(label.casefold(), None if label else "no label")
         for label in tidy
@@ -89,6 +90,7 @@ def clean_labelled(table: Table) -> LabelledText:
     groups = table.columns.get("group")
     # A film with a space behind its name must not stand in two parts of a split.
     tidied = None if groups is None else tuple(_tidy(str(_present(groups[i]))) for i in kept)
+    tidied = tidied and tuple("" if name.casefold() in MISSING else name for name in tidied)
     if tidied and (without := tidied.count("")):
         provenance = provenance.with_note(
             f"texts without a group, which a split keeps together as one: {without}"
@@ -166,7 +168,7 @@ def _doubts(names: Sequence[str], counts: Mapping[str, int], changed: int) -> It
     alike: dict[object, list[str]] = {}
     for name in names:
         value = _number(name)
-        same = unicodedata.normalize("NFKC", name.translate(JOINING)).casefold() if value is None else value
+        same = _spelling(name) if value is None else value
         alike.setdefault(same, []).append(name)
     for several in alike.values():
         if len(several) > 1:
@@ -185,6 +187,12 @@ def _doubts(names: Sequence[str], counts: Mapping[str, int], changed: int) -> It
     unused = [name for name in names if not counts[name]]
     if unused and len(unused) < len(names):
         yield f"no text has the label {', '.join(map(repr, unused))}, so it is no class here"
+
+
+def _spelling(name: str) -> str:
+    """Reduce a label to what tells it from others: neither case, nor joiners, nor what is between two words."""
+    plain = unicodedata.normalize("NFKC", name.translate(JOINING)).casefold()
+    return re.sub(r"(?<=\w)[\s_\u2010-\u2015-]+(?=\w)", "", plain)
 
 
 def _present(value: str | int | None) -> str | int:

@@ -68,6 +68,14 @@ def test_groups_that_look_alike_are_one_and_blank_ones_are_kept_together_and_sai
     assert data.provenance.notes == ("texts without a group, which a split keeps together as one: 2",)
 
 
+@pytest.mark.parametrize("missing", [None, "NaN", "null"])
+def test_a_group_that_is_missing_has_no_name(toy, missing):
+    path = toy(text=list("abcd"), label=list("xyxy"), film=["f", missing, "g", missing])
+    data = load_labelled_text(path, group_column="film")
+    assert data.groups == ("f", "", "g", "")
+    assert data.provenance.notes == ("texts without a group, which a split keeps together as one: 2",)
+
+
 def test_the_shipped_split_follows_its_rows_and_test_rows_go_first(on_the_hub):
     on_the_hub(
         train=datasets.Dataset.from_dict({"text": ["a", "c", "d"], "label": ["x", "x", "y"]}),
@@ -174,7 +182,16 @@ def test_one_word_in_two_unicode_forms_is_one_class(toy):
 
 
 @pytest.mark.parametrize(
-    "pair", [("Neg", "neg"), ("1", "1.0"), ("0", "00"), ("\uff4eeg", "neg"), ("neg\u200d", "neg")], ids=ascii
+    "pair",
+    [
+        ("Neg", "neg"),
+        ("1", "1.0"),
+        ("0", "00"),
+        ("\uff4eeg", "neg"),
+        ("neg\u200d", "neg"),
+        ("not_neg", "not neg"),
+    ],
+    ids=ascii,
 )
 def test_labels_that_differ_in_case_or_digits_stay_classes_and_are_named(toy, pair):
     data = load_labelled_text(toy(**numbered([*pair, "pos", *pair, "pos"])))
