@@ -38,7 +38,7 @@ class _Words(argparse.Action):
 
     # Any: argparse types its own arguments no closer.
     def __init__(self, reader: Reader, **given: Any) -> None:
-        super().__init__(**(given | {"type": None, "nargs": "+" if reader is targets_of_words else 1}))
+        super().__init__(**(given | {"type": None, "nargs": "+" if reader is _names else 1}))
         self._reader = reader
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
@@ -56,13 +56,17 @@ def _as_text(name: str, hint: Any) -> tuple[Any, Reader | None]:
     if Mapping in kinds:
         return dict[str, Any] | None, _json_object
     if Collection in kinds:
-        return Any, targets_of_words  # a text, a list or null: OmegaConf knows no union with a list
+        return Any, _names  # a text, a list or null: OmegaConf knows no union with a list
     choices = tuple(choice for part in parts if get_origin(part) is Literal for choice in get_args(part))
     members = {str if kind is Callable else kind for kind in kinds - {Literal}} | set(map(type, choices))
     if (members == {str} and not choices) or not members <= {int, str, NoneType}:
         return (str if members == {str} else hint), None
     text: Any = Union[tuple(kind for kind in (int, str, NoneType) if kind in members)]  # noqa: UP007
     return text, partial(_word, name, choices, frozenset(members))
+
+
+def _names(words: Sequence[str]) -> object:
+    return None if [word.lower() for word in words] == ["none"] else targets_of_words(words)
 
 
 def _word(name: str, choices: Sequence[object], kinds: Collection[type], words: Sequence[str]) -> object:

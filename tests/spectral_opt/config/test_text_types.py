@@ -58,6 +58,7 @@ def test_no_words_give_the_defaults():
         (["--targets", "query"], {"targets": ("query",)}),
         (["--targets", ".*query"], {"targets": ".*query"}),
         (["--exclude", "pooler"], {"exclude": ("pooler",)}),
+        (["--exclude", "none"], {"exclude": None}),
         (["--builder", "none"], {"builder": None}),
         (["--builder-options", '{"k": 3}'], {"builder_options": {"k": 3}}),
         (["--response", "None"], {"response": None}),
