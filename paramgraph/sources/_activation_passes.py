@@ -91,7 +91,7 @@ def activation_passes(
                     signal = (output if side else x).detach()
                     signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
                     known = mask is None or tracer.knows(name, signal, mask)
-                    tokens = placed(signal, None if known else mask)
+                    tokens = placed(signal, None if known else mask, tracer.tokens_first.get(name))
                     if tokens is not None:
                         hand_on(name, side, stream, tokens)
                     elif mask is not None:

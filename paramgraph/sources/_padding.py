@@ -1,9 +1,9 @@
 """Which rows that a layer is given are tokens of a text, and not padding, however the model lays tokens out.
 
-Most layers are given (texts, tokens, features), as the batch's mask. Some are given (texts x tokens, features) or
-(tokens, texts, features), which the shape tells. Where it does not (tokens padded once more to a window, as many texts
-as tokens, some tokens for an expert), the batch is run again with other tokens in place of a text, of the padding and
-of all texts: a row that changes with the tokens, and not with the padding, is a token.
+Most layers are given (texts, tokens, features), as the batch's mask; some (tokens, texts, features), which the shape
+tells. Where it does not (texts x tokens in one, tokens padded once more to a window, as many texts as tokens, some
+tokens for an expert), the batch is run again with other tokens in place of a text, of the padding and of all texts: a
+row that changes with the tokens, and not with the padding, is a token.
 """
 
 from collections import Counter
@@ -37,8 +37,11 @@ class Unplaced:
     mask: Tensor
 
 
-def placed(signal: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Take the real tokens (tokens, features) of a signal, text by text; None where its shape does not tell them."""
+def placed(signal: Tensor, mask: Tensor | None, tokens_first: bool | None = None) -> Tensor | None:
+    """Take the real tokens (tokens, features) of a signal, text by text; None where its shape does not tell them.
+
+    `tokens_first` says in which order a layer is given texts x tokens in one, where that is known.
+    """
     rows = _rows(signal)
     # A clone, since the model may change the activation in place after this.
     if mask is None:
@@ -48,18 +51,20 @@ def placed(signal: Tensor, mask: Tensor | None) -> Tensor | None:
     lead, shape = (tuple(size for size in one if size != 1) for one in (signal.shape[:-1], mask.shape))
     # As many texts as tokens: either may come first.
     turnable = texts == tokens and len(lead) == 2 and not torch.equal(mask, mask.T)
-    if (lead == shape and not turnable) or signal.shape[:-1] == (texts * tokens,):
+    in_one = signal.shape[:-1] == (texts * tokens,)
+    if (lead == shape and not turnable) or (in_one and tokens_first is False):
         return rows[mask.reshape(-1)]
-    if lead == shape[::-1] and texts != tokens:
+    if (lead == shape[::-1] and texts != tokens) or (in_one and tokens_first):
         return _rows(signal.reshape(tokens, texts, -1).transpose(0, 1))[mask.reshape(-1)]
     # Without padding fewer rows are pooled tokens or those of an expert; more hold something else than the text.
-    return rows.clone() if bool(mask.all()) and len(rows) < mask.numel() else None
+    whole = in_one or len(rows) < mask.numel()
+    return rows.clone() if bool(mask.all()) and whole else None
 
 
 class Tracer:
     """Find the real tokens of one model's layers by running batches with other tokens.
 
-    What was found of a layer that sees no text, or one row a text, holds for later batches.
+    What was found of a layer that sees no text, one row a text, or texts x tokens in one, holds for later batches.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Tracer:
         self.model, self.layers, self.run = model, layers, run
         self._apart: set[str] = set()
         self._pooled: set[str] = set()
+        self.tokens_first: dict[str, bool] = {}
 
     def knows(self, name: str, signal: Tensor, mask: Tensor) -> bool:
         """Say whether all rows of a layer count, as they were found to do before."""
@@ -92,7 +98,7 @@ class Tracer:
                     "cannot be told: give batches of texts of one length without padding (and of a length that the "
                     "model does not pad itself), or leave the layer out with exclude=[...]"
                 )
-            found.append(_in_order(_rows(call.signal), real, call))
+            found.append(_in_order(_rows(call.signal), real, call, self.tokens_first.get(call.name, False)))
         return found
 
     def _by_text(self, call: Unplaced, changed: Tensor | None) -> Tensor | None:
@@ -103,13 +109,17 @@ class Tracer:
         if len(changed) == texts and not bool(changed[1:].any()):
             self._pooled.add(call.name)
             return torch.ones_like(changed)
-        if texts == tokens and len(changed) == texts * tokens:
-            grid, mask = changed.reshape(texts, tokens), call.mask.to(changed.device)
+        in_one = call.signal.shape[:-1] == (texts * tokens,)
+        if len(changed) == texts * tokens and (in_one or texts == tokens):
             # Rows of another text do not change, whatever a model's tokens see of each other.
-            if not bool(grid[1:].any()) and bool(grid[0, 1:].any()):
-                return mask.reshape(-1)
-            if not bool(grid[:, 1:].any()) and bool(grid[1:, 0].any()):
-                return mask.T.reshape(-1)
+            straight, turned = changed.reshape(texts, tokens), changed.reshape(tokens, texts)
+            texts_first = not bool(straight[1:].any()) and bool(straight[0, 1:].any())
+            tokens_first = not bool(turned[:, 1:].any()) and bool(turned[1:, 0].any())
+            if texts_first != tokens_first:
+                if in_one:
+                    self.tokens_first[call.name] = tokens_first
+                mask = call.mask.to(changed.device)
+                return (mask.T if tokens_first else mask).reshape(-1)
         return None
 
     def _by_token(self, call: Unplaced, padding: Tensor | None, tokens: Tensor | None) -> Tensor | None:
@@ -162,9 +172,11 @@ def _rows(signal: Tensor) -> Tensor:
     return signal.reshape(-1, signal.shape[-1])
 
 
-def _in_order(rows: Tensor, real: Tensor, call: Unplaced) -> Tensor:
+def _in_order(rows: Tensor, real: Tensor, call: Unplaced, tokens_first: bool) -> Tensor:
     """Give real rows text by text, also where they came token by token."""
     lead = [size for size in call.signal.shape[:-1] if size != 1]
+    if tokens_first:
+        lead = list(call.mask.shape[::-1])
     counts = call.mask.sum(dim=1).to(real.device)
     if len(lead) == 2 and lead[1] == len(counts):
         grid = real.reshape(lead)

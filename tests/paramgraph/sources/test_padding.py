@@ -103,6 +103,39 @@ def test_padded_texts_give_what_they_give_one_by_one(name, shape):
         torch.testing.assert_close(one @ one.T, found @ found.T, atol=1e-3, rtol=1e-3)
 
 
+class Flattening(torch.nn.Module):
+    """Give a layer all tokens in one, ordered by texts or by their places."""
+
+    def __init__(self, tokens_first):
+        super().__init__()
+        self.tokens_first = tokens_first
+        self.embed = torch.nn.Embedding(40, 6)
+        self.layer = torch.nn.Linear(6, 5)
+
+    def forward(self, input_ids, attention_mask=None):
+        x = self.embed(input_ids)
+        return self.layer((x.transpose(0, 1) if self.tokens_first else x).reshape(-1, 6)).sum()
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (5, 5), (2, 3), (1, 6)])
+@pytest.mark.parametrize("tokens_first", [True, False], ids=["token by token", "text by text"])
+def test_texts_and_tokens_in_one_are_told_apart_by_running(tokens_first, shape):
+    model = Flattening(tokens_first)
+    generator = torch.Generator().manual_seed(1)
+    batches, alone = [], []
+    for _ in range(2):  # what was found in the first batch holds for the second
+        ids = torch.randint(3, 40, shape, generator=generator)
+        lengths = torch.tensor([shape[1], 2, 1, shape[1], 2])[: shape[0]]
+        mask = (torch.arange(shape[1]) < lengths[:, None]).long()
+        batches.append({"input_ids": ids, "attention_mask": mask})
+        alone += [{"input_ids": one[None, :n]} for one, n in zip(ids, lengths.tolist(), strict=True)]
+    table = columns(model)["layer.weight"]
+    torch.testing.assert_close(
+        activations(model, table, batches, loss=lambda model, batch: model(**batch)),
+        activations(model, table, alone, loss=lambda model, batch: model(**batch)),
+    )
+
+
 def test_tokens_that_attend_to_all_are_one_row_a_text():
     model = make("Longformer")
     batch, alone = texts(model, 3, 7)
