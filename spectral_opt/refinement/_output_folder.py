@@ -28,6 +28,8 @@ from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
 # Held in memory at a time while a model is written; transformers' own shards are larger.
 SHARD_BYTES = 2 * 10**9
 CONFIG, MODULES = "config.json", "modules.json"
+# What is being written; a process that was killed leaves it, and nobody's work is in it.
+UNFINISHED = ".unfinished-"
 # What describes a model, its tokenizer and the modules around it. Code comes along as a file and is never run.
 COMPANIONS = (
     "*.json",
@@ -100,7 +102,7 @@ def check_folder(out: str | Path, overwrite: bool = False, inputs: Iterable[Path
     folder = check_inputs(out, inputs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        used = next(folder.iterdir(), None) is not None
+        used = any(not entry.name.startswith(UNFINISHED) for entry in folder.iterdir())
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror}; name another folder") from None
     if used and not overwrite:
@@ -122,7 +124,7 @@ def write_folder(
     written beside, and read back bit for bit, before anything in the folder is touched: where a step fails, the folder
     is as it was. Then the new files take the place of those of an earlier model or adapter; other files stay.
     """
-    staged = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    staged = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
     try:
         if adapter:
             _write_checked(
@@ -138,7 +140,8 @@ def write_folder(
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write to {folder}: {error}; what was there is as it was") from error
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        for left in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:

@@ -266,6 +266,17 @@ def test_a_killed_process_leaves_the_earlier_output(models, earlier):
     assert {name: after[name] for name in before} == before
     refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
     BertForSequenceClassification.from_pretrained(earlier)
+    assert not list(earlier.glob(".unfinished-*"))
+
+
+def test_what_a_killed_process_began_is_in_nobodys_way(models):
+    begun = models / "out" / ".unfinished-abc"
+    begun.mkdir(parents=True)
+    (begun / "model-00001.safetensors").write_bytes(b"half")
+    refine(models / "base", models / "tuned", RING, out=models / "out")
+    assert not begun.exists()
+    with pytest.raises(ValueError, match="is not empty"):
+        refine(models / "base", models / "tuned", RING, out=models / "out")
 
 
 @pytest.mark.parametrize(
