@@ -101,9 +101,10 @@ def is_signed(data: Data) -> bool:
 def _any_true(declared: object) -> bool:
     if isinstance(declared, list | tuple):
         return any(map(_any_true, declared))
-    return isinstance(declared, bool | np.bool_ | np.ndarray | Tensor) and bool(
-        torch.as_tensor(declared).any()
-    )
+    if isinstance(declared, bool | np.bool_):
+        return bool(declared)
+    # A tensor is asked by itself: made anew, it would be on the default device.
+    return isinstance(declared, np.ndarray | Tensor) and bool(declared.any())
 
 
 def roles_of(data: Data) -> list[str] | None:
