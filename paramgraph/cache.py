@@ -14,7 +14,6 @@ from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import Data
 
-from paramgraph._whole_files import replacing
 from paramgraph.digests import (
     PACKAGE,
     UnidentifiedError,
@@ -27,6 +26,7 @@ from paramgraph.environment import versions
 from paramgraph.errors import PerformanceWarning
 from paramgraph.graphs import check_graph
 from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
+from paramgraph.whole_files import replacing
 
 # What a builder adds to the nodes that it was given; everything else is there already.
 GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")

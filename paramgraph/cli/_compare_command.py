@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from paramgraph._checks import known_choice
-from paramgraph._whole_files import write_text
 from paramgraph.cli._words import EXCLUDE, TARGETS, parse_builders, read_excluded, read_targets
 from paramgraph.cli.commands import (
     LABEL_COLUMN,
@@ -24,6 +23,7 @@ from paramgraph.cli.commands import (
     read_command,
 )
 from paramgraph.display import print_lines
+from paramgraph.whole_files import write_text
 
 NULLS = ("permuted", "rotated", "random")
 EXTRAS = ("pandas", "jinja2", "matplotlib", "rich")

@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from paramgraph._whole_files import append_line, replacing
 from paramgraph.digests import text_digest
 from paramgraph.errors import PerformanceWarning
+from paramgraph.whole_files import append_line, replacing
 
 DIGITS = 6
 LAYERS_FILE = "layers.jsonl"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paramgraph._whole_files import write_text
 from paramgraph.comparison._store import plain
 from paramgraph.comparison._summary import verdict
+from paramgraph.whole_files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

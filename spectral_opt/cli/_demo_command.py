@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from paramgraph._whole_files import write_text
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
@@ -16,6 +15,7 @@ from paramgraph.cli import (
     option,
 )
 from paramgraph.display import print_lines
+from paramgraph.whole_files import write_text
 
 NOT_SIZES = ("out", "quick", "traceback")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from paramgraph._whole_files import write_text
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
@@ -19,6 +18,7 @@ from paramgraph.cli import (
     option,
 )
 from paramgraph.display import print_lines
+from paramgraph.whole_files import write_text
 
 if TYPE_CHECKING:
     from spectral_opt.sweep import Sweep

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from paramgraph._whole_files import replacing
+from paramgraph.whole_files import replacing
 
 STATE_FILE = "spectral_state.safetensors"
 

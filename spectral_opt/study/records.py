@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from paramgraph._whole_files import append_line, replacing, write_text
 from paramgraph.environment import hardware, versions
+from paramgraph.whole_files import append_line, replacing, write_text
 
 Stage = Literal["tuning", "confirmation", "exploration"]
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from paramgraph._whole_files import append_line, replacing, write_text
+from paramgraph.whole_files import append_line, replacing, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
@@ -45,7 +45,7 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
 
 def test_what_is_no_file_is_written_in_place():
     write_text("/dev/null", "gone")
-    command = "from paramgraph._whole_files import write_text; write_text('/dev/stdout', 'piped')"
+    command = "from paramgraph.whole_files import write_text; write_text('/dev/stdout', 'piped')"
     piped = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert piped.stdout == "piped"
 
