@@ -243,14 +243,14 @@ def test_a_byte_that_was_written_wrong_is_seen(models, earlier, monkeypatch):
 
 KILLED = """
 import sys, os, signal
-import spectral_opt.refinement._output_folder as writing
+from unittest import mock
 from paramgraph.checkpoints import open_checkpoint
 from spectral_opt import SpectralConfig, refine
-save = writing.save_file
+from safetensors.torch import save_file as save
 def killed(*values, **more):
     save(*values, **more)
     os.kill(os.getpid(), signal.SIGKILL)
-writing.save_file = killed
+mock.patch("spectral_opt.refinement._output_folder.save_file", killed).start()
 base, tuned, out = sys.argv[1:]
 config = SpectralConfig(builder="ring", source="weights", exclude=["pooler.dense"])
 refine(base, tuned, config, out=out, overwrite=True)
