@@ -56,7 +56,7 @@ class DeltaStream:
     @property
     def unchanged(self) -> tuple[str, ...]:
         """What to say at the end where there was no delta to filter."""
-        return () if self._before else (UNCHANGED,)
+        return () if self._before or self._factor is not None else (UNCHANGED,)
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Yield name and weight: of a state dict under its own names, else under those of the model."""
@@ -174,6 +174,14 @@ def refine_factors(
             old = tensors[name]
             tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
     return tensors, before, after
+
+
+def scale_factors(adapter: AdaptedWeights, factor: float) -> dict[str, Tensor]:
+    """Multiply every update s B A by multiplying B; what the adapter has as a whole stays."""
+    return {
+        name: value * factor if ".lora_B" in name or ".lora_embedding_B" in name else value
+        for name, value in ((name, adapter.stored[name]) for name in adapter.stored)
+    }
 
 
 def _filtered(weight: str, A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor]:

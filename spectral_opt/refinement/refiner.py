@@ -17,7 +17,13 @@ from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
 from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned, place_of
-from spectral_opt.refinement._deltas import UNCHANGED, DeltaStream, filtered_groups, refine_factors
+from spectral_opt.refinement._deltas import (
+    UNCHANGED,
+    DeltaStream,
+    filtered_groups,
+    refine_factors,
+    scale_factors,
+)
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
@@ -143,13 +149,15 @@ class Refiner:
         out: str | Path,
         responses: Responses | None = None,
         overwrite: bool = False,
+        factor: float | None = None,
     ) -> RefinedState:
         """Refine into a folder that `from_pretrained` reads, matrix by matrix, and return what was written.
 
-        As in :meth:`apply`. Weights are in safetensors, which the returned tensors are read from; config and tokenizer
-        files, and subfolders that sentence-transformers reads, are those of the tuned folder, or of the base for an
-        adapter that was merged. All is written beside and read back before the files of an earlier model in the folder
-        are replaced; where a step fails, the folder is as it was. Files that are of no model stay.
+        As in :meth:`apply`; a `factor` multiplies the whole delta (WiSE-FT) instead of filtering it. Weights are in
+        safetensors, which the returned tensors are read from; config and tokenizer files, and subfolders that
+        sentence-transformers reads, are those of the tuned folder, or of the base for an adapter that was merged. All
+        is written beside and read back before the files of an earlier model in the folder are replaced; where a step
+        fails, the folder is as it was. Files that are of no model stay.
 
         Raises
         ------
@@ -163,14 +171,25 @@ class Refiner:
         filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
+            if factor is not None and checkpoint.adapter is not None:
+                whole = sorted(filter(checkpoint.adapter.is_whole, match.origins))
+                merged = tuple(
+                    f"the adapter was merged: {name!r} was trained as a whole" for name in whole[:1]
+                )
             if checkpoint.adapter is not None and not merged:
-                state = self._refine_adapter(checkpoint, filters, match)
+                if factor is None:
+                    state = self._refine_adapter(checkpoint, filters, match)
+                else:
+                    tensors = scale_factors(checkpoint.adapter, factor)
+                    config = checkpoint.adapter.config
+                    state = RefinedState(tensors, "adapter", match.remarks, factor, config)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
-            found = DeltaStream(checkpoint, match, filters)
+            found = DeltaStream(checkpoint, match, filters, factor)
             write_folder(folder, found.on_disk(), checkpoint, self.base)
         remarks = (*match.remarks, *merged, *found.unchanged)
-        return RefinedState(read_folder(folder), "merged" if merged else "weights", remarks, found.norm_kept)
+        kept = found.norm_kept if factor is None else factor
+        return RefinedState(read_folder(folder), "merged" if merged else "weights", remarks, kept)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""

@@ -243,6 +243,48 @@ def test_scaling_is_the_line_between_base_and_tuned(tiny_transformer, tuned, fac
         assert torch.equal(found[name], expected)
 
 
+@pytest.mark.parametrize("whole", [None, ["intermediate.dense"]], ids=["factors", "whole"])
+def test_a_scaled_adapter_is_written_as_it_was_streamed(tiny_transformer, tmp_path, whole):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base, config = (
+        copy.deepcopy(tiny_transformer),
+        LoraConfig(target_modules=["query"], r=3, modules_to_save=whole),
+    )
+    adapted = get_peft_model(tiny_transformer, config)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(
+                    0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
+                )
+    adapted.save_pretrained(tmp_path / "adapter")
+    base.save_pretrained(tmp_path / "base")
+    refiner = Refiner(tmp_path / "base", SpectralConfig(builder="ring", targets=["query"]))
+    with refiner.opened(tmp_path / "adapter", factor=0.4) as stream:
+        expected = dict(stream)
+    written = refiner.save(tmp_path / "adapter", tmp_path / "out", factor=0.4)
+    assert (written.form, written.norm_kept) == ("merged" if whole else "adapter", 0.4)
+    assert any("trained as a whole" in remark for remark in written.remarks) == bool(whole)
+    if whole:
+        found = BertForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
+    else:
+        found = PeftModel.from_pretrained(base, tmp_path / "out").merge_and_unload().state_dict()
+    for name, value in expected.items():
+        # float32: the factor is on B here, on the product there.
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
+
+
+def test_a_scaled_model_is_written_as_it_was_streamed(tiny_transformer, tuned, tmp_path):
+    tuned.save_pretrained(tmp_path / "tuned")
+    refiner = Refiner(tiny_transformer, ROWS)
+    with refiner.opened(tmp_path / "tuned", factor=0.4) as stream:
+        expected = dict(stream)
+    written = refiner.save(tmp_path / "tuned", tmp_path / "out", factor=0.4)
+    assert (written.form, written.norm_kept, written.remarks) == ("weights", 0.4, ())
+    assert all(torch.equal(written[name], expected[name]) for name in written)
+
+
 def test_truncated_pickled_missing_and_used_are_refused(tiny_transformer, tuned, tmp_path):
     pickled, cut, used = (tmp_path / name for name in ("pickled", "cut", "used"))
     for folder in (pickled, cut, used):
