@@ -82,6 +82,9 @@ class SpectralConfig(JsonFields):
         X is the change since `attach` ("delta") or the parameter itself ("weight").
     ridge : float, default 0.0
         Added to L in the penalty, so that its null space is not free to drift.
+    penalty_every : int, default 1
+        A decoupled penalty acts after every so many steps n, with n times the learning rate of that step: the same pull
+        per step at an n-th of the cost.
     refresh : "never", int or "drift:<share>", default "never"
         When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients has
         changed by more than that share since its graph was built (measured every 50 steps, on 4 batches).
@@ -130,6 +133,7 @@ class SpectralConfig(JsonFields):
     penalty_mode: Literal["gradient", "loss", "decoupled"] = "gradient"
     penalty_on: Literal["delta", "weight"] = "delta"
     ridge: float = 0.0
+    penalty_every: int = 1
     refresh: int | str = "never"
     seed: int = 0
 
@@ -149,8 +153,13 @@ class SpectralConfig(JsonFields):
             check_choice(name, getattr(self, name), allowed)
         for name in ("penalty", "ridge"):
             self._set(name, non_negative(name, plain_value(getattr(self, name))))
-        for name, smallest in (("rank", 1), ("seed", 0)):
+        for name, smallest in (("rank", 1), ("seed", 0), ("penalty_every", 1)):
             self._set(name, whole_number(name, getattr(self, name), smallest))
+        if self.penalty_every > 1 and self.penalty_mode != "decoupled":
+            raise ValueError(
+                f"penalty_every is {self.penalty_every}, but a penalty of mode {self.penalty_mode!r} is part of every "
+                "step's gradient; use penalty_mode='decoupled', or penalty_every=1"
+            )
         if not isinstance(self.norm_matching, bool):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
         self._set("refresh", check_refresh(self.refresh))

@@ -13,7 +13,14 @@ from paramgraph.spectra import SignalOperator, wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit, SplitFilter, SplitOperator
 from spectral_opt.distributed._shard_layout import TableShard, shard_of
-from spectral_opt.functional import decoupled_step, multiply, norm_factor, penalty_gradient, put_back
+from spectral_opt.functional import (
+    decoupled_step,
+    multiply,
+    norm_factor,
+    penalty_gradient,
+    put_back,
+    step_kind,
+)
 from spectral_opt.preparation import FactorTable, PreparedTable, config_on
 from spectral_opt.ranks import Ranks, is_split, local
 from spectral_opt.training import BasisStep, BoundTable, Energies, bind_table
@@ -117,11 +124,11 @@ class ShardedTable(BoundTable):
     @torch.no_grad()
     def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
         """Take the decoupled step of the penalty on the part that lies here."""
-        (parameter,) = self.parameters.values()
-        X = self.signal(start)
-        moved, kind = decoupled_step(
-            X, self._operator, self.ridge, rates[id(parameter)] * self.config.penalty
-        )
+        X, step = self.signal(start), self._decoupled_size(rates)
+        # Of columns all nodes lie here; of rows their operator spans the ranks, which iterate together.
+        is_basis_read = self.split is None and step_kind(self._operator, self.ridge, step) == "proximal"
+        spectrum = self._spectrum if is_basis_read else None
+        moved, kind = decoupled_step(X, self._operator, self.ridge, step, spectrum)
         self._add_(moved - X)
         return kind
 

@@ -42,6 +42,11 @@ def explanation_notes(
         notes.append(
             "a decoupled penalty acts last, with the learning rate of the step: no filter touches it"
         )
+    notes += [
+        f"penalty_every={every}: a decoupled penalty acts after steps {every}, {2 * every}, ..., with {every} times "
+        "the learning rate; steps after the last of these are not pulled"
+        for every in sorted({config.penalty_every for config in configs if config.penalty} - {1})
+    ]
     if any(config.penalty and config.penalty_mode == "loss" for config in configs):
         notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
     if not all(table.edges_known for table in tables):

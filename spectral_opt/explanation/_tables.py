@@ -1,5 +1,6 @@
 """What one config does to one table, and what that costs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import builder_options
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.functional import step_kind
+from spectral_opt.functional import has_proximal_basis, step_kind
 from spectral_opt.preparation import (
     FactorTable,
     PreparedTable,
@@ -28,10 +29,11 @@ class TableExplanation:
 
     The config is an index, the parameter the key of the table. `edges` is None where neither known nor estimated, and
     not `edges_known` where it is an upper estimate from the builder's options; `components` is None before the graph
-    is built. `filter` says how it is applied and why, `penalty` also which decoupled step is taken, or below which
-    learning rate. `extra_bytes` has operator, eigenvectors, Theta_0 and the copies for a filter on the update (one) or
-    in the basis (three). `adapter` says what is trained beside a frozen matrix, and which graph acts on it.
-    `milliseconds` are as measured; None where only `flops_per_step` is known.
+    is built. `filter` says how it is applied and why, `penalty` also which decoupled step is taken and how, or below
+    which learning rate. `extra_bytes` has operator, eigenvectors, Theta_0 and the copies for a filter on the update
+    (one) or in the basis (three); `flops_per_step` an n-th of a penalty that acts every n steps. `adapter` says what is
+    trained beside a frozen matrix, and which graph acts on it. `milliseconds` are as measured; None where only
+    `flops_per_step` is known.
     """
 
     config: int
@@ -65,13 +67,22 @@ def explain_table(
     matrix_bytes, products = _operator_cost(ready)
     filter_bytes, flops = _filter_cost(ready, products)
     penalty = _penalty_text(config)
+    penalty_bytes = 0
     if config.penalty:
-        flops += _penalty_flops(products, nodes, width)
+        of_penalty = _penalty_flops(products, nodes, width)
+        bound = 0.0 if ready.operator is None else ready.operator.bound
         if config.penalty_mode == "decoupled" and rates:
-            rate = max(rates.get(id(member), 0.0) for member in members)
-            penalty += f", {step_kind(ready.operator, config.ridge, rate * config.penalty)}"
+            step = max(rates.get(id(member), 0.0) for member in members) * _pull(config)
+            kind = step_kind(ready.operator, config.ridge, step)
+            penalty += f", {kind}"
+            if kind == "proximal":
+                penalty_bytes, of_penalty, how = _proximal_cost(
+                    ready, products, step * (bound + config.ridge)
+                )
+                penalty += how
         elif config.penalty_mode == "decoupled":
-            penalty += _switch(config, 0.0 if ready.operator is None else ready.operator.bound)
+            penalty += _switch(config, bound)
+        flops += of_penalty / config.penalty_every
     return TableExplanation(
         config=index,
         parameter=ready.table.group,
@@ -85,6 +96,7 @@ def explain_table(
         penalty=penalty,
         extra_bytes=matrix_bytes
         + filter_bytes
+        + penalty_bytes
         + _copied_bytes(config, members)
         + _start_bytes(config, ready.table, named),
         flops_per_step=flops,
@@ -130,7 +142,8 @@ def estimate_table(
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
         extra_bytes=12 * stored + _copied_bytes(config, members) + _start_bytes(config, table, named),
-        flops_per_step=flops + (_penalty_flops(products, nodes, width) if config.penalty else 0.0),
+        flops_per_step=flops
+        + (_penalty_flops(products, nodes, width) / config.penalty_every if config.penalty else 0.0),
         adapter=_adapter_text(config, table),
         parameters=table.parameters,
     )
@@ -187,14 +200,22 @@ def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
 
 
 def _penalty_text(config: SpectralConfig) -> str:
-    return f"{config.penalty_mode} on {config.penalty_on}" if config.penalty else "none"
+    if not config.penalty:
+        return "none"
+    every = f" every {config.penalty_every} steps" if config.penalty_every > 1 else ""
+    return f"{config.penalty_mode} on {config.penalty_on}{every}"
+
+
+def _pull(config: SpectralConfig) -> float:
+    """Compute the size of a decoupled step at a learning rate of 1."""
+    return config.penalty * config.penalty_every
 
 
 def _switch(config: SpectralConfig, bound: float) -> str:
     """State the learning rate at which the proximal step takes over from the explicit one."""
     if not bound + config.ridge:
         return ", explicit"
-    return f", explicit below lr {1 / (2 * config.penalty * (bound + config.ridge)):.3g}, else proximal"
+    return f", explicit below lr {1 / (2 * _pull(config) * (bound + config.ridge)):.3g}, else proximal"
 
 
 def _estimated_switch(config: SpectralConfig) -> str:
@@ -207,6 +228,21 @@ def _estimated_switch(config: SpectralConfig) -> str:
 
 def _penalty_flops(products: float, nodes: int, width: int) -> float:
     return 2.0 * products + 4.0 * nodes * width
+
+
+def _proximal_cost(ready: PreparedTable, products: float, strength: float) -> tuple[int, float, str]:
+    """Count bytes and operations of one proximal step of this size x lambda_max, and say how it is solved."""
+    nodes, width = ready.table.shape
+    if ready.operator is None:
+        return 0, 2.0 * nodes * width, ""
+    if has_proximal_basis(ready.operator):
+        # Eigenvectors in float64 and in float32, unless the filter in the basis has them.
+        held = ready.spectrum is not None and ready.spectrum.complete
+        return 0 if held else 12 * nodes * nodes, 4.0 * nodes * nodes * width, " in the complete basis"
+    # Conjugate gradients: the residual falls by this root at each step, to 1e-12.
+    steps = min(14.0 * math.sqrt(1.0 + 2.0 * strength), 2.0 * ready.operator.nodes + 10.0)
+    iterations = 1 + math.ceil(steps)
+    return 0, iterations * _penalty_flops(products, nodes, 3 * width), f" in about {iterations} iterations"
 
 
 def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:

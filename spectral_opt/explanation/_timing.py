@@ -1,7 +1,7 @@
 """Milliseconds that a table adds to a step: measured on stand-ins of its parameters, or estimated from operations."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import torch
@@ -15,11 +15,14 @@ from spectral_opt.training import BoundTable
 _SIDE = 512
 
 
-def measure_table(config: SpectralConfig, ready: PreparedTable, named: Mapping[str, Tensor]) -> float | None:
+def measure_table(
+    config: SpectralConfig, ready: PreparedTable, named: Mapping[str, Tensor], rates: Mapping[int, float]
+) -> float | None:
     """Time what the hooks do with one table in a step: milliseconds of the second of two runs on stand-ins.
 
-    Only shapes, dtypes and devices of the parameters are read. None where it cannot be run here: factors of an
-    adapter, parameters that are split over ranks or on no device. Memory: four copies of the table for that time.
+    A decoupled penalty is timed at the parameters' learning rate, and counts by how often it acts. Only shapes, dtypes
+    and devices of the parameters are read. None where it cannot be run here: factors of an adapter, parameters that
+    are split over ranks or on no device. Memory: four copies of the table for that time.
     """
     members = {name: named[name] for name in ready.table.parameters}
     plain = all(type(value) in (Tensor, nn.Parameter) and not value.is_meta for value in members.values())
@@ -32,14 +35,15 @@ def measure_table(config: SpectralConfig, ready: PreparedTable, named: Mapping[s
         parameter.grad = torch.full_like(parameter, 1e-3)
     table = BoundTable(config, ready, stand_ins)
     device = next(iter(stand_ins.values())).device
-    milliseconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        _run(table, start)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        milliseconds = 1e3 * (time.perf_counter() - started)
-    return milliseconds
+    # Without a known rate, one so small that it takes the explicit step.
+    rate = max((rates[id(value)] for value in members.values() if id(value) in rates), default=1e-9)
+    whole = 0.0
+    if table.has_penalty and config.penalty_mode == "decoupled":
+        of_stand_ins = {id(p): rate for p in stand_ins.values()}
+        whole += _second_run(lambda: table.decay_(start, of_stand_ins), device) / config.penalty_every
+    elif table.has_penalty:
+        whole += _second_run(lambda: table.add_penalty_gradient_(start), device)
+    return whole + _second_run(lambda: _filter(table), device)
 
 
 def estimate_milliseconds(operations: float) -> float:
@@ -61,13 +65,19 @@ def _operations_per_second() -> float:
 
 
 @torch.no_grad()
-def _run(table: BoundTable, start: Mapping[str, Tensor]) -> None:
+def _second_run(act: Callable[[], object], device: torch.device) -> float:
+    milliseconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        act()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        milliseconds = 1e3 * (time.perf_counter() - started)
+    return milliseconds
+
+
+def _filter(table: BoundTable) -> None:
     before = {name: p.detach().clone() for name, p in table.parameters.items() if table.acts_on("update")}
-    if table.has_penalty and table.config.penalty_mode == "decoupled":
-        # So small a rate takes the explicit step and moves nothing far.
-        table.decay_(start, {id(p): 1e-9 for p in table.parameters.values()})
-    elif table.has_penalty:
-        table.add_penalty_gradient_(start)
     if table.acts_on("gradient"):
         table.filter_gradient_()
     elif table.acts_on("update"):

@@ -238,7 +238,7 @@ def explain_prepared(
             tables += [estimate_table(index, config, table, named) for table in ready.values()]
         else:
             found = [explain_table(index, config, item, named, rates) for item in ready]
-            tables += _timed(config, ready, found, named) if measured else found
+            tables += _timed(config, ready, found, named, rates) if measured else found
     touched = {name for item in tables for name in item.parameters}
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in touched}
     left |= _tied(model, named)
@@ -259,6 +259,7 @@ def _timed(
     prepared: Iterable[PreparedTable],
     tables: Iterable[TableExplanation],
     named: Mapping[str, Tensor],
+    rates: Mapping[int, float],
 ) -> list[TableExplanation]:
     """Measure one table of each shape, and let it stand for the others."""
     times: dict[tuple[Any, ...], float | None] = {}
@@ -266,7 +267,7 @@ def _timed(
     for ready, table in zip(prepared, tables, strict=True):
         key = ready.table.shape, len(ready.table.slices), table.flops_per_step
         if key not in times:
-            times[key] = measure_table(config, ready, named)
+            times[key] = measure_table(config, ready, named, rates)
         timed.append(dataclasses.replace(table, milliseconds=times[key]))
     return timed
 

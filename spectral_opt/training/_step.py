@@ -133,7 +133,7 @@ class SpectralStep:
             if table.has_gradient:
                 self.energies.append(table.filter_update_(self._before))
         self._before, self._changed = {}, {}
-        decoupled = self.penalties("decoupled")
+        decoupled = [table for table in self.penalties("decoupled") if table.decays_at(self.count + 1)]
         if decoupled:
             rates = learning_rates(optimizer)
             for table in decoupled:

@@ -14,11 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.filters import ReadyFilter, eigenvalue_rounding, evaluate_response
-from paramgraph.spectra import wide, working_dtype
+from paramgraph.spectra import Spectrum, eigenpairs, wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
     decoupled_step,
     filter_table,
+    has_proximal_basis,
     match_norm,
     penalty_gradient,
     penalty_value,
@@ -137,20 +138,20 @@ class BoundTable:
 
         `rates` has the present learning rate of each parameter, by `id`; a table whose rates differ is a ValueError.
         """
-        found = {rates[id(parameter)] for parameter in self.parameters.values()}
-        if len(found) != 1:
-            raise ValueError(
-                f"the parameters of table {self.name!r} have the learning rates "
-                f"{sorted(found)}; a decoupled penalty needs one per table"
-            )
-        X, step = self.signal(start).detach(), found.pop() * self.config.penalty
+        X, step = self.signal(start).detach(), self._decoupled_size(rates)
         if step_kind(self.prepared.operator, self.ridge, step) == "explicit":
             view = writable_view(self.prepared.table, self.parameters)
             if self._form.add_(view, X, -2.0 * step):
                 return "explicit"
-        moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
+            moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
+        else:
+            moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step, self._spectrum)
         self._add_(moved - X)
         return kind
+
+    def decays_at(self, step: int) -> bool:
+        """Say whether the decoupled penalty of this table acts after this step, counted from 1."""
+        return step % self.config.penalty_every == 0
 
     def filter_gradient_(self) -> Energies:
         """Filter `.grad`."""
@@ -197,6 +198,26 @@ class BoundTable:
     @cached_property
     def _form(self) -> PenaltyForm:
         return PenaltyForm(self.prepared.operator, self.ridge)
+
+    @cached_property
+    def _spectrum(self) -> Spectrum | None:
+        """Solve, at the first proximal step, for what makes all of them products; None where iterations are cheap."""
+        ready = self.prepared
+        if ready.spectrum is not None and ready.spectrum.complete:
+            return ready.spectrum
+        return (
+            eigenpairs(ready.operator, seed=self.config.seed) if has_proximal_basis(ready.operator) else None
+        )
+
+    def _decoupled_size(self, rates: Mapping[int, float]) -> float:
+        """Compute the size of a decoupled step: learning rate x penalty x the number of steps that it stands for."""
+        found = {rates[id(parameter)] for parameter in self.parameters.values()}
+        if len(found) != 1:
+            raise ValueError(
+                f"the parameters of table {self.name!r} have the learning rates "
+                f"{sorted(found)}; a decoupled penalty needs one per table"
+            )
+        return found.pop() * self.config.penalty * self.config.penalty_every
 
     @cached_property
     def _basis(self) -> Tensor:
