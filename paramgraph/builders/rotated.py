@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from paramgraph.graphs import Data, NullModel, dense_graph, graph_to_scipy, register, symmetrize
+from paramgraph.graphs import (
+    Data,
+    NullModel,
+    dense_graph,
+    graph_to_scipy,
+    random_rotation,
+    register,
+    symmetrize,
+)
 
 
 @register("rotated")
@@ -46,10 +54,7 @@ class Rotated(NullModel):
         graph = self.inner(data)
         matrix = torch.from_numpy(graph_to_scipy(graph).toarray())
         generator = torch.Generator().manual_seed(int(self.seed))
-        gaussian = torch.randn(matrix.shape, dtype=torch.float64, generator=generator, device="cpu")
-        orthogonal, triangle = torch.linalg.qr(gaussian)
-        # QR fixes the signs of R by convention; with them undone Q is uniform (reference 1).
-        orthogonal = orthogonal * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+        orthogonal = random_rotation(len(matrix), len(matrix), generator)
         turned = orthogonal @ matrix @ orthogonal.T
         turned = (turned + turned.T) / 2
         like = symmetrize(graph).edge_weight  # of the inner dtype, wherever that builder keeps its weights

@@ -10,7 +10,6 @@ References
    and Computational Harmonic Analysis 30(2), 2011.
 """
 
-import functools
 import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -24,7 +23,7 @@ from torch import Tensor
 from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.filters.response import Response, ResponseFunction, evaluate_response, response_edges
 from paramgraph.filters.response_algebra import Combination
-from paramgraph.spectra import KroneckerSum, ShiftOperator
+from paramgraph.spectra import KroneckerPair, ShiftOperator
 
 Damping = Literal["none", "jackson"]
 DAMPINGS: tuple[Damping, ...] = get_args(Damping)
@@ -120,13 +119,14 @@ def shows_itself(response: ResponseFunction) -> bool:
     return isinstance(response, Response) and (response.name in MONOTONE or bool(response.edges))
 
 
-def eigenvalues_of_small(operator: ShiftOperator | KroneckerSum, response: ResponseFunction) -> np.ndarray:
+def eigenvalues_of_small(operator: ShiftOperator | KroneckerPair, response: ResponseFunction) -> np.ndarray:
     """Compute all eigenvalues where something of a response may hide and they cost little; else none."""
-    parts = (operator.rows, operator.columns) if isinstance(operator, KroneckerSum) else (operator,)
-    if shows_itself(response) or max(part.nodes for part in parts) > SMALL_NODES:
+    if shows_itself(response) or max(part.nodes for part in operator.parts) > SMALL_NODES:
         return NOTHING
-    values = [np.linalg.eigvalsh(part.to_dense()) for part in parts]
-    return np.asarray(functools.reduce(np.add.outer, values)).ravel()
+    values = [np.linalg.eigvalsh(part.to_dense()) for part in operator.parts]
+    return np.asarray(
+        operator.join.outer(*values) if isinstance(operator, KroneckerPair) else values[0]
+    ).ravel()
 
 
 def chebyshev_coefficients(

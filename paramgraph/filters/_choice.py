@@ -11,7 +11,7 @@ from paramgraph.filters._chebyshev import DAMPINGS, SMALL_NODES, Damping
 from paramgraph.filters._linear_solve import factor_is_cheap, is_solvable
 from paramgraph.filters._rounding import whole_levels
 from paramgraph.filters.response import Response, ResponseFunction
-from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
+from paramgraph.spectra import KroneckerOperator, KroneckerPair, ShiftOperator, Spectrum
 
 Method = Literal["auto", "exact", "lowrank", "chebyshev", "solve"]
 ProductMethod = Literal["auto", "separable", "exact", "lowrank", "chebyshev"]
@@ -65,7 +65,7 @@ def linear_strength(response: ResponseFunction) -> float | None:
 
 
 def choose_method(
-    operator: ShiftOperator | KroneckerSum,
+    operator: ShiftOperator | KroneckerOperator,
     response: ResponseFunction,
     asked: Asked,
     spectrum: Spectrum | None = None,
@@ -76,17 +76,13 @@ def choose_method(
     A ValueError refuses a response for which the method that was asked for cannot stand.
     """
     gamma = linear_strength(response)
-    is_heat = isinstance(response, Response) and response.name == "heat"
     if asked.method == "solve" and gamma is None:
         raise ValueError(
             f"method 'solve' is one linear system, for tikhonov(gamma) only; the response {response!r} needs "
             "'exact', 'lowrank' or 'chebyshev'"
         )
-    if asked.method == "separable" and not is_heat:
-        raise ValueError(
-            f"the response {response!r} of a sum is no product of responses, heat alone is; use method='exact', "
-            "'lowrank' or 'chebyshev'"
-        )
+    if isinstance(operator, KroneckerOperator):
+        return _choose_for_entries(operator, response, asked)
     if asked.method != "auto":
         return asked.method, "asked for"
     if asked.damping != "none":
@@ -97,18 +93,43 @@ def choose_method(
         if spectrum.complete:
             return "exact", "complete spectrum given"
         return "lowrank", "incomplete spectrum given"
-    if isinstance(operator, KroneckerSum):
-        if is_heat:
-            return "separable", "heat of a sum is the product of two heats"
-        small = max(operator.shape) <= EXACT_NODES
-        size = "no more" if small else "more"
-        return "exact" if small else "chebyshev", f"{size} than {EXACT_NODES} rows or columns"
     if operator.nodes <= EXACT_NODES:
         if once and gamma and operator.nodes > SMALL_NODES and is_solvable(operator, gamma):
             return "solve", f"one signal on more than {SMALL_NODES} nodes costs less than eigenpairs"
         return "exact", f"no more than {EXACT_NODES} nodes"
     solved = gamma and not operator.is_dense and factor_is_cheap(operator)
     return "solve" if solved else "chebyshev", f"more than {EXACT_NODES} nodes"
+
+
+def _choose_for_entries(
+    operator: KroneckerOperator, response: ResponseFunction, asked: Asked
+) -> tuple[str, str]:
+    """Choose for a matrix with a graph on its rows and one on its columns, or with modes that are given."""
+    if not isinstance(operator, KroneckerPair):
+        if asked.method not in ("auto", "exact") or asked.rank is not None:
+            raise ValueError(
+                f"{operator!r} has its modes already: method 'exact' uses all of them; leave method and rank out"
+            )
+        return "exact", "the modes are given"
+    if asked.method == "separable" and not _separates(operator, response):
+        allowed = ", ".join(operator.separable)
+        raise ValueError(
+            f"the response {response!r} of a {operator.word} is no product of responses, {allowed} alone is; use "
+            "method='exact', 'lowrank' or 'chebyshev'"
+        )
+    if asked.method != "auto":
+        return asked.method, "asked for"
+    if asked.rank is not None:
+        return "lowrank", "rank given"
+    if operator.rises and _separates(operator, response):
+        return "separable", "heat of a sum is the product of two heats"
+    small = max(operator.shape) <= EXACT_NODES
+    size = "no more" if small else "more"
+    return "exact" if small else "chebyshev", f"{size} than {EXACT_NODES} rows or columns"
+
+
+def _separates(operator: KroneckerPair, response: ResponseFunction) -> bool:
+    return isinstance(response, Response) and response.name in operator.separable
 
 
 def pairs_for_rank(rank: int, nodes: int, tail: Tail) -> int:

@@ -1,9 +1,10 @@
-r"""Filters on the entries of one matrix: h of the Kronecker sum of a row operator and a column operator.
+r"""Filters on the entries of one matrix: h of a row operator and a column operator, or of modes that were measured.
 
-.. math:: h(L) X = X + U \left( (h(\lambda_i + \mu_j) - 1)_{ij} \circ U^T X V \right) V^T
+.. math:: h(L) X = X + U \left( (h(s_{ij}) - 1)_{ij} \circ U^T X V \right) V^T
 
-Four methods: `separable` (heat is a product of two filters), `exact` (both complete bases), `lowrank` (the modes
-of the k lowest sums) and `chebyshev` (a polynomial of the sum, no eigenvectors).
+with :math:`s_{ij} = \lambda_i + \mu_j` for a Kronecker sum, :math:`\lambda_i \mu_j` for a product, or any numbers.
+Four methods: `separable` (heat of a sum, a power of a product), `exact` (both complete bases), `lowrank` (the k modes
+of lowest graph frequency) and `chebyshev` (a polynomial of the operator, no eigenvectors).
 """
 
 from dataclasses import dataclass
@@ -33,12 +34,19 @@ from paramgraph.filters.graph_filter import GraphFilter, prepare_filter
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
-from paramgraph.spectra import KroneckerSum, product_modes
+from paramgraph.spectra import (
+    KroneckerModes,
+    KroneckerOperator,
+    KroneckerPair,
+    Spectrum,
+    eigenpairs,
+    product_modes,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProductFilter(ReadyFilter):
-    """Apply one response on a Kronecker sum to any number of matrices; made by `ProductGraph.prepare_filter`.
+    """Apply one response on an operator of entries to any number of matrices; made by `ProductGraph.prepare_filter`.
 
     Operations: exact 4 rows columns (rows + columns); separable half of it from the second matrix on; lowrank
     4 rows columns a + 4 columns a b for the smaller number a of modes; chebyshev 2 order (row edges x columns +
@@ -46,7 +54,7 @@ class ProductFilter(ReadyFilter):
 
     Parameters
     ----------
-    operator : KroneckerSum
+    operator : KroneckerSum, KroneckerProduct or KroneckerModes
         L, on matrices.
     response : callable
         Response h on the eigenvalues.
@@ -75,7 +83,7 @@ class ProductFilter(ReadyFilter):
             [3., 2.]])
     """
 
-    operator: KroneckerSum
+    operator: KroneckerOperator
     response: ResponseFunction
     method: str
     reason: str
@@ -132,46 +140,86 @@ class ProductFilter(ReadyFilter):
 
 
 def prepare_product_filter(
-    operator: KroneckerSum,
+    operator: KroneckerOperator,
     response: ResponseFunction | str,
     method: ProductMethod = "auto",
     order: int = 30,
     rank: int | None = None,
     tail: Tail = "edge",
+    spectra: tuple[Spectrum, Spectrum] | None = None,
 ) -> ProductFilter:
-    """Choose a method and compute its numbers once; see `ProductGraph.prepare_filter`."""
+    """Choose a method and compute its numbers once; see `ProductGraph.prepare_filter`.
+
+    `spectra` are complete ones of both factors, where they are known: "exact" solves no eigenproblem then. Modes that
+    are given keep their dtype, and what lies outside them has the eigenvalue 0.
+    """
     response = get_response(response)
     asked = Asked.checked(PRODUCT_METHODS, method, order, rank, tail)
     chosen, reason = choose_method(operator, response, asked)
-    shared: dict[str, Any] = {}
-    if chosen == "separable":
-        # exp(-t (x + y)) = exp(-t x) exp(-t y)
+    shared: dict[str, Any]
+    if isinstance(operator, KroneckerModes):
+        shared, remark = _given(operator, response)
+    elif not isinstance(operator, KroneckerPair):
+        raise TypeError(f"a filter of entries is of a Kronecker sum, product or modes, got {operator!r}")
+    elif chosen == "separable":
+        # exp(-t (x + y)) = exp(-t x) exp(-t y), and (x y)^-p = x^-p y^-p
         factors = prepare_filter(operator.rows, response), prepare_filter(operator.columns, response)
-        reason += f"; rows: {factors[0].method}, columns: {factors[1].method}"
+        remark = f"; rows: {factors[0].method}, columns: {factors[1].method}"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
     elif chosen == "chebyshev":
         known = eigenvalues_of_small(operator, response)
         found = design_polynomial(response, operator.interval, order, method == "auto", known=known)
-        shared = {"coefficients": found.coefficients, "error": found.error}
-        reason += found.remark
+        shared, remark = {"coefficients": found.coefficients, "error": found.error}, found.remark
+    elif chosen == "exact":
+        shared, remark = _complete(operator, response, spectra), ""
     else:
-        every = operator.nodes
-        wanted = every if chosen == "exact" else min(DEFAULT_RANK if rank is None else int(rank), every)
-        shared, remark = _gains(operator, response, wanted, tail)
-        reason += remark
-    return ProductFilter(operator, response, chosen, reason, **shared)
+        wanted = min(DEFAULT_RANK if rank is None else int(rank), operator.nodes)
+        shared, remark = _lowest(operator, response, wanted, tail)
+    return ProductFilter(operator, response, chosen, reason + remark, **shared)
 
 
-def _gains(
-    operator: KroneckerSum, response: ResponseFunction, wanted: int, tail: Tail
+def _complete(
+    operator: KroneckerPair, response: ResponseFunction, spectra: tuple[Spectrum, Spectrum] | None
+) -> dict[str, Any]:
+    """Evaluate h - 1 at every pair of modes."""
+    found = tuple(map(eigenpairs, operator.parts)) if spectra is None else spectra
+    first, second = (spectrum.eigenvalues for spectrum in found)
+    values = torch.from_numpy(operator.join.outer(first.numpy(), second.numpy()))
+    known = [
+        eigenvalue_rounding(spectrum, part.bound)
+        for spectrum, part in zip(found, operator.parts, strict=True)
+    ]
+    rounding = operator.rounding((first[:, None], second[None, :]), (known[0][:, None], known[1][None, :]))
+    gain = evaluate_response(response, values.reshape(-1), rounding.reshape(-1)).reshape(values.shape) - 1
+    return {"bases": tuple(spectrum.eigenvectors for spectrum in found), "gain": gain}
+
+
+def _given(operator: KroneckerModes, response: ResponseFunction) -> tuple[dict[str, Any], str]:
+    """Evaluate h - rest at every mode that was given, in float64; measured numbers have no rounding to look out for."""
+    values = operator.eigenvalues.double()
+    found = evaluate_response(response, values.reshape(-1)).reshape(values.shape)
+    level, remark = 1.0, ""
+    if not operator.complete:
+        level = evaluate_response(response, values.new_zeros(1)).item()
+        remark = f"; the other {operator.nodes - values.numel()} have the eigenvalue 0, h = {level:.4g}"
+    bases = operator.row_basis, operator.column_basis
+    return {"bases": bases, "gain": (found - level).to(bases[0]), "rest": level - 1.0}, remark
+
+
+def _lowest(
+    operator: KroneckerPair, response: ResponseFunction, wanted: int, tail: Tail
 ) -> tuple[dict[str, Any], str]:
     """Lay h - rest of the wanted modes out on the grid of both factors' modes; 0 elsewhere."""
     modes = product_modes(operator, pairs_for_rank(wanted, operator.nodes, tail))
     row, column = torch.from_numpy(modes.row), torch.from_numpy(modes.column)
     values = torch.from_numpy(modes.eigenvalues)
-    rounding = (
-        eigenvalue_rounding(modes.row_spectrum, operator.rows.bound)[row]
-        + eigenvalue_rounding(modes.column_spectrum, operator.columns.bound)[column]
+    first, second = modes.row_spectrum, modes.column_spectrum
+    rounding = operator.rounding(
+        (first.eigenvalues[row], second.eigenvalues[column]),
+        (
+            eigenvalue_rounding(first, operator.rows.bound)[row],
+            eigenvalue_rounding(second, operator.columns.bound)[column],
+        ),
     )
     found = evaluate_response(response, values[:wanted], rounding[:wanted])
     kept, cut = whole_modes(values, rounding, found, operator.nodes, tail)
@@ -180,5 +228,5 @@ def _gains(
     a, b = (int(index.max()) + 1 if kept else 0 for index in (row, column))
     gain = torch.zeros(a, b, dtype=torch.float64, device="cpu")
     gain[row, column] = found[:kept] - level
-    bases = modes.row_spectrum.eigenvectors[:, :a], modes.column_spectrum.eigenvectors[:, :b]
+    bases = first.eigenvectors[:, :a], second.eigenvectors[:, :b]
     return {"bases": bases, "gain": gain, "rest": level - 1.0}, cut + remark

@@ -12,7 +12,7 @@ How strongly two nodes are linked is computed in `paramgraph.graphs.affinity`.
   `connected_components`, `component_labels`, `strongest_neighbourhood`.
 - As a matrix, or for networkx: `graph_to_scipy`, `graph_from_scipy`, `graph_to_networkx`, `graph_from_networkx`;
   `weight_matrix` of whatever is a `GraphLike`, its `edge_part`, a `compact` `Matrix`, and its `narrow_indices`.
-- What several builders share: `layer_places`, `node_field`, `pairs_apart`, `rewired_pairs`.
+- What several builders share: `layer_places`, `node_field`, `pairs_apart`, `rewired_pairs`, `random_rotation`.
 """
 
 from typing import TYPE_CHECKING
@@ -70,5 +70,6 @@ if TYPE_CHECKING:
     )
     from paramgraph.graphs.repair import symmetrize as symmetrize
     from paramgraph.graphs.rewiring import rewired_pairs as rewired_pairs
+    from paramgraph.graphs.rotation import random_rotation as random_rotation
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

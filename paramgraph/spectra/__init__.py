@@ -2,17 +2,19 @@ r"""Spectra: the matrices whose eigenvalues are a graph's frequencies, and their
 
 A graph becomes a shift operator; `eigenpairs` cuts it into components, writes its null space down, solves the rest by
 the solver that suits it (one file each in `solvers/`), and says in the result what ran and why, with residuals and, if
-asked, a proof that no eigenvalue was passed over. Two operators make a pencil, or a Kronecker sum, never formed.
+asked, a proof that no eigenvalue was passed over. Two operators make a pencil, or a Kronecker sum or product, which is
+never formed.
 
 * from a graph: `laplacian`, `adjacency`, `zero_operator`; what they give, a `ShiftOperator`
 * `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; `smallest_eigenvalue`
-* scalars as nodes: `KroneckerSum`, `product_modes`, `product_eigenpairs`, `ProductModes`
+* scalars as nodes: `KroneckerSum` and `KroneckerProduct`, each a `KroneckerPair`, and `KroneckerModes` with eigenvalues
+  of their own: all are a `KroneckerOperator`; `product_modes`, `product_eigenpairs`, `ProductModes`
 * a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `flip`, `largest_pairs` and
   `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
 * what acts on signals: `SignalOperator`; `check_signal`, `wide`, `working_dtype`, `keep_tensor`, `linear_product`,
   `sparse_tensor`
 * how much a factor fills in: `estimate_fill_in`, `FillIn`
-* inside, for tests and neighbours: `count_pairs`, `check_pencil`, `certify_count`, `choose_solvers`, `smallest_sums`,
+* inside, for tests and neighbours: `count_pairs`, `check_pencil`, `certify_count`, `choose_solvers`, `smallest_pairs`,
   `fix_signs`
 * words: `Kind`, `Normalization`, `Seed`
 """
@@ -49,12 +51,18 @@ if TYPE_CHECKING:
         check_pencil as check_pencil,
         generalized_eigenpairs as generalized_eigenpairs,
     )
+    from paramgraph.spectra.kronecker_modes import KroneckerModes as KroneckerModes
+    from paramgraph.spectra.kronecker_operator import (
+        KroneckerOperator as KroneckerOperator,
+        KroneckerPair as KroneckerPair,
+    )
+    from paramgraph.spectra.kronecker_product import KroneckerProduct as KroneckerProduct
     from paramgraph.spectra.kronecker_sum import KroneckerSum as KroneckerSum
     from paramgraph.spectra.product_spectrum import (
         ProductModes as ProductModes,
         product_eigenpairs as product_eigenpairs,
         product_modes as product_modes,
-        smallest_sums as smallest_sums,
+        smallest_pairs as smallest_pairs,
     )
     from paramgraph.spectra.shift_operator import (
         Kind as Kind,

@@ -103,7 +103,7 @@ def laplacian(
     off_diagonal = sp.csr_array((-flow, edges.indices, edges.indptr), shape=edges.shape)
     matrix = sp.csr_array(sp.diags_array(diagonal, format="csr") + off_diagonal)
     operator = _operator(matrix, edges, "laplacian", normalization, similar)
-    return replace(operator, signs=_two_colouring(edges, operator.component_labels)) if signed else operator
+    return replace(operator, signs=two_colouring(edges, operator.component_labels)) if signed else operator
 
 
 def _refuse_signs(graph: GraphLike, edges: sp.csr_array) -> None:
@@ -121,7 +121,7 @@ def _refuse_signs(graph: GraphLike, edges: sp.csr_array) -> None:
     )
 
 
-def _two_colouring(edges: sp.csr_array, labels: np.ndarray) -> np.ndarray:
+def two_colouring(edges: sp.csr_array, labels: np.ndarray) -> np.ndarray:
     """Give the nodes of each balanced component the sign of their side, and all others 0.
 
     In the double cover each node is there twice; a positive edge keeps the copy, a negative one changes it.

@@ -10,7 +10,7 @@ from paramgraph.digests import readable
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
-    KroneckerSum,
+    KroneckerOperator,
     ShiftOperator,
     SignalOperator,
     Spectrum,
@@ -23,44 +23,41 @@ from spectral_opt.config import SpectralConfig
 
 @dataclass(frozen=True, eq=False)
 class EntryOperator(SignalOperator):
-    r"""Scalars as nodes: give the Kronecker sum of a row graph and a column graph the interface of an operator.
+    """Scalars as nodes: give what acts on the entries of a matrix the interface of an operator on its rows."""
 
-    .. math:: X \mapsto L_r X + X L_c
-    """
-
-    sum: KroneckerSum
+    operator: KroneckerOperator
 
     # One system for all entries.
     couples_columns = True
 
     @property
-    def parts(self) -> tuple[ShiftOperator, ShiftOperator]:
-        """Operator of the rows and of the columns."""
-        return self.sum.rows, self.sum.columns
+    def parts(self) -> tuple[ShiftOperator, ...]:
+        """Operator of the rows and of the columns; empty where it is made of modes."""
+        return self.operator.parts
 
     @property
     def shape(self) -> tuple[int, int]:
         """Square, with as many rows as a signal has: what it can be multiplied with."""
-        rows = self.sum.shape[0]
+        rows = self.operator.shape[0]
         return rows, rows
 
     @property
     def nodes(self) -> int:
         """Number of nodes: of entries."""
-        return self.sum.nodes
+        return self.operator.nodes
 
     @property
-    def components(self) -> int:
-        """Number of connected components."""
-        return self.sum.components
+    def components(self) -> int | None:
+        """Number of connected components; None where there is no graph of the entries."""
+        return self.operator.components
 
     @property
     def bound(self) -> float:
         """Upper bound of the absolute eigenvalues."""
-        return max(abs(end) for end in self.sum.interval)
+        return max(abs(end) for end in self.operator.interval)
 
     def __matmul__(self, X: Tensor) -> Tensor:
-        return self.sum.times(X)
+        return self.operator.times(X)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class PreparedTable:
     table: NodeTable
     nodes: int
     edges: int
-    components: int
+    components: int | None
     operator: ShiftOperator | EntryOperator | None
     filter: GraphFilter | ProductFilter | None
     seconds: float

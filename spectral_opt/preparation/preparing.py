@@ -141,7 +141,7 @@ def make_filter(
     rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):
         method: Any = config.filter_method  # "solve" is refused with the list of what a product has
-        return prepare_product_filter(operator.sum, response, method=method, tail=config.tail, rank=rank)
+        return prepare_product_filter(operator.operator, response, method=method, tail=config.tail, rank=rank)
     return prepare_filter(
         operator,
         response,

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from paramgraph.filters import FilterDesign, GraphFilter, ProductFilter, get_response
 from paramgraph.nodes import NodeTable
-from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum
+from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.factor_table import config_on
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
 from spectral_opt.preparation.preparing import make_filter
 
+_MODES = ("row_basis", "column_basis", "eigenvalues")
 _SPECTRUM = ("eigenvalues", "eigenvectors", "residuals")
 _FACTORS = ("basis", "gain", "scale", "coefficients")
 _NUMBERS = ("rank", "order", "error", "rest", "gamma")
@@ -44,13 +45,9 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     if ready.operator is None:
         return {}
     tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64), "reason": encode_text(ready.reason)}
-    parts = ready.operator.parts
-    if len(parts) > 1:
-        # The filter follows from the two operators, which are small beside its bases.
-        for side, part in zip(("rows", "columns"), parts, strict=True):
-            tensors |= _operator_tensors(part, f"{side}.")
-        return tensors
-    tensors |= _operator_tensors(parts[0])
+    if isinstance(ready.operator, EntryOperator):
+        return tensors | _entry_tensors(ready.operator)
+    tensors |= _operator_tensors(ready.operator)
     if isinstance(ready.filter, GraphFilter):
         design = ready.filter.design
         tensors["filter.method"] = encode_text(f"{design.method} {design.reason}")
@@ -89,8 +86,7 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None
     if config.scheme == "entries":
-        rows = _operator_from(tensors, "rows.", nodes, config)
-        operator = EntryOperator(KroneckerSum(rows, _operator_from(tensors, "columns.", width, config)))
+        operator = _entries_from(tensors, nodes, width, config)
         graph_filter = make_filter(operator, config) if config.has_filter else None
     else:
         operator = _operator_from(tensors, "", nodes, config)
@@ -109,6 +105,32 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
         reason=decode_text(tensors["reason"]),
         spectrum=spectrum,
     )
+
+
+def _entry_tensors(operator: EntryOperator) -> dict[str, Tensor]:
+    """Write what acts on entries; the filter follows from the two operators, which are small beside its bases."""
+    entries = operator.operator
+    if isinstance(entries, KroneckerModes):
+        return {f"modes.{name}": getattr(entries, name).detach().cpu().clone() for name in _MODES}
+    tensors = {"join": encode_text(type(entries).__name__)}
+    for side, part in zip(("rows", "columns"), operator.parts, strict=True):
+        tensors |= _operator_tensors(part, f"{side}.")
+    return tensors
+
+
+def _entries_from(
+    tensors: Mapping[str, Tensor], nodes: int, width: int, config: SpectralConfig
+) -> EntryOperator:
+    if "modes.eigenvalues" in tensors:
+        modes = KroneckerModes(*(tensors[f"modes.{name}"].cpu().clone() for name in _MODES))
+        if modes.shape != (nodes, width):
+            raise ValueError(f"its modes are of a matrix of the shape {modes.shape}")
+        return EntryOperator(modes)
+    # A file from before there were products has sums alone.
+    name = decode_text(tensors["join"]) if "join" in tensors else KroneckerSum.__name__
+    join = KroneckerProduct if name == KroneckerProduct.__name__ else KroneckerSum
+    rows = _operator_from(tensors, "rows.", nodes, config)
+    return EntryOperator(join(rows, _operator_from(tensors, "columns.", width, config)))
 
 
 def _spectrum_from(tensors: Mapping[str, Tensor], operator: ShiftOperator) -> Spectrum:

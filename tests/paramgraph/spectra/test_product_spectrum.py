@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 
 import paramgraph.spectra.product_spectrum as product_spectrum
 from paramgraph import adjacency, laplacian
-from paramgraph.spectra import KroneckerSum, product_eigenpairs, product_modes, smallest_sums
+from paramgraph.spectra import KroneckerSum, product_eigenpairs, product_modes, smallest_pairs
 
 # Small integers: many sums are equal, exactly.
 ascending = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(lambda x: np.sort(np.array(x, float)))
@@ -15,7 +15,7 @@ ascending = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(lambda x: n
 @settings(max_examples=60, deadline=None)
 def test_smallest_sums_are_those_of_all_sums_sorted(first, second, data):
     count = data.draw(st.integers(0, len(first) * len(second)))
-    sums, i, j = smallest_sums(first, second, count)
+    sums, i, j = smallest_pairs(first, second, count)
     every = np.add.outer(first, second)
     np.testing.assert_array_equal(sums, np.sort(every, axis=None)[:count])
     np.testing.assert_array_equal(every[i, j], sums)
@@ -23,7 +23,7 @@ def test_smallest_sums_are_those_of_all_sums_sorted(first, second, data):
 
 
 def test_equal_sums_are_in_the_order_of_row_then_column():
-    _, i, j = smallest_sums(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]), 6)
+    _, i, j = smallest_pairs(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 2.0]), 6)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]
 
 

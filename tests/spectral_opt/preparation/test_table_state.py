@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from paramgraph import eigenpairs
+from paramgraph.spectra import KroneckerModes, KroneckerProduct
 from spectral_opt import SpectralConfig, attach, prepare
-from spectral_opt.preparation import restore_table, table_tensors
+from spectral_opt.preparation import EntryOperator, make_filter, restore_table, table_tensors
 from spectral_opt.training import prepared_from_state
 
 FIELDS = {"builder_options": {"k": 3}, "source": "weights", "penalty": 0.0}
@@ -59,6 +63,32 @@ def test_a_restored_basis_gives_the_same_bits(model):
         ready.spectrum.solver,
         ready.spectrum.reason,
     )
+
+
+@pytest.mark.parametrize("kind", ["product", "modes"])
+def test_what_acts_on_entries_is_restored_as_it_was(model, kind):
+    config = SpectralConfig(
+        scheme="entries",
+        builder="gram",
+        shift="adjacency",
+        source="weights",
+        penalty=0.0,
+        filter_method="auto" if kind == "modes" else "exact",
+    )
+    (ready,) = prepare(model, config)
+    rows, columns = ready.operator.parts
+    if kind == "product":
+        entries = KroneckerProduct(rows, columns)
+    else:
+        U, V = (eigenpairs(part).eigenvectors for part in (rows, columns))
+        entries = KroneckerModes(U, V, torch.rand(12, 6, generator=torch.Generator().manual_seed(0)))
+    operator = EntryOperator(entries)
+    ready = replace(ready, operator=operator, filter=make_filter(operator, config), components=None)
+    restored = restore_table(ready.table, through_bytes(ready), config)
+    assert type(restored.operator.operator) is type(entries)
+    X = torch.randn(ready.table.shape, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(restored.filter(X), ready.filter(X))
+    assert torch.equal(restored.operator @ X, ready.operator @ X)
 
 
 def test_no_graph_is_restored_from_nothing(model):
