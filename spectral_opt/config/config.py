@@ -64,7 +64,7 @@ class SpectralConfig(JsonFields):
     placement : {"gradient", "update", "basis", None}, default "gradient"
         Filter the gradient before the optimizer, or the update after it (weight decay included); or run the
         optimizer itself on U^T G and U^T Theta and rotate the increment h(Lambda) E back, weight decay
-        included ("basis": complete spectrum only, at most 4,096 nodes). None: no filter.
+        included ("basis": complete spectrum only, at most 4,096 nodes; of "entries" U^T G V). None: no filter.
     filter_method : str, default "auto"
         How h(L) is applied: "auto", "exact", "lowrank", "chebyshev", "solve", or any other method of
         :func:`paramgraph.apply_filter`.
@@ -190,10 +190,6 @@ class SpectralConfig(JsonFields):
                 "use 'sym' or None for a penalty, or set penalty=0.0"
             )
         if self.runs_in_basis:
-            if self.scheme == "entries":
-                raise ValueError(
-                    "placement 'basis' has no basis of 'entries'; use placement='update', or 'rows'"
-                )
             if is_skew:
                 raise ValueError(
                     "placement 'basis' rotates parameters, and the eigenvectors of normalization 'rw' are no "

@@ -127,8 +127,8 @@ class ShardedTable(BoundTable):
         X, step = self.signal(start), self._decoupled_size(rates)
         # Of columns all nodes lie here; of rows their operator spans the ranks, which iterate together.
         is_basis_read = self.split is None and step_kind(self._operator, self.ridge, step) == "proximal"
-        spectrum = self._spectrum if is_basis_read else None
-        moved, kind = decoupled_step(X, self._operator, self.ridge, step, spectrum)
+        prepare = self._in_basis if is_basis_read else None
+        moved, kind = decoupled_step(X, self._operator, self.ridge, step, prepare)
         self._add_(moved - X)
         return kind
 

@@ -11,11 +11,13 @@ from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import builder_options
 from paramgraph.nodes import NodeTable
 from spectral_opt.config import SpectralConfig
-from spectral_opt.functional import has_proximal_basis, step_kind
+from spectral_opt.functional import step_kind
 from spectral_opt.preparation import (
+    EntryOperator,
     FactorTable,
     PreparedTable,
     config_on,
+    is_basis_worth,
     starts_with_an_update,
 )
 
@@ -65,7 +67,7 @@ def explain_table(
     config = config_on(config, ready.table)
     members = [named[name] for name in ready.table.parameters]
     matrix_bytes, products = _operator_cost(ready)
-    filter_bytes, flops = _filter_cost(ready, products)
+    filter_bytes, flops = _filter_cost(ready, products, config.runs_in_basis)
     penalty = _penalty_text(config)
     penalty_bytes = 0
     if config.penalty:
@@ -176,13 +178,13 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
     return size, products
 
 
-def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
+def _filter_cost(ready: PreparedTable, products: float, in_basis: bool) -> tuple[int, float]:
     """Count the bytes of the filter in float32 beside its float64 basis, and its operations for one signal."""
     nodes, width = ready.table.shape
     if ready.filter is None and ready.spectrum is not None:
         # Eigenvectors in float64 and in float32; gradient and parameter there, the increment back.
         return 12 * nodes * nodes, 6.0 * nodes * nodes * width
-    if ready.filter is None or ready.filter.is_identity:
+    if ready.filter is None or (ready.filter.is_identity and not in_basis):
         return 0, 0.0
     if isinstance(ready.filter, GraphFilter) and ready.filter.method == "solve":
         solver = ready.filter.design.solver
@@ -190,7 +192,9 @@ def _filter_cost(ready: PreparedTable, products: float) -> tuple[int, float]:
     if ready.filter.order is not None:
         return 0, 2.0 * ready.filter.order * products
     if isinstance(ready.filter, ProductFilter):
-        return 12 * (nodes**2 + width**2), 4.0 * nodes * width * (nodes + width)
+        # In the basis gradient and parameter there, the increment back; else there and back.
+        products = 3 if in_basis else 2
+        return 12 * (nodes**2 + width**2), 2.0 * products * nodes * width * (nodes + width)
     rank = ready.filter.rank
     if rank is None:
         return 0, 2.0 * products
@@ -235,10 +239,12 @@ def _proximal_cost(ready: PreparedTable, products: float, strength: float) -> tu
     nodes, width = ready.table.shape
     if ready.operator is None:
         return 0, 2.0 * nodes * width, ""
-    if has_proximal_basis(ready.operator):
-        # Eigenvectors in float64 and in float32, unless the filter in the basis has them.
-        held = ready.spectrum is not None and ready.spectrum.complete
-        return 0 if held else 12 * nodes * nodes, 4.0 * nodes * nodes * width, " in the complete basis"
+    if is_basis_worth(ready):
+        # Eigenvectors in float64 and in float32, unless they are there already.
+        sides = (nodes, width) if isinstance(ready.operator, EntryOperator) else (nodes,)
+        held = not ready.operator.parts or (ready.spectrum is not None and ready.spectrum.complete)
+        size = 0 if held else sum(12 * side**2 for side in sides)
+        return size, sum(4.0 * nodes * width * side for side in sides), " in the complete basis"
     # Conjugate gradients: the residual falls by this root at each step, to 1e-12.
     steps = min(14.0 * math.sqrt(1.0 + 2.0 * strength), 2.0 * ready.operator.nodes + 10.0)
     iterations = 1 + math.ceil(steps)

@@ -5,8 +5,8 @@ a signal and a ready filter give the filtered signal. Gradients by name are filt
 pairs that can be chained.
 
 Penalties: `penalty_value`, `penalty_gradient`; of low-rank updates `low_rank_penalty_value` and
-`low_rank_penalty_gradient`; outside an optimizer `decoupled_step`, `step_kind`, `has_proximal_basis`; their parts
-`multiply`, `checked_operator`.
+`low_rank_penalty_gradient`; outside an optimizer `decoupled_step`, `step_kind`; their parts `multiply`,
+`checked_operator`.
 Filters of gradients: `filter_gradients`; as pairs `GradientFilter`, `gradient_filter`, `chain`, `clip_by_global_norm`,
 `masked`, `project`.
 Filters of tables: `filter_table`, `match_norm` and its `norm_factor`, `filter_in_place_of`, `put_back`.
@@ -19,7 +19,6 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from spectral_opt.functional.decoupled_penalty import (
         decoupled_step as decoupled_step,
-        has_proximal_basis as has_proximal_basis,
         step_kind as step_kind,
     )
     from spectral_opt.functional.filtering import (

@@ -1,13 +1,14 @@
 """The decoupled step of the penalty: outside the optimizer, as AdamW decays weights."""
 
-from typing import Literal, TypeGuard
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from paramgraph.filters import EXACT_NODES, prepare_filter, solve_shifted
-from paramgraph.spectra import ShiftOperator, SignalOperator, Spectrum, wide
+from paramgraph.filters import ReadyFilter, ResponseFunction, solve_shifted
+from paramgraph.spectra import SignalOperator, wide
 from spectral_opt.functional.penalty import OperatorLike, checked_operator, penalty_gradient
 
 
@@ -16,7 +17,7 @@ def decoupled_step(
     operator: OperatorLike,
     ridge: float,
     step: float,
-    spectrum: Spectrum | None = None,
+    prepare: Callable[[ResponseFunction], ReadyFilter] | None = None,
 ) -> tuple[Float[Tensor, "nodes width"], Literal["explicit", "proximal"]]:
     r"""Descend the penalty by one step, the way AdamW decays weights: outside the optimizer.
 
@@ -25,9 +26,9 @@ def decoupled_step(
         X \mapsto X - 2 s (L + \text{ridge}\, I) X \quad\text{while } 2 s (\lambda_{max} + \text{ridge}) < 1,
         \qquad\text{else } X \mapsto (I + 2 s (L + \text{ridge}\, I))^{-1} X
 
-    The second, the proximal step, is stable for every s; the two agree to first order in s. With the complete
-    `spectrum` of a ShiftOperator it is a filter, two products with the basis; else it is solved by conjugate gradients
-    in float64, whose number of iterations grows with the square root of 1 + 2 s lambda_max. `step` is s, the learning
+    The second, the proximal step, is stable for every s; the two agree to first order in s. With `prepare`, which makes
+    a filter of the operator for any response, it is that filter; else it is solved by conjugate gradients in float64,
+    whose number of iterations grows with the square root of 1 + 2 s lambda_max. `step` is s, the learning
     rate times the factor of the penalty. Gives X after the step, in its dtype and on its device, and which step it was.
     A ValueError where `step` is negative or not finite, or the operator is not symmetric.
 
@@ -47,14 +48,12 @@ def decoupled_step(
         with torch.no_grad():
             signal = wide(X.detach())
             return (signal - step * penalty_gradient(signal, known, ridge)).to(X.dtype), kind
-    if spectrum is not None and isinstance(known, ShiftOperator):
+    if prepare is not None:
 
         def response(eigenvalues: Tensor) -> Tensor:
             return 1.0 / (1.0 + 2.0 * step * (eigenvalues + ridge))
 
-        return prepare_filter(known, response, method="exact", spectrum=spectrum)(
-            X.detach(), check=False
-        ), kind
+        return prepare(response)(X.detach(), check=False), kind
     return _proximal(X.detach(), known, 2.0 * step, ridge), kind
 
 
@@ -62,11 +61,6 @@ def step_kind(operator: SignalOperator | None, ridge: float, step: float) -> Lit
     """Say which step `decoupled_step` takes: "explicit" while 2 step (lambda_max + ridge) < 1, else "proximal"."""
     bound = 0.0 if operator is None else operator.bound
     return "explicit" if 2.0 * step * (bound + ridge) < 1.0 else "proximal"
-
-
-def has_proximal_basis(operator: SignalOperator | None) -> TypeGuard[ShiftOperator]:
-    """Say whether a proximal step is worth a complete spectrum: of a dense graph, where each iteration is a product."""
-    return isinstance(operator, ShiftOperator) and operator.is_dense and operator.nodes <= EXACT_NODES
 
 
 def _proximal(X: Tensor, operator: SignalOperator | None, step: float, ridge: float) -> Tensor:

@@ -8,7 +8,8 @@ Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `ad
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
 Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `needs_batches`,
 `reads_features`.
-Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`.
+Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`;
+filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
 """
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
         PreparedTable as PreparedTable,
     )
     from spectral_opt.preparation.preparing import (
+        basis_filters as basis_filters,
+        is_basis_worth as is_basis_worth,
         make_filter as make_filter,
         prepare as prepare,
         prepare_tables as prepare_tables,

@@ -12,6 +12,7 @@ from paramgraph.filters import (
     EXACT_NODES,
     GraphFilter,
     ProductFilter,
+    ReadyFilter,
     ResponseFunction,
     pairs_for_rank,
     prepare_filter,
@@ -107,7 +108,7 @@ def prepare_tables(
     sets = calibration_sets(batches)
     check_calibration(config, sets, loss)
     if config.runs_in_basis:
-        _check_basis_sizes(tables)
+        _check_basis_sizes(tables, config)
     matrices = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
     entries = matrices if config.scheme == "entries" else {}
     run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
@@ -140,7 +141,8 @@ def make_filter(
         response = config.make_response()
     rank = min(config.rank, operator.nodes) if config.filter_method == "lowrank" else None
     if isinstance(operator, EntryOperator):
-        method: Any = config.filter_method  # "solve" is refused with the list of what a product has
+        # The optimizer runs in both bases; "solve" is refused with the list of what a product has.
+        method: Any = "exact" if config.runs_in_basis else config.filter_method
         return prepare_product_filter(operator.operator, response, method=method, tail=config.tail, rank=rank)
     return prepare_filter(
         operator,
@@ -151,6 +153,29 @@ def make_filter(
         spectrum=spectrum,
         seed=config.seed,
     )
+
+
+def is_basis_worth(ready: PreparedTable) -> bool:
+    """Say whether many filters are worth the complete basis of an operator.
+
+    That of a dense graph, where every iteration of a solver would be a dense product, and modes that are there.
+    """
+    parts = () if ready.operator is None else ready.operator.parts
+    is_small = all(part.nodes <= EXACT_NODES for part in parts)
+    return ready.operator is not None and is_small and (not parts or any(part.is_dense for part in parts))
+
+
+def basis_filters(ready: PreparedTable, seed: int = 0) -> Callable[[ResponseFunction], ReadyFilter]:
+    """Solve for the complete basis of a table's operator, and give what makes a filter of each response in it."""
+    operator = ready.operator
+    if isinstance(operator, EntryOperator):
+        spectra = [eigenpairs(part, seed=seed) for part in operator.parts]
+        pair = (spectra[0], spectra[1]) if spectra else None
+        return functools.partial(prepare_product_filter, operator.operator, method="exact", spectra=pair)
+    assert operator is not None  # L = 0 has no basis to look for
+    has_all = ready.spectrum is not None and ready.spectrum.complete
+    spectrum = ready.spectrum if has_all else eigenpairs(operator, seed=seed)
+    return functools.partial(prepare_filter, operator, method="exact", spectrum=spectrum)
 
 
 def _prepare_table(
@@ -224,6 +249,9 @@ def _join_sides(
     check_form(table, config, rows, columns)
     operator = EntryOperator(KroneckerSum(rows, columns))
     graph_filter = make_filter(operator, config) if config.has_filter else None
+    reason = "no filter" if graph_filter is None else f"{graph_filter.method}: {graph_filter.reason}"
+    if config.runs_in_basis:
+        reason = "basis: complete spectra of rows and columns; the optimizer runs on U^T G V and U^T Theta V"
     return PreparedTable(
         table=table,
         nodes=operator.nodes,
@@ -232,7 +260,7 @@ def _join_sides(
         operator=operator,
         filter=graph_filter,
         seconds=seconds + time.perf_counter() - started,
-        reason="no filter" if graph_filter is None else f"{graph_filter.method}: {graph_filter.reason}",
+        reason=reason,
     )
 
 
@@ -247,8 +275,12 @@ def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | Non
     return None
 
 
-def _check_basis_sizes(tables: Mapping[str, NodeTable]) -> None:
-    large = [f"{key!r} ({table.shape[0]})" for key, table in tables.items() if table.shape[0] > EXACT_NODES]
+def _check_basis_sizes(tables: Mapping[str, NodeTable], config: SpectralConfig) -> None:
+    sizes = {
+        key: max(table.shape) if config_on(config, table).scheme == "entries" else table.shape[0]
+        for key, table in tables.items()
+    }
+    large = [f"{key!r} ({size})" for key, size in sizes.items() if size > EXACT_NODES]
     if large:
         raise ValueError(
             f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes; too large: "

@@ -1,8 +1,9 @@
 r"""What a new basis does to the state of an optimizer that runs in it.
 
-With R = U_new^T U_old a moment that is linear in the gradient goes along, :math:`m \mapsto R m`. The second moment of
-single entries cannot be rotated: it is reset to its mean over the nodes, column by column, the part of it that is the
-same in every basis, :math:`\sum_i E[(U^T g)_i^2] = \sum_i E[g_i^2]`. Reset to zero, the next step of Adam would be
+With R = U_new^T U_old a moment that is linear in the gradient goes along, :math:`m \mapsto R m`, and with a basis on
+both sides :math:`m \mapsto R m R_c^T`. The second moment of single entries cannot be rotated: it is reset to its mean
+over the nodes (column by column, or over all entries where these are the nodes), the part of it that is the same in
+every basis, :math:`\sum_i E[(U^T g)_i^2] = \sum_i E[g_i^2]`. Reset to zero, the next step of Adam would be
 up to :math:`1/\sqrt{1 - \beta_2}` times too long, since its bias correction is over.
 """
 
@@ -28,11 +29,13 @@ def move_moments(
     table: NodeTable,
     parameters: Mapping[str, Tensor],
     rotation: Float[Tensor, "nodes nodes"],
+    across: Float[Tensor, "width width"] | None = None,
 ) -> str:
     """Carry the optimizer's state of one table into a new basis, and say for the log what was rotated and what reset.
 
-    The rotation is R = U_new^T U_old. A state with a tensor of the parameter's shape, or any other part that is
-    neither a number nor known by name, is cleared as a whole: the optimizer starts it anew.
+    The rotation is R = U_new^T U_old, and `across` R_c = V_new^T V_old where the columns have a graph too. A state with
+    a tensor of the parameter's shape, or any other part that is neither a number nor known by name, is cleared as a
+    whole: the optimizer starts it anew.
     """
     states: dict[str, Any] = {name: optimizer.state.get(parameters[name]) for name in table.parameters}
     if not any(states.values()):
@@ -47,7 +50,11 @@ def move_moments(
     for key in rotated + averaged:
         values = {name: states[name][key] for name in table.parameters}
         X = wide(table.gather(values))
-        new = rotation.to(X.device, X.dtype) @ X if key in LINEAR else X.mean(0, keepdim=True).expand_as(X)
+        if key in SQUARED:
+            new = (X.mean(0, keepdim=True) if across is None else X.mean()).expand_as(X)
+        else:
+            new = rotation.to(X.device, X.dtype) @ X
+            new = new if across is None else new @ across.to(X.device, X.dtype).T
         # Entries that no node covers keep every bit: only the difference is scattered.
         for name, change in table.scatter(new - X).items():
             values[name].add_(change)

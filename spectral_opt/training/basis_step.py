@@ -7,7 +7,8 @@ gradients, so its rule, its moments and its weight decay are all those of the ro
 .. math:: \Theta \leftarrow \Theta + U h(\Lambda) E
 
 Decoupled weight decay commutes with U, and as part of E it is filtered like the rest of the increment. A step costs
-three products of (nodes, nodes) with (nodes, width).
+three products of (nodes, nodes) with (nodes, width). With scalars as nodes there is a basis on both sides,
+:math:`U^T \Theta V` and :math:`U^T G V`, and the increment is filtered at each pair of modes.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class BasisStep:
     """One table whose parameters and gradients stand in the basis U of its graph; `leave` or `abandon` ends it.
 
     `start` is Theta, copied; the `gradients` are put back untouched; `rotated` is U^T Theta, as the parameters hold
-    it.
+    it. `across` is V where the columns have a graph too.
     """
 
     table: NodeTable
@@ -37,10 +38,11 @@ class BasisStep:
     start: dict[str, Tensor]
     gradients: dict[str, Tensor]
     rotated: Float[Tensor, "nodes width"]
+    across: Float[Tensor, "width width"] | None = None
 
     @torch.no_grad()
     def leave(
-        self, gain: Float[Tensor, " nodes"], norm_matching: bool = False
+        self, gain: Float[Tensor, " nodes"] | Float[Tensor, "nodes width"], norm_matching: bool = False
     ) -> tuple[Float[Tensor, "nodes width"], Float[Tensor, "nodes width"]]:
         """Rotate the increment back, filtered, and put parameters and gradients where they were.
 
@@ -48,9 +50,10 @@ class BasisStep:
         h, before norm matching. Where the optimizer changed nothing no bit of a parameter changes.
         """
         increment = wide(self.table.gather(self.parameters)) - wide(self.rotated)
-        filtered = gain[:, None] * increment
+        filtered = (gain if gain.ndim == 2 else gain[:, None]) * increment
         matched = match_norm(filtered, increment) if norm_matching else filtered
-        change = self.table.scatter(self.basis @ matched)
+        back = self.basis @ matched
+        change = self.table.scatter(back if self.across is None else back @ self.across.T)
         covered = _covered(self.table, self.rotated)
         for name, parameter in self.parameters.items():
             before = self.start[name]
@@ -73,12 +76,18 @@ class BasisStep:
 
 
 @torch.no_grad()
-def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Basis) -> BasisStep:
-    """Rotate a table's parameters and their gradients by U^T, in place."""
+def enter_basis(
+    table: NodeTable,
+    parameters: dict[str, nn.Parameter],
+    basis: Basis,
+    across: Float[Tensor, "width width"] | None = None,
+) -> BasisStep:
+    """Rotate a table's parameters and their gradients by U^T, and across its columns by V, in place."""
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    rotated, turned = _rotated(table, start, basis), _rotated(table, gradients, basis)
-    step = BasisStep(table, parameters, basis, start, gradients, table.gather(rotated).detach().clone())
+    rotated, turned = _rotated(table, start, basis, across), _rotated(table, gradients, basis, across)
+    seen = table.gather(rotated).detach().clone()
+    step = BasisStep(table, parameters, basis, start, gradients, seen, across)
     try:
         for name, value in turned.items():
             parameters[name].grad = value
@@ -90,8 +99,11 @@ def enter_basis(table: NodeTable, parameters: dict[str, nn.Parameter], basis: Ba
     return step
 
 
-def _rotated(table: NodeTable, tensors: dict[str, Tensor], basis: Tensor) -> dict[str, Tensor]:
-    rotated = table.scatter(basis.T @ wide(table.gather(tensors)))
+def _rotated(
+    table: NodeTable, tensors: dict[str, Tensor], basis: Tensor, across: Tensor | None
+) -> dict[str, Tensor]:
+    X = basis.T @ wide(table.gather(tensors))
+    rotated = table.scatter(X if across is None else X @ across)
     covered = _covered(table, basis)
     values = {}
     for name, value in tensors.items():

@@ -4,7 +4,7 @@ A table of another kind (the factors of an adapter, parameters that are split ov
 call nothing but the methods here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -13,20 +13,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paramgraph.filters import ReadyFilter, eigenvalue_rounding, evaluate_response
-from paramgraph.spectra import Spectrum, eigenpairs, wide, working_dtype
+from paramgraph.filters import (
+    ProductFilter,
+    ReadyFilter,
+    ResponseFunction,
+    eigenvalue_rounding,
+    evaluate_response,
+)
+from paramgraph.spectra import wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
     decoupled_step,
     filter_table,
-    has_proximal_basis,
     match_norm,
     penalty_gradient,
     penalty_value,
     put_back,
     step_kind,
 )
-from spectral_opt.preparation import PreparedTable, config_on
+from spectral_opt.preparation import PreparedTable, basis_filters, config_on, is_basis_worth
 from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis
 
@@ -145,7 +150,7 @@ class BoundTable:
                 return "explicit"
             moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
         else:
-            moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step, self._spectrum)
+            moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step, self._in_basis)
         self._add_(moved - X)
         return kind
 
@@ -179,7 +184,7 @@ class BoundTable:
 
     def enter_basis_(self) -> BasisStep:
         """Rotate parameters and gradients into the basis of the graph, for one step of the optimizer."""
-        return enter_basis(self.prepared.table, self.parameters, self._basis)
+        return enter_basis(self.prepared.table, self.parameters, *self._working_bases)
 
     def leave_basis_(self, step: BasisStep) -> Energies:
         """Rotate what the optimizer did since `enter_basis_` back, filtered."""
@@ -200,14 +205,9 @@ class BoundTable:
         return PenaltyForm(self.prepared.operator, self.ridge)
 
     @cached_property
-    def _spectrum(self) -> Spectrum | None:
+    def _in_basis(self) -> Callable[[ResponseFunction], ReadyFilter] | None:
         """Solve, at the first proximal step, for what makes all of them products; None where iterations are cheap."""
-        ready = self.prepared
-        if ready.spectrum is not None and ready.spectrum.complete:
-            return ready.spectrum
-        return (
-            eigenpairs(ready.operator, seed=self.config.seed) if has_proximal_basis(ready.operator) else None
-        )
+        return basis_filters(self.prepared, self.config.seed) if is_basis_worth(self.prepared) else None
 
     def _decoupled_size(self, rates: Mapping[int, float]) -> float:
         """Compute the size of a decoupled step: learning rate x penalty x the number of steps that it stands for."""
@@ -219,21 +219,32 @@ class BoundTable:
             )
         return found.pop() * self.config.penalty * self.config.penalty_every
 
+    @property
+    def bases(self) -> tuple[Tensor, Tensor | None]:
+        """Eigenvectors of the graph for placement "basis", and those of the columns where these have a graph too."""
+        if isinstance(self.prepared.filter, ProductFilter) and self.prepared.filter.bases is not None:
+            return self.prepared.filter.bases
+        assert self.prepared.spectrum is not None  # prepared so for placement "basis"
+        return self.prepared.spectrum.eigenvectors, None
+
     @cached_property
-    def _basis(self) -> Tensor:
-        spectrum, like = self.prepared.spectrum, next(iter(self.parameters.values()))
-        assert spectrum is not None  # prepared so for placement "basis"
-        return spectrum.eigenvectors.to(like.device, working_dtype(like))
+    def _working_bases(self) -> tuple[Tensor, Tensor | None]:
+        like = next(iter(self.parameters.values()))
+        basis, across = self.bases
+        device, dtype = like.device, working_dtype(like)
+        return basis.to(device, dtype), None if across is None else across.to(device, dtype)
 
     @cached_property
     def _gain(self) -> Tensor:
+        if isinstance(self.prepared.filter, ProductFilter) and self.prepared.filter.gain is not None:
+            return (1.0 + self.prepared.filter.gain).to(self._working_bases[0])
         spectrum, operator = self.prepared.spectrum, self.prepared.operator
         assert spectrum is not None
         assert operator is not None
         rounding = eigenvalue_rounding(spectrum, operator.bound)
         values = spectrum.eigenvalues.to("cpu", torch.float64)
         gain = evaluate_response(self.config.make_response(), values, rounding)
-        return gain.to(self._basis)
+        return gain.to(self._working_bases[0])
 
     def _gradients(self) -> dict[str, Tensor]:
         return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}

@@ -116,10 +116,10 @@ class Refresher:
 
     def _log(self, step: int, old: BoundTable, new: BoundTable, optimizer: Optimizer) -> None:
         moved = "the optimizer's state does not depend on the graph"
-        before, after = old.prepared.spectrum, new.prepared.spectrum
-        if new.config.runs_in_basis and before is not None and after is not None:
-            rotation = after.eigenvectors.T @ before.eigenvectors
-            moved = move_moments(optimizer, new.prepared.table, new.parameters, rotation)
+        if new.config.runs_in_basis:
+            (U, V), (U_old, V_old) = new.bases, old.bases
+            across = None if V is None or V_old is None else V.T @ V_old
+            moved = move_moments(optimizer, new.prepared.table, new.parameters, U.T @ U_old, across)
         _logger.info("step %d: built the graph of %s anew; optimizer: %s", step, new.name, moved)
 
 

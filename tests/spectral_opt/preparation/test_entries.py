@@ -118,7 +118,7 @@ def test_without_batches_it_is_estimated_as_entries():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"placement": "basis"}, "no basis of 'entries'"),
+        ({"placement": "basis", "filter_method": "chebyshev"}, "complete spectrum"),
         ({"normalization": "rw"}, "symmetric"),
     ],
     ids=shown,
