@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         list_responses as list_responses,
         lowpass as lowpass,
         measured_steps as measured_steps,
+        power as power,
         prepare_filter as prepare_filter,
         tikhonov as tikhonov,
         wavelets as wavelets,

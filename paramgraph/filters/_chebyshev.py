@@ -31,7 +31,7 @@ DAMPINGS: tuple[Damping, ...] = get_args(Damping)
 REFERENCE_NODES = 4096
 # Values of a response that does not show itself at few: they take a tenth of a second.
 OWN_POINTS = 2**20
-MONOTONE = ("heat", "tikhonov", "identity")
+MONOTONE = ("heat", "tikhonov", "power", "identity")
 # Up to here eigenvalues take less than a third of a second.
 SMALL_NODES = 1000
 NOTHING = np.empty(0)

@@ -38,8 +38,6 @@ from paramgraph.spectra import (
     KroneckerModes,
     KroneckerOperator,
     KroneckerPair,
-    Spectrum,
-    eigenpairs,
     product_modes,
 )
 
@@ -146,12 +144,10 @@ def prepare_product_filter(
     order: int = 30,
     rank: int | None = None,
     tail: Tail = "edge",
-    spectra: tuple[Spectrum, Spectrum] | None = None,
 ) -> ProductFilter:
     """Choose a method and compute its numbers once; see `ProductGraph.prepare_filter`.
 
-    `spectra` are complete ones of both factors, where they are known: "exact" solves no eigenproblem then. Modes that
-    are given keep their dtype, and what lies outside them has the eigenvalue 0.
+    Modes that are given keep their dtype, and what lies outside them has the eigenvalue 0.
     """
     response = get_response(response)
     asked = Asked.checked(PRODUCT_METHODS, method, order, rank, tail)
@@ -165,24 +161,24 @@ def prepare_product_filter(
         # exp(-t (x + y)) = exp(-t x) exp(-t y), and (x y)^-p = x^-p y^-p
         factors = prepare_filter(operator.rows, response), prepare_filter(operator.columns, response)
         remark = f"; rows: {factors[0].method}, columns: {factors[1].method}"
+        if dict(getattr(response, "options", ())).get("damping"):
+            remark += "; damping on each side"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
     elif chosen == "chebyshev":
         known = eigenvalues_of_small(operator, response)
         found = design_polynomial(response, operator.interval, order, method == "auto", known=known)
         shared, remark = {"coefficients": found.coefficients, "error": found.error}, found.remark
     elif chosen == "exact":
-        shared, remark = _complete(operator, response, spectra), ""
+        shared, remark = _complete(operator, response), ""
     else:
         wanted = min(DEFAULT_RANK if rank is None else int(rank), operator.nodes)
         shared, remark = _lowest(operator, response, wanted, tail)
     return ProductFilter(operator, response, chosen, reason + remark, **shared)
 
 
-def _complete(
-    operator: KroneckerPair, response: ResponseFunction, spectra: tuple[Spectrum, Spectrum] | None
-) -> dict[str, Any]:
+def _complete(operator: KroneckerPair, response: ResponseFunction) -> dict[str, Any]:
     """Evaluate h - 1 at every pair of modes."""
-    found = tuple(map(eigenpairs, operator.parts)) if spectra is None else spectra
+    found = operator.spectra
     first, second = (spectrum.eigenvalues for spectrum in found)
     values = torch.from_numpy(operator.join.outer(first.numpy(), second.numpy()))
     known = [

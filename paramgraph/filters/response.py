@@ -62,16 +62,17 @@ class CutOff(Response):
         return tuple(value for _, value in self.options)
 
 
-def strength(factory: str, name: str, value: object) -> float:
-    """Check one strength or cut-off of a factory: a TypeError, or a ValueError where it is negative or not finite."""
+def strength(factory: str, name: str, value: object, signed: bool = False) -> float:
+    """Check one number of a factory: a TypeError, or a ValueError where it is not finite, or negative, not signed."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except OverflowError:
         number = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{factory}({name}=...) takes a number, got {value!r}") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{factory}({name}={value!r}): {name} must be a finite number, 0 or larger")
+    if not math.isfinite(number) or (number < 0 and not signed):
+        least = "" if signed else ", 0 or larger"
+        raise ValueError(f"{factory}({name}={value!r}): {name} must be a finite number{least}")
     return number
 
 

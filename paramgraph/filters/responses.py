@@ -4,6 +4,7 @@ A response is any callable from a tensor of eigenvalues to a tensor of the same 
 frozen values whose `repr` is the call that makes them, so that a record or a report can print what was used.
 
 * smoothing: `heat`, `tikhonov`, `lowpass`
+* favouring weak modes, or strong ones: `power`
 * the rest of the spectrum: `highpass`; a part of it: `bandpass`, and the wavelets of `wavelets`
 * nothing at all: `identity`
 * sums and products of them: `1 - 0.5 * heat(1.0) * tikhonov(2.0)`
@@ -27,6 +28,9 @@ from paramgraph.filters.measured_response import measured_steps
 from paramgraph.filters.response import CutOff, Response, ResponseFunction, strength
 from paramgraph.filters.response_algebra import combine
 
+# Of the largest eigenvalue: what a Gram matrix in float32 may have below 0.
+ROUNDING = 1e-5
+
 
 def _heat(x: Tensor, t: float) -> Tensor:
     return torch.exp(-t * x)
@@ -41,6 +45,24 @@ def _tikhonov(x: Tensor, gamma: float) -> Tensor:
             "eigenvalues"
         )
     return 1 / denominator
+
+
+def _power(x: Tensor, p: float, damping: float) -> Tensor:
+    if not p or not x.numel():
+        return torch.ones_like(x)
+    lowest = x.min().item()
+    if lowest < -ROUNDING * x.abs().max().item():
+        raise ValueError(
+            f"power(p={p}) has no value at the negative eigenvalue {lowest:.3g}: take a Laplacian, or the adjacency of "
+            "a Gram graph (builder 'gram'), whose eigenvalues are not negative"
+        )
+    damped = x.clamp(min=0) + damping
+    if p > 0 and not bool(damped.all()):
+        raise ValueError(
+            f"power(p={p}, damping={damping}) is infinite at the eigenvalue 0; take damping > 0, such as 1e-6 of "
+            "the mean eigenvalue"
+        )
+    return damped**-p
 
 
 def _lowpass(x: Tensor, cutoff: float) -> Tensor:
@@ -111,6 +133,46 @@ def tikhonov(gamma: float) -> Response:
     tensor([1.0000, 0.5000])
     """
     return Response("tikhonov", (("gamma", strength("tikhonov", "gamma", gamma)),), _tikhonov)
+
+
+def power(p: float, damping: float = 1e-6) -> Response:
+    r"""Raise the eigenvalues to a power.
+
+    .. math:: h(x) = (x + \epsilon)^{-p}
+
+    p = 0 changes nothing, p > 0 favours modes of small eigenvalues, p < 0 those of large ones. On the Gram matrices of
+    gradients, rows and columns, p = 1/4 on each side is Shampoo [1]_. The size of a signal changes, and to keep it is
+    up to the caller. Eigenvalues between 0 and -1e-5 times the largest are the rounding of a Gram matrix, and count as
+    0.
+
+    Parameters
+    ----------
+    p : float
+        Exponent, of any sign.
+    damping : float, default 1e-6
+        What is added to each eigenvalue, so that modes of eigenvalue 0 are amplified by no more than
+        :math:`\epsilon^{-p}`; in units of the eigenvalue, of which a Gram graph has 1 in the mean.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not finite, or `damping` negative or not finite. The response itself raises one at a negative
+        eigenvalue, and at 0 where p > 0 and there is no damping.
+
+    References
+    ----------
+    .. [1] V. Gupta, T. Koren, Y. Singer, "Shampoo: preconditioned stochastic tensor optimization", arXiv:1802.09568.
+
+    Examples
+    --------
+    >>> power(0.5, damping=0.0)(torch.tensor([0.25, 1.0, 4.0]))
+    tensor([2.0000, 1.0000, 0.5000])
+    """
+    options = (
+        ("p", strength("power", "p", p, signed=True)),
+        ("damping", strength("power", "damping", damping)),
+    )
+    return Response("power", options, _power)
 
 
 def lowpass(cutoff: float) -> Response:
@@ -190,7 +252,18 @@ def identity() -> Response:
 # Options are checked by the factory that takes them.
 RESPONSES: dict[str, Callable[..., Response]] = {
     factory.__name__: factory
-    for factory in (bandpass, heat, highpass, identity, itersine, lowpass, mexican_hat, meyer, tikhonov)
+    for factory in (
+        bandpass,
+        heat,
+        highpass,
+        identity,
+        itersine,
+        lowpass,
+        mexican_hat,
+        meyer,
+        power,
+        tikhonov,
+    )
 } | {"measured": measured_steps}  # `measured` itself estimates one from gradients, far above this file
 
 

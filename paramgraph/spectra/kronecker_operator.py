@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,8 +11,10 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from torch import Tensor, from_numpy
 
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.shift_operator import Kind, ShiftOperator
 from paramgraph.spectra.signals import check_signal, wide
+from paramgraph.spectra.spectrum import Spectrum
 
 
 class KroneckerOperator(ABC):
@@ -143,6 +146,11 @@ class KroneckerPair(KroneckerOperator):
         """Interval that is proven to hold all eigenvalues."""
         ends = self.join.outer(self.rows.interval, self.columns.interval)
         return float(ends.min()), float(ends.max())
+
+    @cached_property
+    def spectra(self) -> tuple[Spectrum, Spectrum]:
+        """Complete spectra of rows and columns, solved once: O(rows^3 + columns^3) time; both bases are held."""
+        return eigenpairs(self.rows), eigenpairs(self.columns)
 
     @abstractmethod
     def rounding(self, values: tuple[Tensor, Tensor], roundings: tuple[Tensor, Tensor]) -> Tensor:

@@ -169,9 +169,7 @@ def basis_filters(ready: PreparedTable, seed: int = 0) -> Callable[[ResponseFunc
     """Solve for the complete basis of a table's operator, and give what makes a filter of each response in it."""
     operator = ready.operator
     if isinstance(operator, EntryOperator):
-        spectra = [eigenpairs(part, seed=seed) for part in operator.parts]
-        pair = (spectra[0], spectra[1]) if spectra else None
-        return functools.partial(prepare_product_filter, operator.operator, method="exact", spectra=pair)
+        return functools.partial(prepare_product_filter, operator.operator, method="exact")
     assert operator is not None  # L = 0 has no basis to look for
     has_all = ready.spectrum is not None and ready.spectrum.complete
     spectrum = ready.spectrum if has_all else eigenpairs(operator, seed=seed)

@@ -45,7 +45,7 @@ def test_options_of_responses_are_those_of_their_factories() -> None:
         for name, factory in RESPONSES.items()
         if name in ("identity", "meyer", "itersine", "mexican_hat")
     }
-    made |= {name: RESPONSES[name](1.0) for name in ("heat", "tikhonov", "lowpass", "highpass")}
+    made |= {name: RESPONSES[name](1.0) for name in ("heat", "tikhonov", "lowpass", "highpass", "power")}
     made |= {
         "bandpass": RESPONSES["bandpass"](0.0, 1.0),
         "measured": RESPONSES["measured"]([1.0], [1.0, 0.5]),

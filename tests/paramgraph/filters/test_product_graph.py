@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph import ProductGraph, adjacency, heat, laplacian
+from paramgraph import ProductGraph, adjacency, heat, laplacian, tikhonov
 from paramgraph.spectra import zero_operator
 
 
@@ -202,3 +202,94 @@ def test_graphs_are_checked_when_they_are_given():
         ProductGraph(-np.ones((3, 3)), COLUMNS)
     with pytest.raises(TypeError, match="a graph is"):
         ProductGraph("ring", COLUMNS)
+
+
+def gram(nodes: int, rank: int) -> np.ndarray:
+    features = np.random.default_rng(nodes).standard_normal((nodes, rank))
+    return features @ features.T / rank
+
+
+B, A = gram(7, 3), gram(5, 6)
+
+
+@pytest.fixture
+def tensor() -> ProductGraph:
+    return ProductGraph(B, A, kind="tensor")
+
+
+def test_graphs_under_tensor_stand_for_their_adjacencies():
+    found = ProductGraph(ROWS, COLUMNS, kind="tensor")
+    expected = np.kron(nx.to_numpy_array(ROWS), nx.to_numpy_array(COLUMNS))
+    np.testing.assert_array_equal(found.operator.to_scipy().toarray(), expected)
+    given = ProductGraph(laplacian(ROWS, None), laplacian(COLUMNS, None), kind="tensor")
+    np.testing.assert_allclose(given.operator.to_scipy().toarray(), np.kron(L_R, L_C), rtol=1e-15)
+    assert repr(found).endswith("kind='tensor')")
+
+
+def test_penalty_of_a_product_and_its_gradient_are_those_of_the_explicit_matrix(tensor):
+    x = X.flatten().numpy()
+    expected = x @ np.kron(B, A) @ x
+    assert tensor.penalty(X).item() == pytest.approx(expected, rel=1e-12)
+    assert tensor.penalty(X).item() == pytest.approx(np.trace(B @ X.numpy() @ A @ X.numpy().T), rel=1e-12)
+    signal = X.clone().requires_grad_()
+    tensor.penalty(signal).backward()
+    torch.testing.assert_close(tensor.penalty_gradient(X), signal.grad, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(tensor.penalty, X.clone().requires_grad_())
+
+
+def test_modes_of_a_product_are_those_of_the_explicit_matrix_strongest_first(tensor):
+    every = np.linalg.eigvalsh(np.kron(B, A))[::-1]
+    np.testing.assert_allclose(tensor.eigenvalues().numpy(), every, atol=1e-12)
+    np.testing.assert_allclose(tensor.eigenvalues(6).numpy(), every[:6], atol=1e-12)
+    spectrum = tensor.eigenpairs(6)
+    vectors = spectrum.eigenvectors.numpy()
+    np.testing.assert_allclose(np.kron(B, A) @ vectors, vectors * every[:6], atol=1e-12)
+    # Seven less three rows of zeros, times five columns.
+    assert (every.round(9) == 0).sum() == 20 == (tensor.eigenvalues().round(decimals=9) == 0).sum()
+
+
+def test_measured_eigenvalues_take_the_place_of_the_products_own(tensor):
+    own = tensor.apply_filter(X, tikhonov(2.0))
+    values = torch.outer(*(spectrum.eigenvalues for spectrum in tensor.spectra)).clamp(min=0)
+    torch.testing.assert_close(
+        tensor.apply_filter(X, tikhonov(2.0), eigenvalues=values), own, rtol=0, atol=1e-12
+    )
+    ready = tensor.prepare_filter(tikhonov(2.0), eigenvalues=torch.ones(7, 5))
+    torch.testing.assert_close(ready(X), X / 3, rtol=0, atol=1e-12)
+    assert ready.reason == "the modes are given"
+    # A number at the cut-off is where it is: measured ones have no rounding.
+    cut = tensor.apply_filter(X, lambda s: (s <= 1).double(), eigenvalues=torch.ones(7, 5))
+    torch.testing.assert_close(cut, X, rtol=0, atol=1e-12)
+
+
+def test_spectra_are_complete_and_solved_once(tensor):
+    assert [spectrum.modes for spectrum in tensor.spectra] == [7, 5]
+    assert tensor.spectra[0] is tensor.spectra[0]
+    assert tensor.prepare_filter(tikhonov(1.0)).bases[0] is tensor.spectra[0].eigenvectors
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda: ProductGraph(B, A, kind="strong"), "allowed: 'cartesian', 'tensor'"),
+        (lambda: ProductGraph(B, A, "sym", "tensor"), "leave it out"),
+        (lambda: ProductGraph(laplacian(ROWS), A, kind="tensor"), "of one kind"),
+        (
+            lambda: ProductGraph(B, A, kind="tensor").prepare_filter(heat(1.0), eigenvalues=torch.ones(5, 7)),
+            r"shape \(7, 5\)",
+        ),
+    ],
+)
+def test_wrong_products_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        change()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (1, 4), (4, 1)])
+def test_products_of_no_or_one_row_or_column_work(shape):
+    product = ProductGraph(*map(np.eye, shape), kind="tensor")
+    signal = torch.ones(shape)
+    assert product.penalty(signal).item() == product.nodes == product.components
+    torch.testing.assert_close(product.apply_filter(signal, tikhonov(1.0)), signal / 2)
+    torch.testing.assert_close(product.apply_filter(signal, "identity"), signal, rtol=0, atol=0)

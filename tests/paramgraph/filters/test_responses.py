@@ -3,8 +3,19 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 
-from paramgraph import UnknownNameError, bandpass, get_response, heat, highpass, identity, lowpass, tikhonov
+from paramgraph import (
+    UnknownNameError,
+    bandpass,
+    get_response,
+    heat,
+    highpass,
+    identity,
+    lowpass,
+    power,
+    tikhonov,
+)
 from paramgraph.filters import evaluate_response
 
 X = torch.linspace(0, 2, 9, dtype=torch.float64)
@@ -37,12 +48,59 @@ def test_upper_end_belongs_to_the_band_and_the_lower_one_does_not():
     assert bandpass(0.5, 1.0)(X).tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
 
 
+@given(
+    st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=8),
+    st.floats(-2, 2),
+    st.floats(-2, 2),
+    st.floats(0, 1),
+)
+@settings(max_examples=50, deadline=None)
+def test_powers_multiply_by_adding_their_exponents(eigenvalues, p, q, damping):
+    x = torch.tensor(eigenvalues, dtype=torch.float64)
+    found = power(p, damping)(x) * power(q, damping)(x)
+    # Some roundings of float64, times exponents of up to 2 and logarithms of up to 7.
+    torch.testing.assert_close(found, power(p + q, damping)(x), rtol=1e-13, atol=0)
+    rising = power(p, damping)(x.sort().values).diff() * math.copysign(1, -p)
+    assert bool((rising >= 0).all())
+
+
+def test_power_is_shampoos_root_and_damping_its_epsilon():
+    torch.testing.assert_close(power(0.25, 0.0)(4 * X[1:]), (4 * X[1:]) ** -0.25)
+    torch.testing.assert_close(power(0.25)(torch.zeros(1)), torch.tensor([1e-6**-0.25]))
+    assert torch.equal(power(-1.0, 0.0)(X), X)
+    assert repr(power(0.25)) == "power(p=0.25, damping=1e-06)"
+    assert get_response("power", p=0.25) == power(0.25)
+
+
+def test_power_takes_rounding_below_zero_for_zero():
+    values = torch.tensor([-1e-6, 0.0, 1.0])
+    assert power(0.5)(values)[0] == power(0.5)(values)[1]
+
+
+@pytest.mark.parametrize("p", [0.5, -0.5])
+def test_power_of_a_negative_eigenvalue_says_what_to_do(p):
+    with pytest.raises(ValueError, match=r"negative eigenvalue -0\.5.*Gram"):
+        power(p)(torch.tensor([-0.5, 1.0]))
+
+
+def test_power_without_damping_is_infinite_at_zero_and_says_so():
+    with pytest.raises(ValueError, match="take damping > 0"):
+        power(0.5, damping=0.0)(X)
+    assert power(-0.5, damping=0.0)(X)[0] == 0
+
+
+@pytest.mark.parametrize("options", [{"p": math.nan}, {"p": math.inf}, {"p": 1.0, "damping": -1.0}])
+def test_power_takes_finite_numbers(options):
+    with pytest.raises(ValueError, match="must be a finite number"):
+        power(**options)
+
+
 def test_band_the_wrong_way_round_raises():
     with pytest.raises(ValueError, match="low must not be above high"):
         bandpass(1.0, 0.5)
 
 
-@pytest.mark.parametrize("response", [heat(0.0), tikhonov(0.0), identity()])
+@pytest.mark.parametrize("response", [heat(0.0), tikhonov(0.0), power(0.0), identity()])
 def test_zero_strength_is_exactly_the_identity(response):
     assert torch.equal(response(X), torch.ones_like(X))
 

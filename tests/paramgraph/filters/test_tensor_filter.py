@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import fractional_matrix_power
 
-from paramgraph import adjacency, eigenpairs, heat, lowpass, tikhonov
+from paramgraph import adjacency, heat, lowpass, power, tikhonov
 from paramgraph.filters import prepare_product_filter
 from paramgraph.spectra import KroneckerModes, KroneckerProduct
 
@@ -18,8 +19,7 @@ def gram(nodes: int, rank: int) -> torch.Tensor:
 
 B, A = gram(7, 9), gram(5, 2)  # the column graph is of low rank
 PRODUCT = KroneckerProduct(adjacency(B), adjacency(A))
-SPECTRA = tuple(eigenpairs(part) for part in PRODUCT.parts)
-U, V = (spectrum.eigenvectors for spectrum in SPECTRA)
+U, V = (spectrum.eigenvectors for spectrum in PRODUCT.spectra)
 S = torch.rand(7, 5, dtype=torch.float64, generator=SOURCE)
 X = torch.randn(7, 5, dtype=torch.float64, generator=SOURCE)
 
@@ -83,11 +83,11 @@ def test_modes_left_out_have_the_eigenvalue_zero():
         assert "the other 29 have the eigenvalue 0" in found.reason
 
 
-def test_spectra_that_are_given_are_not_solved_again(monkeypatch):
-    expected = prepare_product_filter(PRODUCT, tikhonov(1.0))(X)
-    monkeypatch.setattr("paramgraph.filters.product_filter.eigenpairs", lambda *_: pytest.fail("solved"))
-    found = prepare_product_filter(PRODUCT, tikhonov(1.0), spectra=SPECTRA)
-    assert torch.equal(found(X), expected)
+def test_a_second_response_solves_no_eigenproblem(monkeypatch):
+    first = prepare_product_filter(PRODUCT, tikhonov(1.0))
+    monkeypatch.setattr("paramgraph.spectra.kronecker_operator.eigenpairs", lambda *_: pytest.fail("solved"))
+    second = prepare_product_filter(PRODUCT, tikhonov(2.0))
+    assert second.bases[0] is first.bases[0] is PRODUCT.spectra[0].eigenvectors
 
 
 def test_whole_levels_are_cut_at_their_multiplicity():
@@ -140,6 +140,30 @@ def test_low_precision_comes_back_as_it_came(operator, dtype):
 def test_filters_are_differentiable_in_the_matrix(operator):
     found = prepare_product_filter(operator, tikhonov(0.5))
     assert torch.autograd.gradcheck(found, X.clone().requires_grad_())
+
+
+def test_power_of_a_product_is_a_root_on_either_side():
+    expected = power(0.25)(torch.from_numpy(np.linalg.eigvalsh(PRODUCT.to_scipy().toarray())))
+    exact = prepare_product_filter(PRODUCT, power(0.25))
+    assert exact.method == "exact"
+    np.testing.assert_allclose(
+        np.sort(exact.gain.flatten()), np.sort(expected.numpy()) - 1, rtol=1e-6
+    )  # roots of zeros that are 1e-16
+    sides = prepare_product_filter(PRODUCT, power(0.25), "separable")
+    left, right = (torch.from_numpy(root(each)) for each in (B, A))
+    torch.testing.assert_close(sides(X), left @ X @ right, rtol=1e-7, atol=1e-7)
+    assert "damping on each side" in sides.reason
+    # Without damping both are one.
+    full = KroneckerProduct(adjacency(B), adjacency(gram(5, 9)))
+    plain = power(-0.5, damping=0.0)
+    torch.testing.assert_close(
+        prepare_product_filter(full, plain)(X), prepare_product_filter(full, plain, "separable")(X)
+    )
+
+
+def root(matrix: torch.Tensor) -> np.ndarray:
+    """Shampoo's (M + epsilon I)^(-1/4) by SciPy."""
+    return fractional_matrix_power(matrix.numpy() + 1e-6 * np.eye(len(matrix)), -0.25)
 
 
 def test_zero_factor_changes_nothing():
