@@ -139,6 +139,10 @@ class AdaptedWeights(WeightMapping):
             for part in self._parts[self.base.resolve(name)]
         )
 
+    def changes(self, name: str) -> bool:
+        """Tell whether the adapter's file has anything of a weight of the base."""
+        return any(part in self._saved for part in self._parts[self.base.resolve(name)])
+
     def dtype(self, name: str) -> torch.dtype:
         """Give the type of a weight in the base, or in the adapter's file where the base lacks it."""
         here = self.resolve(name)

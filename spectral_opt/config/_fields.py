@@ -2,10 +2,11 @@
 
 import dataclasses
 import difflib
+import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -24,7 +25,10 @@ Config = TypeVar("Config", bound="JsonFields")
 
 
 class JsonFields:
-    """Give a dataclass of config fields `to_dict`, `from_dict`, `to_json` and `from_json`."""
+    """Give a dataclass of config fields `to_dict`, `from_dict`, `to_json` and `from_json`, and presets by name."""
+
+    # Names of classmethods that make a config from a few arguments and fields; a hint would make it a field to tools.
+    PRESETS = cast(tuple[str, ...], ())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, in order and fit for JSON; a callable becomes "module:name".
@@ -47,7 +51,7 @@ class JsonFields:
     def from_dict(cls: type[Config], values: Mapping[str, Any], trust_callables: bool = False) -> Config:
         """Make a config from plain values, as `to_dict` gives them; missing fields take their default.
 
-        A callable that is written as "module:name" stays text, and the config refuses to act; with `trust_callables`
+        With the key "preset" the values are arguments and fields of :meth:`preset`. A callable that is written as "module:name" stays text, and the config refuses to act; with `trust_callables`
         it is imported, which runs its module.
 
         Raises
@@ -57,19 +61,47 @@ class JsonFields:
         """
         if not isinstance(values, Mapping):
             raise TypeError(f"a config is a mapping of fields to values; this is a {type(values).__name__}")
-        known = [item.name for item in dataclasses.fields(cast(Any, cls))]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise TypeError(f"{cls.__name__} has no field {name!r}{hint} (fields: {', '.join(known)})")
         read = dict(values)
+        make: Callable[..., Config] = cls
+        if "preset" in read:
+            make = cast(Any, cls).preset
+            read["name"] = read.pop("preset")
+        else:
+            _check_known(f"{cls.__name__} has no field", "fields", read, _names_of(cls))
         if trust_callables:
             read |= {name: import_callable(read[name]) for name in CALLABLES if is_address(read.get(name))}
         try:
-            return cls(**read)
+            return make(**read)
         except RecursionError:
             raise ValueError("a value of this config is nested too deep") from None
+
+    @classmethod
+    def preset(cls: type[Config], name: str, **arguments: Any) -> Config:
+        """Make a config of a preset by its name, as files and command lines have it, with its arguments and fields.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset; the message lists them.
+        TypeError
+            If it takes no such argument, or needs another; the message names the nearest one.
+        """
+        known_choice("preset", name, cls.PRESETS)
+        make: Callable[..., Config] = getattr(cls, name)
+        own = {
+            key: value
+            for key, value in inspect.signature(make).parameters.items()
+            if value.kind is not inspect.Parameter.VAR_KEYWORD
+        }
+        _check_known(f"the preset {name!r} has no argument", "arguments", arguments, [*own, *_names_of(cls)])
+        missing = [
+            key
+            for key, value in own.items()
+            if value.default is inspect.Parameter.empty and key not in arguments
+        ]
+        if missing:
+            raise TypeError(f"the preset {name!r} needs {', '.join(map(repr, missing))}")
+        return make(**{key: plain_value(value) for key, value in arguments.items()})
 
     def to_json(self) -> str:
         """Return the config as one JSON object, readable by `from_json`.
@@ -100,6 +132,19 @@ class JsonFields:
         if not isinstance(values, dict):
             raise ValueError(f"a config is a JSON object of fields; this is a {type(values).__name__}")
         return cls.from_dict(values, trust_callables)
+
+
+def _names_of(config: type) -> list[str]:
+    return [item.name for item in dataclasses.fields(cast(Any, config))]
+
+
+def _check_known(what: str, kind: str, given: Collection[str], known: Sequence[str]) -> None:
+    """Refuse a name that is not known, with the nearest one."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{what} {name!r}{hint} ({kind}: {', '.join(known)})")
 
 
 def strict_json(text: str) -> object:

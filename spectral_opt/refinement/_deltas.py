@@ -6,19 +6,22 @@ With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B a
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, plain_name, wide_weight
+from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, plain_name, told, wide_weight
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch
 
+# What becomes of weights that have a counterpart in the base and that no filter acts on.
+Rest = Literal["tuned", "scaled", "base"]
 UNCHANGED = (
     "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
 )
@@ -27,8 +30,8 @@ UNCHANGED = (
 class DeltaStream:
     """Refine a checkpoint while it is read: the delta of one table is in memory at a time.
 
-    With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT), of all weights. `remarks` say
-    what is left as tuned.
+    With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT), of all weights. Without one,
+    `rest` says what becomes of deltas that no filter acts on. `remarks` say what is left as tuned.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class DeltaStream:
         filters: ResponseFilters,
         factor: float | None = None,
         remarks: tuple[str, ...] = (),
+        rest: Rest = "tuned",
     ) -> None:
-        self.remarks = remarks
+        self._given = remarks
+        self._rest: Rest = rest
         self._checkpoint = checkpoint
         self._match = match
         self._base, self._tuned = match.found.base, match.found.tuned
@@ -47,11 +52,28 @@ class DeltaStream:
         self._factor = factor
         self._before = self._after = 0.0
         self._groups = filtered_groups(filters.owner, match) if factor is None else {}
+        self._resting = resting(match, self._groups) if factor is None else ()
 
     @property
     def norm_kept(self) -> float:
         """Norm of the refined deltas over that of the deltas, of what was read so far; 1 where nothing changed."""
         return math.sqrt(self._after / self._before) if self._before else 1.0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is left as tuned and why, and what becomes of the deltas that no filter acts on."""
+        return (*self._given, *told_rest(self._resting, self._rest, self.rest_factor))
+
+    @cached_property
+    def rest_factor(self) -> float:
+        """What a delta that no filter acts on is multiplied by; for "scaled" all deltas are filtered once for it."""
+        if self._rest != "scaled":
+            return float(self._rest == "tuned")
+        for group in dict.fromkeys(self._groups.values()):
+            self._filtered(group)
+        kept = self.norm_kept
+        self._before = self._after = 0.0
+        return kept
 
     @property
     def unchanged(self) -> tuple[str, ...]:
@@ -79,12 +101,14 @@ class DeltaStream:
         """Refine weights in this order; of a tied one all names get one tensor."""
         of_tuned = {tuned: name for name, several in self._match.names.items() for tuned in several}
         last = {self._tuned.all_names[name]: name for name in names}
+        rest = dict.fromkeys(self._resting, self.rest_factor) if self._resting else {}
         ready: dict[str, Tensor] = {}
         for name in names:
             kept = self._tuned.all_names[name]
             own = of_tuned.get(kept)
-            if kept not in ready and self._factor is not None and kept in self._match.origins:
-                ready[kept] = self._scaled(kept, self._match.origins[kept], self._factor)
+            factor = self._factor if self._factor is not None else rest.get(kept, 1.0)
+            if kept not in ready and factor != 1 and kept in self._match.origins:
+                ready[kept] = self._scaled(kept, self._match.origins[kept], factor)
             elif kept not in ready and own is not None and own in self._groups:
                 ready |= self._filtered(self._groups[own])
             # Held for the other names of a tied weight, and no longer.
@@ -145,6 +169,22 @@ def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mappi
     return {name: tuple(sorted(group)) for name, group in groups.items()}
 
 
+def resting(match: CheckpointMatch, groups: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Name the weights of tuned that have a counterpart in the base and that no filter acts on."""
+    filtered = {tuned for name in groups for tuned in match.names[name]}
+    return tuple(sorted(name for name in match.origins if name not in filtered))
+
+
+def told_rest(names: Sequence[str], rest: Rest, factor: float) -> tuple[str, ...]:
+    """Say what becomes of the weights that no filter acts on; nothing where there are none."""
+    done = {
+        "tuned": "left as tuned, as no filter acts on it",
+        "scaled": f"change scaled by {factor:.4g}, as the norm of the filtered ones was",
+        "base": "given back to the base, as no filter acts on it",
+    }[rest]
+    return (f"{done}: {told(names)}",) if names else ()
+
+
 def refine_factors(
     adapter: AdaptedWeights, filters: Mapping[str, Sequence[tuple[str, Any, bool]]]
 ) -> tuple[dict[str, Tensor], float, float]:
@@ -176,11 +216,14 @@ def refine_factors(
     return tensors, before, after
 
 
-def scale_factors(adapter: AdaptedWeights, factor: float) -> dict[str, Tensor]:
-    """Multiply every update s B A by multiplying B; what the adapter has as a whole stays."""
+def scale_tensors(
+    tensors: Mapping[str, Tensor], names: Collection[str], factor: float
+) -> dict[str, Tensor]:
+    """Multiply some tensors by a factor, as updates s B A are by multiplying B; all others are handed through."""
+    chosen = set(names) if factor != 1 else set()
     return {
-        name: value * factor if ".lora_B" in name or ".lora_embedding_B" in name else value
-        for name, value in ((name, adapter.stored[name]) for name in adapter.stored)
+        name: (wide(value) * factor).to(value.dtype) if name in chosen else value
+        for name, value in tensors.items()
     }
 
 

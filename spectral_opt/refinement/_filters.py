@@ -10,8 +10,15 @@ from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_ra
 from paramgraph.sources import Batches, Loss
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare_tables
+from spectral_opt.preparation import (
+    EntryOperator,
+    PreparedTable,
+    make_filter,
+    match_tables,
+    prepare_tables,
+)
 from spectral_opt.refinement._input_moments import input_operators, is_input_gram
+from spectral_opt.refinement._nulls import Null, check_null, null_operator
 
 # A layer of a transformer has four different inputs.
 KEPT = 4
@@ -25,17 +32,40 @@ class RefinementFilters:
     """
 
     def __init__(
-        self,
+        self, configs: Sequence[SpectralConfig], tables: Sequence[Mapping[str, PreparedTable]]
+    ) -> None:
+        self.configs = tuple(configs)
+        self.tables = tuple(tables)
+        self._spectra: dict[int, Spectrum | None] = {}
+
+    @classmethod
+    def build(
+        cls,
         model: nn.Module,
         configs: Sequence[SpectralConfig],
         sets: Mapping[str, Batches],
         loss: Loss | None = None,
-    ) -> None:
-        self.configs = tuple(configs)
-        self.tables: tuple[dict[str, PreparedTable], ...] = tuple(
-            _operators(model, config, sets, loss) for config in self.configs
-        )
-        self._spectra: dict[int, Spectrum | None] = {}
+    ) -> "RefinementFilters":
+        """Build the operators of every table from the calibration sets."""
+        return cls(configs, [_operators(model, config, sets, loss) for config in configs])
+
+    def null(self, kind: Null, seed: int) -> "RefinementFilters":
+        """Give the same tables with a null of each operator; tables that share one share its null."""
+        check_null(kind, seed)
+        made: dict[int, ShiftOperator | EntryOperator] = {}
+        tables = []
+        for of_config in self.tables:
+            found = {}
+            for group, ready in of_config.items():
+                operator = ready.operator
+                assert operator is not None, "a refinement has no config without a builder"
+                if id(operator) not in made:
+                    made[id(operator)] = null_operator(operator, kind, seed)
+                found[group] = replace(
+                    ready, operator=made[id(operator)], reason=f"{ready.reason}; {kind}, seed {seed}"
+                )
+            tables.append(found)
+        return RefinementFilters(self.configs, tables)
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""

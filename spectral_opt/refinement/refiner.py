@@ -5,14 +5,17 @@ With X the delta of one table, :math:`\Delta = \Theta_{tuned} - \Theta_{base}`, 
 columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
-from paramgraph.checkpoints import ModelLike, open_module
+from paramgraph._checks import known_choice
+from paramgraph.checkpoints import AdaptedWeights, ModelLike, open_module
 from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
@@ -20,12 +23,16 @@ from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, ope
 from spectral_opt.refinement._deltas import (
     UNCHANGED,
     DeltaStream,
+    Rest,
     filtered_groups,
     refine_factors,
-    scale_factors,
+    resting,
+    scale_tensors,
+    told_rest,
 )
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement._nulls import Null
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
 from spectral_opt.refinement._result import RefinedState, own_memory
 
@@ -51,6 +58,10 @@ class Refiner:
         As in `attach`.
     like : nn.Module, str or Path, optional
         A model of the same architecture, for a base that is weights alone.
+    rest : {"tuned", "scaled", "base"}, default "tuned"
+        What becomes of weights that the base has and no filter acts on, such as embeddings, norms, biases and heads:
+        they stay as tuned; their change is scaled as the norm of the filtered changes was, which are filtered twice for
+        it; or they are given back to the base. Buffers stay as tuned.
 
     Raises
     ------
@@ -83,7 +94,10 @@ class Refiner:
         batches: CalibrationBatches = None,
         loss: Loss | None = None,
         like: ModelLike | None = None,
+        rest: Rest = "tuned",
     ) -> None:
+        known_choice("rest", rest, get_args(Rest))
+        self.rest: Rest = rest
         self.configs = as_configs(configs)
         for config in self.configs:
             if config.response is None or config.builder is None:
@@ -96,7 +110,7 @@ class Refiner:
             check_calibration(config, sets, loss)
         self.base = load_base(base, like)
         self._place = place_of(base, "base")
-        self.filters = RefinementFilters(self.base.model, self.configs, sets, loss)
+        self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss)
         self._weights = open_module(self.base.model)
 
     def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
@@ -123,10 +137,22 @@ class Refiner:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
-            found = DeltaStream(checkpoint, match, filters)
+            found = DeltaStream(checkpoint, match, filters, None, (*match.remarks, *merged), self.rest)
             tensors = own_memory(found, tuned)
-        remarks = (*match.remarks, *merged, *found.unchanged)
+        remarks = (*found.remarks, *found.unchanged)
         return RefinedState(tensors, "merged" if merged else "weights", remarks, found.norm_kept)
+
+    def null(self, kind: Null, seed: int = 0) -> "Refiner":
+        r"""Give a refiner of the same base whose graphs know nothing of it: the control of every strength.
+
+        .. math:: A \mapsto P A P^T \quad \text{or} \quad Q A Q^T
+
+        "permuted" gives the nodes to each other at random, "rotated" turns the eigenvectors of an adjacency into random
+        ones; the spectrum stays. Nothing is measured again. ValueError for another kind, or "rotated" of a Laplacian.
+        """
+        found = copy.copy(self)
+        found.filters = self.filters.null(kind, seed)
+        return found
 
     @contextmanager
     def opened(
@@ -141,7 +167,7 @@ class Refiner:
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
             remarks = (*match.remarks, *merged)
-            yield DeltaStream(checkpoint, match, self.filters.of(responses), factor, remarks)
+            yield DeltaStream(checkpoint, match, self.filters.of(responses), factor, remarks, self.rest)
 
     def save(
         self,
@@ -180,14 +206,17 @@ class Refiner:
                 if factor is None:
                     state = self._refine_adapter(checkpoint, filters, match)
                 else:
-                    tensors = scale_factors(checkpoint.adapter, factor)
+                    stored = checkpoint.adapter.stored
+                    second = [name for name in stored if ".lora_B" in name or ".lora_embedding_B" in name]
+                    tensors = scale_tensors(stored, second, factor)
                     config = checkpoint.adapter.config
                     state = RefinedState(tensors, "adapter", match.remarks, factor, config)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
-            found = DeltaStream(checkpoint, match, filters, factor)
+            remarks = (*match.remarks, *merged)
+            found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest)
             write_folder(folder, found.on_disk(), checkpoint, self.base)
-        remarks = (*match.remarks, *merged, *found.unchanged)
+        remarks = (*found.remarks, *found.unchanged)
         kept = found.norm_kept if factor is None else factor
         return RefinedState(read_folder(folder), "merged" if merged else "weights", remarks, kept)
 
@@ -209,7 +238,16 @@ class Refiner:
         whole = sorted(name for name in match.names if adapter.is_whole(name))
         if whole:
             return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
+        left = self._resting_updates(match, adapter) if self.rest != "tuned" else ()
+        odd = [name for name in left if adapter.factor_names(name) is None]
+        if odd:
+            return match, (f"the adapter was merged: {odd[0]!r} has no factors alone, and rest={self.rest!r}",)
         return match, ()
+
+    def _resting_updates(self, match: CheckpointMatch, adapter: AdaptedWeights) -> tuple[str, ...]:
+        """Name, as the base does, what an adapter changes and no filter acts on."""
+        names = (match.origins[name] for name in resting(match, filtered_groups(self.filters, match)))
+        return tuple(name for name in dict.fromkeys(names) if adapter.changes(name))
 
     def _refine_adapter(
         self, checkpoint: TunedCheckpoint, filters: ResponseFilters, match: CheckpointMatch
@@ -226,7 +264,11 @@ class Refiner:
         }
         tensors, before, after = refine_factors(adapter, acting)
         kept = math.sqrt(after / before) if before else 1.0
-        remarks = match.remarks if before else (*match.remarks, UNCHANGED)
+        left = self._resting_updates(match, adapter)
+        factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
+        second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
+        tensors = scale_tensors(tensors, second, factor)
+        remarks = (*match.remarks, *told_rest(left, self.rest, factor), *(() if before else (UNCHANGED,)))
         return RefinedState(tensors, "adapter", remarks, kept, adapter.config)
 
 
@@ -238,6 +280,7 @@ def refine(
     loss: Loss | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    rest: Rest = "tuned",
 ) -> RefinedState:
     r"""Filter the delta of a finished fine-tune with the graphs of its base model.
 
@@ -260,6 +303,8 @@ def refine(
         Write the result into this folder, matrix by matrix, for `from_pretrained`; see :meth:`Refiner.save`.
     overwrite : bool, default False
         Replace an earlier model in a folder that is not empty; never the folder of `base` or `tuned`.
+    rest : {"tuned", "scaled", "base"}, default "tuned"
+        What becomes of weights that no filter acts on, such as embeddings and biases; see :class:`Refiner`.
 
     Returns
     -------
@@ -291,5 +336,5 @@ def refine(
     """
     if out is not None:  # first of all: graphs take long
         check_folder(out, overwrite, (place_of(base, "base"), place_of(tuned, "tuned")))
-    refiner = Refiner(base, configs, batches, loss, like=tuned)
+    refiner = Refiner(base, configs, batches, loss, tuned, rest)
     return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)

@@ -8,14 +8,5 @@ METHOD = Method(
     name="l2sp",
     title="L2-SP",
     description="Decoupled decay towards the pretrained weights: the spectral penalty without a graph.",
-    configs=(
-        SpectralConfig(
-            builder=None,
-            exclude=UNUSED_BY_MEAN_POOLING,
-            placement=None,
-            penalty=100.0,
-            penalty_mode="decoupled",
-            ridge=1.0,
-        ),
-    ),
+    configs=(SpectralConfig.l2sp(100.0, exclude=UNUSED_BY_MEAN_POOLING),),
 )

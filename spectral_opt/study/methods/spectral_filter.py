@@ -9,15 +9,6 @@ METHOD = Method(
     title="spectral filter",
     description="Low-pass 1/(1 + lambda) on the gradient before AdamW; the graph joins rows with similar gradients.",
     configs=(
-        SpectralConfig(
-            builder="cosine_knn",
-            source="batch_gradients",
-            exclude=UNUSED_BY_MEAN_POOLING,
-            response="tikhonov",
-            response_options={"gamma": 1.0},
-            placement="gradient",
-            filter_method="exact",
-            penalty=0.0,
-        ),
+        SpectralConfig.fit(source="batch_gradients", exclude=UNUSED_BY_MEAN_POOLING, filter_method="exact"),
     ),
 )

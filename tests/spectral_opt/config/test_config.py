@@ -308,7 +308,7 @@ def test_the_literal_mode_is_the_papers_letter():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"penalty_on": "delta"}, "fixed by the letter"),
+        ({"penalty_on": "delta"}, "part of the preset"),
         ({"strenght": 1.0}, "no field"),
         ({"strength": "much"}, "must be a number"),
     ],
