@@ -216,9 +216,7 @@ def refine_factors(
     return tensors, before, after
 
 
-def scale_tensors(
-    tensors: Mapping[str, Tensor], names: Collection[str], factor: float
-) -> dict[str, Tensor]:
+def scale_tensors(tensors: Mapping[str, Tensor], names: Collection[str], factor: float) -> dict[str, Tensor]:
     """Multiply some tensors by a factor, as updates s B A are by multiplying B; all others are handed through."""
     chosen = set(names) if factor != 1 else set()
     return {

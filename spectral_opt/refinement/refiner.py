@@ -241,7 +241,9 @@ class Refiner:
         left = self._resting_updates(match, adapter) if self.rest != "tuned" else ()
         odd = [name for name in left if adapter.factor_names(name) is None]
         if odd:
-            return match, (f"the adapter was merged: {odd[0]!r} has no factors alone, and rest={self.rest!r}",)
+            return match, (
+                f"the adapter was merged: {odd[0]!r} has no factors alone, and rest={self.rest!r}",
+            )
         return match, ()
 
     def _resting_updates(self, match: CheckpointMatch, adapter: AdaptedWeights) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def test_files_have_a_preset_by_its_name(values, config):
 @pytest.mark.parametrize("make", [SpectralConfig.preserve, SpectralConfig.fit, SpectralConfig.l2sp])
 @pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf])
 def test_a_strength_that_is_none_is_refused(make, strength):
-    with pytest.raises(ValueError, match="strength is .*finite and >= 0"):
+    with pytest.raises(ValueError, match=r"strength is .*finite and >= 0"):
         make(strength)
 
 

@@ -75,7 +75,7 @@ def test_sparse_laplacians_are_permuted_too(base, tuned, normalization):
         penalty=0.0,
     )
     torch.testing.assert_close(found["0.weight"], refine(base, tuned, built)["0.weight"])
-    with pytest.raises(ValueError, match="'permuted', or shift='adjacency'"):
+    with pytest.raises(ValueError, match=r"'permuted', or shift='adjacency'"):
         refiner.null("rotated")
 
 
