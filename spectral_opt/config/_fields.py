@@ -51,8 +51,9 @@ class JsonFields:
     def from_dict(cls: type[Config], values: Mapping[str, Any], trust_callables: bool = False) -> Config:
         """Make a config from plain values, as `to_dict` gives them; missing fields take their default.
 
-        With the key "preset" the values are arguments and fields of :meth:`preset`. A callable that is written as "module:name" stays text, and the config refuses to act; with `trust_callables`
-        it is imported, which runs its module.
+        With the key "preset" the values are arguments and fields of :meth:`preset`. A callable that is written as
+        "module:name" stays text, and the config refuses to act; with `trust_callables` it is imported, which runs its
+        module.
 
         Raises
         ------
