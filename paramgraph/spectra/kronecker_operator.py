@@ -144,7 +144,8 @@ class KroneckerPair(KroneckerOperator):
     @property
     def interval(self) -> tuple[float, float]:
         """Interval that is proven to hold all eigenvalues."""
-        ends = self.join.outer(self.rows.interval, self.columns.interval)
+        with np.errstate(over="ignore"):
+            ends = self.join.outer(self.rows.interval, self.columns.interval)
         return float(ends.min()), float(ends.max())
 
     @cached_property

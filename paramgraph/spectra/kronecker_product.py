@@ -38,6 +38,14 @@ class KroneckerProduct(KroneckerPair):
     separable = ("power",)
     word = "product"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not np.isfinite(self.interval).all():
+            raise ValueError(
+                f"eigenvalues of up to {self.rows.bound:.2g} and {self.columns.bound:.2g} have products beyond "
+                "the range of float64; divide the weights of both graphs by the largest"
+            )
+
     @cached_property
     def components(self) -> int:
         """Number of connected components, by pairs of components of rows and of columns.

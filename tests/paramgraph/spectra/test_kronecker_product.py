@@ -112,6 +112,11 @@ def test_small_and_empty_matrices_have_products(shape):
     assert product_modes(product, product.nodes).eigenvalues.tolist() == [1.0] * product.nodes
 
 
+def test_products_beyond_float64_are_refused():
+    with pytest.raises(ValueError, match="divide the weights"):
+        KroneckerProduct(*(adjacency(np.full((2, 2), 1e200)) for _ in range(2)))
+
+
 def test_two_kinds_are_refused():
     with pytest.raises(ValueError, match="their product has no order"):
         KroneckerProduct(adjacency(ROWS), laplacian(nx.path_graph(5)))
