@@ -2,16 +2,24 @@ import numpy as np
 import pytest
 import torch
 
-from paramgraph import laplacian
+from paramgraph import eigenpairs, laplacian
+from paramgraph.spectra import KroneckerModes, KroneckerOperator, KroneckerProduct, KroneckerSum
 from spectral_opt import low_rank_penalty_gradient, low_rank_penalty_value, penalty_value
 
 from helpers.names import shown
 
 OUT, IN, RANK = 7, 5, 3
 SIZES = {"rows": OUT, "columns": IN}
+AXES = ["rows", "columns", "sum", "product", "modes"]
 
 
 def operator_of(axis):
+    if axis in ("sum", "product"):
+        join = KroneckerSum if axis == "sum" else KroneckerProduct
+        return join(operator_of("rows"), operator_of("columns"))
+    if axis == "modes":
+        U, V = (eigenpairs(operator_of(side)).eigenvectors for side in SIZES)
+        return KroneckerModes(U, V, torch.rand(OUT, IN, generator=torch.Generator().manual_seed(2)).double())
     weights = np.triu(np.random.default_rng(0).random((SIZES[axis], SIZES[axis])), 1)
     return laplacian(weights + weights.T)
 
@@ -24,15 +32,21 @@ def factors(dtype=torch.float64, seed=0, requires_grad=False):
 
 def explicit(B, A, operator, ridge, scaling, axis, start):
     delta = scaling * (B @ A - (start[0] @ start[1] if start else 0.0))
-    return penalty_value(delta if axis == "rows" else delta.T, operator, ridge)
+    if isinstance(operator, KroneckerOperator):
+        return (delta * operator.times(delta)).sum() + ridge * delta.square().sum()
+    return penalty_value(delta.T if axis == "columns" else delta, operator, ridge)
 
 
-@pytest.mark.parametrize("axis", ["rows", "columns"])
+def axis_of(name):
+    return name if name in SIZES else "entries"
+
+
+@pytest.mark.parametrize("name", AXES)
 @pytest.mark.parametrize("ridge", [0.0, 0.4])
 @pytest.mark.parametrize("from_zero", [True, False])
 @pytest.mark.parametrize("with_graph", [True, False])
-def test_value_and_gradients_equal_autograd_on_the_formed_product(axis, ridge, from_zero, with_graph):
-    operator = operator_of(axis) if with_graph else None
+def test_value_and_gradients_equal_autograd_on_the_formed_product(name, ridge, from_zero, with_graph):
+    operator, axis = operator_of(name) if with_graph else None, axis_of(name)
     start = None if from_zero else factors(seed=1)
     B, A = factors(requires_grad=True)
     expected = explicit(B, A, operator, ridge, 1.5, axis, start)
@@ -46,10 +60,10 @@ def test_value_and_gradients_equal_autograd_on_the_formed_product(axis, ridge, f
         assert not closed.requires_grad
 
 
-@pytest.mark.parametrize("axis", ["rows", "columns"])
-def test_the_value_is_differentiable(axis):
+@pytest.mark.parametrize("name", AXES)
+def test_the_value_is_differentiable(name):
     B, A = factors(requires_grad=True)
-    operator = operator_of(axis)
+    operator, axis = operator_of(name), axis_of(name)
     found = torch.autograd.grad(low_rank_penalty_value(B, A, operator, 0.1, 2.0, axis), (B, A))
     for one, other in zip(found, low_rank_penalty_gradient(B, A, operator, 0.1, 2.0, axis), strict=True):
         torch.testing.assert_close(one, other)
@@ -87,11 +101,17 @@ def test_half_precision_is_summed_in_float32(dtype):
         ({"B": torch.ones(OUT, 2)}, "make no product"),
         ({"start": (torch.ones(OUT, 1), torch.ones(1, IN))}, "start has the shapes"),
         ({"axis": "columns"}, "nodes"),
+        ({"axis": "entries"}, "'entries' goes with what acts on matrices"),
+        ({"operator": operator_of("product")}, "'rows' and 'columns' with a square matrix"),
+        (
+            {"operator": operator_of("product"), "axis": "entries", "A": torch.ones(RANK, 4)},
+            r"shape \(7, 5\)",
+        ),
     ],
     ids=shown,
 )
 @pytest.mark.parametrize("function", [low_rank_penalty_value, low_rank_penalty_gradient])
 def test_what_does_not_fit_raises(function, change, words):
     B, A = factors(torch.float32)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((ValueError, TypeError), match=words):
         function(**({"B": B, "A": A, "operator": operator_of("rows")} | change))
