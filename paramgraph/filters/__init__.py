@@ -12,7 +12,8 @@ shift operator it becomes a filter that is ready for any number of signals, by t
 * filters of one graph: `prepare_filter`, `apply_filter`, `apply_filter_bank`; of their options `Method`,
   `METHODS`, `Tail`, and `EXACT_NODES`, up to which "auto" takes all modes; for spectra that are given to them,
   `pairs_for_rank`, and `eigenvalue_rounding`, within which an eigenvalue is at a cut-off
-* of two graphs: `ProductGraph` on the entries of a matrix, `contrast` of a task and of what is to be preserved
+* of two graphs: `ProductGraph` on the entries of a matrix, of a `ProductKind`; `contrast` of a task and of what is to
+  be preserved
 * what is ready: `ReadyFilter`, which `GraphFilter`, `ProductFilter` and `ContrastFilter` are; `FilterDesign`
 * a linear system: `solve_shifted`
 * inside, for tests: wavelets (`meyer`, `itersine`, `mexican_hat`), expansions (`design_polynomial`,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
         prepare_solve as prepare_solve,
         solve_shifted as solve_shifted,
     )
-    from paramgraph.filters._product_graph import ProductGraph as ProductGraph
+    from paramgraph.filters._product_graph import ProductGraph as ProductGraph, ProductKind as ProductKind
     from paramgraph.filters._rounding import eigenvalue_rounding as eigenvalue_rounding
     from paramgraph.filters._wavelets import (
         itersine as itersine,
