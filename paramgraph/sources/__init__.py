@@ -5,15 +5,18 @@ table's order. None of them changes parameters, `.grad`, buffers, hooks, `requir
 global random state; batches run in eval mode, without dropout. Pieces arrive batch by batch, one matrix at a time, and
 an accumulator keeps what is needed of them, so memory does not grow with the batches.
 
-- Features of one table: `weights`, `gradients`, `activations`, `attention_maps`, `updates`.
+- Features of one table: `weights`, `gradients`, `activations`, `output_gradients`, `attention_maps`, `updates`.
 - Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch).
 - What a source is: `SOURCES` holds one `Source` each, a new one is one more value; `as_source` finds it by name,
   `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments.
 - What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
   `StreamingGram`, `FeatureBlocks`.
 - Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
-- Inside: `activation_passes`, `gradient_passes`, `attention_passes`, which an own `Source` may take, and which tokens
-  they see: `real_tokens`, `stream_of`, `stream_of_signal`.
+- What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
+  `representation` gives.
+- Inside: `activation_passes`, `gradient_passes`, `output_gradient_passes`, `attention_passes`, which an own `Source`
+  may take, and which tokens they see: `real_tokens`, `stream_of`, `stream_of_signal`; inputs and output gradients call
+  by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`.
 """
 
 from typing import TYPE_CHECKING
@@ -27,6 +30,16 @@ if TYPE_CHECKING:
         eager_attention as eager_attention,
     )
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes
+    from paramgraph.sources._objectives import (
+        Objective as Objective,
+        representation as representation,
+    )
+    from paramgraph.sources._output_gradient_passes import (
+        LayerGradients as LayerGradients,
+        layer_gradient_passes as layer_gradient_passes,
+        output_gradient_passes as output_gradient_passes,
+        output_readings as output_readings,
+    )
     from paramgraph.sources._passes import (
         Batches as Batches,
         Loss as Loss,
@@ -64,6 +77,7 @@ if TYPE_CHECKING:
         activations as activations,
         attention_maps as attention_maps,
         gradients as gradients,
+        output_gradients as output_gradients,
         weights as weights,
     )
 

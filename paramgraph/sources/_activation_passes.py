@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import NodeTable, ParameterSlice, unwrap
-from paramgraph.sources._capture import Hook, forward_hooks, layers_of
-from paramgraph.sources._padding import Tracer, Unplaced, placed
+from paramgraph.sources._capture import Hook, accumulation_dtype, forward_hooks, layers_of
+from paramgraph.sources._padding import Tracer, Unplaced, rows_of
 from paramgraph.sources._passes import (
     Batches,
     Loss,
@@ -76,7 +76,7 @@ def activation_passes(
             for group, reading in users[name]:
                 if reading.output != output:
                     continue
-                piece = _of_nodes(tokens, reading.features)
+                piece = of_nodes(tokens, reading.features)
                 if group in blocks:
                     blocks[group].add((reading.at[1], stream), reading.at[0], piece)
                 else:
@@ -89,11 +89,11 @@ def activation_passes(
             def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
                 for side in sides[name]:
                     signal = (output if side else x).detach()
-                    signal = signal.to(torch.promote_types(signal.dtype, torch.float32))
-                    known = mask is None or tracer.knows(name, signal, mask)
-                    tokens = placed(signal, None if known else mask, tracer.tokens_first.get(name))
-                    if tokens is not None:
-                        hand_on(name, side, stream, tokens)
+                    signal = signal.to(accumulation_dtype(signal))
+                    place = tracer.placed(name, signal, mask)
+                    if place is not None:
+                        # A copy, since the model may change the activation in place after this.
+                        hand_on(name, side, stream, rows_of(signal)[place.rows.to(signal.device)])
                     elif mask is not None:
                         number = called[name] - before[name]
                         unplaced.append(Unplaced(name, side, number, stream, signal.clone(), mask))
@@ -105,8 +105,8 @@ def activation_passes(
             with forward_hooks(layers, hook):
                 tracer.run(batch)
             found = tracer.trace(given, unplaced) if unplaced else []
-            for call, tokens in zip(unplaced, found, strict=True):
-                hand_on(call.name, call.output, call.stream, tokens)
+            for call, real in zip(unplaced, found, strict=True):
+                hand_on(call.name, call.output, call.stream, rows_of(call.signal)[real])
         check_called(together, [name for name in together if called[name] > before[name]])
         for group, kept in blocks.items():
             sink(group, kept.take())
@@ -115,7 +115,7 @@ def activation_passes(
     check_called(layers, called)
 
 
-def _of_nodes(tokens: Tensor, features: Tensor) -> Tensor:
+def of_nodes(tokens: Tensor, features: Tensor) -> Tensor:
     """Turn (tokens, features) into (nodes, tokens x size)."""
     nodes, size = features.shape
     if size == 1 and nodes == tokens.shape[1]:

@@ -9,7 +9,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,14 @@ REENTRANT = (
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor | None]
 Receive = Callable[[Tensor, Tensor], None]
+Result = TypeVar("Result")
+
+
+class Call(NamedTuple):
+    """One call of a layer in a forward pass: the parameter it uses, and how often the layers using it ran before."""
+
+    name: str
+    number: int
 
 
 def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.Module]]:
@@ -85,6 +93,63 @@ class _Tap(torch.autograd.Function):
         return gradients[0], None, None, None
 
 
+class Taps:
+    """Show what goes into tapped layers and the gradients at their outputs, of one forward pass and its backward ones.
+
+    `seen` gets each call with the layer, its input and its output as it runs; `receive` gets it with the layer, the
+    input x and the gradient g during each backward pass that reaches it. Only a layer's own calls are seen.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Iterable[nn.Module]],
+        receive: Callable[[Call, nn.Module, Tensor, Tensor], None],
+        seen: Callable[[Call, nn.Module, Tensor, Tensor], None] | None = None,
+    ) -> None:
+        self.layers = layers
+        self.receive = receive
+        self.seen = seen
+        self.called: set[str] = set()
+        self.calls: Counter[str] = Counter()
+
+    def forward(self, run: Callable[[], Result]) -> Result:
+        """Run the model with its layers tapped, and return what `run` returns."""
+        self.calls.clear()
+        self._probe = torch.zeros((), dtype=torch.float32, device="cpu", requires_grad=True)
+        self._forward = True
+        try:
+            with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+                return run()
+        finally:
+            self._forward = False
+
+    def backward(self, value: Tensor, again: bool = False) -> None:
+        """Differentiate one number of the forward pass; with `again`, others of it may follow."""
+        if not value.requires_grad:
+            raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
+        # During backward, a model that checkpoints activations runs its layers once more, and taps them again.
+        with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+            _backward(value, self._probe, again)
+
+    def _hook(self, name: str) -> Hook:
+        def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
+            self.called.add(name)
+            if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
+                # Unless it does so to run this part once more during backward, with gradients of its own.
+                if _in_reentrant_checkpoint():
+                    raise ValueError(REENTRANT)
+                return None
+            call = Call(name, self.calls[name])
+            # What runs once more does so to save its input again, for the same call.
+            self.calls[name] += self._forward
+            if self._forward and self.seen is not None:
+                self.seen(call, module, x, output)
+            receive = functools.partial(self.receive, call, module)
+            return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
+
+        return tap
+
+
 class GradientCapture:
     r"""Read the gradients of weights during one backward pass, each handed on as soon as it is complete.
 
@@ -98,45 +163,28 @@ class GradientCapture:
     ) -> None:
         self.layers = layers
         self.consume = consume
-        self.called: set[str] = set()
+        self._taps = Taps(layers, self._receive)
+
+    @property
+    def called(self) -> set[str]:
+        """Parameters whose layers have run."""
+        return self._taps.called
 
     def run(self, loss: Callable[[], Tensor]) -> None:
         """Compute a loss and hand on the gradients; a weight that the loss does not reach gives zeros."""
         self._totals: dict[str, Tensor] = {}
-        self._pending: Counter[str] = Counter()
         self._done: set[str] = set()
-        self._probe = torch.zeros((), dtype=torch.float32, device="cpu", requires_grad=True)
-        with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
-            self._forward = True
-            value = loss()
-            self._forward = False
-            if not value.requires_grad:
-                raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
-            _backward(value, self._probe)
+        value = self._taps.forward(loss)
+        self._pending = self._taps.calls.copy()
+        self._taps.backward(value)
         for name, modules in self.layers.items():
             if name not in self._done:
                 weight = cast(Tensor, next(iter(modules)).weight)
-                nothing = torch.zeros_like(weight, dtype=_accumulation_dtype(weight), requires_grad=False)
+                nothing = torch.zeros_like(weight, dtype=accumulation_dtype(weight), requires_grad=False)
                 self.consume(name, self._totals.pop(name, nothing))
 
-    def _hook(self, name: str) -> Hook:
-        def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
-            self.called.add(name)
-            if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
-                # Unless it does so to run this part once more during backward, with gradients of its own.
-                if _in_reentrant_checkpoint():
-                    raise ValueError(REENTRANT)
-                return None
-            # During backward, a model that checkpoints activations runs its layers once more: to save their inputs
-            # again, for the same call.
-            self._pending[name] += self._forward
-            receive = functools.partial(self._receive, name, module)
-            return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
-
-        return tap
-
-    def _receive(self, name: str, module: nn.Module, x: Tensor, g: Tensor) -> None:
-        gradient = _weight_gradient(module, x, g)
+    def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
+        name, gradient = call.name, _weight_gradient(module, x, g)
         self._totals[name] = self._totals[name] + gradient if name in self._totals else gradient
         self._pending[name] -= 1
         if self._pending[name] == 0:
@@ -144,9 +192,9 @@ class GradientCapture:
             self.consume(name, self._totals.pop(name))
 
 
-def _backward(value: Tensor, probe: Tensor) -> None:
+def _backward(value: Tensor, probe: Tensor, again: bool) -> None:
     try:
-        torch.autograd.grad(value, probe, allow_unused=True)
+        torch.autograd.grad(value, probe, allow_unused=True, retain_graph=again)
     except RuntimeError as error:
         if "use_reentrant" not in str(error):
             raise
@@ -161,7 +209,7 @@ def _in_reentrant_checkpoint() -> bool:
 
 
 def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:
-    dtype = _accumulation_dtype(g)
+    dtype = accumulation_dtype(g)
     g = g.reshape(-1, g.shape[-1]).to(dtype)
     # A caller's autocast would round the product back to half precision.
     with torch.autocast(g.device.type, enabled=False):
@@ -173,5 +221,6 @@ def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:
         return x.T @ g if isinstance(module, Conv1D) else g.T @ x
 
 
-def _accumulation_dtype(tensor: Tensor) -> torch.dtype:
+def accumulation_dtype(tensor: Tensor) -> torch.dtype:
+    """Choose what half precision is summed in: float32."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -9,10 +9,11 @@ row that changes with the tokens, and not with the padding, is a token.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from paramgraph.sources._capture import forward_hooks
@@ -37,28 +38,36 @@ class Unplaced:
     mask: Tensor
 
 
-def placed(signal: Tensor, mask: Tensor | None, tokens_first: bool | None = None) -> Tensor | None:
-    """Take the real tokens (tokens, features) of a signal, text by text; None where its shape does not tell them.
+class Placement(NamedTuple):
+    """Which rows of a signal are real tokens, text by text; and how many each text has, where that is known."""
+
+    rows: Int64[Tensor, " tokens"]
+    counts: tuple[int, ...] | None
+
+
+def placed(shape: torch.Size, mask: Tensor | None, tokens_first: bool | None = None) -> Placement | None:
+    """Find the real tokens of a signal of some shape (..., features); None where it does not tell them.
 
     `tokens_first` says in which order a layer is given texts x tokens in one, where that is known.
     """
-    rows = _rows(signal)
-    # A clone, since the model may change the activation in place after this.
+    rows = torch.arange(shape[:-1].numel(), device="cpu" if mask is None else mask.device)
     if mask is None:
-        return rows.clone()
+        return Placement(rows, None)
     texts, tokens = mask.shape
-    mask = mask.to(signal.device)
-    lead, shape = (tuple(size for size in one if size != 1) for one in (signal.shape[:-1], mask.shape))
-    # As many texts as tokens: either may come first.
-    turnable = texts == tokens and len(lead) == 2 and not torch.equal(mask, mask.T)
-    in_one = signal.shape[:-1] == (texts * tokens,)
-    if (lead == shape and not turnable) or (in_one and tokens_first is False):
-        return rows[mask.reshape(-1)]
-    if (lead == shape[::-1] and texts != tokens) or (in_one and tokens_first):
-        return _rows(signal.reshape(tokens, texts, -1).transpose(0, 1))[mask.reshape(-1)]
+    lead, wanted = (tuple(size for size in one if size != 1) for one in (shape[:-1], mask.shape))
+    # As many texts as tokens: either may come first, and only where the mask is the same for both does it not matter
+    # which rows are real; whose they are is not known.
+    square = texts == tokens and len(lead) == 2
+    turnable = square and not torch.equal(mask, mask.T)
+    in_one = shape[:-1] == (texts * tokens,)
+    counts = None if square else tuple(mask.sum(dim=1).tolist())
+    if (lead == wanted and not turnable) or (in_one and tokens_first is False):
+        return Placement(rows[mask.reshape(-1)], counts)
+    if (lead == wanted[::-1] and texts != tokens) or (in_one and tokens_first):
+        return Placement(rows.reshape(tokens, texts).T.reshape(-1)[mask.reshape(-1)], counts)
     # Without padding fewer rows are pooled tokens or those of an expert; more hold something else than the text.
     whole = in_one or len(rows) < mask.numel()
-    return rows.clone() if bool(mask.all()) and whole else None
+    return Placement(rows, None) if bool(mask.all()) and whole else None
 
 
 class Tracer:
@@ -75,12 +84,14 @@ class Tracer:
         self._pooled: set[str] = set()
         self.tokens_first: dict[str, bool] = {}
 
-    def knows(self, name: str, signal: Tensor, mask: Tensor) -> bool:
-        """Say whether all rows of a layer count, as they were found to do before."""
-        return name in self._apart or (name in self._pooled and len(_rows(signal)) == len(mask))
+    def placed(self, name: str, signal: Tensor, mask: Tensor | None) -> Placement | None:
+        """Find the real tokens of a layer's signal by its shape, and by what was found of the layer before."""
+        pooled = mask is not None and name in self._pooled and len(rows_of(signal)) == len(mask)
+        known = name in self._apart or pooled
+        return placed(signal.shape, None if known else mask, self.tokens_first.get(name))
 
-    def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Tensor]:
-        """Take the real tokens of some calls; ValueError where this batch does not tell them."""
+    def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Int64[Tensor, " tokens"]]:
+        """Find the rows of some calls that are real tokens; ValueError where this batch does not tell them."""
         texts = self._changes(batch, _one_text, calls)
         padding: list[Tensor | None] = []
         tokens: list[Tensor | None] = []
@@ -98,7 +109,7 @@ class Tracer:
                     "cannot be told: give batches of texts of one length without padding (and of a length that the "
                     "model does not pad itself), or leave the layer out with exclude=[...]"
                 )
-            found.append(_in_order(_rows(call.signal), real, call, self.tokens_first.get(call.name, False)))
+            found.append(_in_order(real, call, self.tokens_first.get(call.name, False)))
         return found
 
     def _by_text(self, call: Unplaced, changed: Tensor | None) -> Tensor | None:
@@ -152,7 +163,7 @@ class Tracer:
                 for side, signal in ((False, x), (True, output)):
                     place = wanted.get((name, side, counts[name]))
                     if place is not None and signal.shape == calls[place].signal.shape:
-                        changed[place] = _differ(_rows(calls[place].signal), _rows(signal.detach()))
+                        changed[place] = _differ(rows_of(calls[place].signal), rows_of(signal.detach()))
                 counts[name] += 1
 
             return compare
@@ -168,12 +179,14 @@ class Tracer:
         return changed
 
 
-def _rows(signal: Tensor) -> Tensor:
+def rows_of(signal: Tensor) -> Tensor:
+    """Lay a signal (..., features) out as (rows, features)."""
     return signal.reshape(-1, signal.shape[-1])
 
 
-def _in_order(rows: Tensor, real: Tensor, call: Unplaced, tokens_first: bool) -> Tensor:
-    """Give real rows text by text, also where they came token by token."""
+def _in_order(real: Tensor, call: Unplaced, tokens_first: bool) -> Tensor:
+    """Index real rows text by text, also where they came token by token."""
+    rows = torch.arange(len(real), device=real.device)
     lead = [size for size in call.signal.shape[:-1] if size != 1]
     if tokens_first:
         lead = list(call.mask.shape[::-1])
@@ -181,8 +194,8 @@ def _in_order(rows: Tensor, real: Tensor, call: Unplaced, tokens_first: bool) ->
     if len(lead) == 2 and lead[1] == len(counts):
         grid = real.reshape(lead)
         if torch.equal(grid.sum(dim=0), counts) and not torch.equal(grid.sum(dim=1), counts):
-            turned = torch.arange(len(real), device=real.device).reshape(lead).T.reshape(-1)
-            return rows[turned][real[turned]]
+            turned = rows.reshape(lead).T.reshape(-1)
+            return turned[real[turned]]
     return rows[real]
 
 

@@ -19,6 +19,7 @@ def collect(
     batches: Batches | None = None,
     loss: Loss | None = None,
     tuned: ModelLike | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 
@@ -30,15 +31,17 @@ def collect(
         From `paramgraph.node_tables`.
     source : str or callable (model, table, batches) -> Tensor
         "weights"; "gradients" (their mean over batches); "batch_gradients" (`gradients` with the reduction
-        "batches"); "activations" and "attention_maps", in short "attention" (both compressed where there are more
-        features than nodes + 1); "updates" (from `model` to `tuned`); or your own function, which is called once
-        per table, with the batches as a list.
+        "batches"); "activations", "output_gradients" and "attention_maps", in short "attention" (all compressed where
+        there are more features than nodes + 1); "updates" (from `model` to `tuned`); or your own function, which is
+        called once per table, with the batches as a list.
     batches : iterable, optional
         Iterated once. Needed by all named sources but "weights" and "updates".
     loss : callable (model, batch) -> Tensor, optional
         As in `gradients`.
     tuned : nn.Module, mapping of str to Tensor, str or path, optional
         For "updates" alone, and needed there: the fine-tuned model or adapter, as in `updates`.
+    options : mapping of str to object, optional
+        Options of the source, by name: "side" of "activations"; "objective" and "seed" of "output_gradients".
 
     Returns
     -------
@@ -49,10 +52,12 @@ def collect(
     ------
     UnknownNameError
         If no source has that name.
+    TypeError
+        If the source has no such option.
     ValueError
-        As in `gradients`, `activations`, `attention_maps` and `updates`; if the source gives no features of the
-        tables' scheme (`source_refusal`); if `tuned` is missing, or given for another source; or if a source of
-        your own returns no matrix with a row per node.
+        As in `gradients`, `activations`, `output_gradients`, `attention_maps` and `updates`; if the source gives no
+        features of the tables' scheme (`source_refusal`); if `tuned` is missing, or given for another source; or if a
+        source of your own returns no matrix with a row per node.
 
     Examples
     --------
@@ -62,7 +67,7 @@ def collect(
     >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
     {'0.weight': (8, 4), '1.weight': (2, 8)}
     """
-    return as_source(source).collect(model, tables, batches, loss, tuned)
+    return as_source(source, **(options or {})).collect(model, tables, batches, loss, tuned)
 
 
 def collect_batch_gradients(

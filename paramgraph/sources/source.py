@@ -4,8 +4,9 @@ Whoever collects, compares, configures or shares features between processes look
 new source is one more value of `SOURCES`.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -16,14 +17,13 @@ from paramgraph.nodes import NodeTable, TableAssembly, unwrap
 from paramgraph.sources._activation_passes import activation_passes
 from paramgraph.sources._attention_passes import attention_passes
 from paramgraph.sources._gradient_passes import gradient_passes
-from paramgraph.sources._passes import Batches, Loss, Sink, parameters_of
+from paramgraph.sources._output_gradient_passes import output_gradient_passes
+from paramgraph.sources._passes import Batches, Loss, parameters_of
 from paramgraph.sources.accumulators import Accumulator, MeanFeatures, SharedAccumulator, StreamingGram
 from paramgraph.sources.parameter_updates import collect_updates
 
-Passes = Callable[
-    [nn.Module, Mapping[str, NodeTable], Batches | None, Loss | None, Sink],
-    Iterator[None],
-]
+# (model, tables, batches, loss, sink), and by name what `options` says.
+Passes = Callable[..., Iterator[None]]
 # What weights are read from is a model, or whatever gives a tensor by its parameter's name.
 Weights = nn.Module | Mapping[str, Tensor]
 Read = Callable[[Weights, ModelLike | None, Mapping[str, NodeTable]], dict[str, Tensor]]
@@ -54,6 +54,7 @@ class Source:
     needs_loss: bool = False  # the passes differentiate a loss
     needs_tuned: bool = False  # `read` compares with a second checkpoint
     is_signal: bool = False  # `compare` may measure it on graphs
+    options: tuple[str, ...] = ()  # what else `passes` takes, by name, each with a default
     # Why there are no features of the nodes of a scheme; "" where there are.
     refuses: Callable[[str], str] = field(default=_nothing)
 
@@ -71,6 +72,16 @@ class Source:
     def of_gradients(self) -> bool:
         """Whether it is made of the batches' gradients, so that several such sources share one pass."""
         return self.passes is gradient_passes
+
+    def with_options(self, **options: object) -> "Source":
+        """Return the source with some of its options set; TypeError, which lists them, for any other."""
+        unknown = [name for name in options if name not in self.options]
+        if unknown:
+            allowed = ", ".join(self.options) or "it has none"
+            raise TypeError(f"the source {self.name!r} has no option {unknown[0]!r}; its options: {allowed}")
+        if not options or self.passes is None:
+            return self
+        return replace(self, passes=functools.partial(self.passes, **options))
 
     def check_scheme(self, tables: Mapping[str, NodeTable]) -> None:
         """Raise a ValueError if some tables are of a scheme that it refuses; nothing has run yet."""
@@ -123,13 +134,17 @@ class Source:
         return {group: accumulator.features() for group, accumulator in kept.items()}
 
 
-def as_source(source: SourceLike) -> Source:
-    """Look a source up by its name or a short one, or wrap a user's function; UnknownNameError for other names."""
+def as_source(source: SourceLike, **options: object) -> Source:
+    """Look a source up by its name or a short one, or wrap a user's function; UnknownNameError for other names.
+
+    `options` are those of the source, as `objective` of "output_gradients"; a TypeError lists them for any other.
+    """
     if callable(source):
-        return Source(name=getattr(source, "__name__", type(source).__name__), function=source)
+        own = Source(name=getattr(source, "__name__", type(source).__name__), function=source)
+        return own.with_options(**options)
     for found in SOURCES.values():
         if source in (found.name, *found.short_names):
-            return found
+            return found.with_options(**options)
     raise UnknownNameError.among("source", source, SOURCES)
 
 
@@ -230,6 +245,15 @@ def _no_blocks(scheme: str) -> str:
     )
 
 
+def _only_outputs(scheme: str) -> str:
+    if scheme not in ("blocks", "columns"):
+        return ""
+    return (
+        f"gradients at outputs belong to rows, not to {scheme!r}: make the tables with scheme='rows', 'heads' or "
+        "'layers'"
+    )
+
+
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
@@ -247,7 +271,15 @@ SOURCES: dict[str, Source] = {
             passes=activation_passes,
             accumulator=StreamingGram,
             is_signal=True,
+            options=("side",),
             refuses=_no_blocks,
+        ),
+        Source(
+            name="output_gradients",
+            passes=output_gradient_passes,
+            accumulator=StreamingGram,
+            options=("objective", "seed"),
+            refuses=_only_outputs,
         ),
         Source(
             name="attention_maps",

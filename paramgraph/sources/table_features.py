@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.sources._activation_passes import Side, activation_passes
 from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.sources._objectives import Objective
+from paramgraph.sources._output_gradient_passes import output_gradient_passes
 from paramgraph.sources._passes import Batches, Loss
 from paramgraph.sources.accumulators import AllColumns, StreamingGram
 from paramgraph.sources.source import SOURCES, Passes, read_weights, run_passes
@@ -159,6 +161,76 @@ def activations(
     """
     read = functools.partial(activation_passes, side=side)
     return _columns_of("activations", read, model, table, batches, loss, compress)
+
+
+def output_gradients(
+    model: nn.Module,
+    table: NodeTable,
+    batches: Batches,
+    objective: Objective = "representation",
+    compress: bool = False,
+    seed: int = 0,
+) -> Float[Tensor, "nodes features"]:
+    r"""Take gradients at the outputs of layers as features: what the model's result feels of each row.
+
+    .. math:: g_t = \frac{\partial \rho}{\partial y_t}, \qquad y_t = W x_t
+
+    at each real token t of each text. :math:`\mathrm{E}\, g g^\top` is the row graph of preserved text, beside
+    :math:`\mathrm{E}\, x x^\top`, the column graph (`activations` of columns); both together are K-FAC's factors of
+    the Fisher matrix [1]_, and no annotation is needed. Frozen and quantized weights are measured like all others. One
+    forward pass per batch, and one backward pass for each number per text.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that the table was made from; wrappers are taken off. It runs in eval mode.
+    table : NodeTable
+        Of rows, heads or layers; of heads the query vectors, or the key and value vectors.
+    batches : iterable
+        Iterated once, run as in `activations`. Labels are left out. Padding has no features; texts of nothing but
+        padding are left out with a warning that counts them.
+    objective : str or callable (model, batch) -> Tensor of shape (texts,), default "representation"
+        rho, one number per text. "representation": :math:`\langle r, e / |e| \rangle` with two random directions r of
+        unit length per text, where e is the mean over real tokens of the last hidden states, of the decoder in a model
+        of two parts; the `embeddings` of an output that has them; or what a plain module returns. "labels":
+        :math:`\log p` of a class, or of a token at each position, drawn from the model's own logits. A callable may
+        also return the sum over texts.
+    compress : bool, default False
+        As in `activations`.
+    seed : int, default 0
+        Of directions and labels, which have a generator of their own.
+
+    Returns
+    -------
+    Tensor of shape (nodes, features)
+        One feature per token and draw, in the order in which the backward pass reaches the layer's calls; in float32
+        (float64 for a float64 model). A layer that rho does not reach, such as a pooler beside the mean of hidden
+        states, has features of zeros.
+
+    Raises
+    ------
+    ValueError
+        If the nodes are no outputs (columns, blocks), there are no batches or no real token, the model gives no
+        representation or no logits (`objective` is named), the layer is never called, it cannot be told which of its
+        rows are padding, or a gradient is not finite (the parameter and the index of the batch are named).
+
+    References
+    ----------
+    .. [1] J. Martens, R. Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", ICML 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from paramgraph import rows
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    >>> rho = lambda model, x: model(x) @ torch.tensor([1.0, 2.0, 3.0])
+    >>> output_gradients(model, rows(model)["0.weight"], [torch.ones(2, 2)], rho)
+    tensor([[1., 1.],
+            [2., 2.],
+            [3., 3.]])
+    """
+    read = functools.partial(output_gradient_passes, objective=objective, seed=seed)
+    return _columns_of("output_gradients", read, model, table, batches, None, compress)
 
 
 def attention_maps(

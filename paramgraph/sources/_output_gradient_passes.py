@@ -1,0 +1,296 @@
+r"""Passes over batches that hand on gradients at the outputs of layers, and the inputs that go with them.
+
+For a layer :math:`y = W x` and a number :math:`\rho` per text, :math:`g = \partial \rho / \partial y`: the rows of W
+that matter to the same part of rho have like gradients.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from paramgraph.errors import NumericalWarning
+from paramgraph.nodes import NodeTable, unwrap
+from paramgraph.sources._activation_passes import Reading, of_nodes, readings
+from paramgraph.sources._capture import Call, Taps, accumulation_dtype, layers_of
+from paramgraph.sources._objectives import (
+    Objective,
+    body_of,
+    check_objective,
+    draws,
+    take_texts,
+    text_mask,
+    texts_of,
+)
+from paramgraph.sources._padding import Placement, Tracer, Unplaced, rows_of
+from paramgraph.sources._passes import (
+    Batches,
+    Loss,
+    Sink,
+    check_called,
+    check_finite,
+    named_batch,
+    parameters_of,
+    passes,
+)
+from paramgraph.sources._token_streams import stream_of_signal, token_mask
+from paramgraph.sources.accumulators import FeatureBlocks
+
+
+@dataclass(frozen=True)
+class LayerGradients:
+    """One call of a layer in one draw: its inputs and the gradients at its outputs, at the real tokens, text by text.
+
+    `counts` are the tokens of each text, None where the layout does not tell; `first` is the number of the first text
+    among all texts of the passes. `x` is None where the objective does not reach the call, and g is 0 then.
+    """
+
+    parameter: str
+    left: int  # calls of layers with this parameter that are still to come in this draw
+    x: Float[Tensor, "tokens inputs"] | None
+    g: Float[Tensor, "tokens outputs"]
+    counts: tuple[int, ...] | None
+    first: int
+
+
+Receive = Callable[[LayerGradients], None]
+
+
+def output_gradient_passes(
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    sink: Sink,
+    objective: Objective = "representation",
+    seed: int = 0,
+) -> Iterator[None]:
+    """Hand on the gradients at the outputs that belong to the nodes of some tables, a column per token and draw.
+
+    A table of one layer gets a piece (nodes, columns) per call of the layer, a table of several layers one per draw.
+    The loss is not read: rho is the objective's.
+    """
+    bare = unwrap(model)
+    plans = output_readings(bare, tables)
+    blocks = {group: FeatureBlocks(tables[group].shape[0]) for group, plan in plans.items() if len(plan) > 1}
+    users: dict[str, list[tuple[str, Reading]]] = {}
+    for group, plan in plans.items():
+        for reading in plan:
+            users.setdefault(reading.parameter, []).append((group, reading))
+
+    def receive(found: LayerGradients) -> None:
+        for group, reading in users[found.parameter]:
+            piece = of_nodes(found.g, reading.features)
+            if group in blocks:
+                stream = stream_of_signal(bare, found.parameter)
+                blocks[group].add((reading.at[1], stream), reading.at[0], piece)
+            else:
+                sink(group, piece)
+
+    def drawn() -> None:
+        for group, kept in blocks.items():
+            sink(group, kept.take())
+
+    for _ in layer_gradient_passes(bare, list(users), batches, receive, objective, seed, drawn=drawn):
+        yield
+
+
+def output_readings(bare: nn.Module, tables: Mapping[str, NodeTable]) -> dict[str, list[Reading]]:
+    """List which output features of which layers belong to the nodes of some tables."""
+    layers = layers_of(bare, parameters_of(tables))
+    transposed = frozenset(
+        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
+    )
+    return {group: readings(table, transposed, "output") for group, table in tables.items()}
+
+
+def layer_gradient_passes(
+    bare: nn.Module,
+    parameters: list[str],
+    batches: Batches | None,
+    receive: Receive,
+    objective: Objective = "representation",
+    seed: int = 0,
+    by_text: bool = False,
+    drawn: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, int]]:
+    """Hand on inputs and output gradients of the layers of some parameters; yield texts and draws of each batch.
+
+    With `by_text`, the tokens of each text are known: a batch runs text by text once a layer does not tell them apart.
+    One forward pass per batch and one backward pass per draw. `drawn` is called when a draw is complete.
+    """
+    check_objective(objective)
+    layers = {
+        name: [module for module in modules if not isinstance(module, nn.Embedding)]
+        for name, modules in layers_of(bare, parameters).items()
+    }
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    step = _Step(bare, layers, receive, objective, generator, by_text, drawn)
+    found = False
+    for texts, count in passes(bare, batches, step.run):
+        found |= texts > 0
+        yield texts, count
+    if step.empty:
+        if not found:
+            raise ValueError(f"none of the {step.empty} texts has a token that is no padding")
+        warnings.warn(
+            f"{step.empty} texts hold nothing but padding and were left out; {step.texts} were measured",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    check_called([name for name in layers if step.is_in_body(name)], step.taps.called)
+
+
+class _Step:
+    """What happens to one batch after the other."""
+
+    def __init__(
+        self,
+        bare: nn.Module,
+        layers: Mapping[str, list[nn.Module]],
+        receive: Receive,
+        objective: Objective,
+        generator: torch.Generator,
+        by_text: bool,
+        drawn: Callable[[], None],
+    ) -> None:
+        self.bare, self.layers, self.receive = bare, layers, receive
+        self.objective, self.generator = objective, generator
+        self.by_text, self.drawn = by_text, drawn
+        self.taps = Taps(layers, self._receive, self._seen)
+        self.tracer = Tracer(bare, layers, self._forward)
+        self.texts = self.empty = 0
+        self._apart = False  # from now on text by text
+        body = {id(module) for module in body_of(bare).modules()}
+        self._outside = {
+            name
+            for name, modules in layers.items()
+            if objective == "representation" and not any(id(module) in body for module in modules)
+        }
+
+    def is_in_body(self, name: str) -> bool:
+        """Say whether the objective runs the layers of a parameter at all: a head has no part in a representation."""
+        return name not in self._outside
+
+    def run(self, index: int, batch: Any) -> tuple[int, int]:
+        """Measure one batch, without its texts that are all padding; return how many texts and draws there were."""
+        self._index = index
+        texts = texts_of(self.bare, batch)
+        if texts is None:
+            raise ValueError(f"batch {index} holds no tensor with a row per text")
+        mask = text_mask(self.bare, batch)
+        if mask is not None and mask.shape[0] == texts:
+            real = [text for text, any_token in enumerate(mask.any(dim=1).tolist()) if any_token]
+            self.empty += texts - len(real)
+            if not real:
+                return 0, 0
+            if len(real) < texts:
+                batch, texts = take_texts(batch, real, texts), len(real)
+        state = self.generator.get_state()
+        count = None if self._apart and texts > 1 else self._measure(batch, texts)
+        if count is None:
+            self._apart = True
+            self.generator.set_state(state)
+            for text in range(texts):
+                count = self._measure(take_texts(batch, [text], texts), 1)
+        assert count is not None
+        return texts, count
+
+    def _measure(self, batch: Any, texts: int) -> int | None:
+        """Run forward and backward; None, before anything is handed on, where texts have to be told apart first."""
+        self._texts, self._given = texts, named_batch(self.bare, batch)
+        self._places: dict[Call, Placement] = {}
+        self._shapes: dict[Call, tuple[int, Tensor]] = {}
+        self._unplaced: dict[Call, tuple[Unplaced, torch.Size]] = {}
+        values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
+        self._trace(batch)
+        if self.by_text and any(place.counts is None for place in self._places.values()):
+            return None
+        if any(value.ndim == 1 and len(value) != texts for value in values):
+            raise ValueError(
+                f"objective: expected one number for each of {texts} texts, got {tuple(values[0].shape)}"
+            )
+        for draw, value in enumerate(values):
+            check_finite(value, "objective", "rho", self._index)
+            self._left = self.taps.calls.copy()
+            self._open = dict.fromkeys(self._places)
+            self.taps.backward(value.sum(), again=draw + 1 < len(values))
+            for call in list(self._open):
+                self._hand_on(call, None, self._zeros(call))
+            for name in self._outside:
+                self._left[name] = 1
+                self._emit(name, None, self._no_gradient(name), (1,) * texts)
+            self.drawn()
+        self.texts += texts
+        return len(values)
+
+    def _seen(self, call: Call, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        stream = stream_of_signal(self.bare, call.name)
+        mask = token_mask(self.bare, self._given, stream)
+        self._shapes[call] = output.shape[-1], output.new_empty(0, dtype=accumulation_dtype(output))
+        place = self.tracer.placed(call.name, output, mask)
+        if place is None and mask is not None:
+            signal = output.detach().to(accumulation_dtype(output), copy=True)
+            self._unplaced[call] = Unplaced(call.name, True, call.number, stream, signal, mask), output.shape
+            place = Placement(torch.arange(0), None)  # until it is traced
+        assert place is not None
+        self._places[call] = self._told(place, output.shape)
+
+    def _told(self, place: Placement, shape: torch.Size) -> Placement:
+        """Add what is known without a mask: one text has all rows, and the first axis is that of the texts."""
+        texts = self._texts
+        if place.counts is not None or not self.by_text:
+            return place
+        if texts == 1:
+            return Placement(place.rows, (len(place.rows),))
+        # Where the next axis is as long, either may be that of the texts.
+        first = len(shape) > 1 and shape[0] == texts and (len(shape) == 2 or shape[1] != texts)
+        masked = token_mask(self.bare, self._given, "") is not None
+        if first and not masked:
+            return Placement(place.rows, (len(place.rows) // texts,) * texts)
+        return place
+
+    def _trace(self, batch: Any) -> None:
+        if not self._unplaced:
+            return
+        calls = list(self._unplaced)
+        with torch.no_grad():
+            found = self.tracer.trace(self._given, [self._unplaced[call][0] for call in calls])
+        for call, rows in zip(calls, found, strict=True):
+            unplaced, shape = self._unplaced[call]
+            place = self.tracer.placed(call.name, unplaced.signal, unplaced.mask) or Placement(rows, None)
+            self._places[call] = self._told(place, shape)
+
+    def _forward(self, batch: Any) -> None:
+        """Run the model as the objective does, with a generator of its own: only signals are looked at."""
+        draws(self.bare, batch, self.objective, torch.Generator(device="cpu").manual_seed(0))
+
+    def _zeros(self, call: Call) -> Tensor:
+        outputs, like = self._shapes[call]
+        return like.new_zeros(len(self._places[call].rows), outputs)
+
+    def _no_gradient(self, name: str) -> Tensor:
+        """Return one column of zeros per text, for a layer that does not run."""
+        layer = self.layers[name][0]
+        weight = cast(Tensor, layer.weight)
+        outputs = weight.shape[1 if isinstance(layer, Conv1D) else 0]
+        return torch.zeros(self._texts, outputs, dtype=accumulation_dtype(weight), device=weight.device)
+
+    def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
+        rows = self._places[call].rows.to(g.device)
+        g = rows_of(g.to(accumulation_dtype(g)))[rows]
+        check_finite(g, "output gradient", call.name, self._index)
+        self._hand_on(call, rows_of(x.detach())[rows].to(g.dtype), g)
+
+    def _hand_on(self, call: Call, x: Tensor | None, g: Tensor) -> None:
+        del self._open[call]
+        self._emit(call.name, x, g, self._places[call].counts)
+
+    def _emit(self, name: str, x: Tensor | None, g: Tensor, counts: tuple[int, ...] | None) -> None:
+        self._left[name] -= 1
+        self.receive(LayerGradients(name, self._left[name], x, g, counts, self.texts))

@@ -1,0 +1,123 @@
+"""Energies of modes of a product: against gradients by autograd, and closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+from paramgraph import product_energy, rows
+
+
+def log_p(model, batch):
+    return model(**batch).logits.log_softmax(dim=1)[:, 0]
+
+
+def gradients_by_autograd(model, table, batches, objective):
+    """The gradient of each text's own number, by switching the weight on."""
+    weight = dict(model.named_parameters())[table.parameters[0]].requires_grad_(True)
+    found = []
+    for batch in batches:
+        for value in objective(model, batch):
+            found += torch.autograd.grad(value, weight, retain_graph=True)
+    return torch.stack([table.gather({table.parameters[0]: gradient}) for gradient in found])
+
+
+def rotation(size, generator):
+    return torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
+
+
+def bases_of(tables, generator):
+    return {g: tuple(rotation(size, generator) for size in table.shape) for g, table in tables.items()}
+
+
+def test_energies_are_those_of_each_texts_gradient_by_autograd(tiny_transformer, tiny_batches, generator):
+    tables = rows(tiny_transformer, targets=["query", "0.output.dense", "pooler.dense"])
+    bases, batches = bases_of(tables, generator), tiny_batches[:1]
+    found = product_energy(tiny_transformer, tables, bases, batches, log_p)
+    assert list(found) == list(tables)
+    for group, table in tables.items():
+        G = gradients_by_autograd(tiny_transformer, table, batches, log_p)
+        U, V = bases[group]
+        energy = (U.T @ G @ V).square()
+        scale = float(energy.max())
+        # float32 gradients in another order of sums
+        torch.testing.assert_close(found[group].values, energy.mean(dim=0), rtol=1e-3, atol=1e-5 * scale)
+        # Parseval: each text's energy is the squared norm of its gradient.
+        norms = G.double().square().sum(dim=(1, 2))
+        assert found[group].text_energies == pytest.approx(norms.numpy(), rel=1e-4)
+        assert found[group].effective_texts == pytest.approx(float(norms.sum() ** 2 / norms.square().sum()))
+        assert (found[group].texts, found[group].draws) == (4, 1)
+
+
+def test_of_one_token_per_text_and_independent_sides_it_is_the_product_of_eigenvalues(generator):
+    # g depends on the drawn direction alone: rho = <r, W x> with r independent of x, as K-FAC assumes.
+    scales = torch.tensor([3.0, 2.0, 1.0, 0.5]), torch.tensor([2.0, 1.0, 0.3])
+    model = nn.Sequential(nn.Linear(3, 4, bias=False))
+    x = torch.randn(4000, 3, generator=generator) * scales[1]
+    r = torch.randn(4000, 4, generator=generator) * scales[0]
+    bases = {"0.weight": (torch.eye(4), torch.eye(3))}
+    found = product_energy(model, rows(model), bases, [x], lambda model, x: (model(x) * r).sum(dim=1))
+    expected = torch.outer(scales[0] ** 2, scales[1] ** 2)
+    # The mean of 4,000 products of two squares of normal numbers: a standard error of sqrt(8 / 4000) = 4.5 %.
+    torch.testing.assert_close(found["0.weight"].values, expected, rtol=0.18, atol=0)
+
+
+def test_it_is_the_diagonal_of_the_fisher_matrix_in_the_basis(generator):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    x = torch.randn(5, 3, dtype=torch.float64, generator=generator)
+    table = rows(model)["0.weight"]
+    U, V = rotation(4, generator).double(), rotation(3, generator).double()
+    found = product_energy(model, {"first": table}, {"first": (U, V)}, [x.repeat(800, 1)], "labels")[
+        "first"
+    ].values
+    logits = lambda weight: torch.func.functional_call(model, {"0.weight": weight}, x)  # noqa: E731
+    J = torch.func.jacrev(logits)(model[0].weight.detach())  # (texts, classes, rows, columns)
+    p = logits(model[0].weight.detach()).softmax(dim=1).detach()
+    centred = J - (p[:, :, None, None] * J).sum(dim=1, keepdim=True)
+    rotated = U.T @ centred @ V
+    fisher = (p[:, :, None, None] * rotated.square()).sum(dim=1).mean(dim=0)
+    # 4,000 drawn labels, and squares of which the largest is some ten times their mean: 3 standard errors of 5 %.
+    torch.testing.assert_close(found, fisher.detach(), rtol=0.15, atol=0.02 * float(fisher.detach().max()))
+
+
+class Twice(nn.Module):
+    """One weight in two calls, of tokens x texts in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = x.transpose(0, 1).flatten(0, 1)
+        y = self.linear(torch.tanh(self.linear(x)))
+        return y.unflatten(0, (4, -1)).transpose(0, 1)
+
+
+def test_a_weight_that_is_used_twice_and_texts_that_are_not_first(generator):
+    model, x = Twice().double(), torch.randn(2, 4, 3, dtype=torch.float64, generator=generator)
+    tables = rows(model)
+    bases = {g: tuple(rotation(size, generator).double() for size in t.shape) for g, t in tables.items()}
+    found = product_energy(model, tables, bases, [x], lambda model, x: model(x).square().sum(dim=(1, 2)))
+    G = [torch.autograd.grad(model(x).square().sum(dim=(1, 2))[i], model.linear.weight)[0] for i in range(2)]
+    U, V = bases["linear.weight"]
+    expected = (U.T @ torch.stack(G) @ V).square().mean(dim=0)
+    torch.testing.assert_close(found["linear.weight"].values, expected)
+
+
+def test_texts_of_a_batch_draw_as_they_do_one_by_one(tiny_transformer, tiny_batches, generator):
+    tables = rows(tiny_transformer, targets=["key"])
+    bases, batch = bases_of(tables, generator), tiny_batches[0]
+    singles = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(4)]
+    found = product_energy(tiny_transformer, tables, bases, [batch])
+    alone = product_energy(tiny_transformer, tables, bases, singles)
+    for group in tables:
+        assert (found[group].texts, found[group].draws) == (4, 2)
+        torch.testing.assert_close(found[group].values, alone[group].values, rtol=1e-3, atol=1e-8)
+
+
+def test_tables_and_bases_that_do_not_fit_are_refused(tiny_transformer, tiny_batches):
+    tables = rows(tiny_transformer, targets=["key"])
+    group = next(iter(tables))
+    with pytest.raises(ValueError, match="bases: there is none for"):
+        product_energy(tiny_transformer, tables, {}, tiny_batches)
+    with pytest.raises(ValueError, match=r"must be \(rows, modes\) and \(columns, modes\) of \(32, 32\)"):
+        product_energy(tiny_transformer, {group: tables[group]}, {group: (torch.eye(3), torch.eye(32))}, [])
