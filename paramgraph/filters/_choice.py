@@ -121,8 +121,8 @@ def _choose_for_entries(
         return asked.method, "asked for"
     if asked.rank is not None:
         return "lowrank", "rank given"
-    if operator.rises and _separates(operator, response):
-        return "separable", "heat of a sum is the product of two heats"
+    if isinstance(response, Response) and _separates(operator, response) and not is_damped(response):
+        return "separable", f"{response.name} of a {operator.word} is the product of two {response.name}s"
     small = max(operator.shape) <= EXACT_NODES
     size = "no more" if small else "more"
     return "exact" if small else "chebyshev", f"{size} than {EXACT_NODES} rows or columns"
@@ -130,6 +130,11 @@ def _choose_for_entries(
 
 def _separates(operator: KroneckerPair, response: ResponseFunction) -> bool:
     return isinstance(response, Response) and response.name in operator.separable
+
+
+def is_damped(response: ResponseFunction) -> bool:
+    """Say whether something is added to each eigenvalue: to the product of two, or to each of them, is not the same."""
+    return isinstance(response, Response) and bool(dict(response.options).get("damping"))
 
 
 def pairs_for_rank(rank: int, nodes: int, tail: Tail) -> int:

@@ -227,11 +227,12 @@ class ProductGraph:
     ) -> ProductFilter:
         """Prepare h(L) once, to filter many matrices.
 
-        "auto" takes lowrank with a `rank`; separable for heat of a sum; exact up to 4,096 rows and columns; else
-        chebyshev of the order, from `order` up to 500, that brings the error below 1e-6. What runs, and why, is in
-        `.method` and `.reason`. `lowrank` takes 32 modes without a `rank`; `tail` is what it does to all others: h at
-        the last computed eigenvalue, remove, or leave. Exact takes O(rows^3 + columns^3) once and the memory of both
-        bases. A power of a product is separable where it is asked for, with its damping on each side.
+        "auto" takes lowrank with a `rank`; separable for heat of a sum and an undamped power of a product; exact up to
+        4,096 rows and columns; else chebyshev of the order, from `order` up to 500, that brings the error below 1e-6.
+        What runs, and why, is in `.method` and `.reason`. `lowrank` takes 32 modes without a `rank`; `tail` is what it
+        does to all others: h at the last computed eigenvalue, remove, or leave. Exact takes O(rows^3 + columns^3) once
+        and the memory of both bases. A damped power of a product is separable where it is asked for, with its damping
+        on each side.
 
         With `eigenvalues` the response acts on these numbers in place of the product's own, (i, j) for the mode i of
         the rows and j of the columns in the order of `spectra`: energies that were measured, finite and not negative.

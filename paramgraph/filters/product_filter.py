@@ -25,6 +25,7 @@ from paramgraph.filters._choice import (
     ProductMethod,
     Tail,
     choose_method,
+    is_damped,
     level_of_others,
     pairs_for_rank,
     whole_modes,
@@ -161,7 +162,7 @@ def prepare_product_filter(
         # exp(-t (x + y)) = exp(-t x) exp(-t y), and (x y)^-p = x^-p y^-p
         factors = prepare_filter(operator.rows, response), prepare_filter(operator.columns, response)
         remark = f"; rows: {factors[0].method}, columns: {factors[1].method}"
-        if dict(getattr(response, "options", ())).get("damping"):
+        if is_damped(response):
             remark += "; damping on each side"
         shared = {"factors": factors, "error": factors[0].error + factors[1].error}
     elif chosen == "chebyshev":
