@@ -84,7 +84,7 @@ class ProductGraph:
 
     Examples
     --------
-    >>> from paramgraph import build, columns, heat, rows
+    >>> from paramgraph import build, columns, heat, rows, tikhonov
     >>> model = torch.nn.Sequential(torch.nn.Linear(6, 8))
     >>> table, across = rows(model)["0.weight"], columns(model)["0.weight"]
     >>> row_graph, column_graph = (build(model, each, "cosine_knn", k=3) for each in (table, across))
@@ -98,9 +98,10 @@ class ProductGraph:
 
     >>> batches = [torch.ones(2, 6), torch.arange(12.0).reshape(2, 6)]
     >>> inputs = build(model, across, "gram", source="activations", batches=batches)
-    >>> weights = build(model, table, "gram", source="weights")
-    >>> ProductGraph(weights, inputs, kind="tensor").penalty(X).shape
-    torch.Size([])
+    >>> outputs = build(model, table, "gram", source="output_gradients", batches=batches)
+    >>> kept = ProductGraph(outputs, inputs, kind="tensor")
+    >>> bool(kept.penalty(kept.apply_filter(X, tikhonov(1.0))) < kept.penalty(X))
+    True
     """
 
     row_graph: ShiftOperator | GraphLike
