@@ -13,6 +13,9 @@ from paramgraph.filters import RESPONSES, evaluate_response
 # For options that are no numbers.
 SAMPLES = {"measured": {"edges": [0.5, 1.5], "gains": [0.9, 0.7, 0.1]}}
 
+# Made to bring weak modes, or strong ones, forward.
+AMPLIFYING = ("power",)
+
 
 @pytest.fixture(params=list_responses())
 def response(request: pytest.FixtureRequest):
@@ -34,7 +37,8 @@ def test_shape_and_dtype_are_those_of_the_eigenvalues(response, dtype, count):
 
 def test_response_is_finite_and_does_not_amplify_a_laplacian(response):
     gain = evaluate_response(response, torch.linspace(0, 100, 50, dtype=torch.float64))
-    assert ((gain >= 0) & (gain <= 1)).all()
+    assert (gain >= 0).all()
+    assert response.name in AMPLIFYING or (gain <= 1).all()
 
 
 def test_response_acts_on_each_eigenvalue_alone(response):
