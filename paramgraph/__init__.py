@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         BatchGain as BatchGain,
         ClusteringAgreement as ClusteringAgreement,
         EdgeAgreement as EdgeAgreement,
+        EnergyBands as EnergyBands,
         ModeEnergy as ModeEnergy,
         ProjectedGradients as ProjectedGradients,
         SubspaceAlignment as SubspaceAlignment,

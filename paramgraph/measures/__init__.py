@@ -10,7 +10,8 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
   `project_gradients` of `BatchGradients` (to `ProjectedGradients`), `projected_statistics` and `jackknife_statistics`
   are its steps, `Bands`, `band_edges`, `FIFTHS` and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
 - What that is worth: `band_lift` (a `BandLift`), `effective_batch_gain` (a `BatchGain`), `measured`.
-- Energy of texts' gradients in the modes of a product of two graphs: `product_energy`, of `ModeEnergy`.
+- Energy of texts' gradients in the modes of a product of two graphs: `product_energy`, of `ModeEnergy`, and by bands
+  `EnergyBands`.
 - Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small),
   `permuted_energies`, `permutation_p_value`.
 - Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, which give an
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         edge_agreement as edge_agreement,
     )
     from paramgraph.measures.kronecker_energy import (
+        EnergyBands as EnergyBands,
         ModeEnergy as ModeEnergy,
         product_energy as product_energy,
     )

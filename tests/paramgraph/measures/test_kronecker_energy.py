@@ -1,10 +1,11 @@
 """Energies of modes of a product: against gradients by autograd, and closed forms."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from paramgraph import product_energy, rows
+from paramgraph import EnergyBands, product_energy, rows
 
 
 def log_p(model, batch):
@@ -121,3 +122,64 @@ def test_tables_and_bases_that_do_not_fit_are_refused(tiny_transformer, tiny_bat
         product_energy(tiny_transformer, tables, {}, tiny_batches)
     with pytest.raises(ValueError, match=r"must be \(rows, modes\) and \(columns, modes\) of \(32, 32\)"):
         product_energy(tiny_transformer, {group: tables[group]}, {group: (torch.eye(3), torch.eye(32))}, [])
+
+
+def by_label(model, x):
+    """A number of which the gradient of `identity(3, 3)` is known: g = c and M = c x^T."""
+    return model(x) @ torch.tensor([1.0, 2.0, 0.0])
+
+
+def test_bands_hold_what_their_modes_have_text_by_text(generator):
+    model = nn.Sequential(nn.Linear(3, 3, bias=False))
+    x = torch.randn(6, 3, generator=generator)
+    # Eigenvalues 4, 2, 2, 1 and five zeros: the first and the last band end where equal ones end.
+    order = torch.tensor([[4.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    found = product_energy(
+        model,
+        rows(model),
+        {"0.weight": (torch.eye(3), torch.eye(3))},
+        [x[:2], x[2:]],
+        by_label,
+        order={"0.weight": order},
+        bands=(0, 0.12, 0.33, 0.45, 1),
+    )["0.weight"]
+    bands = found.bands
+    assert bands.modes.tolist() == [1, 2, 1, 5]
+    assert bands.edges.tolist() == [3.0, 1.5, 0.5]
+    assert bands.covered == (0.0, 4.0)
+    squares = x.square().double().numpy()
+    expected = [squares[:, 0], 4 * squares[:, 0] + squares[:, 1], 4 * squares[:, 1], 5 * squares[:, 2]]
+    for energies, known in zip(bands.energies, expected, strict=True):
+        assert energies == pytest.approx(known, rel=1e-5)
+    assert bands.energies.sum(axis=0) == pytest.approx(found.text_energies, rel=1e-5)
+    assert bands.share.sum() == pytest.approx(1)
+
+
+def test_the_response_of_bands_is_that_of_their_mean_energies():
+    energies = np.array([[6.0, 10.0, 8.0], [1.0, 3.0, 2.0]])
+    bands = EnergyBands(np.array([2.0]), (0.0, 3.0), np.array([2, 8]), energies)
+    h = bands.response(strength=0.5)
+    # Per mode and text 4 and 1/4 in the bands, 1 in all: 1 / (1 + 2) for large eigenvalues, 1 / (1 + 1/8) for small.
+    assert h(torch.tensor([0.0, 1.9, 2.1, 5.0])).tolist() == pytest.approx([8 / 9, 8 / 9, 1 / 3, 1 / 3])
+    assert h.raw == pytest.approx(h.gains)
+    assert h.modes == (8, 2)
+    # The jackknife by hand: gains without text k, Student's t for two degrees of freedom.
+    left = energies.sum(axis=1, keepdims=True) - energies
+    gains = 1 / (1 + 0.5 * (left / [[2], [8]]) / (left.sum(axis=0) / 10))
+    error = np.sqrt(2 / 3 * ((gains - gains.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    assert np.array(h.high) - np.array(h.raw) == pytest.approx((4.302652729749464 * error)[::-1])
+    # Weighed over matrices: a mean that is twice as large halves the strength.
+    assert bands.response(1.0, mean=2.0).gains == pytest.approx(bands.response(0.5, mean=1.0).gains)
+    assert bands.response(0.0).gains == (1.0, 1.0)
+    for strength in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="strength is a finite number, 0 or larger"):
+            bands.response(strength)
+
+
+def test_an_order_of_another_shape_is_refused():
+    model = nn.Sequential(nn.Linear(3, 3, bias=False))
+    bases = {"0.weight": (torch.eye(3), torch.eye(3))}
+    with pytest.raises(ValueError, match=r"order\['0.weight'\] must be finite and of the shape \(3, 3\)"):
+        product_energy(
+            model, rows(model), bases, [torch.ones(2, 3)], by_label, order={"0.weight": torch.eye(2)}
+        )
