@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,17 +48,21 @@ class Refine:
     ] = None
     text_column: Annotated[str | None, option(TEXT_COLUMN)] = None
     label_column: Annotated[str | None, option(LABEL_COLUMN)] = None
-    metric: Annotated[str | None, option("of the task: auto, accuracy, probe, loss [auto]")] = None
-    default_strength: Annotated[float | None, option("gamma that is written where nothing picks [0.1]")] = (
-        None
-    )
+    metric: Annotated[
+        str | None,
+        option(
+            "of the task: auto, accuracy, balanced_accuracy, macro_f1, auc, probe, loss, perplexity [auto]"
+        ),
+    ] = None
+    graph: Annotated[str | None, option("of the filter: columns [columns]")] = None
+    strength: Annotated[float | None, option("gamma that is written, whatever is picked")] = None
     texts: Annotated[int | None, option("preserved texts that build the graphs [96; quick 32]")] = None
     held_out: Annotated[
         int | None,
-        option("other preserved texts that measure retention [48, language models 32; quick 16]"),
+        option("other preserved texts that measure retention [96, language models 32; quick 16]"),
     ] = None
-    dev: Annotated[int | None, option("task texts that pick [96, language models 32; quick 24]")] = None
-    test: Annotated[int | None, option("task texts that report [300, language models 48; quick 48]")] = None
+    dev: Annotated[int | None, option("task texts that pick [160, language models 32; quick 24]")] = None
+    test: Annotated[int | None, option("task texts that report [400, language models 48; quick 48]")] = None
     max_length: Annotated[
         int | None, option("tokens of a text; longer ones are cut and counted [64; quick 48]")
     ] = None
@@ -69,6 +74,12 @@ class Refine:
     scales: Annotated[
         str | None, option("factors of the delta for comparison (WiSE-FT) [0.8,0.6,0.4; quick 0.7,0.4]")
     ] = None
+    nulls: Annotated[
+        str | None, option("controls of the filter: permuted, rotated, or none [permuted,rotated]")
+    ] = None
+    further: Annotated[
+        int | None, option("strengths to try beyond those given, where the pick is at their end [3; quick 1]")
+    ] = None
     quick: Annotated[bool, option("a third of the text, two strengths", "--quick")] = False
     json: Json = False
     overwrite: Annotated[bool, option("write into a folder that is not empty", "--overwrite")] = False
@@ -78,7 +89,7 @@ class Refine:
         """Sweep, pick and write the model; 130 where it was interrupted, with what is finished on disk."""
         check_extras("refine", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
         given: dict[str, Any] = {
-            name: _numbers(name, value) if name in ("strengths", "scales") else value
+            name: READ[name](name, value) if name in READ else value
             for name, value in vars(self).items()
             if name not in NOT_SIZES and value is not None
         }
@@ -156,6 +167,17 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
         raise ValueError(
             f"--{name} is {text!r}: numbers separated by commas are needed, such as 0.1,0.3"
         ) from None
+
+
+def _words(name: str, text: str) -> tuple[str, ...]:
+    return () if text == "none" else tuple(text.split(","))
+
+
+READ: dict[str, Callable[[str, str], tuple[float | str, ...]]] = {
+    "strengths": _numbers,
+    "scales": _numbers,
+    "nulls": _words,
+}
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:

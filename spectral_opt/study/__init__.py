@@ -6,7 +6,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 
 - Methods: `Method`, `get_method`, `list_methods`; to add one, add a file with a `METHOD` to `methods/`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
-- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `relative_drift`.
+- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
 - Records: `RunRecord`, its `Stage`, `append_record`; files of results: `write_results`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
   `paramgraph.inputs` names its file.
@@ -19,6 +19,7 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from spectral_opt.study.evaluation import (
         accuracy_interval as accuracy_interval,
+        neighbours_kept as neighbours_kept,
         paired_p_value as paired_p_value,
         relative_drift as relative_drift,
         retention as retention,

@@ -70,15 +70,18 @@ def retention(
         )
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     cosine = float(np.mean(np.einsum("ij,ij->i", before, after) / lengths))
-    kept = np.mean(
-        [
-            len(np.intersect1d(*pair)) / neighbours
-            for pair in zip(_neighbours(before, neighbours), _neighbours(after, neighbours), strict=True)
-        ]
-    )
+    kept = float(neighbours_kept(before, after, neighbours).mean())
     return Retention(
-        float(kept), round(cosine, 12)
+        kept, round(cosine, 12)
     )  # the last bits of an embedding's own cosine are not information
+
+
+def neighbours_kept(
+    before: Float[np.ndarray, "texts width"], after: Float[np.ndarray, "texts width"], neighbours: int = 10
+) -> Float[np.ndarray, " texts"]:
+    """Return for each text the share of its nearest neighbours (cosine) that are among its nearest after, too."""
+    pairs = zip(_neighbours(before, neighbours), _neighbours(after, neighbours), strict=True)
+    return np.array([len(np.intersect1d(*pair)) / neighbours for pair in pairs])
 
 
 def relative_drift(start: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Sequence[str]) -> float:

@@ -1,12 +1,14 @@
 """The strength sweep of a refinement: what a strength costs on the task, and what it brings back.
 
 `make_refinement` finds models and texts by `RefinementOptions`; a `Sweep` builds the graphs once, measures base,
-fine-tune, filter and scaling at each strength on dev and test, picks on dev, and writes the picked model;
+fine-tune, filter, scaling and nulls at each strength on dev and test, decides on dev, and writes the model;
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
 - Running: `RefinementOptions`, `make_refinement`, `Sweep`.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
-- Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting`.
+- Metrics of a task, each declared once in `METRICS`: `Metric`.
+- Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_points` with
+  `compare_at_equal_forgetting` and `compare_at_equal_score`; `decide` and its `Decision`, `explain_decision`.
 """
 
 from typing import TYPE_CHECKING
@@ -14,21 +16,25 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.sweep._decision import Decision as Decision, decide as decide
     from spectral_opt.sweep._equal_forgetting import (
         compare_at_equal_forgetting as compare_at_equal_forgetting,
+        compare_at_equal_score as compare_at_equal_score,
     )
-    from spectral_opt.sweep._measures import Forgotten as Forgotten, TaskResult as TaskResult
+    from spectral_opt.sweep._measures import Forgotten as Forgotten
+    from spectral_opt.sweep._metrics import METRICS as METRICS, Metric as Metric, TaskResult as TaskResult
+    from spectral_opt.sweep._points import SweepPoint as SweepPoint
+    from spectral_opt.sweep._sentences import refinement_sentences as refinement_sentences
+    from spectral_opt.sweep._tables import refinement_tables as refinement_tables
     from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
-    from spectral_opt.sweep.page import (
-        refinement_page as refinement_page,
-        refinement_sentences as refinement_sentences,
-        refinement_tables as refinement_tables,
-    )
+    from spectral_opt.sweep.page import refinement_page as refinement_page
     from spectral_opt.sweep.results import (
+        compare_points as compare_points,
+        explain_decision as explain_decision,
         refinement_results as refinement_results,
         write_refinement as write_refinement,
     )
     from spectral_opt.sweep.setting import make_refinement as make_refinement
-    from spectral_opt.sweep.strengths import Sweep as Sweep, SweepPoint as SweepPoint
+    from spectral_opt.sweep.strengths import Sweep as Sweep
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from spectral_opt.errors import ModelError
-from spectral_opt.study import retention
+from spectral_opt.study import neighbours_kept
+from spectral_opt.sweep._metrics import Kind, Metric, TaskResult, Values, resampled
 from spectral_opt.sweep._texts import Part, RefinementTexts
-from spectral_opt.sweep.options import Kind, Metric
 from spectral_opt.tasks import (
-    ClassScores,
     MajorityBaseline,
     MeanPooledClassifier,
     TokenizedBatches,
@@ -23,35 +22,25 @@ from spectral_opt.tasks import (
     fit_linear_probe,
     majority_baseline,
     predict_logits,
-    score_classes,
     tokenize_batches,
 )
-
-Values = Float[np.ndarray, " texts"]
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Forgotten:
     """What was lost on held-out preserved text.
 
-    Per text 1 - cosine with the base's embedding, or the loss in nats per token beyond the base's.
-    `neighbours_kept` is the share of 10 nearest neighbours that are still there; None for a language model.
+    Per text 1 - cosine with the base's embedding, or the loss in nats per token beyond the base's. `lost` is per text
+    the share of its 10 nearest neighbours that are gone; None for a language model.
     """
 
     per_text: Values
-    neighbours_kept: float | None
+    lost: Values | None = None
 
-
-@dataclass(frozen=True)
-class TaskResult:
-    """How well a state does the task on some texts.
-
-    Per text 1 where it is right and 0 where not, or its loss in nats; `scores` where classes are told.
-    """
-
-    values: Values
-    scores: ClassScores | None = None
+    @property
+    def mean(self) -> float:
+        """Over the texts."""
+        return float(self.per_text.mean())
 
 
 class Measures:
@@ -75,11 +64,6 @@ class Measures:
         self._known: dict[int, TokenizedBatches] = {}
         self._before: Float[np.ndarray, "texts ..."]
 
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher value of the task's metric is better."""
-        return self.metric != "loss"
-
     def remember_base(self) -> None:
         """Take the present state as the base, from which forgetting is counted."""
         self._before = self._behaviour()
@@ -88,27 +72,29 @@ class Measures:
         """Compare the present state with the base."""
         after = self._behaviour()
         if self.kind == "causal":
-            return Forgotten(after - self._before, None)
+            return Forgotten(after - self._before)
         cosine = np.einsum("ij,ij->i", self._before, after) / (
             np.linalg.norm(self._before, axis=1) * np.linalg.norm(after, axis=1)
         )
         # The last bits of an embedding's cosine with itself are not information.
-        return Forgotten(np.round(1 - cosine, 7), retention(self._before, after).neighbours_kept)
+        return Forgotten(np.round(1 - cosine, 7), 1 - neighbours_kept(self._before, after))
 
     def task(self) -> tuple[TaskResult, TaskResult | None]:
         """Measure the task on the texts that pick and, where there are some, on those that report."""
         assert self._task is not None, "only with task data"
         parts = [self._task.dev] if self._task.test is None else [self._task.dev, self._task.test]
         if self.kind == "causal":
-            dev, *test = (TaskResult(token_losses(self.module, self._batches(part))) for part in parts)
+            dev, *test = (TaskResult(*token_losses(self.module, self._batches(part))) for part in parts)
         else:
-            probe = self._probe(len(self._task.label_names)) if self.metric == "probe" else None
+            # A bare encoder has no head of its own.
+            has_probe = self.metric.of_probe or self.kind == "encoder"
+            probe = self._probe(len(self._task.label_names)) if has_probe else None
             dev, *test = (self._classified(part, probe) for part in parts)
         return dev, test[0] if test else None
 
     def majority(self) -> dict[str, MajorityBaseline]:
         """Score the most frequent class of each part whose accuracy is shown; nothing where none is."""
-        if self._task is None or not self._task.label_names or self.metric == "loss":
+        if self._task is None or not self._task.label_names or self.metric.name == "loss":
             return {}
         parts = {"dev": self._task.dev, "test": self._task.test}
         return {
@@ -125,11 +111,9 @@ class Measures:
             logits = _class_logits(self.module, self._batches(part))
             logits = logits[:, self._classes] if self._classes is not None else logits
         _refuse_what_is_not_finite(logits, "logits")  # the largest of them would be class 0
-        if self.metric == "loss":
-            loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
-            return TaskResult(loss.double().numpy())
-        predicted = logits.argmax(dim=1).numpy()
-        return TaskResult((predicted == labels).astype(np.float64), score_classes(predicted, labels))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
+        probabilities = logits.double().softmax(dim=1).numpy()
+        return TaskResult(loss.double().numpy(), None, probabilities, labels)
 
     def _probe(self, classes: int) -> MeanPooledClassifier:
         assert self._task is not None, "only with task data"
@@ -141,7 +125,7 @@ class Measures:
 
     def _behaviour(self) -> Float[np.ndarray, "texts ..."]:
         if self.kind == "causal":
-            losses = token_losses(self.module, self._held_out)
+            losses, _ = token_losses(self.module, self._held_out)
             _refuse_what_is_not_finite(torch.from_numpy(losses), "losses")
             return losses
         embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double()
@@ -165,9 +149,9 @@ def _refuse_what_is_not_finite(values: Tensor, name: str) -> None:
         )
 
 
-def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:
-    """Return the mean loss of the next token of each text, in nats; 0 for a text of one token."""
-    rows = []
+def token_losses(model: nn.Module, batches: TokenizedBatches) -> tuple[Values, Values]:
+    """Return the mean loss of the next token of each text, in nats, 0 for a text of one token, and their number."""
+    rows, counts = [], []
     with torch.no_grad():
         for batch in batches:
             logits = model(**batch).logits[:, :-1].float()
@@ -175,9 +159,11 @@ def token_losses(model: nn.Module, batches: TokenizedBatches) -> Values:
             loss = nn.functional.cross_entropy(
                 logits.transpose(1, 2), batch["input_ids"][:, 1:], reduction="none"
             )
-            rows.append((loss * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1))
-    restored: Values = batches.restore(torch.cat(rows)).double().numpy()
-    return restored
+            counts.append(mask.sum(dim=1))
+            rows.append((loss * mask).sum(dim=1) / counts[-1].clamp(min=1))
+    restored = (batches.restore(torch.cat(one)).double().numpy() for one in (rows, counts))
+    losses, tokens = restored
+    return losses, tokens
 
 
 def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
@@ -188,8 +174,7 @@ def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
     >>> mean_interval(np.ones(5))
     (1.0, 1.0, 1.0)
     """
-    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    low, high = np.percentile(resampled(len(values), seed) @ values / len(values), [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
 
 

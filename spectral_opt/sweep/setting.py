@@ -25,10 +25,11 @@ from paramgraph.nodes import HEAD_NAMES, matched_layers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
-from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
+from spectral_opt.refinement import BaseModel, Refiner, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep._measures import Measures, run_body
+from spectral_opt.sweep._metrics import METRIC_OF, METRICS, Kind
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
-from spectral_opt.sweep.options import Kind, Metric, RefinementOptions
+from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
 from spectral_opt.tasks import (
     TokenizedBatches,
     embedded_folder,
@@ -37,12 +38,6 @@ from spectral_opt.tasks import (
 )
 
 FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-METRIC_OF: dict[Kind, Metric] = {"causal": "loss", "classifier": "accuracy", "encoder": "probe"}
-ALLOWED: dict[Kind, tuple[Metric, ...]] = {
-    "causal": ("loss",),
-    "classifier": ("accuracy", "loss", "probe"),
-    "encoder": ("probe",),
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,24 @@ class RefinementSetting:
         """The module into which states are loaded to be measured."""
         return self.measures.module
 
+    @property
+    def sets(self) -> dict[str, TokenizedBatches]:
+        """The calibration sets, by name."""
+        return {"preserve": self.batches}
+
+    @property
+    def default_strength(self) -> float:
+        """The strength that is written where nothing picks."""
+        return DEFAULT_STRENGTH[self.options.graph]
+
+    def null(self, kind: str) -> Refiner:
+        """Return the refiner of a null: the same spectrum, on other nodes or other directions."""
+        wrapped = {"builder": "gram", "seed": self.options.seed}
+        config = replace(self.config, builder=kind, builder_options=wrapped)
+        refiner = Refiner(self.base.model, [config], self.sets, run_body)
+        refiner.base = self.base
+        return refiner
+
 
 def preserve_config(strength: float) -> SpectralConfig:
     r"""Return the filter :math:`\Delta (I + \gamma C)^{-1}`, C the Gram matrix of inputs, of mean diagonal 1."""
@@ -90,11 +103,11 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
     base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
     kind, adapter = _kind(tuned_folder)
-    metric = METRIC_OF[kind] if options.metric == "auto" else options.metric
-    if metric not in ALLOWED[kind]:
+    metric = METRICS[METRIC_OF[kind] if options.metric == "auto" else options.metric]
+    if kind not in metric.kinds:
+        allowed = ", ".join(one.name for one in METRICS.values() if kind in one.kinds)
         raise DataError(
-            f"--metric {metric} does not fit {options.tuned}, a model of kind {kind!r}; "
-            f"allowed: {', '.join(ALLOWED[kind])}"
+            f"--metric {metric.name} does not fit {options.tuned}, a model of kind {kind!r}; allowed: {allowed}"
         )
     texts = read_texts(options, kind == "causal", labelled=kind != "causal")
     base = _load_base(base_folder, tuned_folder, kind, adapter)
@@ -120,7 +133,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         remarks.append(
             f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {options.max_length} tokens"
         )
-    config = preserve_config(options.default_strength)
+    config = preserve_config(DEFAULT_STRENGTH[options.graph])
     unreached = _unreached(base.model, next(iter(batches)))
     if unreached:
         config = replace(config, exclude="|".join(map(re.escape, unreached)))

@@ -1,47 +1,35 @@
-"""The strength sweep of a refinement: filter and scaling at several strengths, one picked on dev, reported on test."""
+"""The strength sweep of a refinement: filter, nulls and scaling, one state picked on dev, reported on test."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
 from paramgraph.filters import get_response
 from spectral_opt.errors import ModelError
 from spectral_opt.refinement import RefinedState, Refiner
-from spectral_opt.study import paired_p_value
-from spectral_opt.sweep._measures import Forgotten, Measures, TaskResult, Values, mean_interval, run_body
+from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
+from spectral_opt.sweep._measures import mean_interval, run_body
+from spectral_opt.sweep._metrics import Metric
+from spectral_opt.sweep._points import Family, SweepPoint, around, front_of
 from spectral_opt.sweep.setting import RefinementSetting
 
-# What is done to the delta: all of it taken back, nothing, the filter, a factor.
-Family = Literal["base", "tuned", "filter", "scaling"]
 # Tables show four digits; less is the rounding of embeddings.
 LEAST_FORGOTTEN = 5e-5
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """One state of the model, measured.
-
-    `strength` is the filter's gamma or the factor; `norm_kept` the norm of what is left of the delta over
-    that of the delta; `dev` the task on the texts that pick, `test` on those that report.
-    """
-
-    family: Family
-    strength: float
-    norm_kept: float
-    forgotten: Forgotten
-    dev: TaskResult | None
-    test: TaskResult | None
-    seconds: float
+# A stronger filter is not looked for where this share of what the fine-tune forgot is left.
+LITTLE = 0.02
+# Strengths of a null; it needs larger ones than the filter, and how much larger is not known before.
+NULL_STRENGTHS = 10
+# Factors that are tried to forget as much as the filter's pick, and how near is near enough.
+MATCHINGS, NEAR = 2, 0.03
 
 
 @dataclass
 class Sweep:
-    """Refine at each strength, measure, pick, and write the result.
+    """Refine at each strength, measure, decide, and write the result.
 
     `advance` is called with work done and what comes next, `on_point` after each point, so that an
     interruption loses at most one.
@@ -52,14 +40,20 @@ class Sweep:
     on_point: Callable[["Sweep"], object] = lambda sweep: None
     points: list[SweepPoint] = field(default_factory=list)
     picked: dict[str, SweepPoint] = field(default_factory=dict)
+    decision: Decision | None = None
+    remarks: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     saved: RefinedState | None = None
+    # All of the work, in the units that `advance` is given.
+    work: float = 1.0
 
     def run(self) -> None:
-        """Build the graphs, then measure base, fine-tune, filter and scaling at each strength."""
+        """Build the graphs, then measure base and fine-tune, and each strength of filter, nulls and scaling."""
         started = time.perf_counter()
+        self._started, self._told, self._left = started, 0.0, self._planned
         setting, options = self.setting, self.setting.options
-        self._refiner = Refiner(setting.base.model, [setting.config], {"preserve": setting.batches}, run_body)
+        self.advance(0.0, "graphs")
+        self._refiners = {"filter": Refiner(setting.base.model, [setting.config], setting.sets, run_body)}
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
         self._load("base", 0.0)
@@ -69,54 +63,155 @@ class Sweep:
                 f"{options.tuned} is {options.base} in every weight that both have: nothing was changed, so there is "
                 "nothing to refine, and no model was written"
             )
-        self.advance(3.0, "fine-tune and base")
         self._measure("base", 0.0)
         self._measure("tuned", 1.0)
-        for strength in sorted(options.strengths):
-            self._measure("filter", strength)
+        if not self.has_forgotten:
+            return
+        self._measure_filter()
         for scale in sorted(options.scales, reverse=True):
             self._measure("scaling", scale)
+        self._match_scaling()
+        for null in options.nulls:
+            self._measure_null(null)
 
     def pick(self) -> None:
-        """Pick a state of each family on dev.
-
-        Picked is what forgot least among the states that are not worse than the fine-tune by more than one standard
-        error of the paired difference; the fine-tune itself, where it forgot nothing. Without task data nothing is
-        picked.
-        """
-        tuned = self.only("tuned")
-        if tuned.dev is None:
-            return
-        families: tuple[Family, ...] = ("filter", "scaling")
-        for family in families:
-            candidates = [tuned, *(point for point in self.points if point.family == family)]
-            allowed = [point for point in candidates if is_as_good(point, tuned, self.setting.measures)]
-            least = min(allowed, key=lambda point: float(point.forgotten.per_text.mean()))
-            self.picked[family] = least if self.has_forgotten else tuned
+        """Pick a state of each family on dev, and decide between them; without task data nothing is picked."""
+        if self.only("tuned").dev is not None:
+            for family in ("filter", "scaling"):
+                chosen = pick(self.points, family, self.metric, self.setting.options.seed)
+                self.picked[family] = self.only("tuned") if chosen is None else chosen
+        self.decision = decide(
+            self.points,
+            self.metric,
+            self.setting.options.seed,
+            has_forgotten=self.has_forgotten,
+            asked=self.setting.options.strength,
+            default=self.setting.default_strength,
+        )
 
     def save(self, folder: Path, overwrite: bool) -> RefinedState:
-        """Write the picked filter, or without a pick the default strength, as a model or an adapter."""
+        """Write what was decided on, as a model or an adapter."""
         started = time.perf_counter()
-        chosen = self.picked.get("filter")
-        strength = self.setting.options.default_strength if chosen is None else chosen.strength
-        untouched = not self.has_forgotten or (chosen is not None and chosen.family == "tuned")
-        response = "identity" if untouched else get_response("tikhonov", gamma=strength)
-        self.saved = self._refiner.save(self.setting.tuned, folder, [response], overwrite)
+        assert self.decision is not None, "saved is what was decided on"
+        family, strength = self.decision.family, self.decision.strength
+        is_filter = family == "filter"
+        response = get_response("tikhonov", gamma=strength) if is_filter else "identity"
+        factor = strength if family == "scaling" else None
+        self.saved = self._refiner.save(self.setting.tuned, folder, [response], overwrite, factor=factor)
         self.seconds["writing"] = time.perf_counter() - started
-        self.advance(1.0, "written")
+        self.advance(self.work - self._told, "written")
         return self.saved
 
     @property
-    def work(self) -> float:
-        """Total work, in the units that `advance` is given."""
-        options = self.setting.options
-        return 3.0 + 2.0 * (2 + len(options.strengths) + len(options.scales)) + 1.0
+    def metric(self) -> Metric:
+        """The metric of the task."""
+        return self.setting.measures.metric
 
     @property
     def has_forgotten(self) -> bool:
         """Whether the held-out texts show that the fine-tune lost anything of its base."""
         mean, low, _ = mean_interval(self.only("tuned").forgotten.per_text, self.setting.options.seed)
         return mean >= LEAST_FORGOTTEN and low > 0
+
+    def only(self, family: Family) -> SweepPoint:
+        """Return the point of a family that has one."""
+        return next(point for point in self.points if point.family == family)
+
+    def of(self, family: Family) -> list[SweepPoint]:
+        """Return the points of a family, in the order of their strengths."""
+        return sorted(
+            (point for point in self.points if point.family == family), key=lambda point: point.strength
+        )
+
+    def _measure_filter(self) -> None:
+        """Measure the given strengths, and others where the pick would be at their end."""
+        options = self.setting.options
+        for strength in options.gammas:
+            self._measure("filter", strength)
+        if self.only("tuned").dev is None:
+            return
+        before = self.only("tuned").forgotten.mean
+        for _ in range(options.further):
+            points = self.of("filter")
+            if not any(map(self._is_as_good, points)):
+                self._measure("filter", next_strength(points[0].strength, -1))
+            elif self._is_as_good(points[-1]) and points[-1].forgotten.mean > LITTLE * before:
+                self._measure("filter", next_strength(points[-1].strength, 1))
+            else:
+                break
+        if added := [point.strength for point in self.of("filter") if point.strength not in options.gammas]:
+            self.remarks.append(
+                f"strengths of the filter that were tried beyond {listed(options.gammas)}, as the pick was at their "
+                f"end: {listed(added)}"
+            )
+        points = self.of("filter")
+        if self._is_as_good(points[-1]) and points[-1].forgotten.mean > LITTLE * before:
+            self.remarks.append(
+                f"the strongest filter tried, {points[-1].strength:g}, is as good as the fine-tune on dev: a stronger "
+                "one may forget less (--strengths, --further)"
+            )
+
+    def _match_scaling(self) -> None:
+        """Measure a factor that forgets as much as the filter's pick, found along the line between its neighbours."""
+        if self.only("tuned").dev is None:
+            return
+        chosen = pick(self.points, "filter", self.metric, self.setting.options.seed)
+        if chosen is None:
+            return
+        wanted = chosen.forgotten.mean
+        for _ in range(MATCHINGS):
+            front = front_of(self.points, "scaling")
+            if min(abs(point.forgotten.mean - wanted) for point in front) <= NEAR * abs(wanted):
+                return
+            found = around(front, wanted)
+            if found is None:
+                return
+            low, high, _ = found
+            # What is forgotten grows with about the square of a small factor.
+            roots = [
+                math.sqrt(max(place, 0.0)) for place in (low.forgotten.mean, wanted, high.forgotten.mean)
+            ]
+            share = (roots[1] - roots[0]) / (roots[2] - roots[0])
+            factor = float(f"{low.strength + share * (high.strength - low.strength):.3g}")
+            if factor in (low.strength, high.strength):
+                return
+            self._measure("scaling", factor)
+
+    def _measure_null(self, null: Family) -> None:
+        """Measure a null from the middle of the filter's strengths on, until it forgets as little as the filter."""
+        filtered = [point.forgotten.mean for point in self.of("filter")]
+        median, most = sorted(filtered)[(len(filtered) - 1) // 2], max(filtered)
+        gammas = [point.strength for point in self.of("filter")]
+        first = gammas[len(gammas) // 2]
+        self._measure(null, first)
+        if self.only(null).forgotten.mean < most:
+            tries = range(self.setting.options.further)
+            for _ in tries:
+                if self.of(null)[0].forgotten.mean >= most:
+                    break
+                self._measure(null, next_strength(self.of(null)[0].strength, -1))
+        while len(self.of(null)) < NULL_STRENGTHS and (last := self.of(null)[-1]).forgotten.mean > median:
+            # Ten times as strong where it is outside the range of the filter, three times inside.
+            self._measure(null, next_strength(last.strength, 2 if last.forgotten.mean > most else 1))
+        last = self.of(null)[-1]
+        if last.forgotten.mean > median:
+            self.remarks.append(
+                f"the {null} null forgets {last.forgotten.mean:.4f} at strength {last.strength:g}, the last of "
+                f"{len(self.of(null))}: more than half of the filter's strengths"
+            )
+
+    def _is_as_good(self, point: SweepPoint) -> bool:
+        return is_as_good(point, self.only("tuned"), self.metric, self.setting.options.seed)
+
+    @property
+    def _refiner(self) -> Refiner:
+        return self._refiners["filter"]
+
+    @property
+    def _planned(self) -> int:
+        """Points that are expected: nulls need about six."""
+        options = self.setting.options
+        return 2 + len(options.gammas) + len(options.scales) + 1 + 6 * len(options.nulls)
 
     def _measure(self, family: Family, strength: float) -> None:
         started = time.perf_counter()
@@ -136,15 +231,32 @@ class Sweep:
                 time.perf_counter() - started,
             )
         )
-        self.advance(2.0, f"{family} {strength:g}")
+        self._tell(f"{family} {strength:g}")
         self.on_point(self)
+
+    def _tell(self, what: str) -> None:
+        """Advance so that the time left is that of the points that are left, at the pace of those before."""
+        left = max(self._planned - len(self.points), 1)
+        pace = sum(point.seconds for point in self.points) / len(self.points)
+        gone = time.perf_counter() - self._started
+        share = gone / (gone + left * pace)
+        step = max(share * self.work - self._told, 0.0)
+        self._told += step
+        self.advance(step, what)
 
     def _load(self, family: Family, strength: float) -> float:
         """Put a state into the measured module, weight by weight; return the norm kept."""
-        factor = None if family == "filter" else strength
-        responses = [get_response("tikhonov", gamma=strength)] if family == "filter" else None
+        is_scaled = family in ("base", "tuned", "scaling")
+        factor = strength if is_scaled else None
+        responses = None if is_scaled else [get_response("tikhonov", gamma=strength)]
+        if not is_scaled and family not in self._refiners:
+            self._refiners = {
+                "filter": self._refiner,
+                family: self.setting.null(family),
+            }  # one null in memory
+        refiner = self._refiner if is_scaled else self._refiners[family]
         state = dict(self.setting.module.named_parameters(remove_duplicate=False))
-        with self._refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
+        with refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():
             self._changed = 0
             for name, value in stream:
                 if name not in state:
@@ -158,30 +270,17 @@ class Sweep:
                 self._changed += not torch.equal(before, state[name].copy_(value))
             return stream.norm_kept if factor is None else factor
 
-    def only(self, family: Family) -> SweepPoint:
-        """Return the point of a family that has one."""
-        return next(point for point in self.points if point.family == family)
 
+def next_strength(strength: float, steps: int) -> float:
+    """Step along 0.01, 0.03, 0.1, 0.3, 1, 3, ... from the strength that is nearest.
 
-def is_as_good(point: SweepPoint, tuned: SweepPoint, measures: Measures) -> bool:
-    """Say whether a state is at most one standard error of the paired difference worse than the fine-tune.
-
-    .. [1] L. Breiman et al., "Classification and Regression Trees", 1984: the one-standard-error rule.
+    >>> next_strength(0.3, 1), next_strength(0.1, -1), next_strength(1.0, 2)
+    (1.0, 0.03, 10.0)
     """
-    assert point.dev is not None, "picked with task data alone"
-    assert tuned.dev is not None, "picked with task data alone"
-    worse = (tuned.dev.values - point.dev.values) * (1 if measures.higher_is_better else -1)
-    error = float(worse.std(ddof=1)) / math.sqrt(len(worse))
-    return bool(float(worse.mean()) <= error)
+    place = round(2 * math.log10(strength)) + steps
+    return float(f"{3 if place % 2 else 1}e{place // 2}")
 
 
-def compare_on_test(first: Values, second: Values, higher_is_better: bool, seed: int) -> dict[str, Any]:
-    """Compare two states text by text: mean difference with its bootstrap interval.
-
-    Where the values are right or wrong, McNemar's p-value stands beside it.
-    """
-    mean, low, high = mean_interval(first - second, seed)
-    found: dict[str, Any] = {"difference": mean, "difference_low": low, "difference_high": high}
-    if higher_is_better:
-        found["p_value"] = paired_p_value(first.astype(bool), second.astype(bool))
-    return found
+def listed(strengths: Sequence[float]) -> str:
+    """Write strengths in a row."""
+    return ", ".join(f"{strength:g}" for strength in strengths)

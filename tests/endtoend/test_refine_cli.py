@@ -28,7 +28,7 @@ from spectral_opt.cli import main
 from spectral_opt.sweep import Sweep
 
 SIZES = ["--texts", "24", "--held-out", "14", "--dev", "16", "--test", "24", "--max-length", "16"]
-SWEEP = ["--strengths", "0.1,1", "--scales", "0.5"]
+SWEEP = ["--strengths", "0.1,1", "--scales", "0.5", "--further", "0", "--nulls", "none"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def test_a_run_leaves_a_table_numbers_a_page_and_a_model(finished):
     rows = list(csv.DictReader((finished.folder / "results.csv").read_text().splitlines()))
     assert {row["part"] for row in rows} == {"sweep", "test"}
     page = (finished.folder / "report.html").read_text()
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 4  # two figures, for narrow and wide windows
     assert not re.search(r'(?:src|href)="(?!#)', page)
 
 
@@ -235,11 +235,11 @@ def test_the_same_seed_gives_the_same_numbers_and_json_is_printed(
 def test_without_task_data_nothing_is_picked_and_that_is_said(word_model_folder, classifier, texts, tmp_path):
     plain = tmp_path / "paragraphs.txt"
     plain.write_text("\n\n".join(texts["preserve"].read_text().splitlines()[1:60]))
-    found = run(word_model_folder, classifier, plain, tmp_path / "out", "--default-strength", "0.2")
+    found = run(word_model_folder, classifier, plain, tmp_path / "out", "--strength", "0.2")
     assert found.code == 0, found.err
     assert found.results["picked"] == {}
     assert found.results["written"]["strength"] == 0.2
-    assert "no task data" in found.out
+    assert "that takes task data" in found.out
     assert all(point["task"] is None for point in found.results["points"])
 
 
@@ -322,7 +322,11 @@ def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_pa
     )
     assert found.code == 0, found.err
     results = found.results
-    assert (results["kind"], results["task_metric"], results["written"]["form"]) == ("causal", "loss", form)
+    assert (results["kind"], results["task_metric"], results["written"]["form"]) == (
+        "causal",
+        "perplexity",
+        form,
+    )
     assert results["points"][0]["forgotten"] == pytest.approx(0, abs=1e-6)  # float32 losses
     model = LlamaForCausalLM.from_pretrained(base if form == "adapter" else tmp_path / "out" / "model")
     if form == "adapter":

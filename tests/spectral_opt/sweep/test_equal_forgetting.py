@@ -5,21 +5,33 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from spectral_opt.sweep import Forgotten, SweepPoint, TaskResult, compare_at_equal_forgetting
+from spectral_opt.sweep import (
+    METRICS,
+    Forgotten,
+    SweepPoint,
+    TaskResult,
+    compare_at_equal_forgetting,
+)
+
+ACCURACY, LOSS = METRICS["accuracy"], METRICS["loss"]
+
+
+def answers(right, texts):
+    """Two classes in turn, of which the first texts are right; the loss of a text is 1 where it is right."""
+    labels, found = np.arange(texts) % 2, np.arange(texts) < round(right * texts)
+    return TaskResult(found * 1.0, np.ones(texts), np.eye(2)[np.where(found, labels, 1 - labels)], labels)
 
 
 def point(family, strength, forgotten, right, texts=400):
-    values = np.zeros(texts)
-    values[: round(right * texts)] = 1
     lost = np.full(20, float(forgotten))
-    return SweepPoint(family, strength, 1.0, Forgotten(lost, 1.0), None, TaskResult(values), 0.0)
+    return SweepPoint(family, strength, 1.0, Forgotten(lost, lost), None, answers(right, texts), 0.0)
 
 
 FRONT = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.4, 0.8), point("scaling", 0.5, 0.2, 0.6)]
 
 
-def compare(*filters, higher_is_better=True):
-    return compare_at_equal_forgetting([*FRONT, *filters], higher_is_better, 0)["by_strength"]
+def compare(*filters, metric=ACCURACY):
+    return compare_at_equal_forgetting([*FRONT, *filters], metric, 0)["by_strength"]
 
 
 def test_scaling_is_interpolated_between_its_neighbours_on_the_front():
@@ -45,7 +57,7 @@ def test_a_clear_gain_has_a_small_p_value_corrected_for_the_strengths():
 
 
 def test_less_loss_is_a_gain():
-    (row,) = compare(point("filter", 0.1, 0.2, 0.5), higher_is_better=False)
+    (row,) = compare(point("filter", 0.1, 0.2, 0.5), metric=LOSS)
     assert row["gain"] == pytest.approx(0.1)
 
 
@@ -60,7 +72,7 @@ def test_two_factors_that_forget_alike_divide_by_nothing():
     rows = compare(point("scaling", 0.4, 0.2, 0.6), point("filter", 0.1, 0.2, 0.7))
     assert rows[0]["gain"] == pytest.approx(0.1)
     flat = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.0, 0.8), point("filter", 0.1, 0.0, 0.6)]
-    assert compare_at_equal_forgetting(flat, True, 0)["mean"] is not None
+    assert compare_at_equal_forgetting(flat, ACCURACY, 0)["mean"] is not None
 
 
 def test_without_test_texts_nothing_is_compared():
@@ -68,14 +80,14 @@ def test_without_test_texts_nothing_is_compared():
         SweepPoint(one.family, one.strength, 1.0, one.forgotten, None, None, 0.0)
         for one in (*FRONT, point("filter", 0.1, 0.2, 0.7))
     ]
-    assert compare_at_equal_forgetting(states, True, 0) == {"by_strength": [], "mean": None}
+    assert compare_at_equal_forgetting(states, ACCURACY, 0) == {"by_strength": [], "mean": None}
 
 
 def test_the_mean_over_strengths_is_one_test_of_all_texts():
     filters = [point("filter", 0.1, 0.2, 0.7), point("filter", 0.3, 0.1, 0.6)]
-    found = compare_at_equal_forgetting([*FRONT, *filters], True, 0)
+    found = compare_at_equal_forgetting([*FRONT, *filters], ACCURACY, 0)
     assert found["mean"]["gain"] == pytest.approx(np.mean([row["gain"] for row in found["by_strength"]]))
-    outside = compare_at_equal_forgetting([*FRONT, point("filter", 0.1, 0.5, 0.7)], True, 0)
+    outside = compare_at_equal_forgetting([*FRONT, point("filter", 0.1, 0.5, 0.7)], ACCURACY, 0)
     assert outside["mean"] is None
 
 
@@ -88,7 +100,7 @@ def test_many_texts_are_tested_without_all_their_flips_in_memory():
             point("tuned", 1.0, 0.4, 0.5, texts),
             point("filter", 1.0, 0.2, 0.5, texts),
         ],
-        True,
+        ACCURACY,
         0,
     )["by_strength"]
     peak = tracemalloc.get_traced_memory()[1]
