@@ -56,6 +56,13 @@ class Refine:
     ] = None
     graph: Annotated[str | None, option("of the filter: columns [columns]")] = None
     strength: Annotated[float | None, option("gamma that is written, whatever is picked")] = None
+    keep: Annotated[
+        float | None,
+        option("share of the base that is kept: writes the weakest strength that does, whatever is picked"),
+    ] = None
+    rest: Annotated[str | None, option("weights that no filter acts on: tuned, scaled or base [tuned]")] = (
+        None
+    )
     texts: Annotated[int | None, option("preserved texts that build the graphs [96; quick 32]")] = None
     held_out: Annotated[
         int | None,

@@ -5,7 +5,8 @@ checkpoint is opened, its names are matched with those of the base, and its weig
 delta, tuned minus base, goes through the filters of all configs and is added to the base again; of a LoRA adapter the
 factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
 
-- All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`.
+- All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`;
+  its options `Rest` and `Null`.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
         load_base as load_base,
         open_tuned as open_tuned,
     )
+    from spectral_opt.refinement._deltas import Rest as Rest
     from spectral_opt.refinement._input_moments import (
         BLOCK as BLOCK,
         input_operators as input_operators,
         is_input_gram as is_input_gram,
     )
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
+    from spectral_opt.refinement._nulls import Null as Null
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,
         read_folder as read_folder,

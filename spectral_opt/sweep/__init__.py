@@ -8,7 +8,8 @@ fine-tune, filter, scaling and nulls at each strength on dev and test, decides o
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_points` with
-  `compare_at_equal_forgetting` and `compare_at_equal_score`; `decide` and its `Decision`, `explain_decision`.
+  `compare_at_equal_forgetting` and `compare_at_equal_score`; `decide`, `pick` and a `Decision`, `explain_decision`;
+  `next_strength`; `domain_auc` and `domain_remark`.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.sweep._decision import Decision as Decision, decide as decide
+    from spectral_opt.sweep._decision import Decision as Decision, decide as decide, pick as pick
+    from spectral_opt.sweep._domain import domain_auc as domain_auc, domain_remark as domain_remark
     from spectral_opt.sweep._equal_forgetting import (
         compare_at_equal_forgetting as compare_at_equal_forgetting,
         compare_at_equal_score as compare_at_equal_score,
@@ -35,6 +37,6 @@ if TYPE_CHECKING:
         write_refinement as write_refinement,
     )
     from spectral_opt.sweep.setting import make_refinement as make_refinement
-    from spectral_opt.sweep.strengths import Sweep as Sweep
+    from spectral_opt.sweep.strengths import Sweep as Sweep, next_strength as next_strength
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

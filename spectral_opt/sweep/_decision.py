@@ -12,6 +12,7 @@ from spectral_opt.sweep._points import SweepPoint, around, front_of
 Reason = Literal[
     "nothing forgotten",
     "asked for",
+    "kept already",
     "no task data",
     "no state passes",
     "filter",
@@ -54,7 +55,7 @@ def decide(
     if not has_forgotten:
         return Decision("tuned", 1.0, "nothing forgotten")
     if asked is not None:
-        return Decision("filter", asked, "asked for")
+        return Decision("filter", asked, "asked for") if asked else Decision("tuned", 1.0, "kept already")
     if tuned.dev is None:
         return Decision("filter", default, "no task data")
     filtered, scaled = (pick(points, family, metric, seed) for family in ("filter", "scaling"))

@@ -1,10 +1,13 @@
 """The front of a refinement as a figure: how well the task is done, over what was forgotten."""
 
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paramgraph.display import INK, PALETTE, FigureView, new_figure, themed_svg
 from spectral_opt.sweep._words import NULLS, forgetting_label, name_of, task_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Scaling and filter in colour, nulls in the grey of the palette.
 COLOURS = {"filter": 0, "scaling": 1, "permuted": 6, "rotated": 6}
@@ -86,40 +89,31 @@ def _draw(
             linewidth=1.2 if family in NULLS else 2,
             zorder=2 if family in NULLS else 3,
         )
+        labelled: list[float] = []
+        apart = 0.05 * (ends["tuned"][x] - ends["base"][x])
         for place, one in enumerate(own):
             key = f"{family}-{place}"
             titles[key] = _hover(results, one)
-            size = 14 if family in NULLS else 28
-            axes.scatter([one[x]], [one[y]], s=size, color=shade, zorder=4, gid=key)
-            if family not in NULLS:
-                offset = (0, 6) if family == "filter" else (0, -12)
-                axes.annotate(
-                    f"{one['strength']:g}",
-                    (one[x], one[y]),
-                    offset,
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7.5,
-                    color=shade,
-                )
+            axes.scatter([one[x]], [one[y]], s=14 if family in NULLS else 28, color=shade, zorder=4, gid=key)
             if (family, one["strength"]) == (written.get("family"), written.get("strength")):
                 axes.scatter([one[x]], [one[y]], s=110, facecolors="none", edgecolors=INK, zorder=5)
-        _label(axes, results, family, line, x, y, shade)
+            if family in NULLS or any(abs(one[x] - other) < apart for other in labelled):
+                continue
+            labelled.append(one[x])
+            above = (family == "filter") == results["higher_is_better"]
+            _write(axes, f"{one['strength']:.2g}", one[x], one[y], (0, 8 if above else -9), shade, size=8)
+        _name(axes, results, family, own, x, y, shade)
     for family, one in ends.items():
         titles[family] = _hover(results, one)
         axes.scatter([one[x]], [one[y]], s=40, color=INK, marker="D", zorder=5, gid=family)
         if family == written.get("family"):
             axes.scatter([one[x]], [one[y]], s=140, facecolors="none", edgecolors=INK, zorder=5)
-        is_left = one[x] <= min(other[x] for other in ends.values())
-        axes.annotate(
-            "base" if family == "base" else "fine-tune",
-            (one[x], one[y]),
-            (7 if is_left else -7, -14),
-            textcoords="offset points",
-            ha="left" if is_left else "right",
-            fontweight="bold",
-        )
+        _write(axes, name_of(results, family), one[x], one[y], (8, 0), INK, across="left", weight="bold")
     axes.margins(0.06, 0.12)
+    low, high = axes.get_xlim()
+    axes.set_xlim(
+        low, high + (0.16 if width < 6 else 0.06) * (high - low)
+    )  # room for the name of the last state
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     svg = themed_svg(figure, name)
@@ -129,24 +123,64 @@ def _draw(
     return svg
 
 
-def _label(axes: Any, results: dict[str, Any], family: str, line: Any, x: str, y: str, shade: str) -> None:
-    """Write the family's name beside its line, at the middle point; the nulls' below, where lines are lower."""
-    if family == "rotated" and any(one["family"] == "permuted" for one in results["points"]):
-        return  # one label for both
-    others = any(one["family"] == "rotated" for one in results["points"])
-    words = name_of(results, family)
-    if family in NULLS:
-        words = "nulls: permuted, rotated" if others and family == "permuted" else words
-    place = line[{"filter": len(line) // 2, "scaling": len(line) // 2}.get(family, (2 * len(line)) // 3)]
-    is_up = family == "filter"
+def _name(
+    axes: "Axes", results: dict[str, Any], family: str, own: list[dict[str, Any]], x: str, y: str, shade: str
+) -> None:
+    """Write a family's name beside its line: the filter's on the good side, those of the others on the bad one."""
+    good = 1 if results["higher_is_better"] else -1
+    if family == "filter":
+        at = own[len(own) // 2]
+        _write(
+            axes,
+            name_of(results, family),
+            at[x],
+            at[y],
+            (-6, 22 * good),
+            shade,
+            across="right",
+            weight="bold",
+        )
+    elif family == "scaling":
+        at = own[len(own) // 2]
+        _write(
+            axes,
+            name_of(results, family),
+            at[x],
+            at[y],
+            (10, -22 * good),
+            shade,
+            across="left",
+            weight="bold",
+        )
+    elif not (family == "rotated" and any(one["family"] == "permuted" for one in results["points"])):
+        both = family == "permuted" and any(one["family"] == "rotated" for one in results["points"])
+        words = "nulls: permuted, rotated" if both else name_of(results, family)
+        at = own[len(own) // 2]
+        _write(axes, words, at[x], at[y], (8, -36 * good), shade, across="left", weight="bold")
+
+
+def _write(
+    axes: "Axes",
+    words: str,
+    x: float,
+    y: float,
+    offset: tuple[float, float],
+    colour: str,
+    *,
+    across: str = "center",
+    weight: str = "normal",
+    size: float = 9.5,
+) -> None:
     axes.annotate(
         words,
-        (place[x], place[y]),
-        (-8, 18) if is_up else (10, -24 if family == "scaling" else -36),
+        (x, y),
+        offset,
         textcoords="offset points",
-        ha="right" if is_up else "left",
-        color=shade,
-        fontweight="bold",
+        ha=across,
+        va="center",
+        color=colour,
+        fontweight=weight,
+        fontsize=size,
     )
 
 

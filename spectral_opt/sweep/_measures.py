@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spectral_opt.errors import ModelError
 from spectral_opt.study import neighbours_kept
+from spectral_opt.sweep._domain import domain_auc, domain_remark
 from spectral_opt.sweep._metrics import Kind, Metric, TaskResult, Values, resampled
 from spectral_opt.sweep._texts import Part, RefinementTexts
 from spectral_opt.tasks import (
@@ -63,10 +64,13 @@ class Measures:
         self._held_out = self._tokenized(texts.held_out)
         self._known: dict[int, TokenizedBatches] = {}
         self._before: Float[np.ndarray, "texts ..."]
+        self._tokens: Tensor
 
     def remember_base(self) -> None:
         """Take the present state as the base, from which forgetting is counted."""
         self._before = self._behaviour()
+        if self.kind == "causal":
+            self._tokens = predicted_tokens(self.module, self._held_out)
 
     def forgotten(self) -> Forgotten:
         """Compare the present state with the base."""
@@ -78,6 +82,15 @@ class Measures:
         )
         # The last bits of an embedding's cosine with itself are not information.
         return Forgotten(np.round(1 - cosine, 7), 1 - neighbours_kept(self._before, after))
+
+    def kept(self) -> float:
+        """Give the share of the base that the present state keeps on held-out preserved text.
+
+        The mean cosine with its embeddings, or of a language model the share of next tokens that both predict.
+        """
+        if self.kind != "causal":
+            return 1 - self.forgotten().mean
+        return float((predicted_tokens(self.module, self._held_out) == self._tokens).double().mean())
 
     def task(self) -> tuple[TaskResult, TaskResult | None]:
         """Measure the task on the texts that pick and, where there are some, on those that report."""
@@ -91,6 +104,13 @@ class Measures:
             probe = self._probe(len(self._task.label_names)) if has_probe else None
             dev, *test = (self._classified(part, probe) for part in parts)
         return dev, test[0] if test else None
+
+    def domain_remark(self, seed: int) -> str:
+        """Say whether the preserved text is of the task's own domain, as the present state, the base, embeds them."""
+        if self._task is None:
+            return ""
+        preserved = self._before if self.kind != "causal" else self._embedded(self._held_out)
+        return domain_remark(domain_auc(preserved, self._embedded(self._batches(self._task.dev)), seed))
 
     def majority(self) -> dict[str, MajorityBaseline]:
         """Score the most frequent class of each part whose accuracy is shown; nothing where none is."""
@@ -128,7 +148,10 @@ class Measures:
             losses, _ = token_losses(self.module, self._held_out)
             _refuse_what_is_not_finite(torch.from_numpy(losses), "losses")
             return losses
-        embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), self._held_out).double()
+        return self._embedded(self._held_out)
+
+    def _embedded(self, batches: TokenizedBatches) -> Float[np.ndarray, "texts width"]:
+        embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), batches).double()
         _refuse_what_is_not_finite(embedded, "embeddings")
         return embedded.numpy()
 
@@ -164,6 +187,16 @@ def token_losses(model: nn.Module, batches: TokenizedBatches) -> tuple[Values, V
     restored = (batches.restore(torch.cat(one)).double().numpy() for one in (rows, counts))
     losses, tokens = restored
     return losses, tokens
+
+
+def predicted_tokens(model: nn.Module, batches: TokenizedBatches) -> Tensor:
+    """Return the most probable next token after each token of all texts but their last, in one row."""
+    rows = []
+    with torch.no_grad():
+        for batch in batches:
+            mask = (batch["attention_mask"][:, 1:] * batch["attention_mask"][:, :-1]).bool()
+            rows.append(model(**batch).logits[:, :-1].argmax(dim=-1)[mask])
+    return torch.cat(rows).cpu()
 
 
 def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:

@@ -9,9 +9,25 @@ LEVEL = 0.05
 
 def refinement_sentences(results: dict[str, Any]) -> list[str]:
     """Say what the filter is worth, what was written, and what the test shows; what did not help as plainly."""
-    said = [_verdict(results), _written(results), _nulls(results), _at_equal_score(results)]
-    said += [_beside_majority(results), *_picked(results), *_against_the_fine_tune(results)]
-    return [*filter(None, said), *(f"{sentence(remark)}." for remark in results["remarks"])]
+    return [*refinement_findings(results), *refinement_remarks(results)]
+
+
+def refinement_findings(results: dict[str, Any]) -> list[str]:
+    """Say what was found; the first sentence is the answer."""
+    said = [
+        _verdict(results),
+        _written(results),
+        _at_equal_score(results),
+        _nulls(results),
+        _by_strength(results),
+    ]
+    said += [*_picked(results), *_against_the_fine_tune(results), _beside_majority(results)]
+    return [*filter(None, said)]
+
+
+def refinement_remarks(results: dict[str, Any]) -> list[str]:
+    """Say what else is to be known of texts and weights."""
+    return [f"{sentence(remark)}." for remark in results["remarks"]]
 
 
 def _verdict(results: dict[str, Any]) -> str:
@@ -38,12 +54,18 @@ def _verdict(results: dict[str, Any]) -> str:
     said += _judged(mean, compared)
     over = "" if len(compared) == 1 else f" over its {len(compared)} strengths"
     said += f"; gain{over}: {interval(mean, 'gain')}, p = {p_of(mean):.2g}"
-    if len(compared) > 1:
-        gains = (f"{row['strength']:g}: {row['gain']:+.3f} (p = {row['p_holm']:.2g})" for row in compared)
-        said += f"; by strength, with Holm's p: {', '.join(gains)}"
     if outside := len(rows) - len(compared):
         said += f"; {outside} of {len(rows)} strengths forget more or less than any factor"
     return f"{said}."
+
+
+def _by_strength(results: dict[str, Any]) -> str:
+    rows = (results.get("equal_forgetting") or {"by_strength": []})["by_strength"]
+    compared = [row for row in rows if row["gain"] is not None]
+    if len(compared) < 2 or not results.get("has_forgotten"):
+        return ""
+    gains = (f"{row['strength']:g}: {row['gain']:+.3f} (p = {row['p_holm']:.2g})" for row in compared)
+    return f"Gain over scaling by strength, with Holm's p: {', '.join(gains)}."
 
 
 def p_of(mean: dict[str, Any]) -> float:

@@ -108,8 +108,8 @@ def _score_table(results: dict[str, Any]) -> TableView:
     return TableView(
         ("filter", f"test {task_label(results)}", what, "scaling there", share, "reached"),
         tuple(rows),
-        "At equal score, on test: the least that scaling forgets where it does the task as well. Intervals over test and "
-        "held-out texts; reached: draws in which a factor is as good, in the others the most it forgets counts",
+        "At equal score, on test: the least that scaling forgets where it does the task as well. Intervals over test "
+        "and held-out texts; reached: draws in which a factor is as good, else the most that it forgets counts",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
 from spectral_opt.tasks import few_shot_split, load_labelled_text, read_paragraphs
@@ -44,6 +45,7 @@ class RefinementTexts:
     task: TaskTexts | None
     split: str
     origin: str
+    remarks: tuple[str, ...] = ()
 
 
 def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> RefinementTexts:
@@ -56,10 +58,13 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
             f"{options.preserve} has {len(preserve)} texts, and {wanted} are needed: {options.texts} to build graphs "
             f"and {held_out} others to measure retention; give more text, or smaller --texts and --held-out"
         )
+    remarks: list[str] = []
     order = np.random.default_rng(options.seed).permutation(len(preserve))[:wanted]
     chosen = [preserve.texts[place] for place in order]
     task = None
     if options.task is not None:
+        if _same_place(options.preserve, options.task):
+            remarks.append("preserved text and task are the same data: the task's own domain is protected")
         read = _read_labelled if labelled else _read_plain
         task = read(options, dev, test, set(chosen))
     split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
@@ -72,6 +77,14 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
         task,
         f"{split}; seed {options.seed}",
         str(preserve.provenance),
+        tuple(remarks),
+    )
+
+
+def _same_place(first: str, second: str) -> bool:
+    places = [existing_path(name) for name in (first, second)]
+    return first == second or (
+        None not in places and len({place.resolve() for place in places if place}) == 1
     )
 
 

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from spectral_opt.refinement import Null, Rest
 from spectral_opt.sweep._metrics import METRICS
 
 Graph = Literal["product", "columns", "rows"]
-Null = Literal["permuted", "rotated"]
 # Gammas by graph: those of the product are in units of the mean energy of its modes.
 STRENGTHS: dict[Graph, tuple[float, ...]] = {
     "product": (0.03, 0.1, 0.3, 1.0, 3.0),
@@ -32,7 +32,10 @@ class RefinementOptions:
 
     `graph` is what the filter is made of, `strengths` its gammas (None: those of the graph), `scales` factors of the
     delta (WiSE-FT), `nulls` the same graph on wrong nodes or directions. Where the pick is at an end of the
-    strengths, up to `further` are tried beyond it. `strength` writes this one, whatever is picked.
+    strengths, up to `further` are tried beyond it. `strength` writes this one, whatever is picked; `keep`
+    the weakest that keeps this share of the base: mean cosine with its embeddings of held-out text, or predicted next
+    tokens that are the same. `rest` is what
+    becomes of weights that no filter acts on, as in :class:`Refiner`.
     """
 
     base: str
@@ -48,6 +51,8 @@ class RefinementOptions:
     nulls: tuple[Null, ...] = ("permuted", "rotated")
     further: int = 3
     strength: float | None = None
+    keep: float | None = None
+    rest: Rest = "tuned"
     texts: int = 96
     held_out: int | None = None
     dev: int | None = None
@@ -61,13 +66,19 @@ class RefinementOptions:
             raise ValueError(f"no metric {self.metric!r}; allowed: {', '.join(('auto', *METRICS))}")
         if self.graph not in get_args(Graph):
             raise ValueError(f"no graph {self.graph!r}; allowed: {', '.join(get_args(Graph))}")
+        if self.strength is not None and not (math.isfinite(self.strength) and self.strength > 0):
+            raise ValueError(f"--strength is {self.strength:g}: a positive number is needed")
+        if self.keep is not None and not 0 < self.keep < 1:
+            raise ValueError(f"--keep is {self.keep:g}: a share between 0 and 1 is needed")
+        if self.keep is not None and self.strength is not None:
+            raise ValueError("--keep finds the strength that --strength gives: one of them")
+        if self.rest not in get_args(Rest):
+            raise ValueError(f"no rest {self.rest!r}; allowed: {', '.join(get_args(Rest))}")
         if unknown := [name for name in self.nulls if name not in get_args(Null)]:
             raise ValueError(f"no null {unknown[0]!r}; allowed: {', '.join(get_args(Null))}")
         for name, values in (("strengths", self.gammas), ("scales", self.scales)):
             if not values or not all(math.isfinite(value) and value > 0 for value in values):
                 raise ValueError(f"--{name} are {list(values)}: at least one, each a positive number")
-        if self.strength is not None and not (math.isfinite(self.strength) and self.strength > 0):
-            raise ValueError(f"--strength is {self.strength:g}: a positive number is needed")
         if max(self.scales) >= 1:
             raise ValueError(f"--scales are {list(self.scales)}: each below 1, which is the fine-tune itself")
         lowest = {

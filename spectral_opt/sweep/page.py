@@ -4,7 +4,7 @@ from typing import Any
 
 from paramgraph.display import Section, render_page
 from spectral_opt.sweep._front import front_figures
-from spectral_opt.sweep._sentences import refinement_sentences
+from spectral_opt.sweep._sentences import refinement_findings, refinement_remarks
 from spectral_opt.sweep._tables import refinement_tables
 
 GRAPHS = {
@@ -17,17 +17,15 @@ GRAPHS = {
 
 def refinement_page(results: dict[str, Any]) -> str:
     """Render the results of a refinement as a whole HTML document."""
-    said = refinement_sentences(results)
+    said = refinement_findings(results)
     if not results["finished"]:
         said.insert(0, "Interrupted: the points measured until then.")
     lead, *points = said
+    remarks = refinement_remarks(results)
     graph = results.get("options", {}).get("graph", "columns")
     sections = [
-        Section(
-            "What a strength costs, and what it brings back",
-            points=points,
-            figures=tuple(front_figures(results)),
-        ),
+        Section("The front", figures=tuple(front_figures(results))),
+        Section("What was found", points=points),
         Section(
             "The numbers",
             paragraphs=(
@@ -39,6 +37,7 @@ def refinement_page(results: dict[str, Any]) -> str:
             ),
             tables=tuple(refinement_tables(results)),
         ),
+        *([Section("Remarks", points=remarks)] if remarks else []),
     ]
     footer = (
         ("command", results["command"]),
@@ -48,4 +47,4 @@ def refinement_page(results: dict[str, Any]) -> str:
         ("hardware", ", ".join(f"{name} {value}" for name, value in results["hardware"].items())),
         ("versions", ", ".join(f"{name} {version}" for name, version in results["versions"].items())),
     )
-    return render_page(results["title"], lead, sections, footer)
+    return render_page(results["title"], lead, sections, footer, interactive=True)

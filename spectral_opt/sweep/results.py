@@ -268,6 +268,7 @@ def explain_decision(decision: Decision) -> str:
     return {
         "nothing forgotten": "nothing was forgotten",
         "asked for": "the strength that was asked for",
+        "kept already": "it keeps what was asked for",
         "no task data": "no task data, so nothing was picked: the default strength",
         "no state passes": "nothing that forgot less stayed within one standard error of the fine-tune on dev",
         "no filter passes": f"{least}, and no strength of the filter is one of them",

@@ -25,7 +25,7 @@ from paramgraph.nodes import HEAD_NAMES, matched_layers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
-from spectral_opt.refinement import BaseModel, Refiner, load_base, match_checkpoints, open_tuned
+from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
 from spectral_opt.sweep._measures import Measures, run_body
 from spectral_opt.sweep._metrics import METRIC_OF, METRICS, Kind
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
@@ -72,29 +72,6 @@ class RefinementSetting:
         """The strength that is written where nothing picks."""
         return DEFAULT_STRENGTH[self.options.graph]
 
-    def null(self, kind: str) -> Refiner:
-        """Return the refiner of a null: the same spectrum, on other nodes or other directions."""
-        wrapped = {"builder": "gram", "seed": self.options.seed}
-        config = replace(self.config, builder=kind, builder_options=wrapped)
-        refiner = Refiner(self.base.model, [config], self.sets, run_body)
-        refiner.base = self.base
-        return refiner
-
-
-def preserve_config(strength: float) -> SpectralConfig:
-    r"""Return the filter :math:`\Delta (I + \gamma C)^{-1}`, C the Gram matrix of inputs, of mean diagonal 1."""
-    return SpectralConfig(
-        builder="gram",
-        scheme="columns",
-        source="activations",
-        shift="adjacency",
-        batches="preserve",
-        response="tikhonov",
-        response_options={"gamma": strength},
-        placement="update",
-        penalty=0.0,
-    )
-
 
 def make_refinement(options: RefinementOptions) -> RefinementSetting:
     """Find models and texts, check that they fit (ValueError), and load what is measured."""
@@ -117,7 +94,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     module = module.float().eval().requires_grad_(False)
     tokenizer = _tokenizer(tuned_folder, base_folder)
     classes: list[int] | None = None
-    remarks: list[str] = []
+    remarks = [*texts.remarks]
     if texts.task is not None:
         remarks += texts.task.remarks
     if kind == "classifier" and texts.task is not None:
@@ -133,7 +110,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         remarks.append(
             f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {options.max_length} tokens"
         )
-    config = preserve_config(DEFAULT_STRENGTH[options.graph])
+    config = SpectralConfig.preserve(DEFAULT_STRENGTH[options.graph], options.graph)
     unreached = _unreached(base.model, next(iter(batches)))
     if unreached:
         config = replace(config, exclude="|".join(map(re.escape, unreached)))

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from paramgraph.filters import get_response
-from spectral_opt.errors import ModelError
-from spectral_opt.refinement import RefinedState, Refiner
+from spectral_opt.errors import DataError, ModelError
+from spectral_opt.refinement import Null, RefinedState, Refiner
 from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
 from spectral_opt.sweep._measures import mean_interval, run_body
 from spectral_opt.sweep._metrics import Metric
@@ -21,6 +21,8 @@ from spectral_opt.sweep.setting import RefinementSetting
 LEAST_FORGOTTEN = 5e-5
 # A stronger filter is not looked for where this share of what the fine-tune forgot is left.
 LITTLE = 0.02
+# Strengths between which the one is looked for that keeps a share of the base, and the steps: to within 2 %.
+SEARCHED, BISECTIONS = (1e-4, 1e4), 10
 # Strengths of a null; it needs larger ones than the filter, and how much larger is not known before.
 NULL_STRENGTHS = 10
 # Factors that are tried to forget as much as the filter's pick, and how near is near enough.
@@ -44,6 +46,7 @@ class Sweep:
     remarks: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     saved: RefinedState | None = None
+    asked: float | None = None  # the strength that is written whatever is picked; 0 is the fine-tune
     # All of the work, in the units that `advance` is given.
     work: float = 1.0
 
@@ -53,7 +56,9 @@ class Sweep:
         self._started, self._told, self._left = started, 0.0, self._planned
         setting, options = self.setting, self.setting.options
         self.advance(0.0, "graphs")
-        self._refiners = {"filter": Refiner(setting.base.model, [setting.config], setting.sets, run_body)}
+        self._refiners = {
+            "filter": Refiner(setting.base.model, [setting.config], setting.sets, run_body, rest=options.rest)
+        }
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
         self._load("base", 0.0)
@@ -64,9 +69,12 @@ class Sweep:
                 "nothing to refine, and no model was written"
             )
         self._measure("base", 0.0)
+        if remark := setting.measures.domain_remark(options.seed):
+            self.remarks.append(remark)
         self._measure("tuned", 1.0)
         if not self.has_forgotten:
             return
+        self.asked = options.strength if options.keep is None else self._strength_that_keeps(options.keep)
         self._measure_filter()
         for scale in sorted(options.scales, reverse=True):
             self._measure("scaling", scale)
@@ -85,7 +93,7 @@ class Sweep:
             self.metric,
             self.setting.options.seed,
             has_forgotten=self.has_forgotten,
-            asked=self.setting.options.strength,
+            asked=self.asked,
             default=self.setting.default_strength,
         )
 
@@ -126,7 +134,7 @@ class Sweep:
     def _measure_filter(self) -> None:
         """Measure the given strengths, and others where the pick would be at their end."""
         options = self.setting.options
-        for strength in options.gammas:
+        for strength in sorted({*options.gammas, *([self.asked] if self.asked else [])}):
             self._measure("filter", strength)
         if self.only("tuned").dev is None:
             return
@@ -150,6 +158,28 @@ class Sweep:
                 f"the strongest filter tried, {points[-1].strength:g}, is as good as the fine-tune on dev: a stronger "
                 "one may forget less (--strengths, --further)"
             )
+
+    def _strength_that_keeps(self, keep: float) -> float:
+        """Find the weakest filter that keeps a share of the base, by bisection; 0 where the fine-tune does."""
+        measures = self.setting.measures
+        if (found := measures.kept()) >= keep:
+            self.remarks.append(f"the fine-tune itself keeps {found:.3f} of the base on held-out text")
+            return 0.0
+        low, high = SEARCHED
+        self._load("filter", high)
+        if (best := measures.kept()) < keep:
+            raise DataError(
+                f"--keep {keep:g} is not reached: the filter of strength {high:g} keeps {best:.3f} of the base on "
+                "held-out text; ask for less, or give back what no filter acts on: --rest base"
+            )
+        for _ in range(BISECTIONS):
+            middle = math.sqrt(low * high)
+            self._load("filter", middle)
+            kept = measures.kept()
+            low, high, best = (low, middle, kept) if kept >= keep else (middle, high, best)
+        strength = float(f"{high:.3g}")
+        self.remarks.append(f"strength {strength:g} keeps {best:.3f} of the base on held-out text")
+        return strength
 
     def _match_scaling(self) -> None:
         """Measure a factor that forgets as much as the filter's pick, found along the line between its neighbours."""
@@ -177,7 +207,7 @@ class Sweep:
                 return
             self._measure("scaling", factor)
 
-    def _measure_null(self, null: Family) -> None:
+    def _measure_null(self, null: Null) -> None:
         """Measure a null from the middle of the filter's strengths on, until it forgets as little as the filter."""
         filtered = [point.forgotten.mean for point in self.of("filter")]
         median, most = sorted(filtered)[(len(filtered) - 1) // 2], max(filtered)
@@ -249,11 +279,9 @@ class Sweep:
         is_scaled = family in ("base", "tuned", "scaling")
         factor = strength if is_scaled else None
         responses = None if is_scaled else [get_response("tikhonov", gamma=strength)]
-        if not is_scaled and family not in self._refiners:
-            self._refiners = {
-                "filter": self._refiner,
-                family: self.setting.null(family),
-            }  # one null in memory
+        if (family == "permuted" or family == "rotated") and family not in self._refiners:
+            null = self._refiner.null(family, self.setting.options.seed)
+            self._refiners = {"filter": self._refiner, family: null}  # one null in memory
         refiner = self._refiner if is_scaled else self._refiners[family]
         state = dict(self.setting.module.named_parameters(remove_duplicate=False))
         with refiner.opened(self.setting.tuned, responses, factor) as stream, torch.no_grad():

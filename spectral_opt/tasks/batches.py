@@ -9,6 +9,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from spectral_opt.errors import DataError
+
 Order = Literal["given", "length", "shuffled"]
 
 
@@ -49,9 +51,9 @@ def tokenize_batches(
 
     Texts of more than `max_length` tokens, special tokens included, are cut and counted in `truncated`. The
     order "length" sorts by number of tokens, which saves padding in evaluation; "shuffled" permutes by
-    `seed`, never by the global generator. No text, another number of labels than of texts, a limit that the
-    tokenizer does not allow, or a tokenizer without a padding token raises ValueError. Every text is
-    tokenized twice, once to count its tokens: about 0.1 s per thousand short texts.
+    `seed`, never by the global generator. No text, a text without a token, another number of labels than of
+    texts, a limit that the tokenizer does not allow, or a tokenizer without a padding token raises ValueError.
+    Every text is tokenized twice, once to count its tokens: about 0.1 s per thousand short texts.
 
     >>> from spectral_opt.tasks import load_model
     >>> batches = tokenize_batches(load_model().tokenizer, ["short", "a longer text"])
@@ -62,6 +64,12 @@ def tokenize_batches(
     texts = list(texts)
     tokens = tokenizer(texts, truncation=False, add_special_tokens=True, verbose=False)["input_ids"]
     lengths = np.array([len(row) for row in tokens])
+    if not lengths.all():
+        first = int(np.flatnonzero(lengths == 0)[0])
+        raise DataError(
+            f"{int((lengths == 0).sum())} of {len(texts)} texts have no tokens, the first is number {first + 1}, "
+            f"{texts[first][:40]!r}: leave them out"
+        )
     positions = np.arange(len(texts))
     if order == "length":
         # stable: equal lengths keep the given order, so that two runs make the same batches.

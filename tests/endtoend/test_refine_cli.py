@@ -243,6 +243,25 @@ def test_without_task_data_nothing_is_picked_and_that_is_said(word_model_folder,
     assert all(point["task"] is None for point in found.results["points"])
 
 
+@pytest.mark.parametrize("share", [0.5, 1.5], ids=["found", "kept already"])
+def test_the_weakest_strength_that_keeps_a_share_is_written(
+    finished, word_model_folder, classifier, texts, tmp_path, share
+):
+    before = {(point["family"], point["strength"]): point for point in finished.results["points"]}
+    tuned, filtered = (before[at]["forgotten"] for at in (("tuned", 1.0), ("filter", 1.0)))
+    keep = 1 - filtered - share * (tuned - filtered)
+    found = run(word_model_folder, classifier, texts["preserve"], tmp_path / "out", "--keep", f"{keep:.5f}")
+    assert found.code == 0, found.err
+    results, is_found = found.results, share < 1
+    points = {(point["family"], point["strength"]): point for point in results["points"]}
+    at = points["filter" if is_found else "tuned", results["written"]["strength"]]
+    # Ten steps over eight decades end 2 % apart.
+    assert 1 - at["forgotten"] >= keep - 1e-3
+    assert is_found <= (1 - at["forgotten"] <= keep + 0.01)
+    assert results["written"]["reason"] == ("asked for" if is_found else "kept already")
+    assert any(f"{1 - at['forgotten']:.3f} of the base" in remark for remark in results["remarks"])
+
+
 def test_a_bare_encoder_is_measured_by_a_linear_probe(word_model_folder, texts, tmp_path):
     from transformers import BertModel
 
@@ -393,6 +412,13 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
         (["--metric", "bleu"], "no metric 'bleu'"),
         (["--metric", "probe", "--strengths", "0"], "--strengths"),
         (["--strengths", "a,b"], "separated by commas"),
+        (["--strength", "-1"], "--strength is -1"),
+        (["--keep", "1"], "--keep is 1"),
+        (["--keep", "0.9", "--strength", "1"], "one of them"),
+        (["--graph", "heads"], "no graph 'heads'"),
+        (["--nulls", "ring"], "no null 'ring'"),
+        (["--rest", "gone"], "no rest 'gone'"),
+        (["--metric", "perplexity"], "--metric perplexity does not fit"),
         (["--scales", "1.5"], "--scales"),
         (["--texts", "3"], "--texts is 3"),
         (["--texts", "500"], "514 are needed"),

@@ -1,9 +1,10 @@
 """The texts of a refinement: what was left out, and parts that are smaller than was asked for, are said."""
 
+import numpy as np
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.sweep import RefinementOptions, make_refinement
+from spectral_opt.sweep import RefinementOptions, domain_auc, domain_remark, make_refinement
 
 
 def remarks(folder, preserve, task, **sizes):
@@ -58,3 +59,15 @@ def test_a_class_that_is_preserved_whole_leaves_nothing_to_fit(folders, tmp_path
     )
     with pytest.raises(DataError, match="leaves no text of a class to fit a probe on"):
         remarks(folders, only, task, texts=28, test=8)
+
+
+def test_one_text_for_both_is_said_to_be_the_tasks_own_domain(folders, tmp_path):
+    task = table(tmp_path / "task.csv", 100, 100)
+    assert any("are the same data" in said for said in remarks(folders, task, tmp_path / "." / "task.csv"))
+
+
+def test_texts_of_one_domain_are_not_told_apart_and_of_two_are():
+    draws = np.random.default_rng(0).normal(size=(120, 16))
+    assert domain_auc(draws[:60], draws[60:], 0) < 0.65
+    assert "it protects the task's own domain" in domain_remark(domain_auc(draws[:60], draws[60:], 0))
+    assert domain_remark(domain_auc(draws[:60], draws[60:] + 1, 0)) == ""

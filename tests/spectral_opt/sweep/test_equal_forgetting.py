@@ -11,6 +11,7 @@ from spectral_opt.sweep import (
     SweepPoint,
     TaskResult,
     compare_at_equal_forgetting,
+    compare_at_equal_score,
 )
 
 ACCURACY, LOSS = METRICS["accuracy"], METRICS["loss"]
@@ -107,3 +108,43 @@ def test_many_texts_are_tested_without_all_their_flips_in_memory():
     tracemalloc.stop()
     assert row["p_value"] == 1.0
     assert peak < 2**28
+
+
+def at_equal_score(*filters, metric=ACCURACY):
+    return compare_at_equal_score([*FRONT, *filters], metric, 0)
+
+
+def test_scaling_at_the_filters_score_is_where_its_line_reaches_it_first():
+    # Scaling: .5 at 0, .6 at .2, .8 at .4.
+    (row,) = at_equal_score(point("filter", 0.1, 0.1, 0.7))
+    assert row["scaling"] == pytest.approx(0.3)
+    assert row["less"] == pytest.approx(0.2)
+    assert row["ratio"] == pytest.approx(1 / 3)
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+
+
+def test_a_filter_that_is_worse_than_the_base_saves_nothing_and_one_above_every_factor_has_nothing_beside():
+    worse, better = at_equal_score(point("filter", 3.0, 0.1, 0.4), point("filter", 0.1, 0.1, 0.9))
+    assert (worse["scaling"], worse["less"], worse["ratio"]) == (0.0, pytest.approx(-0.1), None)
+    assert (better["scaling"], better["less"], better["ratio"]) == (None, None, None)
+    assert better["reached"] < 0.05
+
+
+def test_a_rival_is_compared_on_its_own_front():
+    points = [*FRONT, point("permuted", 10.0, 0.2, 0.65), point("filter", 0.1, 0.2, 0.7)]
+    (row,) = compare_at_equal_forgetting(points, ACCURACY, 0, "permuted")["by_strength"]
+    assert row["permuted"] == pytest.approx(0.65)
+    assert (row["matched_strength"], row["matched"]) == (10.0, pytest.approx(0.65))
+    # Of 400 texts the 20 that the filter alone gets right: two-sided 2 / 2^20.
+    assert row["mcnemar_p_value"] == pytest.approx(2 * 0.5**20)
+
+
+@pytest.mark.parametrize("name", ["auc", "balanced_accuracy", "macro_f1"])
+def test_what_is_no_mean_over_texts_is_compared_by_the_bootstrap(name):
+    metric = METRICS[name]
+    alike, better = compare(point("filter", 0.1, 0.2, 0.6), point("filter", 0.2, 0.2, 0.75), metric=metric)
+    assert alike["gain"] == pytest.approx(0, abs=1e-12)
+    assert alike["p_holm"] == 1.0
+    assert better["gain_low"] > 0
+    assert better["p_value"] < 0.01
+    assert "mcnemar_p_value" not in better

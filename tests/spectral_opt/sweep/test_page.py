@@ -92,8 +92,10 @@ def test_a_filter_better_at_every_strength_is_called_so_though_the_fine_tune_is_
     said = refinement_sentences(results(gain(0.1, 0.05, 0.08), gain(0.3, 0.03, 0.06), mean_p=0.01))
     assert said[0] == (
         "At equal forgetting, against scaling on 100 test texts, the filter is better; gain over its 2 strengths: "
-        "+0.040 [+0.020, +0.060], p = 0.01; by strength, with Holm's p: 0.1: +0.050 (p = 0.08), 0.3: +0.030 (p = 0.06)."
+        "+0.040 [+0.020, +0.060], p = 0.01."
     )
+    by_strength = "by strength, with Holm's p: 0.1: +0.050 (p = 0.08), 0.3: +0.030 (p = 0.06)."
+    assert any(by_strength in one for one in said)
     assert any(one.startswith("Written: a model, the fine-tune unchanged") for one in said)
 
 
@@ -199,4 +201,4 @@ def test_a_verdict_never_contradicts_its_table(drawn, mean_p):
     assert ("better" in said) == any(value > 0 for value in shown)
     assert ("worse" in said) == any(value < 0 for value in shown)
     assert ("cannot be told" in said) == (mean_p > 0.05 or mean == 0)
-    assert len(re.findall(r"p = ", said)) == 1 + (len(drawn) if len(drawn) > 1 else 0)
+    assert len(re.findall(r"p = ", said)) == 1

@@ -5,7 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
+from spectral_opt.errors import DataError
 from spectral_opt.tasks import tokenize_batches
 
 TEXTS = ["a good film", "bad", "a long long long film", "short", "a bad film"]
@@ -90,3 +94,11 @@ def test_a_tokenizer_without_padding_is_refused(tokenizer):
 def test_a_wrong_number_of_rows_cannot_be_restored(tokenizer):
     with pytest.raises(ValueError, match="2 rows for 5 texts"):
         tokenize_batches(tokenizer, TEXTS).restore(torch.zeros(2, 3))
+
+
+def test_a_text_without_a_token_is_named():
+    words = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "word": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
+    with pytest.raises(DataError, match=r"1 of 2 texts have no tokens, the first is number 2, ' '"):
+        tokenize_batches(tokenizer, ["word", " "])
