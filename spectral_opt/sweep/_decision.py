@@ -34,6 +34,8 @@ class Decision:
     reason: Reason
     filter_dev: float | None = None
     scaling_dev: float | None = None
+    # Of the paired difference of what is written and the fine-tune on dev, before `shown`: what it may be worse by.
+    standard_error: float | None = None
 
 
 def decide(
@@ -63,13 +65,18 @@ def decide(
         return Decision("tuned", 1.0, "no state passes")
     if filtered is None:
         assert scaled is not None, "one of the two passes"
-        return Decision("scaling", scaled.strength, "no filter passes")
+        error = _error(scaled, tuned, metric, seed)
+        return Decision("scaling", scaled.strength, "no filter passes", standard_error=error)
     assert filtered.dev is not None, "a pick has dev texts"
     score, beside = metric.score(filtered.dev), scaling_score(points, filtered.forgotten.mean, metric)
     is_better = beside is not None and metric.sign * (beside - score) > 0
     if is_better and scaled is not None:
-        return Decision("scaling", scaled.strength, "scaling", score, beside)
-    return Decision("filter", filtered.strength, "filter", score, beside)
+        return Decision(
+            "scaling", scaled.strength, "scaling", score, beside, _error(scaled, tuned, metric, seed)
+        )
+    return Decision(
+        "filter", filtered.strength, "filter", score, beside, _error(filtered, tuned, metric, seed)
+    )
 
 
 def pick(points: Sequence[SweepPoint], family: str, metric: Metric, seed: int) -> SweepPoint | None:
@@ -92,6 +99,12 @@ def is_as_good(point: SweepPoint, tuned: SweepPoint, metric: Metric, seed: int) 
     assert tuned.dev is not None, "picked with task data alone"
     worse, error = metric.excess(point.dev, tuned.dev, seed)
     return worse <= error
+
+
+def _error(point: SweepPoint, tuned: SweepPoint, metric: Metric, seed: int) -> float:
+    assert point.dev is not None, "a pick has dev texts"
+    assert tuned.dev is not None, "a pick has dev texts"
+    return metric.excess(point.dev, tuned.dev, seed)[1]
 
 
 def scaling_score(points: Sequence[SweepPoint], place: float, metric: Metric) -> float | None:

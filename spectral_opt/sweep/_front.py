@@ -129,17 +129,8 @@ def _name(
     """Write a family's name beside its line: the filter's on the good side, those of the others on the bad one."""
     good = 1 if results["higher_is_better"] else -1
     if family == "filter":
-        at = own[len(own) // 2]
-        _write(
-            axes,
-            name_of(results, family),
-            at[x],
-            at[y],
-            (-6, 22 * good),
-            shade,
-            across="right",
-            weight="bold",
-        )
+        at = own[0]
+        _write(axes, name_of(results, family), at[x], at[y], (0, 22 * good), shade, weight="bold")
     elif family == "scaling":
         at = own[len(own) // 2]
         _write(

@@ -256,6 +256,7 @@ def _written(sweep: Sweep) -> dict[str, Any] | None:
         "reason": sweep.decision.reason,
         "filter_dev": sweep.decision.filter_dev,
         "scaling_dev": sweep.decision.scaling_dev,
+        "standard_error": sweep.decision.standard_error,
     }
 
 
@@ -264,7 +265,10 @@ def explain_decision(decision: Decision) -> str:
     beside = ""
     if decision.scaling_dev is not None:
         beside = f": {decision.filter_dev:.3f} against {decision.scaling_dev:.3f} of scaling"
-    least = "it forgot least of those that are not worse than the fine-tune by more than one standard error on dev"
+    error = "" if decision.standard_error is None else f", {decision.standard_error:.3f},"
+    least = (
+        f"it forgot least of those not worse than the fine-tune by more than one standard error{error} on dev"
+    )
     return {
         "nothing forgotten": "nothing was forgotten",
         "asked for": "the strength that was asked for",
