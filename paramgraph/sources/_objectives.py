@@ -66,12 +66,8 @@ def representation(model: nn.Module, batch: Any) -> Float[Tensor, "texts feature
     tokens. ValueError, which names `objective`, for any other output.
     """
     body = body_of(model)
-    inputs = inputs_of(body, batch, beyond=model)
     headed = isinstance(body, PreTrainedModel) and body.get_output_embeddings() is not None
-    if headed and isinstance(inputs, Mapping):
-        # A head that cannot be taken off (T5's): the model gives the states that go into it.
-        inputs = {**inputs, "output_hidden_states": True}
-    output = run_batch(body, inputs)
+    inputs, output = _run_body(model, body, batch, headed)
     if isinstance(output, Tensor):
         return _mean(body, inputs, output)
     found = getattr(output, "embeddings", None)
@@ -88,6 +84,30 @@ def representation(model: nn.Module, batch: Any) -> Float[Tensor, "texts feature
             "number per text"
         )
     return _mean(body, inputs, states)
+
+
+def _run_body(model: nn.Module, body: nn.Module, batch: Any, headed: bool) -> tuple[Any, Any]:
+    """Run a batch through the body; return what it was given, and what came out."""
+    inputs = inputs_of(body, batch, beyond=model)
+    if not runs_whole(model):
+        if headed and isinstance(inputs, Mapping):
+            # A head that cannot be taken off (T5's): the model gives the states that go into it.
+            inputs = {**inputs, "output_hidden_states": True}
+        return inputs, run_batch(body, inputs)
+    caught: list[Any] = []
+    handle = body.register_forward_hook(lambda module, given, output: caught.append(output))
+    try:
+        run_batch(model, inputs_of(model, batch))
+    finally:
+        handle.remove()
+    return inputs, caught[-1]
+
+
+def runs_whole(model: nn.Module) -> bool:
+    """Say whether a model runs with its head: what FSDP2 has split is gathered from the top alone."""
+    return body_of(model) is not model and any(
+        hasattr(weight, "device_mesh") for weight in model.parameters()
+    )
 
 
 def body_of(model: nn.Module) -> nn.Module:
@@ -139,8 +159,16 @@ def take_texts(batch: Any, texts: Sequence[int], count: int) -> Any:
     return taken(batch)
 
 
-def text_mask(model: nn.Module, batch: Any) -> Bool[Tensor, "texts tokens"] | None:
-    """Say which tokens are real among those that a model's last layer sees."""
+def text_mask(
+    model: nn.Module, batch: Any, shape: torch.Size | None = None
+) -> Bool[Tensor, "texts tokens"] | None:
+    """Say which tokens are real among those that a model's last layer sees, or among those of a shape."""
+    if shape is not None:
+        # The last layer of a model whose config speaks of two parts may still be its encoder's.
+        masks = [token_mask(model, batch, stream) for stream in ("decoder", "")]
+        fitting = [mask for mask in masks if mask is not None and mask.shape == shape]
+        if fitting:
+            return fitting[0]
     two = _of_two_parts(model) and (
         token_key(model, batch, "decoder") is not None or (isinstance(batch, Mapping) and "labels" in batch)
     )
@@ -162,7 +190,7 @@ def _mean(model: nn.Module, batch: Any, states: Tensor) -> Float[Tensor, "texts 
             "features), so it has no representation of a text: give objective='labels' for a model with logits, or "
             "objective=lambda model, batch: ... with one number per text"
         )
-    mask = text_mask(model, batch)
+    mask = text_mask(model, batch, states.shape[:2])
     if mask is None:
         return states.mean(dim=1)
     _check_shape(model, mask, states)

@@ -23,6 +23,7 @@ from paramgraph.sources._objectives import (
     body_of,
     check_objective,
     draws,
+    runs_whole,
     take_texts,
     text_mask,
     texts_of,
@@ -170,7 +171,9 @@ class _Step:
         self._outside = {
             name
             for name, modules in layers.items()
-            if objective == "representation" and not any(id(module) in body for module in modules)
+            if objective == "representation"
+            and not runs_whole(bare)
+            and not any(id(module) in body for module in modules)
         }
 
     def is_in_body(self, name: str) -> bool:
@@ -278,8 +281,10 @@ class _Step:
         """Return one column of zeros per text, for a layer that does not run."""
         layer = self.layers[name][0]
         weight = cast(Tensor, layer.weight)
-        outputs = weight.shape[1 if isinstance(layer, Conv1D) else 0]
-        return torch.zeros(self._texts, outputs, dtype=accumulation_dtype(weight), device=weight.device)
+        # Not from the weight's shape: a quantizer may have packed it.
+        outputs = cast(int, layer.nf if isinstance(layer, Conv1D) else layer.out_features)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return torch.zeros(self._texts, outputs, dtype=dtype, device=weight.device)
 
     def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
         rows = self._places[call].rows.to(g.device)

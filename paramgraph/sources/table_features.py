@@ -177,8 +177,9 @@ def output_gradients(
 
     at each real token t of each text. :math:`\mathrm{E}\, g g^\top` is the row graph of preserved text, beside
     :math:`\mathrm{E}\, x x^\top`, the column graph (`activations` of columns); both together are K-FAC's factors of
-    the Fisher matrix [1]_, and no annotation is needed. Frozen and quantized weights are measured like all others. One
-    forward pass per batch, and one backward pass for each number per text.
+    the Fisher matrix [1]_, and no annotation is needed. Frozen weights are measured like all others, and so are
+    quantized ones, on a table of the model before. One forward pass per batch, and one backward pass for each number
+    per text.
 
     Parameters
     ----------

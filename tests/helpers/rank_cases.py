@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from spectral_opt import SpectralConfig, attach
 
@@ -114,6 +115,30 @@ def make_model(dtype: torch.dtype = torch.float32) -> nn.Sequential:
 def make_batches(seed: int, count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     source = torch.Generator().manual_seed(seed)
     return [torch.randn(12, INPUTS, generator=source).to(dtype) for _ in range(count)]
+
+
+def make_encoder() -> nn.Module:
+    """A model with a head, of which the body alone gives the representation."""
+    shape = {"vocab_size": 20, "hidden_size": 8, "intermediate_size": 12, "max_position_embeddings": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return BertForSequenceClassification(
+            BertConfig(**shape, num_hidden_layers=1, num_attention_heads=2)
+        ).eval()
+
+
+def make_texts(size: int, rank: int) -> list[dict[str, Tensor]]:
+    """Four batches of three texts in all, of which each rank takes its share."""
+    source = torch.Generator().manual_seed(3)
+    mask = (torch.arange(6) < torch.tensor([[6], [3], [4]])).long()
+    return [
+        {"input_ids": torch.randint(1, 20, (3, 6), generator=source) * mask, "attention_mask": mask}
+        for _ in range(4)
+    ][rank::size]
+
+
+def first_class(model: nn.Module, batch: Any) -> Tensor:
+    return model(**batch).logits.log_softmax(dim=1)[:, 0]
 
 
 def mean_square(model: nn.Module, batch: Tensor) -> Tensor:

@@ -18,8 +18,10 @@ from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
+from paramgraph import collect, product_energy, rows
+from paramgraph.sources import as_source
 from spectral_opt import attach, explain, prepare
-from spectral_opt.ranks import whole
+from spectral_opt.ranks import Ranks, whole
 
 from helpers import rank_cases as cases
 
@@ -197,7 +199,28 @@ def refused(size: int, rank: int) -> dict[str, str]:
     return found
 
 
-PARTS = {"trained": trained, "moved": moved, "refused": refused}
+def preserved(size: int, rank: int) -> dict[str, Any]:
+    """Measure gradients at outputs over ranks; and of a sharded model, which trains afterwards."""
+    texts, whole_model, split = cases.make_texts(size, rank), cases.make_encoder(), cases.make_encoder()
+    for layer in split.bert.encoder.layer:
+        fully_shard(layer)
+    fully_shard(split)
+    tables = rows(whole_model)
+    own = {"split": collect(split, tables, "output_gradients", texts)}
+    own["whole"] = collect(whole_model, tables, "output_gradients", texts)
+    bases = {group: tuple(torch.eye(number) for number in table.shape) for group, table in tables.items()}
+    for name, model in (("split", split), ("whole", whole_model)):
+        energies = product_energy(model, tables, bases, texts)
+        own[f"{name} energy"] = {group: energy.values for group, energy in energies.items()}
+    split(**texts[0]).logits.sum().backward()
+    source = as_source("output_gradients", objective=cases.first_class)
+    kept = source.measure(whole_model, tables, texts, None)
+    ranks = Ranks(dist.group.WORLD)
+    joined = {group: one.features_over(ranks.sum_, ranks.first_) for group, one in kept.items()}
+    return {**own, "joined": joined}
+
+
+PARTS = {"trained": trained, "moved": moved, "refused": refused, "preserved": preserved}
 
 
 def main(out: Path, parts: list[str]) -> None:

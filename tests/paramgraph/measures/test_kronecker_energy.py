@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from paramgraph import EnergyBands, product_energy, rows
+
+from helpers.tiny_architectures import make
 
 
 def log_p(model, batch):
@@ -183,3 +186,37 @@ def test_an_order_of_another_shape_is_refused():
         product_energy(
             model, rows(model), bases, [torch.ones(2, 3)], by_label, order={"0.weight": torch.eye(2)}
         )
+
+
+def mixture():
+    shape = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = MixtralConfig(**shape, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4)
+        return MixtralForCausalLM(config).eval()
+
+
+# Tokens in one row (ModernBERT), experts with some of them (Mixtral), an encoder and a decoder (T5).
+@pytest.mark.parametrize("name", ["ModernBERT", "DeBERTa", "Mixtral", "Llama", "T5"])
+@pytest.mark.parametrize("shape", [(3, 7), (4, 4)], ids=["3 texts of 7", "as many texts as tokens"])
+def test_padded_texts_have_the_energies_that_they_have_one_by_one(name, shape, generator):
+    model = mixture() if name == "Mixtral" else make(name)
+    texts, length = shape
+    ids = torch.randint(3, 40, (texts, length), generator=generator)
+    lengths = [length, length - 2, 2, 1][:texts]
+    mask = (torch.arange(length) < torch.tensor(lengths)[:, None]).long()
+    batch = {"input_ids": ids * mask, "attention_mask": mask}
+    alone = [{"input_ids": one[None, :n]} for one, n in zip(ids, lengths, strict=True)]
+    if model.config.is_encoder_decoder:
+        batch["decoder_input_ids"] = ids
+        alone = [one | {"decoder_input_ids": two[None]} for one, two in zip(alone, ids, strict=True)]
+    by_kind = {table.group.split(".")[-2]: table for table in rows(model).values()}
+    tables = {table.group: table for table in by_kind.values()}
+    bases = bases_of(tables, generator)
+    found = product_energy(model, tables, bases, [batch])
+    expected = product_energy(model, tables, bases, alone)
+    for group in tables:
+        values = expected[group].values
+        # float32, whose rounding differs with the number of rows
+        torch.testing.assert_close(found[group].values, values, rtol=1e-3, atol=1e-5 * float(values.max()))
+        assert values.any()

@@ -2,10 +2,21 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import T5Config, T5ForConditionalGeneration
 
-from paramgraph import NumericalWarning, collect, columns, node_tables, output_gradients, rows
+from paramgraph import (
+    NumericalWarning,
+    collect,
+    columns,
+    compare,
+    node_tables,
+    output_gradients,
+    product_energy,
+    rows,
+)
 from paramgraph.sources import as_source, representation
 
 HEAD = torch.tensor([1.0, -2.0, 3.0])
@@ -196,3 +207,113 @@ def test_the_seed_alone_chooses_the_directions(two_layers):
     first = output_gradients(two_layers, table, x, seed=1)
     assert torch.equal(first, output_gradients(two_layers, table, x, seed=1))
     assert not torch.equal(first, output_gradients(two_layers, table, x, seed=2))
+
+
+@pytest.mark.parametrize("objective", ["representation", "labels"])
+def test_checkpointed_activations_change_nothing(tiny_transformer, tiny_batches, objective):
+    # Two backward passes run through what is computed once more for each.
+    tables = rows(tiny_transformer, targets=["query", "dense"])
+    options = {"objective": objective}
+    expected = collect(tiny_transformer, tables, "output_gradients", tiny_batches[:1], options=options)
+
+    def checkpointed(module):
+        forward = module.forward
+        module.forward = lambda *args, **kwargs: checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    for layer in tiny_transformer.bert.encoder.layer:
+        checkpointed(layer)
+    found = collect(tiny_transformer, tables, "output_gradients", tiny_batches[:1], options=options)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_adapters_take_part_and_the_frozen_weights_below_them_are_measured(tiny_transformer, tiny_batches):
+    expected = collect(
+        tiny_transformer, rows(tiny_transformer, ["query"]), "output_gradients", tiny_batches[:1]
+    )
+    options = {"r": 2, "target_modules": ["query"], "task_type": "SEQ_CLS"}
+    model = get_peft_model(tiny_transformer, LoraConfig(**options))  # B = 0: the same function
+    found = collect(model, rows(model, ["query"]), "output_gradients", tiny_batches[:1])
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found.values(), expected.values(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)
+    other = collect(model, rows(model, ["query"]), "output_gradients", tiny_batches[:1])
+    assert not torch.allclose(next(iter(other.values())), next(iter(found.values())))
+
+
+class Rounded(nn.Linear):
+    """A layer that computes with eight-bit integers, as a quantizer leaves it: no weight takes a gradient."""
+
+    def __init__(self, layer):
+        super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        self.scale = layer.weight.detach().abs().max() / 127
+        integers = (layer.weight.detach() / self.scale).round().to(torch.int8)
+        self.weight = nn.Parameter(integers, requires_grad=False)
+        self.bias = layer.bias
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight * self.scale, self.bias)
+
+
+def test_quantized_weights_are_measured_as_what_they_stand_for(generator):
+    plain = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    rounded = nn.Sequential(Rounded(plain[0]), nn.Tanh(), Rounded(plain[2]))
+    with torch.no_grad():
+        for at in (0, 2):
+            plain[at].weight.copy_(rounded[at].weight * rounded[at].scale)
+    x, tables = [torch.randn(5, 4, generator=generator)], rows(plain)
+    bases = {group: tuple(torch.eye(number) for number in table.shape) for group, table in tables.items()}
+    found, expected = (collect(model, tables, "output_gradients", x) for model in (rounded, plain))
+    torch.testing.assert_close(found, expected)
+    found, expected = (product_energy(model, tables, bases, x) for model in (rounded, plain))
+    for group, energy in expected.items():
+        torch.testing.assert_close(found[group].values, energy.values)
+
+
+def test_one_text_of_one_token_has_a_gradient(tiny_transformer):
+    table = rows(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"]
+    found = output_gradients(tiny_transformer, table, [{"input_ids": torch.tensor([[7]])}])
+    assert found.shape == (32, 2)
+    assert found.any()
+
+
+def test_a_model_that_asks_for_labels_gets_them():
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, x, labels):
+            return self.linear(x) + 0 * labels[:, None]
+
+    model = Asking()
+    found = output_gradients(
+        model, rows(model)["linear.weight"], [{"x": torch.ones(2, 3), "labels": torch.ones(2)}]
+    )
+    assert found.shape == (2, 4)
+
+
+def test_not_a_number_is_named_with_its_layer_and_batch(generator):
+    model = nn.Sequential(nn.Linear(3, 2))
+    table = rows(model)["0.weight"]
+    # The number is finite and its slope is not.
+    root = lambda model, x: (model(x) * 0).sum(dim=1).sqrt()  # noqa: E731
+    batches = [torch.randn(2, 3, generator=generator)] * 2
+    with pytest.raises(ValueError, match=r"output gradient at '0\.weight' in batch 0"):
+        output_gradients(model, table, batches, root)
+
+
+def test_graphs_of_output_gradients_are_compared(tiny_transformer, tiny_batches):
+    found = compare(
+        tiny_transformer,
+        ["gram"],
+        ["output_gradients"],
+        targets=["query"],
+        batches=tiny_batches,
+        nulls=(),
+        permutations=0,
+    )
+    assert set(found.frame["source"]) == {"output_gradients"}
+    assert not found.failures

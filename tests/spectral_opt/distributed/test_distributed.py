@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from paramgraph import collect, rows
+
 from helpers import rank_cases as cases
 
 TESTS = Path(__file__).parents[2]
@@ -42,7 +44,7 @@ def torchrun(ranks: int) -> list[str]:
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("two")
-    return launch([*torchrun(2), str(out), "trained", "moved", "refused"], out)
+    return launch([*torchrun(2), str(out), "trained", "moved", "refused", "preserved"], out)
 
 
 @functools.cache
@@ -194,3 +196,20 @@ def test_accelerate_launches_the_same(tmp_path):
         assert torch.equal(first["weights"][name], second["weights"][name])
         torch.testing.assert_close(first["weights"][name], parameter.detach(), **TOLERANCE)
     torch.testing.assert_close(first["penalty"], found["penalty"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("measure", ["", " energy"], ids=["gradients", "energies"])
+def test_output_gradients_of_a_sharded_model_are_those_of_a_whole_one(two_ranks, measure):
+    for found in two_ranks:
+        split, whole = (found["preserved"][f"{kind}{measure}"] for kind in ("split", "whole"))
+        torch.testing.assert_close(split, whole, **TOLERANCE)
+        assert any(value.any() for value in split.values())
+
+
+def test_output_gradients_of_two_ranks_are_those_of_one_process_on_all_their_texts(two_ranks):
+    model = cases.make_encoder()
+    options = {"objective": cases.first_class}
+    expected = collect(model, rows(model), "output_gradients", cases.make_texts(1, 0), options=options)
+    for found in two_ranks:
+        for group, F in found["preserved"]["joined"].items():
+            torch.testing.assert_close(F @ F.T, expected[group] @ expected[group].T, rtol=1e-4, atol=1e-6)
