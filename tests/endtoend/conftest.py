@@ -3,7 +3,10 @@
 import copy
 import csv
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,9 +16,32 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Trainer
 
 import spectral_opt
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Without these a browser as root does not start, or asks its maker's servers for news.
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
 OPINIONS = (("bad", "poor", "sad"), ("good", "great", "fine"))
 FILLER = ("a", "film", "story", "scene", "actor", "plot", "the", "of")
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLER, *OPINIONS[0], *OPINIONS[1])
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Whatever Chromium or Chrome the machine has."""
+    from playwright.sync_api import sync_playwright
+
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

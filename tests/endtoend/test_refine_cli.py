@@ -170,6 +170,23 @@ def test_a_run_leaves_a_table_numbers_a_page_and_a_model(finished):
     assert not re.search(r'(?:src|href)="(?!#)', page)
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_its_window_and_a_point_says_its_numbers(finished, browser, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((finished.folder / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    name = "front" if width < 800 else "front-wide"
+    point = page.locator(f"#{name}-filter-0")
+    assert point.is_visible()
+    at = next(one for one in finished.results["points"] if one["family"] == "filter")
+    assert f"strength 0.1: forgotten {at['forgotten']:.4f}" in point.locator("title").text_content()
+    assert len(requests) == 1
+    context.close()
+
+
 def test_the_base_forgot_nothing_and_stronger_filters_forget_less(finished):
     points = {(point["family"], point["strength"]): point for point in finished.results["points"]}
     assert points["base", 0.0]["forgotten"] == pytest.approx(0, abs=1e-6)  # float32 embeddings
