@@ -93,7 +93,7 @@ class BoundTable:
         if not self.config.has_filter or self.config.placement != placement:
             return False
         if placement == "basis":
-            return True
+            return self.prepared.operator is not None
         return self.prepared.filter is not None and not self.prepared.filter.is_identity
 
     def with_prepared(self: Table, prepared: PreparedTable) -> Table:
@@ -224,6 +224,11 @@ class BoundTable:
         """Eigenvectors of the graph for placement "basis", and those of the columns where these have a graph too."""
         if isinstance(self.prepared.filter, ProductFilter) and self.prepared.filter.bases is not None:
             return self.prepared.filter.bases
+        if self.prepared.operator is None:  # the optimizer runs as it is
+            rows, columns = (
+                torch.eye(size, dtype=torch.float64, device="cpu") for size in self.prepared.table.shape
+            )
+            return rows, columns if self.config.scheme == "entries" else None
         assert self.prepared.spectrum is not None  # prepared so for placement "basis"
         return self.prepared.spectrum.eigenvectors, None
 

@@ -2,13 +2,14 @@
 
 import copy
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from spectral_opt import SpectralConfig, attach, explain
+from spectral_opt import SpectralConfig, attach, explain, prepare
 
 from helpers.gradients import give_gradients
 
@@ -107,8 +108,32 @@ def test_its_cost_is_three_rotations_on_both_sides(model):
     assert table.flops_per_step == 3 * 2 * 6 * 4 * (6 + 4)
 
 
+def test_moments_enter_a_basis_that_comes_with_a_refresh(model):
+    config = SpectralConfig(**FIELDS, response="identity", refresh=1)
+    (ready,) = prepare(model, config)
+    other = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    attach(model, optimizer, config, prepared=[(replace(ready, operator=None, filter=None),)])
+    train(model, optimizer, range(3))
+    train(other, torch.optim.SGD(other.parameters(), lr=0.1, momentum=0.9), range(3))
+    torch.testing.assert_close(model[0].weight, other[0].weight, rtol=1e-9, atol=1e-10)  # float64
+
+
 def test_a_side_that_is_too_large_is_refused():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(5000, 2))
     with pytest.raises(ValueError, match=r"up to 4096 nodes; too large: '0\.weight' \(5000\)"):
         explain(model, SpectralConfig(**(FIELDS | {"builder": "ring"})))
+
+
+def test_a_table_without_an_operator_is_trained_as_if_nothing_were_attached(model):
+    # As one that the gradients of preserved text do not reach.
+    config = SpectralConfig(**FIELDS, filter_method="exact")
+    (ready,) = prepare(model, config)
+    other = copy.deepcopy(model)
+    optimizer = adamw(model.parameters())
+    nothing = replace(ready, operator=None, filter=None)
+    attach(model, optimizer, config, prepared=[(nothing,)])
+    train(model, optimizer, range(2))
+    train(other, adamw(other.parameters()), range(2))
+    assert torch.equal(model[0].weight, other[0].weight)
