@@ -1,10 +1,14 @@
 r"""What a new basis does to the state of an optimizer that runs in it.
 
 With R = U_new^T U_old a moment that is linear in the gradient goes along, :math:`m \mapsto R m`, and with a basis on
-both sides :math:`m \mapsto R m R_c^T`. The second moment of single entries cannot be rotated: it is reset to its mean
-over the nodes (column by column, or over all entries where these are the nodes), the part of it that is the same in
-every basis, :math:`\sum_i E[(U^T g)_i^2] = \sum_i E[g_i^2]`. Reset to zero, the next step of Adam would be
-up to :math:`1/\sqrt{1 - \beta_2}` times too long, since its bias correction is over.
+both sides :math:`m \mapsto R m R_c^T`. The second moment of single entries cannot be rotated: it is reset to what it is
+expected to be where the old coordinates are uncorrelated,
+
+.. math:: E[(R g)_i^2] = \sum_j R_{ij}^2\, E[g_j^2], \qquad v \mapsto (R \circ R)\, v\, (R_c \circ R_c)^T
+
+A basis that only changes order or signs keeps every number, as SOAP does; one that mixes all coordinates gives their
+mean; the sum over the nodes, which is the same in every basis, stays. Reset to zero, the next step of Adam would be up
+to :math:`1/\sqrt{1 - \beta_2}` times too long, since its bias correction is over.
 """
 
 from collections.abc import Mapping
@@ -46,20 +50,18 @@ def move_moments(
         for name in table.parameters:
             optimizer.state.pop(parameters[name], None)
         return f"cleared the whole state, which has parts that no basis change is known for: {', '.join(unknown)}"
-    rotated, averaged = sorted(keys[0] & LINEAR), sorted(keys[0] & SQUARED)
-    for key in rotated + averaged:
+    rotated, expected = sorted(keys[0] & LINEAR), sorted(keys[0] & SQUARED)
+    for key in rotated + expected:
         values = {name: states[name][key] for name in table.parameters}
         X = wide(table.gather(values))
-        if key in SQUARED:
-            new = (X.mean(0, keepdim=True) if across is None else X.mean()).expand_as(X)
-        else:
-            new = rotation.to(X.device, X.dtype) @ X
-            new = new if across is None else new @ across.to(X.device, X.dtype).T
+        turns = [turn.to(X.device, X.dtype) for turn in (rotation, across) if turn is not None]
+        left, *right = [turn.square() for turn in turns] if key in SQUARED else turns
+        new = left @ X @ right[0].T if right else left @ X
         # Entries that no node covers keep every bit: only the difference is scattered.
         for name, change in table.scatter(new - X).items():
             values[name].add_(change)
     parts = [f"rotated {', '.join(rotated)}"] if rotated else []
-    parts += [f"reset {', '.join(averaged)} to its mean over the nodes"] if averaged else []
+    parts += [f"reset {', '.join(expected)} to what it is expected to be there"] if expected else []
     return "; ".join(parts) or "nothing depends on the basis"
 
 

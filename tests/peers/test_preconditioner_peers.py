@@ -141,7 +141,7 @@ def test_adam_in_the_basis_of_the_product_is_soap_between_two_of_its_bases(model
 
 def test_with_a_basis_for_each_step_the_first_step_is_soaps(model):
     # Later ones differ: SOAP follows the basis by one round of power iteration and keeps the second moment where it
-    # stands, here eigenvectors are solved for and the second moment is reset to its mean.
+    # stands, here eigenvectors are solved for and the second moment is what it is expected to be in them.
     options = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-12, "weight_decay": 0.0}
     other = copy.deepcopy(model)
     train(other, SOAP([other[0].weight], precondition_frequency=1, **options), range(2))

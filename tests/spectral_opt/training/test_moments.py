@@ -45,10 +45,25 @@ def test_what_is_known_follows_and_what_is_not_is_cleared(name):
         if key in ("exp_avg", "momentum_buffer") and value is not None:
             torch.testing.assert_close(value, rotation @ before[key])
         elif key in ("exp_avg_sq", "square_avg", "max_exp_avg_sq"):
-            torch.testing.assert_close(value, before[key].mean(0, keepdim=True).expand(5, 3))
+            torch.testing.assert_close(value, rotation.square() @ before[key])
             torch.testing.assert_close(value.sum(), before[key].sum())
     if "cleared" in words:
         assert weight not in optimizer.state
     model(torch.ones(2, 3)).square().mean().backward()
     optimizer.step()
     assert torch.isfinite(weight).all()
+
+
+def test_an_order_or_signs_that_change_keep_every_second_moment():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(2, 3)).square().mean().backward()
+    optimizer.step()
+    weight = model[0].weight
+    before = optimizer.state[weight]["exp_avg_sq"].clone()
+    order, across = [3, 1, 4, 0, 2], [2, 0, 1]
+    turns = torch.eye(5)[order] * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]), torch.eye(3)[across]
+    move_moments(optimizer, rows(model)["0.weight"], dict(model.named_parameters()), *turns)
+    torch.testing.assert_close(optimizer.state[weight]["exp_avg_sq"], before[order][:, across])

@@ -80,13 +80,14 @@ def test_momentum_follows_bases_that_change(model, caplog):
         results.append(twin[0].weight.detach())
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-10)  # float64
     optimizer = adamw(model.parameters())
-    attach(model, optimizer, SpectralConfig(**FIELDS, refresh=1))
+    handle = attach(model, optimizer, SpectralConfig(**FIELDS, refresh=1))
+    U, V = handle._steps.tables[0].bases
     with caplog.at_level(logging.INFO, "spectral_opt.training.refresh"):
         train(model, optimizer, range(1))
     assert "rotated exp_avg; reset exp_avg_sq" in caplog.text
-    second = optimizer.state[model[0].weight]["exp_avg_sq"]
-    # Its mean over all entries, which no rotation changes.
-    torch.testing.assert_close(second, (1e-3 * model[0].weight.grad.square()).mean().expand(6, 4))
+    R, R_c = (new.T @ old for new, old in zip(handle._steps.tables[0].bases, (U, V), strict=True))
+    expected = R.square() @ (1e-3 * (U.T @ model[0].weight.grad @ V).square()) @ R_c.square().T
+    torch.testing.assert_close(optimizer.state[model[0].weight]["exp_avg_sq"], expected)
 
 
 def test_a_resumed_run_is_the_same_bitwise(model):
