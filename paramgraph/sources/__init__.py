@@ -13,7 +13,7 @@ an accumulator keeps what is needed of them, so memory does not grow with the ba
   `StreamingGram`, `FeatureBlocks`.
 - Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
 - What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
-  `representation` gives.
+  `representation` gives, and `predictions` are the largest logits.
 - Inside: `activation_passes`, `gradient_passes`, `output_gradient_passes`, `attention_passes`, which an own `Source`
   may take, and which tokens they see: `real_tokens`, `stream_of`, `stream_of_signal`; inputs and output gradients call
   by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes
     from paramgraph.sources._objectives import (
         Objective as Objective,
+        predictions as predictions,
         representation as representation,
     )
     from paramgraph.sources._output_gradient_passes import (

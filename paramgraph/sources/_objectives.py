@@ -6,11 +6,11 @@ representation the Gauss-Newton matrix of that representation.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -199,8 +199,16 @@ def _mean(model: nn.Module, batch: Any, states: Tensor) -> Float[Tensor, "texts 
     return torch.where(mask, states, 0.0).sum(dim=1) / mask.sum(dim=1)
 
 
-def _drawn_labels(model: nn.Module, batch: Any, generator: torch.Generator) -> Float[Tensor, " texts"]:
-    r"""Return :math:`\log p(\hat y)` of labels drawn from the model's own p, summed over the real tokens of a text."""
+def predictions(model: nn.Module, batch: Any) -> Int64[Tensor, " places"]:
+    """Run a batch and return the class of the largest logit of each text, or at each real token of each text.
+
+    ValueError, which names `objective`, for a model without logits.
+    """
+    return torch.cat([own.argmax(dim=1) for own in _logits(model, batch)])
+
+
+def _logits(model: nn.Module, batch: Any) -> Iterator[Float[Tensor, "places classes"]]:
+    """Run a batch and give the logits of each text in turn: of its class, or at its real tokens."""
     inputs = inputs_of(model, batch)
     output = run_batch(model, inputs)
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
@@ -212,18 +220,23 @@ def _drawn_labels(model: nn.Module, batch: Any, generator: torch.Generator) -> F
     mask = text_mask(model, inputs) if logits.ndim == 3 else None
     if mask is not None:
         _check_shape(model, mask, logits)
+    for text, own in enumerate(logits):
+        places = own.reshape(-1, own.shape[-1])
+        yield places if mask is None else places[mask[text].to(places.device)]
+
+
+def _drawn_labels(model: nn.Module, batch: Any, generator: torch.Generator) -> Float[Tensor, " texts"]:
+    r"""Return :math:`\log p(\hat y)` of labels drawn from the model's own p, summed over the real tokens of a text."""
     sums = []
     # Text by text: probabilities over a vocabulary are the largest tensor of a language model.
-    for text, own in enumerate(logits):
-        own = own.reshape(-1, own.shape[-1])
+    for own in _logits(model, batch):
         own = own.to(torch.promote_types(own.dtype, torch.float32))
         u = torch.rand(len(own), 1, generator=generator, dtype=torch.float32, device="cpu").to(own.device)
         log_p = own - own.logsumexp(dim=1, keepdim=True)
         rising = log_p.detach().exp().cumsum(dim=1)
         # The inverse of the distribution: rounding may leave its end below or above 1.
         drawn = torch.searchsorted(rising, (u * rising[:, -1:]).to(rising), right=True)
-        chosen = log_p.gather(1, drawn.clamp(max=own.shape[1] - 1))[:, 0]
-        sums.append((chosen if mask is None else chosen[mask[text].to(chosen.device)]).sum())
+        sums.append(log_p.gather(1, drawn.clamp(max=own.shape[1] - 1)).sum())
     return torch.stack(sums)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 # Any: a builder, a source or a response may be any callable, and these functions only find and name it.
 
-CALLABLES = ("builder", "source", "response")
+CALLABLES = ("builder", "source", "column_source", "response")
 # Their files may move, and their names at the top stay: addresses in configs that were written before are found there.
 _OURS = ("paramgraph", "spectral_opt")
 

@@ -18,6 +18,8 @@ from spectral_opt.config._callables import CALLABLES, callable_address, import_c
 # Drift is measured this often and on this many batches: at most 4 forward and backward passes in 50 steps.
 DRIFT_EVERY = 50
 DRIFT_BATCHES = 4
+# Fields that are arguments of what another field names.
+OPTIONS = ("builder_options", "source_options", "column_source_options", "response_options")
 # A number to everyone but YAML 1.1, which asks for a dot in it and a sign in its exponent.
 _EXPONENT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+")
 
@@ -43,7 +45,7 @@ class JsonFields:
             values[name] = callable_address(name, values[name])
         for name in ("targets", "exclude"):
             values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
-        for name in ("builder_options", "response_options"):
+        for name in OPTIONS:
             values[name] = dict(values[name])
         return values
 
@@ -221,20 +223,23 @@ def choices_of(config: type) -> dict[str, tuple[Any, ...]]:
     Fields with a Literal have those of their type. Schemes and sources are those of paramgraph: one that is added
     there is a choice here.
     """
+    sources = tuple(name for name, source in SOURCES.items() if not source.needs_tuned)
     return {
         "scheme": (*SCHEMES, "entries"),
-        "source": tuple(name for name, source in SOURCES.items() if not source.needs_tuned),
+        "source": sources,
+        "column_source": (None, *sources),
         **_literals(config),
     }
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Check a field that has a fixed list of values; a source may be a callable too."""
-    if name == "source" and (callable(value) or is_address(value)):
+    is_source = name in ("source", "column_source")
+    if is_source and (callable(value) or is_address(value)):
         return
-    if name == "source" and isinstance(value, str) and value in SOURCES and SOURCES[value].needs_tuned:
+    if is_source and isinstance(value, str) and value in SOURCES and SOURCES[value].needs_tuned:
         raise ValueError(
-            f"source {value!r} cannot be used here: it needs a tuned model, which training does not have: give a "
+            f"{name} {value!r} cannot be used here: it needs a tuned model, which training does not have: give a "
             f"callable (model, table, batches) -> Tensor that calls paramgraph.{value}(base, tuned, table) (allowed: "
             f"{', '.join(map(repr, allowed))})"
         )

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from paramgraph._checks import known_choice, non_negative, whole_number
 from paramgraph.filters import Combination, Method, Response, Tail, get_response
 from paramgraph.graphs import get_builder
-from paramgraph.sources import SourceLike
+from paramgraph.sources import Objective, SourceLike, as_source
 from paramgraph.spectra import Kind, Normalization
 from spectral_opt.config._callables import CALLABLES, check_address, is_address, refuse_address
 from spectral_opt.config._fields import (
+    OPTIONS,
     JsonFields,
     check_choice,
     check_names,
@@ -45,10 +46,23 @@ class SpectralConfig(JsonFields):
         Arguments of the builder, in place of its own defaults.
     scheme : str, default "rows"
         What a node is: "rows", "columns", or any other scheme of :func:`paramgraph.node_tables`; or "entries",
-        each scalar of a matrix, linked by a row graph and a column graph of the same builder and source.
+        each scalar of a matrix, linked by a row graph and a column graph of the same builder.
     source : str or callable, default "gradients"
         Features of the nodes: "weights", "gradients", "batch_gradients", "activations", any other source of
         :func:`paramgraph.collect` but "updates", or a callable `(model, table, batches) -> Tensor`.
+    source_options : mapping, default {}
+        Options of the source, such as {"objective": "labels"} of "output_gradients", whose objective None is found when
+        graphs are built: "labels" for a language model, else "representation". Its seed is that of the config.
+    column_source : str, callable or None, default None
+        Source of the column graph of "entries"; None: as `source`.
+    column_source_options : mapping, default {}
+        Options of `column_source`.
+    product : {"cartesian", "tensor"}, default "cartesian"
+        How row graph and column graph of "entries" are joined: eigenvalues are sums, or products.
+    energy : {None, "model", "matrix"}, default None
+        Let the response act on measured energies in place of the eigenvalues of a "tensor" product: those that the
+        calibration batches' gradients have in each mode, by :func:`paramgraph.product_energy`, over their mean in all
+        matrices or in each.
     shift : {"laplacian", "adjacency"}, default "laplacian"
         Graph shift operator, on whose eigenvalues the filter acts.
     normalization : {"sym", "rw", None}, default "sym"
@@ -118,6 +132,11 @@ class SpectralConfig(JsonFields):
     builder_options: Mapping[str, Any] | None = field(default_factory=dict, hash=False)
     scheme: str = "rows"
     source: SourceLike = "gradients"
+    source_options: Mapping[str, Any] | None = field(default_factory=dict, hash=False)
+    column_source: SourceLike | None = None
+    column_source_options: Mapping[str, Any] | None = field(default_factory=dict, hash=False)
+    product: Literal["cartesian", "tensor"] = "cartesian"
+    energy: Literal[None, "model", "matrix"] = None
     shift: Kind = "laplacian"
     normalization: Normalization = "sym"
     targets: str | Collection[str] = "all-linear"
@@ -143,7 +162,7 @@ class SpectralConfig(JsonFields):
         for name in CALLABLES:
             if is_address(getattr(self, name)):
                 check_address(name, getattr(self, name))
-        for name in ("builder_options", "response_options"):
+        for name in OPTIONS:
             self._set(name, check_options(name, getattr(self, name)))
         if isinstance(self.response, Response | Combination) and not self.response_options:
             self._name_response(self.response)
@@ -174,6 +193,7 @@ class SpectralConfig(JsonFields):
             if isinstance(self.response, str) and isinstance(made, Response | Combination):
                 # One spelling of equal responses: JSON gives lists for tuples.
                 self._name_response(made)
+        self._check_sources()
         self._check_symmetry()
 
     def _set(self, name: str, value: Any) -> None:
@@ -182,6 +202,36 @@ class SpectralConfig(JsonFields):
     def _name_response(self, response: Response | Combination) -> None:
         self._set("response_options", dict(response.options))
         self._set("response", response.name)
+
+    def _check_sources(self) -> None:
+        """Refuse unknown options of sources, and what acts on entries alone where there are none."""
+        entries = {"column_source": self.column_source, "energy": self.energy}
+        given = [name for name, value in entries.items() if value is not None]
+        if self.product != "cartesian":
+            given.append("product")
+        if given and self.scheme != "entries":
+            raise ValueError(
+                f"{given[0]}={getattr(self, given[0])!r} needs both graphs of scheme 'entries'; scheme is "
+                f"{self.scheme!r}"
+            )
+        if self.energy is not None and (self.product != "tensor" or self.shift != "adjacency"):
+            raise ValueError(
+                f"energy={self.energy!r} takes the place of the eigenvalues of a product of adjacencies: it needs "
+                f"product='tensor' and shift='adjacency', not {self.product!r} and {self.shift!r}"
+            )
+        if self.column_source is None and self.column_source_options:
+            raise ValueError("column_source is None, so column_source_options would be ignored")
+        for scheme in ("rows", "columns"):
+            source, options = self.source_on(scheme)
+            if not is_address(source):
+                as_source(
+                    source,
+                    **{
+                        key: value
+                        for key, value in options.items()
+                        if key != "objective" or value is not None
+                    },
+                )
 
     def _check_symmetry(self) -> None:
         """Refuse what would need a symmetric operator, or its complete spectrum, where there is none."""
@@ -209,6 +259,12 @@ class SpectralConfig(JsonFields):
         """Raise a ValueError where a builder, a source or a response is only written down, as "module:name"."""
         for name in CALLABLES:
             refuse_address(name, getattr(self, name))
+
+    def source_on(self, scheme: str) -> tuple[SourceLike, dict[str, Any]]:
+        """Return the source of the nodes of a scheme, with its options: the columns of "entries" may have their own."""
+        if self.scheme == "entries" and scheme == "columns" and self.column_source is not None:
+            return self.column_source, dict(self.column_source_options or {})
+        return self.source, dict(self.source_options or {})
 
     @property
     def runs_in_basis(self) -> bool:
@@ -247,23 +303,37 @@ class SpectralConfig(JsonFields):
         cls,
         strength: float = 1.0,
         graph: Literal["product", "columns", "rows"] = "product",
+        objective: Objective | None = None,
         **fields: Any,
     ) -> "SpectralConfig":
         r"""Make the filter that leaves alone what text to be preserved depends on.
 
-        .. math:: \Delta \mapsto \Delta (I + \gamma A)^{-1}, \qquad A = \mathbb{E}\, x x^T
+        For a layer y = W x let x be its inputs on the batches "preserve", g the gradients at its outputs of what the
+        model makes of these texts, A = E x x^T the column graph, B = E g g^T the row graph, both with a mean diagonal
+        of 1, and U and V their eigenvectors. Each coordinate of the delta is divided by a number:
 
-        for `graph` "columns": x are the inputs of a layer on the batches "preserve", gamma is `strength`, and A has a
-        mean diagonal of 1. A direction that no input has is left free, a strong one keeps its pretrained weights.
+        .. math::
+            \text{columns: } (\Delta V)_{ij} / (1 + \gamma a_j), \qquad
+            \text{rows: } (U^T \Delta)_{ij} / (1 + \gamma b_i), \qquad
+            \text{product: } (U^T \Delta V)_{ij} / (1 + \gamma s_{ij} / \bar s)
+
+        where :math:`s_{ij} = \mathbb{E} \, (u_i^T (\sum_t g_t x_t^T) v_j)^2` is the energy of a text's gradient in mode
+        (i, j) and :math:`\bar s` its mean over all matrices. The product is the minimiser of
+        :math:`|\Delta' - \Delta|^2 + \gamma \Delta'^T F \Delta'` with F the Fisher or Gauss-Newton matrix in that basis
+        [1]_: what the texts do not depend on is left as it was tuned.
 
         Parameters
         ----------
         strength : float, default 1.0
-            gamma: 0 leaves the fine-tune as it is, infinity would give the base back on all modes of A.
+            gamma: 0 leaves the fine-tune as it is, infinity would give the base back on all modes of the graph.
         graph : {"product", "columns", "rows"}, default "product"
-            Which graph of the preserved text.
+            Which graph of the preserved text. "columns" needs no gradients: one forward pass.
+        objective : str, callable or None, default None
+            What the gradients are of, as in :func:`paramgraph.output_gradients`; None: "labels" for a language model,
+            else "representation". Not read by "columns".
         **fields : object
-            Any other field, such as `exclude`.
+            Any other field, such as `exclude`, or `energy`: None takes the eigenvalues b_i a_j in place of s_ij
+            (K-FAC), "matrix" a mean for each matrix.
 
         Raises
         ------
@@ -271,6 +341,11 @@ class SpectralConfig(JsonFields):
             If `strength` is negative or not finite, or there is no such graph.
         TypeError
             If `strength` is no number, or `fields` names a field that is part of the preset.
+
+        References
+        ----------
+        .. [1] T. George et al., "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis",
+           arXiv 1806.03884.
 
         Examples
         --------
@@ -280,9 +355,10 @@ class SpectralConfig(JsonFields):
         """
         gamma = non_negative("strength", strength)
         known_choice("graph", graph, ("product", "columns", "rows"))
-        if graph != "columns":
-            raise ValueError(f"graph is {graph!r}; so far there is 'columns' alone")
-        fixed = {
+        if graph == "columns" and objective is not None:
+            raise ValueError(f"objective is {objective!r}; the graph 'columns' is of inputs and has none")
+        usual: dict[str, Any] = {"batches": "preserve", "placement": "update", "penalty": 0.0}
+        fixed: dict[str, Any] = {
             "builder": "gram",
             "scheme": "columns",
             "source": "activations",
@@ -290,7 +366,15 @@ class SpectralConfig(JsonFields):
             "response": "tikhonov",
             "response_options": {"gamma": gamma},
         }
-        usual = {"batches": "preserve", "placement": "update", "penalty": 0.0}
+        if graph != "columns":
+            fixed |= {
+                "scheme": "rows",
+                "source": "output_gradients",
+                "source_options": {"objective": objective},
+            }
+        if graph == "product":
+            fixed |= {"scheme": "entries", "column_source": "activations", "product": "tensor"}
+            usual["energy"] = "model"
         return cls._of_preset("preserve", fixed, usual | fields)
 
     @classmethod

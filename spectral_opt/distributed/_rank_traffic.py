@@ -67,11 +67,17 @@ def _size(tensor: Tensor) -> int:
 
 def _feature_bytes(config: SpectralConfig, table: NodeTable, sharded: bool) -> int:
     """Bytes of the features of one table: what its accumulator joins, or the matrix itself in float32."""
-    source = as_source(config.source)
-    if not reads_features(config) or (source.from_checkpoint and not sharded):
+    if not reads_features(config):
         return 0
-    sides = (table.shape, table.shape[::-1]) if config.scheme == "entries" else (table.shape,)
-    return sum(source.bytes_between(nodes, width) for nodes, width in sides)
+    sides = {table.scheme: table.shape}
+    if config.scheme == "entries":
+        sides = {"rows": table.shape, "columns": table.shape[::-1]}
+    sources = {scheme: as_source(config.source_on(scheme)[0]) for scheme in sides}
+    return sum(
+        sources[scheme].bytes_between(nodes, width)
+        for scheme, (nodes, width) in sides.items()
+        if sharded or not sources[scheme].from_checkpoint
+    )
 
 
 def _graph_bytes(ready: PreparedTable) -> int:

@@ -7,7 +7,10 @@ all that training, explanation and refinement read; it goes to tensors and back.
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
 Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `needs_batches`,
-`reads_features`.
+`reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`;
+`usual_objective` of a model.
+Second moments at layers without their features: `is_moment_gram`, `second_moments`, summed in blocks of `BLOCK`.
+What to say of them: `told_few_texts`, `told_objective`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
@@ -19,6 +22,10 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.preparation._entries import (
+        told_few_texts as told_few_texts,
+        told_objective as told_objective,
+    )
     from spectral_opt.preparation.adapter_layers import (
         low_rank_scale as low_rank_scale,
         starts_with_an_update as starts_with_an_update,
@@ -31,13 +38,22 @@ if TYPE_CHECKING:
         CalibrationBatches as CalibrationBatches,
         calibration_sets as calibration_sets,
         check_calibration as check_calibration,
+        effective_texts as effective_texts,
+        listed as listed,
         needs_batches as needs_batches,
         reads_features as reads_features,
+        source_of as source_of,
+        usual_objective as usual_objective,
     )
     from spectral_opt.preparation.factor_table import (
         FactorTable as FactorTable,
         config_on as config_on,
         measured_table as measured_table,
+    )
+    from spectral_opt.preparation.layer_moments import (
+        BLOCK as BLOCK,
+        is_moment_gram as is_moment_gram,
+        second_moments as second_moments,
     )
     from spectral_opt.preparation.matching import (
         as_configs as as_configs,

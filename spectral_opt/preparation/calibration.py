@@ -1,11 +1,15 @@
 """Calibration batches: in one form, and which of them the graphs of a config need."""
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from paramgraph.graphs import as_builder
-from paramgraph.sources import Batches, Loss, RandomStates, as_source
+from paramgraph.nodes import unwrap
+from paramgraph.sources import Batches, Loss, RandomStates, SourceLike, as_source
 from spectral_opt.config import SpectralConfig, refresh_schedule
 
 # As users give them: the set "task", or sets by name.
@@ -37,15 +41,37 @@ def calibration_sets(batches: CalibrationBatches) -> dict[str, Batches]:
                 f"the calibration batches {name!r} are one {type(found).__name__}; give an iterable of batches, "
                 "[batch] for a single one"
             )
+    return {
+        name: listed(found) if isinstance(found, Iterator) else found
+        for name, found in sets.items()
+        if found is not None
+    }
+
+
+def listed(batches: Batches) -> list[Any]:
+    """Draw all batches once; global random states are left as they were."""
     states = RandomStates.capture()
     try:
-        return {
-            name: list(found) if isinstance(found, Iterator) else found
-            for name, found in sets.items()
-            if found is not None
-        }
+        return list(batches)
     finally:
         states.restore()
+
+
+def effective_texts(batches: Sequence[Any]) -> tuple[float, int] | None:
+    r"""Count texts as :math:`(\sum_k n_k)^2 / \sum_k n_k^2` of their tokens, and plainly; None if not told."""
+    counts: list[Tensor] = []
+    for batch in batches:
+        given = batch if isinstance(batch, Mapping) else {"": batch}
+        mask, first = given.get("attention_mask"), next(iter(given.values()), None)
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            counts.append((mask != 0).sum(1).double().cpu())
+        elif isinstance(first, Tensor) and first.ndim:
+            counts.append(torch.ones(len(first), dtype=torch.float64))
+        else:
+            return None
+    tokens = torch.cat(counts) if counts else torch.zeros(0)
+    squares = float(tokens.square().sum())
+    return (float(tokens.sum()) ** 2 / squares, len(tokens)) if squares else None
 
 
 def check_calibration(
@@ -87,7 +113,33 @@ def needs_batches(config: SpectralConfig) -> bool:
     >>> needs_batches(SpectralConfig(builder="ring")), needs_batches(SpectralConfig(source="activations"))
     (False, True)
     """
-    return reads_features(config) and as_source(config.source).needs_batches
+    sources = {config.source_on(scheme)[0] for scheme in ("rows", "columns")}
+    reads = reads_features(config) and any(as_source(source).needs_batches for source in sources)
+    return reads or config.energy is not None
+
+
+def source_of(model: nn.Module, config: SpectralConfig, scheme: str) -> tuple[SourceLike, dict[str, Any]]:
+    """Give the source of the nodes of a scheme, and its options with what the config leaves open.
+
+    The seed is that of the config; the objective None is "labels" for a language model, else "representation".
+    """
+    source, options = config.source_on(scheme)
+    known = as_source(source).options
+    if "seed" in known:
+        options = {"seed": config.seed} | options
+    if "objective" in known and options.get("objective", "") is None:
+        options["objective"] = usual_objective(model)
+    return source, options
+
+
+def usual_objective(model: nn.Module) -> Literal["labels", "representation"]:
+    """Choose what texts are to depend on: next tokens of a language model, the representation of any other."""
+    inner: Any = unwrap(model)
+    while not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # PEFT
+        inner = inner.get_base_model()
+    head = inner.get_output_embeddings() if isinstance(inner, PreTrainedModel) else None
+    is_causal = type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+    return "labels" if isinstance(head, nn.Module) and is_causal else "representation"
 
 
 def reads_features(config: SpectralConfig) -> bool:

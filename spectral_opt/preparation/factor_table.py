@@ -82,15 +82,23 @@ def measured_table(table: NodeTable) -> NodeTable:
 def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
     """Write a config as it acts on one table.
 
-    The same one, but for a factor: the scheme is that of its nodes, and there is no penalty where that is taken with
-    the other factor's graph. With scheme "entries" both have it, and B alone the ridge.
+    The same one, but for a factor: scheme and source are those of its nodes, whose graph alone acts on it, and there is
+    no penalty where that is taken with the other factor's graph. With scheme "entries" both have it, and B alone the
+    ridge.
     """
     if not isinstance(table, FactorTable):
         return config
     has_ridge = config.scheme != "entries" or not table.factors or table.scheme == "rows"
+    source, options = config.source_on(table.scheme)
     return replace(
         config,
         scheme=table.scheme,
+        source=source,
+        source_options=options,
+        column_source=None,
+        column_source_options={},
+        product="cartesian",
+        energy=None,
         penalty=config.penalty if table.penalizes(config.scheme) else 0.0,
         ridge=config.ridge if has_ridge else 0.0,
     )

@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.measures import ModeEnergy, product_energy
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import (
     Batches,
@@ -67,8 +69,18 @@ def prepare_on_ranks(
         source: SourceLike,
         batches: Batches,
         loss: Loss | None,
+        options: Mapping[str, Any],
     ) -> dict[str, Tensor]:
-        return collect_on_ranks(ranks, model, tables, source, batches, loss)
+        return collect_on_ranks(ranks, model, tables, source, batches, loss, options)
+
+    def measure_energy(
+        model: nn.Module,
+        tables: Mapping[str, NodeTable],
+        bases: Mapping[str, tuple[Tensor, Tensor]],
+        batches: Batches,
+        **options: Any,
+    ) -> dict[str, ModeEnergy]:
+        return _energy_on_ranks(ranks, model, tables, bases, batches, options)
 
     def share(table: NodeTable, config: SpectralConfig, make: Callable[[], PreparedTable]) -> PreparedTable:
         kept: list[PreparedTable] = []
@@ -81,7 +93,9 @@ def prepare_on_ranks(
         # What rank 0 has built holds factors (of "solve") that the others compute when they first need them.
         return kept[0] if kept else restore_table(table, tensors, config)
 
-    return prepare_tables(model, config, tables, sets, loss, measure=measure, share=share)
+    return prepare_tables(
+        model, config, tables, sets, loss, measure=measure, share=share, measure_energy=measure_energy
+    )
 
 
 def collect_on_ranks(
@@ -91,6 +105,7 @@ def collect_on_ranks(
     source: SourceLike,
     batches: Batches | None = None,
     loss: Loss | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Tensor]:
     r"""Measure features as one process would on the batches of all ranks; all of them call this.
 
@@ -101,8 +116,8 @@ def collect_on_ranks(
     What one rank raises, all raise.
     """
     if ranks.size == 1:
-        return collect(model, tables, source, batches, loss)
-    asked, sharded = as_source(source), is_sharded(model)
+        return collect(model, tables, source, batches, loss, options=options)
+    asked, sharded = as_source(source, **dict(options or {})), is_sharded(model)
     if asked.from_checkpoint and sharded:
         named = dict(model.named_parameters(remove_duplicate=False))
         return _GatheredFeatures(asked, _WholeWeights(named), tables)
@@ -126,6 +141,27 @@ def collect_on_ranks(
         found[group] = accumulator.features_over(ranks.sum_, ranks.first_)
     if asked.function is not None:
         found = {group: ranks.sum_(X.clone()) / ranks.size for group, X in found.items()}
+    return found
+
+
+def _energy_on_ranks(
+    ranks: Ranks,
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    bases: Mapping[str, tuple[Tensor, Tensor]],
+    batches: Batches,
+    options: Mapping[str, Any],
+) -> dict[str, ModeEnergy]:
+    """Average energies over the texts of all ranks, in the bases of the first: eigenvectors may differ by machine."""
+    agreed = {key: (ranks.first_(U), ranks.first_(V)) for key, (U, V) in bases.items()}
+    with ranks.together():
+        own = product_energy(model, tables, agreed, batches, **options)
+    found = {}
+    for key, energy in own.items():
+        device = next(model.parameters()).device
+        texts = ranks.sum_(torch.tensor(float(energy.texts), device=device))
+        values = ranks.sum_((energy.values * energy.texts).to(device)) / texts
+        found[key] = replace(energy, values=values.cpu())
     return found
 
 

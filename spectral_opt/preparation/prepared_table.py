@@ -1,5 +1,7 @@
 """One table with the operator of its graph, and the way there from features."""
 
+import itertools
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -67,7 +69,8 @@ class PreparedTable:
     The graph itself is not kept: a dense one is many times the size of its operator. Each undirected edge counts once.
     Operator and filter are None without a graph (L = 0), the filter also where the config has none; `reason` says how
     it is applied and why, and `seconds` how long builder, operator and filter took. `spectrum` has the eigenpairs,
-    where they were to be kept for other responses; complete for placement "basis".
+    where they were to be kept for other responses; complete for placement "basis". `remarks` say what is to be known of
+    what it was measured from.
     """
 
     table: NodeTable
@@ -79,6 +82,7 @@ class PreparedTable:
     seconds: float
     reason: str
     spectrum: Spectrum | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:
@@ -94,14 +98,16 @@ def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -
 def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperator) -> None:
     """Refuse a penalty that is unbounded below: its minimum would be at infinity.
 
-    The eigenvalues of several operators, those of rows and columns, add; a ValueError where the smallest sum and the
-    ridge are negative together.
+    The eigenvalues of several operators, those of rows and columns, add, or are multiplied in a tensor product; a
+    ValueError where the smallest of the results and the ridge are negative together.
     """
     if not config.penalty or config.shift == "laplacian":
         return
-    smallest = sum(smallest_eigenvalue(operator) for operator in operators)
+    ends = [(smallest_eigenvalue(operator), operator.bound) for operator in operators]
+    join = math.prod if config.product == "tensor" else math.fsum
+    smallest = min(join(chosen) for chosen in itertools.product(*ends))
     # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
-    if smallest + config.ridge < -1e-5 * sum(operator.bound for operator in operators):
+    if smallest + config.ridge < -1e-5 * join(operator.bound for operator in operators):
         raise ValueError(
             f"the adjacency of table {table.group!r} has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + "
             f"ridge I) X) has no minimum; use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"

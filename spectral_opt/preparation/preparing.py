@@ -18,15 +18,18 @@ from paramgraph.filters import (
     prepare_filter,
     prepare_product_filter,
 )
-from paramgraph.nodes import NodeTable, node_tables
+from paramgraph.measures import product_energy
+from paramgraph.nodes import NodeTable
 from paramgraph.sources import Loss, collect
-from paramgraph.spectra import KroneckerSum, ShiftOperator, Spectrum, eigenpairs
+from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation._entries import prepare_entries
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
     calibration_sets,
     check_calibration,
     reads_features,
+    source_of,
 )
 from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.preparation.matching import match_tables
@@ -93,12 +96,13 @@ def prepare_tables(
     keep_spectra: bool = False,
     measure: Callable[..., Any] = collect,
     share: Callable[..., PreparedTable] | None = None,
+    measure_energy: Callable[..., Any] = product_energy,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of these tables, from :func:`match_tables` or some of them; see :func:`prepare`.
 
-    `measure` gives the features, called as :func:`paramgraph.collect` is: ranks put their own in its place. `share`
-    (table, config, make) runs `make()` for a table on one rank for all. A ValueError where a table is too large for
-    the basis.
+    `measure` gives the features, called as :func:`paramgraph.collect` is, and `measure_energy` energies of modes, as
+    :func:`paramgraph.product_energy`: ranks put their own in their place. `share` (table, config, make) runs `make()`
+    for a table on one rank for all. A ValueError where a table is too large for the basis.
     """
     if config.builder is None:
         return tuple(
@@ -111,18 +115,29 @@ def prepare_tables(
         _check_basis_sizes(tables, config)
     matrices = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
     entries = matrices if config.scheme == "entries" else {}
-    run = functools.partial(measure, batches=sets.get(config.batches), loss=loss)
-    ready = dict(zip(entries, _prepare_entries(model, config, entries, run, share), strict=True))
+    chosen = sets.get(config.batches)
+    make_ready = functools.partial(_with_filter, config)
+    of_entries = prepare_entries(
+        model, config, entries, chosen, loss, make_ready, measure, measure_energy, share
+    )
+    ready = dict(zip(entries, of_entries, strict=True))
     tables_left = {key: table for key, table in tables.items() if key not in entries}
-    features: dict[str, Tensor] = {}
-    if reads_features(config) and tables_left:
-        measured = {key: measured_table(table) for key, table in tables_left.items()}
-        features = run(model, measured, config.source)
-    for key, table in tables_left.items():
-        found = features.pop(key, torch.zeros(table.shape[0], 0))
-        of_table = config_on(config, table)
-        make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
-        ready[key] = share(table, of_table, make) if share else make()
+    # Columns beside "entries", those of an adapter's A, may have a source of their own.
+    parts = [tables_left]
+    if config.column_source is not None:
+        schemes = dict.fromkeys(table.scheme for table in tables_left.values())
+        parts = [{key: table for key, table in tables_left.items() if table.scheme == one} for one in schemes]
+    for part in parts:
+        features: dict[str, Tensor] = {}
+        if reads_features(config) and part:
+            measured = {key: measured_table(table) for key, table in part.items()}
+            source, options = source_of(model, config, next(iter(part.values())).scheme)
+            features = measure(model, measured, source, batches=chosen, loss=loss, options=options)
+        for key, table in part.items():
+            found = features.pop(key, torch.zeros(table.shape[0], 0))
+            of_table = config_on(config, table)
+            make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+            ready[key] = share(table, of_table, make) if share else make()
     return tuple(ready[key] for key in tables)
 
 
@@ -206,46 +221,11 @@ def _prepare_table(
     )
 
 
-def _prepare_entries(
-    model: nn.Module,
-    config: SpectralConfig,
-    tables: Mapping[str, NodeTable],
-    measure: Callable[..., Any],
-    share: Callable[..., PreparedTable] | None,
-) -> tuple[PreparedTable, ...]:
-    """Build a row graph and a column graph of each matrix; a source that runs the model runs it for each."""
-    if not tables:
-        return ()
-    columns = {key: node_tables(model, "columns", config.targets, config.exclude)[key] for key in tables}
-    built: dict[str, list[tuple[ShiftOperator, int]]] = {key: [] for key in tables}
-    started = time.perf_counter()
-    for side in (tables, columns):
-        features: dict[str, Tensor] = {}
-        if reads_features(config):
-            features = measure(model, side, config.source)
-        for key, table in side.items():
-            found = features.pop(key, torch.zeros(table.shape[0], 0))
-            built[key].append(build_operator(table, config, found))
-    seconds = (time.perf_counter() - started) / len(tables)
-    ready = []
-    for key, table in tables.items():
-        make = functools.partial(_join_sides, table, config, built[key][0], built[key][1], seconds)
-        ready.append(make() if share is None else share(table, config, make))
-    return tuple(ready)
-
-
-def _join_sides(
-    table: NodeTable,
-    config: SpectralConfig,
-    of_rows: tuple[ShiftOperator, int],
-    of_columns: tuple[ShiftOperator, int],
-    seconds: float,
+def _with_filter(
+    config: SpectralConfig, table: NodeTable, operator: EntryOperator, edges: int, seconds: float
 ) -> PreparedTable:
-    """Make the operator and the filter on the entries of a matrix."""
+    """Make the filter on the entries of a matrix."""
     started = time.perf_counter()
-    (rows, row_edges), (columns, column_edges) = of_rows, of_columns
-    check_form(table, config, rows, columns)
-    operator = EntryOperator(KroneckerSum(rows, columns))
     graph_filter = make_filter(operator, config) if config.has_filter else None
     reason = "no filter" if graph_filter is None else f"{graph_filter.method}: {graph_filter.reason}"
     if config.runs_in_basis:
@@ -253,7 +233,7 @@ def _join_sides(
     return PreparedTable(
         table=table,
         nodes=operator.nodes,
-        edges=row_edges * columns.nodes + column_edges * rows.nodes,
+        edges=edges,
         components=operator.components,
         operator=operator,
         filter=graph_filter,

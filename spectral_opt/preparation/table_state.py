@@ -1,5 +1,6 @@
 """One prepared table as tensors and numbers, and back again without a graph to build or an eigenproblem to solve."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from paramgraph.filters import FilterDesign, GraphFilter, ProductFilter, get_res
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation._entries import UNREACHED
 from spectral_opt.preparation.factor_table import config_on
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
 from spectral_opt.preparation.preparing import make_filter
@@ -43,8 +45,10 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     filter holds: method, numbers, eigenvectors and gains, or coefficients; for placement "basis" the spectrum.
     """
     if ready.operator is None:
-        return {}
+        return {} if ready.reason != UNREACHED else {"reason": encode_text(ready.reason)}
     tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64), "reason": encode_text(ready.reason)}
+    if ready.remarks:
+        tensors["remarks"] = encode_text(json.dumps(ready.remarks))
     if isinstance(ready.operator, EntryOperator):
         return tensors | _entry_tensors(ready.operator)
     tensors |= _operator_tensors(ready.operator)
@@ -82,6 +86,8 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     nodes, width = table.shape
     if config.builder is None:
         return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
+    if "edges" not in tensors and decode_text(tensors["reason"]) == UNREACHED:
+        return PreparedTable(table, nodes * width, 0, None, None, None, 0.0, UNREACHED)
     operator: ShiftOperator | EntryOperator
     graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None
@@ -104,6 +110,7 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
         seconds=0.0,
         reason=decode_text(tensors["reason"]),
         spectrum=spectrum,
+        remarks=tuple(json.loads(decode_text(tensors["remarks"]))) if "remarks" in tensors else (),
     )
 
 

@@ -9,8 +9,7 @@ factors are filtered themselves. What comes out is a state dict of plain tensors
   its options `Rest` and `Null`.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
-- Inside: `is_input_gram` and `input_operators`, Gram matrices of inputs without their features, in blocks of `BLOCK`;
-  `check_inputs`, `write_folder` and `read_folder`.
+- Inside: `check_inputs`, `write_folder` and `read_folder`.
 """
 
 from typing import TYPE_CHECKING
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
         open_tuned as open_tuned,
     )
     from spectral_opt.refinement._deltas import Rest as Rest
-    from spectral_opt.refinement._input_moments import (
-        BLOCK as BLOCK,
-        input_operators as input_operators,
-        is_input_gram as is_input_gram,
-    )
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
     from spectral_opt.refinement._nulls import Null as Null
     from spectral_opt.refinement._output_folder import (

@@ -8,7 +8,7 @@ With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B a
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,6 +90,12 @@ class DeltaStream:
                 yield from ((alias, value) for alias in stored.names_of(name))
         else:
             yield from self._refined(self._checkpoint.names)
+
+    def in_base(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that have a counterpart in the base, under its names."""
+        for name, value in self._refined(list(self._tuned)):
+            if name in self._match.origins:
+                yield self._match.origins[name], value
 
     def on_disk(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what is written into files: under the names on disk, without what wrappers have put into them."""
@@ -185,16 +191,34 @@ def told_rest(names: Sequence[str], rest: Rest, factor: float) -> tuple[str, ...
     return (f"{done}: {told(names)}",) if names else ()
 
 
+def scale_tensors(tensors: Mapping[str, Tensor], names: Collection[str], factor: float) -> dict[str, Tensor]:
+    """Multiply some tensors by a factor, as updates s B A are by multiplying B; all others are handed through."""
+    chosen = set(names) if factor != 1 else set()
+    return {
+        name: (wide(value) * factor).to(value.dtype) if name in chosen else value
+        for name, value in tensors.items()
+    }
+
+
+class RefinedFactors(NamedTuple):
+    """An adapter's tensors, squared norms of its filtered updates before and after, and what a lower rank left out."""
+
+    tensors: dict[str, Tensor]
+    before: float
+    after: float
+    lost: float  # norm of what the rank could not hold over that of the filtered updates
+
+
 def refine_factors(
     adapter: AdaptedWeights, filters: Mapping[str, Sequence[tuple[str, Any, bool]]]
-) -> tuple[dict[str, Tensor], float, float]:
-    """Filter the factors of an adapter, by weight: scheme, filter, and whether the norm of the update is kept.
+) -> RefinedFactors:
+    r"""Filter the factors of an adapter, by weight: scheme, filter, and whether the norm of the update is kept.
 
-    Returns all tensors of the adapter, of which those that no filter changes keep every bit, and the squared
-    Frobenius norms of the filtered updates before and after, in units of the weights.
+    Tensors that no filter changes keep every bit. A filter on entries takes the product B A to any rank: kept is its
+    best approximation of the rank that there was, :math:`\min_{\text{rank } r} |X - h(B A)|`.
     """
     tensors = {name: adapter.stored[name] for name in adapter.stored}
-    before = after = 0.0
+    before = after = lost = whole = 0.0
     for weight, acting in filters.items():
         pair = adapter.factor_names(weight)
         if pair is None:
@@ -205,7 +229,8 @@ def refine_factors(
         for scheme, graph_filter, norm_matching in acting:
             length = _squared_norm(A, B)
             if not graph_filter.is_identity:
-                A, B = _filtered(weight, A, B, scheme, graph_filter)
+                A, B, all_of_it, left_out = _filtered(weight, A, B, scheme, graph_filter)
+                whole, lost = whole + scale * all_of_it, lost + scale * left_out
             left = _squared_norm(A, B)
             if norm_matching and left > 0:
                 A = A * math.sqrt(length / left)
@@ -213,25 +238,35 @@ def refine_factors(
         for name, value in zip(pair, (A, B), strict=True):
             old = tensors[name]
             tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
-    return tensors, before, after
+    return RefinedFactors(tensors, before, after, math.sqrt(lost / whole) if whole else 0.0)
 
 
-def scale_tensors(tensors: Mapping[str, Tensor], names: Collection[str], factor: float) -> dict[str, Tensor]:
-    """Multiply some tensors by a factor, as updates s B A are by multiplying B; all others are handed through."""
-    chosen = set(names) if factor != 1 else set()
-    return {
-        name: (wide(value) * factor).to(value.dtype) if name in chosen else value
-        for name, value in tensors.items()
-    }
-
-
-def _filtered(weight: str, A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor]:
+def _filtered(
+    weight: str, A: Tensor, B: Tensor, scheme: str, graph_filter: Any
+) -> tuple[Tensor, Tensor, float, float]:
+    """Filter two factors; give with them the squared norm of the result before its rank was cut, and what was cut."""
     try:
         if scheme == "columns":
-            return graph_filter(A.T.contiguous()).T.contiguous(), B
-        return A, graph_filter(B)
+            A = graph_filter(A.T.contiguous()).T.contiguous()
+        elif scheme == "rows":
+            B = graph_filter(B)
+        else:
+            return _of_rank(graph_filter(B.double() @ A.double()), A, B)
+        return A, B, 0.0, 0.0
     except ValueError as error:
         raise ValueError(f"adapter of {weight!r}: {error}") from error
+
+
+def _of_rank(product: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, float, float]:
+    """Cut a matrix into factors of the rank of A and B, each with the roots of the singular values."""
+    rank = len(A)
+    U, values, V = torch.linalg.svd(product, full_matrices=False)
+    squares = values.square()
+    roots = values[:rank].sqrt()
+    kept = len(roots)  # a rank may be more than the smaller side
+    new_A, new_B = torch.zeros_like(A), torch.zeros_like(B)
+    new_A[:kept], new_B[:, :kept] = (roots[:, None] * V[:rank]).to(A), (U[:, :rank] * roots).to(B)
+    return new_A, new_B, float(squares.sum()), float(squares[rank:].sum())
 
 
 def _squared_norm(A: Tensor, B: Tensor) -> float:

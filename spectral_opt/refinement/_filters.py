@@ -13,11 +13,17 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     EntryOperator,
     PreparedTable,
+    effective_texts,
+    is_moment_gram,
+    listed,
     make_filter,
     match_tables,
     prepare_tables,
+    second_moments,
+    source_of,
+    told_few_texts,
+    told_objective,
 )
-from spectral_opt.refinement._input_moments import input_operators, is_input_gram
 from spectral_opt.refinement._nulls import Null, check_null, null_operator
 
 # A layer of a transformer has four different inputs.
@@ -66,6 +72,12 @@ class RefinementFilters:
                 )
             tables.append(found)
         return RefinementFilters(self.configs, tables)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known of what the graphs were measured from, each once."""
+        found = (remark for tables in self.tables for ready in tables.values() for remark in ready.remarks)
+        return tuple(dict.fromkeys(found))
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""
@@ -137,20 +149,31 @@ def _operators(
     """Build operators alone: no filter, and no check of a penalty that is not used."""
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
-    if not is_input_gram(config):
+    if not is_moment_gram(config, config.scheme):
         ready = prepare_tables(model, bare, tables, sets, loss)
-        return {table.table.group: table for table in ready}
-    operators = input_operators(model, tables, sets[config.batches], loss)
+        return {table.table.group: table for table in ready if table.operator is not None}
+    source, options = source_of(model, config, config.scheme)
+    assert isinstance(source, str), "moments are of a source by name"
+    batches = listed(sets[config.batches])
+    moments = second_moments(model, tables, source, batches, loss, options)
+    counted = effective_texts(batches)
+    remarks = told_objective(model, config) + (() if counted is None else told_few_texts(*counted))
+    # A layer of which every input is zero is a mistake of the user's; one that no gradient reaches is a head.
+    live = [group for group in tables if source == "activations" or not moments.is_zero(group)]
+    operators = {group: moments.operator(group) for group in live}
     return {
         group: PreparedTable(
-            table,
-            table.shape[0],
-            table.shape[0] * (table.shape[0] - 1) // 2,
-            operators[group].components,
-            operators[group],
+            tables[group],
+            operator.nodes,
+            operator.nodes * (operator.nodes - 1) // 2,
+            operator.components,
+            operator,
             None,
             0.0,
-            "Gram matrix of the layer's inputs",
+            "Gram matrix of the layer's inputs"
+            if source == "activations"
+            else "Gram matrix of output gradients",
+            remarks=remarks,
         )
-        for group, table in tables.items()
+        for group, operator in operators.items()
     }

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 
 from paramgraph._checks import known_choice, whole_number
-from paramgraph.spectra import ShiftOperator, adjacency
+from paramgraph.graphs import random_rotation
+from paramgraph.spectra import KroneckerModes, KroneckerPair, ShiftOperator, adjacency
 from spectral_opt.preparation import EntryOperator
 
 Null = Literal["permuted", "rotated"]
@@ -18,14 +19,27 @@ def check_null(kind: Null, seed: int) -> None:
     whole_number("seed", seed, 0)
 
 
-def null_operator(operator: ShiftOperator | EntryOperator, kind: Null, seed: int) -> ShiftOperator:
+def null_operator(
+    operator: ShiftOperator | EntryOperator, kind: Null, seed: int
+) -> ShiftOperator | EntryOperator:
     r"""Give an operator of the same spectrum, as the builders of these names do from features.
 
     .. math:: A \mapsto P A P^T \quad \text{or} \quad Q A Q^T, \qquad Q \sim \text{Haar}(O(n))
+
+    On entries both sides, or the modes of both sides, each by itself.
     """
-    if not isinstance(operator, ShiftOperator):
-        raise ValueError(f"there is no {kind!r} null of scheme 'entries' with this product")
     generator = torch.Generator().manual_seed(seed)
+    if isinstance(operator, EntryOperator):
+        entries = operator.operator
+        if isinstance(entries, KroneckerModes):
+            return EntryOperator(entries.permuted(seed) if kind == "permuted" else entries.rotated(seed))
+        if not isinstance(entries, KroneckerPair):
+            raise ValueError(f"there is no {kind!r} null of {entries!r}: take scheme='rows' or 'columns'")
+        return EntryOperator(type(entries)(*(_null(part, kind, generator) for part in entries.parts)))
+    return _null(operator, kind, generator)
+
+
+def _null(operator: ShiftOperator, kind: Null, generator: torch.Generator) -> ShiftOperator:
     if kind == "permuted":
         return _permuted(operator, torch.randperm(operator.nodes, generator=generator))
     if operator.kind != "adjacency":
@@ -33,11 +47,7 @@ def null_operator(operator: ShiftOperator | EntryOperator, kind: Null, seed: int
             "a Laplacian that is rotated is no Laplacian: take the null 'permuted', or shift='adjacency'"
         )
     matrix = torch.from_numpy(operator.to_dense())
-    orthogonal, triangle = torch.linalg.qr(
-        torch.randn(matrix.shape, dtype=torch.float64, generator=generator, device="cpu")
-    )
-    # QR fixes the signs of R by convention; with them undone Q is uniform.
-    orthogonal = orthogonal * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+    orthogonal = random_rotation(operator.nodes, operator.nodes, generator)
     turned = orthogonal @ matrix @ orthogonal.T
     return adjacency(((turned + turned.T) / 2).numpy())
 

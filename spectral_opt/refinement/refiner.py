@@ -7,16 +7,17 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
-from paramgraph._checks import known_choice
+from paramgraph._checks import is_number, known_choice
 from paramgraph.checkpoints import AdaptedWeights, ModelLike, open_module
-from paramgraph.sources import Loss
+from paramgraph.filters import get_response
+from paramgraph.sources import Batches, Loss, Objective
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
 from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned, place_of
@@ -32,9 +33,11 @@ from spectral_opt.refinement._deltas import (
 )
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement._moments import read_moments, write_moments
 from spectral_opt.refinement._nulls import Null
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
 from spectral_opt.refinement._result import RefinedState, own_memory
+from spectral_opt.refinement._retention import FoundStrength, Retention, find_strength
 
 # One response a config: a name, or a function of eigenvalues.
 Responses = Sequence[str | Callable[[Tensor], Tensor]]
@@ -49,11 +52,12 @@ class Refiner:
         The model before fine-tuning: a module, a local folder or a name on the hub; or its weights alone (a state
         dict, a .safetensors file) with `like`. Graphs are built from it; it is not changed. Its weights must not be
         trained while the refiner is in use.
-    configs : SpectralConfig or sequence of SpectralConfig
-        Filters in the order in which they act. Penalty and placement play no part, but `response` must be there.
-        "auto" solves a Tikhonov filter on a dense graph, which needs no eigenpairs, and else does as ever.
+    configs : SpectralConfig, sequence of SpectralConfig, or str
+        Filters in the order in which they act, or the name of a preset, such as "preserve". Penalty and placement play
+        no part, but `response` must be there. "auto" solves a Tikhonov filter on a dense graph, which needs no
+        eigenpairs, and else does as ever.
     batches : iterable, mapping of str to iterable, or None
-        Calibration sets, as in `attach`.
+        Calibration sets, as in `attach`; under "held_out" texts to measure retention on, which build no graph.
     loss : callable, optional
         As in `attach`.
     like : nn.Module, str or Path, optional
@@ -62,18 +66,23 @@ class Refiner:
         What becomes of weights that the base has and no filter acts on, such as embeddings, norms, biases and heads:
         they stay as tuned; their change is scaled as the norm of the filtered changes was, which are filtered twice for
         it; or they are given back to the base. Buffers stay as tuned.
+    strength, graph, objective : optional
+        Arguments of the preset; see :meth:`SpectralConfig.preserve`.
+    moments : str or Path, optional
+        File of :meth:`write_moments`, of the same base and configs: nothing is measured, and no batches are needed.
 
     Raises
     ------
     ValueError
         If a config has no response or no builder, matches nothing, or lacks its calibration set; if the base cannot
-        be loaded, or has adapters in it.
+        be loaded, or has adapters in it; if `moments` are of another base or other configs, or damaged.
     TypeError
         If `base` is none of these.
 
     Notes
     -----
-    One pass over the calibration batches for each config; memory 8 nodes^2 bytes for each dense graph.
+    One pass over the calibration batches for each config, three for a product; memory 8 nodes^2 bytes for each dense
+    graph, 4 (rows^2 + columns^2 + rows columns) for each matrix with measured modes.
 
     Examples
     --------
@@ -90,28 +99,42 @@ class Refiner:
     def __init__(
         self,
         base: ModelLike,
-        configs: SpectralConfig | Sequence[SpectralConfig],
+        configs: SpectralConfig | Sequence[SpectralConfig] | str,
         batches: CalibrationBatches = None,
         loss: Loss | None = None,
         like: ModelLike | None = None,
         rest: Rest = "tuned",
+        *,
+        strength: float | None = None,
+        graph: str | None = None,
+        objective: Objective | None = None,
+        moments: str | Path | None = None,
     ) -> None:
         known_choice("rest", rest, get_args(Rest))
         self.rest: Rest = rest
-        self.configs = as_configs(configs)
+        self.configs = _chosen(configs, strength=strength, graph=graph, objective=objective)
         for config in self.configs:
             if config.response is None or config.builder is None:
                 raise ValueError(
                     f"refinement filters the delta: a config needs a response and a builder, this one has response="
                     f"{config.response!r}, builder={config.builder!r}"
                 )
+        held_out, batches = _held_out(batches)
         sets = calibration_sets(batches)
-        for config in self.configs:
-            check_calibration(config, sets, loss)
+        if moments is None:
+            for config in self.configs:
+                check_calibration(config, sets, loss)
         self.base = load_base(base, like)
         self._place = place_of(base, "base")
-        self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss)
+        if moments is None:
+            self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss)
+        else:
+            tables = read_moments(moments, self.base.model, self.configs)
+            self.filters = RefinementFilters(self.configs, tables)
+        # Texts to measure retention on: held out where there are any.
+        self._texts = ("held_out", held_out) if held_out is not None else ("preserve", sets.get("preserve"))
         self._weights = open_module(self.base.model)
+        self._is_null = False
 
     def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
         r"""Refine one fine-tuned checkpoint.
@@ -137,7 +160,9 @@ class Refiner:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
-            found = DeltaStream(checkpoint, match, filters, None, (*match.remarks, *merged), self.rest)
+            found = DeltaStream(
+                checkpoint, match, filters, None, (*self.filters.remarks, *match.remarks, *merged), self.rest
+            )
             tensors = own_memory(found, tuned)
         remarks = (*found.remarks, *found.unchanged)
         return RefinedState(tensors, "merged" if merged else "weights", remarks, found.norm_kept)
@@ -152,7 +177,56 @@ class Refiner:
         """
         found = copy.copy(self)
         found.filters = self.filters.null(kind, seed)
+        found._is_null = True
         return found
+
+    def write_moments(self, path: str | Path) -> None:
+        """Write the graphs into one file, from which `Refiner(base, configs, moments=path)` reads them in seconds.
+
+        It holds operators, bases and energies, the configs but for their responses, and a checksum of the base's
+        weights: another base, other configs or a damaged file are a ValueError when it is read. ValueError for a config
+        with a callable that cannot be written down, or for nulls.
+        """
+        if self._is_null:
+            raise ValueError(
+                "these graphs are nulls: write the moments of the refiner that they were made of"
+            )
+        write_moments(path, self.base.model, self.configs, self.filters.tables)
+
+    def find_strength(self, tuned: ModelLike, keep: float) -> FoundStrength:
+        r"""Find the smallest strength at which a share of what the base does on texts is kept.
+
+        Retention is the mean cosine of the representations of refined model and base, or, for the objective "labels",
+        the share of texts, or next tokens, for which the most probable label is the same; on the batches "held_out",
+        where these were given, else on "preserve". Bisection of the logarithm to 5 %: some ten refinements and as many
+        forward passes, and a copy of the base in memory. 0 where the fine-tune keeps that much already.
+
+        Raises
+        ------
+        ValueError
+            If `keep` is not above 0 and at most 1, no strength reaches it (the best value is named), the config is not
+            one of a Tikhonov response, or there are no texts.
+        """
+        if not (is_number(keep) and 0.0 < keep <= 1.0):
+            raise ValueError(f"keep is {keep!r}; it must be a share above 0 and at most 1, such as 0.9")
+        if len(self.configs) != 1 or self.configs[0].response != "tikhonov":
+            raise ValueError(
+                "keep finds the strength of one Tikhonov filter, as that of the preset 'preserve'"
+            )
+        which, batches = self._texts
+        if batches is None:
+            raise ValueError(
+                "keep is measured on texts: give batches={'held_out': [...]}, or those under 'preserve'"
+            )
+        objective = self.configs[0].source_on("rows")[1].get("objective")
+        retention = Retention(self.base.model, batches, None if callable(objective) else objective)
+
+        def measure(strength: float) -> float:
+            with self.opened(tuned, [get_response("tikhonov", gamma=strength)]) as stream:
+                return retention(stream.in_base())
+
+        words = f"({retention.words}, on the batches {which!r})"
+        return find_strength(measure, keep, words)
 
     @contextmanager
     def opened(
@@ -166,7 +240,7 @@ class Refiner:
         """
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
-            remarks = (*match.remarks, *merged)
+            remarks = (*self.filters.remarks, *match.remarks, *merged)
             yield DeltaStream(checkpoint, match, self.filters.of(responses), factor, remarks, self.rest)
 
     def save(
@@ -213,7 +287,7 @@ class Refiner:
                     state = RefinedState(tensors, "adapter", match.remarks, factor, config)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
-            remarks = (*match.remarks, *merged)
+            remarks = (*self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest)
             write_folder(folder, found.on_disk(), checkpoint, self.base)
         remarks = (*found.remarks, *found.unchanged)
@@ -232,7 +306,7 @@ class Refiner:
         adapter = checkpoint.adapter
         if adapter is None:
             return match, ()
-        schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns"})
+        schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns", "entries"})
         if schemes:
             return match, (f"the adapter was merged: a filter on {', '.join(schemes)} mixes its factors",)
         whole = sorted(name for name in match.names if adapter.is_whole(name))
@@ -264,25 +338,59 @@ class Refiner:
             for name, group in filtered_groups(self.filters, match).items()
             if adapter.factor_names(name) is not None
         }
-        tensors, before, after = refine_factors(adapter, acting)
-        kept = math.sqrt(after / before) if before else 1.0
+        found = refine_factors(adapter, acting)
+        kept = math.sqrt(found.after / found.before) if found.before else 1.0
         left = self._resting_updates(match, adapter)
         factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
         second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
-        tensors = scale_tensors(tensors, second, factor)
-        remarks = (*match.remarks, *told_rest(left, self.rest, factor), *(() if before else (UNCHANGED,)))
+        tensors = scale_tensors(found.tensors, second, factor)
+        remarks = (*self.filters.remarks, *match.remarks, *told_rest(left, self.rest, factor))
+        if any(config.scheme == "entries" for config in self.configs):
+            remarks += (
+                f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",
+            )
+        remarks += () if found.before else (UNCHANGED,)
         return RefinedState(tensors, "adapter", remarks, kept, adapter.config)
+
+
+def _chosen(
+    configs: SpectralConfig | Sequence[SpectralConfig] | str, **arguments: Any
+) -> tuple[SpectralConfig, ...]:
+    """Make the config of a preset, or take configs, which have no place for its arguments."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if isinstance(configs, str):
+        return as_configs(SpectralConfig.preset(configs, **given))
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: arguments of a preset, as in refine(base, tuned, 'preserve', ...); a config says it "
+            "in its own fields, a strength in response_options"
+        )
+    return as_configs(configs)
+
+
+def _held_out(batches: CalibrationBatches) -> tuple[Batches | None, CalibrationBatches]:
+    """Take the texts for retention out of the calibration sets."""
+    if not isinstance(batches, Mapping) or "held_out" not in batches:
+        return None, batches
+    sets = calibration_sets({"preserve": batches["held_out"]})
+    return sets.get("preserve"), {name: found for name, found in batches.items() if name != "held_out"}
 
 
 def refine(
     base: ModelLike,
     tuned: ModelLike,
-    configs: SpectralConfig | Sequence[SpectralConfig],
+    configs: SpectralConfig | Sequence[SpectralConfig] | str,
     batches: CalibrationBatches = None,
     loss: Loss | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     rest: Rest = "tuned",
+    *,
+    strength: float | None = None,
+    keep: float | None = None,
+    graph: str | None = None,
+    objective: Objective | None = None,
+    moments: str | Path | None = None,
 ) -> RefinedState:
     r"""Filter the delta of a finished fine-tune with the graphs of its base model.
 
@@ -295,10 +403,12 @@ def refine(
         built from it. Weights alone take the architecture of `tuned`.
     tuned : nn.Module, PeftModel, mapping of str to Tensor, str or Path
         The fine-tuned model, in the same forms, or a LoRA adapter, as a folder or PeftModel.
-    configs : SpectralConfig or sequence of SpectralConfig
-        Filters in the order in which they act; `placement` plays no part, `response` must be there.
+    configs : SpectralConfig, sequence of SpectralConfig, or str
+        The name of a preset, "preserve" as a rule; or filters in the order in which they act; `placement` plays no
+        part, `response` must be there.
     batches : iterable, mapping of str to iterable, or None
-        Calibration sets: what is to be preserved under "preserve".
+        Calibration sets: what is to be preserved under "preserve"; under "held_out" texts of the same kind to measure
+        `keep` on.
     loss : callable, optional
         As in `attach`.
     out : str or Path, optional
@@ -307,6 +417,15 @@ def refine(
         Replace an earlier model in a folder that is not empty; never the folder of `base` or `tuned`.
     rest : {"tuned", "scaled", "base"}, default "tuned"
         What becomes of weights that no filter acts on, such as embeddings and biases; see :class:`Refiner`.
+    strength : float, optional
+        Of the preset: 0 is the fine-tune, infinity the base on all that the preserved texts depend on.
+    keep : float, optional
+        In place of a strength: the share of what the base does that is to be kept, such as 0.9. The smallest strength
+        that keeps it is found (:meth:`Refiner.find_strength`) and stated in the remarks.
+    graph, objective : optional
+        Of the preset: :meth:`SpectralConfig.preserve` has "product", "columns" and "rows".
+    moments : str or Path, optional
+        File of :meth:`Refiner.write_moments` in place of batches.
 
     Returns
     -------
@@ -317,8 +436,8 @@ def refine(
     Raises
     ------
     ValueError
-        If base and tuned do not match, a config has no response, its calibration set is missing, or `out` is not
-        empty, or is the folder of base or tuned.
+        If base and tuned do not match, a config has no response, its calibration set is missing, no strength keeps
+        what `keep` asks for, or `out` is not empty, or is the folder of base or tuned.
     TypeError
         If `base` or `tuned` is nothing that has weights.
 
@@ -335,8 +454,33 @@ def refine(
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
     >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)
     (True, False)
+
+    Text to be preserved, here a matrix of inputs; with a keep of 0.99 the strength is found:
+
+    >>> texts = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    >>> kept = refine(base, tuned, "preserve", {"preserve": [texts]}, keep=0.99)
+    >>> kept.remarks[0].startswith("strength")
+    True
     """
     if out is not None:  # first of all: graphs take long
         check_folder(out, overwrite, (place_of(base, "base"), place_of(tuned, "tuned")))
-    refiner = Refiner(base, configs, batches, loss, tuned, rest)
-    return refiner.apply(tuned) if out is None else refiner.save(tuned, out, overwrite=overwrite)
+    if keep is not None and strength is not None:
+        raise ValueError(f"strength is {strength!r} and keep is {keep!r}: give one of them")
+    refiner = Refiner(
+        base,
+        configs,
+        batches,
+        loss,
+        like=tuned,
+        rest=rest,
+        strength=strength,
+        graph=graph,
+        objective=objective,
+        moments=moments,
+    )
+    found = None if keep is None else refiner.find_strength(tuned, keep)
+    responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
+    state = refiner.apply(tuned, responses) if out is None else refiner.save(tuned, out, responses, overwrite)
+    if found is not None:
+        state.remarks = (found.remark, *state.remarks)
+    return state

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from paramgraph.sources import collect
 from spectral_opt.hooks import attach
-from spectral_opt.preparation import PreparedTable, match_tables, prepare
+from spectral_opt.preparation import PreparedTable, match_tables, prepare, source_of
 from spectral_opt.study.method import Method
 from spectral_opt.tasks import for_pooling
 
@@ -46,13 +46,19 @@ def prepare_method(
     prepared = []
     for config in method.configs:
         config = for_pooling(config, model)
-        if config.builder is not None:
-            key = (config.scheme, config.source, config.batches, config.targets, config.exclude)
+        if config.builder is not None and config.scheme != "entries":
+            source, options = source_of(model, config, config.scheme)
+            key = (config.scheme, source, str(options), config.batches, config.targets, config.exclude)
             if key not in known:
                 tables, _ = match_tables(model, config, trained)
-                known[key] = collect(model, tables, config.source, batches=calibration.get(config.batches))
+                chosen = calibration.get(config.batches)
+                known[key] = collect(model, tables, source, batches=chosen, options=options)
             features = known[key]
-            config = replace(config, source=lambda _model, table, _batches, kept=features: kept[table.group])
+            config = replace(
+                config,
+                source=lambda _model, table, _batches, kept=features: kept[table.group],
+                source_options={},
+            )
         prepared.append(prepare(model, config, calibration, parameters=trained))
     return tuple(prepared)
 

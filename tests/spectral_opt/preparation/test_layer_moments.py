@@ -4,9 +4,14 @@ from torch import nn
 
 from paramgraph import Gram, adjacency, collect, columns
 from spectral_opt import SpectralConfig
-from spectral_opt.refinement import BLOCK, input_operators, is_input_gram
+from spectral_opt.preparation import BLOCK, is_moment_gram, second_moments
 
 from helpers.names import shown
+
+
+def input_operators(model, tables, batches):
+    found = second_moments(model, tables, "activations", batches)
+    return {group: found.operator(group) for group in tables}
 
 
 def test_operators_are_those_of_the_gram_builder_on_activations(tiny_transformer, tiny_batches):
@@ -97,5 +102,5 @@ def test_only_the_gram_of_inputs_goes_this_way(change):
         "shift": "adjacency",
         "penalty": 0.0,
     }
-    assert is_input_gram(SpectralConfig(**fields))
-    assert not is_input_gram(SpectralConfig(**(fields | change)))
+    assert is_moment_gram(SpectralConfig(**fields), "columns")
+    assert not is_moment_gram(SpectralConfig(**(fields | change)), change.get("scheme", "columns"))

@@ -1,0 +1,238 @@
+"""Scalars as nodes: a row graph and a column graph of each matrix, joined, or measured in their common modes."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paramgraph.errors import NumericalWarning, users_level
+from paramgraph.measures import ModeEnergy, product_energy
+from paramgraph.nodes import NodeTable, node_tables, unwrap
+from paramgraph.sources import Batches, Loss, collect
+from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, eigenpairs
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation.calibration import listed, reads_features, source_of
+from spectral_opt.preparation.layer_moments import is_moment_gram, second_moments
+from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
+
+Measure = Callable[..., Any]
+Share = Callable[..., PreparedTable]
+# Fewer equally strong texts than that leave the order of modes to chance.
+FEW_TEXTS = 16
+UNREACHED = "no filter: no text's gradient reaches it"
+
+
+@runtime_checkable
+class Side(Protocol):
+    """The graphs of the rows of all matrices, or of their columns."""
+
+    def is_zero(self, group: str) -> bool:
+        """Whether the batches say nothing of a table."""
+
+    def operator(self, group: str) -> ShiftOperator:
+        """Give the operator of a table."""
+
+    def basis(self, group: str, dtype: torch.dtype) -> Tensor:
+        """Give all eigenvectors of a table's operator; it may be let go."""
+
+
+class _Built:
+    """Graphs that a builder has made of features."""
+
+    def __init__(self, operators: dict[str, ShiftOperator], seed: int) -> None:
+        self._operators, self._seed = operators, seed
+
+    def is_zero(self, group: str) -> bool:
+        """Say no: builders refuse features of zeros, or give a graph without edges."""
+        return False
+
+    def operator(self, group: str) -> ShiftOperator:
+        """Give the operator of a table."""
+        return self._operators[group]
+
+    def basis(self, group: str, dtype: torch.dtype) -> Tensor:
+        """Solve for all eigenvectors in float64 and let the operator go."""
+        return eigenpairs(self._operators.pop(group), seed=self._seed).eigenvectors.to(dtype)
+
+
+def prepare_entries(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    make_ready: Callable[[NodeTable, EntryOperator, int, float], PreparedTable],
+    measure: Measure = collect,
+    measure_energy: Measure = product_energy,
+    share: Share | None = None,
+) -> tuple[PreparedTable, ...]:
+    """Build a row graph and a column graph of each matrix and join them, or measure the energy of their modes.
+
+    `make_ready` (table, operator, edges, seconds) adds the filter. A source that runs the model runs it for each side,
+    and the energies once more. A table that the objective does not reach has no operator, and its reason says so.
+    """
+    if not tables:
+        return ()
+    started = time.perf_counter()
+    again = batches if batches is None else listed(batches)
+    side = partial(_side, model, config, batches=again, loss=loss, measure=measure, is_alone=share is None)
+    rows = side(tables)
+    live = {key: table for key, table in tables.items() if not rows.is_zero(key)}
+    if not live:
+        raise ValueError(
+            f"no text's gradient reaches any of the {len(tables)} matrices: choose another objective, or other targets"
+        )
+    across = node_tables(model, "columns", config.targets, config.exclude)
+    columns = partial(side, {key: across[key] for key in live})
+    remarks = told_objective(model, config)
+    make: dict[str, Callable[[float], PreparedTable]]
+    if config.energy is None:
+        beside = columns()
+        make = {
+            key: partial(_join, table, config, rows.operator(key), beside.operator(key), make_ready)
+            for key, table in live.items()
+        }
+    else:
+        bases = _bases(model, live, rows, columns)
+        found, few = _measured_modes(model, config, live, bases, again, measure_energy)
+        remarks += few
+        make = {key: partial(_of_modes, live[key], modes, make_ready) for key, modes in found.items()}
+    seconds = (time.perf_counter() - started) / len(tables)
+    ready = []
+    for key, table in tables.items():
+        if key not in make:
+            entries = table.shape[0] * table.shape[1]
+            ready.append(PreparedTable(table, entries, 0, None, None, None, seconds, UNREACHED))
+            continue
+        build = partial(make[key], seconds)
+        ready.append(build() if share is None else share(table, config, build))
+    return tuple(replace(each, remarks=remarks) for each in ready)
+
+
+def _side(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    measure: Measure,
+    is_alone: bool,
+) -> Side:
+    """Measure one side; second moments go without features where no other rank has a part in them."""
+    scheme = next(iter(tables.values())).scheme
+    source, options = source_of(model, config, scheme)
+    if is_alone and is_moment_gram(config, scheme):
+        assert isinstance(source, str)  # a moment gram is of a source by name
+        assert batches is not None  # checked before
+        return second_moments(model, tables, source, batches, loss, options, config.seed)
+    features: dict[str, Tensor] = {}
+    if reads_features(config):
+        features = measure(model, tables, source, batches=batches, loss=loss, options=options)
+    operators = {}
+    for key, table in tables.items():
+        found = features.pop(key, torch.zeros(table.shape[0], 0))
+        operators[key], _ = build_operator(table, config, found)
+    return _Built(operators, config.seed)
+
+
+def _join(
+    table: NodeTable,
+    config: SpectralConfig,
+    rows: ShiftOperator,
+    columns: ShiftOperator,
+    make_ready: Callable[[NodeTable, EntryOperator, int, float], PreparedTable],
+    seconds: float,
+) -> PreparedTable:
+    """Join the two graphs of a matrix: in their product two entries are linked where both rows and columns are."""
+    check_form(table, config, rows, columns)
+    (row_links, row_loops), (column_links, column_loops) = _links(rows), _links(columns)
+    if config.product == "tensor":
+        edges = (row_links * column_links - row_loops * column_loops) // 2
+        return make_ready(table, EntryOperator(KroneckerProduct(rows, columns)), edges, seconds)
+    row_edges, column_edges = (row_links - row_loops) // 2, (column_links - column_loops) // 2
+    edges = row_edges * columns.nodes + column_edges * rows.nodes
+    return make_ready(table, EntryOperator(KroneckerSum(rows, columns)), edges, seconds)
+
+
+def _links(operator: ShiftOperator) -> tuple[int, int]:
+    """Count the entries that are not zero, and those on the diagonal among them."""
+    matrix = operator.matrix
+    stored = np.count_nonzero(matrix if isinstance(matrix, np.ndarray) else matrix.data)
+    return int(stored), int(np.count_nonzero(matrix.diagonal()))
+
+
+def _of_modes(
+    table: NodeTable,
+    modes: KroneckerModes,
+    make_ready: Callable[[NodeTable, EntryOperator, int, float], PreparedTable],
+    seconds: float,
+) -> PreparedTable:
+    entries = modes.nodes
+    return make_ready(table, EntryOperator(modes), entries * (entries - 1) // 2, seconds)
+
+
+def _bases(
+    model: nn.Module, tables: Mapping[str, NodeTable], rows: Side, columns: Callable[[], Side]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Solve for all modes of the rows before the columns are measured: sums in float64 are twice as large."""
+    named = dict(unwrap(model).named_parameters(remove_duplicate=False))
+    dtypes = {key: named[table.parameters[0]].dtype for key, table in tables.items()}
+    dtypes = {key: torch.float64 if one == torch.float64 else torch.float32 for key, one in dtypes.items()}
+    left = {key: rows.basis(key, dtype) for key, dtype in dtypes.items()}
+    across = columns()
+    return {key: (left[key], across.basis(key, dtype)) for key, dtype in dtypes.items()}
+
+
+def _measured_modes(
+    model: nn.Module,
+    config: SpectralConfig,
+    tables: Mapping[str, NodeTable],
+    bases: Mapping[str, tuple[Tensor, Tensor]],
+    batches: Batches | None,
+    measure_energy: Measure,
+) -> tuple[dict[str, KroneckerModes], tuple[str, ...]]:
+    r"""Measure :math:`s_{ij} / \bar s` in the modes of both graphs."""
+    _, options = source_of(model, config, "rows")
+    options = {name: options[name] for name in ("objective", "seed") if name in options}
+    energies: dict[str, ModeEnergy] = measure_energy(model, tables, bases, batches, **options)
+    found = {}
+    totals = {key: float(energy.values.sum(dtype=torch.float64)) for key, energy in energies.items()}
+    entries = sum(energy.values.numel() for energy in energies.values())
+    mean = sum(totals.values()) / entries
+    for key, energy in energies.items():
+        own = mean if config.energy == "model" else totals[key] / energy.values.numel()
+        if own > 0:
+            found[key] = KroneckerModes(*bases[key], energy.values.div_(own))
+    together = replace(
+        next(iter(energies.values())),
+        text_energies=np.sum([energy.text_energies for energy in energies.values()], axis=0),
+    )
+    few = told_few_texts(together.effective_texts, together.texts)
+    if few:
+        warnings.warn(few[0], NumericalWarning, stacklevel=users_level())
+    return found, few
+
+
+def told_few_texts(effective: float, texts: int) -> tuple[str, ...]:
+    """Say where few texts carry what was measured; nothing where they are enough."""
+    if effective >= FEW_TEXTS:
+        return ()
+    return (
+        f"{texts} preserved texts count as {effective:.3g} equally strong ones: with fewer than {FEW_TEXTS} the graphs "
+        "know some directions by chance alone; give more texts",
+    )
+
+
+def told_objective(model: nn.Module, config: SpectralConfig) -> tuple[str, ...]:
+    """Say which objective was found where the config leaves it open."""
+    for scheme in ("rows", "columns"):
+        if config.source_on(scheme)[1].get("objective", "") is None:
+            found = source_of(model, config, scheme)[1]["objective"]
+            return (f"gradients are of the objective {found!r}, chosen by the kind of model",)
+    return ()

@@ -1,0 +1,127 @@
+"""What the graphs of a refinement were measured to be, as one file: read again, nothing runs the model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from paramgraph.checkpoints import open_module
+from paramgraph.digests import tensor_digest, text_digest
+from paramgraph.whole_files import replacing
+from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable, match_tables, restore_table, table_tensors
+
+VERSION = 1
+# Fields of a config that its operators do not depend on: how a response is applied, and training.
+APPLIED = frozenset(
+    (
+        *("response", "response_options", "placement", "filter_method", "rank", "tail", "norm_matching"),
+        *("penalty", "penalty_mode", "penalty_on", "penalty_every", "ridge", "refresh"),
+    )
+)
+
+Tables = Sequence[Mapping[str, PreparedTable]]
+
+
+def write_moments(
+    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig], tables: Tables
+) -> None:
+    """Write the operators of all tables, one that tables share once, with the configs and a checksum of the base."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[int, int] = {}
+    listed: list[dict[str, int]] = []
+    for of_config in tables:
+        listed.append({})
+        for group, ready in of_config.items():
+            number = numbers.setdefault(id(ready.operator), len(numbers))
+            listed[-1][group] = number
+            if f"{number}.reason" not in tensors:
+                tensors |= {f"{number}.{name}": value for name, value in table_tensors(ready).items()}
+    header = {
+        "version": str(VERSION),
+        "base": checksum(model),
+        "configs": json.dumps([measured_fields(config) for config in configs]),
+        "tables": json.dumps(listed),
+    }
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, metadata=header)
+
+
+def read_moments(
+    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig]
+) -> list[dict[str, PreparedTable]]:
+    """Read what `write_moments` wrote of the same base and configs; a ValueError for anything else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            _check(Path(path), header, model, configs)
+            listed: list[dict[str, int]] = json.loads(header["tables"])
+            return [
+                _restored(file, model, config, numbers)
+                for config, numbers in zip(configs, listed, strict=True)
+            ]
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} holds no moments that can be read, or is damaged: {error}") from error
+
+
+def _check(
+    path: Path, header: Mapping[str, str], model: nn.Module, configs: Sequence[SpectralConfig]
+) -> None:
+    if header.get("version") != str(VERSION):
+        raise ValueError(f"{path} holds no moments of this version: write them with Refiner.write_moments")
+    if header["base"] != checksum(model):
+        raise ValueError(
+            f"the moments in {path} were measured in another base (its weights have another checksum): give that base, "
+            "or batches to measure anew"
+        )
+    written, asked = json.loads(header["configs"]), [measured_fields(config) for config in configs]
+    if written == asked:
+        return
+    if len(written) != len(asked):
+        raise ValueError(f"the moments in {path} are of {len(written)} configs, not of {len(asked)}")
+    name = next(
+        name
+        for one, other in zip(written, asked, strict=True)
+        for name in (one | other)
+        if one.get(name) != other.get(name)
+    )
+    found = [[config.get(name) for config in configs] for configs in (written, asked)]
+    raise ValueError(
+        f"the moments in {path} are of another config: {name} is {found[0]} there, {found[1]} here"
+    )
+
+
+def _restored(
+    file: Any, model: nn.Module, config: SpectralConfig, numbers: Mapping[str, int]
+) -> dict[str, PreparedTable]:
+    """Make the tables of one config; those that shared an operator share it again."""
+    bare = replace(config, penalty=0.0, placement=None)
+    tables, _ = match_tables(model, bare)
+    names = list(file.keys())
+    made: dict[int, PreparedTable] = {}
+    found = {}
+    for group, number in numbers.items():
+        if number not in made:
+            prefix = f"{number}."
+            tensors = {
+                name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)
+            }
+            made[number] = restore_table(tables[group], tensors, bare)
+        found[group] = replace(made[number], table=tables[group])
+    return found
+
+
+def measured_fields(config: SpectralConfig) -> dict[str, Any]:
+    """Write the fields that decide what is measured; ValueError where a callable cannot be written down."""
+    return {name: value for name, value in config.to_dict().items() if name not in APPLIED}
+
+
+def checksum(model: nn.Module) -> str:
+    """Hash all weights with their names."""
+    weights = open_module(model)
+    return text_digest(*(f"{name} {tensor_digest(weights[name])}" for name in weights))
