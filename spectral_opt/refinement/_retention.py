@@ -15,7 +15,7 @@ from spectral_opt.preparation import usual_objective
 Kept = Literal["representation", "labels"]
 # A strength is found to this ratio, and looked for in this range.
 RATIO = 1.05
-RANGE = (1e-6, 1e7)
+RANGE = (1e-6, 1e6)
 
 
 class Retention:
@@ -87,21 +87,22 @@ def find_strength(measure: Callable[[float], float], keep: float, told: str) -> 
 
     if keeps(0.0):
         return FoundStrength(0.0, known[0.0], f"the fine-tune keeps {known[0.0]:.4f} {told}: strength 0")
-    low, high = 1.0, 1.0
+    low = high = 1.0
     if keeps(1.0):
-        while low > RANGE[0] and keeps(low / 10):
-            low = low / 10
-        high, low = low, low / 10
+        low = high / 10
+        while low > RANGE[0] and keeps(low):
+            low, high = low / 10, low
     else:
-        while high < RANGE[1] and not keeps(high * 10):
-            high = high * 10
-        low, high = high, high * 10
-    if known[high] < keep:
-        best = max(known, key=lambda strength: known[strength])
-        raise ValueError(
-            f"keep is {keep:g}, and no strength reaches it: the best is {known[best]:.4f} {told}, at strength "
-            f"{best:.3g}; ask for less, or give rest='scaled' or 'base', as weights that no filter acts on changed too"
-        )
+        high = 10 * low
+        while not keeps(high):
+            if high >= RANGE[1]:
+                best = max(known, key=lambda strength: known[strength])
+                raise ValueError(
+                    f"keep is {keep:g}, and no strength reaches it: the best is {known[best]:.4f} {told}, at strength "
+                    f"{best:.3g}; ask for less, or give rest='scaled' or 'base', as weights that no filter acts on "
+                    "changed too"
+                )
+            low, high = high, 10 * high
     while high > RATIO * low:
         middle = math.sqrt(low * high)
         if keeps(middle):

@@ -111,7 +111,7 @@ def test_strengths_go_from_the_fine_tune_to_the_base(base, tuned, batches, graph
 def test_norm_matching_keeps_the_norm_of_each_table(base, tuned, batches):
     refined = refine(base, tuned, SpectralConfig.preserve(3.0, norm_matching=True), batches)
     for name in ("0.weight", "2.weight"):
-        start, end = base.get_parameter(name), tuned.get_parameter(name)
+        start, end = base.get_parameter(name).detach(), tuned.get_parameter(name).detach()
         assert float((refined[name] - start).norm()) == pytest.approx(float((end - start).norm()))
         assert not torch.allclose(refined[name], end)
     assert refined.norm_kept == pytest.approx(1.0)
@@ -125,16 +125,17 @@ def test_nulls_of_products_keep_the_spectrum_and_no_direction(base, tuned, batch
     first, second = (one.apply(tuned)["0.weight"] for one in (null, again))
     assert torch.equal(first, second)
     assert not torch.allclose(first, refiner.apply(tuned)["0.weight"], atol=1e-3)
-    ends = [one.filters.tables[0]["0.weight"].operator.operator.interval for one in (refiner, null)]
-    np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-9)
+    found = [one.filters.tables[0]["0.weight"].operator.operator for one in (refiner, null)]
+    values = [np.linalg.eigvalsh(operator.to_scipy().toarray()) for operator in found]
+    np.testing.assert_allclose(*values, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("graph", ["product", "columns"])
 def test_keep_finds_the_smallest_strength_and_says_so(base, tuned, batches, graph):
     held_out = {"held_out": [batch + 0.1 for batch in batches["preserve"]]}
     refiner = Refiner(base, "preserve", batches | held_out, graph=graph, rest="base")
-    assert 0.5 < refiner.find_strength(tuned, 0.97).retention < 0.99
     found = refiner.find_strength(tuned, 0.97)
+    assert 0.97 <= found.retention < 0.99
 
     def retention(strength):
         state = refine(base, tuned, "preserve", batches, strength=strength, graph=graph, rest="base")
@@ -142,7 +143,7 @@ def test_keep_finds_the_smallest_strength_and_says_so(base, tuned, batches, grap
         model.load_state_dict(state)
         return np.mean([cosines(base(x), model(x)) for x in held_out["held_out"]])
 
-    assert retention(found.strength) == pytest.approx(found.retention) >= 0.97
+    assert retention(found.strength) == pytest.approx(found.retention)
     assert retention(found.strength / 1.06) < 0.97
     kept = refine(base, tuned, "preserve", batches | held_out, keep=0.97, graph=graph, rest="base")
     assert kept.remarks[0] == found.remark
@@ -152,7 +153,7 @@ def test_keep_finds_the_smallest_strength_and_says_so(base, tuned, batches, grap
 
 
 def cosines(one, other):
-    return float(nn.functional.cosine_similarity(one, other, dim=1).mean())
+    return nn.functional.cosine_similarity(one, other, dim=1).mean().item()
 
 
 def test_a_fine_tune_that_keeps_enough_stays_as_it_is(base, batches):
@@ -248,7 +249,10 @@ def test_moments_of_something_else_are_refused(base, tuned, batches, tmp_path):
         ({"configs": "preserve", "strength": 1.0, "keep": 0.9}, "give one of them"),
         ({"configs": "preserve", "keep": 0.0}, "share above 0 and at most 1"),
         ({"configs": SpectralConfig(builder="ring"), "strength": 1.0}, "arguments of a preset"),
-        ({"configs": SpectralConfig(builder="ring", response="identity"), "keep": 0.9}, "one Tikhonov filter"),
+        (
+            {"configs": SpectralConfig(builder="ring", response="identity"), "keep": 0.9},
+            "one Tikhonov filter",
+        ),
         ({"configs": "l2sp", "strength": 1.0}, "needs a response and a builder"),
     ],
     ids=shown,
