@@ -4,6 +4,7 @@ For a layer :math:`y = W x` and a number :math:`\rho` per text, :math:`g = \part
 that matter to the same part of rho have like gradients.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class _Step:
         self.taps = Taps(layers, self._receive, self._seen)
         self.tracer = Tracer(bare, layers, self._forward)
         self.texts = self.empty = 0
-        self._apart = False  # from now on text by text
+        self._asked: set[str] = set()  # layers that were traced to see whether they have one row a text
         body = {id(module) for module in body_of(bare).modules()}
         self._outside = {
             name
@@ -195,9 +196,8 @@ class _Step:
             if len(real) < texts:
                 batch, texts = take_texts(batch, real, texts), len(real)
         state = self.generator.get_state()
-        count = None if self._apart and texts > 1 else self._measure(batch, texts)
+        count = self._measure(batch, texts)
         if count is None:
-            self._apart = True
             self.generator.set_state(state)
             for text in range(texts):
                 count = self._measure(take_texts(batch, [text], texts), 1)
@@ -209,9 +209,11 @@ class _Step:
         self._texts, self._given = texts, named_batch(self.bare, batch)
         self._places: dict[Call, Placement] = {}
         self._shapes: dict[Call, tuple[int, Tensor]] = {}
-        self._unplaced: dict[Call, tuple[Unplaced, torch.Size]] = {}
+        self._unplaced: dict[Call, Unplaced] = {}
+        given = [value for value in self._given.values() if isinstance(value, Tensor)]
+        self._is_flat = all(value.ndim <= 2 and value.is_floating_point() for value in given)
         values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
-        self._trace(batch)
+        self._trace()
         if self.by_text and any(place.counts is None for place in self._places.values()):
             return None
         if any(value.ndim == 1 and len(value) != texts for value in values):
@@ -236,38 +238,54 @@ class _Step:
         stream = stream_of_signal(self.bare, call.name)
         mask = token_mask(self.bare, self._given, stream)
         self._shapes[call] = output.shape[-1], output.new_empty(0, dtype=accumulation_dtype(output))
-        place = self.tracer.placed(call.name, output, mask)
-        if place is None and mask is not None:
+        place = self._told(self.tracer.placed(call.name, output, mask), output.shape, mask)
+        if place is not None:
+            self._places[call] = place
+        if mask is not None and (place is None or self._is_one_row_each(place, output, call.name)):
             signal = output.detach().to(accumulation_dtype(output), copy=True)
-            self._unplaced[call] = Unplaced(call.name, True, call.number, stream, signal, mask), output.shape
-            place = Placement(torch.arange(0), None)  # until it is traced
-        assert place is not None
-        self._places[call] = self._told(place, output.shape)
+            self._unplaced[call] = Unplaced(call.name, True, call.number, stream, signal, mask)
 
-    def _told(self, place: Placement, shape: torch.Size) -> Placement:
-        """Add what is known without a mask: one text has all rows, and the first axis is that of the texts."""
+    def _told(self, place: Placement | None, shape: torch.Size, mask: Tensor | None) -> Placement | None:
+        """Add what is known beside a mask: one text has all rows, and the first axis is that of the texts."""
         texts = self._texts
-        if place.counts is not None or not self.by_text:
+        if place is None or place.counts is not None or not self.by_text:
             return place
         if texts == 1:
             return Placement(place.rows, (len(place.rows),))
-        # Where the next axis is as long, either may be that of the texts.
-        first = len(shape) > 1 and shape[0] == texts and (len(shape) == 2 or shape[1] != texts)
-        masked = token_mask(self.bare, self._given, "") is not None
-        if first and not masked:
+        # Where the next axis is as long, either may be that of the texts; and rows of a model that is given tokens may
+        # be some of these, as experts have them.
+        first = (
+            len(shape) > 1 and shape[0] == texts and (self._is_flat if len(shape) == 2 else shape[1] != texts)
+        )
+        if mask is None and first:
             return Placement(place.rows, (len(place.rows) // texts,) * texts)
         return place
 
-    def _trace(self, batch: Any) -> None:
-        if not self._unplaced:
-            return
-        calls = list(self._unplaced)
+    def _is_one_row_each(self, place: Placement, output: Tensor, name: str) -> bool:
+        """Say whether it is worth running the model once more to see that a layer is given one row for each text."""
+        likely = self.by_text and place.counts is None and output.shape[:-1] == (self._texts,)
+        if not likely or name in self._asked:
+            return False
+        self._asked.add(name)
+        return True
+
+    def _trace(self) -> None:
+        """Find the tokens of layers whose shapes do not tell them."""
+        doubtful = [call for call in self._unplaced if call in self._places]
         with torch.no_grad():
-            found = self.tracer.trace(self._given, [self._unplaced[call][0] for call in calls])
-        for call, rows in zip(calls, found, strict=True):
-            unplaced, shape = self._unplaced[call]
-            place = self.tracer.placed(call.name, unplaced.signal, unplaced.mask) or Placement(rows, None)
-            self._places[call] = self._told(place, shape)
+            if doubtful:
+                with contextlib.suppress(ValueError):  # what is not found out leads to one text at a time
+                    self.tracer.trace(self._given, [self._unplaced[call] for call in doubtful])
+            lost = [call for call in self._unplaced if call not in self._places]
+            found = self.tracer.trace(self._given, [self._unplaced[call] for call in lost]) if lost else []
+        rows = dict(zip(lost, found, strict=True))
+        for call, one in self._unplaced.items():
+            place = self.tracer.placed(call.name, one.signal, one.mask)
+            if place is None:
+                place = Placement(rows[call], None)
+            told = self._told(place, one.signal.shape, one.mask)
+            assert told is not None
+            self._places[call] = told
 
     def _forward(self, batch: Any) -> None:
         """Run the model as the objective does, with a generator of its own: only signals are looked at."""

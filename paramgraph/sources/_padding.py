@@ -88,7 +88,8 @@ class Tracer:
         """Find the real tokens of a layer's signal by its shape, and by what was found of the layer before."""
         pooled = mask is not None and name in self._pooled and len(rows_of(signal)) == len(mask)
         known = name in self._apart or pooled
-        return placed(signal.shape, None if known else mask, self.tokens_first.get(name))
+        place = placed(signal.shape, None if known else mask, self.tokens_first.get(name))
+        return place._replace(counts=(1,) * len(place.rows)) if pooled and place is not None else place
 
     def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Int64[Tensor, " tokens"]]:
         """Find the rows of some calls that are real tokens; ValueError where this batch does not tell them."""

@@ -220,3 +220,50 @@ def test_padded_texts_have_the_energies_that_they_have_one_by_one(name, shape, g
         # float32, whose rounding differs with the number of rows
         torch.testing.assert_close(found[group].values, values, rtol=1e-3, atol=1e-5 * float(values.max()))
         assert values.any()
+
+
+def test_a_layer_with_one_row_per_text_does_not_part_the_batches(tiny_transformer, generator):
+    tables = rows(tiny_transformer, targets=["pooler.dense", "value"])
+    bases, runs = bases_of(tables, generator), []
+    batches = [{"input_ids": torch.randint(1, 100, (5, 9), generator=generator)} for _ in range(3)]
+
+    def counted(model, batch):
+        runs.append(len(batch["input_ids"]))
+        return log_p(model, batch)
+
+    found = product_energy(tiny_transformer, tables, bases, batches, counted)
+    # The first batch runs once more with another first text; the others once.
+    assert runs == [5] * 4
+    alone = [{"input_ids": text[None]} for batch in batches for text in batch["input_ids"]]
+    expected = product_energy(tiny_transformer, tables, bases, alone, log_p)
+    for group, energy in expected.items():
+        torch.testing.assert_close(found[group].values, energy.values, rtol=1e-3, atol=1e-8)
+        assert found[group].text_energies == pytest.approx(energy.text_energies, rel=1e-3)
+
+
+class Experts(nn.Module):
+    """Tokens that go, as a flat list, to one of two layers by their sign: once as many as there are texts."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        flat = x.flatten(0, 1)
+        chosen = flat[:, 0] > 0
+        y = torch.zeros_like(flat)
+        y[chosen], y[~chosen] = self.first(flat[chosen]), self.second(flat[~chosen])
+        return y.unflatten(0, x.shape[:2])
+
+
+def test_as_many_tokens_of_an_expert_as_texts_are_not_taken_for_texts():
+    model, x = Experts(), torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0))
+    x[..., 0] = torch.tensor(
+        [[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]]
+    )  # both tokens of the first expert are of one text
+    bases = {group: (torch.eye(2), torch.eye(2)) for group in rows(model)}
+    rho = lambda model, x: model(x).sum(dim=(1, 2))  # noqa: E731
+    found = product_energy(model, rows(model), bases, [x], rho)["first.weight"]
+    assert found.text_energies[1] == 0
+    G = torch.autograd.grad(rho(model, x)[0], model.first.weight)[0]
+    torch.testing.assert_close(found.values, G.square() / 2)
