@@ -140,8 +140,10 @@ def texts_of(model: nn.Module, batch: Any) -> int | None:
     if mask is not None:
         return len(mask)
     for value in named_batch(model, batch).values():
-        if isinstance(value, Tensor) and value.ndim > 0:
-            return len(value)
+        # A wrapper that takes anything by position, as PEFT's does, names a tuple.
+        first = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(first, Tensor) and first.ndim > 0:
+            return len(first)
     return None
 
 

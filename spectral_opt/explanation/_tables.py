@@ -10,6 +10,7 @@ from torch import Tensor
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import builder_options
 from paramgraph.nodes import NodeTable
+from paramgraph.spectra import KroneckerModes
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import step_kind
 from spectral_opt.preparation import (
@@ -18,6 +19,7 @@ from spectral_opt.preparation import (
     PreparedTable,
     config_on,
     is_basis_worth,
+    measured_table,
     starts_with_an_update,
 )
 
@@ -90,7 +92,7 @@ def explain_table(
         parameter=ready.table.group,
         scheme=config.scheme,
         nodes=ready.nodes,
-        width=nodes * width // ready.nodes if ready.nodes else width,
+        width=1 if isinstance(ready.operator, EntryOperator) else width,
         edges=ready.edges,
         edges_known=True,
         components=ready.components,
@@ -170,8 +172,18 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
     if ready.operator is None:
         return 0, 0.0
     nodes, width = ready.table.shape
+    rows, columns = measured_table(ready.table).shape
+    if isinstance(ready.operator, EntryOperator) and isinstance(ready.operator.operator, KroneckerModes):
+        modes = ready.operator.operator
+        size = _size((modes.row_basis, modes.column_basis, modes.eigenvalues))
+        if isinstance(ready.table, FactorTable):
+            # Both factors into their coordinates and their gradients back, with one matrix of coordinates between.
+            return size, 2.0 * width * (rows**2 + columns**2 + 1.5 * rows * columns)
+        return size, 2.0 * rows * columns * (rows + columns)
+    # Of the factors of an update each has the operator of its own nodes.
+    others_of = (width, width) if isinstance(ready.table, FactorTable) else (width, nodes)
     size, products = 0, 0.0
-    for part, others in zip(ready.operator.parts, (width, nodes), strict=False):
+    for part, others in zip(ready.operator.parts, others_of, strict=False):
         stored = part.matrix.size if isinstance(part.matrix, np.ndarray) else part.matrix.nnz
         size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
         products += float(stored * others)
@@ -194,7 +206,9 @@ def _filter_cost(ready: PreparedTable, products: float, in_basis: bool) -> tuple
     if isinstance(ready.filter, ProductFilter):
         # In the basis gradient and parameter there, the increment back; else there and back.
         products = 3 if in_basis else 2
-        return 12 * (nodes**2 + width**2), 2.0 * products * nodes * width * (nodes + width)
+        has_modes = isinstance(ready.filter.operator, KroneckerModes)
+        held = 4 * nodes * width if has_modes else 12 * (nodes**2 + width**2)
+        return held, 2.0 * products * nodes * width * (nodes + width)
     rank = ready.filter.rank
     if rank is None:
         return 0, 2.0 * products

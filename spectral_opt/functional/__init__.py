@@ -5,7 +5,7 @@ a signal and a ready filter give the filtered signal. Gradients by name are filt
 pairs that can be chained.
 
 Penalties: `penalty_value`, `penalty_gradient`; of low-rank updates `low_rank_penalty_value` and
-`low_rank_penalty_gradient`; outside an optimizer `decoupled_step`, `step_kind`; their parts `multiply`,
+`low_rank_penalty_gradient` by `Axis`; outside an optimizer `decoupled_step`, `step_kind`; their parts `multiply`,
 `checked_operator`.
 Filters of gradients: `filter_gradients`; as pairs `GradientFilter`, `gradient_filter`, `chain`, `clip_by_global_norm`,
 `masked`, `project`.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         put_back as put_back,
     )
     from spectral_opt.functional.low_rank_penalty import (
+        Axis as Axis,
         low_rank_penalty_gradient as low_rank_penalty_gradient,
         low_rank_penalty_value as low_rank_penalty_value,
     )

@@ -58,7 +58,7 @@ def adapter_tables(
             measured = {side: node_tables(model, side, config.targets, config.exclude) for side in _SIDES}
         frozen_table = measured[part.scheme][layer.parameter]
         table = factor_table(frozen_table, part, parameter.shape, layer_name)
-        if config.has_filter or table.penalizes(config.scheme):
+        if config.has_filter or table.penalizes(config):
             tables[part.parameter] = table
         else:
             skipped[part.parameter] = "the penalty is taken with the graph of the other factor"
@@ -72,7 +72,7 @@ def check_starts(config: SpectralConfig, tables: Iterable[NodeTable], start: Map
     if not config.penalty or config.penalty_mode != "decoupled":
         return
     for table in tables:
-        if not isinstance(table, FactorTable) or not table.factors or not table.penalizes(config.scheme):
+        if not isinstance(table, FactorTable) or not table.factors or not table.penalizes(config):
             continue
         if starts_with_an_update([start[name] for name in table.factors]):
             raise ValueError(
@@ -122,6 +122,18 @@ def _check_penalty(config: SpectralConfig, tables: Mapping[str, FactorTable]) ->
             "be trained away by a low-rank update; use penalty_on='delta'"
         )
     sides = _SIDES if config.scheme == "entries" else (config.scheme,)
+    if any(table.carries_entries(config) for table in pairs):
+        sides = ("rows",)
+        if config.penalty_mode == "decoupled":
+            raise ValueError(
+                "a decoupled step of a tensor product's penalty takes a low-rank update out of its rank: no step of B "
+                "and A is that of s B A; use penalty_mode='gradient'"
+            )
+        if config.has_filter:
+            raise ValueError(
+                "on a low-rank update filters act on each factor by its own graph, and the penalty of a tensor product "
+                "on both at once: give two configs, one with placement=None, one with penalty=0.0"
+            )
     for table in pairs:
         for side in sides:
             carrier = table.factors[_SIDES.index(side)]

@@ -30,12 +30,20 @@ class FactorTable(NodeTable):
     factors: tuple[str, ...] = ()
     text: str = field(default="", compare=False)
 
-    def penalizes(self, scheme: str) -> bool:
-        """Say whether the penalty of a config with this scheme is taken with this table's graph.
+    def penalizes(self, config: SpectralConfig) -> bool:
+        """Say whether the penalty of a config is taken with this table's graph.
 
-        For a vector always; of two factors, for B with "rows", for A with "columns", for both with "entries".
+        For a vector always; of two factors, for B with "rows", for A with "columns", for both with "entries", of whose
+        tensor product B alone carries it.
         """
-        return not self.factors or scheme in (self.scheme, "entries")
+        if not self.factors or config.scheme == self.scheme:
+            return True
+        return config.scheme == "entries" and (config.product == "cartesian" or self.scheme == "rows")
+
+    def carries_entries(self, config: SpectralConfig) -> bool:
+        """Say whether this factor carries a penalty on all entries of the update, of a tensor product."""
+        is_of_product = config.scheme == "entries" and config.product == "tensor"
+        return config.penalty > 0 and bool(self.factors) and is_of_product and self.scheme == "rows"
 
 
 def factor_table(
@@ -84,9 +92,9 @@ def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
 
     The same one, but for a factor: scheme and source are those of its nodes, whose graph alone acts on it, and there is
     no penalty where that is taken with the other factor's graph. With scheme "entries" both have it, and B alone the
-    ridge.
+    ridge; of a tensor product B has the config as it is.
     """
-    if not isinstance(table, FactorTable):
+    if not isinstance(table, FactorTable) or table.carries_entries(config):
         return config
     has_ridge = config.scheme != "entries" or not table.factors or table.scheme == "rows"
     source, options = config.source_on(table.scheme)
@@ -99,6 +107,6 @@ def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
         column_source_options={},
         product="cartesian",
         energy=None,
-        penalty=config.penalty if table.penalizes(config.scheme) else 0.0,
+        penalty=config.penalty if table.penalizes(config) else 0.0,
         ridge=config.ridge if has_ridge else 0.0,
     )

@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from spectral_opt.preparation.calibration import (
     reads_features,
     source_of,
 )
-from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
+from spectral_opt.preparation.factor_table import config_on, measured_table
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
 
@@ -113,14 +114,25 @@ def prepare_tables(
     check_calibration(config, sets, loss)
     if config.runs_in_basis:
         _check_basis_sizes(tables, config)
-    matrices = {key: table for key, table in tables.items() if not isinstance(table, FactorTable)}
-    entries = matrices if config.scheme == "entries" else {}
+    entries = {key: table for key, table in tables.items() if config_on(config, table).scheme == "entries"}
+    matrices = {key: measured_table(table) for key, table in entries.items()}
     chosen = sets.get(config.batches)
     make_ready = functools.partial(_with_filter, config)
     of_entries = prepare_entries(
-        model, config, entries, chosen, loss, make_ready, measure, measure_energy, share
+        model,
+        config,
+        {table.group: table for table in matrices.values()},
+        chosen,
+        loss,
+        make_ready,
+        measure,
+        measure_energy,
+        share,
     )
-    ready = dict(zip(entries, of_entries, strict=True))
+    ready = {
+        key: replace(each, table=table)
+        for (key, table), each in zip(entries.items(), of_entries, strict=True)
+    }
     tables_left = {key: table for key, table in tables.items() if key not in entries}
     # Columns beside "entries", those of an adapter's A, may have a source of their own.
     parts = [tables_left]

@@ -14,7 +14,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import UNREACHED
-from spectral_opt.preparation.factor_table import config_on
+from spectral_opt.preparation.factor_table import config_on, measured_table
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
 from spectral_opt.preparation.preparing import make_filter
 
@@ -83,7 +83,7 @@ def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: Spect
 
 
 def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
-    nodes, width = table.shape
+    nodes, width = (measured_table(table) if config.scheme == "entries" else table).shape
     if config.builder is None:
         return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
     if "edges" not in tensors and decode_text(tensors["reason"]) == UNREACHED:

@@ -5,20 +5,23 @@ With :math:`\Delta = s\,(B A - B_0 A_0)` and an operator M on the rows (on the c
 .. math:: R = \text{penalty} \cdot \operatorname{tr}(\Delta^T M \Delta), \qquad M = L + \text{ridge}\, I
 
 Its decoupled step :math:`\Delta \mapsto (I - 2 \eta M) \Delta` is, for an update that started at zero, exactly the step
-:math:`B \mapsto (I - 2 \eta M) B` of the factor whose nodes the graph has; the other factor is left alone.
+:math:`B \mapsto (I - 2 \eta M) B` of the factor whose nodes the graph has; the other factor is left alone. An
+operator on all entries of the update, a tensor product or measured modes, has a gradient for each factor and no such
+step.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paramgraph.spectra import wide
+from paramgraph.spectra import KroneckerOperator, SignalOperator, wide
 from spectral_opt.config import SpectralConfig
-from spectral_opt.functional import low_rank_penalty_gradient, low_rank_penalty_value
+from spectral_opt.functional import Axis, low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.preparation import (
+    EntryOperator,
     FactorTable,
     PreparedTable,
     check_starts,
@@ -72,8 +75,9 @@ class AdapterTable(BoundTable):
         """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
             B, right, _ = self._product()
+            operator, axis = self._operator
             value = low_rank_penalty_value(
-                B, right, self.prepared.operator, self.ridge, axis=self._axis, start=self._start(start)
+                B, right, operator, self.ridge, axis=axis, start=self._start(start)
             )
             scaled: Tensor = self.config.penalty * value
             return scaled
@@ -81,8 +85,9 @@ class AdapterTable(BoundTable):
     def add_penalty_gradient_(self, start: Mapping[str, Tensor], scale: Tensor | None = None) -> None:
         """Add the penalty's gradients to `.grad` of the factors that have one."""
         B, right, weights = self._product()
+        operator, axis = self._operator
         of_B, of_right = low_rank_penalty_gradient(
-            B, right, self.prepared.operator, self.ridge, axis=self._axis, start=self._start(start)
+            B, right, operator, self.ridge, axis=axis, start=self._start(start)
         )
         parameters = list(self.factors.values())
         gradients = [of_B, weights * of_right]
@@ -101,8 +106,12 @@ class AdapterTable(BoundTable):
         return table
 
     @property
-    def _axis(self) -> Literal["rows", "columns"]:
-        return "columns" if self._table.scheme == "columns" else "rows"
+    def _operator(self) -> tuple[SignalOperator | KroneckerOperator | None, Axis]:
+        """Give the operator of the penalty and what its nodes are: rows, columns, or all entries of the update."""
+        operator = self.prepared.operator
+        if isinstance(operator, EntryOperator):
+            return operator.operator, "entries"
+        return operator, "columns" if self._table.scheme == "columns" else "rows"
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:
         """Give B, the right factor with all weights of the ranks in it, and these weights."""
