@@ -49,6 +49,8 @@ def explanation_notes(
     ]
     if any(config.penalty and config.penalty_mode == "loss" for config in configs):
         notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
+    built = [item for ready in prepared if not isinstance(ready, Mapping) for item in ready]
+    notes += dict.fromkeys(remark for item in built for remark in item.remarks)
     if not all(table.edges_known for table in tables):
         notes.append("edges are upper estimates: give the calibration batches to have the graphs built")
     return notes

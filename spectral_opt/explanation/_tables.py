@@ -116,28 +116,39 @@ def estimate_table(
 
     Edges are the most that the builder can make: nodes x k where it has a k, else all pairs.
     """
-    nodes, width = table.shape
     config = config_on(config, table)
+    of_entries = config.scheme == "entries"
+    nodes, width = (measured_table(table) if of_entries else table).shape
     options = {} if not isinstance(config.builder, str) else builder_options(config.builder)
     neighbours = (options | dict(config.builder_options or {})).get("k")
-    edges, stored, products = 0, 0, 0.0
-    # Entries have a graph of their rows and one of their columns, repeated over the other side.
-    sides = ((nodes, width), (width, nodes)) if config.scheme == "entries" else ((nodes, width),)
+    edges, stored, products, joined = 0, 0, 0.0, 1
+    # Entries have a graph of their rows and one of their columns, repeated over the other side, or joined with it.
+    sides = ((nodes, width), (width, nodes)) if of_entries else ((nodes, width),)
     for size, others in sides:
         linked = size * (size - 1) // 2
         if isinstance(neighbours, int):
             linked = min(linked, size * neighbours)
-        edges += linked * (others if config.scheme == "entries" else 1)
+        edges += linked * (others if of_entries else 1)
         stored += 2 * linked + size
-        products += float((2 * linked + size) * others)
+        joined *= 2 * linked + size
+        products += float(
+            (2 * linked + size) * (table.shape[1] if isinstance(table, FactorTable) else others)
+        )
+    if config.product == "tensor":
+        edges = (joined - nodes * width) // 2
+    operator_bytes = 12 * stored
+    if config.energy is not None:
+        operator_bytes = 4 * (nodes**2 + width**2 + nodes * width)
+        products = _modes_product(table, nodes, width)
     members = [named[name] for name in table.parameters]
-    flops = 4.0 * config.rank * nodes * width if config.has_filter else 0.0
+    flops = 4.0 * nodes * width * (nodes + width) if of_entries else 4.0 * config.rank * nodes * width
+    flops = flops if config.has_filter else 0.0
     return TableExplanation(
         config=index,
         parameter=table.group,
         scheme=config.scheme,
-        nodes=nodes * width if config.scheme == "entries" else nodes,
-        width=1 if config.scheme == "entries" else width,
+        nodes=nodes * width if of_entries else nodes,
+        width=1 if of_entries else width,
         edges=edges,
         edges_known=False,
         components=None,
@@ -145,9 +156,9 @@ def estimate_table(
         if config.has_filter
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
-        extra_bytes=12 * stored + _copied_bytes(config, members) + _start_bytes(config, table, named),
+        extra_bytes=operator_bytes + _copied_bytes(config, members) + _start_bytes(config, table, named),
         flops_per_step=flops
-        + (_penalty_flops(products, nodes, width) / config.penalty_every if config.penalty else 0.0),
+        + (_penalty_flops(products, *table.shape) / config.penalty_every if config.penalty else 0.0),
         adapter=_adapter_text(config, table),
         parameters=table.parameters,
     )
@@ -176,10 +187,7 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
     if isinstance(ready.operator, EntryOperator) and isinstance(ready.operator.operator, KroneckerModes):
         modes = ready.operator.operator
         size = _size((modes.row_basis, modes.column_basis, modes.eigenvalues))
-        if isinstance(ready.table, FactorTable):
-            # Both factors into their coordinates and their gradients back, with one matrix of coordinates between.
-            return size, 2.0 * width * (rows**2 + columns**2 + 1.5 * rows * columns)
-        return size, 2.0 * rows * columns * (rows + columns)
+        return size, _modes_product(ready.table, rows, columns)
     # Of the factors of an update each has the operator of its own nodes.
     others_of = (width, width) if isinstance(ready.table, FactorTable) else (width, nodes)
     size, products = 0, 0.0
@@ -188,6 +196,14 @@ def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
         size += stored * (8 if part.is_dense else 12)  # float64, with an int32 index where sparse
         products += float(stored * others)
     return size, products
+
+
+def _modes_product(table: NodeTable, rows: int, columns: int) -> float:
+    """Count the multiplications of a signal by modes of rows and columns, there and back."""
+    if isinstance(table, FactorTable):
+        # Both factors into their coordinates and their gradients back, with one matrix of coordinates between.
+        return 2.0 * table.shape[1] * (rows**2 + columns**2 + 1.5 * rows * columns)
+    return 2.0 * rows * columns * (rows + columns)
 
 
 def _filter_cost(ready: PreparedTable, products: float, in_basis: bool) -> tuple[int, float]:

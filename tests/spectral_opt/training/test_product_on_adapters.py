@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from spectral_opt import SpectralConfig, attach
+from spectral_opt import SpectralConfig, attach, explain
 
 from helpers.names import shown
 
@@ -50,7 +50,6 @@ def deltas(model):
     return [layer.get_delta_weight("default").detach().double().numpy() for layer in layers]
 
 
-@pytest.mark.filterwarnings("ignore:.*preserved texts count as:paramgraph.NumericalWarning")
 @CONFIGS
 @pytest.mark.parametrize("options", [{}, {"init_lora_weights": "pissa"}], ids=["zero", "pissa"])
 def test_the_penalty_is_the_quadratic_form_of_the_update_written_out(config, options):
@@ -66,7 +65,6 @@ def test_the_penalty_is_the_quadratic_form_of_the_update_written_out(config, opt
     assert float(handle.penalty()) == pytest.approx(0.3 * expected, rel=2e-5)  # float32 sums
 
 
-@pytest.mark.filterwarnings("ignore:.*preserved texts count as:paramgraph.NumericalWarning")
 @CONFIGS
 def test_the_gradient_that_is_added_is_autograds_of_the_penalty(config):
     by_loss, by_gradient = adapted(), adapted()
@@ -87,7 +85,6 @@ def test_the_gradient_that_is_added_is_autograds_of_the_penalty(config):
         assert parameter.grad.abs().max() > 1e-3
 
 
-@pytest.mark.filterwarnings("ignore:.*preserved texts count as:paramgraph.NumericalWarning")
 @CONFIGS
 def test_a_resumed_run_has_the_operators_of_the_first(config):
     model, twin = adapted(), adapted()
@@ -130,3 +127,22 @@ def test_two_configs_filter_the_factors_and_penalize_the_product():
     filtering = SpectralConfig(**TENSOR, placement="update", penalty=0.0)
     handle = attach(model, optimizer, [filtering, PRODUCT])
     assert [table.config for table in handle.explanation.tables] == [0, 0, 0, 0, 1, 1]
+
+
+@CONFIGS
+@pytest.mark.parametrize("on_adapter", [True, False])
+def test_before_graphs_are_built_costs_are_those_of_dense_ones(config, on_adapter):
+    model = adapted() if on_adapter else nn.Sequential(nn.Linear(6, 8))
+    needs = config is MEASURED
+    if not needs:
+        config = SpectralConfig(**(config.to_dict() | {"source": "activations", "batches": "preserve"}))
+    before = explain(model, config).tables
+    after = explain(model, config, BATCHES).tables
+    assert before[0].edges >= after[0].edges
+    assert before[0].flops_per_step == after[0].flops_per_step > 0
+    assert before[0].nodes == after[0].nodes == 48
+
+
+def test_what_was_chosen_by_itself_is_said():
+    text = str(explain(adapted(), MEASURED, BATCHES))
+    assert "objective 'representation', chosen by the kind of model" in text
