@@ -1,6 +1,7 @@
 """From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -24,6 +25,7 @@ def build(
     loss: Loss | None = None,
     tuned: ModelLike | None = None,
     cache: GraphCache | None = None,
+    source_options: Mapping[str, object] | None = None,
     **options: Any,  # whatever the builder takes: it checks them
 ) -> Data:
     """Build the graph of a table of parameters.
@@ -37,8 +39,8 @@ def build(
     builder : str or callable
         A registered name, or any callable `Data -> Data` such as a PyG transform.
     source : str or callable, default "weights"
-        Where features come from: "weights", "gradients", "batch_gradients", "activations", "attention_maps",
-        "updates", or a function `(model, table, batches) -> Tensor`.
+        Where features come from: "weights", "gradients", "batch_gradients", "activations", "output_gradients",
+        "attention_maps", "updates", or a function `(model, table, batches) -> Tensor`.
     batches : iterable, optional
         Calibration batches, for the sources that run the model.
     loss : callable, optional
@@ -48,6 +50,8 @@ def build(
         before.
     cache : GraphCache, optional
         Where graphs of the same content are looked for, and kept; features are read in any case.
+    source_options : mapping of str to object, optional
+        Options of the source by name, as in `collect`: `{"objective": "labels"}` of "output_gradients".
     **options : object
         Options of the named builder. A builder that wraps another is given ready made, as
         `get_builder("permuted", builder="cosine_knn")`.
@@ -75,7 +79,7 @@ def build(
     make = as_builder(builder, **options)
     tables = one_table(table)
     make.check_nodes(table.shape[0])
-    features = collect(model, tables, source, batches=batches, loss=loss, tuned=tuned)[table.group]
+    features = collect(model, tables, source, batches, loss, tuned, source_options)[table.group]
     graph = connect(table, features, make, cache)
     graph.source = source_name(source)
     return graph

@@ -67,8 +67,8 @@ class Compare:
     sources: Annotated[
         list[str] | None,
         option(
-            "what graphs are built from: weights, gradients, batch_gradients, activations, attention_maps, updates "
-            "[weights; with --data also activations and batch_gradients, with --tuned updates]",
+            "what graphs are built from: weights, gradients, batch_gradients, activations, output_gradients, "
+            "attention_maps, updates [weights; with --data also activations and batch_gradients, with --tuned updates]",
             metavar="NAME...",
             group=WHAT,
         ),

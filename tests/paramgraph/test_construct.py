@@ -6,7 +6,16 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
 
-from paramgraph import CosineKNN, NodeTable, Ring, UnknownNameError, build, check_graph, rows
+from paramgraph import (
+    CosineKNN,
+    NodeTable,
+    Ring,
+    UnknownNameError,
+    build,
+    check_graph,
+    output_gradients,
+    rows,
+)
 
 
 @pytest.fixture
@@ -130,3 +139,12 @@ def test_model_stays_as_it_was(model: nn.Module, table: NodeTable) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert all(value.grad is None for value in model.parameters())
+
+
+def test_options_of_a_source_are_apart_from_those_of_the_builder(generator):
+    model = nn.Sequential(nn.Linear(3, 4))
+    table, x = rows(model)["0.weight"], [torch.randn(5, 3, generator=generator)]
+    options = {"objective": "labels", "seed": 3}
+    graph = build(model, table, "cosine_knn", "output_gradients", x, source_options=options, k=2)
+    assert torch.equal(graph.x, output_gradients(model, table, x, "labels", compress=True, seed=3))
+    assert "k=2" in graph.builder
