@@ -54,7 +54,7 @@ class Refine:
             "of the task: auto, accuracy, balanced_accuracy, macro_f1, auc, probe, loss, perplexity [auto]"
         ),
     ] = None
-    graph: Annotated[str | None, option("of the filter: columns [columns]")] = None
+    graph: Annotated[str | None, option("of the filter: product, columns or rows [product]")] = None
     strength: Annotated[float | None, option("gamma that is written, whatever is picked")] = None
     keep: Annotated[
         float | None,
@@ -76,7 +76,10 @@ class Refine:
     batch_size: Annotated[int | None, option("texts a batch [16]")] = None
     seed: Annotated[int | None, option("of every draw [0]")] = None
     strengths: Annotated[
-        str | None, option("gammas of the filter, separated by commas [0.03,0.1,0.3; quick 0.1,0.3]")
+        str | None,
+        option(
+            "gammas of the filter, separated by commas [0.03,0.1,0.3,1,3; columns, rows 0.03,0.1,0.3; quick two]"
+        ),
     ] = None
     scales: Annotated[
         str | None, option("factors of the delta for comparison (WiSE-FT) [0.8,0.6,0.4; quick 0.7,0.4]")

@@ -61,16 +61,13 @@ class Measures:
         self.module, self.kind, self.metric = module, kind, metric
         self._tokenizer, self._size = tokenizer, (max_length, batch_size)
         self._task, self._classes = texts.task, classes
-        self._held_out = self._tokenized(texts.held_out)
+        self.held_out = self._tokenized(texts.held_out)
         self._known: dict[int, TokenizedBatches] = {}
         self._before: Float[np.ndarray, "texts ..."]
-        self._tokens: Tensor
 
     def remember_base(self) -> None:
         """Take the present state as the base, from which forgetting is counted."""
         self._before = self._behaviour()
-        if self.kind == "causal":
-            self._tokens = predicted_tokens(self.module, self._held_out)
 
     def forgotten(self) -> Forgotten:
         """Compare the present state with the base."""
@@ -82,15 +79,6 @@ class Measures:
         )
         # The last bits of an embedding's cosine with itself are not information.
         return Forgotten(np.round(1 - cosine, 7), 1 - neighbours_kept(self._before, after))
-
-    def kept(self) -> float:
-        """Give the share of the base that the present state keeps on held-out preserved text.
-
-        The mean cosine with its embeddings, or of a language model the share of next tokens that both predict.
-        """
-        if self.kind != "causal":
-            return 1 - self.forgotten().mean
-        return float((predicted_tokens(self.module, self._held_out) == self._tokens).double().mean())
 
     def task(self) -> tuple[TaskResult, TaskResult | None]:
         """Measure the task on the texts that pick and, where there are some, on those that report."""
@@ -109,7 +97,7 @@ class Measures:
         """Say whether the preserved text is of the task's own domain, as the present state, the base, embeds them."""
         if self._task is None:
             return ""
-        preserved = self._before if self.kind != "causal" else self._embedded(self._held_out)
+        preserved = self._before if self.kind != "causal" else self._embedded(self.held_out)
         return domain_remark(domain_auc(preserved, self._embedded(self._batches(self._task.dev)), seed))
 
     def majority(self) -> dict[str, MajorityBaseline]:
@@ -145,10 +133,10 @@ class Measures:
 
     def _behaviour(self) -> Float[np.ndarray, "texts ..."]:
         if self.kind == "causal":
-            losses, _ = token_losses(self.module, self._held_out)
+            losses, _ = token_losses(self.module, self.held_out)
             _refuse_what_is_not_finite(torch.from_numpy(losses), "losses")
             return losses
-        return self._embedded(self._held_out)
+        return self._embedded(self.held_out)
 
     def _embedded(self, batches: TokenizedBatches) -> Float[np.ndarray, "texts width"]:
         embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), batches).double()
@@ -187,16 +175,6 @@ def token_losses(model: nn.Module, batches: TokenizedBatches) -> tuple[Values, V
     restored = (batches.restore(torch.cat(one)).double().numpy() for one in (rows, counts))
     losses, tokens = restored
     return losses, tokens
-
-
-def predicted_tokens(model: nn.Module, batches: TokenizedBatches) -> Tensor:
-    """Return the most probable next token after each token of all texts but their last, in one row."""
-    rows = []
-    with torch.no_grad():
-        for batch in batches:
-            mask = (batch["attention_mask"][:, 1:] * batch["attention_mask"][:, :-1]).bool()
-            rows.append(model(**batch).logits[:, :-1].argmax(dim=-1)[mask])
-    return torch.cat(rows).cpu()
 
 
 def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:

@@ -45,7 +45,7 @@ class RefinementOptions:
     text_column: str = "text"
     label_column: str = "label"
     metric: str = "auto"
-    graph: Graph = "columns"
+    graph: Graph = "product"
     strengths: tuple[float, ...] | None = None
     scales: tuple[float, ...] = (0.8, 0.6, 0.4)
     nulls: tuple[Null, ...] = ("permuted", "rotated")

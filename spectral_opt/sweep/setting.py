@@ -64,8 +64,8 @@ class RefinementSetting:
 
     @property
     def sets(self) -> dict[str, TokenizedBatches]:
-        """The calibration sets, by name."""
-        return {"preserve": self.batches}
+        """The texts that build graphs, and those that measure what is kept."""
+        return {"preserve": self.batches, "held_out": self.measures.held_out}
 
     @property
     def default_strength(self) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from paramgraph.filters import get_response
-from spectral_opt.errors import DataError, ModelError
+from spectral_opt.errors import ModelError
 from spectral_opt.refinement import Null, RefinedState, Refiner
 from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
 from spectral_opt.sweep._measures import mean_interval, run_body
@@ -21,8 +21,6 @@ from spectral_opt.sweep.setting import RefinementSetting
 LEAST_FORGOTTEN = 5e-5
 # A stronger filter is not looked for where this share of what the fine-tune forgot is left.
 LITTLE = 0.02
-# Strengths between which the one is looked for that keeps a share of the base, and the steps: to within 2 %.
-SEARCHED, BISECTIONS = (1e-4, 1e4), 10
 # Strengths of a null; it needs larger ones than the filter, and how much larger is not known before.
 NULL_STRENGTHS = 10
 # Factors that are tried to forget as much as the filter's pick, and how near is near enough.
@@ -160,26 +158,10 @@ class Sweep:
             )
 
     def _strength_that_keeps(self, keep: float) -> float:
-        """Find the weakest filter that keeps a share of the base, by bisection; 0 where the fine-tune does."""
-        measures = self.setting.measures
-        if (found := measures.kept()) >= keep:
-            self.remarks.append(f"the fine-tune itself keeps {found:.3f} of the base on held-out text")
-            return 0.0
-        low, high = SEARCHED
-        self._load("filter", high)
-        if (best := measures.kept()) < keep:
-            raise DataError(
-                f"--keep {keep:g} is not reached: the filter of strength {high:g} keeps {best:.3f} of the base on "
-                "held-out text; ask for less, or give back what no filter acts on: --rest base"
-            )
-        for _ in range(BISECTIONS):
-            middle = math.sqrt(low * high)
-            self._load("filter", middle)
-            kept = measures.kept()
-            low, high, best = (low, middle, kept) if kept >= keep else (middle, high, best)
-        strength = float(f"{high:.3g}")
-        self.remarks.append(f"strength {strength:g} keeps {best:.3f} of the base on held-out text")
-        return strength
+        """Find the weakest filter that keeps a share of the base on held-out text; 0 where the fine-tune does."""
+        found = self._refiner.find_strength(self.setting.tuned, keep)
+        self.remarks.append(found.remark)
+        return found.strength
 
     def _match_scaling(self) -> None:
         """Measure a factor that forgets as much as the filter's pick, found along the line between its neighbours."""

@@ -116,7 +116,7 @@ def swept(filters, factors, nulls, metric):
             measures=SimpleNamespace(metric=metric, majority=dict),
             texts=texts,
             kind="classifier",
-            config=SpectralConfig.preserve(1.0, "columns"),
+            config=SpectralConfig.preserve(1.0),
             remarks=(),
         ),
     )
@@ -161,7 +161,7 @@ def test_the_page_begins_with_the_answer_and_its_points_say_their_numbers():
     page = refinement_page(results)
     assert page.index("At equal forgetting, against scaling on 40 test texts") < page.index("<svg")
     assert page.index("<svg") < page.index("Written: a model")
-    assert "<title>column filter, strength 0.1: forgotten 0.1000, neighbours lost 0.100" in page
+    assert "<title>product filter, strength 0.1: forgotten 0.1000, neighbours lost 0.100" in page
     assert "nulls" not in page or "null: permuted, strength 1:" in page
 
 
