@@ -124,7 +124,9 @@ def language_models(
             if "lora_B" in name:
                 parameter.normal_(generator=torch.Generator().manual_seed(3))
     adapted.save_pretrained(folder / "adapter")
-    moved(model).save_pretrained(folder / "tuned")
+    with torch.no_grad():
+        moved(model).model.norm.weight.mul_(8)  # of two random models the one that is surer is wrong by more
+    model.save_pretrained(folder / "tuned")
     for name in ("base", "tuned"):
         fast.save_pretrained(folder / name)
     return folder / "base", folder / "tuned", folder / "adapter"
@@ -348,14 +350,21 @@ def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_pa
     from peft import PeftModel
 
     base, tuned, adapter = language_models
-    if form == "weights":
-        base, tuned = tuned, base  # of two random models the one that predicts the text less well has forgotten
     found = run(
         base,
         tuned if form == "weights" else adapter,
         texts["preserve"],
         tmp_path / "out",
-        *("--task", str(texts["retention"]), "--graph", "product", "--nulls", "permuted,rotated"),
+        *(
+            "--task",
+            str(texts["retention"]),
+            "--graph",
+            "product",
+            "--nulls",
+            "permuted,rotated",
+            "--strength",
+            "1",
+        ),
     )
     assert found.code == 0, found.err
     results = found.results
