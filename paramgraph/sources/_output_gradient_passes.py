@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from paramgraph.errors import NumericalWarning
+from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._activation_passes import Reading, of_nodes, readings
 from paramgraph.sources._capture import Call, Taps, accumulation_dtype, layers_of
@@ -143,7 +143,7 @@ def layer_gradient_passes(
         warnings.warn(
             f"{step.empty} texts hold nothing but padding and were left out; {step.texts} were measured",
             NumericalWarning,
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     check_called([name for name in layers if step.is_in_body(name)], step.taps.called)
 

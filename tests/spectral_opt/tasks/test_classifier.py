@@ -11,6 +11,7 @@ from transformers import BertConfig, GPT2Config, GPT2Model
 from transformers.utils import ModelOutput
 
 import paramgraph
+from paramgraph.sources import representation
 from spectral_opt.errors import DataError
 from spectral_opt.tasks import MeanPooledClassifier, PooledEncoder, match_classes
 
@@ -129,6 +130,16 @@ def test_gradients_are_those_of_the_classifier(pooled, classifier):
     )
     for name, value in own.items():
         assert torch.equal(value, theirs[f"encoder.{name}"])
+
+
+def test_the_representation_is_the_embedding_and_its_gradients_are_those_of_the_bare_encoder(
+    pooled, classifier, encoder
+):
+    texts = batch([5, 2])
+    torch.testing.assert_close(representation(classifier, texts), classifier.embed(**texts))
+    found = paramgraph.collect(pooled, paramgraph.rows(pooled), "output_gradients", [texts])
+    expected = paramgraph.collect(encoder, paramgraph.rows(encoder), "output_gradients", [texts])
+    torch.testing.assert_close(found, expected)
 
 
 def test_attention_is_read_through_it(pooled):
