@@ -59,6 +59,18 @@ TRAINED: dict[str, dict[str, Any]] = {
         "penalty_mode": "decoupled",
         "rank": 2,
     },
+    "penalty proximal, dense columns, every 2 steps": {
+        "response": None,
+        "placement": None,
+        "penalty": 20.0,
+        "penalty_mode": "decoupled",
+        "penalty_every": 2,
+        "scheme": "columns",
+        "source": "activations",
+        "builder": "gram",
+        "builder_options": {},
+        "shift": "adjacency",
+    },
     "penalty loss, rows": {"response": None, "placement": None, "penalty": 0.5, "penalty_mode": "loss"},
     "penalty weight, dense": {
         "response": None,

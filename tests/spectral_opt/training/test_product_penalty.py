@@ -10,8 +10,10 @@ from torch import nn
 
 from paramgraph import eigenpairs
 from paramgraph.spectra import KroneckerModes, KroneckerProduct
-from spectral_opt import SpectralConfig, attach, prepare
+from spectral_opt import SpectralConfig, attach, prepare, refine
 from spectral_opt.preparation import EntryOperator
+
+from helpers.gradients import give_gradients
 
 OUT, IN, LR = 6, 4, 0.1
 FIELDS = {"builder": "gram", "scheme": "entries", "shift": "adjacency", "source": "weights", "response": None}
@@ -74,3 +76,29 @@ def test_the_penalty_of_mode_loss_has_the_gradient_in_closed_form(kind):
     handle.penalty().backward()
     W = model[0].weight.detach()
     torch.testing.assert_close(model[0].weight.grad, 2 * 0.3 * (copy.copy(entries) @ W))
+
+
+def test_a_preset_is_pulled_back_in_training_as_it_is_refined_afterwards():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(IN, OUT), nn.Tanh(), nn.Linear(OUT, 3)).double()
+    batches = {"preserve": list(torch.randn(4, 24, IN, generator=torch.Generator().manual_seed(0)).double())}
+    gamma, every, base = 2.0, 2, copy.deepcopy(model)
+    pulled = SpectralConfig.preserve(
+        placement=None,
+        penalty=gamma / (2 * every * LR),
+        penalty_mode="decoupled",
+        penalty_every=every,
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
+    plain = copy.deepcopy(model)
+    handle = attach(model, optimizer, pulled, batches)
+    assert "every 2 steps, proximal in the complete basis" in str(handle.explanation)
+    for each, stepped in ((model, optimizer), (plain, torch.optim.SGD(plain.parameters(), lr=LR))):
+        for step in range(every):
+            give_gradients(each, seed=step)
+            stepped.step()
+    refined = refine(base, plain, "preserve", batches=batches, strength=gamma)
+    for name in ("0.weight", "2.weight"):
+        torch.testing.assert_close(dict(model.named_parameters())[name].detach(), refined[name])  # float64
+        assert not torch.equal(refined[name], dict(plain.named_parameters())[name])
