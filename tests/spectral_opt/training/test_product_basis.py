@@ -138,3 +138,17 @@ def test_a_table_without_an_operator_is_trained_as_if_nothing_were_attached(mode
     train(model, optimizer, range(2))
     train(other, adamw(other.parameters()), range(2))
     assert torch.equal(model[0].weight, other[0].weight)
+
+
+@pytest.mark.parametrize("energy", [None, "model"])
+def test_sgd_in_the_bases_is_the_filter_on_its_update(model, energy):
+    batches = {"preserve": list(torch.randn(2, 28, 4, generator=torch.Generator().manual_seed(0)).double())}
+    results = []
+    for placement in ("basis", "update"):
+        twin = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+        attach(twin, optimizer, SpectralConfig.preserve(2.0, energy=energy, placement=placement), batches)
+        train(twin, optimizer, range(2))
+        results.append(twin[0].weight.detach())
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-10)  # float64
+    assert (results[0] - model[0].weight).norm() > 0.01
