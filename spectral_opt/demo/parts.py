@@ -15,7 +15,7 @@ from torch import nn
 from paramgraph.nodes import node_tables
 from paramgraph.sources import collect_batch_gradients
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, Evidence, measure_constructions
-from spectral_opt.demo.refinement_front import FAMILIES, Family, refined_states
+from spectral_opt.demo.refinement_front import FAMILIES, Family, make_refiner, refined_states
 from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.study import (
@@ -145,17 +145,17 @@ class Demo:
         started = time.perf_counter()
         setting, tuned = self.setting, self._tuned_baseline
         probe = copy.deepcopy(tuned)
+        refiner = make_refiner(setting.start, {"preserve": setting.preserve})
         for family in FAMILIES:
             run_started = time.perf_counter()
-            for strength, state in refined_states(
-                setting.start, tuned, family, {"preserve": setting.preserve}
-            ):
+            for strength, state in refined_states(setting.start, tuned, family, refiner):
                 probe.load_state_dict(state)
                 self.refined.append(RefinedRow(family, strength, self._score(probe)))
                 seconds, run_started = time.perf_counter() - run_started, time.perf_counter()
                 config = {
                     "strength": strength,
                     "spectral": family.config.to_dict() if family.config else None,
+                    "null": family.null,
                 }
                 self._record(f"refine: {family.name}", config, asdict(self.refined[-1].score), seconds)
                 self.advance(8.0, "refinement without training")

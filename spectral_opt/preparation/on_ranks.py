@@ -153,12 +153,15 @@ def _energy_on_ranks(
     options: Mapping[str, Any],
 ) -> dict[str, ModeEnergy]:
     """Average energies over the texts of all ranks, in the bases of the first: eigenvectors may differ by machine."""
-    agreed = {key: (ranks.first_(U), ranks.first_(V)) for key, (U, V) in bases.items()}
+    device = next(model.parameters()).device
+    agreed = {
+        key: (ranks.first_(U.to(device).contiguous()), ranks.first_(V.to(device).contiguous()))
+        for key, (U, V) in bases.items()
+    }
     with ranks.together():
         own = product_energy(model, tables, agreed, batches, **options)
     found = {}
     for key, energy in own.items():
-        device = next(model.parameters()).device
         texts = ranks.sum_(torch.tensor(float(energy.texts), device=device))
         values = ranks.sum_((energy.values * energy.texts).to(device)) / texts
         found[key] = replace(energy, values=values.cpu())

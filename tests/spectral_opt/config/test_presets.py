@@ -4,6 +4,8 @@ import json
 import math
 
 import pytest
+import yaml
+from transformers import HfArgumentParser
 
 from spectral_opt import SpectralConfig
 
@@ -85,3 +87,28 @@ def test_a_strength_that_is_none_is_refused(make, strength):
 def test_a_wrong_word_in_a_file_is_one_error(values, error, words):
     with pytest.raises(error, match=words):
         SpectralConfig.from_dict(values)
+
+
+def test_yaml_gives_a_preset():
+    read = yaml.safe_load("preset: preserve\nstrength: 1e-1\ngraph: columns\nexclude: [pooler]")
+    assert SpectralConfig.from_dict(read) == SpectralConfig.preserve(0.1, "columns", exclude=["pooler"])
+
+
+def test_a_command_line_gives_the_fields_of_a_product():
+    words = SpectralConfig.preserve(0.5, objective="labels").to_dict()
+    given = [
+        "builder",
+        "scheme",
+        "source",
+        "column_source",
+        "shift",
+        "product",
+        "energy",
+        "batches",
+        "placement",
+    ]
+    line = [part for name in given for part in (f"--{name}", str(words[name]))]
+    options = ["source_options", "response_options"]
+    line += [part for name in options for part in (f"--{name}", json.dumps(words[name]))]
+    (read,) = HfArgumentParser(SpectralConfig).parse_args_into_dataclasses([*line, "--penalty", "0"])
+    assert read == SpectralConfig.preserve(0.5, objective="labels")
