@@ -211,7 +211,10 @@ class _Step:
         self._shapes: dict[Call, tuple[int, Tensor]] = {}
         self._unplaced: dict[Call, Unplaced] = {}
         given = [value for value in self._given.values() if isinstance(value, Tensor)]
-        self._is_flat = all(value.ndim <= 2 and value.is_floating_point() for value in given)
+        # One row a text comes in, so one row a text runs through: no tokens that experts could share among them.
+        self._is_flat = all(
+            value.ndim < 2 or (value.ndim == 2 and value.is_floating_point()) for value in given
+        )
         values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
         self._trace()
         if self.by_text and any(place.counts is None for place in self._places.values()):
