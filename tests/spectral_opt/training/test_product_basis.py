@@ -142,7 +142,7 @@ def test_a_table_without_an_operator_is_trained_as_if_nothing_were_attached(mode
 
 @pytest.mark.parametrize("energy", [None, "model"])
 def test_sgd_in_the_bases_is_the_filter_on_its_update(model, energy):
-    batches = {"preserve": list(torch.randn(2, 28, 4, generator=torch.Generator().manual_seed(0)).double())}
+    batches = {"preserve": list(torch.randn(4, 24, 4, generator=torch.Generator().manual_seed(0)).double())}
     results = []
     for placement in ("basis", "update"):
         twin = copy.deepcopy(model)

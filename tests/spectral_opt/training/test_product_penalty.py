@@ -82,7 +82,7 @@ def test_a_preset_is_pulled_back_in_training_as_it_is_refined_afterwards():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(IN, OUT), nn.Tanh(), nn.Linear(OUT, 3)).double()
-    batches = {"preserve": list(torch.randn(2, 28, IN, generator=torch.Generator().manual_seed(0)).double())}
+    batches = {"preserve": list(torch.randn(4, 24, IN, generator=torch.Generator().manual_seed(0)).double())}
     gamma, every, base = 2.0, 2, copy.deepcopy(model)
     pulled = SpectralConfig.preserve(
         placement=None,
