@@ -43,7 +43,7 @@ def test_the_refinement_example_runs_on_two_models():
     names = {
         "base": Wrapped(base),
         "tuned": Wrapped(tuned),
-        "batches_of_other_text": [{"x": torch.randn(30, 6, generator=torch.Generator().manual_seed(0))}],
+        "other_text": [{"x": torch.randn(300, 6, generator=torch.Generator().manual_seed(0))}],
     }
     exec("import spectral_opt\n" + BLOCKS[1], names)
     assert set(names["state"]) == set(Wrapped(tuned).state_dict())
