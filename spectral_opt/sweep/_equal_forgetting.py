@@ -35,11 +35,11 @@ def compare_at_equal_forgetting(
     bootstrap. Of right and wrong answers a row has McNemar's p-value at the measured state that forgets most nearly as
     much. A strength outside the front has nothing beside it, and no gain; "mean" is None where none has one.
     """
-    front = [point for point in front_of(points, rival) if point.test is not None]
+    front = front_of(points, rival)
     rows: list[dict[str, Any]] = []
     every: list[_Gain] = []
     for point in points:
-        if point.family != "filter" or point.test is None or not front:
+        if point.family != "filter" or point.test is None:
             continue
         row: dict[str, Any] = {"strength": point.strength, "forgotten": point.forgotten.mean}
         row["filter"] = metric.score(point.test)
@@ -70,7 +70,7 @@ def compare_at_equal_score(points: Sequence[SweepPoint], metric: Metric, seed: i
     texts together; `reached` is the share of its draws in which a factor has the score, in the others scaling counts
     with the most that any factor forgets, which is too little.
     """
-    front = sorted(front_of(points, "scaling"), key=lambda point: point.strength)
+    front = front_of(points, "scaling")
     rows = []
     for point in points:
         if point.family != "filter" or point.test is None:

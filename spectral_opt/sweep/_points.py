@@ -1,10 +1,9 @@
 """One state of the model, measured, and the front that the states of a family make."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from spectral_opt.sweep._measures import Forgotten
 from spectral_opt.sweep._metrics import TaskResult
@@ -31,16 +30,23 @@ class SweepPoint:
 
 
 def front_of(points: Sequence[SweepPoint], family: str) -> list[SweepPoint]:
-    """Return base, states of a family, and fine-tune in the order of what they forgot."""
-    front = [point for point in points if point.family in ("base", "tuned", family)]
-    return sorted(front, key=lambda point: point.forgotten.mean)
+    """Return the way of a family from the fine-tune over its states to the base."""
+    own = [point for point in points if point.family == family]
+    # A factor is what is kept, a gamma what is taken back.
+    own.sort(key=lambda point: point.strength, reverse=family == "scaling")
+    ends = {point.family: point for point in points if point.family in ("base", "tuned")}
+    return [ends["tuned"], *own, ends["base"]]
 
 
 def around(front: Sequence[SweepPoint], place: float) -> tuple[SweepPoint, SweepPoint, float] | None:
-    """Return the two states between which as much is forgotten, and the weight of the second; None outside."""
-    places = [point.forgotten.mean for point in front]
-    if len(front) < 2 or not places[0] <= place <= places[-1]:
-        return None
-    after = min(max(int(np.searchsorted(places, place)), 1), len(front) - 1)
-    width = places[after] - places[after - 1]
-    return front[after - 1], front[after], (place - places[after - 1]) / width if width > 0 else 1.0
+    """Return the two states between which as much is forgotten, and the weight of the second; None where none do.
+
+    Where the way comes by twice, as of a language model that gets better before it is the base again, it is the pair
+    that is nearer to the fine-tune, which does the task better.
+    """
+    for first, second in itertools.pairwise(front):
+        ends = first.forgotten.mean, second.forgotten.mean
+        if min(ends) <= place <= max(ends):
+            width = ends[1] - ends[0]
+            return first, second, (place - ends[0]) / width if width else 0.0
+    return None

@@ -51,7 +51,7 @@ class Sweep:
     def run(self) -> None:
         """Build the graphs, then measure base and fine-tune, and each strength of filter, nulls and scaling."""
         started = time.perf_counter()
-        self._started, self._told, self._left = started, 0.0, self._planned
+        self._started, self._told = started, 0.0
         setting, options = self.setting, self.setting.options
         self.advance(0.0, "graphs")
         self._refiners = {
@@ -77,7 +77,7 @@ class Sweep:
         for scale in sorted(options.scales, reverse=True):
             self._measure("scaling", scale)
         self._match_scaling()
-        for null in options.nulls:
+        for null in options.nulls if setting.texts.task is not None else ():
             self._measure_null(null)
 
     def pick(self) -> None:
@@ -145,7 +145,8 @@ class Sweep:
                 self._measure("filter", next_strength(points[-1].strength, 1))
             else:
                 break
-        if added := [point.strength for point in self.of("filter") if point.strength not in options.gammas]:
+        given = {*options.gammas, self.asked}
+        if added := [point.strength for point in self.of("filter") if point.strength not in given]:
             self.remarks.append(
                 f"strengths of the filter that were tried beyond {listed(options.gammas)}, as the pick was at their "
                 f"end: {listed(added)}"
@@ -178,14 +179,13 @@ class Sweep:
             found = around(front, wanted)
             if found is None:
                 return
-            low, high, _ = found
-            # What is forgotten grows with about the square of a small factor.
-            roots = [
-                math.sqrt(max(place, 0.0)) for place in (low.forgotten.mean, wanted, high.forgotten.mean)
-            ]
-            share = (roots[1] - roots[0]) / (roots[2] - roots[0])
-            factor = float(f"{low.strength + share * (high.strength - low.strength):.3g}")
-            if factor in (low.strength, high.strength):
+            first, second, share = found
+            ends = (first.forgotten.mean, wanted, second.forgotten.mean)
+            if min(ends) >= 0:  # what is forgotten grows with about the square of a small factor
+                roots = [math.sqrt(place) for place in ends]
+                share = (roots[1] - roots[0]) / (roots[2] - roots[0])
+            factor = float(f"{first.strength + share * (second.strength - first.strength):.3g}")
+            if factor in (first.strength, second.strength):
                 return
             self._measure("scaling", factor)
 
@@ -203,6 +203,8 @@ class Sweep:
                     break
                 self._measure(null, next_strength(self.of(null)[0].strength, -1))
         while len(self.of(null)) < NULL_STRENGTHS and (last := self.of(null)[-1]).forgotten.mean > median:
+            if len(self.of(null)) > 1 and last.forgotten.mean >= self.of(null)[-2].forgotten.mean:
+                break  # on its way back to the base, which had not learned this text
             # Ten times as strong where it is outside the range of the filter, three times inside.
             self._measure(null, next_strength(last.strength, 2 if last.forgotten.mean > most else 1))
         last = self.of(null)[-1]

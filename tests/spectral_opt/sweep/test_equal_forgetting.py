@@ -69,6 +69,15 @@ def test_what_forgets_more_or_less_than_all_of_scaling_is_not_compared(forgotten
     assert row["filter"] == pytest.approx(0.9)
 
 
+def test_where_scaling_comes_by_twice_the_state_that_is_nearer_to_the_fine_tune_is_beside():
+    # A language model that gets better than its base at the text, and is the base in the end.
+    folded = [point("base", 0.0, 0.0, 0.5), point("tuned", 1.0, 0.1, 0.8), point("scaling", 0.5, -0.2, 0.6)]
+    (row,) = compare_at_equal_forgetting([*folded, point("filter", 0.1, -0.05, 0.7)], ACCURACY, 0)[
+        "by_strength"
+    ]
+    assert row["scaling"] == pytest.approx(0.7)
+
+
 def test_two_factors_that_forget_alike_divide_by_nothing():
     rows = compare(point("scaling", 0.4, 0.2, 0.6), point("filter", 0.1, 0.2, 0.7))
     assert rows[0]["gain"] == pytest.approx(0.1)
