@@ -1,5 +1,6 @@
 """What a rank does in the tests of several ranks: one small model, trained as a config says."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from spectral_opt import SpectralConfig, attach
+from spectral_opt.preparation import PreparedTable
 
 ROWS, INPUTS, STEPS = 7, 6, 3
 
@@ -151,6 +153,20 @@ def make_texts(size: int, rank: int) -> list[dict[str, Tensor]]:
 
 def first_class(model: nn.Module, batch: Any) -> Tensor:
     return model(**batch).logits.log_softmax(dim=1)[:, 0]
+
+
+# What the first class depends on, measured in the modes of both graphs.
+PRESERVE = SpectralConfig.preserve(1.0, objective=first_class, exclude=["classifier"])
+
+
+def applied(prepared: Iterable[PreparedTable]) -> dict[str, Tensor]:
+    """Multiply a signal by the operator of each table."""
+    source = torch.Generator().manual_seed(4)
+    return {
+        one.table.group: one.operator @ torch.randn(one.table.shape, generator=source)
+        for one in prepared
+        if one.operator is not None
+    }
 
 
 def mean_square(model: nn.Module, batch: Tensor) -> Tensor:

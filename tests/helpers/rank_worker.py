@@ -18,9 +18,10 @@ from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
-from paramgraph import collect, product_energy, rows
+from paramgraph import NumericalWarning, collect, product_energy, rows
 from paramgraph.sources import as_source
 from spectral_opt import attach, explain, prepare
+from spectral_opt.preparation import prepare_on_ranks
 from spectral_opt.ranks import Ranks, whole
 
 from helpers import rank_cases as cases
@@ -217,7 +218,11 @@ def preserved(size: int, rank: int) -> dict[str, Any]:
     kept = source.measure(whole_model, tables, texts, None)
     ranks = Ranks(dist.group.WORLD)
     joined = {group: one.features_over(ranks.sum_, ranks.first_) for group, one in kept.items()}
-    return {**own, "joined": joined}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumericalWarning)  # of so few texts
+        ready = prepare_on_ranks(ranks, whole_model, cases.PRESERVE, {"preserve": texts})
+    modes = cases.applied(ready)
+    return {**own, "joined": joined, "modes": modes}
 
 
 PARTS = {"trained": trained, "moved": moved, "refused": refused, "preserved": preserved}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from paramgraph import collect, rows
+from spectral_opt import prepare
 
 from helpers import rank_cases as cases
 
@@ -213,3 +214,15 @@ def test_output_gradients_of_two_ranks_are_those_of_one_process_on_all_their_tex
     for found in two_ranks:
         for group, F in found["preserved"]["joined"].items():
             torch.testing.assert_close(F @ F.T, expected[group] @ expected[group].T, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.* equally strong ones")
+def test_modes_of_two_ranks_are_those_of_one_process_on_all_their_texts(two_ranks):
+    model = cases.make_encoder()
+    expected = cases.applied(prepare(model, cases.PRESERVE, {"preserve": cases.make_texts(1, 0)}))
+    for found in two_ranks:
+        modes = found["preserved"]["modes"]
+        assert modes.keys() == expected.keys()
+        for group, value in expected.items():
+            # Features are float32 on the way between ranks, and so are the bases.
+            assert float((modes[group] - value).norm()) < 1e-4 * float(value.norm())
