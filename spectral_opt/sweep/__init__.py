@@ -7,9 +7,8 @@ fine-tune, filter, scaling and nulls at each strength on dev and test, decides o
 - Running: `RefinementOptions`, `make_refinement`, `Sweep`.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
-- Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_points` with
-  `compare_at_equal_forgetting` and `compare_at_equal_score`; `decide`, `pick` and a `Decision`, `explain_decision`;
-  `next_strength`; `domain_auc` and `domain_remark`.
+- Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
+  `compare_at_equal_score`; `decide`, `pick` and a `Decision`; `next_strength`; `domain_auc` and `domain_remark`.
 """
 
 from typing import TYPE_CHECKING
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
     from spectral_opt.sweep.page import refinement_page as refinement_page
     from spectral_opt.sweep.results import (
-        compare_points as compare_points,
-        explain_decision as explain_decision,
         refinement_results as refinement_results,
         write_refinement as write_refinement,
     )
