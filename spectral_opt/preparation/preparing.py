@@ -21,7 +21,7 @@ from paramgraph.filters import (
 )
 from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Loss, collect
+from paramgraph.sources import Loss, SourceLike, as_source, collect
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import prepare_entries
@@ -32,7 +32,7 @@ from spectral_opt.preparation.calibration import (
     reads_features,
     source_of,
 )
-from spectral_opt.preparation.factor_table import config_on, measured_table
+from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
 
@@ -144,6 +144,7 @@ def prepare_tables(
         if reads_features(config) and part:
             measured = {key: measured_table(table) for key, table in part.items()}
             source, options = source_of(model, config, next(iter(part.values())).scheme)
+            _check_factors(part, source)
             features = measure(model, measured, source, batches=chosen, loss=loss, options=options)
         for key, table in part.items():
             found = features.pop(key, torch.zeros(table.shape[0], 0))
@@ -263,6 +264,17 @@ def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | Non
     if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
         return eigenpairs(operator, seed=config.seed)
     return None
+
+
+def _check_factors(tables: Mapping[str, NodeTable], source: SourceLike) -> None:
+    """Refuse a source that says nothing of the columns on which the factors A of an adapter lie."""
+    factors = [table for table in tables.values() if isinstance(table, FactorTable)]
+    refusal = next(filter(None, (as_source(source).refuses(table.scheme) for table in factors)), "")
+    if refusal:
+        raise ValueError(
+            f"{refusal.partition(':')[0]}, and the factors of an adapter lie on rows and on columns: use scheme "
+            "'entries' with a column_source, as SpectralConfig.preserve(graph='product') does, or a source of both"
+        )
 
 
 def _check_basis_sizes(tables: Mapping[str, NodeTable], config: SpectralConfig) -> None:

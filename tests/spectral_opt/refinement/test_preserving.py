@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import NumericalWarning, contrast
 from paramgraph.nodes import columns
-from spectral_opt import Refiner, SpectralConfig, refine
+from spectral_opt import Refiner, SpectralConfig, attach, refine
 from spectral_opt.preparation import second_moments
 
 from helpers.names import shown
@@ -345,3 +345,33 @@ def test_what_an_adapter_changes_and_no_filter_touches_follows_rest(rest):
     expected = product_of(before, "down_proj") * factor
     torch.testing.assert_close(product_of(refined, "down_proj"), expected)
     assert any("mlp.down_proj" in remark or "(1)" in remark for remark in refined.remarks)
+
+
+@pytest.mark.parametrize("graph", ["product", "columns"])
+def test_the_preset_acts_in_training_too(graph):
+    base = tiny_llama(0)
+    tokens = torch.randint(0, 24, (20, 6), generator=torch.Generator().manual_seed(2))
+    batch = {"input_ids": tokens, "labels": tokens}
+    config = SpectralConfig.preserve(1.0, graph)
+    steps = {}
+    for name, configs in (("plain", None), ("kept", config)):
+        model = copy.deepcopy(base)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if configs is not None:
+            attach(model, optimizer, configs, batches={"preserve": [batch]})
+        model(**batch).loss.backward()
+        optimizer.step()
+        steps[name] = model
+    refined = refine(base, steps["plain"], config, {"preserve": [batch]})
+    for name, value in steps["kept"].named_parameters():  # one step of SGD is a fine-tune
+        torch.testing.assert_close(value.detach(), refined[name])
+
+
+def test_rows_alone_have_no_graph_for_both_factors_of_an_adapter():
+    wrapped = adapted(tiny_llama(0))
+    optimizer = torch.optim.SGD([p for p in wrapped.parameters() if p.requires_grad], lr=0.1)
+    tokens = torch.randint(0, 24, (20, 6), generator=torch.Generator().manual_seed(2))
+    with pytest.raises(ValueError, match="lie on rows and on columns: use scheme 'entries'"):
+        attach(
+            wrapped, optimizer, SpectralConfig.preserve(1.0, "rows"), {"preserve": [{"input_ids": tokens}]}
+        )
