@@ -186,7 +186,10 @@ class _Step:
         self._index = index
         texts = texts_of(self.bare, batch)
         if texts is None:
-            raise ValueError(f"batch {index} holds no tensor with a row per text")
+            raise ValueError(
+                f"batch {index}, a {type(batch).__name__}, holds no tensor with a row per text: give batches as the "
+                "model takes them, of token numbers where it reads text"
+            )
         mask = text_mask(self.bare, batch)
         if mask is not None and mask.shape[0] == texts:
             real = [text for text, any_token in enumerate(mask.any(dim=1).tolist()) if any_token]

@@ -90,6 +90,8 @@ def check_calibration(
     chosen = sets.get(config.batches)
     if chosen is None:
         given = ", ".join(map(repr, sets)) or "none"
+        if config.batches != "task" and list(sets) == ["task"]:
+            given += ", which a list alone stands for"
         if drifts:
             raise ValueError(
                 f"refresh={config.refresh!r} measures gradients on the calibration batches {config.batches!r}, which "
@@ -97,7 +99,8 @@ def check_calibration(
             )
         raise ValueError(
             f"source {config.source!r} reads the calibration batches {config.batches!r}, which are missing (given: "
-            f"{given}); pass batches={{{config.batches!r}: [...]}}, or use source='weights'"
+            f"{given}); pass batches={{{config.batches!r}: [...]}}"
+            + ("" if config.batches == "preserve" else ", or use source='weights'")
         )
     if isinstance(chosen, Sized) and len(chosen) == 0:
         raise ValueError(f"the calibration batches {config.batches!r} are empty; give at least one batch")

@@ -13,7 +13,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import AdaptedWeights, ModuleWeights, plain_name, told, wide_weight
+from paramgraph.checkpoints import (
+    AdaptedWeights,
+    ModuleWeights,
+    WeightMapping,
+    plain_name,
+    told,
+    wide_weight,
+)
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
@@ -22,6 +29,8 @@ from spectral_opt.refinement._matching import CheckpointMatch
 
 # What becomes of weights that have a counterpart in the base and that no filter acts on.
 Rest = Literal["tuned", "scaled", "base"]
+# So many are named one by one.
+FEW = 4
 UNCHANGED = (
     "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
 )
@@ -62,7 +71,7 @@ class DeltaStream:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is left as tuned and why, and what becomes of the deltas that no filter acts on."""
-        return (*self._given, *told_rest(self._resting, self._rest, self.rest_factor))
+        return (*self._given, *told_rest(self._resting, self._tuned, self._rest, self.rest_factor))
 
     @cached_property
     def rest_factor(self) -> float:
@@ -181,14 +190,20 @@ def resting(match: CheckpointMatch, groups: Mapping[str, tuple[str, ...]]) -> tu
     return tuple(sorted(name for name in match.origins if name not in filtered))
 
 
-def told_rest(names: Sequence[str], rest: Rest, factor: float) -> tuple[str, ...]:
+def told_rest(names: Sequence[str], weights: WeightMapping, rest: Rest, factor: float) -> tuple[str, ...]:
     """Say what becomes of the weights that no filter acts on; nothing where there are none."""
     done = {
         "tuned": "left as tuned, as no filter acts on it",
         "scaled": f"change scaled by {factor:.4g}, as the norm of the filtered ones was",
         "base": "given back to the base, as no filter acts on it",
     }[rest]
-    return (f"{done}: {told(names)}",) if names else ()
+    # By their modules they would read as if the layers that are filtered were left out.
+    vectors = [name for name in names if len(weights.shape(name)) < 2]
+    if len(vectors) <= FEW:
+        return (f"{done}: {told(names)}",) if names else ()
+    others = told([name for name in names if name not in vectors])
+    vector_count = f"{len(vectors)} vectors, such as biases and norms"
+    return (f"{done}: {vector_count}; {others}" if others else f"{done}: {vector_count}",)
 
 
 def scale_tensors(tensors: Mapping[str, Tensor], names: Collection[str], factor: float) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ class RefinementFilters:
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""
+        if isinstance(responses, str) or not isinstance(responses, Sequence | None):
+            raise TypeError(f"responses is {responses!r}; give a list with one response for each config")
         if responses is not None and len(responses) != len(self.configs):
             raise ValueError(f"{len(responses)} responses for {len(self.configs)} configs; give one for each")
         chosen = [config.make_response() for config in self.configs]

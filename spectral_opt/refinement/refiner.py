@@ -344,7 +344,7 @@ class Refiner:
         factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
         second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
         tensors = scale_tensors(found.tensors, second, factor)
-        remarks = (*self.filters.remarks, *match.remarks, *told_rest(left, self.rest, factor))
+        remarks = (*self.filters.remarks, *match.remarks, *told_rest(left, self._weights, self.rest, factor))
         if any(config.scheme == "entries" for config in self.configs):
             remarks += (
                 f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",

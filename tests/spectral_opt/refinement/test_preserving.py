@@ -171,6 +171,26 @@ def test_what_cannot_be_kept_is_an_error_with_the_best_value(base, tuned, batche
         refine(base, tuned, "preserve", batches, keep=1.0, graph="columns")
 
 
+def test_a_list_alone_is_the_set_of_the_task(base, tuned, batches):
+    with pytest.raises(
+        ValueError, match=r"given: 'task', which a list alone stands for\); pass batches=\{'preserve'"
+    ):
+        refine(base, tuned, "preserve", batches["preserve"])
+
+
+def test_texts_that_are_no_numbers_yet_are_refused(base, tuned):
+    with pytest.raises(ValueError, match=r"batch 0, a str, holds no tensor .* token numbers"):
+        refine(base, tuned, "preserve", {"preserve": ["a text", "another"]})
+
+
+def test_many_vectors_that_no_filter_acts_on_are_counted_and_matrices_named():
+    base, tuned = (nn.Sequential(*(nn.Linear(3, 3) for _ in range(6))) for _ in range(2))
+    config = SpectralConfig(builder="ring", exclude=["5"])
+    assert refine(base, tuned, config).remarks == (
+        "left as tuned, as no filter acts on it: 6 vectors, such as biases and norms; 5.weight",
+    )
+
+
 def tiny_llama(seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -190,6 +190,10 @@ def test_other_bad_input_raises(base, tuned, tmp_path):
         refine(3, tuned, config)
     with pytest.raises(ValueError, match="2 responses for 1"):
         Refiner(base, config).apply(tuned, ["identity", "identity"])
+    with pytest.raises(TypeError, match="a list with one response for each config"):
+        Refiner(base, config).apply(tuned, "identity")
+    with pytest.raises(TypeError, match="a list with one response for each config"):
+        Refiner(base, config).apply(tuned, paramgraph.tikhonov(gamma=1.0))
 
 
 def test_a_tuned_model_that_is_not_finite_raises_and_is_named(base, tuned):
