@@ -6,8 +6,8 @@ all that training, explanation and refinement read; it goes to tensors and back.
 
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
-Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `needs_batches`,
-`reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`;
+Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `check_filled`,
+`needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`;
 `usual_objective` of a model.
 Second moments at layers without their features: `is_moment_gram`, `second_moments`, summed in blocks of `BLOCK`.
 What to say of them: `told_few_texts`, `told_objective`.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CalibrationBatches as CalibrationBatches,
         calibration_sets as calibration_sets,
         check_calibration as check_calibration,
+        check_filled as check_filled,
         effective_texts as effective_texts,
         listed as listed,
         needs_batches as needs_batches,

@@ -16,8 +16,10 @@ from spectral_opt.config import SpectralConfig, refresh_schedule
 CalibrationBatches = Batches | Mapping[str, Batches] | None
 
 
-def calibration_sets(batches: CalibrationBatches) -> dict[str, Batches]:
-    """Bring calibration batches into one form: sets by name, "task" and "preserve", each readable more than once.
+def calibration_sets(
+    batches: CalibrationBatches, allowed: Sequence[str] = ("task", "preserve")
+) -> dict[str, Batches]:
+    """Bring calibration batches into one form: sets by name, of those allowed, each readable more than once.
 
     An iterable is the set "task"; a one-shot iterator becomes a list. Global random states are left as they were. A
     ValueError for other keys, a TypeError for what is no iterable of batches, such as one batch.
@@ -28,11 +30,11 @@ def calibration_sets(batches: CalibrationBatches) -> dict[str, Batches]:
     {'task': [1, 2]}
     """
     sets = batches if isinstance(batches, Mapping) else {} if batches is None else {"task": batches}
-    unknown = sorted(set(map(str, sets)) - {"task", "preserve"})
+    unknown = sorted(set(map(str, sets)).difference(allowed))
     if unknown:
         raise ValueError(
-            f"batches is a mapping with the keys {unknown}; allowed: 'task' and 'preserve', each a list of batches; "
-            "one batch goes into a list, batches=[batch]"
+            f"batches is a mapping with the keys {unknown}; allowed: {' and '.join(map(repr, allowed))}, each a "
+            "list of batches; one batch goes into a list, batches=[batch]"
         )
     for name, found in sets.items():
         readable = hasattr(found, "__iter__") or hasattr(found, "__getitem__")
@@ -102,8 +104,13 @@ def check_calibration(
             f"{given}); pass batches={{{config.batches!r}: [...]}}"
             + ("" if config.batches == "preserve" else ", or use source='weights'")
         )
-    if isinstance(chosen, Sized) and len(chosen) == 0:
-        raise ValueError(f"the calibration batches {config.batches!r} are empty; give at least one batch")
+    check_filled(config.batches, chosen)
+
+
+def check_filled(name: str, batches: Batches) -> None:
+    """Refuse a calibration set without batches, where that can be told without drawing them."""
+    if isinstance(batches, Sized) and len(batches) == 0:
+        raise ValueError(f"the calibration batches {name!r} are empty; give at least one batch")
 
 
 def needs_batches(config: SpectralConfig) -> bool:

@@ -83,6 +83,11 @@ def find_strength(measure: Callable[[float], float], keep: float, told: str) -> 
 
     def keeps(strength: float) -> bool:
         known[strength] = measure(strength)
+        if math.isnan(known[strength]):
+            raise ValueError(
+                f"what is kept at strength {strength:.3g} is NaN {told}: base or tuned diverged, or a text is all "
+                "padding"
+            )
         return known[strength] >= keep
 
     if keeps(0.0):

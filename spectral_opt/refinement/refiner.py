@@ -7,7 +7,7 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -17,9 +17,15 @@ from torch import Tensor
 from paramgraph._checks import is_number, known_choice
 from paramgraph.checkpoints import AdaptedWeights, ModelLike, open_module
 from paramgraph.filters import get_response
-from paramgraph.sources import Batches, Loss, Objective
+from paramgraph.sources import Loss, Objective
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, check_calibration
+from spectral_opt.preparation import (
+    CalibrationBatches,
+    as_configs,
+    calibration_sets,
+    check_calibration,
+    check_filled,
+)
 from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned, place_of
 from spectral_opt.refinement._deltas import (
     UNCHANGED,
@@ -119,8 +125,10 @@ class Refiner:
                     f"refinement filters the delta: a config needs a response and a builder, this one has response="
                     f"{config.response!r}, builder={config.builder!r}"
                 )
-        held_out, batches = _held_out(batches)
-        sets = calibration_sets(batches)
+        sets = calibration_sets(batches, ("task", "preserve", "held_out"))
+        held_out = sets.get("held_out")
+        if held_out is not None:
+            check_filled("held_out", held_out)
         if moments is None:
             for config in self.configs:
                 check_calibration(config, sets, loss)
@@ -207,12 +215,7 @@ class Refiner:
             If `keep` is not above 0 and at most 1, no strength reaches it (the best value is named), the config is not
             one of a Tikhonov response, or there are no texts.
         """
-        if not (is_number(keep) and 0.0 < keep <= 1.0):
-            raise ValueError(f"keep is {keep!r}; it must be a share above 0 and at most 1, such as 0.9")
-        if len(self.configs) != 1 or self.configs[0].response != "tikhonov":
-            raise ValueError(
-                "keep finds the strength of one Tikhonov filter, as that of the preset 'preserve'"
-            )
+        _check_keep(keep, self.configs)
         which, batches = self._texts
         if batches is None:
             raise ValueError(
@@ -368,12 +371,11 @@ def _chosen(
     return as_configs(configs)
 
 
-def _held_out(batches: CalibrationBatches) -> tuple[Batches | None, CalibrationBatches]:
-    """Take the texts for retention out of the calibration sets."""
-    if not isinstance(batches, Mapping) or "held_out" not in batches:
-        return None, batches
-    sets = calibration_sets({"preserve": batches["held_out"]})
-    return sets.get("preserve"), {name: found for name, found in batches.items() if name != "held_out"}
+def _check_keep(keep: float, configs: Sequence[SpectralConfig]) -> None:
+    if not (is_number(keep) and 0.0 < keep <= 1.0):
+        raise ValueError(f"keep is {keep!r}; it must be a share above 0 and at most 1, such as 0.9")
+    if len(configs) != 1 or configs[0].response != "tikhonov":
+        raise ValueError("keep finds the strength of one Tikhonov filter, as that of the preset 'preserve'")
 
 
 def refine(
@@ -466,18 +468,10 @@ def refine(
         check_folder(out, overwrite, (place_of(base, "base"), place_of(tuned, "tuned")))
     if keep is not None and strength is not None:
         raise ValueError(f"strength is {strength!r} and keep is {keep!r}: give one of them")
-    refiner = Refiner(
-        base,
-        configs,
-        batches,
-        loss,
-        like=tuned,
-        rest=rest,
-        strength=strength,
-        graph=graph,
-        objective=objective,
-        moments=moments,
-    )
+    chosen = _chosen(configs, strength=strength, graph=graph, objective=objective)
+    if keep is not None:
+        _check_keep(keep, chosen)
+    refiner = Refiner(base, chosen, batches, loss, like=tuned, rest=rest, moments=moments)
     found = None if keep is None else refiner.find_strength(tuned, keep)
     responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
     state = refiner.apply(tuned, responses) if out is None else refiner.save(tuned, out, responses, overwrite)

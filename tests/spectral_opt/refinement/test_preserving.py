@@ -282,6 +282,34 @@ def test_wrong_words_are_refused(base, tuned, batches, arguments, words):
         refine(base, tuned, batches=batches, **arguments)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("keep", [2.0, 0.0, float("nan"), "0.9"])
+def test_a_share_that_is_none_is_refused_before_anything_is_measured(base, tuned, batches, keep):
+    def measured(model, batch):
+        raise AssertionError("the model was run")
+
+    with pytest.raises(ValueError, match="share above 0 and at most 1"):
+        refine(base, tuned, "preserve", batches, keep=keep, objective=measured)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_held_out_texts_that_are_none_are_refused_by_their_name(base, tuned, batches):
+    with pytest.raises(ValueError, match="'held_out' are empty"):
+        refine(base, tuned, "preserve", batches | {"held_out": []}, keep=0.9)
+    with pytest.raises(TypeError, match="'held_out' are one Tensor"):
+        refine(base, tuned, "preserve", batches | {"held_out": batches["preserve"][0]}, keep=0.9)
+    with pytest.raises(ValueError, match="allowed: 'task' and 'preserve' and 'held_out'"):
+        refine(base, tuned, "preserve", batches | {"held": batches["preserve"]}, keep=0.9)
+
+
+def test_a_fine_tune_of_which_nothing_can_be_said_is_no_bad_retention(base, batches):
+    diverged = copy.deepcopy(base)
+    with torch.no_grad():
+        diverged[2].bias[0] = float("nan")
+    with pytest.raises(ValueError, match=r"is NaN .*diverged"):
+        refine(base, diverged, "preserve", batches, keep=0.9, graph="columns")
+
+
 class Pair(nn.Module):
     """A model that returns neither a representation nor logits."""
 
