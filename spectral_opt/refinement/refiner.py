@@ -237,14 +237,17 @@ class Refiner:
     ) -> Iterator[DeltaStream]:
         """Open a checkpoint to be refined matrix by matrix, with the delta of one table in memory at a time.
 
-        As in :meth:`apply`, but an adapter comes out merged; a `factor` multiplies the whole delta (WiSE-FT) instead of
-        filtering it, 0 is the base. The stream is iterable once, over pairs of name and refined weight, and knows
-        `norm_kept` at its end.
+        As in :meth:`apply`, but an adapter comes out merged, with updates of the rank that is written; a `factor`
+        multiplies the whole delta (WiSE-FT) instead of filtering it, 0 is the base. The stream is
+        iterable once, over pairs of name and refined weight, and knows `norm_kept` at its end.
         """
         with open_tuned(tuned, self.base.model) as checkpoint:
             match, merged = self._match(checkpoint)
             remarks = (*self.filters.remarks, *match.remarks, *merged)
-            yield DeltaStream(checkpoint, match, self.filters.of(responses), factor, remarks, self.rest)
+            ranks = {} if merged or factor is not None else self._ranks(checkpoint, match)
+            yield DeltaStream(
+                checkpoint, match, self.filters.of(responses), factor, remarks, self.rest, ranks
+            )
 
     def save(
         self,
@@ -322,6 +325,14 @@ class Refiner:
                 f"the adapter was merged: {odd[0]!r} has no factors alone, and rest={self.rest!r}",
             )
         return match, ()
+
+    def _ranks(self, checkpoint: TunedCheckpoint, match: CheckpointMatch) -> dict[str, int]:
+        """Give the ranks of an adapter's filtered updates, by the names of the base."""
+        adapter = checkpoint.adapter
+        if adapter is None:
+            return {}
+        pairs = {name: adapter.factor_names(name) for name in filtered_groups(self.filters, match)}
+        return {name: adapter.stored.shape(pair[0])[0] for name, pair in pairs.items() if pair is not None}
 
     def _resting_updates(self, match: CheckpointMatch, adapter: AdaptedWeights) -> tuple[str, ...]:
         """Name, as the base does, what an adapter changes and no filter acts on."""

@@ -365,16 +365,19 @@ def test_a_product_filters_an_adapter_to_its_best_approximation_of_the_rank():
     refiner = Refiner(base, "preserve", batches)
     refined = refiner.apply(wrapped)
     assert refined.form == "adapter"
+    whole = refiner.apply(copy.deepcopy(wrapped).merge_and_unload())
     with refiner.opened(wrapped) as stream:
-        merged = dict(stream.in_base())
+        measured = dict(stream.in_base())
     for layer, name in (("q_proj", "self_attn.q_proj"), ("down_proj", "mlp.down_proj")):
         weight = f"model.layers.0.{name}.weight"
-        exact = merged[weight] - base.get_parameter(weight)
+        exact = whole[weight] - base.get_parameter(weight)
         U, values, V = torch.linalg.svd(exact, full_matrices=False)
         best = U[:, :2] * values[:2] @ V[:2]
         found = product_of(refined, layer)
         # float32 weights of order 1 lose 1e-7 where base and delta are added.
         torch.testing.assert_close(found, best, rtol=0, atol=2e-6)
+        # A strength is found, and a sweep measured, on what is written.
+        torch.testing.assert_close(measured[weight] - base.get_parameter(weight), best, rtol=0, atol=2e-6)
     assert any("the rank of the adapter was kept, leaving" in remark for remark in refined.remarks)
     assert 0.0 < refined.norm_kept < 1.0
 
