@@ -18,6 +18,7 @@ Reason = Literal[
     "filter",
     "scaling",
     "no filter passes",
+    "no factor passes",
 ]
 
 
@@ -50,8 +51,9 @@ def decide(
     """Decide on dev between filter and scaling, each by its pick.
 
     The filter's pick is written unless scaling, where it forgets as much, does the task better on dev; then scaling's
-    pick is. Where the filter has none, scaling's is written; where neither has one, the fine-tune. A strength that was
-    asked for is written whatever the comparison says, and the default one where there are no task data.
+    pick is, where it has one. Where the filter has none, scaling's is written; where neither has one, the fine-tune. A
+    strength that was asked for is written whatever the comparison says, and the default one where there are no task
+    data.
     """
     tuned = next(point for point in points if point.family == "tuned")
     if not has_forgotten:
@@ -74,9 +76,9 @@ def decide(
         return Decision(
             "scaling", scaled.strength, "scaling", score, beside, _error(scaled, tuned, metric, seed)
         )
-    return Decision(
-        "filter", filtered.strength, "filter", score, beside, _error(filtered, tuned, metric, seed)
-    )
+    reason: Reason = "no factor passes" if is_better else "filter"
+    error = _error(filtered, tuned, metric, seed)
+    return Decision("filter", filtered.strength, reason, score, beside, error)
 
 
 def pick(points: Sequence[SweepPoint], family: str, metric: Metric, seed: int) -> SweepPoint | None:

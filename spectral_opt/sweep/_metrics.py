@@ -56,7 +56,8 @@ class TaskResult:
 class Metric:
     """A score of a task: `shown` of the mean of `per_text`, or, where texts have no score of their own, `statistic`.
 
-    `label` is its name in tables, `kinds` the models that have it; `is_share`: texts are right or wrong.
+    `label` is its name in tables, `kinds` the models that have it; `is_share`: texts are right or wrong; `size`: what a
+    text counts in the mean, 1 in all on average.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Metric:
     per_text: Callable[[TaskResult], Values] | None = None
     statistic: Callable[[TaskResult, Weights], Draws] | None = None
     shown: Callable[[Draws], Draws] = lambda mean: mean
+    size: Callable[[TaskResult], Values] | None = None
     is_share: bool = False
     of_probe: bool = False
 
@@ -77,7 +79,9 @@ class Metric:
     def draws(self, result: TaskResult, weights: Weights) -> Draws:
         """Score weighted texts, one score a row; of a mean before `shown`, so that scores of states can be mixed."""
         if self.per_text is not None:
-            mean: Draws = weights @ self.per_text(result) / weights.sum(axis=1)
+            # Long texts that are drawn often are more in the sum and in what it is divided by.
+            counted = weights.sum(axis=1) if self.size is None else weights @ self.size(result)
+            mean: Draws = weights @ self.per_text(result) / counted
             return mean
         assert self.statistic is not None, "a metric has one of the two"
         return self.statistic(result, weights)
@@ -179,10 +183,15 @@ def _auc(result: TaskResult, weights: Weights) -> Draws:
     return mean
 
 
+def _token_shares(result: TaskResult) -> Values:
+    assert result.tokens is not None, "a metric of language models"
+    shares: Values = result.tokens / result.tokens.mean()
+    return shares
+
+
 def _token_losses(result: TaskResult) -> Values:
     """Weigh the mean loss of each text by its tokens: the mean over texts is that over tokens."""
-    assert result.tokens is not None, "a metric of language models"
-    weighed: Values = result.losses * result.tokens / result.tokens.mean()
+    weighed: Values = result.losses * _token_shares(result)
     return weighed
 
 
@@ -222,6 +231,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 frozenset({"causal"}),
                 higher_is_better=False,
                 per_text=_token_losses,
+                size=_token_shares,
                 shown=np.exp,
             ),
         )

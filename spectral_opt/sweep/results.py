@@ -279,5 +279,7 @@ def explain_decision(decision: Decision) -> str:
         "filter": f"{least}, and scaling that forgets as much is not better on dev{beside}"
         if beside
         else f"{least}",
+        "no factor passes": f"{least}; scaling that forgets as much is better on dev{beside}, but no factor is one of "
+        "them",
         "scaling": f"{least}, and where the filter's pick forgets as much, scaling is better on dev{beside}",
     }[decision.reason]

@@ -120,7 +120,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
         left = [name for name, parameter in unreached.items() if match.found.partners(parameter)]
     if left:
-        remarks.append(f"left as tuned, as no preserved text passes through it: {told(left)}")
+        remarks.append(f"not filtered, as no preserved text passes through it: {told(left)}")
     return RefinementSetting(
         options,
         base,

@@ -50,6 +50,17 @@ def test_perplexity_is_of_all_tokens():
     assert low < mean < high
 
 
+def test_the_interval_of_perplexity_is_not_that_of_the_lengths_of_texts():
+    metric = METRICS["perplexity"]
+    tokens = np.arange(2.0, 64.0)
+    alike = TaskResult(np.full(62, 3.0), tokens)
+    assert metric.interval(alike, 0) == pytest.approx((np.exp(3.0),) * 3)
+    losses = np.random.default_rng(0).normal(3.0, 1.0, 62)
+    weights = metric.resampled(alike, 0)[:5]
+    expected = [np.average(losses, weights=row * tokens) for row in weights]
+    np.testing.assert_allclose(metric.draws(TaskResult(losses, tokens), weights), expected)
+
+
 @pytest.mark.parametrize("name", ["auc", "macro_f1", "balanced_accuracy"])
 def test_classes_are_drawn_apart_so_that_a_rare_one_is_never_missing(name):
     result = answers(2)
