@@ -1,15 +1,16 @@
 """The energy that gradients of preserved text have in each mode of a product of a row graph and a column graph."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from paramgraph.errors import UnknownNameError
 from paramgraph.filters import MeasuredResponse, measured_steps
 from paramgraph.measures.band_statistics import FEWEST_BATCHES, LOW_BANDS, Bands, band_edges, jackknife_error
 from paramgraph.measures.projection import CLUSTER_WIDTH
@@ -63,13 +64,15 @@ class EnergyBands:
         .. math:: h(b_i a_j) = \frac{1}{1 + \gamma s_b / \bar s}
 
         for eigenvalues in band b, where :math:`s_b` is the energy of one mode there and :math:`\bar s` that of one
-        mode of all; `mean` gives it for several matrices together. A ValueError is raised for a negative strength, or
-        where no text has any energy.
+        mode of all; `mean` gives it for several matrices together. A ValueError is raised for a negative strength, a
+        `mean` that is not above 0, or where no text has any energy.
         """
         whole = float(self.modes.sum())
         total = self.energies.sum(axis=1)
         if not (strength >= 0 and np.isfinite(strength)):
             raise ValueError(f"strength is a finite number, 0 or larger; got {strength}")
+        if mean is not None and not (mean > 0 and np.isfinite(mean)):
+            raise ValueError(f"mean is the energy of one mode, a finite number above 0; got {mean}")
         if not total.any():
             raise ValueError("no text has any energy in these modes, so no response can be measured")
 
@@ -197,8 +200,8 @@ def product_energy(
     Raises
     ------
     ValueError
-        If a table is not of the rows of one matrix, a basis is missing or of another shape, or so is an order; and as
-        in `output_gradients`.
+        If a table is not of the rows of one matrix, a basis is missing or of another shape, an order is of another
+        shape or of no table; and as in `output_gradients`.
 
     References
     ----------
@@ -218,8 +221,11 @@ def product_energy(
             [ 9., 36.]])
     """
     bare = unwrap(model)
+    for group in order or {}:
+        if group not in tables:
+            raise UnknownNameError.among("table", group, tables)
     sums = _sums(bare, tables, bases)
-    for found in sums.values():
+    for found in itertools.chain.from_iterable(sums.values()):
         if order is not None and found.group in order:
             found.banded = _BandSums(found.group, order[found.group], bands, found.values)
     calls: dict[str, list[LayerGradients]] = {}
@@ -228,13 +234,16 @@ def product_energy(
         of_layer = calls.setdefault(found.parameter, [])
         of_layer.append(found)
         if not found.left:  # a weight that is used twice has the sum of both as its gradient
-            sums[found.parameter].add(calls.pop(found.parameter))
+            together = calls.pop(found.parameter)
+            for one in sums[found.parameter]:
+                one.add(together)
 
     texts = draws = 0
     passes = layer_gradient_passes(bare, list(sums), batches, receive, objective, seed, by_text=True)
     for more, count in passes:
         texts, draws = texts + more, max(draws, count)
-    return {found.group: found.result(texts, draws) for found in sums.values()}
+    results = {one.group: one.result(texts, draws) for one in itertools.chain.from_iterable(sums.values())}
+    return {group: results[group] for group in tables}
 
 
 class _Sum:
@@ -305,7 +314,7 @@ class _BandSums:
     def add(self, text: int, matrix: Tensor) -> None:
         """Add what one text and draw has in each band."""
         ordered = matrix.view(-1)[self._index]
-        parts = [ordered[low:high] for low, high in pairwise(self._cuts.tolist())]
+        parts = [ordered[low:high] for low, high in itertools.pairwise(self._cuts.tolist())]
         found = np.array([float(torch.dot(part, part)) for part in parts])
         self._energies[text] = self._energies.get(text, 0.0) + found
 
@@ -319,10 +328,10 @@ class _BandSums:
         return EnergyBands(edges, covered, np.diff(self._cuts).astype(np.int64), energies)
 
 
-def _sums(bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases) -> dict[str, _Sum]:
-    """Check tables and bases and begin the sums, by the name of the parameter."""
+def _sums(bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases) -> dict[str, list[_Sum]]:
+    """Check tables and bases and begin the sums, by the name of the parameter: two tables may be of one."""
     named = dict(bare.named_parameters())
-    sums = {}
+    sums: dict[str, list[_Sum]] = {}
     for group, table in tables.items():
         plan = output_readings(bare, {group: table})[group]
         if table.scheme != "rows" or len(plan) != 1 or plan[0].features.shape[1] != 1:
@@ -341,5 +350,6 @@ def _sums(bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases) -> dic
         # Adapters of a quantizer hold integers: what they compute with is floating.
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         rows = plan[0].features[:, 0].to(weight.device)
-        sums[plan[0].parameter] = _Sum(group, rows, U.to(weight.device, dtype), V.to(weight.device, dtype))
+        one = _Sum(group, rows, U.to(weight.device, dtype), V.to(weight.device, dtype))
+        sums.setdefault(plan[0].parameter, []).append(one)
     return sums

@@ -41,7 +41,7 @@ def draws(
         return [_drawn_labels(model, batch, generator)]
     e = representation(model, batch)
     norm = torch.linalg.vector_norm(e, dim=1, keepdim=True)
-    if not bool((norm > 0).all()):
+    if bool((norm == 0).any()):
         raise ValueError(
             "a text has a representation of zeros, whose direction is not defined: take objective='labels', or a "
             "callable"

@@ -25,8 +25,8 @@ class KroneckerModes(KroneckerOperator):
     """Act on the entries of a matrix by an eigenvalue for each pair of a row mode and a column mode.
 
     Both bases are orthonormal and are not copied: float32 ones serve float32 signals as they are. What lies outside
-    bases that are not complete has the eigenvalue 0. A ValueError is raised where shapes do not fit or an eigenvalue
-    is negative or not finite.
+    bases that are not complete has the eigenvalue 0. A ValueError is raised where shapes do not fit, an eigenvalue is
+    negative, or a number is not finite; a TypeError for what is no tensor.
 
     >>> basis = torch.eye(2)
     >>> KroneckerModes(basis, basis, torch.tensor([[1.0, 2.0], [3.0, 4.0]])) @ torch.ones(2, 2)
@@ -39,12 +39,16 @@ class KroneckerModes(KroneckerOperator):
     eigenvalues: Float[Tensor, "a b"]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.eigenvalues, Tensor):
+            raise TypeError(f"the eigenvalues must be a tensor, got {type(self.eigenvalues).__name__}")
         for side, basis in (("row", self.row_basis), ("column", self.column_basis)):
             if basis.ndim != 2 or basis.shape[0] < basis.shape[1]:
                 raise ValueError(
                     f"the {side} basis must have the shape (nodes, modes) with no more modes than nodes, got "
                     f"{tuple(basis.shape)}"
                 )
+            if not bool(torch.isfinite(basis).all()):
+                raise ValueError(f"the {side} basis holds NaN or infinity")
         wanted = (self.row_basis.shape[1], self.column_basis.shape[1])
         if self.eigenvalues.shape != wanted:
             raise ValueError(

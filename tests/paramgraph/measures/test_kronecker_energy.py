@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from paramgraph import EnergyBands, product_energy, rows
+from paramgraph import EnergyBands, UnknownNameError, product_energy, rows
 
 from helpers.tiny_architectures import make
 
@@ -118,6 +118,18 @@ def test_texts_of_a_batch_draw_as_they_do_one_by_one(tiny_transformer, tiny_batc
         torch.testing.assert_close(found[group].values, alone[group].values, rtol=1e-3, atol=1e-8)
 
 
+def test_two_tables_of_one_matrix_have_each_their_own_bases(generator):
+    model = nn.Sequential(nn.Linear(3, 4, bias=False))
+    table = rows(model)["0.weight"]
+    tables, x = {"first": table, "second": table}, [torch.randn(2, 3, generator=generator)]
+    bases = bases_of(tables, generator)
+    found = product_energy(model, tables, bases, x)
+    assert list(found) == ["first", "second"]
+    for group in tables:
+        alone = product_energy(model, {group: table}, {group: bases[group]}, x)[group]
+        assert torch.equal(found[group].values, alone.values)
+
+
 def test_tables_and_bases_that_do_not_fit_are_refused(tiny_transformer, tiny_batches):
     tables = rows(tiny_transformer, targets=["key"])
     group = next(iter(tables))
@@ -174,14 +186,20 @@ def test_the_response_of_bands_is_that_of_their_mean_energies():
     # Weighed over matrices: a mean that is twice as large halves the strength.
     assert bands.response(1.0, mean=2.0).gains == pytest.approx(bands.response(0.5, mean=1.0).gains)
     assert bands.response(0.0).gains == (1.0, 1.0)
-    for strength in (-1.0, float("nan")):
+    for wrong in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="strength is a finite number, 0 or larger"):
-            bands.response(strength)
+            bands.response(wrong)
+        with pytest.raises(ValueError, match="mean is the energy of one mode, a finite number above 0"):
+            bands.response(1.0, mean=wrong)
+    with pytest.raises(ValueError, match=r"got 0\.0"):
+        bands.response(1.0, mean=0.0)
 
 
-def test_an_order_of_another_shape_is_refused():
+def test_an_order_of_another_shape_or_of_no_table_is_refused():
     model = nn.Sequential(nn.Linear(3, 3, bias=False))
     bases = {"0.weight": (torch.eye(3), torch.eye(3))}
+    with pytest.raises(UnknownNameError, match=r"no table named '0\.weigh'; did you mean '0\.weight'"):
+        product_energy(model, rows(model), bases, [], by_label, order={"0.weigh": torch.eye(3)})
     with pytest.raises(ValueError, match=r"order\['0.weight'\] must be finite and of the shape \(3, 3\)"):
         product_energy(
             model, rows(model), bases, [torch.ones(2, 3)], by_label, order={"0.weight": torch.eye(2)}

@@ -303,6 +303,14 @@ def test_not_a_number_is_named_with_its_layer_and_batch(generator):
     batches = [torch.randn(2, 3, generator=generator)] * 2
     with pytest.raises(ValueError, match=r"output gradient at '0\.weight' in batch 0"):
         output_gradients(model, table, batches, root)
+    with pytest.raises(ValueError, match="NaN or infinite objective at 'rho' in batch 1"):
+        output_gradients(model, table, [batches[0], batches[0] * torch.nan])
+
+
+def test_a_batch_without_texts_is_named(two_layers):
+    batches = [torch.ones(2, 4, dtype=torch.float64), torch.ones(0, 4, dtype=torch.float64)]
+    with pytest.raises(ValueError, match="batch 1 holds no text"):
+        output_gradients(two_layers, rows(two_layers)["0.weight"], batches)
 
 
 def test_graphs_of_output_gradients_are_compared(tiny_transformer, tiny_batches):

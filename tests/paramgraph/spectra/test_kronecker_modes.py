@@ -92,12 +92,19 @@ def test_rotated_modes_keep_nothing_but_the_spectrum():
         (lambda: KroneckerModes(U, V, -S), "not negative"),
         (lambda: KroneckerModes(U, V, S * torch.nan), "finite"),
         (lambda: KroneckerModes(U[:2], V, S), "row basis"),
+        (lambda: KroneckerModes(U, V * torch.nan, S), "column basis holds NaN"),
         (lambda: MODES @ X.T, r"\(6, 4\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, words):
     with pytest.raises(ValueError, match=words):
         change()
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_eigenvalues_of_numpy_are_named():
+    with pytest.raises(TypeError, match="the eigenvalues must be a tensor, got ndarray"):
+        KroneckerModes(U, V, S.numpy())
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (1, 4)])
