@@ -17,7 +17,7 @@ from paramgraph.display import MIDDLE_GREY, PALETTE, TableView
 
 RECORDS = Path(__file__).with_name("refinements")
 FIGURES = Path(__file__).with_name("figures")
-TASKS = {"rotten_tomatoes": "film reviews", "20_newsgroups": "20 Newsgroups"}
+TASKS = {"rotten_tomatoes": "film reviews", "sotu_eras": "addresses by era (derived)"}
 FAMILIES = {
     "scaling": "scaling (WiSE-FT)",
     "columns": "graph of columns",
@@ -27,7 +27,7 @@ FAMILIES = {
 }
 NULLS = ("product, permuted", "product, rotated")
 # In AUC, from the fine-tune's own.
-LEVELS = (0.0, -0.005, -0.01, -0.02)
+LEVELS = (-0.005, -0.01, -0.02)
 
 
 def read(task: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def results_table() -> TableView:
                 cells.append(cell if len(known) == len(values) else f"{cell} ({len(known)} of {len(values)})")
             name = FAMILIES.get(family, f"product, of {family.removeprefix('product of ')} instead of news")
             rows.append((title, name, *cells))
-    header = ("task", "filter", *("AUC of the fine-tune" if not level else f"{level:+g}" for level in LEVELS))
+    header = ("task", "filter", *(f"AUC {level:+g}" for level in LEVELS))
     seeds = {task: len(read(task)) for task in TASKS}
     caption = f"mean and range over seeds ({', '.join(f'{TASKS[task]}: {n}' for task, n in seeds.items())})"
     muted = frozenset(place for place, row in enumerate(rows) if row[1].startswith("null"))
