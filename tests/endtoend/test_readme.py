@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import refinement_results
 from comparison_results import results_table
 from torch_geometric.data import Data
 
@@ -71,6 +72,10 @@ def test_every_number_of_its_tables_is_in_the_committed_record(part):
 
 def test_its_table_of_comparisons_is_that_of_the_committed_records():
     assert results_table().to_markdown() in README
+
+
+def test_its_table_of_refinements_is_that_of_the_committed_records():
+    assert refinement_results.results_table().to_markdown() in README
 
 
 def test_every_file_that_it_names_is_there():

@@ -111,10 +111,16 @@ def front_figure() -> Figure:
             at = np.mean([(point["lost"], point["auc"]) for point in points], axis=0)
             axes.plot(*at, mark, color="black", markersize=5)
             text = "linear probe on the base" if family == "base" else "fine-tune"
-            axes.annotate(text, at, textcoords="offset points", xytext=(6, -12), fontsize=9)
+            axes.annotate(
+                text,
+                at,
+                textcoords="offset points",
+                xytext=(8, -3) if family == "base" else (6, -14),
+                fontsize=9,
+            )
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("neighbours of news articles that are lost")
-        axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
+        axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     panels[0].set_ylabel("AUC of the task, test texts")
