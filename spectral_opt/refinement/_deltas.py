@@ -16,7 +16,6 @@ from torch import Tensor
 from paramgraph.checkpoints import (
     AdaptedWeights,
     ModuleWeights,
-    WeightMapping,
     plain_name,
     told,
     wide_weight,
@@ -65,6 +64,8 @@ class DeltaStream:
         self._before = self._after = 0.0
         self._groups = filtered_groups(filters.owner, match) if factor is None else {}
         self._resting = resting(match, self._groups) if factor is None else ()
+        # Remarks are read after the checkpoint was closed.
+        self._dimensions = {name: len(self._tuned.shape(name)) for name in self._resting}
 
     @property
     def norm_kept(self) -> float:
@@ -74,7 +75,7 @@ class DeltaStream:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is left as tuned and why, and what becomes of the deltas that no filter acts on."""
-        return (*self._given, *told_rest(self._resting, self._tuned, self._rest, self.rest_factor))
+        return (*self._given, *told_rest(self._dimensions, self._rest, self.rest_factor))
 
     @cached_property
     def rest_factor(self) -> float:
@@ -196,18 +197,18 @@ def resting(match: CheckpointMatch, groups: Mapping[str, tuple[str, ...]]) -> tu
     return tuple(sorted(name for name in match.origins if name not in filtered))
 
 
-def told_rest(names: Sequence[str], weights: WeightMapping, rest: Rest, factor: float) -> tuple[str, ...]:
-    """Say what becomes of the weights that no filter acts on; nothing where there are none."""
+def told_rest(dimensions: Mapping[str, int], rest: Rest, factor: float) -> tuple[str, ...]:
+    """Say what becomes of the weights that no filter acts on, by their names; nothing where there are none."""
     done = {
         "tuned": "left as tuned, as no filter acts on it",
         "scaled": f"change scaled by {factor:.4g}, as the norm of the filtered ones was",
         "base": "given back to the base, as no filter acts on it",
     }[rest]
     # By their modules they would read as if the layers that are filtered were left out.
-    vectors = [name for name in names if len(weights.shape(name)) < 2]
+    vectors = [name for name, number in dimensions.items() if number < 2]
     if len(vectors) <= FEW:
-        return (f"{done}: {told(names)}",) if names else ()
-    others = told([name for name in names if name not in vectors])
+        return (f"{done}: {told(list(dimensions))}",) if dimensions else ()
+    others = told([name for name in dimensions if name not in vectors])
     vector_count = f"{len(vectors)} vectors, such as biases and norms"
     return (f"{done}: {vector_count}; {others}" if others else f"{done}: {vector_count}",)
 

@@ -358,7 +358,8 @@ class Refiner:
         factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
         second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
         tensors = scale_tensors(found.tensors, second, factor)
-        remarks = (*self.filters.remarks, *match.remarks, *told_rest(left, self._weights, self.rest, factor))
+        dimensions = {name: len(self._weights.shape(name)) for name in left}
+        remarks = (*self.filters.remarks, *match.remarks, *told_rest(dimensions, self.rest, factor))
         if any(config.scheme == "entries" for config in self.configs):
             remarks += (
                 f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",
@@ -471,7 +472,7 @@ def refine(
     Text to be preserved, here a matrix of inputs; with a keep of 0.99 the strength is found:
 
     >>> texts = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
-    >>> kept = refine(base, tuned, "preserve", {"preserve": [texts]}, keep=0.99)
+    >>> kept = refine(base, tuned, "preserve", {"preserve": [texts]}, keep=0.99, rest="base")
     >>> kept.remarks[0].startswith("strength")
     True
     """
