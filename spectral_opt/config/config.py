@@ -101,7 +101,8 @@ class SpectralConfig(JsonFields):
         per step at an n-th of the cost.
     refresh : "never", int or "drift:<share>", default "never"
         When graphs are built anew: never, every so many steps, or where the Gram matrix of a table's gradients has
-        changed by more than that share since its graph was built (measured every 50 steps, on 4 batches).
+        changed by more than that share since its graph was built (measured every 50 steps, on 4 batches); with
+        energy="model" all tables of the config then, as their energies are over one mean.
     seed : int, default 0
         Start of every random choice (eigensolver).
 

@@ -125,6 +125,20 @@ def test_only_the_tables_that_drifted_are_built_anew(monkeypatch):
     assert handle.state_dict()["refreshes"].tolist() == [1, 0]
 
 
+@pytest.mark.filterwarnings("ignore:.* equally strong ones")
+def test_energies_over_one_mean_are_measured_anew_together(monkeypatch):
+    monkeypatch.setattr(refresh, "DRIFT_EVERY", 1)
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    config = SpectralConfig.preserve(objective=lambda model, batch: model(batch)[:, 0], refresh="drift:1e-6")
+    handle = attach(model, optimizer, config, {"preserve": batches()}, loss)
+    monkeypatch.setattr(refresh, "relative_change", lambda a, b: 1.0 if len(a) == 8 else 0.0)
+    train(model, optimizer, range(1))
+    modes = [table.prepared.operator.operator.eigenvalues for table in handle._steps.tables]
+    mean = sum(float(one.sum()) for one in modes) / sum(one.numel() for one in modes)
+    assert mean == pytest.approx(1.0, rel=1e-5)  # float32 sums
+
+
 def test_gradients_that_only_shrink_have_no_drift():
     X = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     # Rounding of float32 sums of 7 products.
