@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from paramgraph._checks import is_whole, known_choice
@@ -67,8 +67,8 @@ class JsonFields:
         read = dict(values)
         make: Callable[..., Config] = cls
         if "preset" in read:
-            make = cast(Any, cls).preset
-            read["name"] = read.pop("preset")
+            make = partial(cast(Any, cls).preset, read.pop("preset"))
+            _check_known(f"{cls.__name__} has no field", "fields", set(read) & {"name"}, _names_of(cls))
         else:
             _check_known(f"{cls.__name__} has no field", "fields", read, _names_of(cls))
         if trust_callables:

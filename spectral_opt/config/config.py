@@ -225,6 +225,8 @@ class SpectralConfig(JsonFields):
         for scheme in ("rows", "columns"):
             source, options = self.source_on(scheme)
             if not is_address(source):
+                if source == "output_gradients" and not callable(options.get("objective")):
+                    known_choice("objective", options.get("objective"), (None, "representation", "labels"))
                 as_source(
                     source,
                     **{

@@ -92,7 +92,7 @@ def explain_table(
         parameter=ready.table.group,
         scheme=config.scheme,
         nodes=ready.nodes,
-        width=1 if isinstance(ready.operator, EntryOperator) else width,
+        width=1 if config.scheme == "entries" else width,
         edges=ready.edges,
         edges_known=True,
         components=ready.components,

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -19,13 +19,19 @@ from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, S
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import listed, reads_features, source_of
 from spectral_opt.preparation.layer_moments import is_moment_gram, second_moments
-from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
+from spectral_opt.preparation.prepared_table import (
+    EntryOperator,
+    PreparedTable,
+    build_operator,
+    check_form,
+    is_unreached,
+    unreached_table,
+)
 
 Measure = Callable[..., Any]
 Share = Callable[..., PreparedTable]
 # Fewer equally strong texts than that leave the order of modes to chance.
 FEW_TEXTS = 16
-UNREACHED = "no filter: no text's gradient reaches it"
 
 
 @runtime_checkable
@@ -47,10 +53,11 @@ class _Built:
 
     def __init__(self, operators: dict[str, ShiftOperator], seed: int) -> None:
         self._operators, self._seed = operators, seed
+        self._known = frozenset(operators)
 
     def is_zero(self, group: str) -> bool:
-        """Say no: builders refuse features of zeros, or give a graph without edges."""
-        return False
+        """Say where no graph was built."""
+        return group not in self._known
 
     def operator(self, group: str) -> ShiftOperator:
         """Give the operator of a table."""
@@ -84,10 +91,7 @@ def prepare_entries(
     side = partial(_side, model, config, batches=again, loss=loss, measure=measure, is_alone=share is None)
     rows = side(tables)
     live = {key: table for key, table in tables.items() if not rows.is_zero(key)}
-    if not live:
-        raise ValueError(
-            f"no text's gradient reaches any of the {len(tables)} matrices: choose another objective, or other targets"
-        )
+    check_reached(live, tables)
     across = node_tables(model, "columns", config.targets, config.exclude)
     columns = partial(side, {key: across[key] for key in live})
     remarks = told_objective(model, config)
@@ -107,8 +111,7 @@ def prepare_entries(
     ready = []
     for key, table in tables.items():
         if key not in make:
-            entries = table.shape[0] * table.shape[1]
-            ready.append(PreparedTable(table, entries, 0, None, None, None, seconds, UNREACHED))
+            ready.append(unreached_table(table, table.shape[0] * table.shape[1], seconds))
             continue
         build = partial(make[key], seconds)
         ready.append(build() if share is None else share(table, config, build))
@@ -137,7 +140,8 @@ def _side(
     operators = {}
     for key, table in tables.items():
         found = features.pop(key, torch.zeros(table.shape[0], 0))
-        operators[key], _ = build_operator(table, config, found)
+        if not is_unreached(source, found):
+            operators[key], _ = build_operator(table, config, found)
     return _Built(operators, config.seed)
 
 
@@ -217,6 +221,14 @@ def _measured_modes(
     if few:
         warnings.warn(few[0], NumericalWarning, stacklevel=users_level())
     return found, few
+
+
+def check_reached(reached: Sized, tables: Sized) -> None:
+    """Refuse texts of which no gradient reaches any matrix."""
+    if len(tables) and not len(reached):
+        raise ValueError(
+            f"no text's gradient reaches any of the {len(tables)} matrices: choose another objective, or other targets"
+        )
 
 
 def told_few_texts(effective: float, texts: int) -> tuple[str, ...]:

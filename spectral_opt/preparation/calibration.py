@@ -99,9 +99,14 @@ def check_calibration(
                 f"refresh={config.refresh!r} measures gradients on the calibration batches {config.batches!r}, which "
                 f"are missing (given: {given}); pass batches={{{config.batches!r}: [...]}}, or refresh by steps"
             )
+        sources = [config.source, *([] if config.column_source is None else [config.column_source])]
+        reader = next(
+            (f"source {source!r}" for source in sources if as_source(source).needs_batches),
+            f"energy={config.energy!r}",
+        )
         raise ValueError(
-            f"source {config.source!r} reads the calibration batches {config.batches!r}, which are missing (given: "
-            f"{given}); pass batches={{{config.batches!r}: [...]}}"
+            f"{reader} reads the calibration batches {config.batches!r}, which are missing (given: {given}); pass "
+            f"batches={{{config.batches!r}: [...]}}"
             + ("" if config.batches == "preserve" else ", or use source='weights'")
         )
     check_filled(config.batches, chosen)

@@ -22,6 +22,8 @@ from paramgraph.spectra import (
 )
 from spectral_opt.config import SpectralConfig
 
+UNREACHED = "no filter: no text's gradient reaches it"
+
 
 @dataclass(frozen=True, eq=False)
 class EntryOperator(SignalOperator):
@@ -83,6 +85,16 @@ class PreparedTable:
     reason: str
     spectrum: Spectrum | None = None
     remarks: tuple[str, ...] = ()
+
+
+def is_unreached(source: object, features: Tensor) -> bool:
+    """Say whether gradients at outputs are zero for all texts: a head, of which the objective knows nothing."""
+    return source == "output_gradients" and bool(features.numel()) and not bool(features.any())
+
+
+def unreached_table(table: NodeTable, nodes: int, seconds: float = 0.0) -> PreparedTable:
+    """Make a table without an operator, whose reason says why."""
+    return PreparedTable(table, nodes, 0, None, None, None, seconds, UNREACHED)
 
 
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:

@@ -24,7 +24,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import Loss, SourceLike, as_source, collect
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation._entries import prepare_entries
+from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
     calibration_sets,
@@ -34,7 +34,15 @@ from spectral_opt.preparation.calibration import (
 )
 from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
 from spectral_opt.preparation.matching import match_tables
-from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable, build_operator, check_form
+from spectral_opt.preparation.prepared_table import (
+    UNREACHED,
+    EntryOperator,
+    PreparedTable,
+    build_operator,
+    check_form,
+    is_unreached,
+    unreached_table,
+)
 
 
 def prepare(
@@ -149,8 +157,14 @@ def prepare_tables(
         for key, table in part.items():
             found = features.pop(key, torch.zeros(table.shape[0], 0))
             of_table = config_on(config, table)
+            if is_unreached(of_table.source, found):
+                ready[key] = unreached_table(table, table.shape[0])
+                continue
             make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
             ready[key] = share(table, of_table, make) if share else make()
+        check_reached([key for key in part if ready[key].reason != UNREACHED], part)
+    remarks = told_objective(model, config) if tables_left and reads_features(config) else ()
+    ready |= {key: replace(ready[key], remarks=remarks) for key in tables_left}
     return tuple(ready[key] for key in tables)
 
 

@@ -13,9 +13,13 @@ from paramgraph.filters import FilterDesign, GraphFilter, ProductFilter, get_res
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, Spectrum
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation._entries import UNREACHED
 from spectral_opt.preparation.factor_table import config_on, measured_table
-from spectral_opt.preparation.prepared_table import EntryOperator, PreparedTable
+from spectral_opt.preparation.prepared_table import (
+    UNREACHED,
+    EntryOperator,
+    PreparedTable,
+    unreached_table,
+)
 from spectral_opt.preparation.preparing import make_filter
 
 _MODES = ("row_basis", "column_basis", "eigenvalues")
@@ -87,7 +91,7 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     if config.builder is None:
         return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
     if "edges" not in tensors and decode_text(tensors["reason"]) == UNREACHED:
-        return PreparedTable(table, nodes * width, 0, None, None, None, 0.0, UNREACHED)
+        return unreached_table(table, nodes * width if config.scheme == "entries" else nodes)
     operator: ShiftOperator | EntryOperator
     graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None

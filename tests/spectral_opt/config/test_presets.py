@@ -81,6 +81,8 @@ def test_a_strength_that_is_none_is_refused(make, strength):
         ({"preset": "preserve", "exclud": "a"}, TypeError, "did you mean 'exclude'"),
         ({"preset": "preserve", "graph": "columns", "builder": "ring"}, TypeError, "part of the preset"),
         ({"preset": "l2sp"}, TypeError, "needs 'strength'"),
+        ({"preset": "fit", "name": "l2sp"}, TypeError, "no field 'name'"),
+        ({"preset": "preserve", "objective": "label"}, ValueError, "did you mean 'labels'"),
     ],
     ids=shown,
 )

@@ -97,3 +97,11 @@ def test_a_builder_without_features_needs_no_batches(model, options, source):
 def test_every_other_builder_asks_for_them(model, options):
     with pytest.raises(ValueError, match="reads the calibration batches 'task', which are missing"):
         spectral_opt.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), config(options))
+
+
+def test_the_message_names_the_source_that_reads_them(model):
+    mixed = spectral_opt.SpectralConfig(
+        builder="gram", shift="adjacency", scheme="entries", source="weights", column_source="activations"
+    )
+    with pytest.raises(ValueError, match="source 'activations' reads the calibration batches 'task'"):
+        spectral_opt.prepare(model, mixed)

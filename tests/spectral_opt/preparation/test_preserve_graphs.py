@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import Gram, NumericalWarning, adjacency, collect, columns, product_energy, rows
 from paramgraph.spectra import KroneckerModes, KroneckerProduct
-from spectral_opt import SpectralConfig
+from spectral_opt import SpectralConfig, explain
 from spectral_opt.preparation import (
     effective_texts,
     prepare,
@@ -26,6 +26,7 @@ from helpers.names import shown
 
 K_FAC = SpectralConfig.preserve(1.0, energy=None)
 EK_FAC = SpectralConfig.preserve(1.0)
+ROWS = SpectralConfig.preserve(1.0, graph="rows")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,11 @@ class Unread(nn.Module):
 
 
 @OUTWEIGHED
-@pytest.mark.parametrize("config", [K_FAC, EK_FAC], ids=["K-FAC", "EK-FAC"])
+@pytest.mark.parametrize(
+    "config",
+    [K_FAC, EK_FAC, SpectralConfig(**(EK_FAC.to_dict() | {"builder": Gram()})), ROWS],
+    ids=["K-FAC", "EK-FAC", "features", "rows"],
+)
 def test_a_matrix_that_no_gradient_reaches_is_left_alone_and_says_so(config, batches):
     model = Unread().double()
     found = {ready.table.group: ready for ready in prepare(model, config, batches)}
@@ -141,13 +146,17 @@ def test_a_matrix_that_no_gradient_reaches_is_left_alone_and_says_so(config, bat
     assert found["one.weight"].operator is not None
     if config.energy:
         assert found["one.weight"].operator.operator.eigenvalues.mean() == pytest.approx(1.0)
+    assert any("of the objective 'representation'" in remark for remark in found["one.weight"].remarks)
+    shown = explain(model, config, batches).tables
+    assert all(table.nodes * table.width == 20 for table in shown)
     again = restore_table(ready.table, load(save(table_tensors(ready))), config)
-    assert (again.operator, again.reason) == (None, ready.reason)
+    assert (again.operator, again.reason, again.nodes) == (None, ready.reason, ready.nodes)
 
 
-def test_where_no_gradient_reaches_anything_that_is_an_error(batches):
+@pytest.mark.parametrize("graph", ["product", "rows"])
+def test_where_no_gradient_reaches_anything_that_is_an_error(graph, batches):
     with pytest.raises(ValueError, match="choose another objective, or other targets"):
-        prepare(Unread().double(), SpectralConfig.preserve(1.0, targets=["other"]), batches)
+        prepare(Unread().double(), SpectralConfig.preserve(1.0, graph, targets=["other"]), batches)
 
 
 @pytest.mark.parametrize("config", [K_FAC, EK_FAC], ids=["K-FAC", "EK-FAC"])
