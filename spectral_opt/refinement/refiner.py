@@ -126,7 +126,7 @@ class Refiner:
                     f"{config.response!r}, builder={config.builder!r}"
                 )
         sets = calibration_sets(batches, ("task", "preserve", "held_out"))
-        held_out = sets.get("held_out")
+        held_out = sets.pop("held_out", None)
         if held_out is not None:
             check_filled("held_out", held_out)
         if moments is None:

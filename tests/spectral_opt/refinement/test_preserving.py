@@ -265,7 +265,7 @@ def test_moments_of_something_else_are_refused(base, tuned, batches, tmp_path):
         ({"configs": "preserve", "strength": -1.0}, "must be finite and >= 0"),
         ({"configs": "preserve", "strength": float("nan")}, "must be finite and >= 0"),
         ({"configs": "preserve", "graph": "colums"}, "did you mean 'columns'"),
-        ({"configs": "preserve", "objective": "label"}, "objective must be 'representation', 'labels'"),
+        ({"configs": "preserve", "objective": "label"}, "did you mean 'labels'"),
         ({"configs": "preserve", "strength": 1.0, "keep": 0.9}, "give one of them"),
         ({"configs": "preserve", "keep": 0.0}, "share above 0 and at most 1"),
         ({"configs": SpectralConfig(builder="ring"), "strength": 1.0}, "arguments of a preset"),
