@@ -11,7 +11,8 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
   are its steps, `Bands`, `band_edges`, `FIFTHS` and `LOW_BANDS` its bands; it needs `FEWEST_BATCHES`.
 - What that is worth: `band_lift` (a `BandLift`), `effective_batch_gain` (a `BatchGain`), `measured`.
 - Energy of texts' gradients in the modes of a product of two graphs: `product_energy`, of `ModeEnergy`, and by bands
-  `EnergyBands`.
+  `EnergyBands`. Gram graphs at layers without a feature of them: `second_moments`, of `SecondMoments`, for the schemes
+  and sources of `MOMENTS`, summed in blocks of `BLOCK`.
 - Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small),
   `permuted_energies`, `permutation_p_value`.
 - Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, which give an
@@ -64,6 +65,12 @@ if TYPE_CHECKING:
         EnergyBands as EnergyBands,
         ModeEnergy as ModeEnergy,
         product_energy as product_energy,
+    )
+    from paramgraph.measures.layer_moments import (
+        BLOCK as BLOCK,
+        MOMENTS as MOMENTS,
+        SecondMoments as SecondMoments,
+        second_moments as second_moments,
     )
     from paramgraph.measures.lift import (
         BandLift as BandLift,

@@ -13,7 +13,8 @@ an accumulator keeps what is needed of them, so memory does not grow with the ba
   `StreamingGram`, `FeatureBlocks`.
 - Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
 - What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
-  `representation` gives, and `predictions` are the largest logits.
+  `representation` gives, and `predictions` are the largest logits. `usual_objective` of a model, and its `body_of`,
+  which has no head.
 - Inside: `activation_passes`, `gradient_passes`, `output_gradient_passes`, `attention_passes`, which an own `Source`
   may take, and which tokens they see: `real_tokens`, `stream_of`, `stream_of_signal`; inputs and output gradients call
   by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`.
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes
     from paramgraph.sources._objectives import (
         Objective as Objective,
+        body_of as body_of,
         predictions as predictions,
         representation as representation,
+        usual_objective as usual_objective,
     )
     from paramgraph.sources._output_gradient_passes import (
         LayerGradients as LayerGradients,

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from paramgraph.nodes import unwrap
 from paramgraph.sources._passes import named_batch, run_batch
 from paramgraph.sources._token_streams import real_tokens, token_key, token_mask
 
@@ -112,10 +113,23 @@ def runs_whole(model: nn.Module) -> bool:
 
 def body_of(model: nn.Module) -> nn.Module:
     """Take the head off a transformers model, also under adapters; any other module is its own body."""
+    inner = _without_adapters(model)
+    return cast(nn.Module, inner.base_model) if isinstance(inner, PreTrainedModel) else model
+
+
+def usual_objective(model: nn.Module) -> Literal["labels", "representation"]:
+    """Choose what texts are to depend on: next tokens of a language model, the representation of any other."""
+    inner = _without_adapters(unwrap(model))
+    head = inner.get_output_embeddings() if isinstance(inner, PreTrainedModel) else None
+    is_causal = type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+    return "labels" if isinstance(head, nn.Module) and is_causal else "representation"
+
+
+def _without_adapters(model: nn.Module) -> nn.Module:
     inner: Any = model
     while not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # PEFT
         inner = inner.get_base_model()
-    return cast(nn.Module, inner.base_model) if isinstance(inner, PreTrainedModel) else model
+    return cast(nn.Module, inner)
 
 
 def inputs_of(model: nn.Module, batch: Any, beyond: nn.Module | None = None) -> Any:

@@ -190,8 +190,6 @@ class _Step:
                 f"batch {index}, a {type(batch).__name__}, holds no tensor with a row per text: give batches as the "
                 "model takes them, of token numbers where it reads text"
             )
-        if not texts:
-            raise ValueError(f"batch {index} holds no text: its tensors have no rows")
         mask = text_mask(self.bare, batch)
         if mask is not None and mask.shape[0] == texts:
             real = [text for text, any_token in enumerate(mask.any(dim=1).tolist()) if any_token]

@@ -168,6 +168,8 @@ def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any],
         try:
             iterator = iter(batches) if iterator is None else iterator
             found = list(itertools.islice(iterator, 1))
+            for batch in found:
+                _refuse_empty(index, batch)
             with evaluation(model):
                 results = [step(index, batch) for batch in found]
         finally:
@@ -178,3 +180,17 @@ def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any],
         if not results:
             return
         yield results[0]
+
+
+def _refuse_empty(index: int, batch: Any) -> None:
+    """Refuse a batch of no examples, of which models make errors of their own, and means NaN."""
+    values = (
+        batch.values()
+        if isinstance(batch, Mapping)
+        else batch
+        if isinstance(batch, tuple | list)
+        else [batch]
+    )
+    rows = [len(value) for value in values if isinstance(value, Tensor) and value.ndim]
+    if rows and not any(rows):
+        raise ValueError(f"batch {index} is empty: its tensors have no rows; leave it out")

@@ -9,6 +9,7 @@ never formed.
 * `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; `smallest_eigenvalue`
 * scalars as nodes: `KroneckerSum` and `KroneckerProduct`, each a `KroneckerPair`, and `KroneckerModes` with eigenvalues
   of their own: all are a `KroneckerOperator`; `product_modes`, `product_eigenpairs`, `ProductModes`
+* a control of the same spectrum: `null_operator`, of a kind `Null`
 * a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `flip`, `largest_pairs` and
   `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
 * what acts on signals: `SignalOperator`; `check_signal`, `wide`, `working_dtype`, `keep_tensor`, `linear_product`,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from paramgraph.spectra.kronecker_product import KroneckerProduct as KroneckerProduct
     from paramgraph.spectra.kronecker_sum import KroneckerSum as KroneckerSum
+    from paramgraph.spectra.nulls import Null as Null, null_operator as null_operator
     from paramgraph.spectra.product_spectrum import (
         ProductModes as ProductModes,
         product_eigenpairs as product_eigenpairs,

@@ -23,8 +23,8 @@ class KroneckerProduct(KroneckerPair):
     """Act on the entries of a matrix by an operator on its rows times one on its columns.
 
     The eigenvalues are all products of one of the rows and one of the columns. Of two adjacencies the largest come
-    first: strong modes, of two strong ones, or of two that are strong and negative. Of two Laplacians, which is no
-    Laplacian but as little negative, the smallest.
+    first: strong modes, of two strong ones, or of two that are strong and negative. Of two Laplacians, whose
+    product is no Laplacian but has no negative eigenvalue either, the smallest.
 
     >>> import torch
     >>> from paramgraph import adjacency

@@ -55,7 +55,7 @@ class Refine:
         ),
     ] = None
     graph: Annotated[str | None, option("of the filter: product, columns or rows [product]")] = None
-    strength: Annotated[float | None, option("gamma that is written, whatever is picked")] = None
+    strength: Annotated[float | None, option("gamma that is written, if anything was forgotten")] = None
     keep: Annotated[
         float | None,
         option("share of the base that is kept: writes the weakest strength that does, whatever is picked"),

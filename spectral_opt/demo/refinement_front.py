@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.filters import get_response
+from paramgraph.spectra import Null
 from spectral_opt.config import SpectralConfig
-from spectral_opt.refinement import Null, Refiner
+from spectral_opt.refinement import Refiner
 from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, for_pooling
 
 # Delta (I + gamma C)^-1, C the Gram matrix of inputs on preserved text; gamma is set when it is applied.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
 from spectral_opt.explanation._tables import Ready, TableExplanation
+from spectral_opt.preparation import told_factors
 
 
 def explanation_notes(
@@ -49,8 +50,15 @@ def explanation_notes(
     ]
     if any(config.penalty and config.penalty_mode == "loss" for config in configs):
         notes.append("penalty_mode 'loss': add handle.penalty() to each micro-batch's loss yourself")
-    built = [item for ready in prepared if not isinstance(ready, Mapping) for item in ready]
-    notes += dict.fromkeys(remark for item in built for remark in item.remarks)
+    notes += dict.fromkeys(
+        remark
+        for config, ready in zip(configs, prepared, strict=True)
+        for remark in (
+            told_factors(config, ready.values())
+            if isinstance(ready, Mapping)
+            else [remark for item in ready for remark in item.remarks]
+        )
+    )
     if not all(table.edges_known for table in tables):
         notes.append("edges are upper estimates: give the calibration batches to have the graphs built")
     return notes

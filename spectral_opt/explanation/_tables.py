@@ -141,7 +141,11 @@ def estimate_table(
         operator_bytes = 4 * (nodes**2 + width**2 + nodes * width)
         products = _modes_product(table, nodes, width)
     members = [named[name] for name in table.parameters]
-    flops = 4.0 * nodes * width * (nodes + width) if of_entries else 4.0 * config.rank * nodes * width
+    # In the basis gradient and parameter there, the increment back; else there and back, in few modes where they are.
+    sides_of = (nodes + width) if of_entries else nodes
+    flops = (6.0 if config.runs_in_basis else 4.0) * nodes * width * sides_of
+    if not of_entries and not config.runs_in_basis:
+        flops = 4.0 * config.rank * nodes * width
     flops = flops if config.has_filter else 0.0
     return TableExplanation(
         config=index,

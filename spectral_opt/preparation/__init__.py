@@ -7,10 +7,9 @@ all that training, explanation and refinement read; it goes to tensors and back.
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
 Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `check_filled`,
-`needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`;
-`usual_objective` of a model.
-Second moments at layers without their features: `is_moment_gram`, `second_moments`, summed in blocks of `BLOCK`.
-What to say of them: `told_few_texts`, `told_objective`.
+`needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`,
+and whether its graph is a matrix of second moments, `is_moment_gram`.
+What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
@@ -23,8 +22,7 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spectral_opt.preparation._entries import (
-        told_few_texts as told_few_texts,
-        told_objective as told_objective,
+        told_texts as told_texts,
     )
     from spectral_opt.preparation.adapter_layers import (
         low_rank_scale as low_rank_scale,
@@ -40,21 +38,17 @@ if TYPE_CHECKING:
         check_calibration as check_calibration,
         check_filled as check_filled,
         effective_texts as effective_texts,
+        is_moment_gram as is_moment_gram,
         listed as listed,
         needs_batches as needs_batches,
         reads_features as reads_features,
         source_of as source_of,
-        usual_objective as usual_objective,
     )
     from spectral_opt.preparation.factor_table import (
         FactorTable as FactorTable,
         config_on as config_on,
         measured_table as measured_table,
-    )
-    from spectral_opt.preparation.layer_moments import (
-        BLOCK as BLOCK,
-        is_moment_gram as is_moment_gram,
-        second_moments as second_moments,
+        told_factors as told_factors,
     )
     from spectral_opt.preparation.matching import (
         as_configs as as_configs,

@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.errors import NumericalWarning, users_level
-from paramgraph.measures import ModeEnergy, product_energy
+from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
 from paramgraph.sources import Batches, Loss, collect
 from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation.calibration import listed, reads_features, source_of
-from spectral_opt.preparation.layer_moments import is_moment_gram, second_moments
+from spectral_opt.preparation.calibration import (
+    effective_texts,
+    is_moment_gram,
+    listed,
+    reads_features,
+    source_of,
+)
 from spectral_opt.preparation.prepared_table import (
     EntryOperator,
     PreparedTable,
@@ -239,6 +244,14 @@ def told_few_texts(effective: float, texts: int) -> tuple[str, ...]:
         f"{texts} preserved texts count as {effective:.3g} equally strong ones: with fewer than {FEW_TEXTS} the graphs "
         "know some directions by chance alone; give more texts",
     )
+
+
+def told_texts(model: nn.Module, config: SpectralConfig, batches: Batches | None) -> tuple[str, ...]:
+    """Say of a graph of rows or columns what was chosen for it, and where its Gram matrix is of few texts."""
+    counted = None
+    if batches is not None and is_moment_gram(config, config.scheme):
+        counted = effective_texts(listed(batches))
+    return told_objective(model, config) + (() if counted is None else told_few_texts(*counted))
 
 
 def told_objective(model: nn.Module, config: SpectralConfig) -> tuple[str, ...]:

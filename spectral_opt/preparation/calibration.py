@@ -1,15 +1,14 @@
 """Calibration batches: in one form, and which of them the graphs of a config need."""
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from paramgraph.graphs import as_builder
-from paramgraph.nodes import unwrap
-from paramgraph.sources import Batches, Loss, RandomStates, SourceLike, as_source
+from paramgraph.measures import MOMENTS
+from paramgraph.sources import Batches, Loss, RandomStates, SourceLike, as_source, usual_objective
 from spectral_opt.config import SpectralConfig, refresh_schedule
 
 # As users give them: the set "task", or sets by name.
@@ -147,14 +146,14 @@ def source_of(model: nn.Module, config: SpectralConfig, scheme: str) -> tuple[So
     return source, options
 
 
-def usual_objective(model: nn.Module) -> Literal["labels", "representation"]:
-    """Choose what texts are to depend on: next tokens of a language model, the representation of any other."""
-    inner: Any = unwrap(model)
-    while not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # PEFT
-        inner = inner.get_base_model()
-    head = inner.get_output_embeddings() if isinstance(inner, PreTrainedModel) else None
-    is_causal = type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
-    return "labels" if isinstance(head, nn.Module) and is_causal else "representation"
+def is_moment_gram(config: SpectralConfig, scheme: str) -> bool:
+    """Say whether the operator of a config on nodes of a scheme is the adjacency of second moments at layers."""
+    return (
+        config.builder == "gram"
+        and not config.builder_options
+        and config.shift == "adjacency"
+        and (scheme, config.source_on(scheme)[0]) in MOMENTS
+    )
 
 
 def reads_features(config: SpectralConfig) -> bool:

@@ -5,7 +5,7 @@ columns of A (rank, in) its input features: the graph of W's rows acts on B, tha
 entry per output or input feature (a bias, a scale of IA3, the magnitude of DoRA) is a signal of width 1 on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -109,4 +109,15 @@ def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
         energy=None,
         penalty=config.penalty if table.penalizes(config) else 0.0,
         ridge=config.ridge if has_ridge else 0.0,
+    )
+
+
+def told_factors(config: SpectralConfig, tables: Iterable[NodeTable]) -> tuple[str, ...]:
+    """Say that a filter on all entries is another one on the factors of an adapter; nothing where there is none."""
+    factors = any(isinstance(table, FactorTable) and table.factors for table in tables)
+    if not (factors and config.scheme == "entries" and config.has_filter):
+        return ()
+    return (
+        "of an adapter each factor is filtered by the graph of its own side, h(b_i) on B and h(a_j) on A: the joined "
+        "eigenvalues, or measured energies, of the update's entries play no part in its filter",
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -160,11 +161,15 @@ def _energy_on_ranks(
     }
     with ranks.together():
         own = product_energy(model, tables, agreed, batches, **options)
+    of_texts: list[Any] = [None] * ranks.size
+    torch.distributed.all_gather_object(
+        of_texts, {key: energy.text_energies for key, energy in own.items()}, group=ranks.group
+    )
     found = {}
     for key, energy in own.items():
-        texts = ranks.sum_(torch.tensor(float(energy.texts), device=device))
-        values = ranks.sum_((energy.values * energy.texts).to(device)) / texts
-        found[key] = replace(energy, values=values.cpu())
+        every = np.concatenate([energies[key] for energies in of_texts])
+        values = ranks.sum_((energy.values * energy.texts).to(device)) / len(every)
+        found[key] = replace(energy, values=values.cpu(), text_energies=every)
     return found
 
 

@@ -24,7 +24,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import Loss, SourceLike, as_source, collect
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective
+from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective, told_texts
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
     calibration_sets,
@@ -32,7 +32,7 @@ from spectral_opt.preparation.calibration import (
     reads_features,
     source_of,
 )
-from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table
+from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table, told_factors
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import (
     UNREACHED,
@@ -163,7 +163,10 @@ def prepare_tables(
             make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
             ready[key] = share(table, of_table, make) if share else make()
         check_reached([key for key in part if ready[key].reason != UNREACHED], part)
-    remarks = told_objective(model, config) if tables_left and reads_features(config) else ()
+    remarks = told_factors(config, tables_left.values())
+    if tables_left and reads_features(config):
+        # Of several ranks each has a part of the texts alone.
+        remarks += told_texts(model, config, chosen) if share is None else told_objective(model, config)
     ready |= {key: replace(ready[key], remarks=remarks) for key in tables_left}
     return tuple(ready[key] for key in tables)
 

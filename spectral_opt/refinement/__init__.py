@@ -6,7 +6,7 @@ delta, tuned minus base, goes through the filters of all configs and is added to
 factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
 
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`;
-  its options `Rest` and `Null`.
+  its option `Rest`.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `check_inputs`, `write_folder` and `read_folder`.
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     )
     from spectral_opt.refinement._deltas import Rest as Rest
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
-    from spectral_opt.refinement._nulls import Null as Null
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,
         read_folder as read_folder,

@@ -7,24 +7,21 @@ from typing import Any
 from torch import nn
 
 from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
+from paramgraph.measures import second_moments
 from paramgraph.sources import Batches, Loss
-from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
+from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     EntryOperator,
     PreparedTable,
-    effective_texts,
     is_moment_gram,
     listed,
     make_filter,
     match_tables,
     prepare_tables,
-    second_moments,
     source_of,
-    told_few_texts,
-    told_objective,
+    told_texts,
 )
-from spectral_opt.refinement._nulls import Null, check_null, null_operator
 
 # A layer of a transformer has four different inputs.
 KEPT = 4
@@ -57,7 +54,6 @@ class RefinementFilters:
 
     def null(self, kind: Null, seed: int) -> "RefinementFilters":
         """Give the same tables with a null of each operator; tables that share one share its null."""
-        check_null(kind, seed)
         made: dict[int, ShiftOperator | EntryOperator] = {}
         tables = []
         for of_config in self.tables:
@@ -66,7 +62,7 @@ class RefinementFilters:
                 operator = ready.operator
                 assert operator is not None, "a refinement has no config without a builder"
                 if id(operator) not in made:
-                    made[id(operator)] = null_operator(operator, kind, seed)
+                    made[id(operator)] = _null_of(operator, kind, seed)
                 found[group] = replace(
                     ready, operator=made[id(operator)], reason=f"{ready.reason}; {kind}, seed {seed}"
                 )
@@ -140,6 +136,12 @@ class ResponseFilters:
         return make_filter(operator, config, response, self.owner.spectrum(operator, config))
 
 
+def _null_of(operator: ShiftOperator | EntryOperator, kind: Null, seed: int) -> ShiftOperator | EntryOperator:
+    if isinstance(operator, EntryOperator):
+        return EntryOperator(null_operator(operator.operator, kind, seed))
+    return null_operator(operator, kind, seed)
+
+
 def _is_solved_best(operator: Any, response: Any) -> bool:
     linear = isinstance(response, Response) and response.name in ("tikhonov", "identity")
     return linear and isinstance(operator, ShiftOperator) and operator.is_dense
@@ -158,8 +160,7 @@ def _operators(
     assert isinstance(source, str), "moments are of a source by name"
     batches = listed(sets[config.batches])
     moments = second_moments(model, tables, source, batches, loss, options)
-    counted = effective_texts(batches)
-    remarks = told_objective(model, config) + (() if counted is None else told_few_texts(*counted))
+    remarks = told_texts(model, config, batches)
     # A layer of which every input is zero is a mistake of the user's; one that no gradient reaches is a head.
     live = [group for group in tables if source == "activations" or not moments.is_zero(group)]
     operators = {group: moments.operator(group) for group in live}

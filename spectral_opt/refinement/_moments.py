@@ -56,6 +56,8 @@ def read_moments(
     path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig]
 ) -> list[dict[str, PreparedTable]]:
     """Read what `write_moments` wrote of the same base and configs; a ValueError for anything else."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder: give the file that Refiner.write_moments wrote")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

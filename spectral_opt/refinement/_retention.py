@@ -9,8 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from paramgraph.sources import RandomStates, predictions, representation
-from spectral_opt.preparation import usual_objective
+from paramgraph.sources import RandomStates, predictions, representation, usual_objective
 
 Kept = Literal["representation", "labels"]
 # A strength is found to this ratio, and looked for in this range.
@@ -18,7 +17,7 @@ RATIO = 1.05
 RANGE = (1e-6, 1e6)
 
 
-class Retention:
+class Agreement:
     r"""Compare a state with its base on some texts: 1 where it does the same.
 
     .. math:: \frac{1}{K} \sum_k \cos(e_k, e^0_k)

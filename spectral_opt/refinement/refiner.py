@@ -18,6 +18,7 @@ from paramgraph._checks import is_number, known_choice
 from paramgraph.checkpoints import AdaptedWeights, ModelLike, open_module
 from paramgraph.filters import get_response
 from paramgraph.sources import Loss, Objective
+from paramgraph.spectra import Null
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     CalibrationBatches,
@@ -40,10 +41,9 @@ from spectral_opt.refinement._deltas import (
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._moments import read_moments, write_moments
-from spectral_opt.refinement._nulls import Null
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
 from spectral_opt.refinement._result import RefinedState, own_memory
-from spectral_opt.refinement._retention import FoundStrength, Retention, find_strength
+from spectral_opt.refinement._retention import Agreement, FoundStrength, find_strength
 
 # One response a config: a name, or a function of eigenvalues.
 Responses = Sequence[str | Callable[[Tensor], Tensor]]
@@ -222,13 +222,13 @@ class Refiner:
                 "keep is measured on texts: give batches={'held_out': [...]}, or those under 'preserve'"
             )
         objective = self.configs[0].source_on("rows")[1].get("objective")
-        retention = Retention(self.base.model, batches, None if callable(objective) else objective)
+        agreement = Agreement(self.base.model, batches, None if callable(objective) else objective)
 
         def measure(strength: float) -> float:
             with self.opened(tuned, [get_response("tikhonov", gamma=strength)]) as stream:
-                return retention(stream.in_base())
+                return agreement(stream.in_base())
 
-        words = f"({retention.words}, on the batches {which!r})"
+        words = f"({agreement.words}, on the batches {which!r})"
         return find_strength(measure, keep, words)
 
     @contextmanager

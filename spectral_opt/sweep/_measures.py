@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from paramgraph.sources import body_of
 from spectral_opt.errors import ModelError
 from spectral_opt.study import neighbours_kept
 from spectral_opt.sweep._domain import domain_auc, domain_remark
@@ -126,7 +127,7 @@ class Measures:
     def _probe(self, classes: int) -> MeanPooledClassifier:
         assert self._task is not None, "only with task data"
         assert self._task.train is not None, "labelled task data have a part to fit on"
-        pooled = MeanPooledClassifier(_body(self.module), classes)
+        pooled = MeanPooledClassifier(body_of(self.module), classes)
         train = self._task.train
         fit_linear_probe(pooled, embed_texts(pooled, self._batches(train)), train.labels or [])
         return pooled
@@ -139,7 +140,7 @@ class Measures:
         return self._embedded(self.held_out)
 
     def _embedded(self, batches: TokenizedBatches) -> Float[np.ndarray, "texts width"]:
-        embedded = embed_texts(MeanPooledClassifier(_body(self.module), 2), batches).double()
+        embedded = embed_texts(MeanPooledClassifier(body_of(self.module), 2), batches).double()
         _refuse_what_is_not_finite(embedded, "embeddings")
         return embedded.numpy()
 
@@ -191,12 +192,7 @@ def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
 
 def run_body(model: nn.Module, batch: Mapping[str, Tensor]) -> Any:  # Any: whatever the model returns
     """Run the model without its head: the logits of a language model are its largest product, and not needed."""
-    return _body(model)(**batch)
-
-
-def _body(module: nn.Module) -> nn.Module:
-    body: nn.Module = getattr(module, "base_model", module)
-    return body
+    return body_of(model)(**batch)
 
 
 def _class_logits(module: nn.Module, batches: TokenizedBatches) -> Tensor:

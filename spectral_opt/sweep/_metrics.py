@@ -163,7 +163,10 @@ def _macro_f1(result: TaskResult, weights: Weights) -> Draws:
 
 
 def _auc(result: TaskResult, weights: Weights) -> Draws:
-    """Average over the classes that occur P(score of the class > score of another) + P(equal) / 2."""
+    """Average over the classes that occur P(score of the class > score of another) + P(equal) / 2.
+
+    All draws at once: scikit-learn's takes one vector of weights, 3 s for 2,000 draws of 400 texts and one class.
+    """
     assert result.labels is not None, "a metric of classes"
     assert result.probabilities is not None, "a metric of classes"
     areas = []

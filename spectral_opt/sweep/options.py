@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from spectral_opt.refinement import Null, Rest
+from paramgraph.spectra import Null
+from spectral_opt.refinement import Rest
 from spectral_opt.sweep._metrics import METRICS
 
 Graph = Literal["product", "columns", "rows"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from paramgraph.filters import get_response
+from paramgraph.spectra import Null
 from spectral_opt.errors import ModelError
-from spectral_opt.refinement import Null, RefinedState, Refiner
+from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
 from spectral_opt.sweep._measures import mean_interval, run_body
 from spectral_opt.sweep._metrics import Metric
@@ -74,7 +75,7 @@ class Sweep:
             return
         self.asked = options.strength if options.keep is None else self._strength_that_keeps(options.keep)
         self._measure_filter()
-        for scale in sorted(options.scales, reverse=True):
+        for scale in sorted(set(options.scales), reverse=True):
             self._measure("scaling", scale)
         self._match_scaling()
         for null in options.nulls if setting.texts.task is not None else ():

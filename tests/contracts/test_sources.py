@@ -208,3 +208,12 @@ def test_every_pair_of_source_and_scheme_works_or_says_why_not(
 def test_refusals_of_an_unknown_source_list_the_known_ones():
     with pytest.raises(UnknownNameError, match="did you mean 'weights'"):
         source_refusal("weight", "rows")
+
+
+@pytest.mark.parametrize("source", sorted(set(RUNNING) - {"attention_maps"}))
+def test_a_batch_without_examples_is_named(source):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4))
+    scheme = "columns" if source == "activations" else "rows"
+    batches = [torch.ones(2, 3), torch.ones(0, 3)]
+    with pytest.raises(ValueError, match="batch 1 is empty"):
+        collect(model, node_tables(model, scheme), source, batches, lambda model, x: model(x).sum())

@@ -222,7 +222,7 @@ def preserved(size: int, rank: int) -> dict[str, Any]:
         warnings.simplefilter("ignore", NumericalWarning)  # of so few texts
         ready = prepare_on_ranks(ranks, whole_model, cases.PRESERVE, {"preserve": texts})
     modes = cases.applied(ready)
-    return {**own, "joined": joined, "modes": modes}
+    return {**own, "joined": joined, "modes": modes, "remarks": ready[0].remarks}
 
 
 PARTS = {"trained": trained, "moved": moved, "refused": refused, "preserved": preserved}

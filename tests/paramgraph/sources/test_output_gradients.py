@@ -309,7 +309,7 @@ def test_not_a_number_is_named_with_its_layer_and_batch(generator):
 
 def test_a_batch_without_texts_is_named(two_layers):
     batches = [torch.ones(2, 4, dtype=torch.float64), torch.ones(0, 4, dtype=torch.float64)]
-    with pytest.raises(ValueError, match="batch 1 holds no text"):
+    with pytest.raises(ValueError, match="batch 1 is empty"):
         output_gradients(two_layers, rows(two_layers)["0.weight"], batches)
 
 

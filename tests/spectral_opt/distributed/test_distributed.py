@@ -219,9 +219,12 @@ def test_output_gradients_of_two_ranks_are_those_of_one_process_on_all_their_tex
 @pytest.mark.filterwarnings("ignore:.* equally strong ones")
 def test_modes_of_two_ranks_are_those_of_one_process_on_all_their_texts(two_ranks):
     model = cases.make_encoder()
-    expected = cases.applied(prepare(model, cases.PRESERVE, {"preserve": cases.make_texts(1, 0)}))
+    ready = prepare(model, cases.PRESERVE, {"preserve": cases.make_texts(1, 0)})
+    expected = cases.applied(ready)
     for found in two_ranks:
         modes = found["preserved"]["modes"]
+        # How many texts count is told of all ranks together.
+        assert found["preserved"]["remarks"] == ready[0].remarks
         assert modes.keys() == expected.keys()
         for group, value in expected.items():
             # Features are float32 on the way between ranks, and so are the bases.

@@ -240,3 +240,22 @@ def test_configs_are_shown_by_names_and_options_and_no_address(model):
     (config,) = explain(model, SpectralConfig(builder=Own(3), source="weights")).to_dict()["configs"]
     assert "Own(k=3)" in config
     assert " at 0x" not in config
+
+
+@pytest.mark.parametrize("scheme", ["rows", "entries"])
+def test_a_filter_in_the_basis_costs_before_graphs_are_built_what_it_costs_after(model, scheme):
+    fields = {"scheme": scheme, "builder_options": {"k": 3}, "placement": "basis", "penalty": 0.0}
+    built = explain(model, SpectralConfig(**fields, source="weights")).tables
+    estimated = explain(model, SpectralConfig(**fields, source="gradients")).tables
+    assert [one.flops_per_step for one in estimated] == [one.flops_per_step for one in built]
+
+
+@pytest.mark.parametrize("graph", ["columns", "rows"])
+def test_a_gram_graph_of_few_texts_is_named(model, graph):
+    config = SpectralConfig.preserve(1.0, graph=graph)
+    width = next(model.parameters()).shape[1]
+    few, many = (
+        explain(model, config, batches={"preserve": [torch.rand(texts, width)]}).notes for texts in (4, 40)
+    )
+    assert any("4 preserved texts count as 4 equally strong ones" in note for note in few)
+    assert not any("equally strong ones" in note for note in many)

@@ -10,6 +10,9 @@ import spectral_opt
 from paramgraph import Complete, LayerAdjacency, Permuted, Ring
 from paramgraph.graphs import Data, GraphBuilder, count_nodes, undirected_graph, unit_weights
 from spectral_opt import SpectralConfig
+from spectral_opt.preparation import is_moment_gram
+
+from helpers.names import shown
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,20 @@ def test_the_message_names_the_source_that_reads_them(model):
     )
     with pytest.raises(ValueError, match="source 'activations' reads the calibration batches 'task'"):
         spectral_opt.prepare(model, mixed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scheme": "rows"}, {"source": "weights"}, {"shift": "laplacian"}, {"builder": "ring"}],
+    ids=shown,
+)
+def test_only_the_gram_of_inputs_goes_this_way(change):
+    fields = {
+        "builder": "gram",
+        "scheme": "columns",
+        "source": "activations",
+        "shift": "adjacency",
+        "penalty": 0.0,
+    }
+    assert is_moment_gram(SpectralConfig(**fields), "columns")
+    assert not is_moment_gram(SpectralConfig(**(fields | change)), change.get("scheme", "columns"))

@@ -11,13 +11,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import Gram, NumericalWarning, adjacency, collect, columns, product_energy, rows
+from paramgraph.measures import second_moments
 from paramgraph.spectra import KroneckerModes, KroneckerProduct
 from spectral_opt import SpectralConfig, explain
 from spectral_opt.preparation import (
     effective_texts,
     prepare,
     restore_table,
-    second_moments,
     source_of,
     table_tensors,
 )

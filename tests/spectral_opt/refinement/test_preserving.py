@@ -10,9 +10,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import NumericalWarning, contrast
+from paramgraph.measures import second_moments
 from paramgraph.nodes import columns
 from spectral_opt import Refiner, SpectralConfig, attach, refine
-from spectral_opt.preparation import second_moments
 
 from helpers.names import shown
 
@@ -255,6 +255,8 @@ def test_moments_of_something_else_are_refused(base, tuned, batches, tmp_path):
         Refiner(base, "preserve", graph="columns", moments=path)
     with pytest.raises(FileNotFoundError):
         Refiner(base, "preserve", graph="columns", moments=tmp_path / "none")
+    with pytest.raises(ValueError, match="is a folder"):
+        Refiner(base, "preserve", graph="columns", moments=tmp_path)
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -146,3 +146,11 @@ def test_before_graphs_are_built_costs_are_those_of_dense_ones(config, on_adapte
 def test_what_was_chosen_by_itself_is_said():
     text = str(explain(adapted(), MEASURED, BATCHES))
     assert "objective 'representation', chosen by the kind of model" in text
+
+
+@pytest.mark.parametrize("batches", [BATCHES, None], ids=["built", "estimated"])
+def test_that_each_factor_has_a_filter_of_its_own_side_is_said(batches):
+    model = adapted()
+    words = "of an adapter each factor is filtered by the graph of its own side"
+    assert any(words in note for note in explain(model, SpectralConfig.preserve(1.0), batches=batches).notes)
+    assert not any(words in note for note in explain(model, MEASURED, batches=batches).notes)

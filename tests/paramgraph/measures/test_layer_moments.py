@@ -3,10 +3,7 @@ import torch
 from torch import nn
 
 from paramgraph import Gram, adjacency, collect, columns
-from spectral_opt import SpectralConfig
-from spectral_opt.preparation import BLOCK, is_moment_gram, second_moments
-
-from helpers.names import shown
+from paramgraph.measures import BLOCK, second_moments
 
 
 def input_operators(model, tables, batches):
@@ -87,20 +84,3 @@ def test_zero_inputs_raise_and_name_the_table():
     model = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(ValueError, match=r"'0\.weight' are zero"):
         input_operators(model, columns(model), [torch.zeros(4, 3)])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"scheme": "rows"}, {"source": "weights"}, {"shift": "laplacian"}, {"builder": "ring"}],
-    ids=shown,
-)
-def test_only_the_gram_of_inputs_goes_this_way(change):
-    fields = {
-        "builder": "gram",
-        "scheme": "columns",
-        "source": "activations",
-        "shift": "adjacency",
-        "penalty": 0.0,
-    }
-    assert is_moment_gram(SpectralConfig(**fields), "columns")
-    assert not is_moment_gram(SpectralConfig(**(fields | change)), change.get("scheme", "columns"))

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Loss, activation_passes, output_gradient_passes
 from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs
-from spectral_opt.config import SpectralConfig
 
 BLOCK = 384
 # Scheme and source of which the Gram matrix of features is a second moment at a layer.
@@ -95,16 +94,6 @@ class SecondMoments:
             self._bases[leader] = eigenpairs(self.operator(group), seed=self._seed).eigenvectors.to(dtype)
             del self._operators[leader]
         return self._bases[leader]
-
-
-def is_moment_gram(config: SpectralConfig, scheme: str) -> bool:
-    """Say whether the operator of a config on nodes of a scheme is the adjacency of second moments at layers."""
-    return (
-        config.builder == "gram"
-        and not config.builder_options
-        and config.shift == "adjacency"
-        and (scheme, config.source_on(scheme)[0]) in MOMENTS
-    )
 
 
 def second_moments(

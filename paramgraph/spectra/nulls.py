@@ -1,42 +1,48 @@
-"""Nulls of a refinement: its own operators on the wrong nodes, or turned into random directions."""
+"""Nulls of an operator: the same eigenvalues on the wrong nodes, or in random directions."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 
 from paramgraph._checks import known_choice, whole_number
 from paramgraph.graphs import random_rotation
-from paramgraph.spectra import KroneckerModes, KroneckerPair, ShiftOperator, adjacency
-from spectral_opt.preparation import EntryOperator
+from paramgraph.spectra.kronecker_modes import KroneckerModes
+from paramgraph.spectra.kronecker_operator import KroneckerOperator, KroneckerPair
+from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shifts import adjacency
 
 Null = Literal["permuted", "rotated"]
 
 
-def check_null(kind: Null, seed: int) -> None:
-    """Refuse an unknown null, and what is no seed."""
-    known_choice("kind", kind, ("permuted", "rotated"))
-    whole_number("seed", seed, 0)
+@overload
+def null_operator(operator: ShiftOperator, kind: Null, seed: int) -> ShiftOperator: ...
+
+
+@overload
+def null_operator(operator: KroneckerOperator, kind: Null, seed: int) -> KroneckerOperator: ...
 
 
 def null_operator(
-    operator: ShiftOperator | EntryOperator, kind: Null, seed: int
-) -> ShiftOperator | EntryOperator:
+    operator: ShiftOperator | KroneckerOperator, kind: Null, seed: int
+) -> ShiftOperator | KroneckerOperator:
     r"""Give an operator of the same spectrum, as the builders of these names do from features.
 
     .. math:: A \mapsto P A P^T \quad \text{or} \quad Q A Q^T, \qquad Q \sim \text{Haar}(O(n))
 
-    On entries both sides, or the modes of both sides, each by itself.
+    On entries both sides, or the modes of both sides, each by itself. ValueError for an unknown null, and for "rotated"
+    of a Laplacian, which would be none.
     """
+    known_choice("kind", kind, ("permuted", "rotated"))
+    whole_number("seed", seed, 0)
+    if isinstance(operator, KroneckerModes):
+        return operator.permuted(seed) if kind == "permuted" else operator.rotated(seed)
     generator = torch.Generator().manual_seed(seed)
-    if isinstance(operator, EntryOperator):
-        entries = operator.operator
-        if isinstance(entries, KroneckerModes):
-            return EntryOperator(entries.permuted(seed) if kind == "permuted" else entries.rotated(seed))
-        if not isinstance(entries, KroneckerPair):
-            raise ValueError(f"there is no {kind!r} null of {entries!r}: take scheme='rows' or 'columns'")
-        return EntryOperator(type(entries)(*(_null(part, kind, generator) for part in entries.parts)))
-    return _null(operator, kind, generator)
+    if isinstance(operator, ShiftOperator):
+        return _null(operator, kind, generator)
+    if not isinstance(operator, KroneckerPair):
+        raise ValueError(f"there is no {kind!r} null of {operator!r}: take one of its rows or of its columns")
+    return type(operator)(*(_null(part, kind, generator) for part in operator.parts))
 
 
 def _null(operator: ShiftOperator, kind: Null, generator: torch.Generator) -> ShiftOperator:
