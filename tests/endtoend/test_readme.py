@@ -80,6 +80,26 @@ def test_its_table_of_refinements_is_that_of_the_committed_records():
     assert refinement_results.results_table().to_markdown() in README
 
 
+def test_what_it_says_of_refinements_beside_the_table_is_in_the_records():
+    lost = {
+        task: [
+            refinement_results.path_of(record, "scaling")[0][0] for record in refinement_results.read(task)
+        ]
+        for task in (*refinement_results.TASKS, "20_newsgroups")
+    }
+    percent = {task: [f"{100 * end:.0f}" for end in (min(found), max(found))] for task, found in lost.items()}
+    words = " ".join(README.split())
+    assert "{} to {} % (film reviews)".format(*percent["rotten_tomatoes"]) in words
+    assert "{} to {} % (State of the Union addresses by era)".format(*percent["sotu_eras"]) in words
+    assert "one seed, loses {} %".format(percent["20_newsgroups"][0]) in words
+    ratios = [
+        ratio
+        for task in refinement_results.TASKS
+        for ratio in refinement_results.ratios(task, "product", -0.01)
+    ]
+    assert f"({min(ratios):.2f} to {max(ratios):.2f})" in words
+
+
 def test_every_file_that_it_names_is_there():
     named = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(named) > 10
