@@ -139,4 +139,5 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

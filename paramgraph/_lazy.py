@@ -3,7 +3,8 @@
 Both packages import torch, PyG and transformers below the surface; a user who asks for `--help` or for one
 builder must not wait for all of them. A package, and each of its rooms, lists its names once, as imports under
 `if TYPE_CHECKING`, where editors and type checkers read them too. (lazy-loader does the same with a stub beside each
-`__init__`: two files for one page, and one more package to install.)
+`__init__`: two files for one page, and one more package to install.) What is made here is hidden from them: of a
+module with a `__getattr__` they would take every name, also a wrong one.
 """
 
 import ast

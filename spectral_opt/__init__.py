@@ -26,4 +26,5 @@ if TYPE_CHECKING:
     from spectral_opt.refinement import Refiner as Refiner, refine as refine
     from spectral_opt.training import SpectralHandle as SpectralHandle
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

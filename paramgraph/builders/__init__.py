@@ -25,4 +25,5 @@ if TYPE_CHECKING:
     from paramgraph.builders.ring import Ring as Ring
     from paramgraph.builders.rotated import Rotated as Rotated
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

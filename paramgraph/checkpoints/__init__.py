@@ -58,4 +58,5 @@ if TYPE_CHECKING:
         wide_weight as wide_weight,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -41,4 +41,5 @@ if TYPE_CHECKING:
         run_commands as run_commands,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -79,4 +79,5 @@ if TYPE_CHECKING:
         verify_records as verify_records,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -48,4 +48,5 @@ if TYPE_CHECKING:
         progress_bar as progress_bar,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

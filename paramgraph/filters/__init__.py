@@ -95,4 +95,5 @@ if TYPE_CHECKING:
         tikhonov as tikhonov,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

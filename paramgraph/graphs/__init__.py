@@ -72,4 +72,5 @@ if TYPE_CHECKING:
     from paramgraph.graphs.rewiring import rewired_pairs as rewired_pairs
     from paramgraph.graphs.rotation import random_rotation as random_rotation
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

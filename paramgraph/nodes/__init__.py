@@ -55,4 +55,5 @@ if TYPE_CHECKING:
     )
     from paramgraph.nodes.wrapping import WRAPPED as WRAPPED, bare_names as bare_names, unwrap as unwrap
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

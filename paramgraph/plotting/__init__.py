@@ -18,4 +18,5 @@ if TYPE_CHECKING:
     from paramgraph.plotting._spectrum_drawing import draw_spectrum as draw_spectrum
     from paramgraph.plotting.graph_drawing import NEGATIVE as NEGATIVE, draw_graph as draw_graph
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

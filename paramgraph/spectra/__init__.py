@@ -87,4 +87,5 @@ if TYPE_CHECKING:
     )
     from paramgraph.spectra.spectrum import Spectrum as Spectrum, fix_signs as fix_signs
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

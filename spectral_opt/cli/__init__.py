@@ -11,4 +11,5 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from spectral_opt.cli.app import COMMANDS as COMMANDS, main as main
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -21,4 +21,5 @@ if TYPE_CHECKING:
     )
     from spectral_opt.config.config import SpectralConfig as SpectralConfig
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

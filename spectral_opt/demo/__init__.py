@@ -32,4 +32,5 @@ if TYPE_CHECKING:
         training_sentences as training_sentences,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

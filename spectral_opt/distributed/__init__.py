@@ -34,4 +34,5 @@ if TYPE_CHECKING:
     )
     from spectral_opt.distributed._sharded_table import bind_on_ranks as bind_on_ranks
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

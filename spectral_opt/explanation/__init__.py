@@ -17,4 +17,5 @@ if TYPE_CHECKING:
         explain_prepared as explain_prepared,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

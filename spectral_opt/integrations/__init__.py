@@ -22,4 +22,5 @@ if TYPE_CHECKING:
     )
     from spectral_opt.integrations.callback import SpectralCallback as SpectralCallback
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -77,4 +77,5 @@ if TYPE_CHECKING:
         table_tensors as table_tensors,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

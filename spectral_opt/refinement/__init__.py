@@ -33,4 +33,5 @@ if TYPE_CHECKING:
     from spectral_opt.refinement._result import RefinedState as RefinedState
     from spectral_opt.refinement.refiner import Refiner as Refiner, refine as refine
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

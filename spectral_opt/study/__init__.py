@@ -43,4 +43,5 @@ if TYPE_CHECKING:
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -36,4 +36,5 @@ if TYPE_CHECKING:
     from spectral_opt.sweep.setting import make_refinement as make_refinement
     from spectral_opt.sweep.strengths import Sweep as Sweep, next_strength as next_strength
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

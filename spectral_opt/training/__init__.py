@@ -44,4 +44,5 @@ if TYPE_CHECKING:
     )
     from spectral_opt.training.state import checksum as checksum, prepared_from_state as prepared_from_state
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -1,5 +1,6 @@
 """What type checkers tell a user of the packages: `py.typed` is a promise, and two checkers read one client."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FACES = sorted(
+    face for package in ("paramgraph", "spectral_opt") for face in (ROOT / package).rglob("__init__.py")
+)
 CLIENT = Path(__file__).with_name("typed_client.py")
 
 
@@ -39,3 +43,14 @@ def test_a_typed_client_has_the_types_it_names_and_is_told_of_wrong_ones(errors)
     lines = CLIENT.read_text(encoding="utf-8").splitlines()
     wrong = {number for number, line in enumerate(lines, start=1) if "# expect:" in line}
     assert set(errors()) == wrong
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: str(face.parent.relative_to(ROOT)))
+def test_no_face_shows_type_checkers_a_getattr_which_would_make_every_name_right(face: Path) -> None:
+    seen = [
+        statement
+        for block in ast.parse(face.read_text(encoding="utf-8")).body
+        if not (isinstance(block, ast.If) and ast.unparse(block.test) == "not TYPE_CHECKING")
+        for statement in ast.walk(block)
+    ]
+    assert not [one for one in seen if isinstance(one, ast.Name) and one.id == "__getattr__"]

@@ -10,8 +10,15 @@ from torch_geometric.data import Data
 
 import paramgraph
 import spectral_opt
+from paramgraph import eigenpair as eigenpair  # expect: no such name
 from paramgraph.graphs import GraphBuilder, count_nodes, undirected_graph, unit_weights
-from spectral_opt.tasks import LabelledText, load_labelled_text, load_model
+from spectral_opt import attached as attached  # expect: no such name
+from spectral_opt.tasks import (
+    LabelledText,
+    load_labelled_text,
+    load_model,
+    load_texts as load_texts,
+)  # expect: the last
 
 
 def loss(model: nn.Module, batch: Tensor) -> Tensor:
@@ -62,6 +69,25 @@ def use() -> None:
     assert_type(found, paramgraph.Comparison)
     assert_type(found.to_html(), str)
 
+    blocks = paramgraph.blocks(model, size=4) | paramgraph.columns(model)
+    features = paramgraph.collect(model, blocks, "gradients", batches=batches, loss=loss)
+    assert_type(features, dict[str, Tensor])
+    graph = paramgraph.connect(
+        table, paramgraph.activations(model, table, batches), paramgraph.CosineKNN(k=3)
+    )
+    assert_type(graph, Data)
+    other = paramgraph.connect(table, paramgraph.updates(model, model, table), paramgraph.get_builder("gram"))
+    pairs = paramgraph.generalized_eigenpairs(
+        paramgraph.adjacency(graph), paramgraph.adjacency(other), ridge=0.1
+    )
+    assert_type(pairs, paramgraph.Spectrum)
+    assert_type(paramgraph.band_energy(pairs, torch.ones(16, 2)), Tensor)
+    assert_type(paramgraph.smoothness(paramgraph.laplacian(graph), torch.ones(16, 2)), float)
+    assert_type(paramgraph.edge_agreement(graph, other), paramgraph.EdgeAgreement)
+    assert_type(paramgraph.ProductGraph(graph, other).penalty(torch.ones(16, 16)), Tensor)
+    assert_type(paramgraph.list_builders("*knn*"), list[str])
+    assert_type(paramgraph.__version__, str)
+
     config = spectral_opt.SpectralConfig(builder="cosine_knn", source="weights", targets=["0"], rank=8)
     optimizer = torch.optim.AdamW(model.parameters())
     handle = spectral_opt.attach(model, optimizer, config)
@@ -76,3 +102,5 @@ def use() -> None:
     paramgraph.eigenpairs(paramgraph.laplacian(Data()), k="all", solver="arnoldi")  # expect: two wrong types
     spectral_opt.SpectralConfig(placement="grad")  # expect: a wrong type
     paramgraph.node_tables(model, scheme=3)  # expect: a wrong type
+    paramgraph.laplacians(Data())  # expect: no such name
+    spectral_opt.tasks.load_models("bbc")  # expect: no such name

@@ -63,4 +63,5 @@ if TYPE_CHECKING:
         summary_view as summary_view,
     )
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

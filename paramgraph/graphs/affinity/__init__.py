@@ -50,4 +50,5 @@ if TYPE_CHECKING:
     )
     from paramgraph.graphs.affinity.neighbour_builder import NeighbourBuilder as NeighbourBuilder
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
