@@ -13,12 +13,7 @@ import spectral_opt
 from paramgraph import eigenpair as eigenpair  # expect: no such name
 from paramgraph.graphs import GraphBuilder, count_nodes, undirected_graph, unit_weights
 from spectral_opt import attached as attached  # expect: no such name
-from spectral_opt.tasks import (
-    LabelledText,
-    load_labelled_text,
-    load_model,
-    load_texts as load_texts,
-)  # expect: the last
+from spectral_opt.tasks import LabelledText, load_labelled_text, load_model
 
 
 def loss(model: nn.Module, batch: Tensor) -> Tensor:
