@@ -103,11 +103,13 @@ if TYPE_CHECKING:
         subspace_alignment as subspace_alignment,
     )
     from paramgraph.nodes import (
+        Coverage as Coverage,
         NodeTable as NodeTable,
         ParameterGraph as ParameterGraph,
         ParameterSlice as ParameterSlice,
         blocks as blocks,
         columns as columns,
+        coverage as coverage,
         heads as heads,
         layers as layers,
         list_schemes as list_schemes,

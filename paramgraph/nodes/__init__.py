@@ -10,6 +10,7 @@ such a matrix back: everything later works on X and never on the model.
 - Layers: `Targets`, and `targets_of_words` of a command line; `matched_layers` and `linear_layers`; `weighted_layers`
   without a rule; `LinearLayer`; `depth_of` and `role_of` read names; `storage_key` finds tied weights; `HEAD_NAMES`
   of heads that are made for a task.
+- How much of a model that is: `coverage`, a `Coverage` with what is left out and why.
 - Wrapped models: `unwrap`, `bare_names`, and the names of wrappers, `WRAPPED`.
 - Inside, for tests: `attention_module` and `is_attention`, and the `FUSED` projections that they know.
 """
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         matched_layers as matched_layers,
         targets_of_words as targets_of_words,
     )
+    from paramgraph.nodes.weight_coverage import Coverage as Coverage, coverage as coverage
     from paramgraph.nodes.wrapping import WRAPPED as WRAPPED, bare_names as bare_names, unwrap as unwrap
 
 if not TYPE_CHECKING:

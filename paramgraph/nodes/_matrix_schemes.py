@@ -1,7 +1,7 @@
 """Matrices cut one by one, into lines or square blocks, and whole matrices put side by side."""
 
 from collections.abc import Mapping, Sequence
-from math import gcd
+from math import gcd, prod
 
 from paramgraph._checks import is_whole
 from paramgraph.nodes.linear_modules import LinearLayer
@@ -17,7 +17,7 @@ BLOCKS_PER_SIDE = 4
 
 def line_tables(targeted: Mapping[str, LinearLayer], scheme: str) -> dict[str, NodeTable]:
     """Make a table of each matrix, whose nodes are its "rows" (output features) or "columns" (input features)."""
-    return {layer.parameter: _line_table(layer, scheme) for layer in each_weight_once(targeted.values())}
+    return {layer.group: _line_table(layer, scheme) for layer in each_weight_once(targeted.values())}
 
 
 def block_tables(targeted: Mapping[str, LinearLayer], size: object = None) -> dict[str, NodeTable]:
@@ -25,7 +25,7 @@ def block_tables(targeted: Mapping[str, LinearLayer], size: object = None) -> di
     layers = each_weight_once(targeted.values())
     fixed = None if size is None else _checked_size(size, layers)
     return {
-        layer.parameter: _block_table(layer, _default_block(layer.shape) if fixed is None else fixed)
+        layer.group: _block_table(layer, _default_block(layer.shape) if fixed is None else fixed)
         for layer in layers
     }
 
@@ -49,39 +49,52 @@ def _default_block(shape: tuple[int, int]) -> int:
     return max((size for size in range(1, limit + 1) if common % size == 0), default=1)
 
 
+def _part(
+    layer: LinearLayer, view: tuple[int, ...], order: tuple[int, ...], node_axes: int, node: int = 0
+) -> ParameterSlice:
+    """Cut a whole matrix, given as axes of its own; an expert's matrix lies at one index of one more axis before."""
+    if layer.expert < 0:
+        bounds = tuple((0, size) for size in view)
+        return ParameterSlice(layer.parameter, layer.shape, view, bounds, order, node_axes, (node, 0))
+    return ParameterSlice(
+        layer.parameter,
+        (layer.experts, *layer.shape),
+        (layer.experts, *view),
+        ((layer.expert, layer.expert + 1), *((0, size) for size in view)),
+        (0, *(axis + 1 for axis in order)),
+        node_axes + 1 if node_axes else 0,
+        (node, 0),
+    )
+
+
 def _line_table(layer: LinearLayer, scheme: str) -> NodeTable:
     # Stored rows are nodes for the rows of a Linear and the columns of a Conv1D.
     axis = 0 if (scheme == "rows") != layer.transposed else 1
-    bounds = ((0, layer.shape[0]), (0, layer.shape[1]))
-    part = ParameterSlice(layer.parameter, layer.shape, layer.shape, bounds, (axis, 1 - axis), 1)
+    part = _part(layer, layer.shape, (axis, 1 - axis), 1)
     index = "[{}]" if axis == 0 else "[:, {}]"
-    names = [layer.parameter + index.format(i) for i in range(layer.shape[axis])]
-    return _table(layer.parameter, scheme, [part], names, [layer] * len(names))
+    names = [layer.group + index.format(i) for i in range(layer.shape[axis])]
+    return _table(layer.group, scheme, [part], names, [layer] * len(names))
 
 
 def _block_table(layer: LinearLayer, size: int) -> NodeTable:
     down, across = layer.shape[0] // size, layer.shape[1] // size
-    view = (down, size, across, size)
-    bounds = tuple((0, n) for n in view)
-    part = ParameterSlice(layer.parameter, layer.shape, view, bounds, (0, 2, 1, 3), node_axes=2)
+    part = _part(layer, (down, size, across, size), (0, 2, 1, 3), node_axes=2)
     names = [
-        f"{layer.parameter}[{i * size}:{(i + 1) * size}, {j * size}:{(j + 1) * size}]"
+        f"{layer.group}[{i * size}:{(i + 1) * size}, {j * size}:{(j + 1) * size}]"
         for i in range(down)
         for j in range(across)
     ]
-    return _table(layer.parameter, "blocks", [part], names, [layer] * len(names))
+    return _table(layer.group, "blocks", [part], names, [layer] * len(names))
 
 
 def _depth_table(group: str, members: Sequence[LinearLayer]) -> NodeTable:
-    slices = []
-    for node, layer in enumerate(members):
-        entries = layer.shape[0] * layer.shape[1]
-        slices.append(
-            ParameterSlice(
-                layer.parameter, layer.shape, (entries,), ((0, entries),), (0,), node_axes=0, at=(node, 0)
-            )
-        )
-    return _table(group, "layers", slices, [layer.parameter for layer in members], members)
+    slices = [
+        _part(layer, (prod(layer.shape),), (0,), 0, node)
+        if layer.expert < 0
+        else _part(layer, layer.shape, (0, 1), 0, node)
+        for node, layer in enumerate(members)
+    ]
+    return _table(group, "layers", slices, [layer.group for layer in members], members)
 
 
 def _table(
@@ -116,7 +129,7 @@ def _checked_size(size: object, layers: Sequence[LinearLayer]) -> int:
         raise ValueError(f"size must be at least 1, got {size}")
     uneven = [layer for layer in layers if gcd(*layer.shape) % int(size)]
     if uneven:
-        named = ", ".join(f"{layer.parameter} {layer.shape}" for layer in uneven[:3])
+        named = ", ".join(f"{layer.group} {layer.shape}" for layer in uneven[:3])
         common = gcd(*(side for layer in layers for side in layer.shape))
         raise ValueError(
             f"blocks of {size} x {size} do not tile {len(uneven)} of {len(layers)} matrices exactly: {named}"

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
+
+
+def is_quantized(value: Tensor) -> bool:
+    """Tell numbers that mean something only with scales beside them: whole ones, and floats, of one byte."""
+    return value.dtype.itemsize == 1 and value.dtype != torch.bool
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,8 @@ class ParameterSlice:
 
     Rows of a matrix have `order=(0, 1)`, columns `order=(1, 0)`. Tiles of b x b have the view (R, b, C, b),
     order (0, 2, 1, 3) and two node axes; the heads of a query matrix the view (heads, size, hidden); a whole
-    matrix as one node has no node axis.
+    matrix as one node has no node axis. One expert e of a stack (experts, out, in) has the bounds (e, e + 1) along the
+    first axis, which comes first in `order` too.
 
     Parameters
     ----------
@@ -85,6 +92,17 @@ class ParameterSlice:
         return prod(self.sizes[axis] for axis in self.order[self.node_axes :])
 
     @property
+    def expert(self) -> int:
+        """Which matrix of a stack of experts the slice lies in; -1 where the parameter is one matrix."""
+        first, end = self.bounds[0]
+        return first if len(self.shape) == 3 and end == first + 1 and self.view[0] == self.shape[0] else -1
+
+    @property
+    def matrix_shape(self) -> tuple[int, ...]:
+        """Shape of the one matrix that the slice lies in, as stored."""
+        return self.shape if self.expert < 0 else self.shape[1:]
+
+    @property
     def is_whole(self) -> bool:
         """Whether the slice covers every entry of its parameter."""
         return self.sizes == self.view
@@ -92,8 +110,15 @@ class ParameterSlice:
     def take(self, value: Tensor) -> Shaped[Tensor, "nodes width"]:
         """Read the block (nodes, width) out of the parameter, or of anything of its shape (a gradient, an update).
 
-        A view of `value` where strides allow it; gradients flow through. Another shape raises a ValueError.
+        A view of `value` where strides allow it; gradients flow through. Another shape raises a ValueError, and so does
+        a quantized weight, whose numbers mean nothing without their scales.
         """
+        if is_quantized(value):
+            raise ValueError(
+                f"parameter {self.parameter!r} is quantized, stored as {value.dtype} {tuple(value.shape)}: its numbers "
+                "cannot be read. Load the model without quantization, or take features that need no weight "
+                "(activations, gradients, output_gradients)"
+            )
         if tuple(value.shape) != self.shape:
             raise ValueError(
                 f"parameter {self.parameter!r} has shape {tuple(value.shape)}; its node table was made "

@@ -4,11 +4,12 @@ import contextlib
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from paramgraph.nodes.linear_modules import LinearLayer, WeightedLayer, weighted_layers
+from paramgraph.nodes.linear_modules import LeftOut, LinearLayer, Survey, survey
 from paramgraph.nodes.wrapping import bare_names, unwrap
 
 Targets = str | Collection[str]
@@ -47,7 +48,7 @@ def each_weight_once(layers: Iterable[LinearLayer]) -> list[LinearLayer]:
     """Keep the first of layers that share a weight."""
     first: dict[str, LinearLayer] = {}
     for layer in layers:
-        first.setdefault(layer.parameter, layer)
+        first.setdefault(layer.group, layer)
     return list(first.values())
 
 
@@ -58,46 +59,94 @@ def matched_layers(
 
     Wrappers are taken off, and rules are those of `node_tables`. `packed` counts the weights that
     `nn.MultiheadAttention` keeps outside of layers; they match where the attention module does, or by the name of
-    the parameter. A ValueError has the near names of a target or an exclude that matches nothing, a regular
-    expression that is broken, or a weight that is no plain matrix; a TypeError, a rule that is no rule.
+    the parameter. What has no matrix that can be cut is left out; `coverage` has the reasons. A ValueError has the
+    near names of a target or an exclude that matches nothing, a regular expression that is broken, or why all that an
+    entry means has been left out; a TypeError, a rule that is no rule.
     """
+    return chosen_layers(model, targets, exclude, packed).matched
+
+
+class Chosen(NamedTuple):
+    """What a rule chooses, by bare names: layers, and what it means and cannot have; and entries of all other weights.
+
+    Output heads that are not chosen are not counted.
+    """
+
+    matched: dict[str, LinearLayer]
+    left_out: dict[str, LeftOut]
+    others: int
+
+
+def chosen_layers(
+    model: nn.Module, targets: Targets = "all-linear", exclude: Targets | None = None, packed: bool = False
+) -> Chosen:
+    """Apply a rule as `matched_layers` does."""
     model = unwrap(model)
-    layers = weighted_layers(model, packed)
-    wanted = _chosen(model, layers, targets, "targets")
+    found = survey(model, packed)
+    names = _all_names(found)
+    wanted = _chosen(model, names, targets, "targets")
     # What only the scheme "heads" sees may be excluded from all: it is in the model, and left out indeed.
-    excludable = weighted_layers(model, packed=True) if exclude else {}
+    excludable = _all_names(survey(model, packed=True)) if exclude else {}
     unwanted = _chosen(model, excludable, exclude, "exclude") if exclude else set()
-    found = {name: layers[name] for name in layers if name in wanted and name not in unwanted}
-    if not found:
+    chosen = wanted - unwanted
+    matched = {name: weighted.layer for name, weighted in found.layers.items() if name in chosen}
+    left_out = {name: left for name, left in found.left_out.items() if name in chosen}
+    if not matched:
         rest = f", exclude={exclude!r}" if exclude else ""
-        raise ValueError(_nothing(model, layers, f"targets={targets!r}{rest}", _entries(targets)))
-    for name, weighted in found.items():
-        _check_matrix(name, weighted)
-    return {name: weighted.layer for name, weighted in found.items()}
-
-
-def _check_matrix(name: str, weighted: WeightedLayer) -> None:
-    weight, expected = weighted.weight, weighted.layer.shape
-    if nn.parameter.is_lazy(weight):
-        raise ValueError(f"layer {name!r} has no weight yet: run one batch through the model first")
-    if tuple(weight.shape) != expected or not weight.is_floating_point():
         raise ValueError(
-            f"the weight of layer {name!r} is stored as {weight.dtype} {tuple(weight.shape)}, not as a "
-            f"floating-point matrix {expected}; leave the layer out with exclude=[{name!r}]"
+            _nothing(model, list(found.layers), f"targets={targets!r}{rest}", _entries(targets), left_out)
         )
+    if not isinstance(targets, str):
+        _check_usable(targets, names, matched.keys() | unwanted, left_out)
+    in_heads = _in_heads(model)
+    taken = {layer.parameter for layer in matched.values()}
+    rest_of = {
+        weighted.layer.group: prod(weighted.layer.shape)
+        for name, weighted in found.layers.items()
+        if name not in chosen and not in_heads(name) and weighted.layer.parameter not in taken
+    }
+    others = sum(
+        left.entries for name, left in found.left_out.items() if name not in chosen and not in_heads(name)
+    )
+    return Chosen(matched, left_out, others + sum(rest_of.values()))
 
 
-def _chosen(model: nn.Module, layers: Mapping[str, WeightedLayer], rule: Targets, argument: str) -> set[str]:
+def _check_usable(
+    targets: Collection[str],
+    names: Mapping[str, Sequence[str]],
+    usable: Collection[str],
+    left_out: Mapping[str, LeftOut],
+) -> None:
+    """Refuse an entry of a list that means only what cannot be had; of a longer list it would be lost unseen."""
+    for entry in targets:
+        meant = [name for name, several in names.items() if _ends(entry, several)]
+        if not any(name in usable for name in meant):
+            name = next(name for name in meant if name in left_out)
+            raise ValueError(
+                f"{entry!r} of targets={targets!r} cannot be cut into nodes: {name}: {left_out[name].reason}"
+            )
+
+
+def _all_names(found: Survey) -> dict[str, list[str]]:
+    """List the names under which a rule may mean each layer, and each weight that is in none."""
+    names: dict[str, list[str]] = {}
+    for bare, weighted in found.layers.items():
+        # Names are accepted as they were before PEFT came and as they are now.
+        names[bare] = [bare, weighted.raw, weighted.raw.removesuffix(".base_layer")]
+        if weighted.layer.experts:
+            # PEFT's target_parameters names the stack, target_modules the module that holds it.
+            names[bare] += [bare.rpartition("[")[0], weighted.layer.module]
+    return names | {bare: list(left.names) for bare, left in found.left_out.items()}
+
+
+def _chosen(model: nn.Module, names: Mapping[str, list[str]], rule: Targets, argument: str) -> set[str]:
     """Name the layers that a rule means; an entry that means none is a slip of the pen, and would pass unseen."""
     entries = _entries(rule, argument)
     accepts = _acceptance(model, rule, argument)
-    hits = {
-        entry: {bare for bare, weighted in layers.items() if accepts(entry, _names(bare, weighted))}
-        for entry in entries
-    }
+    hits = {entry: {bare for bare, several in names.items() if accepts(entry, several)} for entry in entries}
     if missed := [entry for entry, found in hits.items() if not found]:
         which = ", ".join(map(repr, missed)) + " of " if len(missed) < len(hits) else ""
-        raise ValueError(_nothing(model, layers, f"{which}{argument}={rule!r}", missed))
+        raise ValueError(_nothing(model, list(names), f"{which}{argument}={rule!r}", missed, {}))
     return set().union(*hits.values())
 
 
@@ -111,18 +160,17 @@ def _entries(rule: Targets, argument: str = "targets") -> list[str]:
     return list(rule)
 
 
-def _names(bare: str, weighted: WeightedLayer) -> list[str]:
-    # Names are accepted as they were before PEFT came and as they are now.
-    return [bare, weighted.raw, weighted.raw.removesuffix(".base_layer")]
+def _ends(entry: str, names: Sequence[str]) -> bool:
+    return any(name == entry or name.endswith("." + entry) for name in names)
 
 
 def _acceptance(model: nn.Module, rule: Targets, argument: str) -> Callable[[str, Sequence[str]], bool]:
     """Decide how an entry of a rule is compared with the names of a layer."""
     if not isinstance(rule, str):
-        return lambda entry, names: any(name == entry or name.endswith("." + entry) for name in names)
+        return _ends
     if rule.lower() == "all-linear":
-        heads = _head_modules(model)
-        return lambda _, names: not any(names[0] == head or names[0].startswith(head + ".") for head in heads)
+        in_heads = _in_heads(model)
+        return lambda _, names: not in_heads(names[0])
     try:
         pattern = re.compile(rule)
     except re.error as error:
@@ -130,6 +178,11 @@ def _acceptance(model: nn.Module, rule: Targets, argument: str) -> Callable[[str
             f"{argument}={rule!r} is not a regular expression ({error}); for names, give a list"
         ) from None
     return lambda _, names: any(pattern.fullmatch(name) is not None for name in names)
+
+
+def _in_heads(model: nn.Module) -> Callable[[str], bool]:
+    heads = _head_modules(model)
+    return lambda name: any(name == head or name.startswith(head + ".") for head in heads)
 
 
 def _head_modules(model: nn.Module) -> set[str]:
@@ -144,8 +197,17 @@ def _head_modules(model: nn.Module) -> set[str]:
     return {bare for raw, bare in bare_names(model).items() if bare and id(modules[raw]) in heads}
 
 
-def _nothing(model: nn.Module, layers: Iterable[str], asked: str, entries: Sequence[str]) -> str:
-    linear = list(layers)
+def _nothing(
+    model: nn.Module,
+    linear: Sequence[str],
+    asked: str,
+    entries: Sequence[str],
+    left_out: Mapping[str, LeftOut],
+) -> str:
+    if left_out:
+        reasons = "; ".join(f"{name}: {left.reason}" for name, left in list(left_out.items())[:3])
+        more = f"; and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        return f"no linear layer of {type(model).__name__} is left of {asked}; {reasons}{more}"
     # Users write the last components ("query"), so those are compared as well as whole names.
     endings = {".".join(name.split(".")[-size:]) for size in (3, 2, 1) for name in linear}
     known = [*sorted(endings), *linear]

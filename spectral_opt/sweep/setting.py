@@ -138,7 +138,7 @@ def _unreached(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str,
     """Name the layers that texts do not pass through, as those of a head or of another task, with their weights."""
     called: set[str] = set()
     layers = matched_layers(model)
-    modules = [(name, model.get_submodule(name)) for name in layers]
+    modules = [(name, model.get_submodule(layer.module)) for name, layer in layers.items()]
     hooks = [module.register_forward_hook(lambda *_, name=name: called.add(name)) for name, module in modules]
     try:
         with torch.no_grad():

@@ -214,16 +214,42 @@ def test_targets_of_another_type_are_refused(tiny_transformer, targets):
         names(tiny_transformer, targets)
 
 
-def test_a_lazy_layer_is_named():
-    with pytest.raises(ValueError, match="layer '0' has no weight yet"):
+def odd_layers():
+    """One layer that can be cut beside one that is lazy, one that is weight-normed and one of another shape."""
+    flat = nn.Linear(4, 2)
+    flat.weight = nn.Parameter(torch.zeros(8))
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    return nn.ModuleDict({"good": nn.Linear(4, 4), "lazy": nn.LazyLinear(2), "normed": normed, "flat": flat})
+
+
+def test_one_odd_layer_does_not_stop_the_others():
+    assert names(odd_layers()) == ["good"]
+    assert names(odd_layers(), exclude=["lazy"]) == ["good"]
+    assert names(odd_layers(), ".*") == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("lazy", "run one batch"), ("normed", "weight norm"), ("flat", r"stored as torch.float32 \(8,\)")],
+)
+def test_an_odd_layer_that_is_asked_for_by_name_is_told_with_its_reason(target, reason):
+    told = rf"'{target}' of targets=\['good', '{target}'\] cannot be cut into nodes: {target}: .*{reason}"
+    with pytest.raises(ValueError, match=told):
+        names(odd_layers(), ["good", target])
+
+
+def test_where_nothing_is_left_the_reasons_are_told():
+    with pytest.raises(
+        ValueError, match=r"no linear layer .* is left of .*; 0: it has no weight yet: run one"
+    ):
         names(nn.Sequential(nn.LazyLinear(2)))
 
 
-def test_a_quantized_weight_is_named():
+def test_a_quantized_layer_has_the_sizes_it_was_made_for():
     layer = nn.Linear(4, 2)
     layer.weight = nn.Parameter(torch.zeros(4, 1, dtype=torch.uint8), requires_grad=False)
-    with pytest.raises(ValueError, match=r"layer '0' is stored as torch.uint8 \(4, 1\)"):
-        names(nn.Sequential(layer))
+    (found,) = linear_layers(nn.Sequential(layer))
+    assert (found.shape, found.quantized) == ((2, 4), "Parameter of torch.uint8")
 
 
 def test_a_frozen_model_has_the_same_layers(tiny_transformer):
