@@ -6,7 +6,7 @@ With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B a
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -20,16 +20,25 @@ from paramgraph.checkpoints import (
     told,
     wide_weight,
 )
+from paramgraph.errors import NotConvergedError
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
+from spectral_opt.preparation import PreparedTable
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
-from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement._filters import (
+    RefinementFilters,
+    ResponseFilters,
+    reason_of,
+    told_reasons,
+)
 from spectral_opt.refinement._matching import CheckpointMatch
 
 # What becomes of weights that have a counterpart in the base and that no filter acts on.
 Rest = Literal["tuned", "scaled", "base"]
 # So many are named one by one.
 FEW = 4
+# What fails at one table: its numbers, its solver, its spectrum. Other errors are ours.
+FAILURES = (ValueError, NotConvergedError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]  # documented
 UNCHANGED = (
     "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
 )
@@ -40,7 +49,8 @@ class DeltaStream:
 
     With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT), of all weights. Without one,
     `rest` says what becomes of deltas that no filter acts on. `remarks` say what is left as tuned. `ranks` are those of
-    an adapter's updates, to which filters on entries are cut as where it stays an adapter.
+    an adapter's updates, to which filters on entries are cut as where it stays an adapter. A table whose delta cannot
+    be filtered is `skipped`, with its reason; a ValueError at the end where that holds for all.
     """
 
     def __init__(
@@ -66,6 +76,8 @@ class DeltaStream:
         self._resting = resting(match, self._groups) if factor is None else ()
         # Remarks are read after the checkpoint was closed.
         self._dimensions = {name: len(self._tuned.shape(name)) for name in self._resting}
+        self._failures = Failures(filters.owner, match) if factor is None else None
+        self._has_filtered = False
 
     @property
     def norm_kept(self) -> float:
@@ -73,9 +85,16 @@ class DeltaStream:
         return math.sqrt(self._after / self._before) if self._before else 1.0
 
     @property
+    def skipped(self) -> Mapping[str, str]:
+        """The tables that no filter acts on though they are targeted, each with its reason."""
+        return {} if self._failures is None else self._failures.reasons
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What is left as tuned and why, and what becomes of the deltas that no filter acts on."""
-        return (*self._given, *told_rest(self._dimensions, self._rest, self.rest_factor))
+        told_failures = () if self._failures is None else self._failures.remarks
+        rest = told_rest(self._dimensions, self._rest, self.rest_factor)
+        return (*self._given, *told_failures, *rest)
 
     @cached_property
     def rest_factor(self) -> float:
@@ -83,7 +102,7 @@ class DeltaStream:
         if self._rest != "scaled":
             return float(self._rest == "tuned")
         for group in dict.fromkeys(self._groups.values()):
-            self._filtered(group)
+            self._filtered(group, 1.0)
         kept = self.norm_kept
         self._before = self._after = 0.0
         return kept
@@ -121,6 +140,7 @@ class DeltaStream:
         of_tuned = {tuned: name for name, several in self._match.names.items() for tuned in several}
         last = {self._tuned.all_names[name]: name for name in names}
         rest = dict.fromkeys(self._resting, self.rest_factor) if self._resting else {}
+        of_skipped = self.rest_factor if self._groups else 1.0
         ready: dict[str, Tensor] = {}
         for name in names:
             kept = self._tuned.all_names[name]
@@ -129,7 +149,7 @@ class DeltaStream:
             if kept not in ready and factor != 1 and kept in self._match.origins:
                 ready[kept] = self._scaled(kept, self._match.origins[kept], factor)
             elif kept not in ready and own is not None and own in self._groups:
-                ready |= self._filtered(self._groups[own])
+                ready |= self._filtered(self._groups[own], of_skipped)
             # Held for the other names of a tied weight, and no longer.
             value = ready.get(kept, None) if last[kept] != name else ready.pop(kept, None)
             if value is None:
@@ -139,42 +159,121 @@ class DeltaStream:
                     self._checkpoint.adapter.dtype(kept)
                 )  # base and adapter were added in float32
             yield name, value
+        if self._groups and not self._has_filtered:
+            raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(self.skipped))}")
 
     def _scaled(self, name: str, origin: str, factor: float) -> Tensor:
-        """Go from base to tuned by a factor; as torch.lerp, 0 and 1 give base and tuned without rounding."""
-        value = self._tuned[name]
-        end = wide_weight(value, name, self._tuned)
-        start = wide_weight(self._base[origin], origin, self._base).to(value.device)
-        dtype = torch.promote_types(start.dtype, end.dtype)
-        return torch.lerp(start.to(dtype), end.to(dtype), factor).to(value.dtype)
+        """Go from base to tuned by a factor, a weight that the base has."""
+        return self._between(self._base[origin], origin, self._tuned[name], name, factor)
 
-    def _filtered(self, group: tuple[str, ...]) -> dict[str, Tensor]:
+    def _between(self, start: Tensor, origin: str, end: Tensor, name: str, factor: float) -> Tensor:
+        """Mix two weights; as torch.lerp, 0 and 1 give base and tuned without rounding."""
+        wide_end = wide_weight(end, name, self._tuned)
+        wide_start = wide_weight(start, origin, self._base).to(end.device)
+        dtype = torch.promote_types(wide_start.dtype, wide_end.dtype)
+        if factor == 0:  # of an end that is not finite too
+            return wide_start.to(end.dtype, copy=True)
+        return torch.lerp(wide_start.to(dtype), wide_end.to(dtype), factor).to(end.dtype)
+
+    def _filtered(self, group: tuple[str, ...], rest: float) -> dict[str, Tensor]:
         """Filter the deltas of parameters that share tables; what is tied in the base alone is equal in tuned."""
-        values = {name: self._tuned[self._match.names[name][0]] for name in group}
+        ends = {name: self._tuned[self._match.names[name][0]] for name in group}
+        starts = {name: self._base[name] for name in group}
+        made = self._filtered_values(starts, ends, rest)
+        refined: dict[str, Tensor] = {}
+        for name, value in made.items():
+            first, *others = self._match.names[name]
+            # Two weights of tuned have two tensors, or a file would hold one of them alone.
+            refined |= {first: value} | {other: value.clone() for other in others}
+        return refined
+
+    def _filtered_values(
+        self, starts: Mapping[str, Tensor], ends: Mapping[str, Tensor], rest: float
+    ) -> dict[str, Tensor]:
+        """Filter deltas by the names of the base; one without a filter is multiplied by `rest`."""
         delta = {
-            name: wide_weight(value, self._match.names[name][0], self._tuned)
-            - wide_weight(self._base[name], name, self._base).to(value.device)
-            for name, value in values.items()
+            name: wide_weight(end, self._match.names[name][0], self._tuned)
+            - wide_weight(starts[name], name, self._base).to(end.device)
+            for name, end in ends.items()
         }
+        broken = [name for name, value in delta.items() if not bool(torch.isfinite(value).all())]
         filtered: dict[str, Tensor] = delta
-        for config, ready, graph_filter in self._filters.acting(group):
-            before = filtered
-            filtered = before | filter_in_place_of(before, ready.table, graph_filter, config.norm_matching)
-            for name in self._ranks.keys() & filtered.keys() if config.scheme == "entries" else ():
+        changed: set[str] = set()
+        assert self._failures is not None, "nothing is filtered beside a factor"
+        for place, ready in self._filters.acting(ends.keys()):
+            before, table, config = filtered, ready.table, self._filters.owner.configs[place]
+            odd = [name for name in broken if name in table.parameters]
+            if odd:
+                self._failures.add(
+                    place, ready, f"{told(odd)} has numbers that are not finite, here or in the base"
+                )
+                continue
+            try:
+                graph_filter = self._filters.make(place, ready)
+                filtered = before | filter_in_place_of(before, table, graph_filter, config.norm_matching)
+            except FAILURES as error:
+                self._failures.add(place, ready, " ".join(str(error).split()))
+                continue
+            changed.update(table.parameters)
+            for name in self._ranks.keys() & set(table.parameters) if config.scheme == "entries" else ():
                 A, B, _, _ = _of_rank(filtered[name].flatten(1), self._ranks[name])
                 cut = (B @ A).to(filtered[name].dtype).view_as(filtered[name])
                 filtered[name] = match_norm(cut, before[name]) if config.norm_matching else cut
-        refined: dict[str, Tensor] = {}
-        for name, value in values.items():
+        made = {}
+        for name, end in ends.items():
+            tuned_name = self._match.names[name][0]
+            if name not in changed:
+                self._dimensions[tuned_name] = end.ndim
+                made[name] = end if rest == 1 else self._between(starts[name], name, end, tuned_name, rest)
+                continue
+            self._has_filtered = True
             self._before += float(delta[name].double().square().sum())
             self._after += float(filtered[name].double().square().sum())
             change = filtered[name] - delta[name]
             # Where the filter changes nothing, tuned stays tuned bit for bit.
-            made = torch.where(change == 0, value, (wide(value.detach()) + change).to(value.dtype))
-            first, *others = self._match.names[name]
-            # Two weights of tuned have two tensors, or a file would hold one of them alone.
-            refined |= {first: made} | {other: made.clone() for other in others}
-        return refined
+            made[name] = torch.where(change == 0, end, (wide(end.detach()) + change).to(end.dtype))
+        return made
+
+
+class Failures:
+    """Why tables are left alone that a config targets: when graphs were built, or when a delta was filtered.
+
+    Of tables of which tuned has a counterpart alone: what else the base has is told by the match.
+    """
+
+    def __init__(self, filters: RefinementFilters, match: CheckpointMatch) -> None:
+        self._filters = filters
+        self._found: dict[tuple[int, str], str] = {}
+        for place, (tables, left) in enumerate(zip(filters.tables, filters.left, strict=True)):
+            for ready in (*left.values(), *tables.values()):
+                parts = {name: match.found.partners(name) for name in ready.table.parameters}
+                lost = [name for name, partners in parts.items() if not partners]
+                if not any(parts.values()):
+                    continue
+                if ready.operator is None:
+                    self.add(place, ready, reason_of(ready))
+                elif lost:
+                    self.add(place, ready, f"tuned has no counterpart of {told(lost)}")
+
+    def add(self, place: int, ready: PreparedTable, reason: str) -> None:
+        """Note why the table of the config in a place has no filter."""
+        group = ready.table.group
+        if len(self._filters.configs) > 1:
+            reason = f"on {ready.table.scheme}: {reason}"
+        self._found[place, group] = reason.replace(f"table {group!r}: ", "")
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The reason for each table, by its group; those of several configs in one."""
+        found: dict[str, list[str]] = {}
+        for (_, group), reason in self._found.items():
+            found.setdefault(group, []).append(reason)
+        return {group: "; ".join(reasons) for group, reasons in found.items()}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to say, each reason once."""
+        return tuple(f"not filtered, {reason}" for reason in told_reasons(self.reasons))
 
 
 def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:
@@ -229,57 +328,67 @@ class RefinedFactors(NamedTuple):
     before: float
     after: float
     lost: float  # norm of what the rank could not hold over that of the filtered updates
+    rested: frozenset[str]  # weights of which no filter has changed anything, as each has failed
 
 
 def refine_factors(
-    adapter: AdaptedWeights, filters: Mapping[str, Sequence[tuple[str, Any, bool]]]
+    adapter: AdaptedWeights, groups: Iterable[str], filters: ResponseFilters, failures: Failures
 ) -> RefinedFactors:
-    r"""Filter the factors of an adapter, by weight: scheme, filter, and whether the norm of the update is kept.
+    r"""Filter the factors of an adapter, by weight; what fails is noted, and the weight has its factors.
 
     Tensors that no filter changes keep every bit. A filter on entries takes the product B A to any rank: kept is its
     best approximation of the rank that there was, :math:`\min_{\text{rank } r} |X - h(B A)|`.
     """
     tensors = {name: adapter.stored[name] for name in adapter.stored}
     before = after = lost = whole = 0.0
-    for weight, acting in filters.items():
+    rested = set()
+    for weight in groups:
         pair = adapter.factor_names(weight)
         if pair is None:
             continue
         A, B = (wide(tensors[name]) for name in pair)
         scale = adapter.scaling(weight) ** 2
         start = _squared_norm(A, B)
-        for scheme, graph_filter, norm_matching in acting:
+        has_filter = False
+        for place, ready in filters.acting([weight]):
+            config = filters.owner.configs[place]
+            if not math.isfinite(start):
+                failures.add(place, ready, f"the factors of {weight} have numbers that are not finite")
+                continue
             length = _squared_norm(A, B)
-            if not graph_filter.is_identity:
-                A, B, all_of_it, left_out = _filtered(weight, A, B, scheme, graph_filter)
-                whole, lost = whole + scale * all_of_it, lost + scale * left_out
+            try:
+                graph_filter = filters.make(place, ready)
+                if not graph_filter.is_identity:
+                    A, B, all_of_it, left_out = _filtered(A, B, config.scheme, graph_filter)
+                    whole, lost = whole + scale * all_of_it, lost + scale * left_out
+            except FAILURES as error:
+                failures.add(place, ready, " ".join(str(error).split()))
+                continue
+            has_filter = True
             left = _squared_norm(A, B)
-            if norm_matching and left > 0:
+            if config.norm_matching and left > 0:
                 A = A * math.sqrt(length / left)
+        if not has_filter:
+            rested.add(weight)
+            continue
         before, after = before + scale * start, after + scale * _squared_norm(A, B)
         for name, value in zip(pair, (A, B), strict=True):
             old = tensors[name]
             tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
-    return RefinedFactors(tensors, before, after, math.sqrt(lost / whole) if whole else 0.0)
+    share_lost = math.sqrt(lost / whole) if whole else 0.0
+    return RefinedFactors(tensors, before, after, share_lost, frozenset(rested))
 
 
-def _filtered(
-    weight: str, A: Tensor, B: Tensor, scheme: str, graph_filter: Any
-) -> tuple[Tensor, Tensor, float, float]:
+def _filtered(A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor, float, float]:
     """Filter two factors; give with them the squared norm of the result before its rank was cut, and what was cut."""
-    try:
-        if scheme == "columns":
-            A = graph_filter(A.T.contiguous()).T.contiguous()
-        elif scheme == "rows":
-            B = graph_filter(B)
-        else:
-            new_A, new_B, whole, lost = _of_rank(graph_filter(B.double() @ A.double()), len(A))
-            A, B = torch.zeros_like(A), torch.zeros_like(B)  # a rank may be more than the smaller side
-            A[: len(new_A)], B[:, : len(new_A)] = new_A.to(A), new_B.to(B)
-            return A, B, whole, lost
-        return A, B, 0.0, 0.0
-    except ValueError as error:
-        raise ValueError(f"adapter of {weight!r}: {error}") from error
+    if scheme == "columns":
+        return graph_filter(A.T.contiguous()).T.contiguous(), B, 0.0, 0.0
+    if scheme == "rows":
+        return A, graph_filter(B), 0.0, 0.0
+    new_A, new_B, whole, lost = _of_rank(graph_filter(B.double() @ A.double()), len(A))
+    A, B = torch.zeros_like(A), torch.zeros_like(B)  # a rank may be more than the smaller side
+    A[: len(new_A)], B[:, : len(new_A)] = new_A.to(A), new_B.to(B)
+    return A, B, whole, lost
 
 
 def _of_rank(X: Tensor, rank: int) -> tuple[Tensor, Tensor, float, float]:

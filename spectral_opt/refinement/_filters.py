@@ -1,17 +1,22 @@
 """The filters of a refinement: one for each table, config and response, made when they are first needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
+from paramgraph.checkpoints import told
 from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
 from paramgraph.measures import second_moments
+from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Loss
 from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
+    UNREACHED,
     EntryOperator,
     PreparedTable,
     is_moment_gram,
@@ -25,20 +30,29 @@ from spectral_opt.preparation import (
 
 # A layer of a transformer has four different inputs.
 KEPT = 4
+Tables = Mapping[str, PreparedTable]
 
 
 class RefinementFilters:
     """Operators of every table of every config, built in one pass over its batches, and the filters on them.
 
     Memory 8 nodes^2 bytes for each dense graph, one for all layers that read the same input; as much again for
-    eigenvectors, which are computed at the first response that needs them and kept.
+    eigenvectors, which are computed at the first response that needs them and kept. Tables without an operator are
+    `left` alone, each for its reason; a ValueError where a config has no others.
     """
 
-    def __init__(
-        self, configs: Sequence[SpectralConfig], tables: Sequence[Mapping[str, PreparedTable]]
-    ) -> None:
+    def __init__(self, configs: Sequence[SpectralConfig], tables: Sequence[Tables]) -> None:
         self.configs = tuple(configs)
-        self.tables = tuple(tables)
+        self.tables: tuple[Tables, ...] = tuple(
+            {group: ready for group, ready in found.items() if ready.operator is not None} for found in tables
+        )
+        self.left: tuple[Tables, ...] = tuple(
+            {group: ready for group, ready in found.items() if ready.operator is None} for found in tables
+        )
+        for filtered, left in zip(self.tables, self.left, strict=True):
+            if left and not filtered:
+                reasons = {group: reason_of(ready) for group, ready in left.items()}
+                raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(reasons))}")
         self._spectra: dict[int, Spectrum | None] = {}
 
     @classmethod
@@ -60,20 +74,32 @@ class RefinementFilters:
             found = {}
             for group, ready in of_config.items():
                 operator = ready.operator
-                assert operator is not None, "a refinement has no config without a builder"
+                assert operator is not None, "tables without one are left alone"
                 if id(operator) not in made:
                     made[id(operator)] = _null_of(operator, kind, seed)
                 found[group] = replace(
                     ready, operator=made[id(operator)], reason=f"{ready.reason}; {kind}, seed {seed}"
                 )
             tables.append(found)
-        return RefinementFilters(self.configs, tables)
+        return RefinementFilters(
+            self.configs, [found | dict(left) for found, left in zip(tables, self.left, strict=True)]
+        )
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be known of what the graphs were measured from, each once."""
         found = (remark for tables in self.tables for ready in tables.values() for remark in ready.remarks)
         return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def acting(self) -> Mapping[str, Sequence[tuple[int, PreparedTable]]]:
+        """List for each parameter the tables that act on it, in the order of the configs, with the config's place."""
+        found: dict[str, list[tuple[int, PreparedTable]]] = {}
+        for place, tables in enumerate(self.tables):
+            for ready in tables.values():
+                for name in ready.table.parameters:
+                    found.setdefault(name, []).append((place, ready))
+        return found
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""
@@ -112,13 +138,19 @@ class ResponseFilters:
         self._responses = responses
         self._last: dict[tuple[int, int], Any] = {}
 
-    def acting(self, parameters: Sequence[str]) -> Iterator[tuple[SpectralConfig, PreparedTable, Any]]:
-        """Yield config, table and filter for what acts on some parameters, in the order of the configs."""
-        wanted = set(parameters)
-        for place, (config, tables) in enumerate(zip(self.owner.configs, self.owner.tables, strict=True)):
-            for ready in tables.values():
-                if wanted.issuperset(ready.table.parameters):
-                    yield config, ready, self._filter(place, config, ready.operator)
+    def acting(self, parameters: Collection[str]) -> list[tuple[int, PreparedTable]]:
+        """List the tables that act on these parameters alone, in the order of the configs, with the config's place."""
+        found = {
+            (place, ready.table.group): (place, ready)
+            for name in parameters
+            for place, ready in self.owner.acting.get(name, ())
+            if set(parameters).issuperset(ready.table.parameters)
+        }
+        return sorted(found.values(), key=lambda each: each[0])
+
+    def make(self, place: int, ready: PreparedTable) -> Any:
+        """Make the filter of a table by the config in this place; kept for the tables that share its operator."""
+        return self._filter(place, self.owner.configs[place], ready.operator)
 
     def _filter(self, place: int, config: SpectralConfig, operator: Any) -> Any:
         key = place, id(operator)
@@ -147,6 +179,20 @@ def _is_solved_best(operator: Any, response: Any) -> bool:
     return linear and isinstance(operator, ShiftOperator) and operator.is_dense
 
 
+def reason_of(ready: PreparedTable) -> str:
+    """Say why a table is left alone."""
+    return ready.reason.removeprefix("no filter: ")
+
+
+def told_reasons(left: Mapping[str, str]) -> tuple[str, ...]:
+    """List what is left alone by its reasons, the most frequent first."""
+    counted = Counter(left.values())
+    return tuple(
+        f"{reason}: {told([group for group, each in left.items() if each == reason])}"
+        for reason, _ in counted.most_common()
+    )
+
+
 def _operators(
     model: nn.Module, config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None
 ) -> dict[str, PreparedTable]:
@@ -154,29 +200,35 @@ def _operators(
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
     if not is_moment_gram(config, config.scheme):
-        ready = prepare_tables(model, bare, tables, sets, loss)
-        return {table.table.group: table for table in ready if table.operator is not None}
+        return {ready.table.group: ready for ready in prepare_tables(model, bare, tables, sets, loss)}
     source, options = source_of(model, config, config.scheme)
     assert isinstance(source, str), "moments are of a source by name"
     batches = listed(sets[config.batches])
     moments = second_moments(model, tables, source, batches, loss, options)
     remarks = told_texts(model, config, batches)
-    # A layer of which every input is zero is a mistake of the user's; one that no gradient reaches is a head.
-    live = [group for group in tables if source == "activations" or not moments.is_zero(group)]
-    operators = {group: moments.operator(group) for group in live}
-    return {
-        group: PreparedTable(
-            tables[group],
+    what = "the layer's inputs" if source == "activations" else "output gradients"
+    found = {}
+    nothing = "all its inputs are zero on these texts" if source == "activations" else UNREACHED
+    for group, table in tables.items():
+        if moments.is_zero(group):
+            found[group] = left_table(table, nothing)
+            continue
+        operator = moments.operator(group)
+        edges = operator.nodes * (operator.nodes - 1) // 2
+        found[group] = PreparedTable(
+            table,
             operator.nodes,
-            operator.nodes * (operator.nodes - 1) // 2,
+            edges,
             operator.components,
             operator,
             None,
             0.0,
-            "Gram matrix of the layer's inputs"
-            if source == "activations"
-            else "Gram matrix of output gradients",
+            f"Gram matrix of {what}",
             remarks=remarks,
         )
-        for group, operator in operators.items()
-    }
+    return found
+
+
+def left_table(table: NodeTable, reason: str) -> PreparedTable:
+    """Make a table without an operator, whose reason says why."""
+    return PreparedTable(table, table.shape[0], 0, None, None, None, 0.0, reason)

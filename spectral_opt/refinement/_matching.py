@@ -1,6 +1,6 @@
 """Which weights of a fine-tuned checkpoint have a delta from the base, and what is left as it was tuned, and why."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -29,8 +29,9 @@ def match_checkpoints(
 
     Heads may be on one side only, and heads and embeddings may differ in shape, as with other classes or added tokens:
     these have no base, and stay as they were tuned; so do weights of the base that were drawn when it was loaded, and
-    those that only the tuned checkpoint ties. ValueError if anything else is missing, is too much, or has another
-    shape, or if a weight of several targeted layers is tied in the base alone.
+    those that only the tuned checkpoint ties, and what is odd in some layers, most of which fit (:func:`_odd`).
+    ValueError if anything else is missing, is too much, or has another shape, or if a weight of several targeted layers
+    is tied in the base alone.
     """
     found = correspond(weights, checkpoint.weights)
     tuned = found.tuned
@@ -49,7 +50,7 @@ def match_checkpoints(
             tied.append(name)
         else:
             origins[name] = before[0]
-    _refuse(found, shapes, len(origins))
+    _refuse(found, shapes, origins)
     names = {}
     for name in dict.fromkeys(targeted):
         partners = tuple(each for each in found.partners(name) if each in origins)
@@ -69,12 +70,15 @@ def _of_the_layer(found: Correspondence, name: str, model: nn.Module) -> tuple[s
     return (found.tuned.all_names[found.pairs[own[0]]] if len(own) == 1 else found.partner(name),)
 
 
-def _refuse(found: Correspondence, shapes: list[tuple[str, str]], same: int) -> None:
+def _refuse(found: Correspondence, shapes: list[tuple[str, str]], origins: Mapping[str, str]) -> None:
     strays = set(found.strays)
+    # Heads and embeddings change with a task; of a layer among others another size is another model.
+    sized = [pair for pair in shapes if _is_of_a_layer(pair[0]) or len(shapes) > len(origins)]
     missing = [name for name in found.base_only if name in strays]
     extra = [name for name in found.tuned_only if name in strays]
-    # Heads and embeddings change with a task; of a layer among others another size is another model.
-    sized = [pair for pair in shapes if _is_of_a_layer(pair[0]) or len(shapes) > same]
+    odd = _odd([*missing, *(before for before, _ in sized)], origins.values()) | _odd(extra, origins)
+    missing, extra = ([name for name in names if name not in odd] for names in (missing, extra))
+    sized = [pair for pair in sized if pair[0] not in odd]
     told_shapes = ", ".join(_sizes(found, *pair) for pair in sized[:3])
     parts = [
         f"tuned lacks {missing[:3]}" if missing else "",
@@ -90,6 +94,37 @@ def _refuse(found: Correspondence, shapes: list[tuple[str, str]], same: int) -> 
     raise ValueError(
         f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; {way_out}"
     )
+
+
+def _odd(names: Sequence[str], fitting: Iterable[str]) -> set[str]:
+    """Choose what is odd in some numbered layers of a model, and not of another model.
+
+    Its layer has something that fits, and as many layers beside are without such an oddity: a layer more, or another
+    size in every layer, is another model.
+    """
+    layers: dict[str, set[str]] = {}
+    for name in fitting:
+        if _is_of_a_layer(name):
+            stack, number, _ = _place(name)
+            layers.setdefault(stack, set()).add(number)
+    alike: dict[tuple[str, str], set[str]] = {}
+    for name in filter(_is_of_a_layer, names):
+        stack, number, role = _place(name)
+        alike.setdefault((stack, role), set()).add(number)
+    odd = set()
+    for name in filter(_is_of_a_layer, names):
+        stack, number, role = _place(name)
+        around, same = layers.get(stack, set()), alike[stack, role]
+        if number in around and 2 * len(same) <= len(around):
+            odd.add(name)
+    return odd
+
+
+def _place(name: str) -> tuple[str, str, str]:
+    """Split a name at its first number: what leads to it, the number, what follows."""
+    parts = plain_name(name).split(".")
+    at = next(place for place, part in enumerate(parts) if part.isdecimal())
+    return ".".join(parts[:at]), parts[at], ".".join(parts[at + 1 :])
 
 
 def _is_of_a_layer(name: str) -> bool:

@@ -15,6 +15,7 @@ from paramgraph.digests import tensor_digest, text_digest
 from paramgraph.whole_files import replacing
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable, match_tables, restore_table, table_tensors
+from spectral_opt.refinement._filters import left_table
 
 VERSION = 1
 # Fields of a config that its operators do not depend on: how a response is applied, and training.
@@ -29,9 +30,12 @@ Tables = Sequence[Mapping[str, PreparedTable]]
 
 
 def write_moments(
-    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig], tables: Tables
+    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig], tables: Tables, left: Tables
 ) -> None:
-    """Write the operators of all tables, one that tables share once, with the configs and a checksum of the base."""
+    """Write the operators of all tables, one that tables share once, with the configs and a checksum of the base.
+
+    Of tables that were left alone the reasons are written.
+    """
     tensors: dict[str, Tensor] = {}
     numbers: dict[int, int] = {}
     listed: list[dict[str, int]] = []
@@ -47,6 +51,7 @@ def write_moments(
         "base": checksum(model),
         "configs": json.dumps([measured_fields(config) for config in configs]),
         "tables": json.dumps(listed),
+        "left": json.dumps([{group: ready.reason for group, ready in found.items()} for found in left]),
     }
     with replacing(path) as unfinished:
         save_file(tensors, unfinished, metadata=header)
@@ -63,9 +68,11 @@ def read_moments(
             header = file.metadata() or {}
             _check(Path(path), header, model, configs)
             listed: list[dict[str, int]] = json.loads(header["tables"])
+            # Earlier files tell of no table that was left alone.
+            left: list[dict[str, str]] = json.loads(header.get("left", json.dumps([{}] * len(listed))))
             return [
-                _restored(file, model, config, numbers)
-                for config, numbers in zip(configs, listed, strict=True)
+                _restored(file, model, config, numbers, reasons)
+                for config, numbers, reasons in zip(configs, listed, left, strict=True)
             ]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} holds no moments that can be read, or is damaged: {error}") from error
@@ -99,9 +106,13 @@ def _check(
 
 
 def _restored(
-    file: Any, model: nn.Module, config: SpectralConfig, numbers: Mapping[str, int]
+    file: Any,
+    model: nn.Module,
+    config: SpectralConfig,
+    numbers: Mapping[str, int],
+    left: Mapping[str, str],
 ) -> dict[str, PreparedTable]:
-    """Make the tables of one config; those that shared an operator share it again."""
+    """Make the tables of one config; those that shared an operator share it again, and those left alone have none."""
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
     names = list(file.keys())
@@ -115,7 +126,7 @@ def _restored(
             }
             made[number] = restore_table(tables[group], tensors, bare)
         found[group] = replace(made[number], table=tables[group])
-    return found
+    return found | {group: left_table(tables[group], reason) for group, reason in left.items()}
 
 
 def measured_fields(config: SpectralConfig) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class RefinedState(dict[str, Tensor]):
         Norm of the refined update over that of the update, over all tables that were filtered; 1 where nothing was.
     config : mapping of str to object
         Of an adapter.
+    skipped : mapping of str to str
+        Tables that were targeted and that no filter acts on, by their groups, each with its reason: a layer that no
+        text passes through, a delta that is not finite, a filter that cannot be made.
     """
 
     def __init__(
@@ -32,12 +35,14 @@ class RefinedState(dict[str, Tensor]):
         remarks: tuple[str, ...] = (),
         norm_kept: float = 1.0,
         config: Mapping[str, Any] | None = None,
+        skipped: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(tensors)
         self.form = form
         self.remarks = remarks
         self.norm_kept = norm_kept
         self.config = dict(config or {})
+        self.skipped = dict(skipped or {})
 
 
 def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:

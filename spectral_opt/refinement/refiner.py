@@ -31,6 +31,7 @@ from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, ope
 from spectral_opt.refinement._deltas import (
     UNCHANGED,
     DeltaStream,
+    Failures,
     Rest,
     filtered_groups,
     refine_factors,
@@ -38,11 +39,11 @@ from spectral_opt.refinement._deltas import (
     scale_tensors,
     told_rest,
 )
-from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters, told_reasons
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._moments import read_moments, write_moments
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
-from spectral_opt.refinement._result import RefinedState, own_memory
+from spectral_opt.refinement._result import Form, RefinedState, own_memory
 from spectral_opt.refinement._retention import Agreement, FoundStrength, find_strength
 
 # One response a config: a name, or a function of eigenvalues.
@@ -173,7 +174,8 @@ class Refiner:
             )
             tensors = own_memory(found, tuned)
         remarks = (*found.remarks, *found.unchanged)
-        return RefinedState(tensors, "merged" if merged else "weights", remarks, found.norm_kept)
+        form: Form = "merged" if merged else "weights"
+        return RefinedState(tensors, form, remarks, found.norm_kept, skipped=found.skipped)
 
     def null(self, kind: Null, seed: int = 0) -> "Refiner":
         r"""Give a refiner of the same base whose graphs know nothing of it: the control of every strength.
@@ -199,7 +201,7 @@ class Refiner:
             raise ValueError(
                 "these graphs are nulls: write the moments of the refiner that they were made of"
             )
-        write_moments(path, self.base.model, self.configs, self.filters.tables)
+        write_moments(path, self.base.model, self.configs, self.filters.tables, self.filters.left)
 
     def find_strength(self, tuned: ModelLike, keep: float) -> FoundStrength:
         r"""Find the smallest strength at which a share of what the base does on texts is kept.
@@ -298,7 +300,8 @@ class Refiner:
             write_folder(folder, found.on_disk(), checkpoint, self.base)
         remarks = (*found.remarks, *found.unchanged)
         kept = found.norm_kept if factor is None else factor
-        return RefinedState(read_folder(folder), "merged" if merged else "weights", remarks, kept)
+        form: Form = "merged" if merged else "weights"
+        return RefinedState(read_folder(folder), form, remarks, kept, skipped=found.skipped)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""
@@ -344,28 +347,25 @@ class Refiner:
     ) -> RefinedState:
         adapter = checkpoint.adapter
         assert adapter is not None, "the caller has looked"
-        acting = {
-            name: [
-                (config.scheme, graph_filter, config.norm_matching)
-                for config, _, graph_filter in filters.acting(group)
-            ]
-            for name, group in filtered_groups(self.filters, match).items()
-            if adapter.factor_names(name) is not None
-        }
-        found = refine_factors(adapter, acting)
+        groups = filtered_groups(self.filters, match)
+        failures = Failures(self.filters, match)
+        found = refine_factors(adapter, groups, filters, failures)
+        if groups and failures.reasons and not found.before:
+            raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(failures.reasons))}")
         kept = math.sqrt(found.after / found.before) if found.before else 1.0
-        left = self._resting_updates(match, adapter)
+        left = (*self._resting_updates(match, adapter), *found.rested)
         factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
         second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
         tensors = scale_tensors(found.tensors, second, factor)
         dimensions = {name: len(self._weights.shape(name)) for name in left}
-        remarks = (*self.filters.remarks, *match.remarks, *told_rest(dimensions, self.rest, factor))
+        remarks = (*self.filters.remarks, *match.remarks, *failures.remarks)
+        remarks += told_rest(dimensions, self.rest, factor)
         if any(config.scheme == "entries" for config in self.configs):
             remarks += (
                 f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",
             )
         remarks += () if found.before else (UNCHANGED,)
-        return RefinedState(tensors, "adapter", remarks, kept, adapter.config)
+        return RefinedState(tensors, "adapter", remarks, kept, adapter.config, failures.reasons)
 
 
 def _chosen(

@@ -78,6 +78,8 @@ def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dic
         "remarks": list(
             dict.fromkeys((*setting.remarks, *sweep.remarks, *(sweep.saved.remarks if sweep.saved else ())))
         ),
+        # Tables that no filter acts on, by group, with the reason.
+        "skipped": sweep.saved.skipped if sweep.saved else {},
         "seconds": dict(sweep.seconds),
         "versions": versions(),
         "hardware": hardware(),
