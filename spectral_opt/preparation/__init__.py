@@ -10,7 +10,8 @@ Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check
 `needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`,
 and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
-Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable` (one reason is `UNREACHED`), `EntryOperator`;
+Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable` (one reason of it: `UNREACHED`), the
+operator `EntryOperator`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
