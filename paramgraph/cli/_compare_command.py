@@ -51,7 +51,8 @@ class Compare:
     data: Annotated[
         str | None,
         option(
-            "text that the model runs on: embedded name, text file, .csv, .tsv, .jsonl or data set",
+            "text that the model runs on: embedded name, text file, table (.csv, .jsonl, .parquet, ...), folder or "
+            "data set",
             metavar="TEXT",
             group=WHAT,
         ),

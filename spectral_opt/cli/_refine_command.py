@@ -39,7 +39,11 @@ class Refine:
     base: Annotated[str, argument("BASE", PLACE)]
     tuned: Annotated[str, argument("TUNED", "the same, or the folder of a LoRA adapter")]
     preserve: Annotated[
-        str, option("text file, .csv, .tsv, .jsonl, embedded name or data set", metavar="TEXT")
+        str,
+        option(
+            "text file, table (.csv, .jsonl, .parquet, ...), embedded name, folder or data set",
+            metavar="TEXT",
+        ),
     ]
     out: Annotated[Path, option("folder of the results; the model is in OUT/model", metavar="OUT")]
     # What is not given is decided by RefinementOptions, small with --quick.

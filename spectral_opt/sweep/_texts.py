@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
-from spectral_opt.tasks import few_shot_split, load_labelled_text, read_paragraphs
+from spectral_opt.tasks import TokenizerLike, few_shot_split, load_labelled_text, read_paragraphs
 
 # Of each class, to fit the head of a linear probe.
 PROBE_TEXTS = 32
@@ -48,10 +48,15 @@ class RefinementTexts:
     remarks: tuple[str, ...] = ()
 
 
-def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> RefinementTexts:
-    """Read and split all texts, deterministic under the seed; DataError says which are missing or too few."""
+def read_texts(
+    options: RefinementOptions, causal: bool, labelled: bool, tokenizer: TokenizerLike | None = None
+) -> RefinementTexts:
+    """Read and split all texts, deterministic under the seed; DataError says which are missing or too few.
+
+    The tokenizer is asked for conversations alone.
+    """
     held_out, dev, test = options.sizes(causal)
-    preserve = read_paragraphs(options.preserve, options.text_column)
+    preserve = read_paragraphs(options.preserve, options.text_column, tokenizer)
     wanted = options.texts + held_out
     if len(preserve) < wanted:
         raise DataError(
@@ -66,7 +71,7 @@ def read_texts(options: RefinementOptions, causal: bool, labelled: bool) -> Refi
         if _same_place(options.preserve, options.task):
             remarks.append("preserved text and task are the same data: the task's own domain is protected")
         read = _read_labelled if labelled else _read_plain
-        task = read(options, dev, test, set(chosen))
+        task = read(options, dev, test, set(chosen), tokenizer)
     split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
     if task is not None:
         reports = f"{len(task.test.texts)} others report" if task.test else "too few are left to report"
@@ -88,9 +93,11 @@ def _same_place(first: str, second: str) -> bool:
     )
 
 
-def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
+def _read_labelled(
+    options: RefinementOptions, dev: int, test: int, used: set[str], tokenizer: TokenizerLike | None
+) -> TaskTexts:
     assert options.task is not None, "the caller has looked"
-    data = load_labelled_text(options.task, options.text_column, options.label_column)
+    data = load_labelled_text(options.task, options.text_column, options.label_column, tokenizer=tokenizer)
     classes, rarest = len(data.label_names), min(data.class_counts().values())
     # A third of the rarest class for each part: a small file gives small parts, and the page says how small.
     per_class = max(1, min(PROBE_TEXTS, rarest // 3))
@@ -136,9 +143,11 @@ def _read_labelled(options: RefinementOptions, dev: int, test: int, used: set[st
     return found
 
 
-def _read_plain(options: RefinementOptions, dev: int, test: int, used: set[str]) -> TaskTexts:
+def _read_plain(
+    options: RefinementOptions, dev: int, test: int, used: set[str], tokenizer: TokenizerLike | None
+) -> TaskTexts:
     assert options.task is not None, "the caller has looked"
-    data = read_paragraphs(options.task, options.text_column)
+    data = read_paragraphs(options.task, options.text_column, tokenizer)
     left = [text for text in data.texts if text not in used]
     remarks = [] if len(left) == len(data) else [_shared(len(data) - len(left))]
     order = np.random.default_rng(options.seed + 1).permutation(len(left))

@@ -33,8 +33,11 @@ from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
 from spectral_opt.tasks import (
     TokenizedBatches,
     embedded_folder,
+    give_padding,
+    limit_to_positions,
     match_classes,
     tokenize_batches,
+    usable_length,
 )
 
 FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
@@ -86,29 +89,34 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         raise DataError(
             f"--metric {metric.name} does not fit {options.tuned}, a model of kind {kind!r}; allowed: {allowed}"
         )
-    texts = read_texts(options, kind == "causal", labelled=kind != "causal")
+    texts = read_texts(
+        options,
+        kind == "causal",
+        labelled=kind != "causal",
+        tokenizer=lambda: _tokenizer(tuned_folder, base_folder),
+    )
     base = _load_base(base_folder, tuned_folder, kind, adapter)
     module = base.model if adapter is not None else load_base(tuned_folder).model
     if adapter is not None:
         module = copy.deepcopy(module)
     module = module.float().eval().requires_grad_(False)
     tokenizer = _tokenizer(tuned_folder, base_folder)
+    limit_to_positions(tokenizer, module)
+    longest, shortened = usable_length(tokenizer, options.max_length)
     classes: list[int] | None = None
-    remarks = [*texts.remarks]
+    remarks = [*texts.remarks, *([shortened] if shortened else [])]
     if texts.task is not None:
         remarks += texts.task.remarks
     if kind == "classifier" and texts.task is not None:
         classes, matched = match_classes(module, texts.task.label_names)
         remarks += matched
-    measures = Measures(
-        module, kind, metric, tokenizer, texts, options.max_length, options.batch_size, classes
-    )
+    measures = Measures(module, kind, metric, tokenizer, texts, longest, options.batch_size, classes)
     batches = tokenize_batches(
-        tokenizer, texts.build, batch_size=options.batch_size, max_length=options.max_length, order="length"
+        tokenizer, texts.build, batch_size=options.batch_size, max_length=longest, order="length"
     )
     if batches.truncated:
         remarks.append(
-            f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {options.max_length} tokens"
+            f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {longest} tokens"
         )
     config = SpectralConfig.preserve(DEFAULT_STRENGTH[options.graph], options.graph)
     unreached = _unreached(base.model, next(iter(batches)))
@@ -221,8 +229,5 @@ def _tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # it raises what the broken file makes of it
         raise ModelError(f"no tokenizer in {tuned} or {base}: {' '.join(str(error).split())}") from None
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise ModelError(f"the tokenizer of {tuned} has neither a padding nor an end token")
-        tokenizer.pad_token = tokenizer.eos_token
+    give_padding(tokenizer, str(tuned))
     return tokenizer

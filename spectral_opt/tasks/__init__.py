@@ -5,9 +5,11 @@ each with its `Provenance`; nothing is dropped, truncated or fetched in silence.
 parts without a common text or group, `tokenize_batches` makes batches that know their order, and
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
-- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`; what they
-  return: `LoadedModel`, `LabelledText`, `UnlabelledText`, `Provenance`.
-- From texts to batches: `few_shot_split`, `Split`, `tokenize_batches`, `TokenizedBatches`.
+- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`; for
+  conversations they take a `TokenizerLike`; what they return: `LoadedModel`, `LabelledText`, `UnlabelledText`,
+  `Provenance`.
+- From texts to batches: `few_shot_split`, `Split`, `tokenize_batches`, `TokenizedBatches`; tokenizers made ready for
+  them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
 - Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
   `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`.
 - Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`.
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         LoadedModel as LoadedModel,
         embedded_folder as embedded_folder,
         load_model as load_model,
+        load_tokenizer as load_tokenizer,
     )
     from spectral_opt.tasks.probing import (
         embed_texts as embed_texts,
@@ -61,6 +64,12 @@ if TYPE_CHECKING:
         score_classes as score_classes,
     )
     from spectral_opt.tasks.splits import Split as Split, few_shot_split as few_shot_split
+    from spectral_opt.tasks.tokenizers import (
+        TokenizerLike as TokenizerLike,
+        give_padding as give_padding,
+        limit_to_positions as limit_to_positions,
+        usable_length as usable_length,
+    )
     from spectral_opt.tasks.wheels import (
         Wheel as Wheel,
         cache_folder as cache_folder,

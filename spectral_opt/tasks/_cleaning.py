@@ -42,7 +42,7 @@ class Table:
     """Rows as they were read: "text" and, where there are such, "label", "group" and "split".
 
     None marks a missing value. `label_names` orders the classes (None: sorted, numbers by value); `dropped`
-    counts what the reader left out itself.
+    counts what the reader left out itself, and `notes` say what it made of the rows.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Table:
     licence: str = "not stated"
     label_names: tuple[str, ...] | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def clean_labelled(table: Table) -> LabelledText:
@@ -137,7 +138,7 @@ def _drop(table: Table, reasons: Mapping[str, Sequence[bool]]) -> tuple[list[int
         else:
             dropped[reason] += 1
     rows = len(texts) + sum(table.dropped.values())
-    return kept, Provenance(table.source, table.identity, table.licence, rows, dict(dropped))
+    return kept, Provenance(table.source, table.identity, table.licence, rows, dict(dropped), table.notes)
 
 
 def _key(text: str | int | None) -> str:

@@ -1,33 +1,35 @@
-"""A user's own texts: CSV, TSV or JSON lines, UTF-8."""
+"""A user's own texts: CSV, TSV, JSON or JSON lines, UTF-8."""
 
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks._cleaning import Table
+from spectral_opt.tasks._rows import Rows
 
 # Not by `datasets`, which reads hub names here: its CSV makes "NA" and "null" missing, 01 the number 1.0, and a row of
 # one field too many a row with an index, without a word; it cannot name the line that is wrong; it keeps a second copy
 # of every file in a cache; and importing it takes seconds.
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*DELIMITERS, ".jsonl")
+WRITTEN = (*DELIMITERS, ".json", ".jsonl")
+# The names of columns, and the rows with the number of the line, or of the row, where each stands.
+Read: TypeAlias = tuple[
+    list[str], list[tuple[int, dict[str, Any]]]
+]  # Any: what a file holds is checked later
 
 
-def read_file(path: Path, columns: Mapping[str, str]) -> Table:
-    """Read columns ({"text": "review", "label": "stars"}) of a CSV, TSV or JSON-lines file into memory.
+def read_written(path: Path) -> Rows:
+    """Read a CSV, TSV, JSON or JSON-lines file into memory.
 
-    CSV and TSV need a header line; fields may be quoted and hold line ends. JSON lines hold one object per
-    line; text, numbers and booleans are values, and null or an absent key is a missing value.
+    CSV and TSV need a header line; fields may be quoted and hold line ends. JSON lines hold one object per line; JSON
+    has a list of objects, also under a key of its own, or a list for each column, as pandas writes them. An absent key
+    is a missing value.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(
-            f"cannot read {path}: its suffix is {suffix or 'missing'!r}, allowed are {', '.join(SUFFIXES)}"
-        )
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -39,23 +41,26 @@ def read_file(path: Path, columns: Mapping[str, str]) -> Table:
             f"{path} is not UTF-8 (byte 0x{byte:02x} at position {error.start}): convert it, for instance "
             "with `iconv -f latin1 -t utf-8`"
         ) from error
-    read = _read_json_lines if suffix == ".jsonl" else _read_delimited
-    present, rows = read(path, text)
-    for column in columns.values():
-        # A file without a single row is empty, whatever its columns are.
-        if present and column not in present:
-            raise DataError(f"{path} has no column {column!r}; it has {', '.join(map(repr, present))}")
-    table = {
-        name: [_scalar(path, line, column, row.get(column)) for line, row in rows]
-        for name, column in columns.items()
-    }
-    return Table(path.stem, f"file {path.name}", table, f"sha256 {hashlib.sha256(content).hexdigest()}")
+    reader: Callable[[Path, str], Read] = _read_delimited
+    if suffix not in DELIMITERS:
+        reader = _read_json if suffix == ".json" else _read_json_lines
+    present, rows = reader(path, text)
+    word = "line" if suffix != ".json" else "row"
+    return Rows(
+        path.stem,
+        str(path),
+        f"file {path.name}",
+        present,
+        lambda column: [row.get(column) for _, row in rows],
+        lambda at: f"{word} {rows[at][0]}",
+        f"sha256 {hashlib.sha256(content).hexdigest()}",
+    )
 
 
-def _read_delimited(path: Path, text: str) -> tuple[list[str], list[tuple[int, dict[str, object]]]]:
+def _read_delimited(path: Path, text: str) -> Read:
     """Return the column names and the rows with their line numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[path.suffix.lower()], strict=True)
-    rows: list[tuple[int, dict[str, object]]] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
@@ -73,10 +78,10 @@ def _read_delimited(path: Path, text: str) -> tuple[list[str], list[tuple[int, d
     return header, rows
 
 
-def _read_json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, dict[str, object]]]]:
+def _read_json_lines(path: Path, text: str) -> Read:
     """Return the keys that occur and the objects with their line numbers."""
     present: dict[str, None] = {}
-    rows: list[tuple[int, dict[str, object]]] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     # Not splitlines(): U+2028 and its like may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -94,12 +99,38 @@ def _read_json_lines(path: Path, text: str) -> tuple[list[str], list[tuple[int, 
     return list(present), rows
 
 
-def _scalar(path: Path, line: int, column: str, value: object) -> str | None:
-    # NaN is no JSON, but Python and pandas write it for a missing value.
-    if value is None or value != value:
-        return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    raise DataError(f"{path}, line {line}: {column!r} is a {type(value).__name__}, not a text or a number")
+def _read_json(path: Path, text: str) -> Read:
+    """Read a whole file of JSON; one that is JSON lines, whatever its name says, line by line."""
+    try:
+        found = json.loads(text) if text.strip() else []
+    except RecursionError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    except ValueError as error:
+        if not text.lstrip().startswith("["):
+            return _read_json_lines(path, text)
+        raise DataError(f"{path} is not JSON: {error}") from error
+    if isinstance(found, dict):
+        found = _records(found)
+    if not isinstance(found, list):
+        raise DataError(f"{path} is a {type(found).__name__}: a list of objects with named columns is needed")
+    present: dict[str, None] = {}
+    for number, row in enumerate(found, start=1):
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path}, row {number} is a {type(row).__name__}, not an object with named columns"
+            )
+        present.update(dict.fromkeys(row))
+    return list(present), list(enumerate(found, start=1))
+
+
+def _records(found: dict[str, Any]) -> list[Any]:
+    """Read an object as rows: those under one key, or a list (or an object) for each column; else itself is a row."""
+    lists = [value for value in found.values() if isinstance(value, list)]
+    if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
+        return lists[0]
+    values = list(found.values())
+    if values and all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
+        values = [list(value.values()) for value in values]  # pandas, which numbers its rows
+    if values and all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
+        return [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
+    return [found]

@@ -2,27 +2,17 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks._cleaning import Table
-
-# Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
-SPLIT_ORDER = ("test", "validation", "dev", "train")
+from spectral_opt.tasks._arrow import datasets_library, rows_of_splits
+from spectral_opt.tasks._rows import Rows
 
 
-def read_hub(
-    name: str, columns: Mapping[str, str], *, subset: str | None = None, revision: str | None = None
-) -> Table:
-    """Read columns ({"text": "sentence", ...}) of all splits, which "split" names."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError(
-            f"the Hugging Face data set {name!r} needs the datasets library: pip install 'paramgraph[data]'"
-        ) from error
+def read_hub(name: str, *, subset: str | None = None, revision: str | None = None) -> Rows:
+    """Read all splits of a data set; a DataError says in one line why it could not be had."""
+    datasets = datasets_library(f"the Hugging Face data set {name!r}")
     broken, offline = datasets.exceptions.DatasetsError, datasets.config.HF_HUB_OFFLINE
     try:
         # The only way to its cache that does not wait for the hub first.
@@ -33,45 +23,17 @@ def read_hub(
         raise DataError(explain_hub_failure(error, "data set", name)) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
-    table: dict[str, list[str | int | None]] = {column: [] for column in (*columns, "split")}
-    label_names: tuple[str, ...] | None = None
-    for split in sorted(splits, key=_rank):
-        rows = splits[split]
-        for column, wanted in columns.items():
-            if wanted not in rows.column_names:
-                present = ", ".join(map(repr, rows.column_names))
-                raise DataError(f"the data set {name!r} has no column {wanted!r}; it has {present}")
-            table[column] += _plain(rows, wanted)
-        table["split"] += [split] * rows.num_rows
-        if "label" in columns:
-            label_names = getattr(rows.features[columns["label"]], "names", None) or label_names
     some = next(iter(splits.values()))
-    return Table(
+    return rows_of_splits(
+        splits,
         name + (f" ({subset})" if subset else ""),
+        f"the data set {name!r}",
         f"Hugging Face data set {name}"
         + (f", {subset}" if subset else "")
         + (f", {revision}" if revision else ""),
-        table,
         _commit([file["filename"] for file in some.cache_files]),
         some.info.license or "see its card on the hub",
-        tuple(label_names) if label_names else None,
     )
-
-
-def _plain(rows: Any, column: str) -> list[str | int | None]:
-    names = getattr(rows.features[column], "names", None)
-    values = list(rows[column])
-    if names:
-        # -1 stands for the hidden labels of a benchmark's test part.
-        return [None if value is None or value < 0 else names[value] for value in values]
-    if wrong := {type(value).__name__ for value in values if isinstance(value, list | dict | bytes)}:
-        raise DataError(f"the column {column!r} holds a {min(wrong)} in each row, not a text or a number")
-    # A missing number is NaN in a column of floats.
-    return [None if value is None or value != value else str(value) for value in values]
-
-
-def _rank(split: str) -> tuple[int, str]:
-    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
 
 
 def _commit(files: Sequence[str]) -> str:

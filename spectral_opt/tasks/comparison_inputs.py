@@ -20,10 +20,17 @@ from spectral_opt.tasks.classifier import (
 )
 from spectral_opt.tasks.labelled import LabelledText
 from spectral_opt.tasks.loading import PLAIN, load_labelled_text, read_paragraphs
-from spectral_opt.tasks.models import LoadedModel, embedded_folder, load_model, refuse_what_is_no_hub_name
+from spectral_opt.tasks.models import (
+    LoadedModel,
+    embedded_folder,
+    load_model,
+    load_tokenizer,
+    refuse_what_is_no_hub_name,
+)
 from spectral_opt.tasks.probing import embed_texts, fit_best_probe
 from spectral_opt.tasks.scores import score_classes
 from spectral_opt.tasks.splits import few_shot_split
+from spectral_opt.tasks.tokenizers import usable_length
 
 # Of each class, to fit the head of an encoder and to choose its strength.
 PROBE_TEXTS, DEV_TEXTS = 64, 32
@@ -64,7 +71,7 @@ def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInput
     if kind == "language_model":
         raise ModelError(f"{model} is a {name}, without a head for classes: its task is 'language_model'")
     try:
-        labelled = _labelled(data, options)
+        labelled = _labelled(model, data, options)
     except DataError as error:
         # Only where nobody asked for labels is their absence no mistake.
         if options.label_column is not None or task == "classification":
@@ -93,7 +100,7 @@ def _kind(model: str) -> tuple[str, str]:
 
 
 def _next_token(model: str, data: str, options: InputOptions) -> ComparisonInputs:
-    texts, origin = _texts(data, options)
+    texts, origin = _texts(model, data, options)
     loaded = load_model(model, head="language_model")
     batches = _batches(loaded.tokenizer, texts, None, options)
     for batch in batches:
@@ -104,7 +111,7 @@ def _next_token(model: str, data: str, options: InputOptions) -> ComparisonInput
 
 
 def _unlabelled(model: str, data: str, options: InputOptions, reason: str) -> ComparisonInputs:
-    texts, origin = _texts(data, options)
+    texts, origin = _texts(model, data, options)
     loaded = load_model(model)
     batches = _batches(loaded.tokenizer, texts, None, options)
     return _inputs(loaded, loaded.encoder, batches, options, origin, "no loss", no_gradients=reason)
@@ -145,9 +152,8 @@ def _probed(model: str, data: LabelledText, options: InputOptions) -> Comparison
         return [data.texts[place] for place in places], [int(data.labels[place]) for place in places]
 
     def embedded(texts: list[str]) -> torch.Tensor:
-        batches = tokenize_batches(
-            loaded.tokenizer, texts, batch_size=64, max_length=options.max_length, order="length"
-        )
+        longest, _ = usable_length(loaded.tokenizer, options.max_length)
+        batches = tokenize_batches(loaded.tokenizer, texts, batch_size=64, max_length=longest, order="length")
         return embed_texts(classifier, batches)
 
     (train, train_labels), (dev, dev_labels) = part(split.train), part(split.dev)
@@ -180,15 +186,17 @@ def _counted(data: LabelledText) -> str:
     return ", ".join(f"{name} {count}" for name, count in data.class_counts().items())
 
 
-def _labelled(data: str, options: InputOptions) -> LabelledText:
+def _labelled(model: str, data: str, options: InputOptions) -> LabelledText:
     path = existing_path(data)
     if path is not None and path.is_file() and path.suffix.lower() in PLAIN:
         raise DataError("a plain text file has none")
-    return load_labelled_text(data, options.text_column, options.label_column or "label")
+    return load_labelled_text(
+        data, options.text_column, options.label_column or "label", tokenizer=lambda: load_tokenizer(model)
+    )
 
 
-def _texts(data: str, options: InputOptions) -> tuple[list[str], str]:
-    read = read_paragraphs(data, options.text_column)
+def _texts(model: str, data: str, options: InputOptions) -> tuple[list[str], str]:
+    read = read_paragraphs(data, options.text_column, tokenizer=lambda: load_tokenizer(model))
     return [read.texts[place] for place in _draw(len(read), read.name, options)], str(read.provenance)
 
 
@@ -205,9 +213,8 @@ def _draw(count: int, name: str, options: InputOptions) -> list[int]:
 def _batches(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], labels: list[int] | None, options: InputOptions
 ) -> TokenizedBatches:
-    return tokenize_batches(
-        tokenizer, texts, labels, batch_size=options.batch_size, max_length=options.max_length
-    )
+    longest, _ = usable_length(tokenizer, options.max_length)
+    return tokenize_batches(tokenizer, texts, labels, batch_size=options.batch_size, max_length=longest)
 
 
 def _inputs(
@@ -220,7 +227,10 @@ def _inputs(
     **more: Any,  # further fields of ComparisonInputs
 ) -> ComparisonInputs:
     notes = [f"model: {loaded.provenance}", f"text: {origin}", loss]
+    longest, shortened = usable_length(loaded.tokenizer, options.max_length)
+    if shortened:
+        notes.append(shortened)
     if batches.truncated:
         texts = options.batches * options.batch_size
-        notes.append(f"{batches.truncated} of {texts} texts were cut at {options.max_length} tokens")
+        notes.append(f"{batches.truncated} of {texts} texts were cut at {longest} tokens")
     return ComparisonInputs(loaded.name, model.eval(), list(batches), notes=tuple(notes), **more)

@@ -8,14 +8,18 @@ import numpy as np
 
 from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
+from spectral_opt.tasks._arrow import ARROW, read_arrow, read_saved
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded
-from spectral_opt.tasks._files import SUFFIXES, read_file
+from spectral_opt.tasks._files import WRITTEN, read_written
 from spectral_opt.tasks._hub import read_hub
+from spectral_opt.tasks._rows import Rows, choose_columns
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
+from spectral_opt.tasks.tokenizers import TokenizerLike
 
 # Suffixes of text files whose paragraphs are texts.
 PLAIN = (".txt", ".md", ".rst", "")
+SUFFIXES = (*WRITTEN, *ARROW)
 
 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
@@ -37,11 +41,15 @@ def load_labelled_text(
     max_rows: int | None = None,
     subset: str | None = None,
     revision: str | None = None,
+    tokenizer: TokenizerLike | None = None,
 ) -> LabelledText:
     """Load texts with one class each.
 
-    `name_or_path` is an embedded name (`list_texts`), a `.csv`, `.tsv` or `.jsonl` file in UTF-8, or a
-    Hugging Face data set. Columns are those of a file or data set; embedded texts know their own.
+    `name_or_path` is an embedded name (`list_texts`), a `.csv`, `.tsv`, `.json` or `.jsonl` file in UTF-8, a
+    `.parquet` or `.arrow` file, a folder that `save_to_disk` of datasets wrote, or a Hugging Face data set; of
+    several splits all are read. Columns are those of a file or data set; embedded texts know their own. Columns of
+    conversations ("messages", "conversations", "prompt" and "completion") stand in for a missing column of texts, and
+    are written out by the chat template of `tokenizer`, a tokenizer or a function that loads one.
     `group_column` names what a split must keep together. At most `max_rows` rows are drawn by `seed` before
     cleaning. Empty, unlabelled, contradictory and duplicate texts are dropped; how many of each is in the
     provenance. `subset` and `revision` are of a data set on the hub. DataError says if there is no such text,
@@ -64,7 +72,7 @@ def load_labelled_text(
             f"the text {str(name_or_path)!r} has no labels: read it with load_text, or choose one of "
             f"{', '.join(list_texts(labelled=True))}"
         )
-    return clean_labelled(_draw(_read(name_or_path, columns, subset, revision), max_rows, seed))
+    return clean_labelled(_draw(_read(name_or_path, columns, subset, revision, tokenizer), max_rows, seed))
 
 
 def load_text(
@@ -75,6 +83,7 @@ def load_text(
     max_rows: int | None = None,
     subset: str | None = None,
     revision: str | None = None,
+    tokenizer: TokenizerLike | None = None,
 ) -> UnlabelledText:
     """Load texts without labels; those of a labelled text too.
 
@@ -85,11 +94,13 @@ def load_text(
     1083
     """
     return clean_unlabelled(
-        _draw(_read(name_or_path, {"text": text_column}, subset, revision), max_rows, seed)
+        _draw(_read(name_or_path, {"text": text_column}, subset, revision, tokenizer), max_rows, seed)
     )
 
 
-def read_paragraphs(name: str, text_column: str = "text") -> UnlabelledText:
+def read_paragraphs(
+    name: str, text_column: str = "text", tokenizer: TokenizerLike | None = None
+) -> UnlabelledText:
     """Read unlabelled text: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
 
     Empty and repeated paragraphs are dropped. DataError says if it cannot be read or has no text.
@@ -97,10 +108,10 @@ def read_paragraphs(name: str, text_column: str = "text") -> UnlabelledText:
     path = existing_path(name)
     if path is None and Path(name).suffix.lower() in PLAIN[:-1]:
         raise DataError(
-            f"no file {name!r}: give a text file, a table (.csv, .tsv, .jsonl), or an embedded name"
+            f"no file {name!r}: give a text file, a table ({', '.join(SUFFIXES)}), or an embedded name"
         )
     if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
-        return load_text(name, text_column)
+        return load_text(name, text_column, tokenizer=tokenizer)
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -114,27 +125,42 @@ def read_paragraphs(name: str, text_column: str = "text") -> UnlabelledText:
 
 
 def _read(
-    name_or_path: str | Path, columns: Mapping[str, str], subset: str | None, revision: str | None
+    name_or_path: str | Path,
+    columns: Mapping[str, str],
+    subset: str | None,
+    revision: str | None,
+    tokenizer: TokenizerLike | None,
 ) -> Table:
     asked = str(name_or_path)
     if asked in EMBEDDED_TEXTS:
         return read_embedded(asked)
     path = existing_path(asked)
-    if path is not None and path.is_file():
-        return read_file(path, columns)
+    if path is not None:
+        return choose_columns(_read_local(path), columns, tokenizer)
     looks_like_path = isinstance(name_or_path, Path) or asked.startswith((".", "/", "~")) or "\\" in asked
     if not asked or looks_like_path or Path(asked).suffix.lower() in SUFFIXES or asked.count("/") > 1:
         raise DataError(f"no file {asked!r}: {_choices()}")
     near = difflib.get_close_matches(asked.lower(), EMBEDDED_TEXTS, n=1, cutoff=0.75)
     if near:
         raise DataError(f"no data set named {asked!r}; did you mean {near[0]!r}? {_choices()}")
-    return read_hub(asked, columns, subset=subset, revision=revision)
+    return choose_columns(read_hub(asked, subset=subset, revision=revision), columns, tokenizer)
+
+
+def _read_local(path: Path) -> Rows:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return read_saved(path)
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"cannot read {path}: its suffix is {suffix or 'missing'!r}, allowed are {', '.join(SUFFIXES)}"
+        )
+    return read_arrow(path) if suffix in ARROW else read_written(path)
 
 
 def _choices() -> str:
     return (
-        f"name one of the embedded ({', '.join(list_texts())}), an existing file ({', '.join(SUFFIXES)}), or "
-        "a Hugging Face data set (owner/name)"
+        f"name one of the embedded ({', '.join(list_texts())}), an existing file ({', '.join(SUFFIXES)}), a "
+        "folder of `save_to_disk`, or a Hugging Face data set (owner/name)"
     )
 
 
@@ -150,4 +176,13 @@ def _draw(table: Table, max_rows: int | None, seed: int) -> Table:
         name: [values[i] for i in chosen] for name, values in table.columns.items()
     }
     dropped = {f"not among the {max_rows} drawn (seed {seed})": rows - max_rows, **table.dropped}
-    return Table(table.name, table.source, columns, table.identity, table.licence, table.label_names, dropped)
+    return Table(
+        table.name,
+        table.source,
+        columns,
+        table.identity,
+        table.licence,
+        table.label_names,
+        dropped,
+        table.notes,
+    )

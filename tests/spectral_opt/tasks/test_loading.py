@@ -118,7 +118,7 @@ def test_an_unreachable_hub_is_asked_once_and_then_the_caches(no_hub, monkeypatc
 def test_a_column_of_lists_is_no_text(monkeypatch):
     rows = datasets.Dataset.from_dict({"text": [["a", "b"], ["c"]]})
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(train=rows))
-    with pytest.raises(DataError, match="'text' holds a list"):
+    with pytest.raises(DataError, match="row 1: 'text' is a list"):
         load_text("owner/name")
 
 
