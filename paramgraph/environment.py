@@ -1,10 +1,19 @@
-"""What a number was measured with: versions, hardware, and the memory that the process has used."""
+"""What a number was measured with: versions, hardware, memory; and what installed packages bring, or a bare checkout.
 
+A checkout that is only on the path has no metadata: its version is that of the source, and its entry points are those
+of its pyproject.toml, so that it does what the installed package does.
+"""
+
+import importlib.metadata
 import os
 import platform
 import sys
-from importlib.metadata import version
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path
+
+import paramgraph
 
 PACKAGES = (
     "torch",
@@ -16,11 +25,42 @@ PACKAGES = (
     "networkx",
     "paramgraph",
 )
+# What a user may have beside them, and what then often decides an error.
+BESIDE = ("peft", "trl", "accelerate", "datasets", "lightning", "bitsandbytes", "sentence-transformers")
+CHECKOUT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def versions() -> dict[str, str]:
     """List the versions of Python and of the packages that decide a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) or "unknown" for name in PACKAGES}}
+
+
+def versions_beside() -> dict[str, str]:
+    """List the versions of packages that are not needed, and are there."""
+    return {name: found for name in BESIDE if (found := _version(name))}
+
+
+def entry_points(group: str) -> Iterator[EntryPoint]:
+    """Yield the entry points of a group, of installed packages and of this checkout where it is not installed."""
+    yield from importlib.metadata.entry_points(group=group)
+    if _metadata_version("paramgraph") or not CHECKOUT.is_file():
+        return
+    stated = tomllib.loads(CHECKOUT.read_text(encoding="utf-8")).get("project", {})
+    own = stated.get("entry-points", {}).get(group, {}) if stated.get("name") == "paramgraph" else {}
+    yield from (EntryPoint(name, value, group) for name, value in own.items())
+
+
+def _version(name: str) -> str | None:
+    if name == "paramgraph":
+        return paramgraph.__version__
+    return _metadata_version(name)
+
+
+def _metadata_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def hardware() -> dict[str, str | int | None]:

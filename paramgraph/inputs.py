@@ -6,7 +6,6 @@ that does gives a module, or an object, with the functions of `InputProvider` un
 """
 
 import functools
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from paramgraph.checkpoints import existing_path
+from paramgraph.environment import entry_points
 from paramgraph.nodes import Targets
 
 ENTRY_POINT_GROUP = "paramgraph.inputs"
@@ -121,7 +121,7 @@ def open_inputs(model: str, data: str, options: InputOptions | None = None) -> C
 def _providers() -> tuple[list[InputProvider], list[str]]:
     providers: list[InputProvider] = []
     failures = []
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for entry in entry_points(ENTRY_POINT_GROUP):
         try:
             provider = entry.load()
         except Exception as error:  # a broken package of someone else must not take the others away

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from paramgraph.display import print_lines
+from paramgraph.environment import versions, versions_beside
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
 THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -105,7 +106,7 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
         rich_markup_mode=None,
         help=about,
         context_settings=settings,
-        callback=lambda: None,
+        callback=_common,
     )
     for name, kind in commands.items():
         summary = (kind.__doc__ or "").partition("\n")[0]
@@ -113,6 +114,32 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
     # Not `app(...)`, which would set the process's excepthook.
     found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
     return found or None
+
+
+def _show_versions(asked: bool) -> bool:
+    if asked:
+        found = versions()
+        own, python = found.pop("paramgraph"), found.pop("python")
+        shown = {"paramgraph": own, "python": python} | found | versions_beside()
+        print_lines(*(f"{name} {version}" for name, version in shown.items()))
+        raise typer.Exit
+    return asked
+
+
+# Typer reads the options that stand before any command off a signature.
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="print the versions of paramgraph, Python and the packages that decide a result",
+            callback=_show_versions,
+            is_eager=True,
+            show_default=False,
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 class _Reader(TyperCommand):

@@ -7,7 +7,6 @@ group "paramgraph.builders" of installed packages: a new file, or package, is fo
 
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import pkgutil
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch_geometric.data import Data
 
+from paramgraph.environment import entry_points
 from paramgraph.errors import UnknownNameError
 
 ENTRY_POINT_GROUP = "paramgraph.builders"
@@ -235,7 +235,7 @@ def _scan() -> None:
 
 @functools.cache  # reads the metadata of every installed distribution
 def _load_entry_points() -> None:
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for entry in entry_points(ENTRY_POINT_GROUP):
         try:
             builder = entry.load()
         except Exception as error:  # a broken package of someone else must not take all builders away

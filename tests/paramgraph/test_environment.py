@@ -1,7 +1,21 @@
+import importlib.metadata
 import json
 import platform
+import subprocess
+import sys
 
-from paramgraph.environment import PACKAGES, hardware, peak_megabytes, versions
+import pytest
+
+import paramgraph
+from paramgraph.environment import (
+    PACKAGES,
+    entry_points,
+    hardware,
+    peak_megabytes,
+    versions,
+    versions_beside,
+)
+from paramgraph.inputs import InputProvider
 
 
 def test_versions_name_python_and_every_package_that_decides_a_result():
@@ -18,3 +32,29 @@ def test_peak_is_in_megabytes():
     peak = peak_megabytes()
     assert peak is not None
     assert 50 < peak < 1e6  # a process that has imported torch, and no terabyte
+
+
+def test_a_checkout_that_is_not_installed_has_its_version_and_its_own_entry_points(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert len(list(entry_points("paramgraph.inputs"))) == 1  # installed: not there twice
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
+    (entry,) = entry_points("paramgraph.inputs")
+    assert isinstance(entry.load(), InputProvider)
+    assert list(entry_points("paramgraph.builders")) == list(entry_points("of.others")) == []
+    assert versions()["paramgraph"] == paramgraph.__version__
+    assert versions()["torch"] == "unknown"
+    assert versions_beside() == {}
+
+
+@pytest.mark.parametrize("package", ["paramgraph", "spectral_opt"])
+def test_both_packages_run_as_modules_and_state_their_versions(package):
+    done = subprocess.run(
+        [sys.executable, "-m", package, "--version"], capture_output=True, text=True, check=True
+    )
+    shown = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert shown == versions() | versions_beside()
+    assert shown["paramgraph"] == paramgraph.__version__
+    assert "peft" in shown
