@@ -7,6 +7,7 @@ With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B a
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from paramgraph.checkpoints import (
     wide_weight,
 )
 from paramgraph.errors import NotConvergedError
+from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
 from spectral_opt.preparation import PreparedTable
@@ -179,7 +181,11 @@ class DeltaStream:
         """Filter the deltas of parameters that share tables; what is tied in the base alone is equal in tuned."""
         ends = {name: self._tuned[self._match.names[name][0]] for name in group}
         starts = {name: self._base[name] for name in group}
-        made = self._filtered_values(starts, ends, rest)
+        made = (
+            {name: self._filtered_stack(name, starts[name], ends[name], rest) for name in group}
+            if self._filters.owner.is_by_expert(group)
+            else self._filtered_values(starts, ends, rest)
+        )
         refined: dict[str, Tensor] = {}
         for name, value in made.items():
             first, *others = self._match.names[name]
@@ -187,10 +193,22 @@ class DeltaStream:
             refined |= {first: value} | {other: value.clone() for other in others}
         return refined
 
+    def _filtered_stack(self, name: str, start: Tensor, end: Tensor, rest: float) -> Tensor:
+        """Filter the deltas of a stack, with that of one expert in memory at a time."""
+        made = torch.empty_like(end, memory_format=torch.contiguous_format)
+        for expert in range(len(end)):
+            one = slice(expert, expert + 1)
+            made[one] = self._filtered_values({name: start[one]}, {name: end[one]}, rest, expert)[name]
+        return made
+
     def _filtered_values(
-        self, starts: Mapping[str, Tensor], ends: Mapping[str, Tensor], rest: float
+        self,
+        starts: Mapping[str, Tensor],
+        ends: Mapping[str, Tensor],
+        rest: float,
+        expert: int | None = None,
     ) -> dict[str, Tensor]:
-        """Filter deltas by the names of the base; one without a filter is multiplied by `rest`."""
+        """Filter deltas by the names of the base, or of one expert's; one without a filter is multiplied by `rest`."""
         delta = {
             name: wide_weight(end, self._match.names[name][0], self._tuned)
             - wide_weight(starts[name], name, self._base).to(end.device)
@@ -200,8 +218,9 @@ class DeltaStream:
         filtered: dict[str, Tensor] = delta
         changed: set[str] = set()
         assert self._failures is not None, "nothing is filtered beside a factor"
-        for place, ready in self._filters.acting(ends.keys()):
-            before, table, config = filtered, ready.table, self._filters.owner.configs[place]
+        for place, ready in self._filters.acting(ends.keys(), expert):
+            table = ready.table if expert is None else _of_one_expert(ready.table)
+            before, config = filtered, self._filters.owner.configs[place]
             odd = [name for name in broken if name in table.parameters]
             if odd:
                 self._failures.add(
@@ -223,7 +242,8 @@ class DeltaStream:
         for name, end in ends.items():
             tuned_name = self._match.names[name][0]
             if name not in changed:
-                self._dimensions[tuned_name] = end.ndim
+                whole = expert is None
+                self._dimensions[tuned_name if whole else f"{tuned_name}[{expert}]"] = end.ndim
                 made[name] = end if rest == 1 else self._between(starts[name], name, end, tuned_name, rest)
                 continue
             self._has_filtered = True
@@ -233,6 +253,18 @@ class DeltaStream:
             # Where the filter changes nothing, tuned stays tuned bit for bit.
             made[name] = torch.where(change == 0, end, (wide(end.detach()) + change).to(end.dtype))
         return made
+
+
+def _of_one_expert(table: NodeTable) -> NodeTable:
+    """Make the table of one expert on its own matrix, as a stack of one."""
+    (part,) = table.slices
+    alone = replace(
+        part,
+        shape=(1, *part.shape[1:]),
+        view=(1, *part.view[1:]),
+        bounds=((0, 1), *part.bounds[1:]),
+    )
+    return replace(table, slices=(alone,))
 
 
 class Failures:

@@ -101,6 +101,11 @@ class RefinementFilters:
                     found.setdefault(name, []).append((place, ready))
         return found
 
+    def is_by_expert(self, parameters: Collection[str]) -> bool:
+        """Whether these are one stack of experts, of which every table lies in one expert."""
+        acting = [ready for name in parameters for _, ready in self.acting.get(name, ())]
+        return len(parameters) == 1 and all(expert_of(ready.table) >= 0 for ready in acting)
+
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""
         if isinstance(responses, str) or not isinstance(responses, Sequence | None):
@@ -138,13 +143,19 @@ class ResponseFilters:
         self._responses = responses
         self._last: dict[tuple[int, int], Any] = {}
 
-    def acting(self, parameters: Collection[str]) -> list[tuple[int, PreparedTable]]:
-        """List the tables that act on these parameters alone, in the order of the configs, with the config's place."""
+    def acting(
+        self, parameters: Collection[str], expert: int | None = None
+    ) -> list[tuple[int, PreparedTable]]:
+        """List the tables that act on these parameters alone, in the order of the configs, with the config's place.
+
+        Of a stack of experts those of one `expert` alone.
+        """
         found = {
             (place, ready.table.group): (place, ready)
             for name in parameters
             for place, ready in self.owner.acting.get(name, ())
             if set(parameters).issuperset(ready.table.parameters)
+            and (expert is None or expert_of(ready.table) == expert)
         }
         return sorted(found.values(), key=lambda each: each[0])
 
@@ -177,6 +188,11 @@ def _null_of(operator: ShiftOperator | EntryOperator, kind: Null, seed: int) -> 
 def _is_solved_best(operator: Any, response: Any) -> bool:
     linear = isinstance(response, Response) and response.name in ("tikhonov", "identity")
     return linear and isinstance(operator, ShiftOperator) and operator.is_dense
+
+
+def expert_of(table: NodeTable) -> int:
+    """Tell which matrix of a stack of experts a table is of; -1 where it is of more, or of none."""
+    return table.slices[0].expert if len(table.slices) == 1 else -1
 
 
 def reason_of(ready: PreparedTable) -> str:

@@ -90,7 +90,18 @@ RENAMED = {
     "MixtralForCausalLM": EXPERTS,
     "Qwen2MoeForCausalLM": EXPERTS,
     "OlmoeForCausalLM": EXPERTS,
-    "DeepseekV3ForCausalLM": {**EXPERTS, **LATENT},
+    "Qwen3MoeForCausalLM": EXPERTS,
+    "DeepseekV3ForCausalLM": {**EXPERTS, **LATENT, "num_key_value_heads": 4},
+    "JambaForCausalLM": {
+        **EXPERTS,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 1,
+        "expert_layer_offset": 0,
+        "mamba_d_state": 4,
+        "mamba_dt_rank": 4,
+        "use_mamba_kernels": False,
+    },
     "LlavaForConditionalGeneration": {
         "text_config": {"model_type": "llama", **DECODER},
         "vision_config": IMAGE,
@@ -105,6 +116,8 @@ RENAMED = {
 PLAIN = {
     "BertForMaskedLM": TEXT,
     "LlamaForCausalLM": DECODER,
+    "GptOssForCausalLM": {**EXPERTS, "head_dim": 4},
+    "Llama4ForCausalLM": {**EXPERTS, "head_dim": 4, "intermediate_size_mlp": 32},
     "Qwen2ForCausalLM": {**DECODER, "tie_word_embeddings": True},
     "GPT2LMHeadModel": {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32},
     "T5ForConditionalGeneration": {
