@@ -14,6 +14,9 @@ from paramgraph.nodes._attention_names import (
     HEAD_SIZES,
     HEADS,
     KEY_VALUE_HEADS,
+    LATENT,
+    LATENT_KEY_SIZES,
+    LATENT_VALUE_SIZES,
     OUTPUT,
     OUTPUT_BESIDE,
     QUERY_BESIDE_FUSED,
@@ -65,6 +68,9 @@ def attention_module(
             return reader.split(own[query], own[key], own[value])
     if set(QUERY_BESIDE_FUSED) <= own.keys():
         return reader.query_beside_fused(*(own[child] for child in QUERY_BESIDE_FUSED))
+    for query, both in LATENT:
+        if {query, both} <= own.keys():
+            return reader.latent(own[query], own[both])
     for child in FUSED:
         if child in own and (reader.layout(child) or is_attention(owners[0])):
             return reader.fused_projection(own[child], child)
@@ -110,6 +116,22 @@ class _Reader:
             _cut("value", both, split, pairs, 2 * pairs),
         ]
         return self._attention(heads, pairs, cuts)
+
+    def latent(self, query: LinearLayer, both: LinearLayer) -> Attention:
+        heads = self._heads(_outputs(query))
+        key = _first_integer(self.owners, LATENT_KEY_SIZES) or 0
+        value = _first_integer(self.owners, LATENT_VALUE_SIZES) or 0
+        if _outputs(both) != heads * (key + value) or not value:
+            raise self._unreadable(
+                f"{both.module} has {_outputs(both)} outputs, which is not {heads} keys of {key} and values of {value}"
+            )
+        split = (heads, key + value)
+        cuts = [
+            _cut("query", query, (heads, self._divide(_outputs(query), heads, query))),
+            _cut("key", both, split, inner=(0, key)),
+            _cut("value", both, split, inner=(key, key + value)),
+        ]
+        return self._attention(heads, heads, cuts)
 
     def fused_projection(self, both: LinearLayer, child: str) -> Attention:
         layout = self.layout(child)
@@ -195,14 +217,20 @@ def _outputs(layer: LinearLayer) -> int:
 
 
 def _cut(
-    kind: str, layer: LinearLayer, split: tuple[int, ...], start: int = 0, stop: int | None = None
+    kind: str,
+    layer: LinearLayer,
+    split: tuple[int, ...],
+    start: int = 0,
+    stop: int | None = None,
+    inner: tuple[int, int] | None = None,
 ) -> HeadProjection:
-    """Cut the heads' side of a matrix into `split` axes, the last of them the features of one head."""
+    """Cut the heads' side of a matrix into `split` axes, the last of them the features of one head, or `inner` ones."""
     outputs_first = not layer.transposed
     heads_first = outputs_first if kind != "output" else not outputs_first
     count = len(split)
     bounds = [(0, n) for n in split]
     bounds[count - 2] = (start, split[-2] if stop is None else stop)
+    bounds[count - 1] = inner or bounds[count - 1]
     if heads_first:
         view, limits = (*split, layer.shape[1]), (*bounds, (0, layer.shape[1]))
         order = tuple(range(count + 1))

@@ -13,9 +13,14 @@ SPLIT = (
     ("to_q", "to_k", "to_v"),
     ("wq", "wk", "wv"),
     ("q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    ("q_head", "k_head", "v_head"),
 )
 # Cross attention of GPT-2: a query of its own, keys and values fused.
 QUERY_BESIDE_FUSED = ("q_attn", "c_attn")
+# Multi-head latent attention: head by head, its key without positions and its value, out of one compression.
+LATENT = (("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"))
+LATENT_KEY_SIZES = ("qk_nope_head_dim",)
+LATENT_VALUE_SIZES = ("v_head_dim",)
 # "blocked": all queries, then all keys, then all values. "grouped": for each key/value head, the queries that
 # use it, its key, its value. "*" stands for every model type.
 FUSED: Mapping[str, Mapping[str, str]] = {
@@ -42,9 +47,10 @@ OUTPUT = (
     "projection",
     "to_out.0",
     "to_out",
+    "post_proj",
 )
-# BERT keeps the output projection beside the module that has the other three.
-OUTPUT_BESIDE = ("output.dense",)
+# BERT and LED keep the output projection beside the module that has the other three.
+OUTPUT_BESIDE = ("output.dense", "output")
 HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead")
 KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads")
 HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "key_value_proj_dim", "d_kv")

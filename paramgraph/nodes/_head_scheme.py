@@ -1,5 +1,6 @@
 """Scheme "heads": the attention heads of all layers as the nodes of one graph."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -42,16 +43,28 @@ def _attention_modules(model: nn.Module, targeted: Collection[str], fused: str |
         parent, _, child = name.rpartition(".")
         own.setdefault(parent, {})[child] = layer
     found = []
+    unreadable: dict[str, str] = {}
     for name, children in own.items():
         above = name.rpartition(".")[0]
         reach = [*(layer.module for layer in children.values()), *(f"{above}.{end}" for end in OUTPUT_BESIDE)]
         if any(layer in targeted for layer in reach):
-            attention = attention_module(name, children, layers, _owners(name, modules), fused)
+            try:
+                attention = attention_module(name, children, layers, _owners(name, modules), fused)
+            except ValueError as error:
+                unreadable[name] = str(error)
+                continue
             if attention is not None:
                 found.append(attention)
-    _check_none_missed(modules, targeted, found)
+    unreadable |= _missed(modules, targeted, {*unreadable, *(attention.module for attention in found)})
     if not found:
-        raise ValueError(_no_attention(model, layers))
+        raise ValueError(next(iter(unreadable.values()), None) or _no_attention(model, layers))
+    if unreadable:
+        first, *others = unreadable.values()
+        warnings.warn(
+            f"{len(unreadable)} attention modules are in no table of heads: {first}"
+            + (f"; likewise {', '.join(list(unreadable)[1:])}" if others else ""),
+            stacklevel=2,
+        )
     return found
 
 
@@ -63,24 +76,28 @@ def _owners(name: str, modules: Mapping[str, nn.Module]) -> tuple[Any, ...]:
     return modules[name], *(config for config in configs if config is not None)
 
 
-def _check_none_missed(
-    modules: Mapping[str, nn.Module], targeted: Collection[str], found: Sequence[Attention]
-) -> None:
-    """Refuse attention modules whose layers have unknown names: their heads would be dropped in silence."""
-    read = {_path(attention.module) for attention in found}
-    inside = {path[:end] for path in read for end in range(len(path) + 1)}
+def _missed(
+    modules: Mapping[str, nn.Module], targeted: Collection[str], read: Collection[str]
+) -> dict[str, str]:
+    """Say why attention modules whose layers have unknown names have no heads: these would be dropped in silence."""
+    known = {_path(name) for name in read}
+    inside = {path[:end] for path in known for end in range(len(path) + 1)}
+    missed: dict[str, str] = {}
     for layer in targeted:
         path = _path(layer)
         ancestors = [path[:end] for end in range(len(path))]
-        if any(ancestor in read for ancestor in ancestors):
+        if any(ancestor in known for ancestor in ancestors):
             continue
         for ancestor in ancestors:
             name = ".".join(ancestor)
             if ancestor not in inside and is_attention(modules[name]):
-                raise ValueError(
+                missed.setdefault(
+                    name,
                     f"cannot tell the heads of {type(modules[name]).__name__} {name!r} apart: its layer "
-                    f"{layer!r} has no known name ({_known_names()}); leave it out with exclude=[{layer!r}]"
+                    f"{layer!r} has no known name ({_known_names()}); leave it out with exclude=[{layer!r}]",
                 )
+                break
+    return missed
 
 
 def _path(name: str) -> tuple[str, ...]:

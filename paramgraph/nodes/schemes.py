@@ -60,11 +60,13 @@ def node_tables(
         "rows": a node is an output feature of a layer; "columns": an input feature; "blocks": a square block
         of a matrix; "heads": an attention head; "layers": a whole matrix. Biases belong to no node.
     targets : str or sequence of str, default "all-linear"
-        Which layers, by PEFT's rule. "all-linear": every `Linear` and `Conv1D` except output embeddings and
-        the task's head (a top-level module named classifier, score, lm_head, qa_outputs, head, ...). A
+        Which layers, by PEFT's rule. "all-linear": every `Linear`, `Conv1D` and expert except output embeddings
+        and the task's head (a top-level module named classifier, score, lm_head, qa_outputs, head, ...). A
         sequence: modules whose name is an entry or ends with "." and an entry. Any other string: one regular
-        expression that the whole module name must match. Layers of adapters are never targets; the layer that
-        an adapter wraps has the name that it had before, without "base_model.model." and ".base_layer".
+        expression that the whole module name must match. Experts in one parameter are called by its name, by
+        that of its module, or one by one, as "mlp.experts.down_proj[3]". Layers of adapters are never targets;
+        the layer that an adapter wraps has the name that it had before, without "base_model.model." and
+        ".base_layer".
     exclude : str or sequence of str, optional
         Layers to leave out, in the same forms.
     **options : object
@@ -74,9 +76,10 @@ def node_tables(
     -------
     dict of str to NodeTable
         "rows", "columns" and "blocks" have one table per matrix, under the name of its parameter in
-        `named_parameters()` of the model (of the bare one where it is inside a wrapper that only runs it);
-        "heads" and "layers" have tables over all layers. A weight that several layers share appears once,
-        under its first name there.
+        `named_parameters()` of the model (of the bare one where it is inside a wrapper that only runs it), with
+        "[3]" behind it for expert 3; "heads" and "layers" have tables over all layers. A weight that several
+        layers share appears once, under its first name there. A layer that cannot be cut is in no table, and
+        `coverage` says which and why.
 
     Raises
     ------
@@ -86,7 +89,12 @@ def node_tables(
         If `targets` or `exclude` is neither a string nor a sequence of strings, or the scheme has no such
         option.
     ValueError
-        If an entry of `targets` or `exclude` matches no layer, or no layer is left; the message lists near names.
+        If an entry of `targets` or `exclude` matches no layer, a listed target only layers that cannot be cut, or
+        no layer is left; the message lists near names, or reasons.
+
+    See Also
+    --------
+    coverage : How much of a model that is, and what is left out.
 
     Examples
     --------
@@ -254,7 +262,12 @@ def heads(
     Raises
     ------
     ValueError
-        If no attention module has a targeted layer, or the heads of one cannot be told apart.
+        If no attention module has a targeted layer, or the heads of none can be told apart.
+
+    Warns
+    -----
+    UserWarning
+        If the heads of some attention modules cannot be told apart; it names them.
 
     References
     ----------
@@ -276,7 +289,8 @@ def layers(
     r"""Make each whole matrix a node, in one table per role: :math:`x_l = \mathrm{vec}(W_l)`.
 
     Matrices have one role when their parameters' names are equal but for the first number in them, the index
-    of the layer. A matrix without such a number has a table of its own, of one node.
+    of the layer; experts of one parameter have one role. A matrix without such a number has a table of its own,
+    of one node.
 
     Parameters
     ----------

@@ -100,7 +100,8 @@ def test_rows_columns_blocks_and_layers_cover_the_same_parameters_and_heads_some
 
 
 def test_no_bias_belongs_to_a_node(tables, parameters):
-    assert all(parameters[name].ndim == 2 for table in tables.values() for name in table.parameters)
+    assert all(len(part.matrix_shape) == 2 for table in tables.values() for part in table.slices)
+    assert all(part.shape == parameters[part.parameter].shape for t in tables.values() for part in t.slices)
 
 
 def test_data_has_the_nodes_in_the_order_of_the_table(tables, parameters):

@@ -1,13 +1,17 @@
 """Heads are checked by what they do: a wrong layout of a fused matrix moves another head's output."""
 
+import re
 from typing import NamedTuple
 
 import pytest
 import torch
+from conftest import LAYOUTS
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from paramgraph import heads
+
+from helpers.tiny_architectures import ARCHITECTURES, make
 
 
 class Place(NamedTuple):
@@ -32,7 +36,7 @@ def tables(model):
 
 
 def final(outputs):
-    return outputs.last_hidden_state if "last_hidden_state" in outputs else outputs.logits
+    return outputs.last_hidden_state if "last_hidden_state" in outputs else outputs[0]
 
 
 def parts_of(table, node):
@@ -149,6 +153,48 @@ def test_zeroing_a_head_is_masking_its_contribution(architecture, tables):
         # float32 sums of 32 terms, through at most three layers.
         torch.testing.assert_close(zeroed, masked, rtol=1e-4, atol=1e-5)
         assert (masked - plain).abs().max() > 1e-5
+
+
+WITHOUT_HEADS = {
+    **dict.fromkeys(("XLNet", "FNet", "Mamba", "Mamba 2", "ConvNeXt"), "heads need attention"),
+    "CodeGen": "how transformer.h.0.attn.qkv_proj fuses queries, keys and values is known for",
+    "JetMoE": "its layer 'model.layers.0.self_attention.experts.input_linear",
+}
+# Its linear attention is left out by name.
+PARTLY = "MiniMax"
+
+
+# Queries are normalized over all heads, or change too little at random weights; values are not.
+BY_VALUES = ("OLMo 2", "OLMoE", "MobileBERT")
+
+
+@pytest.mark.parametrize("name", sorted({*ARCHITECTURES} - {*LAYOUTS, *WITHOUT_HEADS, PARTLY}))
+def test_a_head_of_every_architecture_is_where_its_table_says(name, random_model):
+    model, inputs = random_model(name)
+    tables = heads(model)
+    kind = "key_value" if name in BY_VALUES and "key_value" in tables else "query"
+    group, node = nodes_of(tables, kind)[1]  # the second, so that what is before it counts
+    place = place_of(model, tables, group, node)
+    _, before = run(model, inputs, {}, place)
+    change = changed(model, tables[group], node, "v" if name in BY_VALUES else "q", noise)
+    _, after = run(model, inputs, change, place)
+    moved = (before - after).abs().amax(dim=-1).flatten(0, -2).amax(dim=0) > 1e-6
+    assert moved.nonzero().flatten().tolist() == ([2, 3] if kind == "key_value" else [1])
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_HEADS))
+def test_a_model_without_known_heads_says_why(name, random_model):
+    with pytest.raises(ValueError, match=re.escape(WITHOUT_HEADS[name])):
+        heads(random_model(name).model)
+
+
+def test_attention_that_cannot_be_read_is_left_out_by_name():
+    told = (
+        "1 attention modules are in no table of heads: .*MiniMaxLightningAttention 'model.layers.1.self_attn'"
+    )
+    with pytest.warns(UserWarning, match=told):
+        tables = heads(make(PARTLY))
+    assert {table.layer for table in tables.values()} == {(0,) * 4, (0,) * 2}
 
 
 def test_a_node_is_its_rows_and_columns_entry_by_entry(random_model):
