@@ -17,8 +17,10 @@ from paramgraph.measures.projection import CLUSTER_WIDTH
 from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources import (
     Batches,
+    Failures,
     LayerGradients,
     Objective,
+    OnFailure,
     layer_gradient_passes,
     output_readings,
 )
@@ -158,6 +160,7 @@ def product_energy(
     seed: int = 0,
     order: Mapping[str, Tensor] | None = None,
     bands: Bands = LOW_BANDS,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, ModeEnergy]:
     r"""Measure the energy that a text's gradient has in each mode of the product of a row graph and a column graph.
 
@@ -191,11 +194,14 @@ def product_energy(
         the energies of each text, at the cost of an index of 8 bytes per mode and about twice the time.
     bands : sequence of float, default (0, .01, .05, .2, .4, .6, 1)
         Shares of the modes where bands begin and end; each end is moved to the nearest gap of the eigenvalues.
+    on_failure : callable (group, reason), optional
+        As in `paramgraph.collect`: told of each table that cannot be measured, and the others go on.
 
     Returns
     -------
     dict of str to ModeEnergy
-        Under the keys of `tables`. A layer that rho does not reach has energies of zero.
+        Under the keys of `tables`, without those that `on_failure` was told of. A layer that rho does not reach has
+        energies of zero.
 
     Raises
     ------
@@ -224,7 +230,8 @@ def product_energy(
     for group in order or {}:
         if group not in tables:
             raise UnknownNameError.among("table", group, tables)
-    sums = _sums(bare, tables, bases)
+    failures = Failures(tables, on_failure)
+    sums = _sums(bare, tables, bases, failures)
     for found in itertools.chain.from_iterable(sums.values()):
         if order is not None and found.group in order:
             found.banded = _BandSums(found.group, order[found.group], bands, found.values)
@@ -236,14 +243,22 @@ def product_energy(
         if not found.left:  # a weight that is used twice has the sum of both as its gradient
             together = calls.pop(found.parameter)
             for one in sums[found.parameter]:
-                one.add(together)
+                if one.group not in failures.reasons:
+                    with failures.of_table(one.group):
+                        one.add(together)
 
     texts = draws = 0
-    passes = layer_gradient_passes(bare, list(sums), batches, receive, objective, seed, by_text=True)
+    passes = layer_gradient_passes(
+        bare, list(sums), batches, receive, objective, seed, by_text=True, failures=failures
+    )
     for more, count in passes:
         texts, draws = texts + more, max(draws, count)
-    results = {one.group: one.result(texts, draws) for one in itertools.chain.from_iterable(sums.values())}
-    return {group: results[group] for group in tables}
+    results = {}
+    for one in itertools.chain.from_iterable(sums.values()):
+        if one.group not in failures.reasons:
+            with failures.of_table(one.group):
+                results[one.group] = one.result(texts, draws)
+    return {group: results[group] for group in tables if group in results}
 
 
 class _Sum:
@@ -328,12 +343,17 @@ class _BandSums:
         return EnergyBands(edges, covered, np.diff(self._cuts).astype(np.int64), energies)
 
 
-def _sums(bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases) -> dict[str, list[_Sum]]:
+def _sums(
+    bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases, failures: Failures
+) -> dict[str, list[_Sum]]:
     """Check tables and bases and begin the sums, by the name of the parameter: two tables may be of one."""
     named = dict(bare.named_parameters())
+    plans = output_readings(bare, tables, failures)
     sums: dict[str, list[_Sum]] = {}
     for group, table in tables.items():
-        plan = output_readings(bare, {group: table})[group]
+        plan = plans.get(group)
+        if plan is None:
+            continue
         if table.scheme != "rows" or len(plan) != 1 or plan[0].features.shape[1] != 1:
             raise ValueError(
                 f"energies of products need the rows of one matrix, got {table}: use rows(model)"

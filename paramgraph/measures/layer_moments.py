@@ -7,7 +7,7 @@ Going there through features costs a square root of A and its square again, for 
 same input (query, key and value; gate and up) have the same A.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Batches, Loss, activation_passes, output_gradient_passes
+from paramgraph.sources import Batches, Failures, Loss, OnFailure, activation_passes, output_gradient_passes
 from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs
 
 BLOCK = 384
@@ -52,10 +52,20 @@ class _Sums:
         _add_product(self.totals[group], piece)
         self._last = group, piece
 
-    def is_broken(self) -> bool:
+    def is_broken(self, failed: Collection[str]) -> bool:
         """Whether groups that began alike went on differently, so that their sums cannot be one."""
-        uneven = any(self.calls[group] != self.calls[first] for group, first in self.leaders.items())
+        kept = {group: first for group, first in self.leaders.items() if group not in failed}
+        uneven = any(
+            self.calls[group] != self.calls[first] or first in failed for group, first in kept.items()
+        )
         return self.parted or uneven
+
+    def without(self, failed: Collection[str]) -> "_Sums":
+        """Let go of what was summed of tables that have failed; none of them leads another."""
+        for group in failed:
+            self.leaders.pop(group, None)
+            self.totals.pop(group, None)
+        return self
 
 
 class SecondMoments:
@@ -68,6 +78,11 @@ class SecondMoments:
         self._totals, self._leaders, self._seed = sums.totals, sums.leaders, seed
         self._operators: dict[str, ShiftOperator] = {}
         self._bases: dict[str, Tensor] = {}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The tables that were measured."""
+        return tuple(self._leaders)
 
     def is_zero(self, group: str) -> bool:
         """Whether nothing arrived at a table but zeros."""
@@ -104,31 +119,46 @@ def second_moments(
     loss: Loss | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    on_failure: OnFailure | None = None,
 ) -> SecondMoments:
     """Add up the second moments of tables in one pass, "activations" of columns or "output_gradients" of rows.
 
     Tables with the same inputs share one matrix. Products are summed over a batch in the dtype of the pieces (float32
     at least) and over batches in float64. Time 2 nodes^2 tokens for each different matrix, memory 8 nodes^2 bytes.
-    ValueError if pieces are not finite, or missing. `seed` is that of eigensolvers.
+    ValueError if pieces are not finite, or missing; or `on_failure` (group, reason) is told and the others go on.
+    `seed` is that of eigensolvers.
     """
     again = list(batches)
+    failed: set[str] = set()
+
+    def leave_out(group: str, reason: str) -> None:
+        failed.add(group)
+        assert on_failure is not None
+        on_failure(group, reason)
+
+    told = None if on_failure is None else leave_out
 
     def passed(share: bool) -> _Sums:
         sums = _Sums(share)
-        for _ in passes(sums.add):
+        for _ in passes(sums.add, {group: table for group, table in tables.items() if group not in failed}):
             pass
         return sums
 
-    def passes(sink: Callable[[str, Tensor], None]) -> Iterator[Any]:
+    def passes(sink: Callable[[str, Tensor], None], left: Mapping[str, NodeTable]) -> Iterator[Any]:
         if source == "activations":
-            return activation_passes(model, tables, again, loss, sink, side="input")
-        return output_gradient_passes(model, tables, again, loss, sink, **dict(options or {}))
+            return activation_passes(model, left, again, loss, sink, side="input", on_failure=told)
+        return output_gradient_passes(model, left, again, loss, sink, on_failure=told, **dict(options or {}))
 
     # Gradients of two layers that are equal number by number have equal sums too, but are not looked for.
     sums = passed(share=source == "activations")
-    if sums.is_broken():
+    if sums.is_broken(failed):
         sums = passed(share=False)
-    return SecondMoments(sums, seed)
+    # What no piece has reached has no sum, whatever the reason.
+    with_none = [group for group in tables if group not in failed and group not in sums.leaders]
+    failures = Failures(tables, told)
+    for group in with_none:
+        failures.table(group, ValueError(f"nothing arrived at the layer of {group!r} in these batches"))
+    return SecondMoments(sums.without(failed), seed)
 
 
 def _add_product(total: Tensor, piece: Tensor) -> None:

@@ -11,6 +11,7 @@ an accumulator keeps what is needed of them, so memory does not grow with the ba
   `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments.
 - What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
   `StreamingGram`, `FeatureBlocks`.
+- A table without features does not stop the others: `OnFailure` is told of it, and `Failures` keeps the account.
 - Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
 - What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
   `representation` gives, and `predictions` are the largest logits. `usual_objective` of a model, and its `body_of`,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         attention_passes as attention_passes,
         eager_attention as eager_attention,
     )
+    from paramgraph.sources._failures import Failures as Failures, OnFailure as OnFailure
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes
     from paramgraph.sources._objectives import (
         Objective as Objective,

@@ -14,12 +14,12 @@ from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import NodeTable, ParameterSlice, unwrap
 from paramgraph.sources._capture import Hook, accumulation_dtype, forward_hooks, layers_of
-from paramgraph.sources._padding import Tracer, Unplaced, rows_of
+from paramgraph.sources._failures import Failures, OnFailure
+from paramgraph.sources._padding import Tracer, Unplaced, rows_of, told
 from paramgraph.sources._passes import (
     Batches,
     Loss,
     Sink,
-    check_called,
     check_finite,
     named_batch,
     parameters_of,
@@ -40,21 +40,19 @@ def activation_passes(
     loss: Loss | None,
     sink: Sink,
     side: Side = "auto",
+    on_failure: OnFailure | None = None,
 ) -> Iterator[None]:
     """Hand on the inputs or outputs of the layers of some tables.
 
     A table of one layer gets a piece (nodes, features) per call of the layer, a table of several layers one per batch.
-    Padding is left out however a layer is given its tokens; a ValueError says where that cannot be told.
+    Padding is left out however a layer is given its tokens; where that cannot be told, the table fails.
     """
+    if side not in SIDES:
+        raise ValueError(f"side must be 'auto', 'input' or 'output', got {side!r}")
     bare = unwrap(model)
-    layers = {
-        name: [module for module in modules if not isinstance(module, nn.Embedding)]
-        for name, modules in layers_of(bare, parameters_of(tables)).items()
-    }
-    transposed = frozenset(
-        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
-    )
-    plans = {group: readings(table, transposed, side) for group, table in tables.items()}
+    failures = Failures(tables, on_failure)
+    layers = without_embeddings(layers_of(bare, parameters_of(tables), failures))
+    plans = plans_of(failures.remaining(tables), layers, side, failures)
     blocks = {group: FeatureBlocks(tables[group].shape[0]) for group, plan in plans.items() if len(plan) > 1}
     users: dict[str, list[tuple[str, Reading]]] = {name: [] for name in layers}
     for group, plan in plans.items():
@@ -63,6 +61,7 @@ def activation_passes(
     layers = {name: modules for name, modules in layers.items() if users[name]}
     together = [name for name in layers if any(group in blocks for group, _ in users[name])]
     sides = {name: {reading.output for _, reading in of_layer} for name, of_layer in users.items()}
+    inputs_only = {name for name in layers if sides[name] == {False}}
     called: Counter[str] = Counter()
     tracer = Tracer(bare, layers, lambda batch: run_batch(bare, batch) if loss is None else loss(bare, batch))
 
@@ -74,19 +73,22 @@ def activation_passes(
         def hand_on(name: str, output: bool, stream: str, tokens: Tensor) -> None:
             check_finite(tokens, "activation", name, index)
             for group, reading in users[name]:
-                if reading.output != output:
+                if reading.output != output or group in failures.reasons:
                     continue
-                piece = of_nodes(tokens, reading.features)
-                if group in blocks:
-                    blocks[group].add((reading.at[1], stream), reading.at[0], piece)
-                else:
-                    sink(group, piece)
+                with failures.of_table(group):
+                    piece = of_nodes(tokens, reading.features)
+                    if group in blocks:
+                        blocks[group].add((reading.at[1], stream), reading.at[0], piece)
+                    else:
+                        sink(group, piece)
 
         def hook(name: str) -> Hook:
             stream = stream_of_signal(bare, name)
             mask = token_mask(bare, given, stream)
 
             def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
+                number = called[name] - before[name]
+                called[name] += 1
                 for side in sides[name]:
                     signal = (output if side else x).detach()
                     signal = signal.to(accumulation_dtype(signal))
@@ -95,24 +97,50 @@ def activation_passes(
                         # A copy, since the model may change the activation in place after this.
                         hand_on(name, side, stream, rows_of(signal)[place.rows.to(signal.device)])
                     elif mask is not None:
-                        number = called[name] - before[name]
                         unplaced.append(Unplaced(name, side, number, stream, signal.clone(), mask))
-                called[name] += 1
 
             return read
 
         with torch.no_grad():
-            with forward_hooks(layers, hook):
+            with forward_hooks(layers, hook, failures, inputs_only):
                 tracer.run(batch)
-            found = tracer.trace(given, unplaced) if unplaced else []
-            for call, real in zip(unplaced, found, strict=True):
-                hand_on(call.name, call.output, call.stream, rows_of(call.signal)[real])
-        check_called(together, [name for name in together if called[name] > before[name]])
+            calls = [call for call in unplaced if not failures.has_layer(call.name)]
+            found = tracer.trace(given, calls) if calls else []
+            for call, real in zip(calls, found, strict=True):
+                if not failures.has_layer(call.name):
+                    with failures.of_layer(call.name):
+                        rows = told(call, real)
+                        hand_on(call.name, call.output, call.stream, rows_of(call.signal)[rows])
+        failures.check_called(together, [name for name in together if called[name] > before[name]])
         for group, kept in blocks.items():
-            sink(group, kept.take())
+            if group not in failures.reasons:
+                with failures.of_table(group):
+                    sink(group, kept.take())
 
     yield from passes(bare, batches, step)
-    check_called(layers, called)
+    failures.check_called(layers, called)
+
+
+def without_embeddings(layers: Mapping[str, list[nn.Module]]) -> dict[str, list[nn.Module]]:
+    """Leave out the look-ups that share a weight with a layer: tokens go into them, and no features."""
+    return {
+        name: [module for module in modules if not isinstance(module, nn.Embedding)]
+        for name, modules in layers.items()
+    }
+
+
+def plans_of(
+    tables: Mapping[str, NodeTable], layers: Mapping[str, list[nn.Module]], side: Side, failures: Failures
+) -> dict[str, list["Reading"]]:
+    """List what the nodes of each table read; without those of tables that have no such side."""
+    transposed = frozenset(
+        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
+    )
+    plans = {}
+    for group, table in tables.items():
+        with failures.of_table(group):
+            plans[group] = readings(table, transposed, side)
+    return plans
 
 
 def of_nodes(tokens: Tensor, features: Tensor) -> Tensor:
@@ -144,8 +172,6 @@ def readings(table: NodeTable, transposed: frozenset[str], side: Side) -> list[R
     output projection, outputs for all others. Every node reads as much as every other. `transposed` parameters are
     stored as (in, out).
     """
-    if side not in SIDES:
-        raise ValueError(f"side must be 'auto', 'input' or 'output', got {side!r}")
     axes = [_node_axis(part) for part in table.slices]
     if None in axes:
         tiled = table.slices[axes.index(None)].parameter

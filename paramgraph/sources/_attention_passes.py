@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, unwrap
+from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, named_batch, passes, run_batch
 from paramgraph.sources._token_streams import stream_of, token_key, token_mask
 from paramgraph.sources.accumulators import FeatureBlocks
@@ -31,12 +32,21 @@ class _Heads:
 
 
 def attention_passes(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None, sink: Sink
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    sink: Sink,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[None]:
     """Hand on the attention maps (heads, queries x keys) of the heads of some tables, once per table and batch."""
     bare = unwrap(model)
     chosen: dict[_Heads, nn.Module] = {}
-    heads = {found: _above(bare, found.parameter) for found in _heads_of(tables)}
+    failures = Failures(tables, on_failure)
+    heads: dict[_Heads, list[nn.Module]] = {}
+    for found in _heads_of(tables):
+        with failures.of_table(found.group):
+            heads[found] = _above(bare, found.parameter)
     blocks = {group: FeatureBlocks(table.shape[0]) for group, table in tables.items()}
 
     def step(index: int, batch: Any) -> None:
@@ -48,8 +58,10 @@ def attention_passes(
                 # The innermost module that has given the map gives it from then on.
                 if module not in modules or chosen.get(found, module) is not module:
                     continue
-                attention = _probabilities(output, found.count)
-                if attention is not None:
+                with failures.of_table(found.group):
+                    attention = _probabilities(output, found.count)
+                    if attention is None or found.group in failures.reasons:
+                        continue
                     chosen[found] = module
                     seen.add(found)
                     piece = _real_pairs(bare, found, attention, given)
@@ -58,9 +70,11 @@ def attention_passes(
 
         with torch.no_grad(), eager_attention(bare), _hooked(heads.values(), read):
             run_batch(bare, batch) if loss is None else loss(bare, batch)
-        _check_seen(bare, heads, seen)
         for group, kept in blocks.items():
-            sink(group, kept.take())
+            if group not in failures.reasons:
+                with failures.of_table(group):
+                    _check_seen(bare, [found for found in heads if found.group == group], seen)
+                    sink(group, kept.take())
 
     yield from passes(bare, batches, step)
 

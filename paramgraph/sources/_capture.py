@@ -7,8 +7,8 @@ all measured in the same way.
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import storage_key
+from paramgraph.sources._failures import Failures, ModelError
 
 REENTRANT = (
     "the model checkpoints activations with use_reentrant=True, which gives no gradients without writing to "
@@ -24,7 +25,7 @@ REENTRANT = (
 )
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor | None]
-Receive = Callable[[Tensor, Tensor], None]
+Receive = Callable[[Callable[[], Tensor], Tensor], None]
 Result = TypeVar("Result")
 
 
@@ -35,7 +36,7 @@ class Call(NamedTuple):
     number: int
 
 
-def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.Module]]:
+def layers_of(model: nn.Module, parameters: Iterable[str], failures: Failures) -> dict[str, list[nn.Module]]:
     """Find the Linear, Conv1D and Embedding layers that use each of some weights; a tied weight has several."""
     known = dict(model.named_parameters())
     users: dict[tuple[object, ...], list[nn.Module]] = {}
@@ -45,31 +46,116 @@ def layers_of(model: nn.Module, parameters: Iterable[str]) -> dict[str, list[nn.
             users.setdefault(storage_key(weight), []).append(module)
     found = {}
     for name in parameters:
-        if name not in known:
-            raise KeyError(f"{type(model).__name__} has no parameter {name!r}: make the table from it")
-        found[name] = users.get(storage_key(known[name]), [])
-        if not found[name]:
-            raise ValueError(f"no Linear, Conv1D or Embedding layer uses the parameter {name!r}")
+        with failures.of_layer(name):
+            if name not in known:
+                raise KeyError(f"{type(model).__name__} has no parameter {name!r}: make the table from it")
+            using = users.get(storage_key(known[name]), [])
+            if not using:
+                raise ValueError(f"no Linear, Conv1D or Embedding layer uses the parameter {name!r}")
+            found[name] = using
     return found
 
 
 @contextmanager
-def forward_hooks(layers: Mapping[str, Iterable[nn.Module]], hook: Callable[[str], Hook]) -> Iterator[None]:
-    """Register per layer the hook made for its weight, which may replace the output; remove exactly those."""
+def forward_hooks(
+    layers: Mapping[str, Iterable[nn.Module]],
+    hook: Callable[[str], Hook],
+    failures: Failures,
+    inputs_only: Collection[str] = (),
+) -> Iterator[None]:
+    """Register per layer the hook made for its weight, which may replace the output; remove exactly those.
 
-    def adapt(inner: Hook) -> Callable[..., Tensor | None]:
-        # A layer may be called as layer(x) or as layer(input=x).
-        return lambda module, args, kwargs, output: inner(module, (*args, *kwargs.values())[0], output)
+    A call that is no product with the weight (no such input, another kind of output) is the layer's failure. Of
+    `inputs_only` the output is not looked at: their hooks are given the input in its place.
+    """
+
+    def adapt(name: str, inner: Hook) -> Callable[..., Any]:
+        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            replaced = None
+            if not failures.has_layer(name):
+                with failures.of_layer(name):
+                    x = _input(name, module, (*args, *kwargs.values()))
+                    y = x if name in inputs_only else _output(name, module, x, output)
+                    replaced = _replaced(inner(module, x, y), output)
+            return replaced
+
+        return read
 
     handles = []
     try:
         for name, modules in layers.items():
+            made = adapt(name, hook(name))
             for module in modules:
-                handles.append(module.register_forward_hook(adapt(hook(name)), with_kwargs=True))
+                handles.append(module.register_forward_hook(made, with_kwargs=True))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _input(name: str, module: nn.Module, given: tuple[Any, ...]) -> Tensor:
+    """Find what a layer multiplies with its weight, whatever one of a user's own is given besides."""
+    size, _ = matrix_sizes(module)
+    is_lookup = isinstance(module, nn.Embedding)
+    for x in given:
+        if isinstance(x, Tensor) and (not x.is_floating_point() if is_lookup else x.shape[-1:] == (size,)):
+            return x
+    wanted = "no token numbers" if is_lookup else f"no tensor (..., {size})"
+    kinds = ", ".join(_kind(one) for one in given) or "nothing"
+    raise ValueError(f"the layer of {name!r} is given {wanted}, but {kinds}")
+
+
+def _output(name: str, module: nn.Module, x: Tensor, returned: Any) -> Tensor:
+    """Find the product in what a layer returns: that itself, or the first part of a tuple if it is the product."""
+    _, size = matrix_sizes(module)
+    first = returned[0] if isinstance(returned, tuple | list) and returned else returned
+    if not isinstance(first, Tensor) or not first.is_floating_point() or first.shape[-1:] != (size,):
+        raise ValueError(f"the layer of {name!r} returns no tensor (..., {size}), but {_kind(returned)}")
+    if first is not returned and not _is_product(module, x, first):
+        raise ValueError(
+            f"the layer of {name!r} returns {_kind(returned)}, and its first part is not the product of the input and "
+            "the weight"
+        )
+    return first
+
+
+def _replaced(output: Tensor | None, returned: Any) -> Any:
+    """Put another output in place of the layer's; None where there is none."""
+    if output is None or isinstance(returned, Tensor):
+        return output
+    kept = [output, *returned[1:]]
+    return type(returned)(*kept) if hasattr(returned, "_fields") else type(returned)(kept)
+
+
+def _is_product(module: nn.Module, x: Tensor, output: Tensor) -> bool:
+    """Say whether an output is x W^T, with the bias or without, up to the rounding of its dtype."""
+    weight, bias = (getattr(module, part, None) for part in ("weight", "bias"))
+    if isinstance(module, nn.Embedding) or not isinstance(weight, Tensor) or not weight.is_floating_point():
+        return False
+    with torch.no_grad():
+        matrix = weight.T if isinstance(module, Conv1D) else weight
+        wide = torch.promote_types(output.dtype, torch.float32)
+        product = nn.functional.linear(x.to(wide), matrix.to(wide))
+        # Half of the digits: routers change their scores by more, and no summation does.
+        error = torch.finfo(output.dtype).eps ** 0.5 * float(product.abs().max() if product.numel() else 0)
+        sums = [product] if bias is None else [product, product + bias.to(wide)]
+        return any(
+            one.shape == output.shape and torch.allclose(output.to(wide), one, rtol=0, atol=error)
+            for one in sums
+        )
+
+
+def _kind(value: Any) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def matrix_sizes(module: Any) -> tuple[int, int]:
+    """Say how many inputs and outputs a layer has, also where a quantizer has packed its weight."""
+    if isinstance(module, Conv1D):
+        return int(module.nx), int(module.nf)
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings, module.embedding_dim
+    return int(module.in_features), int(module.out_features)
 
 
 class _Tap(torch.autograd.Function):
@@ -77,7 +163,7 @@ class _Tap(torch.autograd.Function):
 
     `probe` requires a gradient, so every tapped output does, and asking autograd for the gradient of the
     probe alone runs the backward of all taps and writes to no parameter. The input is saved by autograd,
-    which refuses if the model has changed it in place since.
+    which refuses to give it out if the model has changed it in place since.
     """
 
     @staticmethod
@@ -89,7 +175,7 @@ class _Tap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        ctx.receive(ctx.saved_tensors[0], gradients[0])
+        ctx.receive(lambda: ctx.saved_tensors[0], gradients[0])
         return gradients[0], None, None, None
 
 
@@ -104,9 +190,11 @@ class Taps:
         self,
         layers: Mapping[str, Iterable[nn.Module]],
         receive: Callable[[Call, nn.Module, Tensor, Tensor], None],
+        failures: Failures,
         seen: Callable[[Call, nn.Module, Tensor, Tensor], None] | None = None,
     ) -> None:
         self.layers = layers
+        self.failures = failures
         self.receive = receive
         self.seen = seen
         self.called: set[str] = set()
@@ -118,7 +206,7 @@ class Taps:
         self._probe = torch.zeros((), dtype=torch.float32, device="cpu", requires_grad=True)
         self._forward = True
         try:
-            with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+            with torch.inference_mode(False), torch.enable_grad(), self._hooked():
                 return run()
         finally:
             self._forward = False
@@ -128,8 +216,11 @@ class Taps:
         if not value.requires_grad:
             raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
         # During backward, a model that checkpoints activations runs its layers once more, and taps them again.
-        with torch.inference_mode(False), torch.enable_grad(), forward_hooks(self.layers, self._hook):
+        with torch.inference_mode(False), torch.enable_grad(), self._hooked():
             _backward(value, self._probe, again)
+
+    def _hooked(self) -> AbstractContextManager[None]:
+        return forward_hooks(self.layers, self._hook, self.failures)
 
     def _hook(self, name: str) -> Hook:
         def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
@@ -137,17 +228,22 @@ class Taps:
             if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
                 # Unless it does so to run this part once more during backward, with gradients of its own.
                 if _in_reentrant_checkpoint():
-                    raise ValueError(REENTRANT)
+                    raise ModelError(REENTRANT)
                 return None
             call = Call(name, self.calls[name])
             # What runs once more does so to save its input again, for the same call.
             self.calls[name] += self._forward
             if self._forward and self.seen is not None:
                 self.seen(call, module, x, output)
-            receive = functools.partial(self.receive, call, module)
+            receive = functools.partial(self._received, call, module)
             return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
 
         return tap
+
+    def _received(self, call: Call, module: nn.Module, saved: Callable[[], Tensor], g: Tensor) -> None:
+        if not self.failures.has_layer(call.name):
+            with self.failures.of_layer(call.name):
+                self.receive(call, module, _unchanged(call.name, saved), g)
 
 
 class GradientCapture:
@@ -159,11 +255,15 @@ class GradientCapture:
     """
 
     def __init__(
-        self, layers: Mapping[str, Iterable[nn.Module]], consume: Callable[[str, Tensor], None]
+        self,
+        layers: Mapping[str, Iterable[nn.Module]],
+        consume: Callable[[str, Tensor], None],
+        failures: Failures,
     ) -> None:
         self.layers = layers
         self.consume = consume
-        self._taps = Taps(layers, self._receive)
+        self.failures = failures
+        self._taps = Taps(layers, self._receive, failures)
 
     @property
     def called(self) -> set[str]:
@@ -178,10 +278,11 @@ class GradientCapture:
         self._pending = self._taps.calls.copy()
         self._taps.backward(value)
         for name, modules in self.layers.items():
-            if name not in self._done:
-                weight = cast(Tensor, next(iter(modules)).weight)
-                nothing = torch.zeros_like(weight, dtype=accumulation_dtype(weight), requires_grad=False)
-                self.consume(name, self._totals.pop(name, nothing))
+            if name not in self._done and not self.failures.has_layer(name):
+                with self.failures.of_layer(name):
+                    # A call that autograd never reached leaves the sum of those that it did.
+                    whole = self._totals.pop(name) if name in self._totals else _zeros(next(iter(modules)))
+                    self.consume(name, whole)
 
     def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
         name, gradient = call.name, _weight_gradient(module, x, g)
@@ -192,13 +293,33 @@ class GradientCapture:
             self.consume(name, self._totals.pop(name))
 
 
+def _zeros(module: nn.Module) -> Tensor:
+    """Make a gradient of zeros: not of the weight's own shape, which a quantizer may have packed."""
+    weight, sizes = cast(Tensor, module.weight), matrix_sizes(module)
+    is_linear = not isinstance(module, nn.Embedding | Conv1D)
+    shape = sizes[::-1] if is_linear else sizes
+    return torch.zeros(shape, dtype=accumulation_dtype(weight), device=weight.device)
+
+
+def _unchanged(name: str, saved: Callable[[], Tensor]) -> Tensor:
+    try:
+        return saved()
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise
+        raise ValueError(
+            f"the model changes the input of the layer of {name!r} in place after the layer has read it, so its "
+            "gradient is lost"
+        ) from error
+
+
 def _backward(value: Tensor, probe: Tensor, again: bool) -> None:
     try:
         torch.autograd.grad(value, probe, allow_unused=True, retain_graph=again)
     except RuntimeError as error:
         if "use_reentrant" not in str(error):
             raise
-        raise ValueError(REENTRANT) from error
+        raise ModelError(REENTRANT) from error
 
 
 def _in_reentrant_checkpoint() -> bool:

@@ -7,20 +7,24 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, TableAssembly, unwrap
 from paramgraph.sources._capture import GradientCapture, layers_of
+from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._passes import (
     Batches,
     Loss,
     Sink,
     batch_loss,
-    check_called,
     check_finite,
-    parameters_of,
     passes,
 )
 
 
 def gradient_passes(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None, sink: Sink
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None,
+    sink: Sink,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[None]:
     """Hand on the gradients (nodes, width) of each table, one matrix at a time while the backward pass runs.
 
@@ -28,19 +32,31 @@ def gradient_passes(
     is filled matrix by matrix and waits for the last: its own memory, once, and freed before the next batch.
     """
     bare = unwrap(model)
-    assembly = TableAssembly(tables, sink)
+    failures = Failures(tables, on_failure)
+    # One for each table, so that what fails is dropped and the others stay whole.
+    assemblies = {group: TableAssembly({group: table}, sink) for group, table in tables.items()}
+    users: dict[str, list[str]] = {}
+    for group, table in tables.items():
+        for name in table.parameters:
+            users.setdefault(name, []).append(group)
     batch_index = 0
 
     def consume(name: str, gradient: Tensor) -> None:
         check_finite(gradient, "gradient", name, batch_index)
-        assembly.add(name, gradient)
+        for group in users[name]:
+            if group not in failures.reasons:
+                with failures.of_table(group):
+                    assemblies[group].add(name, gradient)
 
-    capture = GradientCapture(layers_of(bare, parameters_of(tables)), consume)
+    layers = layers_of(bare, users, failures)
+    capture = GradientCapture(layers, consume, failures)
 
     def step(index: int, batch: Any) -> None:
         nonlocal batch_index
         batch_index = index
         capture.run(lambda: batch_loss(bare, batch, loss, index))
+        for group in failures.reasons:
+            assemblies.pop(group, None)  # what it holds of the batch is not waited for
 
     yield from passes(bare, batches, step)
-    check_called(parameters_of(tables), capture.called)
+    failures.check_called(layers, capture.called)

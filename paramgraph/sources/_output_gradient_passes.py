@@ -4,7 +4,6 @@ For a layer :math:`y = W x` and a number :math:`\rho` per text, :math:`g = \part
 that matter to the same part of rho have like gradients.
 """
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.nodes import NodeTable, unwrap
-from paramgraph.sources._activation_passes import Reading, of_nodes, readings
-from paramgraph.sources._capture import Call, Taps, accumulation_dtype, layers_of
+from paramgraph.sources._activation_passes import Reading, of_nodes, plans_of, without_embeddings
+from paramgraph.sources._capture import Call, Taps, accumulation_dtype, layers_of, matrix_sizes
+from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._objectives import (
     Objective,
     body_of,
@@ -29,12 +28,11 @@ from paramgraph.sources._objectives import (
     text_mask,
     texts_of,
 )
-from paramgraph.sources._padding import Placement, Tracer, Unplaced, rows_of
+from paramgraph.sources._padding import Placement, Tracer, Unplaced, rows_of, told
 from paramgraph.sources._passes import (
     Batches,
     Loss,
     Sink,
-    check_called,
     check_finite,
     named_batch,
     parameters_of,
@@ -71,6 +69,7 @@ def output_gradient_passes(
     sink: Sink,
     objective: Objective = "representation",
     seed: int = 0,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[None]:
     """Hand on the gradients at the outputs that belong to the nodes of some tables, a column per token and draw.
 
@@ -78,7 +77,8 @@ def output_gradient_passes(
     The loss is not read: rho is the objective's.
     """
     bare = unwrap(model)
-    plans = output_readings(bare, tables)
+    failures = Failures(tables, on_failure)
+    plans = output_readings(bare, tables, failures)
     blocks = {group: FeatureBlocks(tables[group].shape[0]) for group, plan in plans.items() if len(plan) > 1}
     users: dict[str, list[tuple[str, Reading]]] = {}
     for group, plan in plans.items():
@@ -87,28 +87,36 @@ def output_gradient_passes(
 
     def receive(found: LayerGradients) -> None:
         for group, reading in users[found.parameter]:
-            piece = of_nodes(found.g, reading.features)
-            if group in blocks:
-                stream = stream_of_signal(bare, found.parameter)
-                blocks[group].add((reading.at[1], stream), reading.at[0], piece)
-            else:
-                sink(group, piece)
+            if group not in failures.reasons:
+                with failures.of_table(group):
+                    piece = of_nodes(found.g, reading.features)
+                    if group in blocks:
+                        stream = stream_of_signal(bare, found.parameter)
+                        blocks[group].add((reading.at[1], stream), reading.at[0], piece)
+                    else:
+                        sink(group, piece)
 
     def drawn() -> None:
         for group, kept in blocks.items():
-            sink(group, kept.take())
+            if group not in failures.reasons:
+                with failures.of_table(group):
+                    sink(group, kept.take())
 
-    for _ in layer_gradient_passes(bare, list(users), batches, receive, objective, seed, drawn=drawn):
-        yield
-
-
-def output_readings(bare: nn.Module, tables: Mapping[str, NodeTable]) -> dict[str, list[Reading]]:
-    """List which output features of which layers belong to the nodes of some tables."""
-    layers = layers_of(bare, parameters_of(tables))
-    transposed = frozenset(
-        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
+    yield from (
+        None
+        for _ in layer_gradient_passes(
+            bare, list(users), batches, receive, objective, seed, drawn=drawn, failures=failures
+        )
     )
-    return {group: readings(table, transposed, "output") for group, table in tables.items()}
+
+
+def output_readings(
+    bare: nn.Module, tables: Mapping[str, NodeTable], failures: Failures | None = None
+) -> dict[str, list[Reading]]:
+    """List which output features of which layers belong to the nodes of some tables; without those that fail."""
+    failures = failures or Failures(tables)
+    layers = layers_of(bare, parameters_of(tables), failures)
+    return plans_of(failures.remaining(tables), layers, "output", failures)
 
 
 def layer_gradient_passes(
@@ -120,19 +128,20 @@ def layer_gradient_passes(
     seed: int = 0,
     by_text: bool = False,
     drawn: Callable[[], None] = lambda: None,
+    failures: Failures | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Hand on inputs and output gradients of the layers of some parameters; yield texts and draws of each batch.
+
+    Nothing more of a layer is handed on once it has failed.
 
     With `by_text`, the tokens of each text are known: a batch runs text by text once a layer does not tell them apart.
     One forward pass per batch and one backward pass per draw. `drawn` is called when a draw is complete.
     """
     check_objective(objective)
-    layers = {
-        name: [module for module in modules if not isinstance(module, nn.Embedding)]
-        for name, modules in layers_of(bare, parameters).items()
-    }
+    failures = failures or Failures({})
+    layers = without_embeddings(layers_of(bare, parameters, failures))
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    step = _Step(bare, layers, receive, objective, generator, by_text, drawn)
+    step = _Step(bare, layers, receive, objective, generator, by_text, drawn, failures)
     found = False
     for texts, count in passes(bare, batches, step.run):
         found |= texts > 0
@@ -145,7 +154,7 @@ def layer_gradient_passes(
             NumericalWarning,
             stacklevel=users_level(),
         )
-    check_called([name for name in layers if step.is_in_body(name)], step.taps.called)
+    failures.check_called([name for name in layers if step.is_in_body(name)], step.taps.called)
 
 
 class _Step:
@@ -160,11 +169,12 @@ class _Step:
         generator: torch.Generator,
         by_text: bool,
         drawn: Callable[[], None],
+        failures: Failures,
     ) -> None:
         self.bare, self.layers, self.receive = bare, layers, receive
         self.objective, self.generator = objective, generator
-        self.by_text, self.drawn = by_text, drawn
-        self.taps = Taps(layers, self._receive, self._seen)
+        self.by_text, self.drawn, self.failures = by_text, drawn, failures
+        self.taps = Taps(layers, self._receive, failures, self._seen)
         self.tracer = Tracer(bare, layers, self._forward)
         self.texts = self.empty = 0
         self._asked: set[str] = set()  # layers that were traced to see whether they have one row a text
@@ -220,7 +230,10 @@ class _Step:
         )
         values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
         self._trace()
-        if self.by_text and any(place.counts is None for place in self._places.values()):
+        if self.by_text and any(
+            place.counts is None and not self.failures.has_layer(call.name)
+            for call, place in self._places.items()
+        ):
             return None
         if any(value.ndim == 1 and len(value) != texts for value in values):
             raise ValueError(
@@ -232,10 +245,14 @@ class _Step:
             self._open = dict.fromkeys(self._places)
             self.taps.backward(value.sum(), again=draw + 1 < len(values))
             for call in list(self._open):
-                self._hand_on(call, None, self._zeros(call))
+                if not self.failures.has_layer(call.name):
+                    with self.failures.of_layer(call.name):
+                        self._hand_on(call, None, self._zeros(call))
             for name in self._outside:
-                self._left[name] = 1
-                self._emit(name, None, self._no_gradient(name), (1,) * texts)
+                if not self.failures.has_layer(name):
+                    with self.failures.of_layer(name):
+                        self._left[name] = 1
+                        self._emit(name, None, self._no_gradient(name), (1,) * texts)
             self.drawn()
         self.texts += texts
         return len(values)
@@ -277,21 +294,22 @@ class _Step:
 
     def _trace(self) -> None:
         """Find the tokens of layers whose shapes do not tell them."""
-        doubtful = [call for call in self._unplaced if call in self._places]
+        calls = {call: one for call, one in self._unplaced.items() if not self.failures.has_layer(call.name)}
+        doubtful = [one for call, one in calls.items() if call in self._places]
+        lost = [call for call in calls if call not in self._places]
         with torch.no_grad():
-            if doubtful:
-                with contextlib.suppress(ValueError):  # what is not found out leads to one text at a time
-                    self.tracer.trace(self._given, [self._unplaced[call] for call in doubtful])
-            lost = [call for call in self._unplaced if call not in self._places]
-            found = self.tracer.trace(self._given, [self._unplaced[call] for call in lost]) if lost else []
+            if doubtful:  # what is not found out leads to one text at a time
+                self.tracer.trace(self._given, doubtful)
+            found = self.tracer.trace(self._given, [calls[call] for call in lost]) if lost else []
         rows = dict(zip(lost, found, strict=True))
-        for call, one in self._unplaced.items():
-            place = self.tracer.placed(call.name, one.signal, one.mask)
-            if place is None:
-                place = Placement(rows[call], None)
-            told = self._told(place, one.signal.shape, one.mask)
-            assert told is not None
-            self._places[call] = told
+        for call, one in calls.items():
+            with self.failures.of_layer(call.name):
+                place = self.tracer.placed(call.name, one.signal, one.mask)
+                if place is None:
+                    place = Placement(told(one, rows[call]), None)
+                place = self._told(place, one.signal.shape, one.mask)
+                assert place is not None
+                self._places[call] = place
 
     def _forward(self, batch: Any) -> None:
         """Run the model as the objective does, with a generator of its own: only signals are looked at."""
@@ -304,9 +322,7 @@ class _Step:
     def _no_gradient(self, name: str) -> Tensor:
         """Return one column of zeros per text, for a layer that does not run."""
         layer = self.layers[name][0]
-        weight = cast(Tensor, layer.weight)
-        # Not from the weight's shape: a quantizer may have packed it.
-        outputs = cast(int, layer.nf if isinstance(layer, Conv1D) else layer.out_features)
+        weight, (_, outputs) = cast(Tensor, layer.weight), matrix_sizes(layer)
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return torch.zeros(self._texts, outputs, dtype=dtype, device=weight.device)
 

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from paramgraph.sources._capture import forward_hooks
+from paramgraph.sources._failures import Failures
 from paramgraph.sources._passes import RandomStates
 from paramgraph.sources._token_streams import token_key, token_mask
 
@@ -91,12 +92,14 @@ class Tracer:
         place = placed(signal.shape, None if known else mask, self.tokens_first.get(name))
         return place._replace(counts=(1,) * len(place.rows)) if pooled and place is not None else place
 
-    def trace(self, batch: Mapping[str, Any], calls: Sequence[Unplaced]) -> list[Int64[Tensor, " tokens"]]:
-        """Find the rows of some calls that are real tokens; ValueError where this batch does not tell them."""
+    def trace(
+        self, batch: Mapping[str, Any], calls: Sequence[Unplaced]
+    ) -> list[Int64[Tensor, " tokens"] | None]:
+        """Find the rows of some calls that are real tokens; None where this batch does not tell them."""
         texts = self._changes(batch, _one_text, calls)
         padding: list[Tensor | None] = []
         tokens: list[Tensor | None] = []
-        found = []
+        found: list[Tensor | None] = []
         for place, call in enumerate(calls):
             real = self._by_text(call, texts[place])
             if real is None:
@@ -104,13 +107,9 @@ class Tracer:
                 tokens = tokens or self._changes(batch, _tokens, calls)
                 real = self._by_token(call, padding[place], tokens[place])
             if real is None or token_key(self.model, batch, call.stream) is None:
-                raise ValueError(
-                    f"the layer of {call.name!r} is given rows of the shape {tuple(call.signal.shape[:-1])} for "
-                    f"{call.mask.shape[0]} texts of up to {call.mask.shape[1]} tokens, and which of them are padding "
-                    "cannot be told: give batches of texts of one length without padding (and of a length that the "
-                    "model does not pad itself), or leave the layer out with exclude=[...]"
-                )
-            found.append(_in_order(real, call, self.tokens_first.get(call.name, False)))
+                found.append(None)
+            else:
+                found.append(_in_order(real, call, self.tokens_first.get(call.name, False)))
         return found
 
     def _by_text(self, call: Unplaced, changed: Tensor | None) -> Tensor | None:
@@ -171,13 +170,30 @@ class Tracer:
 
         states = RandomStates.capture()
         try:
-            with forward_hooks({call.name: self.layers[call.name] for call in calls}, hook):
+            # A layer that fails now has run before; there is nothing to compare then.
+            silent = Failures({}, lambda group, reason: None)
+            layers = {call.name: self.layers[call.name] for call in calls}
+            with forward_hooks(
+                layers, hook, silent, layers.keys() - {call.name for call in calls if call.output}
+            ):
                 self.run(_altered(self.model, batch, places))
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
             return [None] * len(calls)  # a model that does not take every token in every place
         finally:
             states.restore()
         return changed
+
+
+def told(call: Unplaced, real: Int64[Tensor, " tokens"] | None) -> Int64[Tensor, " tokens"]:
+    """Refuse a call of which it was not found which rows are real tokens."""
+    if real is None:
+        raise ValueError(
+            f"the layer of {call.name!r} is given rows of the shape {tuple(call.signal.shape[:-1])} for "
+            f"{call.mask.shape[0]} texts of up to {call.mask.shape[1]} tokens, and which of them are padding "
+            "cannot be told: give batches of texts of one length without padding (and of a length that the "
+            "model does not pad itself), or leave the layer out with exclude=[...]"
+        )
+    return real
 
 
 def rows_of(signal: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -85,16 +85,6 @@ def check_finite(value: Tensor, what: str, name: str, index: int) -> None:
         raise ValueError(
             f"NaN or infinite {what} at {name!r} in batch {index}: a diverged model, an overflow in half "
             "precision, or a broken example"
-        )
-
-
-def check_called(names: Iterable[str], called: Collection[str]) -> None:
-    """Refuse layers that did not run."""
-    idle = [name for name in names if name not in called]
-    if idle:
-        raise ValueError(
-            f"the layers of {idle} were never called, so they have no gradients or activations: leave them "
-            "out with exclude=[...] (a layer whose weight is read without calling it cannot be measured)"
         )
 
 

@@ -62,7 +62,9 @@ class MeanFeatures:
         self.count += 1
 
     def features(self) -> Float[Tensor, "nodes features"]:
-        """Return the sum over the pieces, divided by their number."""
+        """Return the sum over the pieces, divided by their number; ValueError if none was added."""
+        if not self.count:
+            raise ValueError("no features were added")
         return self._total / self.count
 
     def features_over(self, sum_: Join, first_: Join) -> Float[Tensor, "nodes features"]:

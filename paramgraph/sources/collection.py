@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from paramgraph.checkpoints import ModelLike
 from paramgraph.nodes import NodeTable
+from paramgraph.sources._failures import OnFailure
 from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._passes import Batches, Loss
 from paramgraph.sources.source import SourceLike, as_source
@@ -20,6 +21,7 @@ def collect(
     loss: Loss | None = None,
     tuned: ModelLike | None = None,
     options: Mapping[str, object] | None = None,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 
@@ -42,11 +44,15 @@ def collect(
         For "updates" alone, and needed there: the fine-tuned model or adapter, as in `updates`.
     options : mapping of str to object, optional
         Options of the source, by name: "side" of "activations"; "objective" and "seed" of "output_gradients".
+    on_failure : callable (group, reason), optional
+        Told once of each table that has no features for a reason of its own: its layer is never called, is given or
+        returns no tensor of its size, has NaN, is quantized where weights are read, or fails in another way. The table
+        is left out then and the others go on. By default the first failure is raised.
 
     Returns
     -------
     dict of str to Tensor (nodes, features)
-        Under the keys of `tables`.
+        Under the keys of `tables`, without those that `on_failure` was told of.
 
     Raises
     ------
@@ -67,11 +73,15 @@ def collect(
     >>> {name: tuple(x.shape) for name, x in collect(model, rows(model), "weights").items()}
     {'0.weight': (8, 4), '1.weight': (2, 8)}
     """
-    return as_source(source, **(options or {})).collect(model, tables, batches, loss, tuned)
+    return as_source(source, **(options or {})).collect(model, tables, batches, loss, tuned, on_failure)
 
 
 def collect_batch_gradients(
-    model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None = None
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    loss: Loss | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[dict[str, Float[Tensor, "nodes width"]]]:
     """Give the gradients of each batch in turn, to be reduced by the caller.
 
@@ -88,6 +98,9 @@ def collect_batch_gradients(
         Iterated once.
     loss : callable (model, batch) -> Tensor, optional
         As in `gradients`.
+    on_failure : callable (group, reason), optional
+        As in `collect`. A table is in no dictionary from its failure on; that its layer was never called is known, and
+        told, after the last batch.
 
     Yields
     ------
@@ -105,5 +118,14 @@ def collect_batch_gradients(
     [2.0, 2.0, 2.0]
     """
     of_batch: dict[str, Tensor] = {}
-    for _ in gradient_passes(model, tables, batches, loss, of_batch.__setitem__):
-        yield {group: of_batch.pop(group) for group in tables}
+    failed: set[str] = set()
+
+    def leave_out(group: str, reason: str) -> None:
+        failed.add(group)
+        of_batch.pop(group, None)
+        assert on_failure is not None
+        on_failure(group, reason)
+
+    told = None if on_failure is None else leave_out
+    for _ in gradient_passes(model, tables, batches, loss, of_batch.__setitem__, told):
+        yield {group: of_batch.pop(group) for group in tables if group not in failed}

@@ -16,6 +16,7 @@ from paramgraph.checkpoints import (
     wide_weight,
 )
 from paramgraph.nodes import NodeTable, TableAssembly, one_table
+from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._passes import parameters_of
 
 
@@ -65,27 +66,59 @@ def updates(base: ModelLike, tuned: ModelLike, table: NodeTable) -> Float[Tensor
     return collect_updates(base, tuned, one_table(table))[table.group]
 
 
-def collect_updates(base: ModelLike, tuned: ModelLike, tables: Mapping[str, NodeTable]) -> dict[str, Tensor]:
-    """Take the updates (nodes, width) of many tables, each parameter read once; raises as `updates` does."""
+def collect_updates(
+    base: ModelLike,
+    tuned: ModelLike,
+    tables: Mapping[str, NodeTable],
+    on_failure: OnFailure | None = None,
+) -> dict[str, Tensor]:
+    """Take the updates (nodes, width) of many tables, each parameter read once; raises as `updates` does.
+
+    With `on_failure` (group, reason), a table that cannot be read is left out and told.
+    """
     before = open_checkpoint(base)
     after = open_checkpoint(tuned, before)
-    names = parameters_of(tables)
-    read = _reading(before, after, names)
+    failures = Failures(tables, on_failure)
+    return assembled(tables, _reading(before, after, parameters_of(tables), failures), failures)
+
+
+def assembled(
+    tables: Mapping[str, NodeTable], read: Callable[[str], Tensor], failures: Failures
+) -> dict[str, Tensor]:
+    """Gather tables from parameters that are read one at a time, in the order of tables; without those that fail."""
     found: dict[str, Tensor] = {}
-    assembly = TableAssembly(tables, found.__setitem__)
-    for name in names:
-        assembly.add(name, read(name))
-    return {group: found[group] for group in tables}
+    users: dict[str, list[str]] = {}
+    for group, table in tables.items():
+        for name in table.parameters:
+            users.setdefault(name, []).append(group)
+    # One for each table, so that what fails is dropped and the others stay whole.
+    assemblies = {group: TableAssembly({group: table}, found.__setitem__) for group, table in tables.items()}
+    for name, groups in users.items():
+        if failures.has_layer(name):
+            continue
+        with failures.of_layer(name):
+            value = read(name)
+            for group in groups:
+                if group not in failures.reasons:
+                    with failures.of_table(group):
+                        assemblies[group].add(name, value)
+    return {group: found[group] for group in tables if group in found and group not in failures.reasons}
 
 
-def _reading(before: WeightMapping, after: WeightMapping, names: Iterable[str]) -> Callable[[str], Tensor]:
+def _reading(
+    before: WeightMapping, after: WeightMapping, names: Iterable[str], failures: Failures
+) -> Callable[[str], Tensor]:
     """Find every name first, as reading takes the time, and give what reads the update of one."""
     if isinstance(after, AdaptedWeights) and after.base is before:
         for name in names:
-            before.resolve(name)
+            with failures.of_layer(name):
+                before.resolve(name)
         return lambda name: _finite(after.update(name), name, before, after)
     found = correspond(before, after)
-    partners = {name: found.partner(name) for name in names}
+    partners = {}
+    for name in names:
+        with failures.of_layer(name):
+            partners[name] = found.partner(name)
     return lambda name: _finite(_difference(found, name, partners[name]), name, before, after)
 
 

@@ -13,23 +13,30 @@ from torch import Tensor, nn
 
 from paramgraph.checkpoints import ModelLike
 from paramgraph.errors import UnknownNameError
-from paramgraph.nodes import NodeTable, TableAssembly, unwrap
+from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._activation_passes import activation_passes
 from paramgraph.sources._attention_passes import attention_passes
+from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._output_gradient_passes import output_gradient_passes
-from paramgraph.sources._passes import Batches, Loss, parameters_of
+from paramgraph.sources._passes import Batches, Loss
 from paramgraph.sources.accumulators import Accumulator, MeanFeatures, SharedAccumulator, StreamingGram
-from paramgraph.sources.parameter_updates import collect_updates
+from paramgraph.sources.parameter_updates import assembled, collect_updates
 
-# (model, tables, batches, loss, sink), and by name what `options` says.
+# (model, tables, batches, loss, sink), and by name `on_failure` and what `options` says.
 Passes = Callable[..., Iterator[None]]
 # What weights are read from is a model, or whatever gives a tensor by its parameter's name.
 Weights = nn.Module | Mapping[str, Tensor]
-Read = Callable[[Weights, ModelLike | None, Mapping[str, NodeTable]], dict[str, Tensor]]
+# (model or weights, tuned, tables), and by name `on_failure`.
+Read = Callable[..., dict[str, Tensor]]
 OwnSource = Callable[[nn.Module, NodeTable, Batches | None], Tensor]
 SourceLike = str | Callable[..., Tensor]
 Kept = TypeVar("Kept", bound=Accumulator)
+
+
+def _told(on_failure: OnFailure | None) -> dict[str, OnFailure]:
+    # Passes of a user's own need not know of failures where nobody asks for them.
+    return {} if on_failure is None else {"on_failure": on_failure}
 
 
 def _nothing(scheme: str) -> str:
@@ -46,10 +53,11 @@ class Source:
 
     name: str
     short_names: tuple[str, ...] = ()
-    # (model, tables, batches, loss, sink): hand (group, piece (nodes, columns)) to the sink; yield after each batch.
+    # (model, tables, batches, loss, sink, on_failure): hand (group, piece (nodes, columns)) to the sink; yield after
+    # each batch; tell on_failure of tables without features, or raise where it is None (`Failures` does both).
     passes: Passes | None = None
     accumulator: Callable[[int], SharedAccumulator] | None = None  # of a number of nodes
-    read: Read | None = None  # (model or weights, tuned, tables)
+    read: Read | None = None  # (model or weights, tuned, tables, on_failure)
     function: OwnSource | None = None  # (model, table, batches)
     needs_loss: bool = False  # the passes differentiate a loss
     needs_tuned: bool = False  # `read` compares with a second checkpoint
@@ -96,13 +104,21 @@ class Source:
         return self.accumulator(nodes).bytes_between(width)
 
     def measure(
-        self, model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None, loss: Loss | None
+        self,
+        model: nn.Module,
+        tables: Mapping[str, NodeTable],
+        batches: Batches | None,
+        loss: Loss | None,
+        on_failure: OnFailure | None = None,
     ) -> dict[str, SharedAccumulator]:
-        """Run the passes and return each table's accumulator, which other processes' may be joined with."""
+        """Run the passes and return each table's accumulator, which other processes' may be joined with.
+
+        Of tables that have no features, `on_failure` (group, reason) is told, and they have no accumulator.
+        """
         if self.passes is None or self.accumulator is None:
             raise ValueError(f"the source {self.name!r} does not run the model, so nothing is accumulated")
         self.check_scheme(tables)
-        return run_passes(self.passes, self.accumulator, model, tables, batches, loss)
+        return run_passes(self.passes, self.accumulator, model, tables, batches, loss, on_failure)
 
     def collect(
         self,
@@ -111,6 +127,7 @@ class Source:
         batches: Batches | None = None,
         loss: Loss | None = None,
         tuned: ModelLike | None = None,
+        on_failure: OnFailure | None = None,
     ) -> dict[str, Tensor]:
         """Return the features of each table, as in `paramgraph.collect`; weights suffice for `from_checkpoint`."""
         self.check_scheme(tables)
@@ -123,15 +140,15 @@ class Source:
                 raise ValueError(
                     f"the source {self.name!r} needs tuned=..., the fine-tuned model, its folder or adapter"
                 )
-            return self.read(model, tuned, tables)
+            return self.read(model, tuned, tables, **_told(on_failure))
         if isinstance(model, Mapping) and not isinstance(model, nn.Module):
             raise TypeError(
                 f"the source {self.name!r} runs the model; got {type(model).__name__}, its weights"
             )
         if self.function is not None:
-            return _of_function(self.function, model, tables, batches)
-        kept = self.measure(model, tables, batches, loss)
-        return {group: accumulator.features() for group, accumulator in kept.items()}
+            return _of_function(self.function, model, tables, batches, on_failure)
+        kept = self.measure(model, tables, batches, loss, on_failure)
+        return features_of(kept, Failures(tables, on_failure))
 
 
 def as_source(source: SourceLike, **options: object) -> Source:
@@ -185,48 +202,81 @@ def run_passes(
     tables: Mapping[str, NodeTable],
     batches: Batches | None,
     loss: Loss | None,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Kept]:
-    """Run passes to their end and keep, for each table, what `keep` makes of its pieces."""
+    """Run passes to their end and keep, for each table that has not failed, what `keep` makes of its pieces."""
     kept = {group: keep(len(table.names)) for group, table in tables.items()}
-    for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X)):
+
+    def drop(group: str, reason: str) -> None:
+        del kept[group]
+        assert on_failure is not None
+        on_failure(group, reason)
+
+    told = _told(None if on_failure is None else drop)
+    for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X), **told):
         pass
     return kept
 
 
+def features_of(kept: Mapping[str, Accumulator], failures: Failures) -> dict[str, Tensor]:
+    """Take the features out of accumulators; one that no piece has reached is its table's failure."""
+    found = {}
+    for group, accumulator in kept.items():
+        with failures.of_table(group):
+            found[group] = accumulator.features()
+    return found
+
+
 def read_weights(
-    weights: Weights, tuned: ModelLike | None, tables: Mapping[str, NodeTable]
+    weights: Weights,
+    tuned: ModelLike | None,
+    tables: Mapping[str, NodeTable],
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Tensor]:
     """Gather the weights of some tables: copies of a module's; of a mapping, one parameter in memory at a time."""
+    failures = Failures(tables, on_failure)
+    found: dict[str, Tensor] = {}
     if isinstance(weights, nn.Module) or not isinstance(
         weights, Mapping
     ):  # what is neither, `unwrap` refuses
         named = dict(unwrap(weights).named_parameters())
-        return {group: table.gather(named).detach().clone() for group, table in tables.items()}
-    found: dict[str, Tensor] = {}
-    assembly = TableAssembly(tables, found.__setitem__)
-    for name in parameters_of(tables):
-        assembly.add(name, weights[name].detach())
-    return {group: found[group] for group in tables}
+        for group, table in tables.items():
+            with failures.of_table(group):
+                found[group] = table.gather(named).detach().clone()
+        return found
+    return assembled(tables, lambda name: weights[name].detach(), failures)
 
 
 def _read_updates(
-    weights: Weights, tuned: ModelLike | None, tables: Mapping[str, NodeTable]
+    weights: Weights,
+    tuned: ModelLike | None,
+    tables: Mapping[str, NodeTable],
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Tensor]:
     assert tuned is not None  # `collect` and `compare` ask for it first
-    return collect_updates(unwrap(weights) if isinstance(weights, nn.Module) else weights, tuned, tables)
+    before = unwrap(weights) if isinstance(weights, nn.Module) else weights
+    return collect_updates(before, tuned, tables, on_failure)
 
 
 def _of_function(
-    function: OwnSource, model: nn.Module, tables: Mapping[str, NodeTable], batches: Batches | None
+    function: OwnSource,
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    batches: Batches | None,
+    on_failure: OnFailure | None,
 ) -> dict[str, Tensor]:
     # Each table needs its own pass, which an iterator has only once.
     again = None if batches is None else list(batches)
-    found = {group: function(model, table, again) for group, table in tables.items()}
-    for group, features in found.items():
-        nodes = len(tables[group].names)
-        if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != nodes:
-            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ValueError(f"source: expected a tensor ({nodes}, features) for {group!r}, got {got}")
+    failures = Failures(tables, on_failure)
+    found: dict[str, Tensor] = {}
+    for group, table in tables.items():
+        with failures.of_table(group):
+            features = function(model, table, again)
+            nodes = len(table.names)
+            if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != nodes:
+                got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+                raise ValueError(f"source: expected a tensor ({nodes}, features) for {group!r}, got {got}")
+            found[group] = features
     return found
 
 

@@ -315,7 +315,7 @@ def test_input_changed_in_place_after_the_layer_is_an_error_and_not_a_wrong_grad
             return y
 
     model = Overwriting()
-    with pytest.raises(RuntimeError, match="inplace"):
+    with pytest.raises(ValueError, match=r"input of the layer of 'layer.weight' in place"):
         gradients(model, rows(model)["layer.weight"], [torch.ones(1, 2)], mean_output)
 
 
