@@ -8,7 +8,7 @@ from paramgraph.nodes import FUSED, attention_module, is_attention, weighted_lay
 
 SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SHORT = {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4}
-LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+GATED = {**SMALL, "head_dim": 16, "layer_types": ["full_attention"] * 2, "num_experts": 4}
 
 
 def without_weights(kind, **config):
@@ -21,10 +21,10 @@ def without_weights(kind, **config):
     ("kind", "config", "why"),
     [
         ("CodeGenForCausalLM", {**SHORT, "rotary_dim": 4}, r"known for the model types phi3, .* \['codegen'"),
-        ("DeepseekV3ForCausalLM", {**SMALL, "n_routed_experts": 4, "n_group": 1, **LATENT}, "q_a_proj"),
-        ("FunnelModel", {"vocab_size": 40, "d_model": 32, "block_sizes": [1], "n_head": 4}, "q_head"),
+        ("Qwen3NextForCausalLM", GATED, "q_proj has 128 outputs, which is not 4 heads of 16"),
+        ("JetMoeForCausalLM", {**SMALL, "kv_channels": 8, "num_local_experts": 4}, "experts.input_linear"),
     ],
-    ids=["unknown fused layout", "latent queries", "unknown names"],
+    ids=["unknown fused layout", "queries beside gates", "queries of experts"],
 )
 def test_attention_of_an_unknown_form_is_named_and_not_guessed(kind, config, why):
     with pytest.raises(ValueError, match=f"cannot tell the heads of .*Attention.*{why}"):
