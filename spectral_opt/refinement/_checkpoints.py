@@ -24,7 +24,7 @@ from paramgraph.checkpoints import (
     open_module,
     wide_weight,
 )
-from paramgraph.nodes import storage_key, unwrap
+from paramgraph.nodes import is_quantized, storage_key, unwrap, weighted_layers
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:
     `like`, the tuned model. ValueError if there is no such model, it has adapters in it, or no architecture is known.
     """
     where = locate(base, "base")
+    if where.in_memory:
+        refuse_quantized(where, "base")
     if where.kind == "module":
         model = unwrap(base)
         if any(hasattr(part, "base_layer") and hasattr(part, "active_adapters") for part in model.modules()):
@@ -89,6 +91,8 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
     ValueError if it cannot be read safely, or the adapter is of a kind whose update is not s B A.
     """
     where = locate(tuned, "tuned")
+    if where.in_memory:
+        refuse_quantized(where, "tuned")
     if where.kind == "module" and hasattr(unwrap(tuned), "peft_config"):
         with tempfile.TemporaryDirectory() as folder:
             _save_adapter(unwrap(tuned), folder)
@@ -101,7 +105,39 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
     elif isinstance(tuned, Mapping):
         yield _of_state(tuned)
     else:
-        yield TunedCheckpoint(where.weights(open_module(base)), _local_folder(where))
+        weights = where.weights(open_module(base))
+        _check_quantization("tuned", weights.quantized)
+        yield TunedCheckpoint(weights, _local_folder(where))
+
+
+def refuse_quantized(where: Located, argument: str) -> None:
+    """Refuse, before any work, a model in memory or a local folder that is quantized; an adapter is not, on any base.
+
+    ValueError with the way out.
+    """
+    if where.kind == "module" and not hasattr(unwrap(where.given), "peft_config"):
+        layers = weighted_layers(unwrap(where.given)).values()
+        _check_quantization(
+            argument, next((each.layer.quantized for each in layers if each.layer.quantized), "")
+        )
+    elif (
+        where.kind == "weights"
+        and isinstance(where.given, Mapping)
+        and not isinstance(where.given, WeightMapping)
+    ):
+        values = where.given.values()
+        stored = (str(value.dtype) for value in values if isinstance(value, Tensor) and is_quantized(value))
+        _check_quantization(argument, next(stored, ""))
+    elif where.kind == "folder" or isinstance(where.given, WeightMapping):
+        _check_quantization(argument, where.weights().quantized)
+
+
+def _check_quantization(argument: str, how: str) -> None:
+    if how:
+        raise ValueError(
+            f"{argument} is quantized ({how}), and a delta is taken of plain weights: give it in full precision, as it "
+            "was before (load it without quantization_config) or as model.dequantize() makes it"
+        )
 
 
 def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> TunedCheckpoint:
@@ -200,9 +236,7 @@ def _load_folder(where: Located) -> BaseModel:
         raise ValueError(
             f"{source!r} names the architectures {config.architectures}, which transformers does not have"
         )
-    quantized = where.weights().quantized  # those on the hub are fetched here: never a pickled one
-    if quantized:
-        raise ValueError(f"base {source!r} is quantized ({quantized}): give dequantized weights")
+    _check_quantization("base", where.weights().quantized)  # those on the hub are fetched here: never pickled
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

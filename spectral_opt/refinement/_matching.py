@@ -87,12 +87,9 @@ def _refuse(found: Correspondence, shapes: list[tuple[str, str]], origins: Mappi
     ]
     if not any(parts):
         return
-    way_out = "give the model from which the fine-tuning started"
-    for weights, role in ((found.tuned, "tuned"), (found.base, "base")):
-        if weights.quantized:
-            way_out = f"{role} is quantized ({weights.quantized}): give dequantized weights"
     raise ValueError(
-        f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; {way_out}"
+        f"base and tuned are not two states of one model: {'; '.join(filter(None, parts))}; give the model from which "
+        "the fine-tuning started"
     )
 
 

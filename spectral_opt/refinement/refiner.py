@@ -15,7 +15,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from paramgraph._checks import is_number, known_choice
-from paramgraph.checkpoints import AdaptedWeights, ModelLike, open_module
+from paramgraph.checkpoints import AdaptedWeights, ModelLike, locate, open_module
 from paramgraph.filters import get_response
 from paramgraph.sources import Loss, Objective
 from paramgraph.spectra import Null
@@ -27,7 +27,13 @@ from spectral_opt.preparation import (
     check_calibration,
     check_filled,
 )
-from spectral_opt.refinement._checkpoints import TunedCheckpoint, load_base, open_tuned, place_of
+from spectral_opt.refinement._checkpoints import (
+    TunedCheckpoint,
+    load_base,
+    open_tuned,
+    place_of,
+    refuse_quantized,
+)
 from spectral_opt.refinement._deltas import (
     UNCHANGED,
     DeltaStream,
@@ -478,6 +484,7 @@ def refine(
     """
     if out is not None:  # first of all: graphs take long
         check_folder(out, overwrite, (place_of(base, "base"), place_of(tuned, "tuned")))
+    refuse_quantized(locate(tuned, "tuned"), "tuned")
     if keep is not None and strength is not None:
         raise ValueError(f"strength is {strength!r} and keep is {keep!r}: give one of them")
     chosen = _chosen(configs, strength=strength, graph=graph, objective=objective)

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
+    BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -190,3 +191,36 @@ def test_added_tokens_of_an_adapter_are_written_and_load(tmp_path, options):
         assert torch.equal(loaded[name], refined[name])
         torch.testing.assert_close(refined[name], truth[name], rtol=1e-5, atol=2e-6)
     assert any("(40, 16) against (44, 16)" in remark for remark in refined.remarks)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_adapter_of_a_quantized_base_is_refined_on_the_plain_one(tmp_path, bits):
+    base = llama()
+    base.save_pretrained(tmp_path / "base")
+    quantization = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
+    quantized = LlamaForCausalLM.from_pretrained(
+        tmp_path / "base", quantization_config=quantization, device_map="cpu"
+    )
+    for given in ((quantized, base), (base, quantized)):
+        with pytest.raises(ValueError, match=r"is quantized .*full precision.*dequantize"):
+            refine(*given, ROWS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        wrapped = get_peft_model(quantized, LoraConfig(r=2, target_modules=["q_proj", "down_proj"]))
+    optimizer = torch.optim.SGD([each for each in wrapped.parameters() if each.requires_grad], lr=10.0)
+    ids = torch.arange(12).reshape(2, 6)
+    for _ in range(2):  # B is zero before the first step
+        wrapped(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    wrapped.save_pretrained(tmp_path / "adapter")
+    refined = refine(tmp_path / "base", tmp_path / "adapter", ROWS, out=tmp_path / "out")
+    assert refined.form == "adapter"
+    in_memory = refine(base, wrapped, ROWS)
+    assert all(torch.equal(refined[name], value) for name, value in in_memory.items())
+    plain = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "adapter").merge_and_unload()
+    merged = refine(base, plain, ROWS)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "out").merge_and_unload().state_dict()
+    changed = [name for name in merged if not torch.equal(merged[name], base.state_dict()[name])]
+    assert len(changed) == 2
+    for name in merged:  # float32 factors, of updates up to 1
+        torch.testing.assert_close(loaded[name], merged[name], rtol=0, atol=1e-5)
