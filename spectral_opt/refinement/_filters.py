@@ -220,14 +220,17 @@ def _operators(
     source, options = source_of(model, config, config.scheme)
     assert isinstance(source, str), "moments are of a source by name"
     batches = listed(sets[config.batches])
-    moments = second_moments(model, tables, source, batches, loss, options)
+    left: dict[str, str] = {}
+    moments = second_moments(
+        model, tables, source, batches, loss, options, config.seed, on_failure=left.__setitem__
+    )
     remarks = told_texts(model, config, batches)
     what = "the layer's inputs" if source == "activations" else "output gradients"
     found = {}
     nothing = "all its inputs are zero on these texts" if source == "activations" else UNREACHED
     for group, table in tables.items():
-        if moments.is_zero(group):
-            found[group] = left_table(table, nothing)
+        if group in left or moments.is_zero(group):
+            found[group] = left_table(table, left.get(group, nothing))
             continue
         operator = moments.operator(group)
         edges = operator.nodes * (operator.nodes - 1) // 2

@@ -1,6 +1,7 @@
 """One odd layer is left alone, named with its reason, and the rest is refined."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,6 +152,31 @@ def test_inputs_of_zero_leave_a_table_alone(base, tuned, batches):
     assert not torch.equal(refined["1.down.weight"], tuned[1].down.weight)
     null = refiner.null("permuted", 0).apply(tuned)
     assert null.skipped == refined.skipped
+
+
+class Uncalled(Block):
+    """A block with a layer that nothing calls."""
+
+    def __init__(self, width=6):
+        super().__init__(width)
+        self.idle = nn.Linear(4, 4)
+
+
+@pytest.mark.parametrize("graph", ["columns", "rows"])
+def test_a_layer_that_is_never_called_is_left_alone(batches, graph):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = nn.Sequential(Block(), Uncalled()).eval()
+    tuned = moved(base)
+    config = SpectralConfig.preserve(0.3, graph=graph)
+    refined = refine(base, tuned, config, batches)
+    assert list(refined.skipped) == ["1.idle.weight"]
+    assert "called" in refined.skipped["1.idle.weight"]
+    assert any("1.idle.weight" in remark and "called" in remark for remark in refined.remarks)
+    without = refine(base, tuned, replace(config, exclude=["idle"]), batches)
+    assert all(torch.equal(value, without[name]) for name, value in refined.items())
+    with pytest.raises(ValueError, match="called"):
+        refine(base, tuned, replace(config, targets=["idle"]), batches)
 
 
 def test_moments_tell_what_was_left_alone(base, tuned, batches, tmp_path):
