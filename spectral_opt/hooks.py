@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Batches, Loss
+from paramgraph.sources import Batches
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import (
     bind_on_ranks,
@@ -26,6 +26,7 @@ from spectral_opt.distributed import (
 from spectral_opt.explanation import explain_prepared
 from spectral_opt.preparation import (
     CalibrationBatches,
+    CalibrationLoss,
     PreparedTable,
     as_configs,
     bare_model,
@@ -59,7 +60,7 @@ def attach(
     optimizer: Optimizer | OptimizerWrapper,
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches = None,
-    loss: Loss | None = None,
+    loss: CalibrationLoss = None,
     prepared: Sequence[tuple[PreparedTable, ...]] | None = None,
 ) -> SpectralHandle:
     """Put penalty and filter of one or more configs on an optimizer.
@@ -74,8 +75,9 @@ def attach(
         Several act in their order. One live handle per optimizer: give several configs in one call.
     batches : iterable, mapping of str to iterable, or None
         Calibration batches: the set "task", or a mapping with the keys "task" and "preserve".
-    loss : callable, optional
-        `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: `model(**batch).loss`.
+    loss : callable, mapping of str to callable, or None
+        `loss(model, batch) -> scalar Tensor` for the source "gradients", or one for each set; None:
+        `model(**batch).loss`.
     prepared : sequence of tuple of PreparedTable, optional
         One tuple per config, from `prepare`: graphs and filters of an earlier run from the same start.
         Nothing is calibrated or built then, and `batches` and `loss` are read for a `refresh` only.
@@ -146,7 +148,7 @@ def _check_request(
     given: Optimizer | OptimizerWrapper,
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches,
-    loss: Loss | None,
+    loss: CalibrationLoss,
     prepared: Sequence[tuple[PreparedTable, ...]] | None,
 ) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Batches]]:
     """Check, before any work, what `attach` was given; no rank waits for another in here."""

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 
 from paramgraph.digests import readable
 from paramgraph.display import CELL, escape, html_card, short_list
-from paramgraph.sources import Loss
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import rank_traffic, traffic_text
 from spectral_opt.explanation._notes import explanation_notes
@@ -24,6 +23,7 @@ from spectral_opt.explanation._tables import (
 from spectral_opt.explanation._timing import estimate_milliseconds, measure_table
 from spectral_opt.preparation import (
     CalibrationBatches,
+    CalibrationLoss,
     PreparedTable,
     as_configs,
     bare_model,
@@ -155,7 +155,7 @@ def explain(
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches = None,
     optimizer: Optimizer | None = None,
-    loss: Loss | None = None,
+    loss: CalibrationLoss = None,
 ) -> Explanation:
     """Explain, before training, what `attach` with these configs would do.
 
@@ -171,7 +171,7 @@ def explain(
     optimizer : torch.optim.Optimizer, optional
         Parameters that it does not hold are left out, and its learning rates decide between the explicit and the
         proximal decoupled step; without it the rate at which they change places is stated.
-    loss : callable, optional
+    loss : callable, mapping of str to callable, or None
         As in `attach`.
 
     Returns

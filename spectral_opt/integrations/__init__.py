@@ -5,7 +5,7 @@ its optimizer when training begins, and writes the spectral state into each chec
 
 - The callback: `SpectralCallback`.
 - Inside: `draw_batches`, calibration batches without the loader; `StartWeights`, Theta_0 of a run;
-  `STATE_FILE`, `read_state` and `calling_trainer`, checkpoints.
+  `STATE_FILE`, `read_state` and `calling_trainer`, checkpoints; `TrainerLoss`, what a Trainer trains.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         calling_trainer as calling_trainer,
         read_state as read_state,
     )
+    from spectral_opt.integrations._trainer_loss import TrainerLoss as TrainerLoss
     from spectral_opt.integrations.callback import SpectralCallback as SpectralCallback
 
 if not TYPE_CHECKING:

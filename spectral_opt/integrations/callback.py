@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from paramgraph._checks import whole_number
-from paramgraph.sources import Batches, Loss, RandomStates
+from paramgraph.sources import Batches, RandomStates
 from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.hooks import attach
 from spectral_opt.integrations._calibration_draw import draw_batches
@@ -21,7 +21,15 @@ from spectral_opt.integrations._trainer_checkpoint import (
     read_state,
     write_state,
 )
-from spectral_opt.preparation import CalibrationBatches, as_configs, calibration_sets, needs_batches
+from spectral_opt.integrations._trainer_loss import told_loss, with_trainer_loss
+from spectral_opt.preparation import (
+    CalibrationBatches,
+    CalibrationLoss,
+    as_configs,
+    calibration_sets,
+    loss_on,
+    needs_batches,
+)
 from spectral_opt.training import SpectralHandle, prepared_from_state
 
 _logger = logging.getLogger(__name__)
@@ -45,9 +53,11 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
     batches : iterable, mapping of str to iterable, or None
         As in `attach`. Where the set "task" is needed and not given, it is drawn from the training set with the
         Trainer's collate function and batch size; the Trainer's loader is never iterated.
-    loss : callable, optional
-        `loss(model, batch) -> scalar Tensor` for the source "gradients"; None: the model's own, `model(**batch).loss`,
-        which knows nothing of label smoothing or of a `compute_loss_func`.
+    loss : callable, mapping of str to callable, or None
+        `loss(model, batch) -> scalar Tensor` for what is measured on calibration batches, or one for each set. None:
+        that which is trained, the Trainer's `compute_loss`, on the set "task", and the model's own on "preserve". So
+        label smoothing, a `compute_loss_func` and the losses of derived Trainers are measured; the Trainer's counters
+        and logs stay as they were, and `handle.explanation` names the loss.
     calibration_batches : int, default 16
         How many batches are drawn.
     calibration_seed : int, default 0
@@ -82,7 +92,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         self,
         config: SpectralConfig | Sequence[SpectralConfig],
         batches: CalibrationBatches = None,
-        loss: Loss | None = None,
+        loss: CalibrationLoss = None,
         calibration_batches: int = 16,
         calibration_seed: int = 0,
     ) -> None:
@@ -92,11 +102,10 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
                 "penalty_mode 'loss' cannot be used here: a callback cannot change the loss; use "
                 "penalty_mode='gradient', which adds the same gradient, or 'decoupled'"
             )
-        if loss is not None and not callable(loss):
-            raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
+        loss_on(loss, "task")
         self.handle: SpectralHandle | None = None
         self._sets = calibration_sets(batches)
-        self._loss = loss
+        self._given_loss, self._loss = loss, loss
         self._count = whole_number("calibration_batches", calibration_batches, 1)
         self._seed = whole_number("calibration_seed", calibration_seed, 0)
         self._start: StartWeights | None = None
@@ -132,9 +141,12 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         """
         self._let_go()
         model, trainer, folder = given["model"], *calling_trainer()
-        callbacks = [] if trainer is None else trainer.callback_handler.callbacks
-        if self in callbacks:
-            callbacks.insert(0, callbacks.pop(callbacks.index(self)))
+        self._loss = self._given_loss
+        if trainer is not None:
+            callbacks = trainer.callback_handler.callbacks
+            if self in callbacks:
+                callbacks.insert(0, callbacks.pop(callbacks.index(self)))
+            self._loss = with_trainer_loss(self._given_loss, trainer)
         if self._start is not None and not self._start.is_of(model) and not state.global_step:
             self._start, self._left = None, None  # model_init made another model
         if state.global_step:
@@ -145,6 +157,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         else:
             self._begin(args, given)
         assert self.handle is not None
+        self.handle.explanation = told_loss(self.handle.explanation, self._loss)
         if args.max_grad_norm:
             _logger.info("gradients are clipped before penalty and filter act on them (max_grad_norm)")
         _logger.info("spectral_opt acts as follows\n%s", self.handle.explanation)

@@ -6,9 +6,9 @@ all that training, explanation and refinement read; it goes to tensors and back.
 
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
 `FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
-Calibration: `CalibrationBatches` as users give them, `calibration_sets`, `check_calibration`, `check_filled`,
-`needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each side with its options, `source_of`,
-and whether its graph is a matrix of second moments, `is_moment_gram`.
+Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `calibration_sets`, `loss_on` a set,
+`check_calibration`, `check_filled`, `needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each
+side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable` (one reason of it: `UNREACHED`), the
 operator `EntryOperator`;
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     )
     from spectral_opt.preparation.calibration import (
         CalibrationBatches as CalibrationBatches,
+        CalibrationLoss as CalibrationLoss,
         calibration_sets as calibration_sets,
         check_calibration as check_calibration,
         check_filled as check_filled,
         effective_texts as effective_texts,
         is_moment_gram as is_moment_gram,
         listed as listed,
+        loss_on as loss_on,
         needs_batches as needs_batches,
         reads_features as reads_features,
         source_of as source_of,

@@ -13,6 +13,8 @@ from spectral_opt.config import SpectralConfig, refresh_schedule
 
 # As users give them: the set "task", or sets by name.
 CalibrationBatches = Batches | Mapping[str, Batches] | None
+# One for all sets, or by the name of the set; where there is none, the model's own.
+CalibrationLoss = Loss | Mapping[str, Loss] | None
 
 
 def calibration_sets(
@@ -75,16 +77,30 @@ def effective_texts(batches: Sequence[Any]) -> tuple[float, int] | None:
     return (float(tokens.sum()) ** 2 / squares, len(tokens)) if squares else None
 
 
+def loss_on(loss: CalibrationLoss, name: str) -> Loss | None:
+    """Give the loss of a calibration set; None for the model's own.
+
+    A ValueError for other names of sets, a TypeError for what cannot be called.
+    """
+    of_sets = loss if isinstance(loss, Mapping) else {"task": loss, "preserve": loss}
+    unknown = sorted(set(map(str, of_sets)) - {"task", "preserve"})
+    if unknown:
+        raise ValueError(f"loss is a mapping with the keys {unknown}; allowed: 'task' and 'preserve'")
+    for found in of_sets.values():
+        if found is not None and not callable(found):
+            raise TypeError(f"loss is {found!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
+    return of_sets.get(name)
+
+
 def check_calibration(
-    config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None = None, refreshes: bool = False
+    config: SpectralConfig, sets: Mapping[str, Batches], loss: CalibrationLoss = None, refreshes: bool = False
 ) -> None:
     """Check, before any work, that the calibration set that a config reads is there and not empty.
 
     With `refreshes`, graphs will be built anew, so that a refresh by drift needs the set whatever the source. A
     TypeError where `loss` cannot be called.
     """
-    if loss is not None and not callable(loss):
-        raise TypeError(f"loss is {loss!r}; it must be a callable, loss(model, batch) -> scalar Tensor")
+    loss_on(loss, config.batches)
     drifts = refreshes and config.builder is not None and bool(refresh_schedule(config.refresh).drift)
     if not needs_batches(config) and not drifts:
         return

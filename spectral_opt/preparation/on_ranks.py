@@ -24,6 +24,7 @@ from paramgraph.sources import (
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
+    CalibrationLoss,
     calibration_sets,
     check_calibration,
     needs_batches,
@@ -40,7 +41,7 @@ def prepare_on_ranks(
     model: nn.Module,
     config: SpectralConfig,
     batches: CalibrationBatches = None,
-    loss: Loss | None = None,
+    loss: CalibrationLoss = None,
     tables: Mapping[str, NodeTable] | None = None,
     parameters: Iterable[Tensor] | None = None,
 ) -> tuple[PreparedTable, ...]:

@@ -21,14 +21,16 @@ from paramgraph.filters import (
 )
 from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Loss, SourceLike, as_source, collect
+from paramgraph.sources import SourceLike, as_source, collect
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective, told_texts
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
+    CalibrationLoss,
     calibration_sets,
     check_calibration,
+    loss_on,
     reads_features,
     source_of,
 )
@@ -49,7 +51,7 @@ def prepare(
     model: nn.Module,
     config: SpectralConfig,
     batches: CalibrationBatches = None,
-    loss: Loss | None = None,
+    loss: CalibrationLoss = None,
     parameters: Iterable[Tensor] | None = None,
     keep_spectra: bool = False,
 ) -> tuple[PreparedTable, ...]:
@@ -66,8 +68,8 @@ def prepare(
         What to build.
     batches : iterable, mapping of str to iterable, or None
         Calibration batches: the set "task", or a mapping with the keys "task" and "preserve".
-    loss : callable, optional
-        `loss(model, batch) -> scalar Tensor`; None: `model(**batch).loss`.
+    loss : callable, mapping of str to callable, or None
+        `loss(model, batch) -> scalar Tensor`, or one for each set; None: `model(**batch).loss`.
     parameters : iterable of Tensor, optional
         Parameters of the optimizer, compared by identity: no other tables are prepared. None: every targeted table.
     keep_spectra : bool, default False
@@ -101,7 +103,7 @@ def prepare_tables(
     config: SpectralConfig,
     tables: Mapping[str, NodeTable],
     batches: CalibrationBatches = None,
-    loss: Loss | None = None,
+    loss: CalibrationLoss = None,
     keep_spectra: bool = False,
     measure: Callable[..., Any] = collect,
     share: Callable[..., PreparedTable] | None = None,
@@ -120,6 +122,7 @@ def prepare_tables(
         )
     sets = calibration_sets(batches)
     check_calibration(config, sets, loss)
+    loss = loss_on(loss, config.batches)
     if config.runs_in_basis:
         _check_basis_sizes(tables, config)
     entries = {key: table for key, table in tables.items() if config_on(config, table).scheme == "entries"}

@@ -20,9 +20,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Batches, Loss
+from paramgraph.sources import Batches
 from spectral_opt.config import DRIFT_BATCHES, DRIFT_EVERY, SpectralConfig, refresh_schedule
-from spectral_opt.preparation import PreparedTable, collect_on_ranks, measured_table, prepare_on_ranks
+from spectral_opt.preparation import (
+    CalibrationLoss,
+    PreparedTable,
+    collect_on_ranks,
+    loss_on,
+    measured_table,
+    prepare_on_ranks,
+)
 from spectral_opt.ranks import ALONE, Ranks
 from spectral_opt.training._moments import move_moments
 from spectral_opt.training.bound_table import BoundTable
@@ -42,7 +49,7 @@ class Refresher:
         self,
         model: nn.Module,
         batches: Mapping[str, Batches],
-        loss: Loss | None,
+        loss: CalibrationLoss,
         tables: Sequence[BoundTable],
         ranks: Ranks = ALONE,
     ) -> None:
@@ -99,9 +106,8 @@ class Refresher:
         chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
         with torch.enable_grad():
             measured = {table.name: measured_table(table.prepared.table) for table in mine.values()}
-            features = collect_on_ranks(
-                self._ranks, self._model, measured, "batch_gradients", chosen, self._loss
-            )
+            loss = loss_on(self._loss, config.batches)
+            features = collect_on_ranks(self._ranks, self._model, measured, "batch_gradients", chosen, loss)
         return {i: gradient_gram(features[table.name]) for i, table in mine.items()}
 
     def _rebuild(
