@@ -91,7 +91,7 @@ def attach(
     Raises
     ------
     ValueError
-        If targets match nothing that the optimizer trains, calibration batches are missing, a graph is broken,
+        If targets match nothing that the optimizer trains, calibration batches are missing, no table can have a graph,
         `prepared` is of other tables, a decoupled penalty finds no learning rate, two configs run one parameter in
         a basis, or the optimizer has a live handle. Model and optimizer are untouched then.
     TypeError
@@ -103,13 +103,19 @@ def attach(
     step that is taken again with the same gradients does not change them twice. A copy or pickle of the optimizer is
     without hooks, and a warning says so.
 
+    A table that cannot have a graph (its layer never runs, it has no more nodes than the builder asks for, or it fails
+    in another way of its own) is left alone, with its reason in `explanation.skipped` and in the state. Where a refresh
+    fails at one table, that one keeps its graph. Experts of a stack (parameters of three dimensions) are tables of
+    their own, and a step touches each once.
+
     What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises for it.
     Parameters whose `.grad` is None are left alone. Under a GradScaler a fused optimizer gets scaled gradients: what is
     added to them is scaled too, and a step that is skipped for an overflow is skipped here.
 
     Where torch.distributed runs with more than one rank, all ranks call this together. Calibration gradients are
     averaged over the batches of all ranks; graphs are built on rank 0 and sent, and compared, as are the weights; what
-    fails on one rank raises on all. FSDP2: rows and columns of matrices, and no basis; `explain` says what is moved.
+    fails on one rank raises on all, and a table that fails on one is left alone on all. FSDP2: rows and columns of
+    matrices, and no basis; `explain` says what is moved.
 
     Examples
     --------

@@ -129,10 +129,15 @@ class ParameterSlice:
 
     def put(self, block: Shaped[Tensor, "nodes width"]) -> Tensor:
         """Write a block (nodes, width) into zeros of the parameter's shape, the adjoint of `take`."""
-        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
-        cut = block.reshape([self.sizes[axis] for axis in self.order]).permute(inverse)
         if self.is_whole:
-            return cut.reshape(self.shape)
-        value = block.new_zeros(self.view)
-        value[tuple(slice(*bound) for bound in self.bounds)] = cut
-        return value.reshape(self.shape)
+            return self._cut(block).reshape(self.shape)
+        return self.add_(block.new_zeros(self.shape), block)
+
+    def add_(self, value: Tensor, block: Shaped[Tensor, "nodes width"]) -> Tensor:
+        """Add a block (nodes, width) to a contiguous tensor of the parameter's shape, in place, and give that back."""
+        value.view(self.view)[tuple(slice(*bound) for bound in self.bounds)] += self._cut(block)
+        return value
+
+    def _cut(self, block: Tensor) -> Tensor:
+        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return block.reshape([self.sizes[axis] for axis in self.order]).permute(inverse)

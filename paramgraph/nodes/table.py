@@ -155,13 +155,19 @@ class NodeTable:
             raise ValueError(
                 f"table {self.group!r} has the shape {self.shape} (nodes, width); X has {tuple(X.shape)}"
             )
-        parameters: dict[str, Tensor] = {}
+        parts: dict[str, list[ParameterSlice]] = {}
         for part in self.slices:
-            node, column = part.at
-            value = part.put(X[node : node + part.nodes, column : column + part.width])
-            known = parameters.get(part.parameter)
-            parameters[part.parameter] = value if known is None else known + value
-        return parameters
+            parts.setdefault(part.parameter, []).append(part)
+        blocks = {part: X[part.at[0] :][: part.nodes, part.at[1] :][:, : part.width] for part in self.slices}
+        return {
+            # Experts are slices of one stack: each is added in its place, and not as a stack of zeros around it.
+            name: several[0].put(blocks[several[0]])
+            if len(several) == 1
+            else reduce(
+                lambda value, part: part.add_(value, blocks[part]), several, X.new_zeros(several[0].shape)
+            )
+            for name, several in parts.items()
+        }
 
     def to_data(self, features: Tensor) -> Data:
         """Make the PyG graph without edges that builders connect.

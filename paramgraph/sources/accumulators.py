@@ -26,8 +26,12 @@ class Accumulator(Protocol):
 class SharedAccumulator(Accumulator, Protocol):
     """An accumulator whose pieces may lie on several processes."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no piece has come."""
+
     def features_over(self, sum_: Join, first_: Join) -> Tensor:
-        """Return the features of the pieces of all processes, the same on each."""
+        """Return the features of the pieces of all processes, the same on each; none of them may be empty."""
 
     def bytes_between(self, width: int) -> int:
         """Count what each process hands over for that, of a table (nodes, width)."""
@@ -66,6 +70,11 @@ class MeanFeatures:
         if not self.count:
             raise ValueError("no features were added")
         return self._total / self.count
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no piece has come."""
+        return not self.count
 
     def features_over(self, sum_: Join, first_: Join) -> Float[Tensor, "nodes features"]:
         r"""Return :math:`\sum_r \sum_b X_{rb} / \sum_r B_r`, the mean over all pieces of all processes."""
@@ -150,6 +159,11 @@ class StreamingGram:
         spread = scale[:, None] * _square_root(centred / torch.outer(scale, scale))
         features = torch.cat([spread, mean[:, None]], dim=1)
         return _mean_to_constant(features).to(self._dtype)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no piece has come."""
+        return not self.columns
 
     def features_over(self, sum_: Join, first_: Join) -> Float[Tensor, "nodes features"]:
         """Return the features of all processes' columns, whose sums C, s and T add up."""

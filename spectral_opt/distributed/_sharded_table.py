@@ -23,7 +23,7 @@ from spectral_opt.functional import (
 )
 from spectral_opt.preparation import FactorTable, PreparedTable, config_on
 from spectral_opt.ranks import Ranks, is_split, local
-from spectral_opt.training import BasisStep, BoundTable, Energies, bind_table
+from spectral_opt.training import BasisStep, BoundTable, Energies, Live, bind_table
 
 
 class _SharedPenalty(torch.autograd.Function):
@@ -68,14 +68,14 @@ class ShardedTable(BoundTable):
             return None
         return NodeSplit(self.ranks, self.shard.owner, self.shard.nodes, self.config.rank)
 
-    def signal(self, start: Mapping[str, Tensor]) -> Tensor:
+    def signal(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Gather the part of the delta or of the weights that lies here, differentiably."""
         X = wide(self.shard.table.gather(self._parts(self.parameters)))
         if self.config.penalty_on != "delta":
             return X
         return X - wide(self.shard.table.gather(self._parts({name: start[name] for name in self.parameters})))
 
-    def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
+    def penalty(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Compute penalty x tr(X^T (L + ridge I) X) of the whole table, the same on each rank.
 
         Differentiable in mode "loss"; FSDP2 averages no gradient that comes this way.
@@ -153,10 +153,11 @@ class ShardedTable(BoundTable):
             filtered = (filtered * norm_factor(before.sqrt(), after.sqrt())).to(filtered.dtype)
         return X, filtered, (before, after)
 
-    def _parts(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _parts(self, tensors: Live) -> dict[str, Tensor]:
         """Take the parts here of tensors that are split, or whole (a Theta_0 that was loaded)."""
         found = {}
         for name, value in tensors.items():
+            assert isinstance(value, Tensor)  # no stack is split here
             if not is_split(value):
                 chunk = max(-(-value.shape[0] // self.ranks.size), 1)
                 value = value[self.ranks.rank * chunk : (self.ranks.rank + 1) * chunk]

@@ -1,6 +1,7 @@
 """What one config does to one table, and what that costs."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from spectral_opt.preparation import (
     measured_table,
     starts_with_an_update,
 )
+from spectral_opt.training import own_parts
 
 # Tables of one config: prepared, or matched by key where their graphs are not built.
 Ready = Sequence[PreparedTable] | Mapping[str, NodeTable]
@@ -101,7 +103,7 @@ def explain_table(
         extra_bytes=matrix_bytes
         + filter_bytes
         + penalty_bytes
-        + _copied_bytes(config, members)
+        + _copied_bytes(config, ready.table, named)
         + _start_bytes(config, ready.table, named),
         flops_per_step=flops,
         adapter=_adapter_text(config, ready.table),
@@ -140,7 +142,6 @@ def estimate_table(
     if config.energy is not None:
         operator_bytes = 4 * (nodes**2 + width**2 + nodes * width)
         products = _modes_product(table, nodes, width)
-    members = [named[name] for name in table.parameters]
     # In the basis gradient and parameter there, the increment back; else there and back, in few modes where they are.
     sides_of = (nodes + width) if of_entries else nodes
     flops = (6.0 if config.runs_in_basis else 4.0) * nodes * width * sides_of
@@ -160,7 +161,7 @@ def estimate_table(
         if config.has_filter
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
-        extra_bytes=operator_bytes + _copied_bytes(config, members) + _start_bytes(config, table, named),
+        extra_bytes=operator_bytes + _copied_bytes(config, table, named) + _start_bytes(config, table, named),
         flops_per_step=flops
         + (_penalty_flops(products, *table.shape) / config.penalty_every if config.penalty else 0.0),
         adapter=_adapter_text(config, table),
@@ -168,18 +169,35 @@ def estimate_table(
     )
 
 
-def table_cells(table: TableExplanation, many: bool) -> tuple[str, ...]:
-    """Write one table as the cells of a line of text, with its config where there are many."""
-    edges = "?" if table.edges is None else f"{'' if table.edges_known else '<= '}{table.edges}"
+def stack_of(key: str) -> str:
+    """Read off the key of a table which stack of experts it is a part of; "" where it is of none."""
+    found = re.fullmatch(r"(.+)\[\d+\]", key)
+    return found[1] if found else ""
+
+
+def table_cells(tables: Sequence[TableExplanation], many: bool) -> tuple[str, ...]:
+    """Write one table, or those of all experts of a stack, as the cells of a line; the config where there are many."""
+    first = tables[0]
+    name = first.parameter
+    if stack_of(name):
+        name = f"{stack_of(name)}, {len(tables)} experts"
+    bound = "" if all(table.edges_known for table in tables) else "<= "
     return (
-        f"{table.config}: {table.parameter}" if many else table.parameter,
-        str(table.nodes),
-        str(table.width),
-        edges,
-        "?" if table.components is None else str(table.components),
-        table.filter,
-        table.penalty,
+        f"{first.config}: {name}" if many else name,
+        _range(table.nodes for table in tables),
+        _range(table.width for table in tables),
+        bound + _range(table.edges for table in tables) if first.edges is not None else "?",
+        _range(table.components for table in tables),
+        " | ".join(dict.fromkeys(table.filter for table in tables)),
+        " | ".join(dict.fromkeys(table.penalty for table in tables)),
     )
+
+
+def _range(numbers: Iterable[int | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return "?"
+    return str(known[0]) if min(known) == max(known) else f"{min(known)} to {max(known)}"
 
 
 def _operator_cost(ready: PreparedTable) -> tuple[int, float]:
@@ -285,9 +303,9 @@ def _proximal_cost(ready: PreparedTable, products: float, strength: float) -> tu
     return 0, iterations * _penalty_flops(products, nodes, 3 * width), f" in about {iterations} iterations"
 
 
-def _copied_bytes(config: SpectralConfig, members: Iterable[Tensor]) -> int:
+def _copied_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:
     copies = {"update": 1, "basis": 3}.get(config.placement or "", 0) if config.has_filter else 0
-    return copies * _size(members)
+    return copies * _size(own_parts(table, named).values())
 
 
 def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:
@@ -295,7 +313,7 @@ def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, T
     if not config.penalty or config.penalty_on != "delta":
         return 0
     if not isinstance(table, FactorTable) or not table.factors:
-        return _size(named[name] for name in table.parameters)
+        return _size(own_parts(table, named).values())
     factors = [named[name] for name in table.factors]
     return _size(factors) if starts_with_an_update(factors) else 0
 

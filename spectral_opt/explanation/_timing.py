@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import FactorTable, PreparedTable
-from spectral_opt.training import BoundTable
+from spectral_opt.training import BoundTable, own_parts, own_table
 
 # Takes some milliseconds, and is large enough for the speed of a matrix product.
 _SIDE = 512
@@ -24,10 +25,15 @@ def measure_table(
     and devices of the parameters are read. None where it cannot be run here: factors of an adapter, parameters that
     are split over ranks or on no device. Memory: four copies of the table for that time.
     """
-    members = {name: named[name] for name in ready.table.parameters}
-    plain = all(type(value) in (Tensor, nn.Parameter) and not value.is_meta for value in members.values())
+    whole = {name: named[name] for name in ready.table.parameters}
+    plain = all(type(value) in (Tensor, nn.Parameter) and not value.is_meta for value in whole.values())
     if not plain or isinstance(ready.table, FactorTable):
         return None
+    # Without a known rate, one so small that it takes the explicit step.
+    rate = max((rates[id(value)] for value in whole.values() if id(value) in rates), default=1e-9)
+    # An expert's matrix alone, as in a step.
+    members = own_parts(ready.table, {name: value.detach() for name, value in whole.items()})
+    ready = replace(ready, table=own_table(ready.table))
     # Not zeros: memory that was never written is not read either. Small, so that the second run meets no infinity.
     stand_ins = {name: nn.Parameter(torch.full_like(value, 1e-3)) for name, value in members.items()}
     start = {name: torch.full_like(value, 2e-3) for name, value in members.items()}
@@ -35,15 +41,13 @@ def measure_table(
         parameter.grad = torch.full_like(parameter, 1e-3)
     table = BoundTable(config, ready, stand_ins)
     device = next(iter(stand_ins.values())).device
-    # Without a known rate, one so small that it takes the explicit step.
-    rate = max((rates[id(value)] for value in members.values() if id(value) in rates), default=1e-9)
-    whole = 0.0
+    milliseconds = 0.0
     if table.has_penalty and config.penalty_mode == "decoupled":
         of_stand_ins = {id(p): rate for p in stand_ins.values()}
-        whole += _second_run(lambda: table.decay_(start, of_stand_ins), device) / config.penalty_every
+        milliseconds += _second_run(lambda: table.decay_(start, of_stand_ins), device) / config.penalty_every
     elif table.has_penalty:
-        whole += _second_run(lambda: table.add_penalty_gradient_(start), device)
-    return whole + _second_run(lambda: _filter(table), device)
+        milliseconds += _second_run(lambda: table.add_penalty_gradient_(start), device)
+    return milliseconds + _second_run(lambda: _filter(table), device)
 
 
 def estimate_milliseconds(operations: float) -> float:

@@ -25,12 +25,16 @@ from spectral_opt.preparation.calibration import (
     source_of,
 )
 from spectral_opt.preparation.prepared_table import (
+    FAILURES,
+    UNREACHED,
     EntryOperator,
     PreparedTable,
     build_operator,
     check_form,
     is_unreached,
-    unreached_table,
+    prepared_or_left_alone,
+    table_left_alone,
+    told_failure,
 )
 
 Measure = Callable[..., Any]
@@ -87,17 +91,29 @@ def prepare_entries(
     """Build a row graph and a column graph of each matrix and join them, or measure the energy of their modes.
 
     `make_ready` (table, operator, edges, seconds) adds the filter. A source that runs the model runs it for each side,
-    and the energies once more. A table that the objective does not reach has no operator, and its reason says so.
+    and the energies once more. A table that the objective does not reach, or that fails on one of its sides, has no
+    operator, and its reason says so.
     """
     if not tables:
         return ()
     started = time.perf_counter()
     again = batches if batches is None else listed(batches)
-    side = partial(_side, model, config, batches=again, loss=loss, measure=measure, is_alone=share is None)
+    failures: dict[str, str] = {}
+    side = partial(
+        _side,
+        model,
+        config,
+        batches=again,
+        loss=loss,
+        measure=measure,
+        is_alone=share is None,
+        failures=failures,
+    )
     rows = side(tables)
-    live = {key: table for key, table in tables.items() if not rows.is_zero(key)}
-    check_reached(live, tables)
-    across = node_tables(model, "columns", config.targets, config.exclude)
+    reached = [key for key in tables if key in failures or not rows.is_zero(key)]
+    check_reached(reached, tables)
+    live = {key: tables[key] for key in reached if key not in failures}
+    across = node_tables(model, "columns", config.targets, config.exclude) if live else {}
     columns = partial(side, {key: across[key] for key in live})
     remarks = told_objective(model, config)
     make: dict[str, Callable[[float], PreparedTable]]
@@ -106,19 +122,21 @@ def prepare_entries(
         make = {
             key: partial(_join, table, config, rows.operator(key), beside.operator(key), make_ready)
             for key, table in live.items()
+            if key not in failures
         }
     else:
-        bases = _bases(model, live, rows, columns)
-        found, few = _measured_modes(model, config, live, bases, again, measure_energy)
+        bases = _bases(model, live, rows, columns, failures)
+        found, few = _measured_modes(model, config, live, bases, again, measure_energy, failures)
         remarks += few
         make = {key: partial(_of_modes, live[key], modes, make_ready) for key, modes in found.items()}
     seconds = (time.perf_counter() - started) / len(tables)
     ready = []
     for key, table in tables.items():
+        entries = table.shape[0] * table.shape[1]
         if key not in make:
-            ready.append(unreached_table(table, table.shape[0] * table.shape[1], seconds))
+            ready.append(table_left_alone(table, entries, failures.get(key, UNREACHED), seconds))
             continue
-        build = partial(make[key], seconds)
+        build = partial(prepared_or_left_alone, table, entries, partial(make[key], seconds))
         ready.append(build() if share is None else share(table, config, build))
     return tuple(replace(each, remarks=remarks) for each in ready)
 
@@ -131,22 +149,40 @@ def _side(
     loss: Loss | None,
     measure: Measure,
     is_alone: bool,
+    failures: dict[str, str],
 ) -> Side:
     """Measure one side; second moments go without features where no other rank has a part in them."""
+    if not tables:
+        return _Built({}, config.seed)
     scheme = next(iter(tables.values())).scheme
     source, options = source_of(model, config, scheme)
     if is_alone and is_moment_gram(config, scheme):
         assert isinstance(source, str)  # a moment gram is of a source by name
         assert batches is not None  # checked before
-        return second_moments(model, tables, source, batches, loss, options, config.seed)
+        return second_moments(
+            model, tables, source, batches, loss, options, config.seed, on_failure=failures.__setitem__
+        )
     features: dict[str, Tensor] = {}
     if reads_features(config):
-        features = measure(model, tables, source, batches=batches, loss=loss, options=options)
+        features = measure(
+            model,
+            tables,
+            source,
+            batches=batches,
+            loss=loss,
+            options=options,
+            on_failure=failures.__setitem__,
+        )
     operators = {}
     for key, table in tables.items():
-        found = features.pop(key, torch.zeros(table.shape[0], 0))
-        if not is_unreached(source, found):
-            operators[key], _ = build_operator(table, config, found)
+        if key in failures:
+            continue
+        try:
+            found = features.pop(key, torch.zeros(table.shape[0], 0))
+            if not is_unreached(source, found):
+                operators[key], _ = build_operator(table, config, found)
+        except FAILURES as error:
+            failures[key] = told_failure(error)
     return _Built(operators, config.seed)
 
 
@@ -159,7 +195,7 @@ def _join(
     seconds: float,
 ) -> PreparedTable:
     """Join the two graphs of a matrix: in their product two entries are linked where both rows and columns are."""
-    check_form(table, config, rows, columns)
+    check_form(config, rows, columns)
     (row_links, row_loops), (column_links, column_loops) = _links(rows), _links(columns)
     if config.product == "tensor":
         edges = (row_links * column_links - row_loops * column_loops) // 2
@@ -187,15 +223,31 @@ def _of_modes(
 
 
 def _bases(
-    model: nn.Module, tables: Mapping[str, NodeTable], rows: Side, columns: Callable[[], Side]
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    rows: Side,
+    columns: Callable[[], Side],
+    failures: dict[str, str],
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Solve for all modes of the rows before the columns are measured: sums in float64 are twice as large."""
     named = dict(unwrap(model).named_parameters(remove_duplicate=False))
     dtypes = {key: named[table.parameters[0]].dtype for key, table in tables.items()}
     dtypes = {key: torch.float64 if one == torch.float64 else torch.float32 for key, one in dtypes.items()}
-    left = {key: rows.basis(key, dtype) for key, dtype in dtypes.items()}
+    left = _solved(rows, dtypes, failures)
     across = columns()
-    return {key: (left[key], across.basis(key, dtype)) for key, dtype in dtypes.items()}
+    right = _solved(across, {key: dtypes[key] for key in left if key not in failures}, failures)
+    return {key: (left[key], V) for key, V in right.items()}
+
+
+def _solved(side: Side, dtypes: Mapping[str, torch.dtype], failures: dict[str, str]) -> dict[str, Tensor]:
+    """Solve for all modes of each table, or note why that fails."""
+    found = {}
+    for key, dtype in dtypes.items():
+        try:
+            found[key] = side.basis(key, dtype)
+        except FAILURES as error:
+            failures[key] = told_failure(error)
+    return found
 
 
 def _measured_modes(
@@ -205,11 +257,19 @@ def _measured_modes(
     bases: Mapping[str, tuple[Tensor, Tensor]],
     batches: Batches | None,
     measure_energy: Measure,
+    failures: dict[str, str],
 ) -> tuple[dict[str, KroneckerModes], tuple[str, ...]]:
     r"""Measure :math:`s_{ij} / \bar s` in the modes of both graphs."""
+    if not bases:
+        return {}, ()
+    live = {key: tables[key] for key in bases}
     _, options = source_of(model, config, "rows")
     options = {name: options[name] for name in ("objective", "seed") if name in options}
-    energies: dict[str, ModeEnergy] = measure_energy(model, tables, bases, batches, **options)
+    energies: dict[str, ModeEnergy] = measure_energy(
+        model, live, bases, batches, on_failure=failures.__setitem__, **options
+    )
+    if not energies:
+        return {}, ()
     found = {}
     totals = {key: float(energy.values.sum(dtype=torch.float64)) for key, energy in energies.items()}
     entries = sum(energy.values.numel() for energy in energies.values())

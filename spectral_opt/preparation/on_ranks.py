@@ -14,6 +14,7 @@ from paramgraph.nodes import NodeTable
 from paramgraph.sources import (
     Batches,
     Loss,
+    OnFailure,
     SharedAccumulator,
     Source,
     SourceLike,
@@ -30,7 +31,7 @@ from spectral_opt.preparation.calibration import (
     needs_batches,
 )
 from spectral_opt.preparation.matching import match_tables
-from spectral_opt.preparation.prepared_table import PreparedTable
+from spectral_opt.preparation.prepared_table import PreparedTable, told_failure
 from spectral_opt.preparation.preparing import prepare_tables
 from spectral_opt.preparation.table_state import restore_table, table_tensors
 from spectral_opt.ranks import Ranks, is_sharded, is_sharding, whole
@@ -48,8 +49,9 @@ def prepare_on_ranks(
     """Build graph, operator and filter of each table once, on rank 0, and hand them to all ranks.
 
     Each rank passes batches of its own, or all the same. Without `tables`, all that the config matches among the
-    optimizer's `parameters`. Operators and filters are the same on each rank, bit by bit. ValueError on all ranks if
-    calibration batches are missing on one, their numbers differ where parameters are sharded, or a builder fails.
+    optimizer's `parameters`. Operators and filters are the same on each rank, bit by bit; a table that fails on one is
+    left alone on all. ValueError on all ranks if calibration batches are missing on one, their numbers differ where
+    parameters are sharded, or no table is left.
 
     >>> model = nn.Sequential(nn.Linear(3, 8))
     >>> prepare_on_ranks(Ranks(), model, SpectralConfig(builder="ring"))[0].edges
@@ -72,17 +74,19 @@ def prepare_on_ranks(
         batches: Batches,
         loss: Loss | None,
         options: Mapping[str, Any],
+        on_failure: OnFailure,
     ) -> dict[str, Tensor]:
-        return collect_on_ranks(ranks, model, tables, source, batches, loss, options)
+        return collect_on_ranks(ranks, model, tables, source, batches, loss, options, on_failure)
 
     def measure_energy(
         model: nn.Module,
         tables: Mapping[str, NodeTable],
         bases: Mapping[str, tuple[Tensor, Tensor]],
         batches: Batches,
+        on_failure: OnFailure,
         **options: Any,
     ) -> dict[str, ModeEnergy]:
-        return _energy_on_ranks(ranks, model, tables, bases, batches, options)
+        return _energy_on_ranks(ranks, model, tables, bases, batches, on_failure, options)
 
     def share(table: NodeTable, config: SpectralConfig, make: Callable[[], PreparedTable]) -> PreparedTable:
         kept: list[PreparedTable] = []
@@ -108,6 +112,7 @@ def collect_on_ranks(
     batches: Batches | None = None,
     loss: Loss | None = None,
     options: Mapping[str, Any] | None = None,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Tensor]:
     r"""Measure features as one process would on the batches of all ranks; all of them call this.
 
@@ -115,32 +120,45 @@ def collect_on_ranks(
     have equally many batches that is the mean over ranks. Of sources with a column per batch or token the sums
     :math:`X X^T` and :math:`X 1` are added up; features of a user's callable are averaged. Of sharded weights one
     matrix is gathered at a time, when its table is taken out with `pop`; in a pass FSDP2 itself gathers layer by layer.
-    What one rank raises, all raise.
+    What one rank raises, all raise; a table that fails on one is told to `on_failure` on all.
     """
     if ranks.size == 1:
-        return collect(model, tables, source, batches, loss, options=options)
+        return collect(model, tables, source, batches, loss, options=options, on_failure=on_failure)
     asked, sharded = as_source(source, **dict(options or {})), is_sharded(model)
     if asked.from_checkpoint and sharded:
         named = dict(model.named_parameters(remove_duplicate=False))
         return _GatheredFeatures(asked, _WholeWeights(named), tables)
     found: dict[str, Tensor] = {}
     kept: dict[str, SharedAccumulator] = {}
+    failed: dict[str, str] = {}
+    note = None if on_failure is None else failed.__setitem__
     if asked.needs_loss and sharded:
         loss = _agreed_loss(ranks, loss)
     try:
         with ranks.together():
             if asked.needs_batches:
-                kept = asked.measure(model, tables, batches, loss)
+                kept = asked.measure(model, tables, batches, loss, on_failure=note)
             else:
-                found = asked.collect(model, tables, batches, loss)
+                found = asked.collect(model, tables, batches, loss, on_failure=note)
     finally:
         # After a forward pass alone the root's parameters stay gathered.
         modules: Any = model.modules()
         for module in modules:
             if is_sharding(module):
                 module.reshard()
+    failed |= {group: "nothing of it was measured" for group, one in kept.items() if one.is_empty}
+    if on_failure is not None:
+        for group, reason in _agreed_failures(ranks, failed).items():
+            kept.pop(group, None)
+            found.pop(group, None)
+            on_failure(group, reason)
     for group, accumulator in kept.items():
-        found[group] = accumulator.features_over(ranks.sum_, ranks.first_)
+        try:
+            found[group] = accumulator.features_over(ranks.sum_, ranks.first_)
+        except ValueError as error:  # of sums that all ranks have alike
+            if on_failure is None:
+                raise
+            on_failure(group, told_failure(error))
     if asked.function is not None:
         found = {group: ranks.sum_(X.clone()) / ranks.size for group, X in found.items()}
     return found
@@ -152,6 +170,7 @@ def _energy_on_ranks(
     tables: Mapping[str, NodeTable],
     bases: Mapping[str, tuple[Tensor, Tensor]],
     batches: Batches,
+    on_failure: OnFailure,
     options: Mapping[str, Any],
 ) -> dict[str, ModeEnergy]:
     """Average energies over the texts of all ranks, in the bases of the first: eigenvectors may differ by machine."""
@@ -160,8 +179,12 @@ def _energy_on_ranks(
         key: (ranks.first_(U.to(device).contiguous()), ranks.first_(V.to(device).contiguous()))
         for key, (U, V) in bases.items()
     }
+    failed: dict[str, str] = {}
     with ranks.together():
-        own = product_energy(model, tables, agreed, batches, **options)
+        own = product_energy(model, tables, agreed, batches, on_failure=failed.__setitem__, **options)
+    for group, reason in _agreed_failures(ranks, failed).items():
+        own.pop(group, None)
+        on_failure(group, reason)
     of_texts: list[Any] = [None] * ranks.size
     torch.distributed.all_gather_object(
         of_texts, {key: energy.text_energies for key, energy in own.items()}, group=ranks.group
@@ -172,6 +195,18 @@ def _energy_on_ranks(
         values = ranks.sum_((energy.values * energy.texts).to(device)) / len(every)
         found[key] = replace(energy, values=values.cpu(), text_energies=every)
     return found
+
+
+def _agreed_failures(ranks: Ranks, failed: Mapping[str, str]) -> dict[str, str]:
+    """Join what failed on each rank, with the reason of the first: a sum over ranks needs all of them."""
+    of_ranks: list[Any] = [None] * ranks.size
+    torch.distributed.all_gather_object(of_ranks, dict(failed), group=ranks.group)
+    agreed: dict[str, str] = {}
+    for rank, reasons in enumerate(of_ranks):
+        for group, reason in reasons.items():
+            everywhere = all(group in others for others in of_ranks)
+            agreed.setdefault(group, reason if everywhere else f"{reason} (on rank {rank})")
+    return agreed
 
 
 class _WholeWeights(Mapping[str, Tensor]):

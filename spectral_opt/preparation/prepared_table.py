@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch_geometric.data import Data
 
 from paramgraph.construct import connect
 from paramgraph.digests import readable
+from paramgraph.display import short_list
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
@@ -22,7 +24,11 @@ from paramgraph.spectra import (
 )
 from spectral_opt.config import SpectralConfig
 
-UNREACHED = "no filter: no text's gradient reaches it"
+UNREACHED = "no text's gradient reaches it"
+GRADIENTS = ("gradients", "batch_gradients", "output_gradients")
+NO_GRAPH = "no graph: L = 0"
+# What can fail at one table, its numbers, its graph or a solver, while others are well; other errors are ours.
+FAILURES = (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +76,9 @@ class PreparedTable:
 
     The graph itself is not kept: a dense one is many times the size of its operator. Each undirected edge counts once.
     Operator and filter are None without a graph (L = 0), the filter also where the config has none; `reason` says how
-    it is applied and why, and `seconds` how long builder, operator and filter took. `spectrum` has the eigenpairs,
-    where they were to be kept for other responses; complete for placement "basis". `remarks` say what is to be known of
-    what it was measured from.
+    it is applied and why, or why the table is left alone, and `seconds` how long builder, operator and filter took.
+    `spectrum` has the eigenpairs, where they were to be kept for other responses; complete for placement "basis".
+    `remarks` say what is to be known of what it was measured from.
     """
 
     table: NodeTable
@@ -86,28 +92,65 @@ class PreparedTable:
     spectrum: Spectrum | None = None
     remarks: tuple[str, ...] = ()
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether it was to have a graph and has none: no filter, no penalty and no ridge act on it."""
+        return self.operator is None and self.reason != NO_GRAPH
+
 
 def is_unreached(source: object, features: Tensor) -> bool:
-    """Say whether gradients at outputs are zero for all texts: a head, of which the objective knows nothing."""
-    return source == "output_gradients" and bool(features.numel()) and not bool(features.any())
+    """Say whether gradients are zero for all texts: a head or a pooler, of which the objective knows nothing."""
+    return source in GRADIENTS and bool(features.numel()) and not bool(features.any())
 
 
-def unreached_table(table: NodeTable, nodes: int, seconds: float = 0.0) -> PreparedTable:
-    """Make a table without an operator, whose reason says why."""
-    return PreparedTable(table, nodes, 0, None, None, None, seconds, UNREACHED)
+def table_without_graph(table: NodeTable) -> PreparedTable:
+    """Make a table of a config without a builder: L = 0, so that its ridge alone acts."""
+    return PreparedTable(table, table.shape[0], 0, table.shape[0], None, None, 0.0, NO_GRAPH)
+
+
+def table_left_alone(table: NodeTable, nodes: int, reason: str, seconds: float = 0.0) -> PreparedTable:
+    """Make a table on which nothing acts, whose reason says why."""
+    return PreparedTable(table, nodes, 0, None, None, None, seconds, reason)
+
+
+def prepared_or_left_alone(table: NodeTable, nodes: int, make: Callable[[], PreparedTable]) -> PreparedTable:
+    """Prepare a table, or leave it alone for the reason for which that fails."""
+    try:
+        return make()
+    except FAILURES as error:
+        return table_left_alone(table, nodes, told_failure(error))
+
+
+def told_failure(error: Exception) -> str:
+    """Write an error as a reason on one line."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def told_reasons(reasons: Mapping[str, str]) -> str:
+    """Write why tables are left alone, by their keys: each reason once, the most frequent first, with the first keys.
+
+    >>> told_reasons({"a": "never called", "b": "too small", "c": "too small"})
+    "too small ('b', 'c'); never called ('a')"
+    """
+    groups: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        groups.setdefault(reason, []).append(key)
+    most_first = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return "; ".join(f"{reason} ({short_list([repr(key) for key in keys])})" for reason, keys in most_first)
 
 
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:
     """Build the graph of one table from features (nodes, features); give its shift operator and its number of edges.
 
-    A ValueError names builder and table where the builder fails or gives a graph of other nodes.
+    A ValueError names the builder where it fails or gives a graph of other nodes.
     """
     graph = _build(table, config, features)
     operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
     return operator, int(graph.num_edges) // 2
 
 
-def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperator) -> None:
+def check_form(config: SpectralConfig, *operators: ShiftOperator) -> None:
     """Refuse a penalty that is unbounded below: its minimum would be at infinity.
 
     The eigenvalues of several operators, those of rows and columns, add, or are multiplied in a tensor product; a
@@ -121,8 +164,8 @@ def check_form(table: NodeTable, config: SpectralConfig, *operators: ShiftOperat
     # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
     if smallest + config.ridge < -1e-5 * join(operator.bound for operator in operators):
         raise ValueError(
-            f"the adjacency of table {table.group!r} has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + "
-            f"ridge I) X) has no minimum; use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"
+            f"its adjacency has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + ridge I) X) has no minimum; "
+            f"use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"
         )
 
 
@@ -131,6 +174,4 @@ def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
     try:
         return connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"builder {readable(config.builder)} failed on table {table.group!r}: {error}"
-        ) from error
+        raise ValueError(f"builder {readable(config.builder)} failed: {told_failure(error)}") from error

@@ -19,9 +19,10 @@ from paramgraph.filters import (
     prepare_filter,
     prepare_product_filter,
 )
+from paramgraph.graphs import as_builder
 from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import SourceLike, as_source, collect
+from paramgraph.sources import SOURCES, SourceLike, as_source, collect
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective, told_texts
@@ -43,7 +44,11 @@ from spectral_opt.preparation.prepared_table import (
     build_operator,
     check_form,
     is_unreached,
-    unreached_table,
+    prepared_or_left_alone,
+    table_left_alone,
+    table_without_graph,
+    told_failure,
+    told_reasons,
 )
 
 
@@ -79,13 +84,14 @@ def prepare(
     Returns
     -------
     tuple of PreparedTable
-        In the order of the model. Memory: the features of all tables at once, then one graph at a time.
+        In the order of the model. One that cannot have a graph (its layer never runs, it has no more nodes than the
+        builder asks for, or it fails in another way of its own) is left alone: it has no operator, and `reason` says
+        why. Memory: the features of all tables at once, then one graph at a time.
 
     Raises
     ------
     ValueError
-        If nothing matches, batches are missing, a builder returns a broken graph, or a penalty's operator has
-        negative eigenvalues.
+        If nothing matches, batches are missing, or no table can have a graph: the reasons are listed.
 
     Examples
     --------
@@ -113,19 +119,18 @@ def prepare_tables(
 
     `measure` gives the features, called as :func:`paramgraph.collect` is, and `measure_energy` energies of modes, as
     :func:`paramgraph.product_energy`: ranks put their own in their place. `share` (table, config, make) runs `make()`
-    for a table on one rank for all. A ValueError where a table is too large for the basis.
+    for a table on one rank for all. What fails at one table leaves that one alone; a ValueError where none is left.
     """
     if config.builder is None:
-        return tuple(
-            PreparedTable(table, table.shape[0], 0, table.shape[0], None, None, 0.0, "no graph: L = 0")
-            for table in tables.values()
-        )
+        return tuple(table_without_graph(table) for table in tables.values())
     sets = calibration_sets(batches)
     check_calibration(config, sets, loss)
     loss = loss_on(loss, config.batches)
-    if config.runs_in_basis:
-        _check_basis_sizes(tables, config)
-    entries = {key: table for key, table in tables.items() if config_on(config, table).scheme == "entries"}
+    # Before any pass: there may be thousands of experts that are too small for the graph.
+    refused = _refused(tables, config)
+    ready = {key: _left_alone(tables[key], config, reason) for key, reason in refused.items()}
+    possible = {key: table for key, table in tables.items() if key not in refused}
+    entries = {key: table for key, table in possible.items() if config_on(config, table).scheme == "entries"}
     matrices = {key: measured_table(table) for key, table in entries.items()}
     chosen = sets.get(config.batches)
     make_ready = functools.partial(_with_filter, config)
@@ -140,32 +145,51 @@ def prepare_tables(
         measure_energy,
         share,
     )
-    ready = {
+    ready |= {
         key: replace(each, table=table)
         for (key, table), each in zip(entries.items(), of_entries, strict=True)
     }
-    tables_left = {key: table for key, table in tables.items() if key not in entries}
+    tables_left = {key: table for key, table in possible.items() if key not in entries}
     # Columns beside "entries", those of an adapter's A, may have a source of their own.
-    parts = [tables_left]
+    parts, unread = [tables_left], False
     if config.column_source is not None:
         schemes = dict.fromkeys(table.scheme for table in tables_left.values())
         parts = [{key: table for key, table in tables_left.items() if table.scheme == one} for one in schemes]
     for part in parts:
         features: dict[str, Tensor] = {}
+        failures: dict[str, str] = {}
         if reads_features(config) and part:
             measured = {key: measured_table(table) for key, table in part.items()}
             source, options = source_of(model, config, next(iter(part.values())).scheme)
             _check_factors(part, source)
-            features = measure(model, measured, source, batches=chosen, loss=loss, options=options)
+            features = measure(
+                model,
+                measured,
+                source,
+                batches=chosen,
+                loss=loss,
+                options=options,
+                on_failure=failures.__setitem__,
+            )
+            unread = bool(failures) and as_source(source).from_checkpoint
         for key, table in part.items():
-            found = features.pop(key, torch.zeros(table.shape[0], 0))
             of_table = config_on(config, table)
-            if is_unreached(of_table.source, found):
-                ready[key] = unreached_table(table, table.shape[0])
+            if key in failures:
+                ready[key] = _left_alone(table, config, failures[key])
                 continue
-            make = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+            try:
+                found = features.pop(key, torch.zeros(table.shape[0], 0))
+            except ValueError as error:  # of sharded weights, which are read only now
+                ready[key] = _left_alone(table, config, told_failure(error))
+                continue
+            if is_unreached(of_table.source, found):
+                ready[key] = _left_alone(table, config, UNREACHED)
+                continue
+            prepare_it = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+            make = functools.partial(prepared_or_left_alone, table, table.shape[0], prepare_it)
             ready[key] = share(table, of_table, make) if share else make()
         check_reached([key for key in part if ready[key].reason != UNREACHED], part)
+    _check_left(config, ready, unread)
     remarks = told_factors(config, tables_left.values())
     if tables_left and reads_features(config):
         # Of several ranks each has a part of the texts alone.
@@ -229,7 +253,7 @@ def _prepare_table(
 ) -> PreparedTable:
     started = time.perf_counter()
     operator, edges = build_operator(table, config, features)
-    check_form(table, config, operator)
+    check_form(config, operator)
     graph_filter, spectrum, reason = None, None, "no filter"
     if config.runs_in_basis:
         # The step reads the spectrum itself: a filter would hold the eigenvectors a second time.
@@ -297,14 +321,42 @@ def _check_factors(tables: Mapping[str, NodeTable], source: SourceLike) -> None:
         )
 
 
-def _check_basis_sizes(tables: Mapping[str, NodeTable], config: SpectralConfig) -> None:
-    sizes = {
-        key: max(table.shape) if config_on(config, table).scheme == "entries" else table.shape[0]
-        for key, table in tables.items()
-    }
-    large = [f"{key!r} ({size})" for key, size in sizes.items() if size > EXACT_NODES]
-    if large:
-        raise ValueError(
-            f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes; too large: "
-            f"{', '.join(large[:3])}. Use placement='update', another scheme, or exclude them"
-        )
+def _refused(tables: Mapping[str, NodeTable], config: SpectralConfig) -> dict[str, str]:
+    """Say, before anything is measured, which tables have too few nodes for the builder or too many for the basis."""
+    builder, refused = as_builder(config.make_builder()), {}
+    for key, table in tables.items():
+        measured = measured_table(table)
+        sizes = measured.shape if config_on(config, table).scheme == "entries" else measured.shape[:1]
+        try:
+            for nodes in dict.fromkeys(sizes):
+                builder.check_nodes(nodes)
+        except ValueError as error:
+            refused[key] = told_failure(error)
+            continue
+        if config.runs_in_basis and max(sizes) > EXACT_NODES:
+            refused[key] = (
+                f"placement 'basis' needs the complete spectrum, which is computed up to {EXACT_NODES} nodes, and it "
+                f"has {max(sizes)}: use placement='update', or another scheme"
+            )
+    return refused
+
+
+def _left_alone(table: NodeTable, config: SpectralConfig, reason: str) -> PreparedTable:
+    nodes, width = measured_table(table).shape
+    return table_left_alone(
+        table, nodes * width if config_on(config, table).scheme == "entries" else nodes, reason
+    )
+
+
+def _check_left(config: SpectralConfig, ready: Mapping[str, PreparedTable], unread: bool) -> None:
+    """Refuse a config of which nothing is left; `unread` where weights could not be read, as of a quantized layer."""
+    if not ready or not all(each.left_alone for each in ready.values()):
+        return
+    running = [
+        name for name, source in SOURCES.items() if source.needs_batches and not source.refuses(config.scheme)
+    ]
+    hint = f"; sources that need no weights: {', '.join(running)}" if unread else ""
+    raise ValueError(
+        f"of what targets={config.targets!r} matches no table ({len(ready)} tried) can have a graph: "
+        f"{told_reasons({key: each.reason for key, each in ready.items()})}{hint}"
+    )

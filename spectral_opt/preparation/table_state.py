@@ -15,10 +15,10 @@ from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, S
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.factor_table import config_on, measured_table
 from spectral_opt.preparation.prepared_table import (
-    UNREACHED,
     EntryOperator,
     PreparedTable,
-    unreached_table,
+    table_left_alone,
+    table_without_graph,
 )
 from spectral_opt.preparation.preparing import make_filter
 
@@ -45,11 +45,12 @@ def decode_text(data: Tensor) -> str:
 def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     """Write a prepared table's operator and filter as tensors, copies on the CPU; empty where there is no graph.
 
-    "edges", "reason", the matrix of the operator (dense, or its CSR parts) with degrees and components, and what the
-    filter holds: method, numbers, eigenvectors and gains, or coefficients; for placement "basis" the spectrum.
+    "reason" alone of a table that is left alone. Else "edges", "reason", the matrix of the operator (dense, or its CSR
+    parts) with degrees and components, and what the filter holds: method, numbers, eigenvectors and gains, or
+    coefficients; for placement "basis" the spectrum.
     """
     if ready.operator is None:
-        return {} if ready.reason != UNREACHED else {"reason": encode_text(ready.reason)}
+        return {"reason": encode_text(ready.reason)} if ready.left_alone else {}
     tensors = {"edges": torch.tensor(ready.edges, dtype=torch.int64), "reason": encode_text(ready.reason)}
     if ready.remarks:
         tensors["remarks"] = encode_text(json.dumps(ready.remarks))
@@ -89,9 +90,11 @@ def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: Spect
 def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
     nodes, width = (measured_table(table) if config.scheme == "entries" else table).shape
     if config.builder is None:
-        return PreparedTable(table, nodes, 0, nodes, None, None, 0.0, "no graph: L = 0")
-    if "edges" not in tensors and decode_text(tensors["reason"]) == UNREACHED:
-        return unreached_table(table, nodes * width if config.scheme == "entries" else nodes)
+        return table_without_graph(table)
+    if "reason" in tensors and tensors.keys() <= {"reason", "gradient_gram"}:
+        return table_left_alone(
+            table, nodes * width if config.scheme == "entries" else nodes, decode_text(tensors["reason"])
+        )
     operator: ShiftOperator | EntryOperator
     graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None

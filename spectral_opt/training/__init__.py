@@ -5,8 +5,9 @@ fixed order before and after the optimizer's rule, then let the refresher build 
 tensors and back.
 
 The handle: `SpectralHandle`, and `live_optimizers`, which have one.
-Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`; `BasisStep` and `enter_basis` are a step in
-the basis of a graph.
+Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`, and whose penalty may be differentiated by
+`Live` parameters; `own_table` and `own_parts`, of an expert its one matrix in the stack; `BasisStep` and `enter_basis`
+are a step in the basis of a graph.
 Optimizers: `check_groups`, `learning_rates`, `read_scaling`.
 Graphs built anew: `Refresher`.
 State: `checksum`, `prepared_from_state`.
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from spectral_opt.training._moments import move_moments as move_moments
     from spectral_opt.training.adapter_table import bind_table as bind_table
     from spectral_opt.training.basis_step import BasisStep as BasisStep, enter_basis as enter_basis
-    from spectral_opt.training.bound_table import BoundTable as BoundTable, Energies as Energies
+    from spectral_opt.training.bound_table import (
+        BoundTable as BoundTable,
+        Energies as Energies,
+        Live as Live,
+    )
     from spectral_opt.training.handle import (
         SpectralHandle as SpectralHandle,
         live_optimizers as live_optimizers,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
         learning_rates as learning_rates,
         read_scaling as read_scaling,
     )
+    from spectral_opt.training.own_matrix import own_parts as own_parts, own_table as own_table
     from spectral_opt.training.refresh import (
         Refresher as Refresher,
         gradient_gram as gradient_gram,

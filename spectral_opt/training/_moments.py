@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
+from spectral_opt.training.own_matrix import own_parts, own_table
 
 # By the names that torch and pytorch_optimizer give them.
 LINEAR = frozenset({"exp_avg", "momentum_buffer", "momentum", "exp_avg_diff", "previous_grad", "ema"})
@@ -50,15 +51,16 @@ def move_moments(
         for name in table.parameters:
             optimizer.state.pop(parameters[name], None)
         return f"cleared the whole state, which has parts that no basis change is known for: {', '.join(unknown)}"
+    own = own_table(table)
     rotated, expected = sorted(keys[0] & LINEAR), sorted(keys[0] & SQUARED)
     for key in rotated + expected:
-        values = {name: states[name][key] for name in table.parameters}
-        X = wide(table.gather(values))
+        values = own_parts(table, {name: states[name][key] for name in table.parameters})
+        X = wide(own.gather(values))
         turns = [turn.to(X.device, X.dtype) for turn in (rotation, across) if turn is not None]
         left, *right = [turn.square() for turn in turns] if key in SQUARED else turns
         new = left @ X @ right[0].T if right else left @ X
         # Entries that no node covers keep every bit: only the difference is scattered.
-        for name, change in table.scatter(new - X).items():
+        for name, change in own.scatter(new - X).items():
             values[name].add_(change)
     parts = [f"rotated {', '.join(rotated)}"] if rotated else []
     parts += [f"reset {', '.join(expected)} to what it is expected to be there"] if expected else []

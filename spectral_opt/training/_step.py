@@ -1,7 +1,7 @@
 """The order of things inside one step of an optimizer, and what is checked before it."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from spectral_opt.training.basis_step import BasisStep
-from spectral_opt.training.bound_table import BoundTable, Energies
+from spectral_opt.training.bound_table import BoundTable, Energies, Live
 from spectral_opt.training.optimizer_groups import (
     GradientScaling,
     learning_rates,
     read_scaling,
     rising_parameters,
 )
+from spectral_opt.training.own_matrix import expert_of
 
 _ADVICE = (
     "call remove() on this handle, and attach anew once model and optimizer are as they shall be trained"
@@ -90,6 +91,20 @@ class SpectralStep:
             if table.has_penalty and (not modes or table.config.penalty_mode in modes)
         ]
 
+    def live(self, tables: Iterable[BoundTable]) -> Iterator[tuple[BoundTable, Live]]:
+        """Give each table the parameters to differentiate by: a stack of experts is unbound once, for all of them.
+
+        The backward pass of an index writes a whole stack of zeros, that of `unbind` one stack for all experts.
+        """
+        unbound: dict[str, Tensor | Sequence[Tensor]] = {}
+        for table in tables:
+            if expert_of(table.prepared.table) < 0:
+                yield table, table.parameters
+                continue
+            for name, parameter in table.parameters.items():
+                unbound.setdefault(name, parameter.unbind(0))
+            yield table, unbound
+
     def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do what comes before the optimizer's rule; a hook for `register_step_pre_hook`, which replaces a closure."""
         started = time.perf_counter()
@@ -103,11 +118,7 @@ class SpectralStep:
         if self._is_skipped:
             return None
         # All at once, as the optimizer moves all parameters before the hook after the step runs.
-        self._before = {
-            name: parameter.detach().clone()
-            for table in self._filters("update")
-            for name, parameter in table.parameters.items()
-        }
+        self._before = {name: p.detach().clone() for name, p in self._updated().items()}
         self.seconds = time.perf_counter() - started
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
@@ -148,12 +159,19 @@ class SpectralStep:
         """Undo an unfinished step, after an optimizer that raised: parameters are as they were before its rule."""
         for _, step in reversed(self._rotated):
             step.abandon()
+        if self._rotated:
+            # They were written on in place, and are what they were.
+            for known in (self._changed, self._unfinished):
+                known.update({key: (gradient, gradient._version) for key, (gradient, _) in known.items()})
         self._rotated = []
-        for table in self._filters("update"):
-            for name, parameter in table.parameters.items():
-                if name in self._before:
-                    parameter.copy_(self._before[name])
+        for name, parameter in self._updated().items():
+            if name in self._before:
+                parameter.copy_(self._before[name])
         self._before = {}
+
+    def _updated(self) -> dict[str, nn.Parameter]:
+        """Parameters of filters on the update, each once: experts share theirs."""
+        return {name: p for table in self._filters("update") for name, p in table.parameters.items()}
 
     def _filters(self, placement: Literal["gradient", "update", "basis"]) -> list[BoundTable]:
         return [table for table in self.tables if table.acts_on(placement)]

@@ -10,7 +10,7 @@ operator on all entries of the update, a tensor product or measured modes, has a
 step.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from spectral_opt.preparation import (
     low_rank_scale,
     starts_with_an_update,
 )
-from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.training.bound_table import BoundTable, Live
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,31 @@ class AdapterTable(BoundTable):
         """All parameters that the methods read or change."""
         return self.factors
 
-    def copy_start(self) -> dict[str, Tensor]:
+    def copy_start(self, known: Collection[str] = ()) -> dict[str, Tensor]:
         """Copy the factors, where the update does not start at zero.
 
         Where B_0 A_0 = 0, zeros without memory of their own, so that a resumed run finds the start there.
         """
-        if not self.has_penalty:
+        if not self._own_config.penalty:
             return {}
+        factors = {name: p.detach() for name, p in self.factors.items() if name not in known}
         if self.start_scale is None:
-            return {name: p.detach().new_zeros(()).expand(p.shape) for name, p in self.factors.items()}
-        return {name: p.detach().clone() for name, p in self.factors.items()}
+            return {name: p.new_zeros(()).expand(p.shape) for name, p in factors.items()}
+        return {name: p.clone() for name, p in factors.items()}
 
     def with_start(self, start: Mapping[str, Tensor]) -> "AdapterTable":
         """Take other factors at the start, of the same scale; a decoupled penalty refuses a start that is not zero."""
-        if not self.has_penalty:
+        if not self._own_config.penalty:
             return self
         check_starts(self.config, [self._table], start)
         scale = _start_scale(self.layer, self._table.adapter, [start[name] for name in self.factors])
         return replace(self, start_scale=scale)
 
-    def signal(self, start: Mapping[str, Tensor]) -> Tensor:
+    def signal(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Gather the factor (nodes, rank) that a decoupled step moves."""
         return wide(self.prepared.table.gather(self.parameters))
 
-    def penalty(self, start: Mapping[str, Tensor]) -> Tensor:
+    def penalty(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
             B, right, _ = self._product()

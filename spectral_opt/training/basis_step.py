@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import match_norm
+from spectral_opt.training.own_matrix import own_parts, own_table
 
 Basis = Float[Tensor, "nodes nodes"]
 
@@ -28,15 +29,18 @@ Basis = Float[Tensor, "nodes nodes"]
 class BasisStep:
     """One table whose parameters and gradients stand in the basis U of its graph; `leave` or `abandon` ends it.
 
-    `start` is Theta, copied; the `gradients` are put back untouched; `rotated` is U^T Theta, as the parameters hold
-    it. `across` is V where the columns have a graph too.
+    `table` and `parts` are those of one expert where there are several in a parameter. `start` is Theta, copied, and
+    so are the entries of `gradients`, which are put back; `rotated` is U^T Theta, as the parameters hold it. `across`
+    is V where the columns have a graph too.
     """
 
     table: NodeTable
-    parameters: dict[str, nn.Parameter]
+    parts: dict[str, Tensor]
     basis: Basis
     start: dict[str, Tensor]
-    gradients: dict[str, Tensor]
+    gradients: tuple[
+        tuple[nn.Parameter, Tensor, Tensor, Tensor], ...
+    ]  # whose, whole, its part, and a copy of that
     rotated: Float[Tensor, "nodes width"]
     across: Float[Tensor, "width width"] | None = None
 
@@ -49,30 +53,31 @@ class BasisStep:
         `gain` has h of the eigenvalues, in the order of the basis. Gives the increment in the basis before and after
         h, before norm matching. Where the optimizer changed nothing no bit of a parameter changes.
         """
-        increment = wide(self.table.gather(self.parameters)) - wide(self.rotated)
+        increment = wide(self.table.gather(self.parts)) - wide(self.rotated)
         filtered = (gain if gain.ndim == 2 else gain[:, None]) * increment
         matched = match_norm(filtered, increment) if norm_matching else filtered
         back = self.basis @ matched
         change = self.table.scatter(back if self.across is None else back @ self.across.T)
         covered = _covered(self.table, self.rotated)
-        for name, parameter in self.parameters.items():
+        for name, part in self.parts.items():
             before = self.start[name]
             value = torch.where(change[name] == 0, before, (before + change[name]).to(before.dtype))
             # What no node covers was never rotated: the optimizer's own result stays.
-            parameter.copy_(value if covered is None else torch.where(covered[name], value, parameter))
+            part.copy_(value if covered is None else torch.where(covered[name], value, part))
         self._put_gradients_back()
         return increment, filtered
 
     @torch.no_grad()
     def abandon(self) -> None:
         """Put parameters and gradients back as they were, as if no step had been taken."""
-        for name, parameter in self.parameters.items():
-            parameter.copy_(self.start[name])
+        for name, part in self.parts.items():
+            part.copy_(self.start[name])
         self._put_gradients_back()
 
     def _put_gradients_back(self) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.grad = self.gradients[name]
+        for parameter, gradient, part, copy in self.gradients:
+            part.copy_(copy)
+            parameter.grad = gradient  # an optimizer may have taken it away
 
 
 @torch.no_grad()
@@ -83,16 +88,19 @@ def enter_basis(
     across: Float[Tensor, "width width"] | None = None,
 ) -> BasisStep:
     """Rotate a table's parameters and their gradients by U^T, and across its columns by V, in place."""
-    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    rotated, turned = _rotated(table, start, basis, across), _rotated(table, gradients, basis, across)
-    seen = table.gather(rotated).detach().clone()
-    step = BasisStep(table, parameters, basis, start, gradients, seen, across)
+    whole = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    own, parts, gradients = own_table(table), own_parts(table, parameters), own_parts(table, whole)
+    start = {name: part.detach().clone() for name, part in parts.items()}
+    rotated, turned = _rotated(own, start, basis, across), _rotated(own, gradients, basis, across)
+    kept = tuple((parameters[name], whole[name], part, part.clone()) for name, part in gradients.items())
+    seen = own.gather(rotated).detach().clone()
+    step = BasisStep(own, parts, basis, start, kept, seen, across)
     try:
+        # In place, so that strides are kept, as fused kernels ask for, and experts do not copy each other's.
         for name, value in turned.items():
-            parameters[name].grad = value
+            gradients[name].copy_(value)
         for name, value in rotated.items():
-            parameters[name].copy_(value)
+            parts[name].copy_(value)
     except BaseException:  # no table is left half in the basis
         step.abandon()
         raise
@@ -110,8 +118,7 @@ def _rotated(
         new = rotated[name].to(value.dtype)
         if covered is not None:
             new = torch.where(covered[name], new, value)
-        # A gradient keeps the strides of its parameter, as fused kernels ask for.
-        values[name] = torch.empty_like(value).copy_(new)
+        values[name] = new
     return values
 
 

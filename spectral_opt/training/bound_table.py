@@ -4,7 +4,7 @@ A table of another kind (the factors of an adapter, parameters that are split ov
 call nothing but the methods here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -20,6 +20,7 @@ from paramgraph.filters import (
     eigenvalue_rounding,
     evaluate_response,
 )
+from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide, working_dtype
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import (
@@ -34,9 +35,12 @@ from spectral_opt.functional import (
 from spectral_opt.preparation import PreparedTable, basis_filters, config_on, is_basis_worth
 from spectral_opt.training._in_place import PenaltyForm, filter_, writable_view
 from spectral_opt.training.basis_step import BasisStep, enter_basis
+from spectral_opt.training.own_matrix import own_parts, own_table
 
 # Squared norms of a table before and after its filter, before norm matching.
 Energies = tuple[Tensor, Tensor]
+# Parameters by name, or stacks of experts as `unbind` gives them.
+Live = Mapping[str, Tensor | Sequence[Tensor]]
 Table = TypeVar("Table", bound="BoundTable")
 
 
@@ -65,7 +69,7 @@ class BoundTable:
     @property
     def has_penalty(self) -> bool:
         """Whether a penalty is taken on this table."""
-        return self._own_config.penalty > 0
+        return self._own_config.penalty > 0 and not self.prepared.left_alone
 
     @property
     def ridge(self) -> float:
@@ -90,10 +94,10 @@ class BoundTable:
         Not the identity: adding a zero would turn -0.0 into 0.0. The basis changes the optimizer's rule whatever the
         response.
         """
-        if not self.config.has_filter or self.config.placement != placement:
+        if not self.config.has_filter or self.config.placement != placement or self.prepared.left_alone:
             return False
         if placement == "basis":
-            return self.prepared.operator is not None
+            return True
         return self.prepared.filter is not None and not self.prepared.filter.is_identity
 
     def with_prepared(self: Table, prepared: PreparedTable) -> Table:
@@ -104,21 +108,32 @@ class BoundTable:
         """Take another Theta_0 than the parameters at `attach`."""
         return self
 
-    def copy_start(self) -> dict[str, Tensor]:
-        """Copy what the penalty reads of the present parameters as Theta_0; empty without a penalty on the delta."""
-        if not self.has_penalty or self.config.penalty_on != "delta":
+    def copy_start(self, known: Collection[str] = ()) -> dict[str, Tensor]:
+        """Copy what the penalty reads of the present parameters as Theta_0, but for those that are `known` already.
+
+        Empty without a penalty on the delta. Experts share a parameter, which is copied once.
+        """
+        # Also of a table that is left alone: a state may have its graph.
+        if not self._own_config.penalty or self.config.penalty_on != "delta":
             return {}
-        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        return {
+            name: parameter.detach().clone()
+            for name, parameter in self.parameters.items()
+            if name not in known
+        }
 
-    def signal(self, start: Mapping[str, Tensor]) -> Float[Tensor, "nodes width"]:
-        """Gather what the penalty is on, the delta or the weights, differentiably, in float32 or better."""
-        X = wide(self.prepared.table.gather(self.parameters))
-        return X - wide(self.prepared.table.gather(start)) if self.config.penalty_on == "delta" else X
+    def signal(self, start: Mapping[str, Tensor], live: Live | None = None) -> Float[Tensor, "nodes width"]:
+        """Gather what the penalty is on, the delta or the weights, differentiably, in float32 or better.
 
-    def penalty(self, start: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        `live` has the parameters, where stacks of experts are unbound.
+        """
+        X = wide(self._own.gather(self._parts(self.parameters if live is None else live)))
+        return X - wide(self._own.gather(self._parts(start))) if self.config.penalty_on == "delta" else X
+
+    def penalty(self, start: Mapping[str, Tensor], live: Live | None = None) -> Float[Tensor, ""]:
         """Compute penalty x tr(X^T (L + ridge I) X), differentiable in mode "loss", else detached."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.penalty_mode == "loss"):
-            value = penalty_value(self.signal(start), self.prepared.operator, self.ridge)
+            value = penalty_value(self.signal(start, live), self.prepared.operator, self.ridge)
             scaled: Tensor = self.config.penalty * value
             return scaled
 
@@ -128,15 +143,14 @@ class BoundTable:
         # Reading a scale that lies on an accelerator would stop it at every table.
         if scale is None or scale.device.type == "cpu":
             factor = 2.0 * self.config.penalty * (1.0 if scale is None else float(scale))
-            if self._form.add_(writable_view(self.prepared.table, self._gradients()), X, factor):
+            if self._form.add_(writable_view(self._own, self._gradients()), X, factor):
                 return
         gradient = penalty_gradient(X, self.prepared.operator, self.ridge)
         if scale is not None:
             gradient = gradient * scale.to(gradient.device)
-        for name, change in self.prepared.table.scatter(gradient).items():
-            grad = self.parameters[name].grad
-            if grad is not None:
-                grad.add_(change, alpha=self.config.penalty)
+        gradients = self._gradients()
+        for name, change in self._own.scatter(gradient).items():
+            gradients[name].add_(change, alpha=self.config.penalty)
 
     def decay_(self, start: Mapping[str, Tensor], rates: Mapping[int, float]) -> str:
         """Take the decoupled step of the penalty, and say which: "explicit" or "proximal".
@@ -145,7 +159,7 @@ class BoundTable:
         """
         X, step = self.signal(start).detach(), self._decoupled_size(rates)
         if step_kind(self.prepared.operator, self.ridge, step) == "explicit":
-            view = writable_view(self.prepared.table, self.parameters)
+            view = writable_view(self._own, self._parts(self.parameters))
             if self._form.add_(view, X, -2.0 * step):
                 return "explicit"
             moved, kind = decoupled_step(X, self.prepared.operator, self.ridge, step)
@@ -161,21 +175,22 @@ class BoundTable:
     def filter_gradient_(self) -> Energies:
         """Filter `.grad`."""
         gradients = self._gradients()
-        view = None if self.config.norm_matching else writable_view(self.prepared.table, gradients)
+        view = None if self.config.norm_matching else writable_view(self._own, gradients)
         found = None if view is None else filter_(view, self._ready)
         if found is not None:
             return found
         X, filtered, energies = self._filter(gradients)
-        for name, value in put_back(gradients, self.prepared.table, X, filtered).items():
+        for name, value in put_back(gradients, self._own, X, filtered).items():
             gradients[name].copy_(value)
         return energies
 
     def filter_update_(self, before: Mapping[str, Tensor]) -> Energies:
         """Add (h(L) - I) Delta to the parameters, Delta being what the optimizer did since they were `before`."""
-        update = {name: wide(p.detach()) - wide(before[name]) for name, p in self.parameters.items()}
-        view = None if self.config.norm_matching else writable_view(self.prepared.table, self.parameters)
+        now, then = self._parts(self.parameters), self._parts(before)
+        update = {name: wide(value.detach()) - wide(then[name]) for name, value in now.items()}
+        view = None if self.config.norm_matching else writable_view(self._own, now)
         if view is not None:
-            found = filter_(self.prepared.table.gather(update), self._ready, view)
+            found = filter_(self._own.gather(update), self._ready, view)
             if found is not None:
                 return found
         X, filtered, energies = self._filter(update)
@@ -194,6 +209,14 @@ class BoundTable:
     @cached_property
     def _own_config(self) -> SpectralConfig:
         return config_on(self.config, self.prepared.table)
+
+    @cached_property
+    def _own(self) -> NodeTable:
+        """The table on what of its parameters is its own, for `_parts` of them."""
+        return own_table(self.prepared.table)
+
+    def _parts(self, tensors: Live) -> dict[str, Tensor]:
+        return own_parts(self.prepared.table, tensors)
 
     @property
     def _ready(self) -> ReadyFilter:
@@ -224,11 +247,6 @@ class BoundTable:
         """Eigenvectors of the graph for placement "basis", and those of the columns where these have a graph too."""
         if isinstance(self.prepared.filter, ProductFilter) and self.prepared.filter.bases is not None:
             return self.prepared.filter.bases
-        if self.prepared.operator is None:  # the optimizer runs as it is
-            rows, columns = (
-                torch.eye(size, dtype=torch.float64, device="cpu") for size in self.prepared.table.shape
-            )
-            return rows, columns if self.config.scheme == "entries" else None
         assert self.prepared.spectrum is not None  # prepared so for placement "basis"
         return self.prepared.spectrum.eigenvectors, None
 
@@ -252,14 +270,15 @@ class BoundTable:
         return gain.to(self._working_bases[0])
 
     def _gradients(self) -> dict[str, Tensor]:
-        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        return self._parts({name: p.grad for name, p in self.parameters.items() if p.grad is not None})
 
     def _add_(self, X: Tensor) -> None:
-        for name, change in self.prepared.table.scatter(X).items():
-            self.parameters[name].add_(change)
+        parts = self._parts(self.parameters)
+        for name, change in self._own.scatter(X).items():
+            parts[name].add_(change)
 
     def _filter(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Energies]:
-        X = self.prepared.table.gather(tensors)
+        X = self._own.gather(tensors)
         filtered = filter_table(X, self._ready, check=False)
         # Kept as tensors: reading them here would stop an accelerator at every table.
         energies = _energy(X), _energy(filtered)

@@ -77,7 +77,9 @@ class SpectralHandle:
     ) -> None:
         self.explanation = explanation
         self.configs = tuple(configs)
-        start = {name: value for table in tables for name, value in table.copy_start().items()}
+        start: dict[str, Tensor] = {}
+        for table in tables:
+            start |= table.copy_start(start.keys())
         self._steps = SpectralStep(tables, start, ParameterWatch(model, tables))
         self._refresher = refresher
         self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
@@ -120,7 +122,10 @@ class SpectralHandle:
         detached for the others; exactly 0 on the delta before the first step.
         """
         self._asked = True
-        values = [table.penalty(self._steps.start) for table in self._steps.penalties()]
+        values = [
+            table.penalty(self._steps.start, live)
+            for table, live in self._steps.live(self._steps.penalties())
+        ]
         if not values:
             return torch.zeros(())
         return torch.stack([value.to(values[0]) for value in values]).sum()
@@ -247,7 +252,9 @@ class SpectralHandle:
         self._steps.count = int(state["step"])
         self._refresher.counts = state["refreshes"].cpu().clone()
         self._refresher.references = {
-            index: state[f"{index}/gradient_gram"].cpu().clone() for index in self._refresher.references
+            index: state[f"{index}/gradient_gram"].cpu().clone()
+            for index in range(len(self._steps.tables))
+            if f"{index}/gradient_gram" in state
         }
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -77,7 +77,16 @@ class Refresher:
             ready = self._rebuild(config, {tables[i].name: tables[i].prepared.table for i in due}, step)
             result = list(result)
             for i in due:
-                result[i] = tables[i].with_prepared(ready[tables[i].name])
+                made = ready[tables[i].name]
+                if made.left_alone:
+                    _logger.warning(
+                        "step %d: %s keeps the graph that it had, as there is no new one: %s",
+                        step,
+                        tables[i].name,
+                        made.reason,
+                    )
+                    continue
+                result[i] = tables[i].with_prepared(made)
                 self._log(step, tables[i], result[i], optimizer)
                 self.counts[i] += 1
             self.seconds += time.perf_counter() - started
@@ -87,28 +96,38 @@ class Refresher:
 
     def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
         schedule = refresh_schedule(config.refresh)
-        mine = [i for i, table in enumerate(tables) if table.config is config]
+        mine = _of_config(config, tables)
         if schedule.every:
             return mine if step % schedule.every == 0 else []
         if not schedule.drift or step % DRIFT_EVERY:
             return []
         grams = self._grams(config, tables)
-        drifts = {i: relative_change(self.references[i], grams[i]) for i in mine}
+        # One that had no gradients when its graph was built has drifted from nothing: it starts here.
+        self.references |= {i: gram for i, gram in grams.items() if i not in self.references}
+        drifts = {i: relative_change(self.references[i], gram) for i, gram in grams.items()}
         self.drift = max(drifts.values(), default=0.0)
-        due = [i for i in mine if drifts[i] > schedule.drift]
+        due = [i for i in drifts if drifts[i] > schedule.drift]
         if due and config.energy == "model":
             due = mine  # their energies are over the mean of all matrices, which one alone does not know
-        self.references |= {i: grams[i] for i in due}
+        self.references |= {i: grams[i] for i in due if i in grams}
         return due
 
     def _grams(self, config: SpectralConfig, tables: Sequence[BoundTable]) -> dict[int, Tensor]:
-        mine = {i: table for i, table in enumerate(tables) if table.config is config}
+        mine = {i: tables[i] for i in _of_config(config, tables)}
         chosen = list(itertools.islice(self._batches[config.batches], DRIFT_BATCHES))
         with torch.enable_grad():
             measured = {table.name: measured_table(table.prepared.table) for table in mine.values()}
             loss = loss_on(self._loss, config.batches)
-            features = collect_on_ranks(self._ranks, self._model, measured, "batch_gradients", chosen, loss)
-        return {i: gradient_gram(features[table.name]) for i, table in mine.items()}
+            features = collect_on_ranks(
+                self._ranks,
+                self._model,
+                measured,
+                "batch_gradients",
+                chosen,
+                loss,
+                on_failure=lambda group, reason: _logger.warning("no drift of %s: %s", group, reason),
+            )
+        return {i: gradient_gram(features[table.name]) for i, table in mine.items() if table.name in features}
 
     def _rebuild(
         self, config: SpectralConfig, tables: Mapping[str, NodeTable], step: int
@@ -134,6 +153,11 @@ class Refresher:
 def _configs(tables: Sequence[BoundTable]) -> list[SpectralConfig]:
     """List the configs that have a graph, each object once."""
     return list({id(table.config): table.config for table in tables if table.config.builder}.values())
+
+
+def _of_config(config: SpectralConfig, tables: Sequence[BoundTable]) -> list[int]:
+    """List the places of a config's tables that have a graph."""
+    return [i for i, table in enumerate(tables) if table.config is config and not table.prepared.left_alone]
 
 
 def gradient_gram(features: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ REFUSED = {
     "ZeRO-3": "ZeRO stage 3; supported are",
     "FSDP1": "FSDP1.*supported are",
     "one rank lacks batches": "calibration batches 'task', which are missing",
-    "builder": "failed on table '0.weight': no graph today",
+    "builder": "failed: no graph today \\('0.weight', '2.weight'\\)",
     "other weights": "rank 1 has another Theta_0 than rank 0",
     "other graphs": "rank 1 has another set of graphs than rank 0",
     "uneven batches": r"\[1, 2\] calibration batches 'task'",
