@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paramgraph.checkpoints.correspondence import correspond
 from paramgraph.checkpoints.names_on_disk import ModuleWeights
 from paramgraph.checkpoints.safetensors_files import open_files, read_json
 from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name, wide_weight
-from paramgraph.nodes import weighted_layers
+from paramgraph.nodes import bare_names, weighted_layers
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -29,7 +29,6 @@ UNSUPPORTED = (
     "lora_bias",
     "megatron_config",
     "monteclora_config",
-    "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
     "use_dora",
@@ -49,13 +48,17 @@ class _Saved:
     B: str = ""
     whole: str = ""
     embedding: bool = False  # whose factors are stored the other way round
+    stack: tuple[int, int, int] | None = (
+        None  # of experts, whose factors lie in A and B side by side; the shape of all
+    )
+    transposed: bool = False  # a stack that its module declares to be (experts, inputs, outputs)
 
 
 class AdaptedWeights(WeightMapping):
     r"""Weights of a base model with a LoRA adapter added: :math:`W + s B A`.
 
     `folder` has `adapter_config.json` and `adapter_model.safetensors`; `base` are the weights of the model that the
-    adapter was trained on. A head that was saved as a whole (`modules_to_save`), and that the base lacks, is here as it
+    adapter was trained on. Experts that share one parameter (`target_parameters`) have an update each. A head that was saved as a whole (`modules_to_save`), and that the base lacks, is here as it
     was saved. Of a weight that the base ties, and of which the adapter changes one use alone, or each on its own, each
     use is a weight here.
 
@@ -93,7 +96,7 @@ class AdaptedWeights(WeightMapping):
         nor the weight, and a weight that the base ties and that has two different updates, raise a ValueError.
         """
         first, *others = self._parts[self.base.resolve(name)]
-        found = self._update(first)
+        found = self.last_stack.of((first,), lambda: self._update(first))
         if not all(torch.equal(found, self._update(other)) for other in others):
             raise ValueError(
                 f"{' and '.join(map(repr, (first, *others)))} are one tied weight in {self.base.source}, and "
@@ -120,10 +123,13 @@ class AdaptedWeights(WeightMapping):
     def factor_names(self, name: str) -> tuple[str, str] | None:
         """Name the factors A (rank x inputs) and B (outputs x rank) of a weight in the adapter's file.
 
-        None where it has no such factors alone, as an embedding, whose factors are stored the other way round.
+        None where it has no such factors alone, as an embedding, whose factors are stored the other way round, or a
+        stack of experts, of which each has a part of both.
         """
         saved = self._only(name)
-        return (saved.A, saved.B) if saved and saved.A and not (saved.embedding or saved.whole) else None
+        if saved is None or not saved.A or saved.embedding or saved.whole or saved.stack:
+            return None
+        return saved.A, saved.B
 
     def scaling(self, name: str) -> float:
         """Give the factor s of an adapted weight's update s B A; a KeyError where the weight is not adapted."""
@@ -187,6 +193,8 @@ class AdaptedWeights(WeightMapping):
     def _product(self, name: str, saved: _Saved, shape: tuple[int, ...]) -> Tensor:
         A, B = (wide_weight(self._file[each], each, self._file) for each in (saved.A, saved.B))
         rank, scaling = self._scaling(saved.module)
+        if saved.stack:
+            return _of_experts(A, B, rank, scaling, saved, shape)
         if A.ndim < 2 or B.ndim < 2 or not A.shape[0] == B.shape[1] == rank:
             raise ValueError(
                 f"the adapter of {saved.module!r} should have rank {rank}; A is {tuple(A.shape)}, B {tuple(B.shape)}"
@@ -246,7 +254,10 @@ class AdaptedWeights(WeightMapping):
         for stored in self._file:
             name, mark, kind = stored.rpartition(".lora_")
             weight = _weight_name(f"{name}.weight" if mark else stored)
-            saved = found.get(weight, _Saved(plain_name(name if mark else stored.rpartition(".")[0])))
+            start = _Saved(plain_name(name if mark else stored.rpartition(".")[0]))
+            if mark and self._config.get("target_parameters"):
+                weight, start = self._parameter(name, weight, start)
+            saved = found.get(weight, start)
             if not mark:
                 if saved.whole and not torch.equal(self._file[saved.whole], self._file[stored]):
                     raise ValueError(f"{self._folder} has two of one weight: {saved.whole!r} and {stored!r}")
@@ -262,6 +273,52 @@ class AdaptedWeights(WeightMapping):
                 )
         return found
 
+    def _parameter(self, name: str, weight: str, start: _Saved) -> tuple[str, _Saved]:
+        """Find the parameter of a module that factors belong to, where PEFT adapts parameters in place of layers.
+
+        It wraps a module once for each of them, in the order that the module has them in: the last one is outermost.
+        """
+        if self.base.model is None:
+            raise ValueError(
+                f"{self._folder} adapts single parameters (target_parameters), which modules alone tell apart: give "
+                "the base as a module, or as a folder with its config.json"
+            )
+        module = plain_name(name)
+        owner = self._owners.find(f"{module}.weight")
+        targets = self._config["target_parameters"]
+        wrapped = [
+            parameter
+            for parameter in (self._modules[owner]._parameters if owner else ())
+            if any(f".{module}.{parameter}".endswith(f".{target}") for target in targets)
+        ]
+        inner = name.split(".")
+        depth = next(i for i, part in enumerate(reversed(inner)) if part != "base_layer")
+        if owner is None or depth >= len(wrapped):
+            return weight, start  # a layer, adapted as such
+        parameter = wrapped[len(wrapped) - 1 - depth]
+        own = self._modules[owner]._parameters[parameter]
+        assert own is not None
+        known = replace(start, module=f"{module}.{parameter}")
+        if own.ndim == 3:
+            turned = bool(getattr(self._modules[owner], "is_transposed", False))
+            experts, rows, columns = own.shape
+            known = replace(known, stack=(experts, rows, columns), transposed=turned)
+        return f"{module}.{parameter}", known
+
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        model = self.base.model
+        assert model is not None
+        named = dict(model.named_modules())
+        return {f"{bare}.weight": named[raw] for raw, bare in bare_names(model).items()}
+
+    @cached_property
+    def _owners(self) -> WeightMapping:
+        # Modules are looked up as weights are: with a prefix more, or one less.
+        return WeightMapping(
+            self.base.source, self._modules, lambda name: torch.empty(0, device="meta"), model=self.base.model
+        )
+
     def _in_base(self, saved: Mapping[str, _Saved]) -> tuple[dict[str, _Saved], dict[str, str]]:
         """Name by the base what is saved; and, by their own names, the heads that the base lacks."""
 
@@ -269,6 +326,8 @@ class AdaptedWeights(WeightMapping):
             one = saved[name]
             if one.whole:
                 return self._file.shape(one.whole)
+            if one.stack:
+                return one.stack
             return self._file.shape(one.B)[0], *self._file.shape(one.A)[1:]
 
         # Names and shapes alone are asked for.
@@ -314,6 +373,27 @@ class AdaptedWeights(WeightMapping):
             parts[name] = tuple(each for each in names if each in own or each in rest[:1])
             aliases |= dict.fromkeys(rest[1:], rest[0]) if rest else {}
         return parts, aliases
+
+
+def _of_experts(
+    A: Tensor, B: Tensor, rank: int, scaling: float, saved: _Saved, shape: tuple[int, ...]
+) -> Tensor:
+    """Multiply the factors of each expert, as PEFT lays them out: A (experts rank, in), B (out, rank experts)."""
+    assert saved.stack is not None
+    experts = saved.stack[0]
+    if not A.shape[0] == B.shape[1] == rank * experts:
+        raise ValueError(
+            f"the adapter of {saved.module!r} should have rank {rank} for each of {experts} experts; A is "
+            f"{tuple(A.shape)}, B {tuple(B.shape)}"
+        )
+    of_each = B.reshape(-1, rank, experts).permute(2, 0, 1) @ A.reshape(experts, rank, -1)
+    product = scaling * (of_each.mT if saved.transposed else of_each)
+    if tuple(product.shape) != shape:
+        raise ValueError(
+            f"the adapter's update of {saved.module!r} is {tuple(product.shape)}, the weight {shape}: it was made for "
+            "a base of other sizes"
+        )
+    return product
 
 
 def _weight_name(stored: str) -> str:

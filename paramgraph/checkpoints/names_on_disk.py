@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.checkpoints.weight_mapping import WeightMapping, plain_name
+from paramgraph.checkpoints.weight_mapping import LastStack, WeightMapping, plain_name
 from paramgraph.nodes import storage_key, unwrap
 
 # How a tensor is converted: transformers' own class, which it leaves untyped.
@@ -34,8 +34,8 @@ class _Conversion:
 class ModuleWeights(WeightMapping):
     """Weights of a file, under the names that the module has into which `from_pretrained` loads them.
 
-    `stored` are those of the file. A tensor that is merged of several is read part by part. `on_disk` goes the other
-    way.
+    `stored` are those of the file. A tensor that is merged of several is read part by part, and the last one is kept
+    where it is a stack of experts, which ask for theirs one by one. `on_disk` goes the other way.
     """
 
     def __init__(self, stored: WeightMapping, model: nn.Module, prefixed: bool = True) -> None:
@@ -44,6 +44,7 @@ class ModuleWeights(WeightMapping):
         self._renamed = found.renamed
         self._of_target = {name: one for one in found.conversions for name in one.targets}
         self._config = getattr(model, "config", None)
+        self._merged = LastStack()
         super().__init__(
             stored.source,
             (*found.order,),
@@ -91,6 +92,9 @@ class ModuleWeights(WeightMapping):
         conversion = self._of_target.get(name)
         if conversion is None:
             return self.stored[self._renamed[name]]
+        return self._merged.of((name,), lambda: self._merge(conversion, name))
+
+    def _merge(self, conversion: _Conversion, name: str) -> Tensor:
         tensors = {
             pattern: [self.stored[source] for source in sources]
             for pattern, sources in conversion.sources.items()

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from paramgraph.checkpoints.weight_mapping import WeightMapping
+from paramgraph.checkpoints.weight_mapping import LastStack, WeightMapping
 
 INDEX = ".safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -27,14 +27,22 @@ def open_files(path: Path) -> WeightMapping:
 
     In a folder `model.safetensors` is taken first, then the one index, then the one file, as transformers does.
     Only headers are read here: O(number of tensors). Each tensor is read when it is asked for, in its stored dtype, and
-    its file is closed after it. A ValueError says that there is no safetensors file, or several without an index; that
+    its file is closed after it; the last one is kept where it has three dimensions, as experts ask for theirs one by
+    one. A ValueError says that there is no safetensors file, or several without an index; that
     one is truncated; or that an index is broken, or names what is missing or lies outside the folder.
     """
     file = _pick_file(path)
     if file.name.endswith(INDEX):
         return _open_index(file)
     shapes, aliases = _header(file)
-    return WeightMapping(str(path), shapes, lambda name: _read(file, name), aliases, shapes.__getitem__)
+    last = LastStack()
+    return WeightMapping(
+        str(path),
+        shapes,
+        lambda name: last.of((name,), lambda: _read(file, name)),
+        aliases,
+        shapes.__getitem__,
+    )
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -127,10 +135,11 @@ def _open_index(index: Path) -> WeightMapping:
     lost = [name for name, place in places.items() if name not in headers[place]]
     if lost:
         raise ValueError(f"{places[lost[0]]} does not have the tensor {lost[0]!r} that {index} places there")
+    last = LastStack()
     return WeightMapping(
         str(index.parent),
         places,
-        lambda name: _read(index.parent / places[name], name),
+        lambda name: last.of((name,), lambda: _read(index.parent / places[name], name)),
         aliases,
         lambda name: headers[places[name]][name],
     )

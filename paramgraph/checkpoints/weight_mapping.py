@@ -27,6 +27,36 @@ def plain_name(name: str) -> str:
     return plain
 
 
+class LastStack:
+    """The last stack of experts that was read or computed: its experts ask for it one after the other.
+
+    Holds one stack, and what it was made of.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._value: Tensor | None = None
+        self._sources: tuple[Tensor, ...] = ()
+
+    def of(
+        self, key: tuple[object, ...], make: Callable[[], Tensor], sources: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Give what was made under this key, if it was the last; else make it, and keep it where it is a stack.
+
+        `sources` are what it is made of: it is made anew where these are others, or have been changed in place.
+        """
+        if any(source.is_inference() for source in sources):  # which do not count their changes
+            return make()
+        key = (*key, *((source.data_ptr(), source._version) for source in sources))
+        if self._value is not None and self._key == key:
+            return self._value
+        self._value, self._sources = None, ()  # before memory for the next is asked for
+        value = make()
+        if value.ndim == 3:
+            self._key, self._value, self._sources = key, value, sources
+        return value
+
+
 class WeightMapping(Mapping[str, Tensor]):
     """Weights by name; a value is read when it is asked for and not kept.
 
@@ -61,6 +91,7 @@ class WeightMapping(Mapping[str, Tensor]):
         self.quantized = ""  # how, where its description says so
         # Kept by `correspond`, which is asked anew for each table. Any: the type stands above this one.
         self.correspondences: dict[int, Any] = {}
+        self.last_stack = LastStack()  # of updates from here
         self._read = read
         self._shape = shape
         self._names = list(dict.fromkeys(names))

@@ -24,8 +24,8 @@ def updates(base: ModelLike, tuned: ModelLike, table: NodeTable) -> Float[Tensor
     r"""Take the difference of two checkpoints as features: :math:`X = \mathrm{gather}(W_{tuned} - W_{base})`.
 
     For a LoRA adapter the difference is its :math:`s B A` itself, without rounding through the weights.
-    Matrices are read and subtracted one at a time: beyond the features, the memory of three matrices, whatever
-    the size of the model.
+    Matrices are read and subtracted one at a time: beyond the features, the memory of three matrices, or of three
+    stacks of experts, whatever the size of the model.
 
     Parameters
     ----------
@@ -131,7 +131,12 @@ def _difference(found: Correspondence, name: str, partner: str) -> Tensor:
             f"{name!r} is {tuple(old.shape)} in {before.source} and {tuple(new.shape)} in {after.source}: "
             "these are not checkpoints of one model"
         )
-    return wide_weight(new, name, after).to(old.device) - wide_weight(old, name, before)
+    # Experts ask for the update of their stack one after the other.
+    return before.last_stack.of(
+        (name, partner),
+        lambda: wide_weight(new, name, after).to(old.device) - wide_weight(old, name, before),
+        (old, new),
+    )
 
 
 def _finite(difference: Tensor, name: str, before: WeightMapping, after: WeightMapping) -> Tensor:

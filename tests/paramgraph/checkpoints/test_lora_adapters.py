@@ -24,6 +24,8 @@ from transformers import (
 from paramgraph import rows, updates
 from paramgraph.checkpoints import correspond, open_checkpoint
 
+from helpers.tiny_architectures import make
+
 pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:Setting `save_embedding_layers`:UserWarning"
@@ -31,6 +33,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set:UserWarning"),
     pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning"),
     pytest.mark.filterwarnings("ignore:Adapter 'default'.*lora_B.bias:UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The following .*_pattern keys:RuntimeWarning"
+    ),  # of parameters, and used
     pytest.mark.filterwarnings("ignore:Model .*tie_word_embeddings=True:UserWarning"),
 ]
 SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 4}
@@ -57,6 +62,9 @@ MAKERS = {
     "mixtral": lambda: MixtralForCausalLM(
         MixtralConfig(**SMALL, num_hidden_layers=1, num_key_value_heads=2, num_local_experts=2)
     ),
+    "gpt-oss": lambda: copy.deepcopy(make("gpt-oss")),
+    "llama 4": lambda: copy.deepcopy(make("Llama 4")),
+    "jetmoe": lambda: copy.deepcopy(make("JetMoE")),
 }
 
 
@@ -325,17 +333,50 @@ def test_learned_prompts_are_no_update_of_weights(tmp_path):
         open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
 
 
-def test_adapted_experts_are_read_around_a_module_and_refused_on_disk(tmp_path):
-    base = made("mixtral")
-    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
-    wrapped = trained(base, target_modules=["q_proj"], target_parameters=names)
-    folder = saved(wrapped, tmp_path)
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "options"),
+    [
+        ("mixtral", EXPERTS, {"use_rslora": True}),
+        (
+            "mixtral",
+            EXPERTS[1:],
+            {"rank_pattern": {"down_proj": 3}, "alpha_pattern": {"experts.down_proj": 7}},
+        ),
+        ("mixtral", ["mlp.gate.weight", EXPERTS[0]], {}),
+        ("gpt-oss", [EXPERTS[1], EXPERTS[0]], {}),  # stored as (experts, inputs, outputs), and declared so
+        ("llama 4", ["experts.gate_up_proj"], {}),  # stored so, and not declared
+        ("jetmoe", ["mlp.input_linear.weight"], {}),
+    ],
+)
+def test_adapted_experts_are_those_of_the_merged_model(tmp_path, name, targets, options):
+    base = made(name)
+    wrapped = trained(base, target_modules=[], target_parameters=targets, **options)
+    folder = saved(wrapped, tmp_path / "adapter")
+    base.save_pretrained(tmp_path / "base")
     truth, live = merged(base, folder), open_checkpoint(wrapped)
-    for name in (f"model.layers.0.{name}" for name in names):
-        assert not torch.equal(truth[name], base.get_parameter(name))
-        torch.testing.assert_close(live[name], truth[name], rtol=1e-5, atol=2e-6)
-    with pytest.raises(ValueError, match="with target_parameters"):
-        open_checkpoint(folder, open_checkpoint(base))
+    for opened in (open_checkpoint(base), open_checkpoint(tmp_path / "base")):
+        adapted = open_checkpoint(folder, opened)
+        for target in targets:
+            weight = next(other for other in truth if other.endswith(target))
+            assert not torch.equal(truth[weight], base.get_parameter(weight))
+            # Sums of at most 4 products in another order, of numbers below 5.
+            torch.testing.assert_close(live[weight], truth[weight], rtol=1e-5, atol=2e-6)
+            torch.testing.assert_close(adapted[weight], truth[weight], rtol=1e-5, atol=2e-6)
+            assert adapted.factor_names(weight) is None or truth[weight].ndim == 2
+        untouched = next(
+            other for other in truth if other.endswith("q_proj.weight") or "input_linear" in other
+        )
+        assert adapted.changes(untouched) == (untouched.endswith(targets[0]))
+
+
+def test_adapted_experts_need_to_know_the_module(tmp_path):
+    base = made("mixtral")
+    folder = saved(trained(base, target_modules=[], target_parameters=EXPERTS), tmp_path)
+    with pytest.raises(ValueError, match=r"single parameters .* give the base as a module"):
+        open_checkpoint(folder, open_checkpoint(base.state_dict()))
 
 
 def test_two_values_of_one_weight_are_refused(tmp_path):

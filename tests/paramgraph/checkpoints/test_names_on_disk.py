@@ -1,5 +1,7 @@
 """Folders whose files have other names, or other tensors, than the modules that are loaded from them."""
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -8,6 +10,13 @@ from paramgraph import compare, rows, updates
 from paramgraph.checkpoints import ModuleWeights, correspond, in_module_names, open_checkpoint
 
 from helpers.saved_architectures import RENAMED, SAVED, make_saved, save
+
+
+class Stack(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(2, 3, 4))
+        self.input_size, self.output_size = 4, 3
 
 
 @pytest.fixture
@@ -73,6 +82,37 @@ def test_merged_experts_are_read_part_by_part(folders):
     weights["model.layers.1.mlp.experts.down_proj"]
     assert len(read) == 3
     assert all(".layers.1." in name and name.endswith("w2.weight") for name in read)
+
+
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "GptOssForCausalLM"])
+def test_a_stack_is_read_once_for_all_its_experts(folders, name):
+    base, tuned = map(open_checkpoint, folders(name))
+    experts = [group for group in rows(make_saved(name)) if ".1.mlp.experts.down" in group]
+    tables = rows(make_saved(name))
+    updates(
+        base, tuned, tables[experts[-1]]
+    )  # the files' names are matched, and their tied weights looked for
+    read = []
+    for weights in (base, tuned):
+        weights.last_stack, weights._merged = type(weights.last_stack)(), type(weights._merged)()
+        merged = weights._merge
+        weights._merge = lambda conversion, name, merged=merged: read.append(name) or merged(conversion, name)
+    found = [updates(base, tuned, tables[group]) for group in experts]
+    assert len(found) == 3
+    assert len(read) == (2 if name == "MixtralForCausalLM" else 0)  # gpt-oss has its stacks in its files
+    same = {X.untyped_storage().data_ptr() for X in found}
+    assert len(same) == 1  # one difference, of which each expert has a view
+
+
+def test_a_stack_that_was_changed_in_place_is_subtracted_anew():
+    before, after = (open_checkpoint({"w": torch.full((2, 3, 4), value)}) for value in (0.0, 1.0))
+    table = rows(torch.nn.ModuleDict({"e": Stack()}))["e.w[1]"]
+    table = dataclasses.replace(
+        table, slices=tuple(dataclasses.replace(s, parameter="w") for s in table.slices)
+    )
+    assert updates(before, after, table).unique().tolist() == [1.0]
+    after["w"].add_(1.0)
+    assert updates(before, after, table).unique().tolist() == [2.0]
 
 
 def test_a_file_beside_its_description_has_the_names_of_the_module(folders):
