@@ -58,9 +58,9 @@ class AdaptedWeights(WeightMapping):
     r"""Weights of a base model with a LoRA adapter added: :math:`W + s B A`.
 
     `folder` has `adapter_config.json` and `adapter_model.safetensors`; `base` are the weights of the model that the
-    adapter was trained on. Experts that share one parameter (`target_parameters`) have an update each. A head that was saved as a whole (`modules_to_save`), and that the base lacks, is here as it
-    was saved. Of a weight that the base ties, and of which the adapter changes one use alone, or each on its own, each
-    use is a weight here.
+    adapter was trained on. Experts that share one parameter (`target_parameters`) have an update each. A head that was
+    saved as a whole (`modules_to_save`), and that the base lacks, is here as it was saved. Of a weight that the base
+    ties, and of which the adapter changes one use alone, or each on its own, each use is a weight here.
 
     A ValueError refuses what is no LoRA adapter, or one whose update is not :math:`s B A` of the saved base (DoRA and
     other variants, PiSSA and other initializations that change the base; the message names the option), a file with
@@ -96,7 +96,7 @@ class AdaptedWeights(WeightMapping):
         nor the weight, and a weight that the base ties and that has two different updates, raise a ValueError.
         """
         first, *others = self._parts[self.base.resolve(name)]
-        found = self.last_stack.of((first,), lambda: self._update(first))
+        found = self.last_stack.of((first,), len(self.base.shape(first)), lambda: self._update(first))
         if not all(torch.equal(found, self._update(other)) for other in others):
             raise ValueError(
                 f"{' and '.join(map(repr, (first, *others)))} are one tied weight in {self.base.source}, and "

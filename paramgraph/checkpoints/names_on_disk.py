@@ -92,7 +92,7 @@ class ModuleWeights(WeightMapping):
         conversion = self._of_target.get(name)
         if conversion is None:
             return self.stored[self._renamed[name]]
-        return self._merged.of((name,), lambda: self._merge(conversion, name))
+        return self._merged.of((name,), len(conversion.targets[name]), lambda: self._merge(conversion, name))
 
     def _merge(self, conversion: _Conversion, name: str) -> Tensor:
         tensors = {

@@ -39,7 +39,7 @@ def open_files(path: Path) -> WeightMapping:
     return WeightMapping(
         str(path),
         shapes,
-        lambda name: last.of((name,), lambda: _read(file, name)),
+        lambda name: last.of((name,), len(shapes[name]), lambda: _read(file, name)),
         aliases,
         shapes.__getitem__,
     )
@@ -139,7 +139,9 @@ def _open_index(index: Path) -> WeightMapping:
     return WeightMapping(
         str(index.parent),
         places,
-        lambda name: last.of((name,), lambda: _read(index.parent / places[name], name)),
+        lambda name: last.of(
+            (name,), len(headers[places[name]][name]), lambda: _read(index.parent / places[name], name)
+        ),
         aliases,
         lambda name: headers[places[name]][name],
     )

@@ -37,24 +37,31 @@ class LastStack:
         self._key: tuple[object, ...] = ()
         self._value: Tensor | None = None
         self._sources: tuple[Tensor, ...] = ()
+        self._version = 0
 
     def of(
-        self, key: tuple[object, ...], make: Callable[[], Tensor], sources: tuple[Tensor, ...] = ()
+        self,
+        key: tuple[object, ...],
+        dimensions: int,
+        make: Callable[[], Tensor],
+        sources: tuple[Tensor, ...] = (),
     ) -> Tensor:
         """Give what was made under this key, if it was the last; else make it, and keep it where it is a stack.
 
-        `sources` are what it is made of: it is made anew where these are others, or have been changed in place.
+        `sources` are what it is made of: it is made anew where these are others, or where these or it have been changed
+        in place.
         """
-        if any(source.is_inference() for source in sources):  # which do not count their changes
+        # A tensor of inference mode does not count its changes.
+        if dimensions != 3 or any(source.is_inference() for source in sources):
             return make()
         key = (*key, *((source.data_ptr(), source._version) for source in sources))
-        if self._value is not None and self._key == key:
-            return self._value
-        self._value, self._sources = None, ()  # before memory for the next is asked for
-        value = make()
-        if value.ndim == 3:
-            self._key, self._value, self._sources = key, value, sources
-        return value
+        kept = self._value
+        if kept is None or self._key != key or kept._version != self._version:
+            self._value, self._sources = None, ()  # before memory for the next is asked for
+            kept = make()
+            if not kept.is_inference():
+                self._key, self._value, self._sources, self._version = key, kept, sources, kept._version
+        return kept
 
 
 class WeightMapping(Mapping[str, Tensor]):

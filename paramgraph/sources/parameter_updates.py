@@ -134,6 +134,7 @@ def _difference(found: Correspondence, name: str, partner: str) -> Tensor:
     # Experts ask for the update of their stack one after the other.
     return before.last_stack.of(
         (name, partner),
+        old.ndim,
         lambda: wide_weight(new, name, after).to(old.device) - wide_weight(old, name, before),
         (old, new),
     )

@@ -112,6 +112,9 @@ def test_a_stack_that_was_changed_in_place_is_subtracted_anew():
     )
     assert updates(before, after, table).unique().tolist() == [1.0]
     after["w"].add_(1.0)
+    found = updates(before, after, table)
+    assert found.unique().tolist() == [2.0]
+    found.zero_()
     assert updates(before, after, table).unique().tolist() == [2.0]
 
 
