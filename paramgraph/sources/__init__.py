@@ -12,7 +12,7 @@ an accumulator keeps what is needed of them, so memory does not grow with the ba
 - What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
   `StreamingGram`, `FeatureBlocks`.
 - A table without features does not stop the others: `OnFailure` is told of it, and `Failures` keeps the account.
-- Passes that leave no trace: `passes`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
+- Passes that leave no trace: `passes`, `run_batch`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
 - What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
   `representation` gives, and `predictions` are the largest logits. `usual_objective` of a model, and its `body_of`,
   which has no head.
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         batch_loss as batch_loss,
         evaluation as evaluation,
         passes as passes,
+        run_batch as run_batch,
     )
     from paramgraph.sources._token_streams import (
         real_tokens as real_tokens,

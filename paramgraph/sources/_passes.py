@@ -28,7 +28,27 @@ def parameters_of(tables: Mapping[str, NodeTable]) -> list[str]:
 
 def run_batch(model: nn.Module, batch: Any) -> Any:
     """Run a model on a mapping of arguments, a tuple or list of them (labels left out), or the one argument."""
-    return model(**batch) if isinstance(batch, Mapping) else model(*_by_position(model, batch))
+    with _told_of_two_parts(model, batch):
+        return model(**batch) if isinstance(batch, Mapping) else model(*_by_position(model, batch))
+
+
+@contextmanager
+def _told_of_two_parts(model: nn.Module, batch: Any) -> Iterator[None]:
+    """Say what a decoder lacks where a model with an encoder and a decoder fails on texts alone."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError) as error:
+        inner = getattr(model, "get_base_model", lambda: model)()  # under PEFT
+        two = bool(getattr(getattr(inner, "config", None), "is_encoder_decoder", False))
+        bare = isinstance(batch, Mapping) and not any("decoder" in key or key == "labels" for key in batch)
+        # What is missing is not named by all: some trip over the None.
+        told = any(word in str(error) for word in ("input_ids", "inputs_embeds", "NoneType"))
+        if not (two and bare and told):
+            raise
+        raise ValueError(
+            f"{type(inner).__name__} has an encoder and a decoder, and a batch with {', '.join(batch)} gives the "
+            "decoder nothing to read: put decoder_input_ids or labels into each batch"
+        ) from error
 
 
 def named_batch(model: nn.Module, batch: Any) -> Mapping[str, Any]:
@@ -64,7 +84,8 @@ def batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> T
             "pass loss=lambda model, batch: ..."
         )
     else:
-        outputs = model(**batch)
+        with _told_of_two_parts(model, batch):
+            outputs = model(**batch)
         value = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
         if value is None:
             raise ValueError(

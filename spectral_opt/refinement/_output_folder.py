@@ -30,6 +30,8 @@ SHARD_BYTES = 2 * 10**9
 CONFIG, MODULES = "config.json", "modules.json"
 # What is being written; a process that was killed leaves it, and nobody's work is in it.
 UNFINISHED = ".unfinished-"
+# Where the files of an earlier model are until the new ones have taken their place.
+REPLACED = ".replaced-"
 # What describes a model, its tokenizer and the modules around it. Code comes along as a file and is never run.
 COMPANIONS = (
     "*.json",
@@ -102,9 +104,15 @@ def check_folder(out: str | Path, overwrite: bool = False, inputs: Iterable[Path
     folder = check_inputs(out, inputs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        used = any(not entry.name.startswith(UNFINISHED) for entry in folder.iterdir())
+        used = [entry.name for entry in folder.iterdir() if not entry.name.startswith(UNFINISHED)]
     except OSError as error:
         raise ValueError(f"cannot write to {out}: {error.strerror}; name another folder") from None
+    aside = [name for name in used if name.startswith(REPLACED)]
+    if aside and not overwrite:
+        raise ValueError(
+            f"a run that was killed while it replaced the model in {out} has left its files in {', '.join(aside)}: "
+            "move them back, or allow the folder to be overwritten, which removes them"
+        )
     if used and not overwrite:
         raise ValueError(f"{out} is not empty: name another folder, or allow it to be overwritten")
     return folder
@@ -157,7 +165,8 @@ def _swap(staged: Path, folder: Path, inputs: Iterable[Path]) -> None:
     for entry in old:
         if any(path.resolve().is_relative_to(entry.resolve()) for path in inputs):
             raise OSError(f"{entry} is to be replaced, and the base or the fine-tune lies in it")
-    aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder))
+    left = list(folder.glob(f"{REPLACED}*"))  # by a run that was killed; they were to be overwritten then
+    aside = Path(tempfile.mkdtemp(prefix=REPLACED, dir=folder))
     moves = [(entry, aside / entry.name) for entry in old] + [(entry, folder / entry.name) for entry in new]
     done: list[tuple[Path, Path]] = []
     try:
@@ -169,7 +178,8 @@ def _swap(staged: Path, folder: Path, inputs: Iterable[Path]) -> None:
             end.rename(start)
         aside.rmdir()
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    for earlier in (aside, *left):
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _loads_last(path: Path) -> tuple[bool, str]:

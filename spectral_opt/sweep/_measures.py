@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from paramgraph.sources import body_of
+from paramgraph.sources import body_of, run_batch
 from spectral_opt.errors import ModelError
 from spectral_opt.study import neighbours_kept
 from spectral_opt.sweep._domain import domain_auc, domain_remark
@@ -162,7 +162,7 @@ def _refuse_what_is_not_finite(values: Tensor, name: str) -> None:
 
 
 def token_losses(model: nn.Module, batches: TokenizedBatches) -> tuple[Values, Values]:
-    """Return the mean loss of the next token of each text, in nats, 0 for a text of one token, and their number."""
+    """Return the mean loss of the next token of each text, in nats, and their number; texts have two tokens or more."""
     rows, counts = [], []
     with torch.no_grad():
         for batch in batches:
@@ -172,7 +172,7 @@ def token_losses(model: nn.Module, batches: TokenizedBatches) -> tuple[Values, V
                 logits.transpose(1, 2), batch["input_ids"][:, 1:], reduction="none"
             )
             counts.append(mask.sum(dim=1))
-            rows.append((loss * mask).sum(dim=1) / counts[-1].clamp(min=1))
+            rows.append((loss * mask).sum(dim=1) / counts[-1])
     restored = (batches.restore(torch.cat(one)).double().numpy() for one in (rows, counts))
     losses, tokens = restored
     return losses, tokens
@@ -192,7 +192,7 @@ def mean_interval(values: Values, seed: int = 0) -> tuple[float, float, float]:
 
 def run_body(model: nn.Module, batch: Mapping[str, Tensor]) -> Any:  # Any: whatever the model returns
     """Run the model without its head: the logits of a language model are its largest product, and not needed."""
-    return body_of(model)(**batch)
+    return run_batch(body_of(model), batch)
 
 
 def _class_logits(module: nn.Module, batches: TokenizedBatches) -> Tensor:

@@ -1,5 +1,6 @@
 """The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,10 +50,15 @@ class RefinementTexts:
 
 
 def read_texts(
-    options: RefinementOptions, causal: bool, labelled: bool, tokenizer: TokenizerLike | None = None
+    options: RefinementOptions,
+    causal: bool,
+    labelled: bool,
+    tokenizer: TokenizerLike | None = None,
+    is_used: Callable[[str], bool] = lambda text: True,
 ) -> RefinementTexts:
     """Read and split all texts, deterministic under the seed; DataError says which are missing or too few.
 
+    Plain texts that are not `is_used` are left out and counted: of a text of one token there is no next one to predict.
     The tokenizer is asked for conversations alone.
     """
     held_out, dev, test = options.sizes(causal)
@@ -64,14 +70,24 @@ def read_texts(
             f"and {held_out} others to measure retention; give more text, or smaller --texts and --held-out"
         )
     remarks: list[str] = []
-    order = np.random.default_rng(options.seed).permutation(len(preserve))[:wanted]
-    chosen = [preserve.texts[place] for place in order]
+    order = np.random.default_rng(options.seed).permutation(len(preserve))
+    chosen, short = _drawn((preserve.texts[place] for place in order), wanted, is_used)
+    remarks += [_of_one_token(short, options.preserve)] if short else []
+    if len(chosen) < wanted:
+        raise DataError(
+            f"{options.preserve} has {len(chosen)} texts of two tokens or more, and {wanted} are needed; give more "
+            "text, or smaller --texts and --held-out"
+        )
     task = None
     if options.task is not None:
         if _same_place(options.preserve, options.task):
             remarks.append("preserved text and task are the same data: the task's own domain is protected")
-        read = _read_labelled if labelled else _read_plain
-        task = read(options, dev, test, set(chosen), tokenizer)
+        used = set(chosen)
+        task = (
+            _read_labelled(options, dev, test, used, tokenizer)
+            if labelled
+            else _read_plain(options, dev, test, used, tokenizer, is_used)
+        )
     split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
     if task is not None:
         reports = f"{len(task.test.texts)} others report" if task.test else "too few are left to report"
@@ -144,19 +160,25 @@ def _read_labelled(
 
 
 def _read_plain(
-    options: RefinementOptions, dev: int, test: int, used: set[str], tokenizer: TokenizerLike | None
+    options: RefinementOptions,
+    dev: int,
+    test: int,
+    used: set[str],
+    tokenizer: TokenizerLike | None,
+    is_used: Callable[[str], bool],
 ) -> TaskTexts:
     assert options.task is not None, "the caller has looked"
     data = read_paragraphs(options.task, options.text_column, tokenizer)
     left = [text for text in data.texts if text not in used]
     remarks = [] if len(left) == len(data) else [_shared(len(data) - len(left))]
     order = np.random.default_rng(options.seed + 1).permutation(len(left))
-    if len(left) < dev:
+    drawn, short = _drawn((left[place] for place in order), dev + test, is_used)
+    remarks += [_of_one_token(short, options.task)] if short else []
+    if len(drawn) < dev:
         raise DataError(
-            f"{options.task} has {len(left)} texts, and {dev} are needed to pick a strength; give more, or a "
+            f"{options.task} has {len(drawn)} texts, and {dev} are needed to pick a strength; give more, or a "
             "smaller --dev"
         )
-    drawn = [left[place] for place in order[: dev + test]]
     reports = drawn[dev:]
     enough = len(reports) >= LEAST_LOSSES
     return TaskTexts(
@@ -167,6 +189,24 @@ def _read_plain(
         str(data.provenance),
         tuple(remarks if enough else [*remarks, _too_few(len(reports), LEAST_LOSSES)]),
     )
+
+
+def _drawn(texts: Iterable[str], wanted: int, is_used: Callable[[str], bool]) -> tuple[list[str], int]:
+    """Take the first texts that are used; count those that were passed over."""
+    kept: list[str] = []
+    passed = 0
+    for text in texts:
+        if len(kept) == wanted:
+            break
+        if is_used(text):
+            kept.append(text)
+        else:
+            passed += 1
+    return kept, passed
+
+
+def _of_one_token(count: int, place: str) -> str:
+    return f"texts of {place} of one token, of which there is no next one to predict, and which are left out: {count}"
 
 
 def _shared(count: int) -> str:

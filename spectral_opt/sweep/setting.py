@@ -1,6 +1,7 @@
 """A refinement made ready: models found and matched, texts split; every mistake of a user's shows here."""
 
 import copy
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,18 +90,21 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         raise DataError(
             f"--metric {metric.name} does not fit {options.tuned}, a model of kind {kind!r}; allowed: {allowed}"
         )
+    find_tokenizer = functools.cache(lambda: _tokenizer(tuned_folder, base_folder))
+
+    def has_next_token(text: str) -> bool:
+        return len(find_tokenizer()(text, truncation=True, max_length=options.max_length)["input_ids"]) > 1
+
+    causal = kind == "causal"
     texts = read_texts(
-        options,
-        kind == "causal",
-        labelled=kind != "causal",
-        tokenizer=lambda: _tokenizer(tuned_folder, base_folder),
+        options, causal, not causal, find_tokenizer, has_next_token if causal else lambda text: True
     )
     base = _load_base(base_folder, tuned_folder, kind, adapter)
     module = base.model if adapter is not None else load_base(tuned_folder).model
     if adapter is not None:
         module = copy.deepcopy(module)
     module = module.float().eval().requires_grad_(False)
-    tokenizer = _tokenizer(tuned_folder, base_folder)
+    tokenizer = find_tokenizer()
     limit_to_positions(tokenizer, module)
     longest, shortened = usable_length(tokenizer, options.max_length)
     classes: list[int] | None = None

@@ -71,3 +71,43 @@ def test_texts_of_one_domain_are_not_told_apart_and_of_two_are():
     assert domain_auc(draws[:60], draws[60:], 0) < 0.65
     assert "it protects the task's own domain" in domain_remark(domain_auc(draws[:60], draws[60:], 0))
     assert domain_remark(domain_auc(draws[:60], draws[60:] + 1, 0)) == ""
+
+
+def test_texts_of_one_token_are_left_out_of_a_language_models_and_counted(tmp_path):
+    import torch
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = {word: place for place, word in enumerate(["[PAD]", *(f"word{place}" for place in range(80))])}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[PAD]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[PAD]", pad_token="[PAD]")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for seed, name in enumerate(("base", "tuned")):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            LlamaForCausalLM(LlamaConfig(vocab_size=81, **sizes)).save_pretrained(tmp_path / name)
+        fast.save_pretrained(tmp_path / name)
+    rows = [f"word{place} word{place + 1}" for place in range(70)]
+    short = [f"word{place}" for place in range(9)]
+    for name, lines in {
+        "preserve": [*rows[:38], *short],
+        "task": [*rows[38:], *short],
+        "few": short * 5,
+    }.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text", *lines]) + "\n")
+
+    def made(preserve):
+        models, task = (tmp_path / "base", tmp_path / "tuned"), tmp_path / "task.csv"
+        options = {"texts": 24, "held_out": 14, "dev": 16, "test": 16, "max_length": 16}
+        return make_refinement(RefinementOptions(*map(str, models), str(preserve), str(task), **options))
+
+    setting = made(tmp_path / "preserve.csv")
+    used = [*setting.texts.build, *setting.texts.held_out, *setting.texts.task.dev.texts]
+    assert all(len(text.split()) == 2 for text in [*used, *setting.texts.task.test.texts])
+    counted = [said for said in setting.remarks if "of one token" in said]
+    assert len(counted) == 2
+    assert all(1 <= int(said.rpartition(" ")[2]) <= 9 for said in counted)  # drawn until there are enough
+    with pytest.raises(DataError, match="has 0 texts of two tokens or more, and 38 are needed"):
+        made(tmp_path / "few.csv")

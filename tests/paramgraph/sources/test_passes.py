@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from paramgraph import collect, rows
 from paramgraph.sources import RandomStates, evaluation, passes
+
+from helpers.tiny_architectures import make
 
 
 def draw(*_):
@@ -112,3 +115,10 @@ def test_missing_batches_are_an_error():
 def test_one_batch_instead_of_several_is_an_error(one_batch):
     with pytest.raises(TypeError, match="iterable of batches"):
         list(passes(nn.Identity(), one_batch, draw))
+
+
+@pytest.mark.parametrize("source", ["gradients", "activations", "output_gradients"])
+def test_texts_without_anything_for_a_decoder_are_told_in_one_line(source):
+    model = make("T5")
+    with pytest.raises(ValueError, match=r"T5For.* has an encoder and a decoder, and a batch with input_ids"):
+        collect(model, rows(model), source, [{"input_ids": torch.arange(1, 7)[None]}])

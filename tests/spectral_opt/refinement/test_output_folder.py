@@ -290,3 +290,15 @@ def test_mere_weights_are_described_by_a_base_of_the_same_names(models, prefix, 
     if described:
         loaded = BertForSequenceClassification.from_pretrained(models / "out").state_dict()
         assert torch.equal(loaded["classifier.weight"], state["classifier.weight"])
+
+
+def test_what_a_killed_swap_has_set_aside_is_named_and_then_removed(models, earlier):
+    aside = earlier / ".replaced-abc"
+    aside.mkdir()
+    (earlier / "config.json").rename(aside / "config.json")
+    with pytest.raises(ValueError, match=r"killed while it replaced .* in \.replaced-abc: move them back"):
+        refine(models / "base", models / "tuned", RING, out=earlier)
+    assert (aside / "config.json").is_file()
+    refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
+    assert not list(earlier.glob(".*-*"))
+    BertForSequenceClassification.from_pretrained(earlier)

@@ -1,6 +1,7 @@
 """Refinement of two checkpoints that differ: names on disk, heads, ties, sizes, types."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from paramgraph import rows, updates
+from paramgraph.errors import NumericalWarning
 from spectral_opt import Refiner, SpectralConfig, refine
 
 from helpers.saved_architectures import DECODER, PLAIN, SAVED, TEXT, make_saved, save
@@ -350,3 +352,19 @@ def test_a_sharded_tuned_folder_is_refined(tmp_path):
     refined = refine(base, tmp_path / "tuned", RING, out=tmp_path / "out")
     loaded = type(base).from_pretrained(tmp_path / "out").state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in refined.items())
+
+
+@pytest.mark.parametrize("graph", ["product", "columns", "rows"])
+def test_a_batch_without_anything_for_a_decoder_is_one_clear_line(graph):
+    base, tuned = make_saved("T5ForConditionalGeneration"), make_saved("T5ForConditionalGeneration", 1)
+    ids = torch.arange(1, 13).reshape(2, 6)
+    with pytest.raises(
+        ValueError, match=r"T5.* has an encoder and a decoder.*put decoder_input_ids or labels"
+    ):
+        refine(base, tuned, "preserve", {"preserve": [{"input_ids": ids}]}, graph=graph)
+    batches = {"preserve": [{"input_ids": ids, "decoder_input_ids": ids}]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumericalWarning)  # two texts are few
+        refined = refine(base, tuned, "preserve", batches, graph=graph)
+    name = "decoder.block.1.layer.2.DenseReluDense.wi.weight"
+    assert not torch.equal(refined[name], tuned.get_parameter(name))
