@@ -25,14 +25,9 @@ from paramgraph.errors import NotConvergedError
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
-from spectral_opt.preparation import PreparedTable
+from spectral_opt.preparation import PreparedTable, told_reasons
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
-from spectral_opt.refinement._filters import (
-    RefinementFilters,
-    ResponseFilters,
-    reason_of,
-    told_reasons,
-)
+from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch
 
 # What becomes of weights that have a counterpart in the base and that no filter acts on.
@@ -162,7 +157,7 @@ class DeltaStream:
                 )  # base and adapter were added in float32
             yield name, value
         if self._groups and not self._has_filtered:
-            raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(self.skipped))}")
+            raise ValueError(f"nothing can be filtered: {told_reasons(self.skipped)}")
 
     def _scaled(self, name: str, origin: str, factor: float) -> Tensor:
         """Go from base to tuned by a factor, a weight that the base has."""
@@ -283,7 +278,7 @@ class Failures:
                 if not any(parts.values()):
                     continue
                 if ready.operator is None:
-                    self.add(place, ready, reason_of(ready))
+                    self.add(place, ready, ready.reason)
                 elif lost:
                     self.add(place, ready, f"tuned has no counterpart of {told(lost)}")
 
@@ -304,8 +299,8 @@ class Failures:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What to say, each reason once."""
-        return tuple(f"not filtered, {reason}" for reason in told_reasons(self.reasons))
+        """What to say, in one line."""
+        return (f"not filtered: {told_reasons(self.reasons)}",) if self._found else ()
 
 
 def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:

@@ -1,6 +1,5 @@
 """The filters of a refinement: one for each table, config and response, made when they are first needed."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -8,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.checkpoints import told
 from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
 from paramgraph.measures import second_moments
 from paramgraph.nodes import NodeTable
@@ -25,6 +23,8 @@ from spectral_opt.preparation import (
     match_tables,
     prepare_tables,
     source_of,
+    table_left_alone,
+    told_reasons,
     told_texts,
 )
 
@@ -51,8 +51,8 @@ class RefinementFilters:
         )
         for filtered, left in zip(self.tables, self.left, strict=True):
             if left and not filtered:
-                reasons = {group: reason_of(ready) for group, ready in left.items()}
-                raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(reasons))}")
+                reasons = {group: ready.reason for group, ready in left.items()}
+                raise ValueError(f"nothing can be filtered: {told_reasons(reasons)}")
         self._spectra: dict[int, Spectrum | None] = {}
 
     @classmethod
@@ -195,20 +195,6 @@ def expert_of(table: NodeTable) -> int:
     return table.slices[0].expert if len(table.slices) == 1 else -1
 
 
-def reason_of(ready: PreparedTable) -> str:
-    """Say why a table is left alone."""
-    return ready.reason.removeprefix("no filter: ")
-
-
-def told_reasons(left: Mapping[str, str]) -> tuple[str, ...]:
-    """List what is left alone by its reasons, the most frequent first."""
-    counted = Counter(left.values())
-    return tuple(
-        f"{reason}: {told([group for group, each in left.items() if each == reason])}"
-        for reason, _ in counted.most_common()
-    )
-
-
 def _operators(
     model: nn.Module, config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None
 ) -> dict[str, PreparedTable]:
@@ -230,7 +216,7 @@ def _operators(
     nothing = "all its inputs are zero on these texts" if source == "activations" else UNREACHED
     for group, table in tables.items():
         if group in left or moments.is_zero(group):
-            found[group] = left_table(table, left.get(group, nothing))
+            found[group] = table_left_alone(table, table.shape[0], left.get(group, nothing))
             continue
         operator = moments.operator(group)
         edges = operator.nodes * (operator.nodes - 1) // 2
@@ -246,8 +232,3 @@ def _operators(
             remarks=remarks,
         )
     return found
-
-
-def left_table(table: NodeTable, reason: str) -> PreparedTable:
-    """Make a table without an operator, whose reason says why."""
-    return PreparedTable(table, table.shape[0], 0, None, None, None, 0.0, reason)

@@ -14,8 +14,13 @@ from paramgraph.checkpoints import open_module
 from paramgraph.digests import tensor_digest, text_digest
 from paramgraph.whole_files import replacing
 from spectral_opt.config import SpectralConfig
-from spectral_opt.preparation import PreparedTable, match_tables, restore_table, table_tensors
-from spectral_opt.refinement._filters import left_table
+from spectral_opt.preparation import (
+    PreparedTable,
+    match_tables,
+    restore_table,
+    table_left_alone,
+    table_tensors,
+)
 
 VERSION = 1
 # Fields of a config that its operators do not depend on: how a response is applied, and training.
@@ -126,7 +131,10 @@ def _restored(
             }
             made[number] = restore_table(tables[group], tensors, bare)
         found[group] = replace(made[number], table=tables[group])
-    return found | {group: left_table(tables[group], reason) for group, reason in left.items()}
+    return found | {
+        group: table_left_alone(tables[group], tables[group].shape[0], reason)
+        for group, reason in left.items()
+    }
 
 
 def measured_fields(config: SpectralConfig) -> dict[str, Any]:

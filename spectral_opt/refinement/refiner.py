@@ -26,6 +26,7 @@ from spectral_opt.preparation import (
     calibration_sets,
     check_calibration,
     check_filled,
+    told_reasons,
 )
 from spectral_opt.refinement._checkpoints import (
     TunedCheckpoint,
@@ -45,7 +46,7 @@ from spectral_opt.refinement._deltas import (
     scale_tensors,
     told_rest,
 )
-from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters, told_reasons
+from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._moments import read_moments, write_moments
 from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
@@ -357,7 +358,7 @@ class Refiner:
         failures = Failures(self.filters, match)
         found = refine_factors(adapter, groups, filters, failures)
         if groups and failures.reasons and not found.before:
-            raise ValueError(f"nothing can be filtered: {'; '.join(told_reasons(failures.reasons))}")
+            raise ValueError(f"nothing can be filtered: {told_reasons(failures.reasons)}")
         kept = math.sqrt(found.after / found.before) if found.before else 1.0
         left = (*self._resting_updates(match, adapter), *found.rested)
         factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]

@@ -94,7 +94,7 @@ def test_texts_of_one_token_are_left_out_of_a_language_models_and_counted(tmp_pa
     for name, lines in {
         "preserve": [*rows[:38], *short],
         "task": [*rows[38:], *short],
-        "few": short * 5,
+        "few": few,
     }.items():
         (tmp_path / f"{name}.csv").write_text("\n".join(["text", *lines]) + "\n")
 

@@ -51,7 +51,7 @@ def tuned(base):
 
 @pytest.fixture
 def batches():
-    return {"preserve": list(torch.randn(4, 7, 4, generator=torch.Generator().manual_seed(0)))}
+    return {"preserve": list(torch.randn(8, 7, 4, generator=torch.Generator().manual_seed(0)))}
 
 
 def expected_of(refined, whole, tuned, left):
@@ -162,7 +162,7 @@ class Uncalled(Block):
         self.idle = nn.Linear(4, 4)
 
 
-@pytest.mark.parametrize("graph", ["columns", "rows"])
+@pytest.mark.parametrize("graph", ["columns", "rows", "product"])
 def test_a_layer_that_is_never_called_is_left_alone(batches, graph):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
