@@ -90,7 +90,7 @@ def test_texts_of_one_token_are_left_out_of_a_language_models_and_counted(tmp_pa
             LlamaForCausalLM(LlamaConfig(vocab_size=81, **sizes)).save_pretrained(tmp_path / name)
         fast.save_pretrained(tmp_path / name)
     rows = [f"word{place} word{place + 1}" for place in range(70)]
-    short = [f"word{place}" for place in range(9)]
+    short, few = ([f"word{place}" for place in range(count)] for count in (9, 40))
     for name, lines in {
         "preserve": [*rows[:38], *short],
         "task": [*rows[38:], *short],
