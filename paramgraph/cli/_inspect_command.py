@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -54,8 +55,8 @@ class Inspect:
         title = "How its matrices can be cut into nodes; memory: all modes of the largest graph"
         print_views([TableView(header, rows, title)])
         for name, scheme in found["schemes"].items():
-            if scheme["refused"]:
-                print_lines("", f"{name}: {scheme['refused']}")
+            if said := scheme["refused"] or scheme["left_out"]:
+                print_lines("", f"{name}: {said}")
         print_lines("", f"Next: paramgraph compare {shlex.quote(self.model)} --out results")
         return 0
 
@@ -73,6 +74,13 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
             f"{found['layers']} matrices, {found['covered']:,} entries ({share:.0%} of the parameters)",
         ),
     ]
+    facts.append(("in nodes", found["coverage"]["told"]))
+    facts += [("experts", text) for text in _experts(found["experts"])]
+    facts += [("left out", reason) for reason in found["coverage"]["reasons"]]
+    if found["coverage"]["warning"]:
+        facts.append(
+            ("warning", "less than nine tenths of the weights are in nodes: graphs say nothing of the rest")
+        )
     stored = found["stored"]
     if stored is None:
         facts.append(("weights", f"not looked at: {found['not_stored']}"))
@@ -96,6 +104,15 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     more = f", and {len(tied) - 3} more" if len(tied) > 3 else ""
     facts.append(("tied", "; ".join(tied[:3]) + more if tied else "none"))
     return facts
+
+
+def _experts(stacks: list[dict[str, Any]]) -> list[str]:
+    """Say what stacks there are, those of one role and shape together."""
+    together = Counter((stack["role"], stack["experts"], *stack["shape"]) for stack in stacks)
+    return [
+        f"{role}: {experts} experts of {rows:,} x {columns:,}" + (f", in {count} layers" if count > 1 else "")
+        for (role, experts, rows, columns), count in together.items()
+    ]
 
 
 def _scheme_row(name: str, scheme: dict[str, Any]) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """What a model is made of, and what graphs of it would cost, from its description and the headers of its files."""
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -11,7 +13,15 @@ from paramgraph.checkpoints import (
     open_skeleton,
 )
 from paramgraph.inputs import locate_model
-from paramgraph.nodes import Targets, linear_layers, list_schemes, node_tables, storage_key
+from paramgraph.nodes import (
+    LinearLayer,
+    Targets,
+    coverage,
+    linear_layers,
+    list_schemes,
+    node_tables,
+    storage_key,
+)
 
 # Float64 matrices of nodes x nodes at the same time: the dense operator, its eigenvectors, and room to work.
 MATRICES = 3
@@ -23,13 +33,15 @@ def inspect_model(
     """Describe a model without loading a weight, in plain values: what `paramgraph inspect --json` prints.
 
     Of its files also what they lack of the model, which is drawn at random when it is loaded, and what it does not read
-    of them. For each scheme its tables, nodes, widths and the bytes that all modes of its largest graph take; or why
-    there are none. Raises ValueError if there is no such model, it has no description, its files are broken, or no
-    layer matches.
+    of them. The share of its weights that is in nodes, what is left out by name and why, and its stacks of experts.
+    For each scheme its tables, nodes, widths and the bytes that all modes of its largest graph take, and what it leaves
+    out; or why there are none. Raises ValueError if there is no such model, it has no description, its files are
+    broken, or no layer matches.
     """
     where = locate(locate_model(name))
     model: Any = open_skeleton(where)
     layers = linear_layers(model, targets, exclude)
+    share = coverage(model, targets, exclude)
     stored, reason = _stored(where, model)
     return {
         "model": name,
@@ -37,12 +49,32 @@ def inspect_model(
         "model_type": model.config.model_type,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "layers": len(layers),
-        "covered": sum(layer.shape[0] * layer.shape[1] for layer in layers),
+        "covered": share.covered,
+        "coverage": {
+            "share": share.share,
+            "weights": share.weights,
+            "told": str(share),
+            "warning": share.warning,
+            "reasons": share.reasons(),
+        },
+        "left_out": dict(share.left_out),
+        "experts": _experts(layers),
         "stored": stored,
         "not_stored": reason,
         "tied": [names for names in _named(model) if len(names) > 1],
         "schemes": {scheme: _scheme(model, scheme, targets, exclude) for scheme in list_schemes()},
     }
+
+
+def _experts(layers: Iterable[LinearLayer]) -> list[dict[str, Any]]:
+    """List each stack of experts once: how many of its matrices are targeted, and their shape as stored."""
+    stacks: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        if layer.experts:
+            rows, columns = layer.shape
+            stack = {"parameter": layer.parameter, "role": layer.role, "experts": 0, "shape": [rows, columns]}
+            stacks.setdefault(layer.parameter, stack)["experts"] += 1
+    return list(stacks.values())
 
 
 def _stored(where: Located, model: nn.Module) -> tuple[dict[str, Any] | None, str]:
@@ -75,10 +107,12 @@ def _named(model: nn.Module) -> list[list[str]]:
 
 
 def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | None) -> dict[str, Any]:
-    try:
-        tables = node_tables(model, scheme, targets, exclude)
-    except ValueError as error:
-        return {"refused": str(error)}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            tables = node_tables(model, scheme, targets, exclude)
+        except ValueError as error:
+            return {"refused": str(error), "left_out": ""}
     nodes = [table.shape[0] for table in tables.values()]
     widths = [table.shape[1] for table in tables.values()]
     return {
@@ -90,4 +124,5 @@ def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | 
         "widest": max(widths),
         "bytes": MATRICES * 8 * max(nodes) ** 2,
         "refused": "",
+        "left_out": "; ".join(str(warning.message) for warning in told),
     }

@@ -59,10 +59,10 @@ def _attention_modules(model: nn.Module, targeted: Collection[str], fused: str |
     if not found:
         raise ValueError(next(iter(unreadable.values()), None) or _no_attention(model, layers))
     if unreadable:
-        first, *others = unreadable.values()
+        first, *others = unreadable.items()
         warnings.warn(
-            f"{len(unreadable)} attention modules are in no table of heads: {first}"
-            + (f"; likewise {', '.join(list(unreadable)[1:])}" if others else ""),
+            f"left out of all tables of heads: {first[1]}"
+            + (f"; likewise {', '.join(name for name, _ in others)}" if others else ""),
             stacklevel=2,
         )
     return found

@@ -73,7 +73,7 @@ def _line_table(layer: LinearLayer, scheme: str) -> NodeTable:
     part = _part(layer, layer.shape, (axis, 1 - axis), 1)
     index = "[{}]" if axis == 0 else "[:, {}]"
     names = [layer.group + index.format(i) for i in range(layer.shape[axis])]
-    return _table(layer.group, scheme, [part], names, [layer] * len(names))
+    return _table(layer.group, scheme, [part], names, [layer])
 
 
 def _block_table(layer: LinearLayer, size: int) -> NodeTable:
@@ -84,7 +84,7 @@ def _block_table(layer: LinearLayer, size: int) -> NodeTable:
         for i in range(down)
         for j in range(across)
     ]
-    return _table(layer.group, "blocks", [part], names, [layer] * len(names))
+    return _table(layer.group, "blocks", [part], names, [layer])
 
 
 def _depth_table(group: str, members: Sequence[LinearLayer]) -> NodeTable:
@@ -104,15 +104,16 @@ def _table(
     names: Sequence[str],
     layers: Sequence[LinearLayer],
 ) -> NodeTable:
-    """Make a table of nodes that each lie in one layer and in no head."""
+    """Make a table of nodes that each lie in one layer, the same for all where one is given, and in no head."""
+    each = len(names) // len(layers)
     return NodeTable(
         group=group,
         scheme=scheme,
         slices=tuple(slices),
         names=tuple(names),
-        layer=tuple(layer.layer for layer in layers),
+        layer=tuple(layer.layer for layer in layers) * each,
         head=(-1,) * len(names),
-        role=tuple(layer.role for layer in layers),
+        role=tuple(layer.role for layer in layers) * each,
     )
 
 

@@ -26,13 +26,19 @@ HEAD_NAMES = (
     "classification_head",
 )
 
-# None of these is in a module's name; a dot is, and stands for itself unless one of these is there as well.
-_REGULAR_EXPRESSION = frozenset("*+?[](){}|\\^$")
+# None of these is in a module's name; a dot is, and stands for itself unless one of these is there as well. An expert's
+# name ends with its index, as "down_proj[3]".
+_REGULAR_EXPRESSION = re.compile(r"[*+?()\[\]{}|\\^$]")
+_EXPERT = re.compile(r"\[\d+\]$")
+
+
+def _is_expression(rule: str) -> bool:
+    return _REGULAR_EXPRESSION.search(_EXPERT.sub("", rule)) is not None
 
 
 def targets_of_words(words: Sequence[str]) -> str | list[str]:
     """Read a rule that was written as words: "all-linear" or a regular expression alone is one, all else are names."""
-    if len(words) == 1 and (words[0].lower() == "all-linear" or _REGULAR_EXPRESSION & set(words[0])):
+    if len(words) == 1 and (words[0].lower() == "all-linear" or _is_expression(words[0])):
         return words[0]
     return list(words)
 
@@ -146,7 +152,14 @@ def _chosen(model: nn.Module, names: Mapping[str, list[str]], rule: Targets, arg
     hits = {entry: {bare for bare, several in names.items() if accepts(entry, several)} for entry in entries}
     if missed := [entry for entry, found in hits.items() if not found]:
         which = ", ".join(map(repr, missed)) + " of " if len(missed) < len(hits) else ""
-        raise ValueError(_nothing(model, list(names), f"{which}{argument}={rule!r}", missed, {}))
+        told = _nothing(model, list(names), f"{which}{argument}={rule!r}", missed, {})
+        expressions = [entry for entry in missed if _is_expression(entry)]
+        if expressions and not isinstance(rule, str):
+            told += (
+                "; a list has names, and one string is a regular expression: give "
+                f"{argument}={'|'.join(expressions if len(expressions) == len(entries) else entries)!r}"
+            )
+        raise ValueError(told)
     return set().union(*hits.values())
 
 

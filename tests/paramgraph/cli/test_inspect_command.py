@@ -22,6 +22,21 @@ def test_a_model_is_described_with_what_its_graphs_would_cost(folder, capsys):
     assert "Next: paramgraph compare" in out
 
 
+def test_experts_coverage_and_what_is_left_out_are_told(tmp_path, random_model, capsys):
+    random_model("Mixtral").model.save_pretrained(tmp_path / "moe")
+    random_model("XLNet").model.save_pretrained(tmp_path / "odd")
+    assert main(["inspect", str(tmp_path / "moe")]) == 0
+    out = capsys.readouterr().out
+    assert "in nodes      99.5% of the weights are in nodes: 55,296 of 55,552 entries\n" in out
+    assert "experts       mlp.experts.gate_up_proj: 4 experts of 128 x 32, in 2 layers\n" in out
+    assert (
+        "left out      model.layers.0.mlp.gate.weight, model.layers.1.mlp.gate.weight (a parameter of" in out
+    )
+    assert "warning" not in out
+    assert main(["inspect", str(tmp_path / "odd")]) == 0
+    assert "warning       less than nine tenths of the weights are in nodes" in capsys.readouterr().out
+
+
 def test_a_scheme_without_nodes_says_why(folder, capsys):
     assert main(["inspect", folder, "--targets", "up_proj", "down_proj"]) == 0
     assert "\nheads: heads need attention" in capsys.readouterr().out

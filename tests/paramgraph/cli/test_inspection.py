@@ -44,6 +44,35 @@ def test_counts_are_those_of_the_loaded_model(saved, name):
     json.dumps(found, allow_nan=False)
 
 
+def test_experts_are_listed_and_what_is_left_out_is_named(saved):
+    model, folder = saved("Mixtral")
+    found = inspect_model(folder)
+    share = paramgraph.coverage(model)
+    assert (
+        found["left_out"]
+        == share.left_out
+        == dict.fromkeys(
+            [f"model.layers.{i}.mlp.gate.weight" for i in (0, 1)],
+            "a parameter of MixtralTopKRouter itself, in no linear layer",
+        )
+    )
+    assert (found["coverage"]["share"], found["coverage"]["warning"]) == (share.share, "")
+    assert found["experts"][1] == {
+        "parameter": "model.layers.0.mlp.experts.down_proj",
+        "role": "mlp.experts.down_proj",
+        "experts": 4,
+        "shape": [32, 64],
+    }
+    assert len(inspect_model(folder, ["experts.down_proj[1]"])["experts"]) == 2
+
+
+def test_attention_that_a_scheme_leaves_out_is_named(saved):
+    _, folder = saved("MiniMax")
+    heads = inspect_model(folder)["schemes"]["heads"]
+    assert heads["tables"] == 2
+    assert "MiniMaxLightningAttention 'model.layers.1.self_attn'" in heads["left_out"]
+
+
 def test_tied_weights_are_named_together(saved):
     _, folder = saved("GPT-2")
     assert inspect_model(folder)["tied"] == [["transformer.wte.weight", "lm_head.weight"]]

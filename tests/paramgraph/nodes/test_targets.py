@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from paramgraph.nodes import linear_layers, storage_key
+from paramgraph.nodes import linear_layers, storage_key, targets_of_words
 
 
 def names(model, *rule, **options):
@@ -201,6 +201,35 @@ def test_what_only_the_scheme_of_heads_sees_may_be_excluded_in_all():
 @pytest.mark.parametrize("nothing", [None, "", [], ()])
 def test_excluding_nothing_is_allowed(tiny_transformer, nothing):
     assert names(tiny_transformer, exclude=nothing) == names(tiny_transformer)
+
+
+@pytest.mark.parametrize(
+    ("targets", "instead"),
+    [
+        ([r".*\.query"], r".*\.query"),
+        ([r".*\.query", r".*\.key"], r".*\.query|.*\.key"),
+        (["query", "lay.*value"], None),
+    ],
+    ids=["one", "two", "beside a name"],
+)
+def test_expressions_in_a_list_are_told_where_they_belong(tiny_transformer, targets, instead):
+    with pytest.raises(ValueError, match="a list has names, and one string is a regular expression") as error:
+        names(tiny_transformer, targets)
+    if instead is not None:
+        assert f"give targets={instead!r}" in str(error.value)
+        assert names(tiny_transformer, instead)
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["experts.down_proj[3]"], ["experts.down_proj[3]"]),
+        (["experts.down_proj[.]"], "experts.down_proj[.]"),
+        ([r".*down_proj\[3\]"], r".*down_proj\[3\]"),
+    ],
+)
+def test_the_index_of_an_expert_makes_no_expression_of_a_word(words, rule):
+    assert targets_of_words(words) == rule
 
 
 def test_a_broken_regular_expression_is_named(tiny_transformer):
