@@ -1,7 +1,7 @@
 """Which graph of a model's parameters carries anything? Constructions side by side, each beside its nulls."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from paramgraph.comparison._constructions import buildable_constructions, plan_c
 from paramgraph.comparison._contents import Contents
 from paramgraph.comparison._layer_loop import choose_tables, compare_layers, worth_drawing
 from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.comparison._left_out import coverage_of, left_out, told_coverage
 from paramgraph.comparison._options import (
     NULLS,
     Builders,
@@ -29,15 +30,17 @@ from paramgraph.comparison._options import (
 )
 from paramgraph.comparison._setting import (
     automatic_choices,
+    choices_of_cells,
     name_of_model,
     python_line,
 )
 from paramgraph.comparison._store import ComparisonStore, plain
 from paramgraph.comparison._summary import best_drawing, summarize
+from paramgraph.comparison.report import by_reason, some_names
 from paramgraph.comparison.result import Comparison
 from paramgraph.environment import hardware, peak_megabytes, versions
 from paramgraph.measures import FIFTHS, Bands
-from paramgraph.nodes import Targets, node_tables, unwrap
+from paramgraph.nodes import Targets, coverage, node_tables, unwrap
 from paramgraph.sources import Loss
 
 
@@ -134,13 +137,14 @@ def compare(
     Returns
     -------
     Comparison
-        Its `failures` list what a builder, a source or a layer raised; the rest is measured.
+        Its `failures` list what a builder, a source or a layer raised, its `left_out` by name and reason what is in
+        no cell at all; the rest is measured. `setting["coverage"]` says how much of the weights are in nodes.
 
     Raises
     ------
     ValueError
         If an argument is none of those allowed, there are too few batches, `folder` holds another comparison, or
-        nothing at all could be measured.
+        nothing at all could be measured; then with all reasons.
     UnknownNameError
         If there is no builder, source or scheme of a name.
     TypeError
@@ -198,6 +202,7 @@ def compare(
             f"its name {str(model)!r}, or compare 'weights' and 'updates' alone"
         )
     tables = choose_tables(node_tables(reader.model, scheme, targets, exclude), layers)
+    covered = coverage_of(coverage(reader.model, targets, exclude), tables)
     buildable, too_small = buildable_constructions(constructions, tables)
     setting: dict[str, Any] = {
         "model": name or name_of_model(model),
@@ -223,20 +228,27 @@ def compare(
         measurements = [layer for layer in measurements if not layer["zero"]]
     cells = [cell for layer in measurements for cell in layer["cells"]]
     failures = [failure for layer in measurements for failure in layer["failures"]]
+    unmeasured = left_out(
+        covered, tables, constructions, {cell["layer"] for cell in cells}, failures, zero, measured
+    )
     if not cells and zero:
         changed = ", nothing was changed" if measured == "updates" else ""
         raise ValueError(f"nothing could be measured: the {measured} of {zero[0]!r} are zero{changed}")
     if not cells:
-        first = failures[0]["error"] if failures else too_small[0]["reason"]
-        raise ValueError(f"nothing could be measured: {first}")
+        raise ValueError(f"nothing could be measured: {_why(unmeasured, tables)}")
     drawn_layers = [layer for layer in measurements if layer["drawings"]]
     drawn_layers.sort(key=lambda layer: worth_drawing(tables[layer["layer"]]))
     described = [one.to_dict() for one in constructions]
     summary = summarize(described, cells)
     setting |= {
+        "layers": len(tables),
+        "coverage": told_coverage(covered),
         "zero_layers": len(zero),
+    }
+    setting |= {
         "chosen": [
-            *automatic_choices(options, cells, reader, len(tables), zero),
+            *automatic_choices(reader),
+            *choices_of_cells(setting, cells, zero),
             *(kept[1].remarks if kept else ()),
         ],
         "command": python_line(setting, builders, sources),
@@ -255,4 +267,11 @@ def compare(
         tuple(failures),
         tuple(refused + too_small),
         best_drawing(drawn_layers[0]["drawings"] if drawn_layers else [], summary),
+        tuple(unmeasured),
     )
+
+
+def _why(unmeasured: Sequence[Mapping[str, str]], tables: Collection[str]) -> str:
+    """Say each reason once, with the layers that it is of."""
+    reasons = by_reason((one["name"], one["reason"]) for one in unmeasured if one["name"] in tables)
+    return "; ".join(f"{reason} ({some_names(names)})" for reason, names in reasons)

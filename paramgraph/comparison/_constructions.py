@@ -119,10 +119,9 @@ def buildable_constructions(
     refusals: dict[tuple[str, str], list[str]] = {}
     for group, table in tables.items():
         for construction in constructions:
-            try:
-                construction.builder.check_nodes(table.shape[0])
-            except ValueError as error:
-                refusals.setdefault((construction.name, str(error)), []).append(group)
+            reason = refusal_of_nodes(construction, table)
+            if reason:
+                refusals.setdefault((construction.name, reason), []).append(group)
             else:
                 kept[group].append(construction)
     listed = []
@@ -139,6 +138,15 @@ def buildable_constructions(
             }
         )
     return kept, listed
+
+
+def refusal_of_nodes(construction: Construction, table: NodeTable) -> str:
+    """Say why a builder has no graph for so many nodes; "" where it has."""
+    try:
+        construction.builder.check_nodes(table.shape[0])
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _named_builders(builders: Builders | None) -> list[tuple[str, str, GraphBuilder]]:

@@ -43,7 +43,9 @@ class Contents:
         if self.remarks:
             return None
         try:
-            tensors = [weights[name] for name in table.parameters]
+            # Of a stack, the one expert: all experts' digests would read the stack as many times.
+            matrices = dict.fromkeys((part.parameter, part.expert) for part in table.slices)
+            tensors = [weights[name] if at < 0 else weights[name][at] for name, at in matrices]
             if tuned is not None:
                 tensors += collect_updates(weights, tuned, {table.group: table}).values()
         except (KeyError, ValueError, TypeError, OSError):  # a layer that is not there; its failure says so

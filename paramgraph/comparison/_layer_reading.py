@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,8 @@ from paramgraph.sources import (
 # Features from all building batches of a seed, and from each half of them where they depend on batches.
 Features = tuple[Tensor, Tensor | None, Tensor | None]
 Kept = TypeVar("Kept")
+# What a pass gave each of the layers that shared it, or why it gave this one nothing.
+OfLayers: TypeAlias = Mapping[str, Kept | Exception]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,25 +136,45 @@ class LayerReader:
     def _take(self, numbers: Sequence[int]) -> list[Any]:
         return [self.batches[number] for number in numbers]
 
-    def _batch_gradients(self, tables: Mapping[str, NodeTable]) -> dict[str, list[Tensor]]:
+    def _batch_gradients(self, tables: Mapping[str, NodeTable]) -> OfLayers[list[Tensor]]:
         found: dict[str, list[Tensor]] = {group: [] for group in tables}
-        for of_batch in collect_batch_gradients(self.model, tables, self.batches, self.loss):
+        reasons: dict[str, str] = {}
+        passed = collect_batch_gradients(self.model, tables, self.batches, self.loss, reasons.__setitem__)
+        for of_batch in passed:
             for group, gradient in of_batch.items():
                 found[group].append(gradient.to("cpu"))
-        return found
+            for group in reasons:
+                found[group] = []  # what came before the failure is of no use, and large
+        return found | _failed(reasons)
 
     def _features(
         self, tables: Mapping[str, NodeTable], source: SourceLike, split: BatchSplit
-    ) -> dict[str, Features]:
-        whole, first, second = (
-            collect(self.model, tables, source, self._take(numbers), self.loss)
-            for numbers in (split.build, *split.halves)
-        )
-        return {group: (whole[group], first[group], second[group]) for group in tables}
+    ) -> OfLayers[Features]:
+        reasons: dict[str, str] = {}
+        whole = self._collect(tables, source, split.build, self.loss, reasons)
+        there = {group: table for group, table in tables.items() if group in whole}
+        # What has features of all batches may have none of half of them, as an expert that no token of these reaches.
+        first, second = (self._collect(there, source, numbers, self.loss, {}) for numbers in split.halves)
+        found = {group: (X, first.get(group), second.get(group)) for group, X in whole.items()}
+        return found | _failed(reasons)
 
-    def _measured(self, tables: Mapping[str, NodeTable], split: BatchSplit) -> dict[str, Tensor]:
+    def _collect(
+        self,
+        tables: Mapping[str, NodeTable],
+        source: SourceLike,
+        numbers: Sequence[int],
+        loss: Loss | None,
+        reasons: dict[str, str],
+    ) -> dict[str, Tensor]:
+        if not tables:
+            return {}
+        taken = self._take(numbers)
+        return collect(self.model, tables, source, taken, loss, on_failure=reasons.__setitem__)
+
+    def _measured(self, tables: Mapping[str, NodeTable], split: BatchSplit) -> OfLayers[Tensor]:
+        reasons: dict[str, str] = {}
         loss = self.loss if self._read[self.signal].needs_loss else None
-        return collect(self.model, tables, self.signal, self._take(split.measure), loss)
+        return self._collect(tables, self.signal, split.measure, loss, reasons) | _failed(reasons)
 
     def _assemble(self, group: str, table: NodeTable, passes: "_Passes") -> LayerReading:
         reading = LayerReading(table)
@@ -202,9 +224,9 @@ class LayerReader:
 class _Passes(NamedTuple):
     """What passes over the batches gave for layers that share them: by group, or the error that a pass raised."""
 
-    gradients: dict[str, list[Tensor]] | Exception
-    features: dict[tuple[str, int], dict[str, Features] | Exception]
-    signals: dict[int, dict[str, Tensor] | Exception]
+    gradients: OfLayers[list[Tensor]] | Exception
+    features: dict[tuple[str, int], OfLayers[Features] | Exception]
+    signals: dict[int, OfLayers[Tensor] | Exception]
 
 
 def _without_halves(features: Tensor | Exception) -> Features:
@@ -212,7 +234,7 @@ def _without_halves(features: Tensor | Exception) -> Features:
 
 
 def _reduced(
-    gradients: dict[str, list[Tensor]] | Exception, group: str, source: Source, split: BatchSplit
+    gradients: OfLayers[list[Tensor]] | Exception, group: str, source: Source, split: BatchSplit
 ) -> Features:
     """Make the features of a source from the gradients of single batches."""
     assert source.accumulator is not None
@@ -226,8 +248,12 @@ def _reduced(
     return made[0], made[1], made[2]
 
 
-def _pick(found: Mapping[str, Kept] | Exception, group: str) -> Kept:
-    return _or_raise(found)[group]
+def _pick(found: OfLayers[Kept] | Exception, group: str) -> Kept:
+    return _or_raise(_or_raise(found)[group])
+
+
+def _failed(reasons: Mapping[str, str]) -> dict[str, Exception]:
+    return {group: ValueError(reason) for group, reason in reasons.items()}
 
 
 def _attempt(read: Callable[..., Kept], *arguments: Any) -> Kept | Exception:  # Any: as `read` takes them

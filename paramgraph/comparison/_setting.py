@@ -9,11 +9,12 @@ from paramgraph.comparison._options import (
     COMPLETE_UP_TO,
     MODES_BEYOND,
     Builders,
-    MeasurementOptions,
     ModelLike,
     Sources,
 )
+from paramgraph.comparison.report import some_names
 from paramgraph.digests import readable
+from paramgraph.sources import SOURCES
 
 
 def name_of_model(model: ModelLike) -> str:
@@ -22,34 +23,9 @@ def name_of_model(model: ModelLike) -> str:
     return locate(model).name
 
 
-def automatic_choices(
-    options: MeasurementOptions,
-    cells: Sequence[Mapping[str, Any]],
-    reader: LayerReader,
-    layers: int,
-    zero: Sequence[str],
-) -> list[str]:
-    """Say in sentences what was chosen automatically."""
+def automatic_choices(reader: LayerReader) -> list[str]:
+    """Say in sentences what was chosen for all layers: which batches do what, and how two checkpoints correspond."""
     said = []
-    shifts = {
-        shift: sorted({c["construction"] for c in cells if c["shift"] == shift})
-        for shift in ("laplacian", "adjacency")
-    }
-    if options.shift == "auto" and shifts["adjacency"]:
-        said.append(
-            f"Signed graphs are measured by their adjacency, strong modes first: {', '.join(shifts['adjacency'])}."
-        )
-    partial = [cell for cell in cells if cell["modes"] < cell["nodes"]]
-    if partial and options.modes is None:
-        said.append(
-            f"Of graphs of more than {COMPLETE_UP_TO:,} nodes the {MODES_BEYOND} lowest modes were computed "
-            f"({len(partial)} of {len(cells)} cells): they are the low band, the rest is the high one."
-        )
-    if len({cell["modes"] == cell["nodes"] for cell in cells}) > 1:
-        said.append(
-            "Layers differ in their bands: the summary's energy by band is that of the more common kind, and lift and "
-            "gain are not pooled; each layer has its own."
-        )
     if reader.splits and reader.batches:
         split = next(iter(reader.splits.values()))
         said.append(
@@ -61,17 +37,55 @@ def automatic_choices(
         said += [f"Base and tuned: {remark}." for remark in found.remarks]
         alone = {"the base": found.base_only, "tuned": found.tuned_only}
         said += [f"In {side} alone: {told(names)}." for side, names in alone.items() if names]
+    return said
+
+
+def choices_of_cells(
+    setting: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], zero: Sequence[str]
+) -> list[str]:
+    """Say in sentences what was chosen layer by layer; `zero` names those of which the signal is zero."""
+    said = []
+    shifts = {
+        shift: sorted({c["construction"] for c in cells if c["shift"] == shift})
+        for shift in ("laplacian", "adjacency")
+    }
+    if setting["shift"] == "auto" and shifts["adjacency"]:
+        said.append(
+            f"Signed graphs are measured by their adjacency, strong modes first: {', '.join(shifts['adjacency'])}."
+        )
+    partial = [cell for cell in cells if cell["modes"] < cell["nodes"]]
+    if partial and setting["modes"] is None:
+        said.append(
+            f"Of graphs of more than {COMPLETE_UP_TO:,} nodes the {MODES_BEYOND} lowest modes were computed "
+            f"({len(partial)} of {len(cells)} cells): they are the low band, the rest is the high one."
+        )
+    if len({cell["modes"] == cell["nodes"] for cell in cells}) > 1:
+        said.append(
+            "Layers differ in their bands: the summary's energy by band is that of the more common kind, and lift and "
+            "gain are not pooled; each layer has its own."
+        )
+    unstable = {cell["layer"] for cell in cells if "weight_stability" not in cell and _halved(setting, cell)}
+    if unstable:
+        said.append(
+            f"Edge stability is not measured where half of the batches gives no features: "
+            f"{some_names(sorted(unstable))}."
+        )
+    layers = setting["layers"]
     if zero:
         kept = any(cell["layer"] in zero for cell in cells)
         out = "" if kept else ", which are left out"
-        said.append(f"The {reader.signal} are zero in {len(zero)} of {layers} layers{out}: {_some(zero)}.")
+        said.append(
+            f"The {setting['signal']} are zero in {len(zero)} of {layers} layers{out}: {some_names(zero)}."
+        )
     solvers = sorted({cell["solver"] for cell in cells})
     said.append(f"Eigensolvers: {', '.join(solvers)}, chosen by size and connectivity; {layers} layers.")
     return said
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _halved(setting: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+    """Say whether the graph of a cell was built from batches, so that halves of them build graphs as well."""
+    source = SOURCES.get(cell["source"])
+    return bool(setting["batches"]) and source is not None and source.needs_batches
 
 
 def python_line(setting: Mapping[str, Any], builders: Builders | None, sources: Sources) -> str:

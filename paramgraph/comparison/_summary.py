@@ -87,6 +87,9 @@ def verdict(
     """
     signal = setting["signal"]
     left_out = f" Not measured: {', '.join(unmeasured)}." if unmeasured else ""
+    covered = setting.get("coverage") or {}
+    if covered.get("warning"):
+        left_out += f" Only {100 * covered['share']:.3g} % of the model's weights are in nodes."
     zero = setting.get("zero_layers")
     if not summary:
         return f"Nothing was measured.{left_out}"

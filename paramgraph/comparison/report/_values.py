@@ -13,6 +13,8 @@ from jaxtyping import Float
 from paramgraph._checks import is_number as is_real
 
 BLANK = "\N{EN DASH}"
+# A map of more layers than this is neither drawn soon nor read: 48 layers of 7 matrices each are 336.
+MOST_LAYERS = 1000
 # A comparison, or a row of one, as plain data: what JSON holds, so its values are Any.
 Plain = Mapping[str, Any]
 
@@ -70,7 +72,8 @@ def measured(result: Plain, column: str) -> bool:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number: None, NaN, text and lists are not."""
-    return is_real(value) and math.isfinite(value)
+    # What JSON gives, millions of them for the experts of a model; the rest is NumPy's.
+    return math.isfinite(value) if type(value) is float else is_real(value) and math.isfinite(value)
 
 
 def median_cells(cells: Iterable[Plain], by: Sequence[str]) -> list[dict[str, Any]]:
@@ -94,6 +97,30 @@ def median_cells(cells: Iterable[Plain], by: Sequence[str]) -> list[dict[str, An
         else dict(group[0])
         for group in groups.values()
     ]
+
+
+def layer_cells(result: Plain, most_layers: int = MOST_LAYERS) -> tuple[list[dict[str, Any]], str]:
+    """Take the medians that a map of layers draws, and say what they are over; "" where each cell is one.
+
+    More than `most_layers`, such as all experts of a model, are pooled where role and depth are the same.
+
+    >>> cells = [{"layer": f"0.experts[{at}]", "role": "experts", "depth": 0, "construction": "ring"} for at in (0, 1)]
+    >>> pooled, what = layer_cells({"cells": cells}, most_layers=1)
+    >>> [cell["layer"] for cell in pooled], what
+    (['experts, depth 0'], 'Medians over seeds and the matrices of one kind and depth, 2 in all.')
+    """
+    cells = median_cells(result["cells"], ("layer", "construction"))
+    layers = len({cell["layer"] for cell in cells})
+    if layers <= most_layers:
+        return cells, ""
+    single = [
+        {field: value for field, value in cell.items() if not isinstance(value, list | dict)}
+        for cell in cells
+    ]
+    cells = median_cells(single, ("role", "depth", "construction"))
+    for cell in cells:
+        cell["layer"] = f"{cell.get('role') or 'other'}, depth {cell.get('depth')}"
+    return cells, f"Medians over seeds and the matrices of one kind and depth, {layers:,} in all."
 
 
 def _median(values: list[Any]) -> Any:

@@ -10,7 +10,7 @@ from paramgraph.comparison.report._values import (
     construction_names,
     csv_text,
     is_number,
-    median_cells,
+    layer_cells,
     quartiles,
     stacked,
     summary_rows,
@@ -57,11 +57,18 @@ HEATMAPS = {
 
 def heatmap_views(result: Plain) -> list[FigureView]:
     """Draw the heat maps of what was measured, layers by constructions."""
-    cells = median_cells(result["cells"], ("layer", "construction"))
+    cells, pooled = layer_cells(result)
     many = len({cell["layer"] for cell in cells}) > 6
+    # Pooled once for all maps.
+    result = {**result, "cells": cells} if pooled else result
     return [
         _view(
-            *(result, title, _over_seeds(result, caption), f"heat-{column.replace('_', '-')}"),
+            *(
+                result,
+                title,
+                f"{caption} {pooled}".rstrip() if pooled else _over_seeds(result, caption),
+                f"heat-{column.replace('_', '-')}",
+            ),
             partial(heatmap_figure, result, column),
             *(_heatmap_data(cells, column), f"{column}.csv", f'plot_heatmap("{column}")'),
             wide=many,

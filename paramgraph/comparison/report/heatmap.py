@@ -15,8 +15,8 @@ from paramgraph.comparison.report._values import (
     Plain,
     construction_names,
     is_number,
+    layer_cells,
     layer_names,
-    median_cells,
 )
 from paramgraph.display import GRID, INK, PALETTE, new_figure
 
@@ -39,7 +39,7 @@ NEUTRAL = {"lift_low": 1.0, "gain": 1.0}
 
 
 def heatmap_figure(result: Plain, column: str = "compaction", *, wide: bool = False) -> "Figure":
-    """Draw a column of all cells, layers by constructions; of several seeds the median.
+    """Draw a column of all cells, layers by constructions; of several seeds, and of very many layers, the median.
 
     There is a panel for each role of a matrix in its block, its columns the depth; matrices whose role occurs once
     share a panel. A cell without a number has a small cross. Raises ValueError where no cell has a number in this
@@ -50,7 +50,7 @@ def heatmap_figure(result: Plain, column: str = "compaction", *, wide: bool = Fa
     >>> figure.axes[0].get_title(loc="left")
     'weight'
     """
-    cells = median_cells(result["cells"], ("layer", "construction"))
+    cells, _ = layer_cells(result)
     values = {
         (cell["construction"], cell["layer"]): float(cell[column])
         for cell in cells
@@ -63,7 +63,7 @@ def heatmap_figure(result: Plain, column: str = "compaction", *, wide: bool = Fa
         )
     present = {cell["construction"] for cell in cells}
     names = [name for name in construction_names(result) if name in present]
-    panels = _panels(result, cells)
+    panels = _panels({"cells": cells}, cells)
     scale = heatmap_scale(result, column, list(values.values()))
     figure = _heatmap_grid(panels, len(names), wide)
     columns = columns_of(figure)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paramgraph.comparison.report._glossary import GLOSSARY
+from paramgraph.comparison.report._reasons import by_reason, coverage_lines, partial_failures, some_names
 from paramgraph.comparison.report._tables import layer_table, summary_table
 from paramgraph.comparison.report._values import Plain, measured
 from paramgraph.comparison.report._views import (
@@ -99,14 +100,30 @@ def _constructions(result: Plain) -> Section:
 def _choices(result: Plain) -> Section:
     setting = result["setting"]
     points = list(setting.get("chosen") or ())
-    failures, refused = result.get("failures") or (), result.get("refused") or ()
-    if not failures:
+    failures, refused = partial_failures(result), result.get("refused") or ()
+    left_out = [(one["name"], one["reason"]) for one in result.get("left_out") or ()]
+    points += coverage_lines(result)
+    if not failures and not left_out:
         points.append("Nothing failed.")
     if not refused:
         points.append("No combination was refused.")
+    failed = [
+        {"construction": kind, "layers": len(names), "named": some_names(names), "error": reason}
+        for kind in dict.fromkeys(one["construction"] for one in failures)
+        for reason, names in by_reason(
+            (one["layer"], one["error"]) for one in failures if one["construction"] == kind
+        )
+    ]
+    missing = [
+        {"count": len(names), "left out": some_names(names), "reason": reason}
+        for reason, names in by_reason(left_out)
+    ]
     tables = (
+        _plain_table("Left out of all that is above, and why.", ("left out", "count", "reason"), missing),
         _plain_table(
-            "Failed: these were left out, the others went on.", ("construction", "layer", "error"), failures
+            "Failed: these were left out, the others went on.",
+            ("construction", "layers", "named", "error"),
+            failed,
         ),
         _plain_table("Refused, and why.", ("builder", "source", "scheme", "reason"), refused),
     )
@@ -130,6 +147,8 @@ def _facts(result: Plain) -> list[tuple[str, str]]:
         ("signal measured", str(setting.get("signal", ""))),
         ("nodes are", str(setting.get("scheme", ""))),
         ("layers", f"{len({cell['layer'] for cell in result['cells']}):,}"),
+        ("left out", f"{len(result.get('left_out') or ()):,}" if result.get("left_out") else ""),
+        ("weights in nodes", _share(setting.get("coverage"))),
         ("constructions", f"{len(result['summary']):,}"),
         ("seeds", f"{len(seeds)}" if len(seeds) > 1 else ""),
         (
@@ -156,6 +175,11 @@ def _footer(result: Plain) -> list[tuple[str, str]]:
         ("seeds", ", ".join(str(seed) for seed in setting.get("seeds") or ())),
     ]
     return [(name, value) for name, value in footer if value]
+
+
+def _share(covered: Any) -> str:
+    # Rounded down: what is left out is never told as all.
+    return f"{int(covered['share'] * 1000) / 10:g}%" if covered else ""
 
 
 def _pairs(mapping: Any) -> str:

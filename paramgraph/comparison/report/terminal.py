@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from paramgraph.comparison.report._reasons import by_reason, coverage_lines, partial_failures, some_names
 from paramgraph.comparison.report._tables import Column, column_table
 from paramgraph.comparison.report._values import Plain, summary_rows
 from paramgraph.display import TableView, print_lines, print_views, printable
@@ -32,11 +33,9 @@ WORDS = {
 
 
 def print_comparison(result: Plain) -> None:
-    """Print summary and verdict of `Comparison.to_dict()`, what failed and what was refused; needs rich."""
+    """Print summary and verdict of `Comparison.to_dict()`, what failed, was left out or refused; needs rich."""
     print_views([summary_view(result)], width=PIPE)
-    for failure in result.get("failures") or ():
-        print_lines("", f"failed: {failure['construction']} on {failure['layer']}: {failure['error']}")
-    for what in _refusals(result):
+    for what in (*_failures(result), *_left_out(result), *_refusals(result), *coverage_lines(result)):
         print_lines("", what)
     print_lines("", result["verdict"])
 
@@ -51,6 +50,24 @@ def summary_view(result: Plain) -> TableView:
     view = column_table("construction", "name", COLUMNS, summary_rows(result), "")
     words = "; ".join(text for name, text in WORDS.items() if name in view.header)
     return replace(view, caption=f"{printable(result['title'])}\n{words}")
+
+
+def _failures(result: Plain) -> list[str]:
+    """Say each reason once; layers of which nothing was measured at all are told as left out."""
+    rows = partial_failures(result)
+    kinds = dict.fromkeys(row["construction"] for row in rows)
+    return [
+        f"failed: {kind} on {some_names(names)}: {reason}"
+        for kind in kinds
+        for reason, names in by_reason(
+            (row["layer"], row["error"]) for row in rows if row["construction"] == kind
+        )
+    ]
+
+
+def _left_out(result: Plain) -> list[str]:
+    rows = [(one["name"], one["reason"]) for one in result.get("left_out") or ()]
+    return [f"left out: {some_names(names)}: {reason}" for reason, names in by_reason(rows)]
 
 
 def _refusals(result: Plain) -> list[str]:
