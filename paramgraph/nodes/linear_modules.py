@@ -134,6 +134,9 @@ def survey(model: nn.Module, packed: bool = False) -> Survey:
                 left_out[bare] = LeftOut(matrix, prod(_sizes(module)), (bare, raws[bare]))
             else:
                 found[bare] = [matrix]
+        elif entries := _entries_in_buffers(module):
+            reason = f"its weight lies in buffers of {type(module).__name__}, as of a quantized layer"
+            left_out[bare] = LeftOut(reason, entries, (bare, raws[bare]))
         elif packed and isinstance(module, nn.MultiheadAttention):
             for name in PACKED_WEIGHTS:
                 weight = module._parameters.get(name)
@@ -188,6 +191,15 @@ def _matrix(bare: str, module: Any) -> _Matrix | str:
     if weight.is_complex() or (not quantized and tuple(weight.shape) != shape):
         return f"its weight is stored as {weight.dtype} {tuple(weight.shape)}, not as a real matrix {shape}"
     return _Matrix(bare, weight, shape, isinstance(module, Conv1D), quantized=quantized)
+
+
+def _entries_in_buffers(module: nn.Module) -> int:
+    """Count the entries of what has the sizes of a linear layer, matrices for buffers, and no parameter at all."""
+    sizes = [getattr(module, name, None) for name in ("in_features", "out_features")]
+    has_buffers = any(buffer is not None and buffer.ndim > 1 for buffer in module._buffers.values())
+    if not has_buffers or any(True for _ in module.parameters()):
+        return 0
+    return prod(size for size in sizes if isinstance(size, int)) if None not in sizes else 0
 
 
 def _sizes(module: Any) -> tuple[int, int]:

@@ -1,8 +1,11 @@
+import bitsandbytes
 import pytest
 import torch
 from torch import nn
 
-from paramgraph import coverage
+from paramgraph import coverage, rows
+
+from helpers.tiny_architectures import ARCHITECTURES
 
 
 class Router(nn.Module):
@@ -51,6 +54,57 @@ def test_what_a_rule_leaves_out_is_no_failure(rule):
 
 def test_an_excluded_weight_that_could_not_be_cut_is_no_failure_either():
     assert coverage(model(router=Router()), exclude=["router"]).left_out == {}
+
+
+def test_a_weight_in_buffers_is_left_out_by_name():
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.in_features, self.out_features = 8, 6
+            self.register_buffer("qweight", torch.zeros(1, 6, dtype=torch.int32))
+
+    found = coverage(model(packed=Packed()))
+    assert (found.covered, found.weights) == (16, 16 + 48)
+    assert found.left_out == {"packed": "its weight lies in buffers of Packed, as of a quantized layer"}
+
+
+def test_quantized_layers_are_counted_as_they_were():
+    layers = nn.ModuleDict(
+        {
+            "four": bitsandbytes.nn.Linear4bit(64, 32),
+            "eight": bitsandbytes.nn.Linear8bitLt(64, 32, has_fp16_weights=False),
+        }
+    ).to("cpu")
+    assert coverage(layers).covered == 2 * 64 * 32
+    tables = rows(layers)
+    assert {group: table.shape for group, table in tables.items()} == dict.fromkeys(
+        ("four.weight", "eight.weight"), (32, 64)
+    )
+    for table in tables.values():
+        with pytest.raises(
+            ValueError, match=r"is quantized, stored as torch\.u?int8 .* features that need no weight"
+        ):
+            table.gather(dict(layers.named_parameters()))
+
+
+# What little of them is in linear layers: experts two-dimensional in one parameter, heads of three dimensions,
+# convolutions.
+BELOW = {"DBRX": "DbrxExpertGLU", "XLNet": "XLNetRelativeAttention", "ConvNeXt": "Conv2d"} | {
+    "Funnel": "FunnelRelMultiheadAttention"
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_most_of_every_architecture_is_in_nodes_or_named(name, random_model):
+    network = random_model(name).model
+    found = coverage(network)
+    known = dict(network.named_parameters())
+    assert set(found.left_out) <= {*known, *(name.rpartition(".")[0] for name in known)}
+    assert (
+        found.covered + sum(known[name].numel() for name in found.left_out if name in known) == found.weights
+    )
+    assert (found.share < 0.9) == (name in BELOW)
+    assert BELOW.get(name, "") in found.warning
 
 
 def test_tied_weights_count_once():
