@@ -2,9 +2,8 @@
 
 import copy
 import functools
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from paramgraph.checkpoints import (
     open_checkpoint,
     open_module,
     read_json,
-    told,
 )
-from paramgraph.nodes import HEAD_NAMES, matched_layers
+from paramgraph.nodes import HEAD_NAMES
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
-from spectral_opt.sweep._measures import Measures, run_body
+from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._metrics import METRIC_OF, METRICS, Kind
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
 from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
@@ -123,16 +121,10 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
             f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {longest} tokens"
         )
     config = SpectralConfig.preserve(DEFAULT_STRENGTH[options.graph], options.graph)
-    unreached = _unreached(base.model, next(iter(batches)))
-    if unreached:
-        config = replace(config, exclude="|".join(map(re.escape, unreached)))
     with open_tuned(tuned_folder, base.model) as checkpoint:
         tables, _ = match_tables(base.model, config)
         targeted = [name for table in tables.values() for name in table.parameters]
         match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
-        left = [name for name, parameter in unreached.items() if match.found.partners(parameter)]
-    if left:
-        remarks.append(f"not filtered, as no preserved text passes through it: {told(left)}")
     return RefinementSetting(
         options,
         base,
@@ -144,21 +136,6 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         config,
         (*match.remarks, *remarks),
     )
-
-
-def _unreached(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Name the layers that texts do not pass through, as those of a head or of another task, with their weights."""
-    called: set[str] = set()
-    layers = matched_layers(model)
-    modules = [(name, model.get_submodule(layer.module)) for name, layer in layers.items()]
-    hooks = [module.register_forward_hook(lambda *_, name=name: called.add(name)) for name, module in modules]
-    try:
-        with torch.no_grad():
-            run_body(model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: layer.parameter for name, layer in layers.items() if name not in called}
 
 
 def model_folder(name: str) -> Path:
