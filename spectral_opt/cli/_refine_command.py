@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # In columns: a state on one line beside all scores.
 PIPE = 140
+UNFINISHED = "unfinished"
 NOT_SIZES = ("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite")
 
 
@@ -132,20 +133,37 @@ class Refine:
 def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     from paramgraph.display import print_views, progress_bar
     from spectral_opt.sweep import (
+        STATES,
+        read_states,
         refinement_page,
         refinement_results,
         refinement_sentences,
         refinement_tables,
+        sweep_key,
         write_refinement,
+        write_states,
     )
 
-    unfinished = command.out / "unfinished"  # results of an earlier run stay until this one is done
+    unfinished = command.out / UNFINISHED  # results of an earlier run stay until this one is done
+    key = sweep_key(sweep.setting)
+    known = read_states(key, unfinished)
+    if known is None and unfinished.is_dir() and any(unfinished.iterdir()) and not command.overwrite:
+        raise ValueError(
+            f"what is in {unfinished} is of another run (options, texts, weights or versions): name another folder "
+            "with --out, or add --overwrite"
+        )
+    if known:
+        sweep.known = known
+        print_lines(f"going on after {len(known)} states that were measured before", to_stderr=True)
 
     def keep(sweep: "Sweep", finished: bool = False) -> dict[str, Any]:
         results = refinement_results(sweep, line, finished)
         folder = command.out if finished else unfinished
         folder.mkdir(exist_ok=True)
         write_refinement(results, folder)
+        if not finished:
+            # What the run before has measured stays until this one is as far.
+            write_states([*sweep.points, *sweep.known[len(sweep.points) :]], key, folder)
         return results
 
     sweep.on_point = keep
@@ -161,7 +179,12 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     results = keep(sweep, finished=True)
     page = command.out / "report.html"
     write_text(page, refinement_page(results))
-    for name in ("results.json", "results.csv", page.name):  # what else is in such a folder is not of a sweep
+    for name in (
+        "results.json",
+        "results.csv",
+        page.name,
+        STATES,
+    ):  # what else is in such a folder is not of a sweep
         (unfinished / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         unfinished.rmdir()
@@ -199,5 +222,6 @@ def _check_folder(out: Path, overwrite: bool) -> None:
     nearest = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ValueError(f"cannot write to {out}; name another folder with --out")
-    if out.exists() and any(out.iterdir()) and not overwrite:
+    # An interrupted run goes on in its folder.
+    if out.exists() and any(entry.name != UNFINISHED for entry in out.iterdir()) and not overwrite:
         raise ValueError(f"{out} is not empty: name another folder with --out, or add --overwrite")

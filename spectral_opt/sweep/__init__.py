@@ -4,7 +4,8 @@
 fine-tune, filter, scaling and nulls at each strength on dev and test, decides on dev, and writes the model;
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
-- Running: `RefinementOptions`, `make_refinement`, `Sweep`.
+- Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured, by its `sweep_key`:
+  `write_states`, `read_states`, the file `STATES`.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from spectral_opt.sweep._points import SweepPoint as SweepPoint
     from spectral_opt.sweep._sentences import refinement_sentences as refinement_sentences
     from spectral_opt.sweep._tables import refinement_tables as refinement_tables
+    from spectral_opt.sweep.interrupted import (
+        STATES as STATES,
+        read_states as read_states,
+        sweep_key as sweep_key,
+        write_states as write_states,
+    )
     from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
     from spectral_opt.sweep.page import refinement_page as refinement_page
     from spectral_opt.sweep.results import (

@@ -45,6 +45,8 @@ class Sweep:
     remarks: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     saved: RefinedState | None = None
+    # States of the same sweep that were measured before it was interrupted.
+    known: Sequence[SweepPoint] = ()
     asked: float | None = None  # the strength that is written whatever is picked; 0 is the fine-tune
     # All of the work, in the units that `advance` is given.
     work: float = 1.0
@@ -231,6 +233,14 @@ class Sweep:
     def _measure(self, family: Family, strength: float) -> None:
         started = time.perf_counter()
         measures = self.setting.measures
+        known = next(
+            (point for point in self.known if (point.family, point.strength) == (family, strength)), None
+        )
+        if known is not None and family != "base":  # which the others are measured from
+            self.points.append(known)
+            self._tell(f"{family} {strength:g}")
+            self.on_point(self)
+            return
         kept = self._load(family, strength)
         if family == "base":
             measures.remember_base()

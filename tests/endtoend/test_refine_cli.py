@@ -410,6 +410,42 @@ def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, 
     assert "Interrupted" in (tmp_path / "out" / "unfinished" / "report.html").read_text()
 
 
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
+    finished, word_model_folder, classifier, texts, tmp_path, monkeypatch
+):
+    given = (word_model_folder, classifier, texts["preserve"])
+    more, whole = ("--task", str(texts["labelled"])), finished.results
+    measure, count = Sweep._measure, []
+
+    def interrupted(self, family, strength):
+        if family == "scaling":
+            raise KeyboardInterrupt
+        measure(self, family, strength)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweep, "_measure", interrupted)
+        assert run(*given, out, *more).code == 130
+    other = run(*given, out, *more, "--seed", "1")
+    assert (other.code, "is of another run" in other.last_line) == (2, True)
+    load = Sweep._load
+    monkeypatch.setattr(Sweep, "_load", lambda self, *of: count.append(of) or load(self, *of))
+    again = run(*given, out, *more)
+    assert again.code == 0, again.err
+    assert "going on after 4 states" in again.err
+    assert not {family for family, _ in count} & {"filter"}
+    assert not (out / "unfinished").exists()
+
+    def numbers(results):
+        return [
+            {name: value for name, value in point.items() if name != "seconds"} for point in results["points"]
+        ]
+
+    assert numbers(again.results) == numbers(whole)
+    assert again.results["test"] == whole["test"]
+    assert again.results["written"] == whole["written"]
+
+
 def test_an_interruption_leaves_the_results_of_the_run_before(
     word_model_folder, classifier, texts, tmp_path, monkeypatch
 ):
