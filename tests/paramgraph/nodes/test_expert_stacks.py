@@ -2,6 +2,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from paramgraph import node_tables
 from paramgraph.nodes import linear_layers, weighted_layers
@@ -126,6 +127,25 @@ def test_all_experts_of_all_layers_are_nodes_of_one_table():
     }
     assert set(tables["*.experts.down"].role) == {"experts.down"}
     assert tables["*.experts.down"].layer == (0,) * EXPERTS + (1,) * EXPERTS
+
+
+def test_a_table_of_many_experts_is_written_into_one_stack():
+    table = node_tables(nn.ModuleDict({"experts": Experts({**FUSED, "down": (50, WIDTH, INNER)})}), "layers")
+    table = table["experts.down"]
+    X = torch.arange(float(50 * WIDTH * INNER)).reshape(table.shape)
+    made = []
+
+    class Allocations(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            found = operation(*args, **(kwargs or {}))
+            if "new_zeros" in str(operation):
+                made.append(found.numel())
+            return found
+
+    with Allocations():
+        (stack,) = table.scatter(X).values()
+    assert torch.equal(stack, X.reshape(50, WIDTH, INNER))
+    assert made == [X.numel()]
 
 
 def test_a_slice_says_which_matrix_of_a_stack_it_is(experts):
