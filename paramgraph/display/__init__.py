@@ -4,10 +4,10 @@ A report describes its parts as plain values (`TableView`, `FigureView`, `Term`,
 one self-contained HTML page of them, `print_views` tables in the terminal. Figures are matplotlib's, rendered as SVG
 that follows the page's theme.
 
-Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `new_figure`, `themed_svg`, `draw_curves`,
-`Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its `CELL`, `escape`, `short_list`;
-`table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `print_lines`, `progress_bar`. All text
-goes through `printable`, which takes from names of others what a screen would obey.
+Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `check_figures`, `new_figure`,
+`themed_svg`, `draw_curves`, `Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its
+`CELL`, `escape`, `short_list`; `table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `print_lines`,
+`progress_bar`. All text goes through `printable`, which takes from names of others what a screen would obey.
 """
 
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from paramgraph.display.svg import (
         GRID as GRID,
         INK as INK,
+        check_figures as check_figures,
         new_figure as new_figure,
         themed_svg as themed_svg,
     )

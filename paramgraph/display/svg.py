@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 INK, GRID = "#1c2026", "#d8dbe1"
 
 
+def check_figures() -> None:
+    """Raise ImportError with the pip line where matplotlib is missing: ask before the first of its imports."""
+    try:
+        import matplotlib as mpl  # noqa: F401
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install 'paramgraph[demo]'") from error
+
+
 def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1, rows: int = 1) -> "Figure":
     """Return an empty figure of `columns` by `rows` axes in the page's style; width and height are in inches.
 
@@ -23,12 +31,11 @@ def new_figure(width: float = 4.6, height: float = 3.1, columns: int = 1, rows: 
     >>> len(new_figure(columns=2).axes)
     2
     """
-    try:
-        import matplotlib as mpl
-        from cycler import cycler
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'paramgraph[demo]'") from error
+    check_figures()
+    import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
     style: dict[Any, Any] = {
         "axes.edgecolor": INK,
         "axes.labelcolor": INK,

@@ -13,7 +13,7 @@ from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, Method, Tail, 
 from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra import ShiftOperator, Spectrum, check_signal, eigenpairs, wide
+from paramgraph.spectra import ShiftOperator, Spectrum, check_operator, check_signal, eigenpairs, wide
 
 
 def apply_filter_bank(
@@ -65,6 +65,7 @@ def apply_filter_bank(
     if isinstance(responses, str) or callable(responses) or not isinstance(responses, Iterable):
         raise TypeError(f"a filter bank takes a list of responses, got {responses!r}")
     responses = list(responses)
+    check_operator(operator, "a filter bank")
     check_signal(X, operator.nodes)
     plain = spectrum is None and operator.nodes and damping == "none" and responses
     if plain and (method == "lowrank" or (method == "auto" and rank is not None)):

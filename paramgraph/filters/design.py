@@ -27,7 +27,7 @@ from paramgraph.filters._linear_solve import LinearSolve, prepare_solve
 from paramgraph.filters._rounding import eigenvalue_rounding
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response
-from paramgraph.spectra import Seed, ShiftOperator, Spectrum, eigenpairs
+from paramgraph.spectra import Seed, ShiftOperator, Spectrum, check_operator, eigenpairs
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +87,7 @@ def design_filter(
 ) -> tuple[FilterDesign, ResponseFunction]:
     """Choose the method and compute its numbers; `once`: for one signal. Else as `prepare_filter`."""
     response = get_response(response)
-    if not isinstance(operator, ShiftOperator):
-        raise TypeError(
-            f"a filter needs a shift operator, got {type(operator).__name__}; call laplacian(graph)"
-        )
+    check_operator(operator, "a filter")
     asked = Asked.checked(METHODS, method, order, rank, tail, damping)
     _check_spectrum(operator, asked, spectrum)
     symmetric, scale = operator.symmetrized()

@@ -1,5 +1,6 @@
 """What a builder of graphs is and declares: the class to inherit from, and how a plain callable becomes one."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def as_builder(builder: str | Callable[..., Any], /, **options: Any) -> GraphBui
     """Find a builder as `get_builder` does; what is no `GraphBuilder`, as a function or a PyG transform, becomes one.
 
     A plain callable reads features, is no null model and refuses nothing, unless it says otherwise by attributes of
-    these names. Its `repr` is that of the callable, without an address.
+    these names. Its `repr` is that of the callable, without an address. A PyG transform of positions, as KNNGraph,
+    takes the features for them.
     """
     found = get_builder(builder, **options)
     return found if isinstance(found, GraphBuilder) else _PlainBuilder(found)
@@ -140,7 +142,29 @@ class _PlainBuilder(GraphBuilder):
 
     # Not by way of PyG's `__call__`, which copies `data`: a callable is given, and gives back, the very objects.
     def __call__(self, data: Data) -> Any:
-        return self.function(data)
+        if not isinstance(self.function, BaseTransform):
+            return self.function(data)
+        # Transforms of point clouds, as KNNGraph: here the features are the positions.
+        points = "pos" not in data and data.get("x") is not None
+        if points:
+            data = copy.copy(data)
+            data.pos = data.x
+        try:
+            made = self.function(data)
+        except ImportError as error:
+            raise ImportError(
+                f"builder {self!r}: {error}; `cosine_knn` and `gaussian_knn` need no further library"
+            ) from error
+        except AssertionError as error:  # how PyG asks for a field
+            said = f" ({error})" if str(error) else ""
+            raise ValueError(
+                f"builder {self!r} stopped at an assertion of PyG{said}: the data has the fields "
+                f"{', '.join(sorted(data.keys()))}; what else it needs is set by a transform before it, in a Compose"
+            ) from error
+        if points and isinstance(made, Data) and "pos" in made:
+            made = copy.copy(made)
+            del made.pos
+        return made
 
     forward = __call__
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 
 from paramgraph._checks import is_number
 from paramgraph.measures.projection import BatchGradients, ProjectedGradients, project_gradients
-from paramgraph.spectra import Spectrum
+from paramgraph.spectra import Spectrum, check_spectrum
 
 # Shares of the modes where bands begin and end, from 0 to 1.
 Bands = Sequence[float] | np.ndarray
@@ -138,6 +138,7 @@ def signal_to_noise(spectrum: Spectrum, gradients: BatchGradients, bands: Bands 
     >>> bool(found.snr[0] > 0.5), bool(found.snr[1] < 0.1)
     (True, True)
     """
+    check_spectrum(spectrum, "signal_to_noise")
     if isinstance(gradients, ProjectedGradients):
         return projected_statistics(gradients, band_edges(spectrum.modes, bands), bands)
     _check_batches(len(gradients))  # before the projection, which takes the time

@@ -18,7 +18,13 @@ from paramgraph.measures.band_statistics import (
     signal_to_noise,
 )
 from paramgraph.measures.projection import BatchGradients, level_ends, level_means, project_signal
-from paramgraph.spectra import ShiftOperator, Spectrum
+from paramgraph.spectra import (
+    ShiftOperator,
+    Spectrum,
+    check_operator,
+    check_signal,
+    check_spectrum,
+)
 
 
 def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
@@ -139,6 +145,7 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is more than 0 and at most 1, got {share}")
+    check_spectrum(spectrum, "compaction")
     count = round(share * spectrum.nodes)
     if spectrum.nodes and not 1 <= count <= spectrum.modes:
         raise ValueError(
@@ -189,6 +196,7 @@ def mode_signal_to_noise(spectrum: Spectrum, gradients: BatchGradients) -> BandS
     >>> bool(found.snr[0] > 2), bool(abs(found.snr[1:]).max() < 0.1)
     (True, True)
     """
+    check_spectrum(spectrum, "mode_signal_to_noise")
     if not spectrum.modes:
         raise ValueError("a spectrum without modes has no signal and no noise")
     edges = [mode / spectrum.modes for mode in range(spectrum.modes + 1)]
@@ -218,6 +226,8 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
     ------
     ValueError
         If X has other rows or is not finite.
+    TypeError
+        If `operator` is no operator: a graph has several.
 
     Examples
     --------
@@ -226,8 +236,8 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
     >>> smoothness(laplacian(nx.path_graph(2), None), torch.tensor([1.0, -1.0]))
     2.0
     """
-    if not bool(torch.isfinite(X).all()):
-        raise ValueError("the signal has NaN or infinite entries")
+    check_operator(operator, "smoothness")
+    check_signal(X, operator.nodes)
     signal = X.detach().to("cpu", torch.float64)
     energy = signal.square().sum().item()
     return (signal * (operator @ signal)).sum().item() / energy if energy else math.nan
@@ -263,6 +273,7 @@ def spectral_gap(spectrum: Spectrum) -> float:
     >>> round(spectral_gap(eigenpairs(laplacian(nx.complete_graph(5), None))), 6)
     5.0
     """
+    check_spectrum(spectrum, "spectral_gap")
     values = spectrum.eigenvalues
     first = spectrum.first_varying
     if spectrum.modes <= first:

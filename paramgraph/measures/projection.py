@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from paramgraph.spectra import Spectrum
+from paramgraph.spectra import Spectrum, check_signal, check_spectrum
 
 # Of the largest eigenvalue: eigenvalues nearer than this are copies of one.
 CLUSTER_WIDTH = 1e-7
@@ -17,14 +17,10 @@ CLUSTER_WIDTH = 1e-7
 def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"]:
     """Take a signal (nodes,) or (nodes, width) to the modes of a spectrum: U^T X in float64 on the CPU, detached.
 
-    Other rows and entries that are not finite are a ValueError.
+    Other rows and entries that are not finite are a ValueError, what is no spectrum or no tensor a TypeError.
     """
-    if X.ndim not in (1, 2) or X.shape[0] != spectrum.nodes:
-        raise ValueError(
-            f"a signal on the {spectrum.nodes} nodes of this spectrum has as many rows, got {tuple(X.shape)}"
-        )
-    if not bool(torch.isfinite(X).all()):
-        raise ValueError("the signal has NaN or infinite entries; drop that batch or mend its source")
+    check_spectrum(spectrum, "this measure")
+    check_signal(X, spectrum.nodes)
     U = spectrum.eigenvectors.to("cpu", torch.float64)
     signal = X.detach().to("cpu", torch.float64)
     return U.T @ (signal[:, None] if X.ndim == 1 else signal)
@@ -32,6 +28,7 @@ def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"
 
 def level_ends(spectrum: Spectrum) -> Int64[np.ndarray, " ends"]:
     """List where the levels of equal eigenvalues end among the modes of a spectrum, from 0 on."""
+    check_spectrum(spectrum, "this measure")
     values = spectrum.eigenvalues.to("cpu").double().numpy()
     width = CLUSTER_WIDTH * np.abs(values).max(initial=0.0)
     gaps = 1 + np.flatnonzero(np.abs(np.diff(values)) > width)
@@ -134,6 +131,9 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     """
     if not len(gradients):
         raise ValueError("no gradients to project: give those of at least one batch")
+    check_spectrum(spectrum, "this measure")
+    for gradient in _batches(gradients):
+        check_signal(gradient, spectrum.nodes, finite=False)
     total = torch.zeros_like(gradients[0], dtype=torch.float64, device="cpu")
     for gradient in _batches(gradients):
         total += gradient.detach().to("cpu", torch.float64)

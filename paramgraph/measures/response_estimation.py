@@ -17,7 +17,7 @@ from paramgraph.measures.band_statistics import (
     signal_to_noise,
 )
 from paramgraph.measures.projection import BatchGradients, level_ends
-from paramgraph.spectra import Spectrum
+from paramgraph.spectra import Spectrum, check_spectrum
 
 Gradients = BatchGradients | Mapping[str, BatchGradients]
 
@@ -202,6 +202,7 @@ def _cuts(spectrum: Spectrum, bands: Bands) -> np.ndarray:
 
 def _evidence(spectrum: Spectrum, gradients: BatchGradients, bands: Bands) -> _Evidence:
     """Estimate signal and noise in whole eigenspaces."""
+    check_spectrum(spectrum, "measured")
     if not spectrum.modes:
         raise ValueError("the spectrum holds no modes, so there is nothing to measure")
     cuts = _cuts(spectrum, bands)

@@ -151,6 +151,8 @@ class NodeTable:
         on the device of `X`, whose memory it shares where the table is one whole parameter. Another shape raises a
         ValueError.
         """
+        if not isinstance(X, Tensor):
+            raise TypeError(f"X must be a torch tensor, got {type(X).__name__}")
         if tuple(X.shape) != self.shape:
             raise ValueError(
                 f"table {self.group!r} has the shape {self.shape} (nodes, width); X has {tuple(X.shape)}"

@@ -39,6 +39,8 @@ def node_positions(
         raise UnknownNameError.among("layout", layout, get_args(BuiltIn))
     attraction = W.maximum(0)
     attraction.eliminate_zeros()
+    # Forces and their squares of one size, whatever the units of the weights.
+    attraction.data = np.ldexp(attraction.data, -np.frexp(attraction.data.max(initial=0.0))[1])
     label = component_labels(attraction)
     positions = np.zeros((W.shape[0], 2))
     members = [np.flatnonzero(label == part) for part in range(label.max(initial=-1) + 1)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.plotting._axes import new_axes
-from paramgraph.spectra import Spectrum
+from paramgraph.spectra import Spectrum, check_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,8 @@ def draw_spectrum(spectrum: Spectrum, ax: "Axes | None" = None) -> "Axes":
     ------
     ImportError
         If matplotlib is missing; the message has the pip line.
+    TypeError
+        If it is no spectrum; the message says what makes one.
 
     Examples
     --------
@@ -40,6 +42,7 @@ def draw_spectrum(spectrum: Spectrum, ax: "Axes | None" = None) -> "Axes":
     >>> draw_spectrum(eigenpairs(laplacian(nx.cycle_graph(6))), Figure().subplots()).get_xlabel()
     'mode, of 6'
     """
+    check_spectrum(spectrum, "draw_spectrum")
     ax = new_axes(4.6, 3.1) if ax is None else ax
     values = spectrum.eigenvalues.detach().cpu().double().numpy()
     modes = np.arange(1, len(values) + 1)

@@ -12,8 +12,8 @@ never formed.
 * a control of the same spectrum: `null_operator`, of a kind `Null`
 * a solver's author: `EigenProblem`, `SolverResult`, `Solver`; to build on, `flip`, `largest_pairs` and
   `lanczos_refusal` of Lanczos, `solve_block` and `block_refusal` of LOBPCG
-* what acts on signals: `SignalOperator`; `check_signal`, `wide`, `working_dtype`, `keep_tensor`, `linear_product`,
-  `sparse_tensor`
+* what acts on signals: `SignalOperator`; `wide`, `working_dtype`, `keep_tensor`, `linear_product`, `sparse_tensor`
+* what is refused, and which call makes it: `check_operator`, `check_spectrum`, `check_signal`
 * how much a factor fills in: `estimate_fill_in`, `FillIn`
 * inside, for tests and neighbours: `count_pairs`, `check_pencil`, `certify_count`, `choose_solvers`, `smallest_pairs`,
   `fix_signs`
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         Normalization as Normalization,
         ShiftOperator as ShiftOperator,
         SignalOperator as SignalOperator,
+        check_operator as check_operator,
         sparse_tensor as sparse_tensor,
     )
     from paramgraph.spectra.shifts import (
@@ -85,7 +86,11 @@ if TYPE_CHECKING:
         wide as wide,
         working_dtype as working_dtype,
     )
-    from paramgraph.spectra.spectrum import Spectrum as Spectrum, fix_signs as fix_signs
+    from paramgraph.spectra.spectrum import (
+        Spectrum as Spectrum,
+        check_spectrum as check_spectrum,
+        fix_signs as fix_signs,
+    )
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

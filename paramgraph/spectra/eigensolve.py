@@ -15,11 +15,16 @@ from paramgraph.spectra._certificate import certify_count
 from paramgraph.spectra._components import Members, Pairs, solve_by_component
 from paramgraph.spectra._solver_choice import choose_solvers, list_solvers, solver_modules
 from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
-from paramgraph.spectra.shift_operator import ShiftOperator
+from paramgraph.spectra.shift_operator import ShiftOperator, check_operator, times_power
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
 # A dense decomposition takes 2 s at 2,000 nodes and half a minute at 5,000.
 SLOW_DENSE_NODES = 2000
+# Of the largest eigenvalue, below which those of a component have lost half of their digits beside it.
+SMALL_COMPONENT = 1e-8
+# Of the largest eigenvalue: vectors of the "rw" Laplacian are those of the symmetric one over roots of degrees, where
+# rounding of 1e-16 is all there is of an entry that has a degree of 1e-32 beside others of 1.
+LOST_IN_SCALING = 1e-6
 
 NOT_ASSURED = "not assured that none was passed over: eigenvalues lie too close to the last one to tell"
 
@@ -127,6 +132,16 @@ def eigenpairs(
     vectors = fix_signs(vectors)
     matrix = symmetric.matrix if operator.symmetric else operator.matrix
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0)
+    if (
+        not operator.symmetric
+        and not residuals.max(initial=0.0) <= max(tol, LOST_IN_SCALING) * operator.bound
+    ):
+        positive = operator.degrees[operator.degrees > 0]
+        raise NotConvergedError(
+            f"degrees from {positive.min():.2g} to {positive.max():.2g} are too far apart for eigenvectors of the 'rw' "
+            "Laplacian in float64; drop the weakest edges, or take normalization='sym'",
+            tuple(residuals.tolist()),
+        )
     names = sorted({name for name, _ in reports})
     return Spectrum(
         torch.from_numpy(np.ldexp(values, exponent)),
@@ -143,10 +158,7 @@ def eigenpairs(
 
 
 def _check(operator: ShiftOperator, solver: str, tol: float, seed: Seed) -> None:
-    if not isinstance(operator, ShiftOperator):
-        raise TypeError(
-            f"eigenpairs takes a shift operator, got {type(operator).__name__}; call laplacian(graph) first"
-        )
+    check_operator(operator, "eigenpairs")
     names = ["auto", *list_solvers()]
     if solver not in names:
         raise UnknownNameError.among("solver", solver, names)
@@ -186,14 +198,15 @@ def _assemble(
         count = min(k - zeros, len(members) - (known is not None))
         if not count:
             return None
+        block, interval, exponent = _in_own_units(operator, block)
         problem = EigenProblem(
-            block, count, smallest=laplacian, interval=operator.interval, null=known, tol=tol, seed=seed
+            block, count, smallest=laplacian, interval=interval, null=known, tol=tol, seed=seed
         )
         name, reason, result = solve_problem(problem, solver)
         reports[name, reason] += 1
         if result.iterations is not None:
             steps.append(result.iterations)
-        return result.eigenvalues, result.eigenvectors
+        return np.ldexp(result.eigenvalues, exponent), result.eigenvectors
 
     values = np.zeros(0)
     if k > zeros:
@@ -203,6 +216,19 @@ def _assemble(
         # The matrix is positive semidefinite; weights of 1e-16 between blocks can round an eigenvalue below 0.
         values = np.maximum(values, 0.0)
     return np.concatenate([np.zeros(zeros), values]), vectors, reports, sum(steps) if steps else None
+
+
+def _in_own_units(operator: ShiftOperator, block: Matrix) -> tuple[Matrix, tuple[float, float], int]:
+    """Divide a component of far smaller weights by a power of two, and give that and an interval of its own.
+
+    Beside the others its eigenvalues would all be zero to working precision.
+    """
+    bound = float(abs(block).sum(axis=1).max())  # Gershgorin
+    if not 0 < bound < SMALL_COMPONENT * operator.bound:
+        return block, operator.interval, 0
+    exponent = math.frexp(bound)[1] - 2
+    bound = math.ldexp(bound, -exponent)
+    return times_power(block, -exponent), (0.0 if operator.kind == "laplacian" else -bound, bound), exponent
 
 
 def solve_problem(problem: EigenProblem, solver: str) -> tuple[str, str, SolverResult]:

@@ -19,7 +19,7 @@ from paramgraph.spectra._lanczos import Metric, largest_pairs
 from paramgraph.spectra.eigenproblem import EigenProblem
 from paramgraph.spectra.eigensolve import NOT_ASSURED, Seed, count_pairs, smallest_eigenvalue
 from paramgraph.spectra.fill_in import estimate_fill_in
-from paramgraph.spectra.shift_operator import ShiftOperator, times_power
+from paramgraph.spectra.shift_operator import ShiftOperator, check_operator, times_power
 from paramgraph.spectra.spectrum import Spectrum, fix_signs
 
 # One thread: two dense matrices of 500 nodes take 0.1 s.
@@ -267,11 +267,7 @@ def check_pencil(operator: ShiftOperator, reference: ShiftOperator, ridge: float
     Definite to working precision; a TypeError is raised for what is no operator or no number, else a ValueError.
     """
     for each in (operator, reference):
-        if not isinstance(each, ShiftOperator):
-            raise TypeError(
-                f"generalized_eigenpairs takes two shift operators, got {type(each).__name__}; call "
-                "adjacency(graph) or laplacian(graph) first"
-            )
+        check_operator(each, "generalized_eigenpairs", "two shift operators")
         if not each.symmetric:
             raise ValueError(
                 "a generalized problem needs symmetric operators, got the 'rw' Laplacian; use "

@@ -17,6 +17,9 @@ from paramgraph.spectra.kronecker_operator import KroneckerPair
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import two_colouring
 
+# Eigenvalues of a millionth of a billionth of that are still normal numbers, with all their digits.
+LEAST_PRODUCT = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KroneckerProduct(KroneckerPair):
@@ -40,7 +43,9 @@ class KroneckerProduct(KroneckerPair):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not np.isfinite(self.interval).all():
+        largest = max(map(abs, self.interval))
+        lost = self.rows.bound and self.columns.bound and largest < LEAST_PRODUCT
+        if not np.isfinite(largest) or lost:
             raise ValueError(
                 f"eigenvalues of up to {self.rows.bound:.2g} and {self.columns.bound:.2g} have products beyond "
                 "the range of float64; divide the weights of both graphs by the largest"

@@ -324,6 +324,14 @@ class ShiftOperator(SignalOperator):
             return (self._tensors[key] @ columns).reshape(X.shape).to(X.dtype)
 
 
+def check_operator(found: object, caller: str, count: str = "a shift operator") -> None:
+    """Refuse with a TypeError what is no `ShiftOperator`, and say which call makes one of a graph."""
+    if not isinstance(found, ShiftOperator):
+        raise TypeError(
+            f"{caller} takes {count}, got {type(found).__name__}; call laplacian(graph) or adjacency(graph) first"
+        )
+
+
 def times_power(matrix: Matrix, exponent: int) -> Matrix:
     """Multiply by a power of two, which is exact."""
     if isinstance(matrix, np.ndarray):

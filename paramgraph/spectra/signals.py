@@ -17,8 +17,10 @@ def check_signal(X: Tensor, nodes: int, width: int | None = None, finite: bool =
     accelerator; leave it out with `finite=False`.
     """
     if not isinstance(X, Tensor) or not X.is_floating_point():
-        kind = X.dtype if isinstance(X, Tensor) else type(X).__name__
-        raise TypeError(f"a signal is a floating torch tensor, got {kind}")
+        kind, call = (
+            (X.dtype, "X.float()") if isinstance(X, Tensor) else (type(X).__name__, "torch.as_tensor(X)")
+        )
+        raise TypeError(f"a signal is a floating torch tensor, got {kind}; {call} makes one")
     if width is None:
         wanted, right = f"({nodes},) or ({nodes}, width)", X.ndim in (1, 2) and X.shape[0] == nodes
     else:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.display import spectrum_html
-from paramgraph.spectra.shift_operator import Kind
+from paramgraph.spectra.shift_operator import Kind, SignalOperator
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +116,11 @@ def fix_signs(eigenvectors: Float[np.ndarray, "nodes modes"]) -> Float[np.ndarra
     leading = (magnitude >= (1 - 1e-6) * magnitude.max(axis=0)).argmax(axis=0)
     sign = np.sign(eigenvectors[leading, np.arange(eigenvectors.shape[1])])
     return eigenvectors * np.where(sign == 0, 1.0, sign)
+
+
+def check_spectrum(found: object, caller: str) -> None:
+    """Refuse with a TypeError what is no `Spectrum`, and say which call makes one of it."""
+    if isinstance(found, Spectrum):
+        return
+    call = "eigenpairs(operator)" if isinstance(found, SignalOperator) else "eigenpairs(laplacian(graph))"
+    raise TypeError(f"{caller} takes a spectrum, got {type(found).__name__}; call {call} first")

@@ -179,6 +179,11 @@ def filter_gradients(
         )
         if any(gradient is None for gradient in members):
             continue
+        for gradient in members:
+            if not isinstance(gradient, Tensor):
+                raise TypeError(
+                    f"gradient of {name!r} is a {type(gradient).__name__}; a torch tensor is needed"
+                )
         try:
             matrix = operator if isinstance(operator, ShiftOperator) else adjacency(operator)
             graph_filter = prepare_filter(matrix, response, method=method)

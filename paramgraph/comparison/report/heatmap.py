@@ -18,7 +18,7 @@ from paramgraph.comparison.report._values import (
     layer_cells,
     layer_names,
 )
-from paramgraph.display import GRID, INK, PALETTE, new_figure
+from paramgraph.display import GRID, INK, PALETTE, check_figures, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +125,7 @@ def heatmap_scale(result: Plain, column: str, values: Sequence[float]) -> Scale:
     >>> heatmap_scale({"setting": {"share": 0.2}, "cells": []}, "compaction", [0.22, 0.6]).ticks
     [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
     """
+    check_figures()
     from matplotlib.ticker import MaxNLocator
 
     low, high = min(values), max(values)

@@ -6,9 +6,19 @@ from dataclasses import dataclass, fields
 
 import pytest
 import torch
-from torch_geometric.transforms import KNNGraph
+from torch_geometric.transforms import Compose, FaceToEdge, KNNGraph, RadiusGraph, ToUndirected
 
-from paramgraph import AttentionHead, Complete, CosineKNN, LayerAdjacency, Permuted, Ring, get_builder
+from paramgraph import (
+    AttentionHead,
+    Complete,
+    CosineKNN,
+    LayerAdjacency,
+    Permuted,
+    Ring,
+    check_graph,
+    get_builder,
+    symmetrize,
+)
 from paramgraph.digests import readable
 from paramgraph.graphs import Data, GraphBuilder, NullModel, as_builder, list_nulls
 
@@ -139,3 +149,43 @@ def test_own_null_is_named_in_its_messages() -> None:
     with pytest.raises(ValueError, match=r"Nothing: seed must be from 0"):
         Nothing("ring", seed=-1)
     assert torch.equal(Nothing("ring")(Data(num_nodes=4)).edge_index, Ring()(Data(num_nodes=4)).edge_index)
+
+
+def neighbours(x, k, *_, **__):
+    """What `knn_graph` of pyg-lib gives: from each of the k nearest nodes to the node."""
+    nearest = torch.cdist(x, x).fill_diagonal_(torch.inf).topk(k, largest=False).indices
+    return torch.stack([nearest.flatten(), torch.arange(len(x)).repeat_interleave(k)])
+
+
+def test_a_transform_of_positions_takes_the_features_for_them(monkeypatch) -> None:
+    monkeypatch.setattr("torch_geometric.nn.knn_graph", neighbours)
+    data = Data(x=torch.arange(6.0)[:, None] ** 2, num_nodes=6)
+    graph = check_graph(as_builder(Compose([KNNGraph(k=1), symmetrize]))(data))
+    assert graph.edge_index[:, graph.edge_index[0] < graph.edge_index[1]].T.tolist() == [
+        [0, 1], [1, 2], [2, 3], [3, 4], [4, 5]
+    ]  # fmt: skip
+    assert "pos" not in graph
+    assert set(data.keys()) == {"x", "num_nodes"}
+
+
+def test_positions_that_are_there_stay(monkeypatch) -> None:
+    monkeypatch.setattr("torch_geometric.nn.knn_graph", neighbours)
+    data = Data(x=torch.ones(3, 1), pos=torch.tensor([[0.0], [1.0], [5.0]]), num_nodes=3)
+    graph = as_builder(KNNGraph(k=1))(data)
+    assert graph.pos is data.pos
+    assert [1, 2] in graph.edge_index.T.tolist()
+
+
+@pytest.mark.parametrize(
+    "transform", [KNNGraph(k=2), RadiusGraph(1.0), Compose([KNNGraph(k=2), ToUndirected()])]
+)
+def test_a_library_that_a_transform_lacks_is_named_with_what_needs_none(transform) -> None:
+    with pytest.raises(ImportError, match=r"(?s)Graph.*requires '.*gaussian_knn` need no further library"):
+        as_builder(transform)(Data(x=torch.ones(4, 2), num_nodes=4))
+
+
+def test_a_field_that_a_transform_asks_for_is_a_sentence_and_no_bare_assertion() -> None:
+    with pytest.raises(
+        ValueError, match=r"FaceToEdge\(\) stopped at an assertion of PyG.*fields num_nodes, pos, x; what"
+    ):
+        as_builder(FaceToEdge())(Data(x=torch.ones(4, 2), num_nodes=4))

@@ -2,6 +2,7 @@ import html
 import json
 import re
 import shlex
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -169,3 +170,10 @@ def test_after_a_call_in_python_the_command_is_python(synthetic):
     assert "comparison = paramgraph.compare('m', seeds=[0])\ncomparison.plot_energy()" in commands(
         comparison_page(result)
     )
+
+
+def test_without_matplotlib_the_pip_line_is_named(synthetic, monkeypatch):
+    for name in ["matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"figures need matplotlib: pip install 'paramgraph\["):
+        comparison_page(synthetic())
