@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -223,7 +224,8 @@ def _in_own_units(operator: ShiftOperator, block: Matrix) -> tuple[Matrix, tuple
 
     Beside the others its eigenvalues would all be zero to working precision.
     """
-    bound = float(abs(block).sum(axis=1).max())  # Gershgorin
+    sizes: Any = abs(block)  # Any: of NumPy or of SciPy
+    bound = float(sizes.sum(axis=1).max())  # Gershgorin
     if not 0 < bound < SMALL_COMPONENT * operator.bound:
         return block, operator.interval, 0
     exponent = math.frexp(bound)[1] - 2

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,12 @@ from torch_geometric.data import Data
 
 import paramgraph
 import spectral_opt
-from paramgraph import eigenpair as eigenpair  # expect: no such name
 from paramgraph.graphs import GraphBuilder, count_nodes, undirected_graph, unit_weights
-from spectral_opt import attached as attached  # expect: no such name
 from spectral_opt.tasks import LabelledText, load_labelled_text, load_model
+
+if TYPE_CHECKING:
+    from paramgraph import eigenpair as eigenpair  # expect: no such name
+    from spectral_opt import attached as attached  # expect: no such name
 
 
 def loss(model: nn.Module, batch: Tensor) -> Tensor:

@@ -496,7 +496,6 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
         (["--preserve", "missing.txt"], "missing.txt"),
         (["--preserve", "missing.csv"], "missing.csv"),
         (["--task", "missing.csv"], "missing.csv"),
-        (["--max-length", "4000"], "max_length is 4000"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(word_model_folder, classifier, texts, tmp_path, more, words):
