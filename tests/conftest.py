@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from helpers.tiny_architectures import ARCHITECTURES, make
+from helpers.tiny_architectures import ARCHITECTURES, TEXT, make
 from helpers.type_checks import unchecked
 
 
@@ -156,6 +157,9 @@ def _measurable(
             torch.manual_seed(0)
             model = GPT2LMHeadModel(config)
         return Measurable(model, [{**batch, "labels": batch["input_ids"]} for batch in tiny_batches[:3]])
+    if kind == "experts":
+        # Each of four experts is given some of 12 tokens.
+        return Measurable(copy.deepcopy(make("OLMoE")), [{**TEXT, "labels": TEXT["input_ids"]}] * 2)
     if kind == "frozen":
         tiny_transformer.requires_grad_(False)
     if kind == "partly_frozen":

@@ -366,7 +366,7 @@ def _sums(
                 f"bases[{group!r}] must be (rows, modes) and (columns, modes) of {table.shape}, got {tuple(U.shape)} "
                 f"and {tuple(V.shape)}"
             )
-        weight = named[plan[0].parameter]
+        weight = named[table.parameters[0]]
         # Adapters of a quantizer hold integers: what they compute with is floating.
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         rows = plan[0].features[:, 0].to(weight.device)

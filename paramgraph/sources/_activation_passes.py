@@ -10,12 +10,19 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import NodeTable, ParameterSlice, unwrap
-from paramgraph.sources._capture import Hook, accumulation_dtype, forward_hooks, layers_of
+from paramgraph.sources._capture import (
+    Hook,
+    Layer,
+    accumulation_dtype,
+    forward_hooks,
+    is_transposed,
+    layers_of,
+)
+from paramgraph.sources._expert_products import Routed, by_matrix
 from paramgraph.sources._failures import Failures, OnFailure
-from paramgraph.sources._padding import Tracer, Unplaced, rows_of, told
+from paramgraph.sources._padding import Placement, Tracer, Unplaced, of_expert, rows_of, told
 from paramgraph.sources._passes import (
     Batches,
     Loss,
@@ -50,6 +57,7 @@ def activation_passes(
     if side not in SIDES:
         raise ValueError(f"side must be 'auto', 'input' or 'output', got {side!r}")
     bare = unwrap(model)
+    tables = by_matrix(tables)
     failures = Failures(tables, on_failure)
     layers = without_embeddings(layers_of(bare, parameters_of(tables), failures))
     plans = plans_of(failures.remaining(tables), layers, side, failures)
@@ -86,13 +94,23 @@ def activation_passes(
             stream = stream_of_signal(bare, name)
             mask = token_mask(bare, given, stream)
 
-            def read(module: nn.Module, x: Tensor, output: Tensor) -> None:
+            def read(layer: Layer, x: Tensor, output: Tensor, routed: Routed | None) -> None:
+                if failures.has_layer(name):
+                    return
                 number = called[name] - before[name]
+                place: Placement | None = None
+                if routed is not None:
+                    place = of_expert(name, len(rows_of(x)), routed, mask)
+                    if not len(place.rows):  # nothing but padding
+                        return
+                    if routed.bias is not None and True in sides[name]:
+                        output = output + routed.bias
                 called[name] += 1
                 for side in sides[name]:
                     signal = (output if side else x).detach()
                     signal = signal.to(accumulation_dtype(signal))
-                    place = tracer.placed(name, signal, mask)
+                    if routed is None:
+                        place = tracer.placed(name, signal, mask)
                     if place is not None:
                         # A copy, since the model may change the activation in place after this.
                         hand_on(name, side, stream, rows_of(signal)[place.rows.to(signal.device)])
@@ -121,7 +139,7 @@ def activation_passes(
     failures.check_called(layers, called)
 
 
-def without_embeddings(layers: Mapping[str, list[nn.Module]]) -> dict[str, list[nn.Module]]:
+def without_embeddings(layers: Mapping[str, list[Layer]]) -> dict[str, list[Layer]]:
     """Leave out the look-ups that share a weight with a layer: tokens go into them, and no features."""
     return {
         name: [module for module in modules if not isinstance(module, nn.Embedding)]
@@ -130,11 +148,11 @@ def without_embeddings(layers: Mapping[str, list[nn.Module]]) -> dict[str, list[
 
 
 def plans_of(
-    tables: Mapping[str, NodeTable], layers: Mapping[str, list[nn.Module]], side: Side, failures: Failures
+    tables: Mapping[str, NodeTable], layers: Mapping[str, list[Layer]], side: Side, failures: Failures
 ) -> dict[str, list["Reading"]]:
     """List what the nodes of each table read; without those of tables that have no such side."""
     transposed = frozenset(
-        name for name, modules in layers.items() if any(isinstance(module, Conv1D) for module in modules)
+        name for name, using in layers.items() if any(is_transposed(layer) for layer in using)
     )
     plans = {}
     for group, table in tables.items():

@@ -17,6 +17,13 @@ from torch.utils.checkpoint import CheckpointFunction
 from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes import storage_key
+from paramgraph.sources._expert_products import (
+    ExpertMatrix,
+    Routed,
+    Seen,
+    expert_matrices,
+    expert_products,
+)
 from paramgraph.sources._failures import Failures, ModelError
 
 REENTRANT = (
@@ -24,7 +31,9 @@ REENTRANT = (
     "`.grad`: use use_reentrant=False, or switch checkpointing off for the measurement"
 )
 
-Hook = Callable[[nn.Module, Tensor, Tensor], Tensor | None]
+Layer = nn.Module | ExpertMatrix
+# (layer, input, output, which tokens an expert is given): may return another output.
+Hook = Callable[[Layer, Tensor, Tensor, Routed | None], Tensor | None]
 Receive = Callable[[Callable[[], Tensor], Tensor], None]
 Result = TypeVar("Result")
 
@@ -36,32 +45,40 @@ class Call(NamedTuple):
     number: int
 
 
-def layers_of(model: nn.Module, parameters: Iterable[str], failures: Failures) -> dict[str, list[nn.Module]]:
-    """Find the Linear, Conv1D and Embedding layers that use each of some weights; a tied weight has several."""
+def layers_of(model: nn.Module, keys: Collection[str], failures: Failures) -> dict[str, list[Layer]]:
+    """Find what uses each of some matrices: an expert, or the Linear, Conv1D and Embedding layers with that weight.
+
+    Keys are names of parameters, those of experts with an index (`matrix_key`).
+    """
     known = dict(model.named_parameters())
     users: dict[tuple[object, ...], list[nn.Module]] = {}
     for module in model.modules():
         weight = module._parameters.get("weight")
         if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and weight is not None:
             users.setdefault(storage_key(weight), []).append(module)
-    found = {}
-    for name in parameters:
+    experts = expert_matrices(model, keys)
+    found: dict[str, list[Layer]] = {}
+    for name in keys:
+        if name in experts:
+            found[name] = [experts[name]]
+            continue
         with failures.of_layer(name):
             if name not in known:
                 raise KeyError(f"{type(model).__name__} has no parameter {name!r}: make the table from it")
             using = users.get(storage_key(known[name]), [])
             if not using:
                 raise ValueError(f"no Linear, Conv1D or Embedding layer uses the parameter {name!r}")
-            found[name] = using
+            found[name] = list(using)
     return found
 
 
 @contextmanager
 def forward_hooks(
-    layers: Mapping[str, Iterable[nn.Module]],
+    layers: Mapping[str, Iterable[Layer]],
     hook: Callable[[str], Hook],
     failures: Failures,
     inputs_only: Collection[str] = (),
+    backward: bool = False,
 ) -> Iterator[None]:
     """Register per layer the hook made for its weight, which may replace the output; remove exactly those.
 
@@ -70,30 +87,43 @@ def forward_hooks(
     """
 
     def adapt(name: str, inner: Hook) -> Callable[..., Any]:
-        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        def read(layer: Layer, given: tuple[Any, ...], output: Any, routed: Routed | None = None) -> Any:
             replaced = None
-            if not failures.has_layer(name):
-                with failures.of_layer(name):
-                    x = _input(name, module, (*args, *kwargs.values()))
-                    y = x if name in inputs_only else _output(name, module, x, output)
-                    replaced = _replaced(inner(module, x, y), output)
+            with failures.of_layer(name):
+                x = _input(name, layer, given)
+                y = x if name in inputs_only else _output(name, layer, x, output)
+                replaced = _replaced(name, layer, inner(layer, x, y, routed), output)
             return replaced
 
         return read
 
     handles = []
+    experts: dict[ExpertMatrix, Seen] = {}
     try:
-        for name, modules in layers.items():
-            made = adapt(name, hook(name))
-            for module in modules:
-                handles.append(module.register_forward_hook(made, with_kwargs=True))
-        yield
+        for name, using in layers.items():
+            read = adapt(name, hook(name))
+            for layer in using:
+                if isinstance(layer, ExpertMatrix):
+                    experts[layer] = _of_expert(read)
+                else:
+                    handles.append(layer.register_forward_hook(_of_call(read), with_kwargs=True))
+        with expert_products(experts, backward):
+            yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _input(name: str, module: nn.Module, given: tuple[Any, ...]) -> Tensor:
+def _of_call(read: Callable[..., Any]) -> Callable[..., Any]:
+    # A layer may be called as layer(x) or as layer(input=x).
+    return lambda module, args, kwargs, output: read(module, (*args, *kwargs.values()), output)
+
+
+def _of_expert(read: Callable[..., Any]) -> Seen:
+    return lambda layer, x, output, routed: read(layer, (x,), output, routed)
+
+
+def _input(name: str, module: Layer, given: tuple[Any, ...]) -> Tensor:
     """Find what a layer multiplies with its weight, whatever one of a user's own is given besides."""
     size, _ = matrix_sizes(module)
     is_lookup = isinstance(module, nn.Embedding)
@@ -105,7 +135,7 @@ def _input(name: str, module: nn.Module, given: tuple[Any, ...]) -> Tensor:
     raise ValueError(f"the layer of {name!r} is given {wanted}, but {kinds}")
 
 
-def _output(name: str, module: nn.Module, x: Tensor, returned: Any) -> Tensor:
+def _output(name: str, module: Layer, x: Tensor, returned: Any) -> Tensor:
     """Find the product in what a layer returns: that itself, or the first part of a tuple if it is the product."""
     _, size = matrix_sizes(module)
     first = returned[0] if isinstance(returned, tuple | list) and returned else returned
@@ -119,15 +149,25 @@ def _output(name: str, module: nn.Module, x: Tensor, returned: Any) -> Tensor:
     return first
 
 
-def _replaced(output: Tensor | None, returned: Any) -> Any:
-    """Put another output in place of the layer's; None where there is none."""
+def _replaced(name: str, layer: Layer, output: Tensor | None, returned: Any) -> Any:
+    """Put another output in place of the layer's; None where there is none.
+
+    What else a layer computes from its product has gradients that the product, as it is returned, does not see.
+    """
     if output is None or isinstance(returned, Tensor):
         return output
+    own = {id(parameter) for parameter in module_of(layer).parameters()}
+    if any(
+        isinstance(one, Tensor) and one.is_floating_point() and id(one) not in own for one in returned[1:]
+    ):
+        raise ValueError(
+            f"the layer of {name!r} returns {_kind(returned)} of more than its product, so its gradient cannot be told"
+        )
     kept = [output, *returned[1:]]
     return type(returned)(*kept) if hasattr(returned, "_fields") else type(returned)(kept)
 
 
-def _is_product(module: nn.Module, x: Tensor, output: Tensor) -> bool:
+def _is_product(module: Layer, x: Tensor, output: Tensor) -> bool:
     """Say whether an output is x W^T, with the bias or without, up to the rounding of its dtype."""
     weight, bias = (getattr(module, part, None) for part in ("weight", "bias"))
     if isinstance(module, nn.Embedding) or not isinstance(weight, Tensor) or not weight.is_floating_point():
@@ -149,8 +189,27 @@ def _kind(value: Any) -> str:
     return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
+def module_of(layer: Layer) -> nn.Module:
+    """Give the module that is the layer, or holds it."""
+    return layer.module if isinstance(layer, ExpertMatrix) else layer
+
+
+def weight_of(layer: Layer) -> Tensor:
+    """Give the parameter that the layer's matrix lies in."""
+    return cast(
+        Tensor, layer.module._parameters[layer.name] if isinstance(layer, ExpertMatrix) else layer.weight
+    )
+
+
+def is_transposed(layer: Layer) -> bool:
+    """Say whether the weight is stored as (in, out)."""
+    return layer.transposed if isinstance(layer, ExpertMatrix) else isinstance(layer, Conv1D)
+
+
 def matrix_sizes(module: Any) -> tuple[int, int]:
     """Say how many inputs and outputs a layer has, also where a quantizer has packed its weight."""
+    if isinstance(module, ExpertMatrix):
+        return module.sizes
     if isinstance(module, Conv1D):
         return int(module.nx), int(module.nf)
     if isinstance(module, nn.Embedding):
@@ -182,16 +241,17 @@ class _Tap(torch.autograd.Function):
 class Taps:
     """Show what goes into tapped layers and the gradients at their outputs, of one forward pass and its backward ones.
 
-    `seen` gets each call with the layer, its input and its output as it runs; `receive` gets it with the layer, the
-    input x and the gradient g during each backward pass that reaches it. Only a layer's own calls are seen.
+    `seen` gets each call with its output as it runs; `receive` gets it with the layer, the input x and the gradient g
+    during each backward pass that reaches it. Only a layer's own calls are seen. A layer that has failed is tapped
+    still: what runs once more must save as many tensors as before.
     """
 
     def __init__(
         self,
-        layers: Mapping[str, Iterable[nn.Module]],
-        receive: Callable[[Call, nn.Module, Tensor, Tensor], None],
+        layers: Mapping[str, Iterable[Layer]],
+        receive: Callable[[Call, Layer, Tensor, Tensor], None],
         failures: Failures,
-        seen: Callable[[Call, nn.Module, Tensor, Tensor], None] | None = None,
+        seen: Callable[[Call, Tensor, Routed | None], None] | None = None,
     ) -> None:
         self.layers = layers
         self.failures = failures
@@ -216,14 +276,14 @@ class Taps:
         if not value.requires_grad:
             raise ValueError("the loss has no graph to the targeted layers: detached, or not using them")
         # During backward, a model that checkpoints activations runs its layers once more, and taps them again.
-        with torch.inference_mode(False), torch.enable_grad(), self._hooked():
+        with torch.inference_mode(False), torch.enable_grad(), self._hooked(backward=True):
             _backward(value, self._probe, again)
 
-    def _hooked(self) -> AbstractContextManager[None]:
-        return forward_hooks(self.layers, self._hook, self.failures)
+    def _hooked(self, backward: bool = False) -> AbstractContextManager[None]:
+        return forward_hooks(self.layers, self._hook, self.failures, backward=backward)
 
     def _hook(self, name: str) -> Hook:
-        def tap(module: nn.Module, x: Tensor, output: Tensor) -> Tensor | None:
+        def tap(layer: Layer, x: Tensor, output: Tensor, routed: Routed | None) -> Tensor | None:
             self.called.add(name)
             if not torch.is_grad_enabled():  # the model itself cuts the graph here: no gradient comes back
                 # Unless it does so to run this part once more during backward, with gradients of its own.
@@ -233,17 +293,18 @@ class Taps:
             call = Call(name, self.calls[name])
             # What runs once more does so to save its input again, for the same call.
             self.calls[name] += self._forward
-            if self._forward and self.seen is not None:
-                self.seen(call, module, x, output)
-            receive = functools.partial(self._received, call, module)
+            if self._forward and self.seen is not None and not self.failures.has_layer(name):
+                with self.failures.of_layer(name):
+                    self.seen(call, output, routed)
+            receive = functools.partial(self._received, call, layer)
             return cast(Tensor, _Tap.apply(output, x, self._probe, receive))  # type: ignore[no-untyped-call]
 
         return tap
 
-    def _received(self, call: Call, module: nn.Module, saved: Callable[[], Tensor], g: Tensor) -> None:
+    def _received(self, call: Call, layer: Layer, saved: Callable[[], Tensor], g: Tensor) -> None:
         if not self.failures.has_layer(call.name):
             with self.failures.of_layer(call.name):
-                self.receive(call, module, _unchanged(call.name, saved), g)
+                self.receive(call, layer, _unchanged(call.name, saved), g)
 
 
 class GradientCapture:
@@ -256,7 +317,7 @@ class GradientCapture:
 
     def __init__(
         self,
-        layers: Mapping[str, Iterable[nn.Module]],
+        layers: Mapping[str, Iterable[Layer]],
         consume: Callable[[str, Tensor], None],
         failures: Failures,
     ) -> None:
@@ -284,8 +345,8 @@ class GradientCapture:
                     whole = self._totals.pop(name) if name in self._totals else _zeros(next(iter(modules)))
                     self.consume(name, whole)
 
-    def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
-        name, gradient = call.name, _weight_gradient(module, x, g)
+    def _receive(self, call: Call, layer: Layer, x: Tensor, g: Tensor) -> None:
+        name, gradient = call.name, _weight_gradient(layer, x, g)
         self._totals[name] = self._totals[name] + gradient if name in self._totals else gradient
         self._pending[name] -= 1
         if self._pending[name] == 0:
@@ -293,11 +354,12 @@ class GradientCapture:
             self.consume(name, self._totals.pop(name))
 
 
-def _zeros(module: nn.Module) -> Tensor:
+def _zeros(layer: Layer) -> Tensor:
     """Make a gradient of zeros: not of the weight's own shape, which a quantizer may have packed."""
-    weight, sizes = cast(Tensor, module.weight), matrix_sizes(module)
-    is_linear = not isinstance(module, nn.Embedding | Conv1D)
-    shape = sizes[::-1] if is_linear else sizes
+    weight, (inputs, outputs) = weight_of(layer), matrix_sizes(layer)
+    # An Embedding is stored as (entries, features).
+    is_stored_so = is_transposed(layer) or isinstance(layer, nn.Embedding)
+    shape = (inputs, outputs) if is_stored_so else (outputs, inputs)
     return torch.zeros(shape, dtype=accumulation_dtype(weight), device=weight.device)
 
 
@@ -329,17 +391,17 @@ def _in_reentrant_checkpoint() -> bool:
     return frame is not None
 
 
-def _weight_gradient(module: nn.Module, x: Tensor, g: Tensor) -> Tensor:
+def _weight_gradient(layer: Layer, x: Tensor, g: Tensor) -> Tensor:
     dtype = accumulation_dtype(g)
     g = g.reshape(-1, g.shape[-1]).to(dtype)
     # A caller's autocast would round the product back to half precision.
     with torch.autocast(g.device.type, enabled=False):
-        if isinstance(module, nn.Embedding):
+        if isinstance(layer, nn.Embedding):
             tokens = x.reshape(-1)
-            kept = tokens != (-1 if module.padding_idx is None else module.padding_idx)
-            return torch.zeros_like(module.weight, dtype=dtype).index_add_(0, tokens[kept], g[kept])
+            kept = tokens != (-1 if layer.padding_idx is None else layer.padding_idx)
+            return torch.zeros_like(layer.weight, dtype=dtype).index_add_(0, tokens[kept], g[kept])
         x = x.reshape(-1, x.shape[-1]).to(dtype)
-        return x.T @ g if isinstance(module, Conv1D) else g.T @ x
+        return x.T @ g if is_transposed(layer) else g.T @ x
 
 
 def accumulation_dtype(tensor: Tensor) -> torch.dtype:

@@ -7,6 +7,7 @@ import torch
 from torch.utils.checkpoint import CheckpointError
 
 from paramgraph.nodes import NodeTable
+from paramgraph.sources._expert_products import matrix_key
 
 # (group, reason): told once of each table that has no features.
 OnFailure = Callable[[str, str], None]
@@ -43,7 +44,8 @@ class Failures:
         self._layers: set[str] = set()
         self._users: dict[str, list[str]] = {}
         for group, table in tables.items():
-            for name in table.parameters:
+            # A stack is read as one parameter, and its experts are layers of their own.
+            for name in {name for part in table.slices for name in (part.parameter, matrix_key(part))}:
                 self._users.setdefault(name, []).append(group)
 
     def table(self, group: str, error: Exception) -> None:
@@ -102,4 +104,6 @@ class Failures:
             )
         for name in idle:
             reason = f"the layer of {name!r} was never called (its weight may be read without calling it)"
+            if name.endswith("]"):
+                reason = f"no token of these batches was routed to the expert {name!r}"
             self.layer(name, ValueError(reason))

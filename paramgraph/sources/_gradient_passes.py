@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from paramgraph.nodes import NodeTable, TableAssembly, unwrap
 from paramgraph.sources._capture import GradientCapture, layers_of
+from paramgraph.sources._expert_products import by_matrix
 from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._passes import (
     Batches,
@@ -32,6 +33,7 @@ def gradient_passes(
     is filled matrix by matrix and waits for the last: its own memory, once, and freed before the next batch.
     """
     bare = unwrap(model)
+    tables = by_matrix(tables)
     failures = Failures(tables, on_failure)
     # One for each table, so that what fails is dropped and the others stay whole.
     assemblies = {group: TableAssembly({group: table}, sink) for group, table in tables.items()}

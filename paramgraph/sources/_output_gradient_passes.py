@@ -7,7 +7,7 @@ that matter to the same part of rho have like gradients.
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,17 @@ from torch import Tensor, nn
 from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._activation_passes import Reading, of_nodes, plans_of, without_embeddings
-from paramgraph.sources._capture import Call, Taps, accumulation_dtype, layers_of, matrix_sizes
+from paramgraph.sources._capture import (
+    Call,
+    Layer,
+    Taps,
+    accumulation_dtype,
+    layers_of,
+    matrix_sizes,
+    module_of,
+    weight_of,
+)
+from paramgraph.sources._expert_products import Routed, by_matrix
 from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._objectives import (
     Objective,
@@ -28,7 +38,7 @@ from paramgraph.sources._objectives import (
     text_mask,
     texts_of,
 )
-from paramgraph.sources._padding import Placement, Tracer, Unplaced, rows_of, told
+from paramgraph.sources._padding import Placement, Tracer, Unplaced, of_expert, rows_of, told
 from paramgraph.sources._passes import (
     Batches,
     Loss,
@@ -77,6 +87,7 @@ def output_gradient_passes(
     The loss is not read: rho is the objective's.
     """
     bare = unwrap(model)
+    tables = by_matrix(tables)
     failures = Failures(tables, on_failure)
     plans = output_readings(bare, tables, failures)
     blocks = {group: FeatureBlocks(tables[group].shape[0]) for group, plan in plans.items() if len(plan) > 1}
@@ -113,7 +124,11 @@ def output_gradient_passes(
 def output_readings(
     bare: nn.Module, tables: Mapping[str, NodeTable], failures: Failures | None = None
 ) -> dict[str, list[Reading]]:
-    """List which output features of which layers belong to the nodes of some tables; without those that fail."""
+    """List which output features of which layers belong to the nodes of some tables; without those that fail.
+
+    Readings name layers as `layer_gradient_passes` takes them: by parameter, and an expert by its index too.
+    """
+    tables = by_matrix(tables)
     failures = failures or Failures(tables)
     layers = layers_of(bare, parameters_of(tables), failures)
     return plans_of(failures.remaining(tables), layers, "output", failures)
@@ -154,7 +169,7 @@ def layer_gradient_passes(
             NumericalWarning,
             stacklevel=users_level(),
         )
-    failures.check_called([name for name in layers if step.is_in_body(name)], step.taps.called)
+    failures.check_called([name for name in layers if step.is_in_body(name)], step.called)
 
 
 class _Step:
@@ -163,7 +178,7 @@ class _Step:
     def __init__(
         self,
         bare: nn.Module,
-        layers: Mapping[str, list[nn.Module]],
+        layers: Mapping[str, list[Layer]],
         receive: Receive,
         objective: Objective,
         generator: torch.Generator,
@@ -177,19 +192,26 @@ class _Step:
         self.taps = Taps(layers, self._receive, failures, self._seen)
         self.tracer = Tracer(bare, layers, self._forward)
         self.texts = self.empty = 0
+        self._with_tokens: set[str] = set()  # experts
+        self._of_padding: set[str] = set()  # experts that were given nothing but padding in some call
         self._asked: set[str] = set()  # layers that were traced to see whether they have one row a text
         body = {id(module) for module in body_of(bare).modules()}
         self._outside = {
             name
-            for name, modules in layers.items()
+            for name, using in layers.items()
             if objective == "representation"
             and not runs_whole(bare)
-            and not any(id(module) in body for module in modules)
+            and not any(id(module_of(layer)) in body for layer in using)
         }
 
     def is_in_body(self, name: str) -> bool:
         """Say whether the objective runs the layers of a parameter at all: a head has no part in a representation."""
         return name not in self._outside
+
+    @property
+    def called(self) -> set[str]:
+        """Layers that have run on a token."""
+        return self.taps.called - (self._of_padding - self._with_tokens)
 
     def run(self, index: int, batch: Any) -> tuple[int, int]:
         """Measure one batch, without its texts that are all padding; return how many texts and draws there were."""
@@ -257,10 +279,16 @@ class _Step:
         self.texts += texts
         return len(values)
 
-    def _seen(self, call: Call, module: nn.Module, x: Tensor, output: Tensor) -> None:
+    def _seen(self, call: Call, output: Tensor, routed: Routed | None) -> None:
         stream = stream_of_signal(self.bare, call.name)
         mask = token_mask(self.bare, self._given, stream)
         self._shapes[call] = output.shape[-1], output.new_empty(0, dtype=accumulation_dtype(output))
+        if routed is not None:
+            of_tokens = of_expert(call.name, len(rows_of(output)), routed, mask)
+            (self._with_tokens if len(of_tokens.rows) else self._of_padding).add(call.name)
+            alone = (len(of_tokens.rows),) if self._texts == 1 else of_tokens.counts
+            self._places[call] = of_tokens._replace(counts=alone)
+            return
         place = self._told(self.tracer.placed(call.name, output, mask), output.shape, mask)
         if place is not None:
             self._places[call] = place
@@ -322,11 +350,11 @@ class _Step:
     def _no_gradient(self, name: str) -> Tensor:
         """Return one column of zeros per text, for a layer that does not run."""
         layer = self.layers[name][0]
-        weight, (_, outputs) = cast(Tensor, layer.weight), matrix_sizes(layer)
+        weight, (_, outputs) = weight_of(layer), matrix_sizes(layer)
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return torch.zeros(self._texts, outputs, dtype=dtype, device=weight.device)
 
-    def _receive(self, call: Call, module: nn.Module, x: Tensor, g: Tensor) -> None:
+    def _receive(self, call: Call, layer: Layer, x: Tensor, g: Tensor) -> None:
         rows = self._places[call].rows.to(g.device)
         g = rows_of(g.to(accumulation_dtype(g)))[rows]
         check_finite(g, "output gradient", call.name, self._index)

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from paramgraph.sources._capture import forward_hooks
+from paramgraph.sources._capture import Hook, Layer, forward_hooks
+from paramgraph.sources._expert_products import Routed
 from paramgraph.sources._failures import Failures
 from paramgraph.sources._passes import RandomStates
 from paramgraph.sources._token_streams import token_key, token_mask
@@ -71,6 +72,27 @@ def placed(shape: torch.Size, mask: Tensor | None, tokens_first: bool | None = N
     return Placement(rows, None) if bool(mask.all()) and whole else None
 
 
+def of_expert(name: str, rows: int, routed: Routed, mask: Tensor | None) -> Placement:
+    """Place the rows of an expert by which tokens it is given; ValueError where that is not known and decides.
+
+    Rows are put in the order of texts. Tokens may be listed several times in a row, once for each of their experts.
+    """
+    if mask is None:
+        return Placement(torch.arange(rows, device="cpu"), None)
+    if routed.tokens is None or routed.listed % mask.numel():
+        if bool(mask.all()):
+            return Placement(torch.arange(rows, device=mask.device), None)
+        raise ValueError(
+            f"the expert {name!r} is given {rows} rows, and which of them are padding cannot be told: give batches of "
+            "texts of one length without padding, or leave the layer out with exclude=[...]"
+        )
+    tokens = routed.tokens.to(mask.device) // (routed.listed // mask.numel())
+    order = tokens.argsort(stable=True)
+    order = order[mask.reshape(-1)[tokens[order]]]
+    texts = torch.div(tokens[order], mask.shape[1], rounding_mode="floor")
+    return Placement(order, tuple(torch.bincount(texts, minlength=mask.shape[0]).tolist()))
+
+
 class Tracer:
     """Find the real tokens of one model's layers by running batches with other tokens.
 
@@ -78,7 +100,7 @@ class Tracer:
     """
 
     def __init__(
-        self, model: nn.Module, layers: Mapping[str, Sequence[nn.Module]], run: Callable[[Any], object]
+        self, model: nn.Module, layers: Mapping[str, Sequence[Layer]], run: Callable[[Any], object]
     ) -> None:
         self.model, self.layers, self.run = model, layers, run
         self._apart: set[str] = set()
@@ -158,8 +180,8 @@ class Tracer:
         changed: list[Tensor | None] = [None] * len(calls)
         counts: Counter[str] = Counter()
 
-        def hook(name: str) -> Callable[[nn.Module, Tensor, Tensor], None]:
-            def compare(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        def hook(name: str) -> Hook:
+            def compare(layer: Layer, x: Tensor, output: Tensor, routed: Routed | None) -> None:
                 for side, signal in ((False, x), (True, output)):
                     place = wanted.get((name, side, counts[name]))
                     if place is not None and signal.shape == calls[place].signal.shape:

@@ -10,7 +10,7 @@ from paramgraph.sources import SOURCES
 
 # Rows on every kind of model; the others where they differ from rows: GPT-2 has Conv1D and fused projections.
 KINDS = dict.fromkeys(SCHEMES, ("gpt2",)) | {
-    "rows": ("perceptron", "gpt2", "tied", "partly_frozen", "bfloat16"),
+    "rows": ("perceptron", "gpt2", "tied", "partly_frozen", "bfloat16", "experts"),
     "columns": ("perceptron", "tied"),
 }
 # What does not depend on the model is seen on the smallest of each kind that runs.
