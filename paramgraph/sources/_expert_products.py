@@ -7,7 +7,7 @@ the stack's memory, whose offset is the expert, and gives input and output. No c
 
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -50,6 +50,7 @@ class ExpertMatrix:
     expert: int
     transposed: bool  # stored as (in, out)
     shape: tuple[int, int]
+    beside: tuple[nn.Module, ...]  # those that hold stacks of the same block, which are given the same tokens
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -101,13 +102,19 @@ def expert_matrices(model: nn.Module, keys: Collection[str]) -> dict[str, Expert
     """Find the experts that some keys name; other keys are left out."""
     if not any(_KEY.fullmatch(key) for key in keys):
         return {}
+    layers = [one for one in weighted_layers(model).values() if one.layer.expert >= 0]
+    blocks: dict[str, list[nn.Module]] = {}
+    for raw in dict.fromkeys(one.raw for one in layers):
+        blocks.setdefault(raw.rpartition(".")[0], []).append(model.get_submodule(raw))
     found = {}
-    for weighted in weighted_layers(model).values():
-        layer = weighted.layer
-        if layer.expert >= 0 and layer.group in keys:
-            module = model.get_submodule(weighted.raw)
-            name = next(name for name, value in module._parameters.items() if value is weighted.weight)
-            found[layer.group] = ExpertMatrix(module, name, layer.expert, layer.transposed, layer.shape)
+    for raw, weight, layer in layers:
+        if layer.group in keys:
+            module = model.get_submodule(raw)
+            name = next(name for name, value in module._parameters.items() if value is weight)
+            beside = tuple(blocks[raw.rpartition(".")[0]])
+            found[layer.group] = ExpertMatrix(
+                module, name, layer.expert, layer.transposed, layer.shape, beside
+            )
     return found
 
 
@@ -124,14 +131,14 @@ def expert_products(experts: Mapping[ExpertMatrix, Seen], backward: bool = False
     if not experts:
         yield
         return
-    modules = list({id(one.module): one.module for one in experts}.values())
+    modules = list({id(module): module for one in experts for module in one.beside}.values())
     configs = {
         id(config): config
         for module in modules
         if hasattr(config := getattr(module, "config", None), _CHOICE) and config is not None
     }
     kept = {key: config.__dict__[_CHOICE] for key, config in configs.items()}
-    watch = _Watch(experts, within=backward)
+    watch = _Watch(experts, modules, within=backward)
     handles = []
     try:
         for config in configs.values():
@@ -149,8 +156,9 @@ def expert_products(experts: Mapping[ExpertMatrix, Seen], backward: bool = False
 
 
 class _Stack(NamedTuple):
-    """A stack as it is in memory now, and its experts that are looked at."""
+    """A stack as it is in memory now, the module that holds it, and its experts that are looked at."""
 
+    module: nn.Module
     tensor: Tensor
     experts: dict[int, ExpertMatrix]
 
@@ -166,14 +174,24 @@ class _Operand(NamedTuple):
 class _Watch(TorchFunctionMode):
     """Look at every product for an operand in the memory of a stack."""
 
-    def __init__(self, experts: Mapping[ExpertMatrix, Seen], within: bool) -> None:
+    def __init__(
+        self, experts: Mapping[ExpertMatrix, Seen], modules: Iterable[nn.Module], within: bool
+    ) -> None:
         super().__init__()
         self._within = within  # on while a module with stacks runs, and not around it
         self._entered: list[nn.Module] = []
         self._seen = experts
-        self._of_module: dict[int, dict[str, dict[int, ExpertMatrix]]] = {}
+        # Stacks that nobody asks for tell which tokens those beside them are given.
+        self._of_module: dict[int, dict[str, dict[int, ExpertMatrix]]] = {
+            id(module): {
+                name: {}
+                for name, value in module._parameters.items()
+                if value is not None and value.ndim == 3
+            }
+            for module in modules
+        }
         for one in experts:
-            self._of_module.setdefault(id(one.module), {}).setdefault(one.name, {})[one.expert] = one
+            self._of_module[id(one.module)][one.name][one.expert] = one
         self._stacks: dict[int, list[_Stack]] = {}  # by the address of their memory
         self._gathered: deque[tuple[Tensor, Tensor, int]] = deque(maxlen=_GATHERED)
         self._latest: dict[int, tuple[int, Routed]] = {}  # by expert: rows, and which they were
@@ -191,7 +209,7 @@ class _Watch(TorchFunctionMode):
             stack = getattr(module, name)
             if isinstance(stack, Tensor) and stack.ndim == 3:
                 found = self._stacks.setdefault(stack.untyped_storage().data_ptr(), [])
-                found.append(_Stack(stack, experts))
+                found.append(_Stack(module, stack, experts))
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forget them."""
@@ -199,13 +217,8 @@ class _Watch(TorchFunctionMode):
         if self._entered and self._entered[-1] is module:
             self._entered.pop()
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        own = self._of_module[id(module)].values()
         for address, stacks in list(self._stacks.items()):
-            left = [stack for stack in stacks if not any(stack.experts is experts for experts in own)]
-            if left:
-                self._stacks[address] = left
-            else:
-                del self._stacks[address]
+            self._stacks[address] = [stack for stack in stacks if stack.module is not module]
 
     def __torch_function__(
         self,
@@ -256,14 +269,19 @@ class _Watch(TorchFunctionMode):
         parts = list(output.unbind())
         for place in range(len(parts)):
             expert = operand.first + place
-            rows = self._nonzero(operand, expert, x[place])
-            if len(rows):
-                routed = Routed(rows, x.shape[1])
+            rows = self._nonzero(operand.stack.module, expert, x[place])
+            if len(rows) and expert in operand.stack.experts:
                 part = self._of_one(
-                    operand, expert, transposed, x[place][rows], parts[place][rows], has_bias, routed
+                    operand,
+                    expert,
+                    transposed,
+                    x[place][rows],
+                    parts[place][rows],
+                    has_bias,
+                    Routed(rows, x.shape[1]),
                 )
                 parts[place] = parts[place].index_copy(0, rows, part)
-        return torch.stack(parts)
+        return torch.stack(parts) if operand.stack.experts else output
 
     def _of_one(
         self,
@@ -323,14 +341,13 @@ class _Watch(TorchFunctionMode):
         return found
 
     def _nonzero(
-        self, operand: _Operand, expert: int, x: Float[Tensor, "tokens inputs"]
+        self, module: nn.Module, expert: int, x: Float[Tensor, "tokens inputs"]
     ) -> Int64[Tensor, " rows"]:
         """Find the rows that are routed where all experts are given all tokens, the others as zeros.
 
         The first product of a call tells; an activation may make zeros of a token that is routed.
         """
-        one = next(iter(operand.stack.experts.values()))
-        key = id(one.module), expert
+        key = id(module), expert
         known = self._routed.get(key)
         if known is None:
             known = self._routed[key] = x.detach().ne(0).any(dim=-1).nonzero().squeeze(-1)

@@ -50,9 +50,15 @@ MORE = {
         },
     ),
 }
-EVERY = ARCHITECTURES | MORE
-# One text a row of images, nothing padded; and those that need other inputs.
-OF_TEXT = [name for name in EVERY if name not in ("ViT", "GPT-2 (cross attention)", "Switch")]
+# Each way in which layers are given tokens; the other architectures repeat them under names of their own.
+LAYOUTS = (
+    *("BERT", "RoBERTa", "DistilBERT", "ALBERT (shared layers)", "DeBERTa", "ModernBERT"),
+    *("GPT-2", "GPT-BigCode (multi-query)", "GPT-BigCode (multi-head)", "GPT-NeoX", "Bloom"),
+    *("Falcon (grouped queries)", "Falcon (multi-query)", "MPT", "Phi-3", "Llama", "Qwen2", "Qwen3"),
+    *("Mistral", "Gemma", "T5", "BART"),
+)
+EVERY = {name: ARCHITECTURES[name] for name in LAYOUTS} | MORE
+OF_TEXT = [name for name in EVERY if name != "Switch"]  # it is asked for below
 
 
 def make(name):
