@@ -328,6 +328,13 @@ class Refiner:
         whole = sorted(name for name in match.names if adapter.is_whole(name))
         if whole:
             return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
+        stacks = sorted(
+            name for name in match.names if adapter.changes(name) and not adapter.factor_names(name)
+        )
+        if stacks:
+            return match, (
+                f"the adapter was merged: {stacks[0]!r} is filtered, and its factors are those of all experts in one",
+            )
         left = self._resting_updates(match, adapter) if self.rest != "tuned" else ()
         odd = [name for name in left if adapter.factor_names(name) is None]
         if odd:

@@ -20,6 +20,8 @@ from transformers import (
 from paramgraph.checkpoints import open_checkpoint
 from spectral_opt import Refiner, SpectralConfig, refine
 
+from helpers.saved_architectures import make_saved, save
+
 pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:Setting `save_embedding_layers`:UserWarning"
@@ -225,3 +227,28 @@ def test_an_adapter_of_a_quantized_base_is_refined_on_the_plain_one(tmp_path, bi
     assert len(changed) == 2
     for name in merged:  # float32 factors, of updates up to 1
         torch.testing.assert_close(loaded[name], merged[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "GptOssForCausalLM"])
+@pytest.mark.parametrize("experts", [True, False], ids=["experts filtered", "experts left"])
+def test_an_adapter_of_experts_is_refined_as_merged_weights_are(tmp_path, name, experts):
+    base = make_saved(name)
+    parameters = [".".join(key.split(".")[-2:]) for key, value in base.named_parameters() if value.ndim == 3]
+    wrapped = trained(base, target_modules=["q_proj"], target_parameters=sorted(set(parameters)))
+    save(base, tmp_path / "base")
+    wrapped.save_pretrained(tmp_path / "adapter")
+    plain = copy.deepcopy(wrapped).merge_and_unload()
+    config = ROWS if experts else SpectralConfig(builder="ring", source="weights", targets=["q_proj"])
+    expected = refine(base, plain, config)
+    out = tmp_path / "out"
+    refined = refine(tmp_path / "base", tmp_path / "adapter", config, out=out)
+    assert refined.form == ("merged" if experts else "adapter")
+    assert any("experts in one" in remark for remark in refined.remarks) == experts
+    if experts:
+        loaded = type(base).from_pretrained(out)
+    else:
+        loaded = PeftModel.from_pretrained(copy.deepcopy(base), out).merge_and_unload()
+    for key, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-5)  # float32, updates of order 1
+    moved = [key for key in expected if not torch.equal(expected[key], plain.state_dict()[key])]
+    assert any("experts" in key for key in moved) == experts
