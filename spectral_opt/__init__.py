@@ -21,7 +21,10 @@ if TYPE_CHECKING:
         project as project,
     )
     from spectral_opt.hooks import attach as attach
-    from spectral_opt.integrations import SpectralCallback as SpectralCallback
+    from spectral_opt.integrations import (
+        LightningSpectralCallback as LightningSpectralCallback,
+        SpectralCallback as SpectralCallback,
+    )
     from spectral_opt.preparation import prepare as prepare
     from spectral_opt.refinement import Refiner as Refiner, refine as refine
     from spectral_opt.training import SpectralHandle as SpectralHandle

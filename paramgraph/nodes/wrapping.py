@@ -9,7 +9,7 @@ WRAPPED = frozenset({"base_layer", "_orig_mod", "_fsdp_wrapped_module", "_checkp
 
 
 def unwrap(model: object) -> nn.Module:
-    """Take a model out of the wrappers that only run it: data parallelism and `torch.compile`.
+    """Take a model out of the wrappers that only run it: data parallelism, `torch.compile` and Lightning's Fabric.
 
     Its `named_parameters()` name the nodes. What is no module, but the name of one, for example, raises a TypeError.
     """
@@ -21,6 +21,8 @@ def unwrap(model: object) -> nn.Module:
             bare = cast(nn.Module, bare.module)
         elif isinstance(getattr(bare, "_orig_mod", None), nn.Module):
             bare = cast(nn.Module, bare._orig_mod)
+        elif {"_forward_module", "_original_module"} <= bare._modules.keys():  # Fabric's, under two names
+            bare = cast(nn.Module, bare._original_module)
         else:
             return bare
 

@@ -55,6 +55,22 @@ def draw_batches(
     return drawn
 
 
+def draw_from_loader(loader: Any, batches: int, seed: int, shared: Sequence[Any] = ()) -> list[Any]:
+    """Draw batches, as `draw_batches` does, of the data set of a DataLoader, with its collate function and batch size.
+
+    ValueError where it is no single loader over a data set, such as a mapping of loaders or an iterable of one's own.
+    """
+    if not hasattr(loader, "dataset") or not hasattr(loader, "collate_fn"):
+        raise ValueError(
+            f"no calibration batches were given, and none can be drawn from a {type(loader).__name__}, which is not "
+            "one DataLoader over a data set; pass batches=[...]"
+        )
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+    if size is None:  # automatic batching is off: what the data set gives are batches
+        return draw_batches(loader.dataset, lambda items: loader.collate_fn(items[0]), 1, batches, seed)
+    return draw_batches(loader.dataset, loader.collate_fn, size, batches, seed, shared)
+
+
 def _own_copy(collate: Any, shared: Sequence[Any]) -> Any:
     """Copy a collator object; functions have no state, and a bound method may hold a whole trainer."""
     if not hasattr(collate, "__dict__") or hasattr(collate, "__code__") or hasattr(collate, "__func__"):

@@ -5,32 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from paramgraph._checks import whole_number
-from paramgraph.sources import Batches, RandomStates
-from spectral_opt.config import SpectralConfig, refresh_schedule
-from spectral_opt.hooks import attach
+from paramgraph.sources import RandomStates
+from spectral_opt.config import SpectralConfig
+from spectral_opt.integrations._attachment import Attachment
 from spectral_opt.integrations._calibration_draw import draw_batches
-from spectral_opt.integrations._start_weights import StartWeights
+from spectral_opt.integrations._trained_loss import TrainerLoss, complete_loss
 from spectral_opt.integrations._trainer_checkpoint import (
     calling_trainer,
     checkpoint_folder,
     read_state,
     write_state,
 )
-from spectral_opt.integrations._trainer_loss import told_loss, with_trainer_loss
-from spectral_opt.preparation import (
-    CalibrationBatches,
-    CalibrationLoss,
-    as_configs,
-    calibration_sets,
-    loss_on,
-    needs_batches,
-)
-from spectral_opt.training import SpectralHandle, prepared_from_state
+from spectral_opt.preparation import CalibrationBatches, CalibrationLoss
+from spectral_opt.training import SpectralHandle
 
 _logger = logging.getLogger(__name__)
 
@@ -96,20 +85,17 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         calibration_batches: int = 16,
         calibration_seed: int = 0,
     ) -> None:
-        self.configs = as_configs(config)
-        if any(item.penalty > 0 and item.penalty_mode == "loss" for item in self.configs):
-            raise ValueError(
-                "penalty_mode 'loss' cannot be used here: a callback cannot change the loss; use "
-                "penalty_mode='gradient', which adds the same gradient, or 'decoupled'"
-            )
-        loss_on(loss, "task")
-        self.handle: SpectralHandle | None = None
-        self._sets = calibration_sets(batches)
-        self._given_loss, self._loss = loss, loss
-        self._count = whole_number("calibration_batches", calibration_batches, 1)
-        self._seed = whole_number("calibration_seed", calibration_seed, 0)
-        self._start: StartWeights | None = None
-        self._left: dict[str, Tensor] | None = None
+        self._attached = Attachment(config, batches, loss, calibration_batches, calibration_seed)
+
+    @property
+    def configs(self) -> tuple[SpectralConfig, ...]:
+        """In the order in which they act."""
+        return self._attached.configs
+
+    @property
+    def handle(self) -> SpectralHandle | None:
+        """What `attach` gave, while training."""
+        return self._attached.handle
 
     # The Trainer calls with its arguments, state and control (any class with their fields will do), and with `given`:
     # model, optimizer, loader, tokenizer.
@@ -127,7 +113,7 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         optimizer = given.get("optimizer")
         groups = getattr(optimizer, "param_groups", None)
         parameters = groups and [parameter for group in groups for parameter in group["params"]]
-        self._start, self._left = StartWeights(given["model"], self.configs, parameters), None
+        self._attached.take_start(given["model"], parameters)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -139,28 +125,30 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         ValueError
             If `attach` refuses, or the checkpoint has no spectral state of this run. Nothing was trained then.
         """
-        self._let_go()
+        attached = self._attached
+        attached.let_go()
         model, trainer, folder = given["model"], *calling_trainer()
-        self._loss = self._given_loss
+        loss = attached.loss
         if trainer is not None:
             callbacks = trainer.callback_handler.callbacks
             if self in callbacks:
                 callbacks.insert(0, callbacks.pop(callbacks.index(self)))
-            self._loss = with_trainer_loss(self._given_loss, trainer)
-        if self._start is not None and not self._start.is_of(model) and not state.global_step:
-            self._start, self._left = None, None  # model_init made another model
+            loss = complete_loss(loss, TrainerLoss(trainer))
+        saved = None
         if state.global_step:
             where = Path(folder) if folder else checkpoint_folder(args.output_dir, state.global_step)
-            self._resume(args, given, read_state(where, state.global_step))
-        elif self._left is not None:
-            self._resume(args, given, self._left)
+            saved = read_state(where, state.global_step)
         else:
-            self._begin(args, given)
-        assert self.handle is not None
-        self.handle.explanation = told_loss(self.handle.explanation, self._loss)
+            attached.forget_others(model)  # model_init made another model
+
+        def draw(count: int, seed: int) -> list[Any]:
+            loader, shared = given["train_dataloader"], (given.get("processing_class"), model)
+            return draw_batches(loader.dataset, loader.collate_fn, args.train_batch_size, count, seed, shared)
+
+        handle = attached.begin(model, given["optimizer"], saved, draw, loss)
         if args.max_grad_norm:
             _logger.info("gradients are clipped before penalty and filter act on them (max_grad_norm)")
-        _logger.info("spectral_opt acts as follows\n%s", self.handle.explanation)
+        _logger.info("spectral_opt acts as follows\n%s", handle.explanation)
 
     def on_log(
         self,
@@ -198,76 +186,4 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Take the hooks off the optimizer."""
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Remove a handle, also one that an interrupted `train()` has left; the next one goes on from there."""
-        if self.handle is not None:
-            self._left = self.handle.state_dict()
-            self.handle.remove()
-            self.handle = None
-
-    def _begin(self, args: TrainingArguments, given: dict[str, Any]) -> None:
-        model, sets = given["model"], self._calibration(args, given)
-        handle = attach(model, given["optimizer"], self.configs, sets, self._loss)
-        if self._start is None:
-            self._start = StartWeights(model, self.configs)
-        moved = self._start.moved(model)
-        if moved:
-            _logger.warning(
-                "%d parameters (%s, ...) have changed since the Trainer was made; Theta_0 is of before that",
-                *(len(moved), moved[0]),
-            )
-            self._settle(handle, self._start, {})
-        else:
-            self._start.take(handle)
-            self.handle = handle
-
-    def _resume(self, args: TrainingArguments, given: dict[str, Any], saved: dict[str, Tensor]) -> None:
-        if self._start is None:
-            raise ValueError(
-                "Theta_0 is not known: the callback came to the Trainer after trained weights could have; give it to "
-                "the Trainer's constructor, callbacks=[SpectralCallback(...)]"
-            )
-        model, optimizer = given["model"], given["optimizer"]
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        prepared = prepared_from_state(model, self.configs, saved, parameters)
-        refreshed = any(item.refresh != "never" for item in self.configs)
-        sets = self._calibration(args, given) if refreshed else self._sets
-        handle = attach(model, optimizer, self.configs, sets, self._loss, prepared)
-        self._settle(handle, self._start, saved)
-
-    def _settle(self, handle: SpectralHandle, start: StartWeights, saved: dict[str, Tensor]) -> None:
-        """Give a handle its Theta_0 and its state, or take it off again."""
-        try:
-            start.give(handle)
-            if saved:
-                handle.load_state_dict(saved)
-        except ValueError:
-            handle.remove()
-            raise
-        self.handle = handle
-
-    def _calibration(self, args: TrainingArguments, given: dict[str, Any]) -> dict[str, Batches]:
-        """Complete the calibration sets by a draw, on the device of the model."""
-        from accelerate.utils import send_to_device
-
-        model, loader, sets = given["model"], given["train_dataloader"], dict(self._sets)
-        if "task" not in sets and any(_reads_task(config) for config in self.configs):
-            shared = given.get("processing_class"), model
-            sets["task"] = draw_batches(
-                *(loader.dataset, loader.collate_fn, args.train_batch_size, self._count, self._seed, shared)
-            )
-        device = _device(model)
-        if device.type == "cpu":
-            return sets
-        return {name: [send_to_device(batch, device) for batch in found] for name, found in sets.items()}
-
-
-def _reads_task(config: SpectralConfig) -> bool:
-    drifts = config.builder is not None and bool(refresh_schedule(config.refresh).drift)
-    return config.batches == "task" and (needs_batches(config) or drifts)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+        self._attached.let_go()

@@ -1,6 +1,7 @@
 """The smallest scripts: one line more than without, in a plain loop, a Trainer, an SFTTrainer and with accelerate."""
 
 import copy
+import importlib
 
 import datasets
 import pytest
@@ -150,4 +151,27 @@ def test_a_loop_with_accelerate_is_the_plain_loop(tiny_transformer, tiny_batches
             optimizer.step()
             optimizer.zero_grad()
     found = accelerator.unwrap_model(model).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("package", ["lightning.fabric", "lightning_fabric"])
+@pytest.mark.parametrize("order", ["attached before setup", "attached after setup"])
+def test_a_loop_with_fabric_is_the_plain_loop(tiny_transformer, tiny_batches, package, order):
+    config = spectral_opt.SpectralConfig(builder="ring", penalty=0.5, targets=["intermediate.dense"])
+    expected = train_plainly(copy.deepcopy(tiny_transformer), tiny_batches, config)
+    fabric = importlib.import_module(package).Fabric(accelerator="cpu", devices=1)
+    model, optimizer = tiny_transformer, torch.optim.AdamW(tiny_transformer.parameters(), lr=1e-2)
+    if order == "attached before setup":
+        spectral_opt.attach(model, optimizer, config)
+    model, optimizer = fabric.setup(model, optimizer)
+    if order == "attached after setup":
+        handle = spectral_opt.attach(model, optimizer, config)
+        assert next(iter(handle.start)).startswith("bert.")
+    for step in range(len(tiny_batches) // 2):
+        optimizer.zero_grad()
+        for batch in tiny_batches[2 * step : 2 * step + 2]:
+            fabric.backward(model(**batch).loss / 2)
+        fabric.clip_gradients(model, optimizer, max_norm=0.5, error_if_nonfinite=False)
+        optimizer.step()
+    found = model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())

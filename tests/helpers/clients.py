@@ -4,6 +4,7 @@
 where that cannot be.
 """
 
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ import torch
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, default_collate
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -73,7 +75,7 @@ def _arguments(kind: Any, folder: str | Path, settings: Mapping[str, Any]) -> An
     return kind(output_dir=str(folder), **(usual | quiet | spared | dict(settings)))
 
 
-def _labelled() -> list[dict[str, Any]]:
+def labelled() -> list[dict[str, Any]]:
     words = tokenizer()
     return [
         {**words(text, padding="max_length", max_length=8), "labels": number % 2}
@@ -103,7 +105,7 @@ def plain(
     function = settings.pop("compute_loss_func", None)
     arguments = _arguments(TrainingArguments, folder, settings)
     given = {} if function is None else {"compute_loss_func": function}
-    return kind(encoder(), arguments, train_dataset=_labelled(), callbacks=list(callbacks), **given)
+    return kind(encoder(), arguments, train_dataset=labelled(), callbacks=list(callbacks), **given)
 
 
 def _completed(text: str, by: str) -> dict[str, str]:
@@ -229,12 +231,115 @@ def _train(make: Make, precision: str) -> str | None:
         trainer = make(folder, [spectral_opt.SpectralCallback(CONFIG)], **PRECISIONS[precision])
         trainer.train()
         if precision == "fp16" and not trainer.accelerator.native_amp:
-            return "accelerate computes in float32 instead, without a GPU"
+            return FLOAT32
         entries = [entry for entry in trainer.state.log_history if "spectral/penalty" in entry]
     return None if entries and entries[-1]["spectral/penalty"] > 0 else "no penalty was logged"
 
 
+class NotHereError(Exception):
+    """A precision that this machine does not compute in."""
+
+
+FLOAT32 = "accelerate computes in float32 instead, without a GPU"
+
+
+def _in_loop(
+    precision: str, prepare: Callable[[Any, Any, str], tuple[Any, Any, Callable[[Any], None]]]
+) -> str | None:
+    """Train by a loop of one's own; `prepare` gives model, optimizer and backward."""
+    model = encoder()
+    try:
+        model, optimizer, backward = prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-2), precision)
+    except NotHereError as reason:
+        return str(reason)
+    batches = [default_collate(rows) for rows in (tensors()[:4], tensors()[4:8])]
+    with spectral_opt.attach(model, optimizer, CONFIG, batches) as handle:
+        for batch in batches:
+            optimizer.zero_grad()
+            backward(model(**batch).loss)
+            optimizer.step()
+        return None if float(handle.penalty()) > 0 else "the penalty is zero"
+
+
+def tensors() -> list[dict[str, torch.Tensor]]:
+    """Labelled texts as tensors."""
+    return [{key: torch.tensor(value) for key, value in row.items()} for row in labelled()]
+
+
+def _plain_loop(model: Any, optimizer: Any, precision: str) -> tuple[Any, Any, Callable[[Any], None]]:
+    kinds = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    model = model.to(kinds[precision])
+    # Not Adam: its 1e-8 is zero in float16.
+    return model, torch.optim.SGD(model.parameters(), lr=1e-2), torch.Tensor.backward
+
+
+def _accelerated(model: Any, optimizer: Any, precision: str) -> tuple[Any, Any, Callable[[Any], None]]:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    # One state per process: what was prepared before has its own precision.
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    accelerator = Accelerator(cpu=True, mixed_precision=NAMES[precision])
+    if precision == "fp16" and not accelerator.native_amp:
+        raise NotHereError(FLOAT32)
+    return *accelerator.prepare(model, optimizer), accelerator.backward
+
+
+def _with_fabric(model: Any, optimizer: Any, precision: str) -> tuple[Any, Any, Callable[[Any], None]]:
+    from lightning.fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1, precision=LIGHTNING[precision])
+    return *fabric.setup(model, optimizer), fabric.backward
+
+
+NAMES = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's
+LIGHTNING = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def module_of(package: Any, optimizers: int = 1, manual: bool = False) -> Any:
+    """A classifier as a LightningModule of either package, with a count of its own, as metrics have."""
+
+    class Classifier(package.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model, self.automatic_optimization = encoder(), not manual
+            self.seen = {"batches": torch.zeros(())}
+
+        def training_step(self, batch, batch_idx):
+            self.seen["batches"] += 1
+            loss = self.model(**batch).loss
+            self.log("loss", loss)
+            if manual:
+                self.optimizers().zero_grad()
+                self.manual_backward(loss)
+                self.clip_gradients(self.optimizers(), 0.5, "norm")
+                self.optimizers().step()
+            return loss
+
+        def configure_optimizers(self):
+            made = [torch.optim.AdamW(self.parameters(), lr=1e-2) for _ in range(optimizers)]
+            return made if optimizers > 1 else made[0]
+
+    return Classifier()
+
+
+def _fitted(precision: str, package: str) -> str | None:
+    pl = importlib.import_module(package)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    settings = {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1, "logger": False}
+    callbacks = [spectral_opt.LightningSpectralCallback(CONFIG)]
+    trainer = pl.Trainer(callbacks=callbacks, precision=LIGHTNING[precision], **quiet, **settings)
+    trainer.fit(module_of(pl), DataLoader(tensors(), batch_size=4))
+    return None if float(trainer.callback_metrics["spectral/penalty"]) > 0 else "no penalty was logged"
+
+
 # Name to run(precision of PRECISIONS) -> None where it trained, else the reason why not.
 CLIENTS: dict[str, Callable[[str], str | None]] = {
-    name: partial(_train, make) for name, make in TRAINERS.items()
+    "a loop of one's own": partial(_in_loop, prepare=_plain_loop),
+    "accelerate": partial(_in_loop, prepare=_accelerated),
+    "Fabric": partial(_in_loop, prepare=_with_fabric),
+    **{name: partial(_train, make) for name, make in TRAINERS.items()},
+    "Lightning's Trainer": partial(_fitted, package="lightning.pytorch"),
+    "pytorch_lightning's Trainer": partial(_fitted, package="pytorch_lightning"),
 }
