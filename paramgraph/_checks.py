@@ -4,12 +4,26 @@ Integers and numbers are those of Python and of NumPy. A bool is neither, though
 """
 
 import difflib
+import inspect
 import math
 import numbers
-from collections.abc import Sequence
-from typing import SupportsFloat, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsFloat, TypeGuard
 
 from paramgraph.errors import UnknownNameError
+
+# Values for options that must be given, as a message writes them.
+EXAMPLES: dict[str, Any] = {
+    "t": 1.0,
+    "gamma": 1.0,
+    "cutoff": 1.0,
+    "p": 1.0,
+    "builder": "cosine_knn",
+    "low": 0.5,
+    "high": 1.5,
+    "edges": [0.5, 1.0],
+    "gains": [0.9, 0.5, 0.1],
+}
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -54,6 +68,43 @@ def known_choice(name: str, value: object, allowed: Sequence[object]) -> None:
     near = difflib.get_close_matches(str(value), [str(choice) for choice in allowed], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UnknownNameError(f"{name} is {value!r}{hint} (allowed: {', '.join(map(repr, allowed))})")
+
+
+def option_defaults(known: Sequence[inspect.Parameter]) -> dict[str, Any]:
+    """Map each option that has a name of its own to its default, `inspect.Parameter.empty` where it must be given."""
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {option.name: option.default for option in known if option.kind not in variable}
+
+
+def missing_options(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """List the options that must be given and are not, each with a value as an example, as it is written."""
+    return {
+        name: repr(EXAMPLES[name]) if name in EXAMPLES else "..."
+        for name, default in defaults.items()
+        if default is inspect.Parameter.empty and name not in given
+    }
+
+
+def check_options(kind: str, name: str, known: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> None:
+    """Say what is unknown and what is missing before Python does, with all options named: a TypeError.
+
+    `kind` is "builder" or "response", whose options `get_builder` and `get_response` take.
+    """
+    shown = ", ".join(
+        option.name + ("" if option.default is option.empty else f"={option.default!r}") for option in known
+    )
+    defaults = option_defaults(known)
+    unknown = [option for option in given if option not in defaults]
+    if unknown and not any(option.kind is option.VAR_KEYWORD for option in known):
+        raise TypeError(
+            f"{kind} {name!r} has no option {', '.join(map(repr, unknown))} (options: {shown or 'none'})"
+        )
+    if missing := missing_options(defaults, given):
+        example = ", ".join(f"{option}={value}" for option, value in missing.items())
+        raise TypeError(
+            f"{kind} {name!r} needs {', '.join(map(repr, missing))} (options: {shown}), "
+            f"for example get_{kind}({name!r}, {example})"
+        )
 
 
 def check_count(builder: str, option: str, value: object) -> None:

@@ -7,7 +7,7 @@ shift operator it becomes a filter that is ready for any number of signals, by t
 
 * responses by name: `heat`, `tikhonov`, `power`, `lowpass`, `highpass`, `bandpass`, `identity`; `wavelets` for a bank
   of them; `measured_steps` for one that was measured, a `MeasuredResponse`; `get_response`, `list_responses`,
-  `RESPONSES` for all names
+  `response_options`, `RESPONSES` for all names
 * what a response is: `Response`, `Combination`, `ResponseFunction`, `evaluate_response`
 * filters of one graph: `prepare_filter`, `apply_filter`, `apply_filter_bank`; of their options `Method`,
   `METHODS`, `Tail`, and `EXACT_NODES`, up to which "auto" takes all modes; for spectra that are given to them,
@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         list_responses as list_responses,
         lowpass as lowpass,
         power as power,
+        response_options as response_options,
         tikhonov as tikhonov,
     )
 

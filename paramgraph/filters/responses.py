@@ -15,6 +15,7 @@ the same falling response shrinks the strong modes and leaves the weak ones: wit
 `Delta (I + gamma C)^-1`.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paramgraph._checks import check_options, option_defaults
 from paramgraph.errors import UnknownNameError
 from paramgraph.filters._wavelets import itersine, mexican_hat, meyer
 from paramgraph.filters.measured_response import measured_steps
@@ -278,6 +280,21 @@ def list_responses() -> list[str]:
     return sorted(RESPONSES)
 
 
+def response_options(name: str) -> dict[str, Any]:
+    """Map each option of a named response to its default, `inspect.Parameter.empty` where it must be given.
+
+    Empty for "sum" and "product", and for a name that is none.
+
+    >>> response_options("mexican_hat")
+    {'index': 0, 'scales': 4, 'bound': 2.0}
+    """
+    return option_defaults(_options_of(RESPONSES[name])) if name in RESPONSES else {}
+
+
+def _options_of(make: Callable[..., Response]) -> list[inspect.Parameter]:
+    return list(inspect.signature(make).parameters.values())
+
+
 def get_response(response: ResponseFunction | str, **options: Any) -> ResponseFunction:
     """Make a response from its name, or take a callable as it is.
 
@@ -314,10 +331,9 @@ def get_response(response: ResponseFunction | str, **options: Any) -> ResponseFu
             return combined
         if response not in RESPONSES:
             raise UnknownNameError.among("response", response, RESPONSES)
-        try:
-            return RESPONSES[response](**options)
-        except TypeError as error:
-            raise TypeError(f"response {response!r} with options {options}: {error}") from error
+        make = RESPONSES[response]
+        check_options("response", response, _options_of(make), options)
+        return make(**options)
     if not callable(response):
         raise TypeError(
             f"a response is a name ({', '.join(list_responses())}) or a callable, got {response!r}"

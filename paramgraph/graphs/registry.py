@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch_geometric.data import Data
 
+from paramgraph._checks import check_options, option_defaults
 from paramgraph.environment import entry_points
 from paramgraph.errors import UnknownNameError
 
@@ -116,7 +117,9 @@ def get_builder(
     is_named = isinstance(builder, str)
     factory: Any = find_builder(builder) if isinstance(builder, str) else builder
     if is_named or inspect.isclass(factory):
-        _check_options(str(builder) if is_named else factory.__name__, factory, options)
+        check_options(
+            "builder", str(builder) if is_named else factory.__name__, _options_of(factory), options
+        )
     elif options:
         raise TypeError(
             f"options ({', '.join(options)}) go with a name; {builder!r} is a callable and takes none: "
@@ -171,7 +174,7 @@ def builder_options(name: str) -> dict[str, Any]:
     >>> builder_options("gaussian_knn")
     {'k': 10, 'sigma': None, 'mutual': False, 'connect': 'none', 'search': 'exact'}
     """
-    return {option.name: option.default for option in _options_of(find_builder(name))}
+    return option_defaults(_options_of(find_builder(name)))
 
 
 def name_of(builder: Callable[..., Any]) -> str:
@@ -191,37 +194,6 @@ def _options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(factory).parameters.values())
     # The first argument of a plain function is the Data.
     return parameters if inspect.isclass(factory) else parameters[1:]
-
-
-def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Say what is unknown and what is missing before Python does, with all options named."""
-    known = _options_of(factory)
-    shown = ", ".join(str(option).split(":")[0].split("=")[0].strip() + _default(option) for option in known)
-    named = {
-        option.name for option in known if option.kind not in (option.VAR_KEYWORD, option.VAR_POSITIONAL)
-    }
-    unknown = [option for option in options if option not in named]
-    if unknown and not any(option.kind is option.VAR_KEYWORD for option in known):
-        raise TypeError(
-            f"builder {name!r} has no option {', '.join(map(repr, unknown))} (options: {shown or 'none'})"
-        )
-    missing = [
-        option.name
-        for option in known
-        if option.name in named and option.default is option.empty and option.name not in options
-    ]
-    if missing:
-        example = ", ".join(
-            f"{option}={'cosine_knn'!r}" if option == "builder" else f"{option}=..." for option in missing
-        )
-        raise TypeError(
-            f"builder {name!r} needs {', '.join(map(repr, missing))} (options: {shown}), "
-            f"for example get_builder({name!r}, {example})"
-        )
-
-
-def _default(option: inspect.Parameter) -> str:
-    return "" if option.default is option.empty else f"={option.default!r}"
 
 
 def _scan() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from paramgraph._checks import known_choice, non_negative, whole_number
-from paramgraph.filters import Combination, Method, Response, Tail, get_response
-from paramgraph.graphs import get_builder
+from paramgraph._checks import known_choice, missing_options, non_negative, whole_number
+from paramgraph.filters import Combination, Method, Response, Tail, get_response, response_options
+from paramgraph.graphs import builder_options, get_builder
 from paramgraph.sources import Objective, SourceLike, as_source
 from paramgraph.spectra import Kind, Normalization
 from spectral_opt.config._callables import CALLABLES, check_address, is_address, refuse_address
@@ -186,11 +186,11 @@ class SpectralConfig(JsonFields):
             raise TypeError(f"norm_matching is {self.norm_matching!r}; it must be True or False")
         self._set("refresh", check_refresh(self.refresh))
         if self.builder is not None and not is_address(self.builder):
-            self.make_builder()
+            self._made("builder")
         elif self.builder is None and self.builder_options:
             raise ValueError(f"builder is None, so builder_options {self.builder_options!r} would be ignored")
         if self.response is not None and not is_address(self.response):
-            made = self.make_response()
+            made = self._made("response")
             if isinstance(self.response, str) and isinstance(made, Response | Combination):
                 # One spelling of equal responses: JSON gives lists for tuples.
                 self._name_response(made)
@@ -199,6 +199,28 @@ class SpectralConfig(JsonFields):
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def _made(self, name: Literal["builder", "response"]) -> Any:
+        """Make a builder or a response, and say in the words of a config which option is missing."""
+        given = getattr(self, name)
+        if isinstance(given, str):
+            options: dict[str, Any] = getattr(self, f"{name}_options")
+            defaults = builder_options(given) if name == "builder" else response_options(given)
+            missing = missing_options(defaults, options)
+            if missing and options.keys() <= defaults.keys():
+                written = {key: repr(value) for key, value in options.items()} | missing
+                example = ", ".join(f"{key!r}: {value}" for key, value in written.items())
+                wraps = (
+                    f", or {name}=get_builder({given!r}, builder=...) of a builder with options"
+                    if "builder" in missing
+                    else ""
+                )
+                what = "the builder whose graph it takes" if wraps else "a value"
+                raise TypeError(
+                    f"{name} {given!r} needs {what} for {', '.join(map(repr, missing))}: "
+                    f"{name}={given!r}, {name}_options={{{example}}}{wraps}"
+                )
+        return self.make_builder() if name == "builder" else self.make_response()
 
     def _name_response(self, response: Response | Combination) -> None:
         self._set("response_options", dict(response.options))

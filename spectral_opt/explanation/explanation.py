@@ -269,8 +269,10 @@ def explain_prepared(
         if key not in named or key in touched
     }
     listed = touched.union(*(item.table.parameters for item in unnamed.values()))
+    others = {key: reason for key, reason in skipped.items() if stack_of(key) in named and key not in unnamed}
+    listed |= set(map(stack_of, others))
     left = {name: skipped.get(name, "not matched by targets") for name in named if name not in listed}
-    left |= {key: item.reason for key, item in unnamed.items()} | _tied(model, named)
+    left |= others | {key: item.reason for key, item in unnamed.items()} | _tied(model, named)
     traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
     covered = [
         coverage(model, *rule) for rule in dict.fromkeys((item.targets, item.exclude) for item in configs)

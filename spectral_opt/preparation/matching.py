@@ -71,12 +71,14 @@ def match_tables(
     skipped: dict[str, str] = {}
     for key, table in tables.items():
         members = [named[name] for name in table.parameters]
-        if not all(member.requires_grad for member in members):
-            skipped[key] = "frozen (requires_grad is False)"
-        elif not all(id(member) in given for member in members):
-            skipped[key] = "not in the optimizer"
-        else:
+        frozen = not all(member.requires_grad for member in members)
+        if not frozen and all(id(member) in given for member in members):
             kept[key] = table
+            continue
+        # An expert has a key of its own, a table of many parameters those of each.
+        names = (key,) if len(table.slices) == 1 else table.parameters
+        reason = "frozen (requires_grad is False)" if frozen else "not in the optimizer"
+        skipped |= dict.fromkeys(names, reason)
     trained = given & {id(parameter) for parameter in named.values() if parameter.requires_grad}
     beside, unused = adapter_tables(model, config, trained)
     kept, skipped = kept | beside, skipped | unused

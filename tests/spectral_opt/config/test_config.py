@@ -1,7 +1,9 @@
+import ast
 import dataclasses
 import json
 import math
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -15,6 +17,37 @@ from spectral_opt import SpectralCallback, SpectralConfig, attach, explain, refi
 
 from helpers.configs import preserve_config
 from helpers.names import shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "advice"),
+    [
+        ({"response": name}, rf"response={name!r}, response_options=\{{.*{option!r}: ")
+        for name, option in {
+            "heat": "t",
+            "lowpass": "cutoff",
+            "highpass": "cutoff",
+            "bandpass": "high",
+            "power": "p",
+            "measured": "gains",
+        }.items()
+    ]
+    + [
+        (
+            {"builder": name},
+            rf"builder_options=\{{'builder': 'cosine_knn'\}}, or builder=get_builder\({name!r}",
+        )
+        for name in ("permuted", "random", "rotated")
+    ],
+    ids=lambda case: "-".join(case.values()) if isinstance(case, dict) else "",
+)
+def test_an_option_that_is_missing_is_named_with_an_example(fields, advice):
+    with pytest.raises(TypeError, match=advice) as raised:
+        SpectralConfig(**fields)
+    # The example works.
+    name = next(iter(fields))
+    options = ast.literal_eval(re.search(r"_options=(\{.*?\})", str(raised.value))[1])
+    assert SpectralConfig(**fields, **{f"{name}_options": options})
 
 
 def test_defaults_are_the_example_of_the_design():

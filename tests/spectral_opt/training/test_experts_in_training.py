@@ -204,3 +204,11 @@ def test_theta_0_of_a_stack_is_copied_once(monkeypatch):
     for name, value in handle.start.items():
         assert torch.equal(value, before[name])
         assert value.data_ptr() != model.get_parameter(name).data_ptr()
+
+
+def test_frozen_experts_are_told_by_stack():
+    model = stacked()
+    model.experts.down_proj.requires_grad_(False)
+    found = explain(model, SpectralConfig(builder="ring"))
+    assert "frozen (requires_grad is False): 3 of 3 experts of experts.down_proj" in str(found)
+    assert "not matched" not in str(found)
