@@ -9,7 +9,6 @@ whenever they were registered.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
@@ -38,21 +37,14 @@ from spectral_opt.preparation import (
 )
 from spectral_opt.ranks import find_ranks
 from spectral_opt.training import (
+    OptimizerWrapper as OptimizerWrapper,
     Refresher,
     SpectralHandle as SpectralHandle,
     check_groups,
     learning_rates,
     live_optimizers,
+    stepping_optimizer,
 )
-
-
-@runtime_checkable
-class OptimizerWrapper(Protocol):
-    """What holds the optimizer that steps, as accelerate's does."""
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The one inside, which may be a wrapper too."""
 
 
 def attach(
@@ -70,7 +62,8 @@ def attach(
     model : nn.Module
         Bare, or in DistributedDataParallel or `torch.compile`, or sharded by FSDP2; its present weights are Theta_0.
     optimizer : torch.optim.Optimizer
-        Any, over parameters of this model (matched by identity); accelerate's wrapper is taken off. Closures work.
+        Any, over parameters of this model (matched by identity). Closures work. Of one that holds another (accelerate,
+        Lightning, Lookahead, SAM) the innermost is taken, whose step is the one that is taken; a note says so.
     config : SpectralConfig or sequence of SpectralConfig
         Several act in their order. One live handle per optimizer: give several configs in one call.
     batches : iterable, mapping of str to iterable, or None
@@ -108,6 +101,9 @@ def attach(
     fails at one table, that one keeps its graph. Experts of a stack (parameters of three dimensions) are tables of
     their own, and a step touches each once.
 
+    After PEFT's `set_adapter` remove the handle and attach anew: a warning says at the next step that the newly active
+    adapter has no tables. What is attached is acted on only while it is trained.
+
     What is not finite in a gradient passes through penalty and filter and stays visible; no hook raises for it.
     Parameters whose `.grad` is None are left alone. Under a GradScaler a fused optimizer gets scaled gradients: what is
     added to them is scaled too, and a step that is skipped for an overflow is skipped here.
@@ -139,7 +135,7 @@ def attach(
             prepare_on_ranks(ranks, bare, item, sets, loss, parameters=parameters) for item in configs
         ]
     check_split_filters(configs, prepared, named)
-    explanation = explain_prepared(bare, configs, prepared, parameters, bare_optimizer, ranks)
+    explanation = explain_prepared(bare, configs, prepared, parameters, optimizer, ranks)
     tables = [
         bind_on_ranks(ranks, item, ready, bare, named)
         for item, of_config in zip(configs, prepared, strict=True)
@@ -159,11 +155,7 @@ def _check_request(
 ) -> tuple[tuple[SpectralConfig, ...], Optimizer, list[Tensor], dict[str, nn.Parameter], dict[str, Batches]]:
     """Check, before any work, what `attach` was given; no rank waits for another in here."""
     configs = as_configs(config)
-    optimizer: Any = given  # a wrapper that is an optimizer itself, as accelerate's is, has one inside too
-    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = optimizer.optimizer
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is a {type(optimizer).__name__}; a torch.optim.Optimizer is needed")
+    optimizer, _ = stepping_optimizer(given)
     if optimizer in live_optimizers:
         raise ValueError(
             "this optimizer has a live handle: remove() it, or give all configs in one attach call"

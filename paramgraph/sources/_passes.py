@@ -136,6 +136,9 @@ class RandomStates:
         random.setstate(self.python)
 
 
+_PACKS = "support_avx512bf16_for_cpu"
+
+
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Put a model into eval mode for a while; then restore each submodule's training flag and each buffer.
@@ -144,15 +147,22 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     adapters). Buffers are copied: O(buffers) of memory.
     """
     flags = [(module, module.training) for module in model.modules()]
+    # bitsandbytes packs a 4-bit weight for the CPU anew, and for good, at its first pass in eval mode; products with
+    # what is packed have no backward pass, so that a model could not be trained any more.
+    packing = [module for module in model.modules() if vars(module).get(_PACKS)]
     homes = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
     copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
     try:
         for module, _ in flags:
             module.training = False
+        for module in packing:
+            vars(module)[_PACKS] = False
         yield
     finally:
         for module, training in flags:
             module.training = training
+        for module in packing:
+            vars(module)[_PACKS] = True
         for module, kept in homes:
             module._buffers.clear()
             module._buffers.update(kept)

@@ -36,7 +36,7 @@ from spectral_opt.preparation import (
     prepare_on_ranks,
 )
 from spectral_opt.ranks import Ranks, find_ranks, is_sharded
-from spectral_opt.training import learning_rates
+from spectral_opt.training import OptimizerWrapper, learning_rates, stepping_optimizer
 
 _HEADER = ("parameter", "nodes", "width", "edges", "parts", "filter", "penalty")
 # A notebook stays readable; print() and to_dict() have all of them.
@@ -170,7 +170,7 @@ def explain(
     model: nn.Module,
     config: SpectralConfig | Sequence[SpectralConfig],
     batches: CalibrationBatches = None,
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | OptimizerWrapper | None = None,
     loss: CalibrationLoss = None,
 ) -> Explanation:
     """Explain, before training, what `attach` with these configs would do.
@@ -216,7 +216,8 @@ def explain(
     note: a penalty of mode 'gradient' is added inside optimizer.step(): clipping does not see it, filters ... do
     """
     configs, model = as_configs(config), bare_model(model)
-    held = None if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
+    stepping = None if optimizer is None else stepping_optimizer(optimizer)[0]
+    held = None if stepping is None else [p for group in stepping.param_groups for p in group["params"]]
     parameters = list(model.parameters()) if held is None else held
     prepared: list[Ready] = []
     sets = calibration_sets(batches)
@@ -235,7 +236,7 @@ def explain_prepared(
     configs: Sequence[SpectralConfig],
     prepared: Sequence[Ready],
     parameters: Iterable[Tensor],
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | OptimizerWrapper | None = None,
     ranks: Ranks | None = None,
     measured: bool = False,
 ) -> Explanation:
@@ -246,7 +247,8 @@ def explain_prepared(
     """
     parameters = list(parameters)
     named = dict(bare_model(model).named_parameters())
-    rates = {} if optimizer is None else learning_rates(optimizer)
+    stepping, outside = (None, "") if optimizer is None else stepping_optimizer(optimizer)
+    rates = {} if stepping is None else learning_rates(stepping)
     tables: list[TableExplanation] = []
     skipped: dict[str, str] = {}
     alone: list[tuple[int, PreparedTable]] = []
@@ -279,6 +281,8 @@ def explain_prepared(
     ]
     notes = explanation_notes(configs, tables, prepared)
     notes += filter(None, (found.warning for found in covered))
+    if outside:
+        notes.append(f"acts in the steps of {type(stepping).__name__}, which {outside} holds")
     told = dict.fromkeys(map(str, covered))
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(notes), traffic, tuple(told))
 

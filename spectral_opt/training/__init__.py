@@ -8,7 +8,7 @@ The handle: `SpectralHandle`, and `live_optimizers`, which have one.
 Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`, and whose penalty may be differentiated by
 `Live` parameters; `own_table` and `own_parts`, of an expert its one matrix in the stack; `BasisStep` and `enter_basis`
 are a step in the basis of a graph.
-Optimizers: `check_groups`, `learning_rates`, `read_scaling`.
+Optimizers: `stepping_optimizer` inside of an `OptimizerWrapper`; `check_groups`, `learning_rates`, `read_scaling`.
 Graphs built anew: `Refresher`.
 State: `checksum`, `prepared_from_state`.
 Inside: `PenaltyForm`, `filter_` and `writable_view`, products in place; `gradient_gram` and `relative_change`, the
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from spectral_opt.training.handle import (
         SpectralHandle as SpectralHandle,
         live_optimizers as live_optimizers,
+    )
+    from spectral_opt.training.inner_optimizer import (
+        OptimizerWrapper as OptimizerWrapper,
+        stepping_optimizer as stepping_optimizer,
     )
     from spectral_opt.training.optimizer_groups import (
         check_groups as check_groups,

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import table_tensors
 from spectral_opt.ranks import ALONE, Ranks
+from spectral_opt.training._adapter_watch import AdapterWatch
 from spectral_opt.training._optimizer_hooks import OptimizerHooks
 from spectral_opt.training._step import ParameterWatch, SpectralStep
 from spectral_opt.training.bound_table import BoundTable
@@ -81,12 +82,13 @@ class SpectralHandle:
         for table in tables:
             start |= table.copy_start(start.keys())
         self._steps = SpectralStep(tables, start, ParameterWatch(model, tables))
+        self._adapters = AdapterWatch(model, tables)
         self._refresher = refresher
         self._checksum = checksum({name: p for table in tables for name, p in table.parameters.items()})
         self._asked = False
         self._optimizer = optimizer
         self._hooks: OptimizerHooks | None = OptimizerHooks(
-            optimizer, self._steps.before, self._after_step, self._steps.abandon
+            optimizer, self._before_step, self._after_step, self._steps.abandon
         )
         live_optimizers.add(optimizer)
         self._ranks = ranks
@@ -185,6 +187,7 @@ class SpectralHandle:
         "spectral/drift": the largest drift of a table when it was last measured; absent where graphs are never built
         anew.
         """
+        self._adapters.check()
         asked = self._asked
         with torch.no_grad():
             metrics = {"spectral/penalty": float(self.penalty()), "spectral/ms": 1e3 * self._steps.seconds}
@@ -256,6 +259,10 @@ class SpectralHandle:
             for index in range(len(self._steps.tables))
             if f"{index}/gradient_gram" in state
         }
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._adapters.check()
+        return self._steps.before(optimizer, args, kwargs)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._steps.after(optimizer):

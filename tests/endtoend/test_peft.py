@@ -5,6 +5,7 @@ import copy
 import peft
 import pytest
 import torch
+import transformers
 from torch.utils.data import DataLoader
 
 import spectral_opt
@@ -89,3 +90,78 @@ def test_a_prompt_is_refused_before_the_first_step(trainer, tiny_transformer):
     prompt = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2)
     with pytest.raises(ValueError, match="virtual tokens"):
         trainer(CONFIG, model=peft.get_peft_model(tiny_transformer, prompt)).train()
+
+
+def test_another_adapter_after_attach_is_said_once_and_nothing_of_it_is_touched():
+    def run(with_handle):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            base = torch.nn.Sequential(torch.nn.Linear(6, 12))
+            model = peft.get_peft_model(base, peft.LoraConfig(target_modules=["0"], r=2))
+            model.add_adapter("other", peft.LoraConfig(target_modules=["0"], r=2))
+            model.set_adapter("default")
+            optimizer = torch.optim.SGD([p for n, p in model.named_parameters() if "lora" in n], lr=0.1)
+            config = spectral_opt.SpectralConfig(builder="ring", penalty=0.1, penalty_mode="decoupled")
+            handle = spectral_opt.attach(model, optimizer, config) if with_handle else None
+            model.set_adapter("other")
+            for step in range(2):
+                optimizer.zero_grad()
+                model(torch.ones(3, 6)).square().mean().backward()
+                if with_handle and step == 0:
+                    with pytest.warns(UserWarning, match="active adapters of '.*0' were default"):
+                        optimizer.step()
+                    handle.metrics()
+                else:
+                    optimizer.step()
+        return model
+
+    plain, acted = run(False), run(True)
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(parameter, acted.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_adapters_beside_quantized_matrices_are_trained_with_graphs_that_need_no_weight(bits, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # 64 input features: bitsandbytes' kernels for the CPU ask for whole blocks.
+        config = transformers.LlamaConfig(
+            vocab_size=20,
+            hidden_size=64,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+        transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+        storage = transformers.BitsAndBytesConfig(
+            load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_compute_dtype=torch.float32
+        )
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            tmp_path, quantization_config=storage, device_map="cpu"
+        )
+        model = peft.get_peft_model(base, peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=2))
+    ids = torch.randint(0, 20, (3, 2, 7), generator=torch.Generator().manual_seed(0))
+    batches = [{"input_ids": rows, "labels": rows} for rows in ids]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.01)
+    stored = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    with pytest.raises(
+        ValueError, match=r"is quantized.*sources that need no weights: gradients, .*activations"
+    ):
+        spectral_opt.attach(model, optimizer, spectral_opt.SpectralConfig(source="weights"))
+    for config in (
+        spectral_opt.SpectralConfig(source="activations"),
+        spectral_opt.SpectralConfig(),
+        spectral_opt.SpectralConfig.preserve(0.1),
+    ):
+        with spectral_opt.attach(model, optimizer, config, {"task": batches, "preserve": batches}) as handle:
+            assert len(handle.explanation.tables) == 4
+            model.train()
+            for batch in batches:
+                optimizer.zero_grad()
+                model(**batch).loss.backward()
+                optimizer.step()
+            assert handle.metrics()["spectral/kept_energy"] < 1
+    # Not even packed anew, as the layers do for the CPU in eval mode.
+    assert all(torch.equal(model.get_parameter(name), value) for name, value in stored.items())
