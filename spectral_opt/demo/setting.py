@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from spectral_opt.tasks import (
     load_labelled_text,
     load_model,
     load_text,
+    load_tokenizer,
     tokenize_batches,
     unused_by_mean_pooling,
 )
@@ -58,8 +60,12 @@ class DemoSetting:
 
 def make_setting(options: DemoOptions) -> DemoSetting:
     """Load model and texts, split by group, fit the probe; every mistake of a user's shows here."""
+    tokenizer = partial(load_tokenizer, options.model)  # loaded where texts are conversations
     data = load_labelled_text(
-        options.data, text_column=options.text_column, label_column=options.label_column
+        options.data,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        tokenizer=tokenizer,
     )
     if options.shuffle_labels:
         data = data.with_shuffled_labels(options.seed)
@@ -72,10 +78,16 @@ def make_setting(options: DemoOptions) -> DemoSetting:
     )
     building, measuring = _rest(data, split, options)
     preserve = _sample(
-        load_text(options.preserve).texts, options.preserve_size, options.preserve, options.seed
+        load_text(options.preserve, tokenizer=tokenizer).texts,
+        options.preserve_size,
+        options.preserve,
+        options.seed,
     )
     retention = _sample(
-        load_text(options.retention).texts, options.retention_size, options.retention, options.seed
+        load_text(options.retention, tokenizer=tokenizer).texts,
+        options.retention_size,
+        options.retention,
+        options.seed,
     )
     loaded = load_model(options.model)
     start = MeanPooledClassifier(loaded.encoder, len(data.label_names))
