@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks._rows import Rows
+from spectral_opt.tasks._rows import Rows, join_rows
 
 ARROW = (".parquet", ".arrow")
 # What `save_to_disk` leaves in a folder: of several splits, or of one.
 MARKS = ("dataset_dict.json", "state.json")
-# Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
-SPLIT_ORDER = ("test", "validation", "dev", "train")
 
 
 def datasets_library(what: str) -> Any:  # Any: the library is not typed
@@ -39,17 +37,16 @@ def read_arrow(path: Path) -> Rows:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # pyarrow raises what the broken file makes of it
         raise DataError(f"{path} is no {path.suffix[1:]} file: {' '.join(str(error).split())}") from error
-    return rows_of_splits({"": found}, path.stem, str(path), f"file {path.name}", _digest([path]))
+    return rows_of_splits({"": found}, path.stem, str(path), f"file {path.name}", digest_of([path]))
+
+
+def is_saved(path: Path) -> bool:
+    """Say whether `save_to_disk` wrote a folder."""
+    return any((path / mark).is_file() for mark in MARKS)
 
 
 def read_saved(path: Path) -> Rows:
     """Read what `save_to_disk` wrote into a folder: a data set, or several splits."""
-    if not any((path / mark).is_file() for mark in MARKS):
-        inside = sorted(file.name for file in path.iterdir() if file.is_file())
-        raise DataError(
-            f"the folder {path} is none that `save_to_disk` of datasets wrote: name one, or a file"
-            + (f", as {path / inside[0]}" if inside else "")
-        )
     datasets = datasets_library(str(path))
     try:
         found = datasets.load_from_disk(str(path))
@@ -58,7 +55,7 @@ def read_saved(path: Path) -> Rows:
     splits = found if isinstance(found, dict) else {str(found.split or ""): found}
     files = sorted(file for file in path.rglob("*") if file.is_file())
     name = path.resolve().name
-    return rows_of_splits(splits, name, str(path), f"folder {name}", _digest(files))
+    return rows_of_splits(splits, name, str(path), f"folder {name}", digest_of(files))
 
 
 def rows_of_splits(
@@ -73,45 +70,34 @@ def rows_of_splits(
 
     Columns are those that every split has. One split without a name is no split.
     """
-    order = sorted(splits, key=_rank)
-    parts = [splits[split] for split in order]
-    present = [name for name in parts[0].column_names if all(name in part.column_names for part in parts)]
-    class_names: dict[str, list[str]] = {}
-    for column in present:
-        names = [
-            list(declared) for part in parts if (declared := getattr(part.features[column], "names", None))
-        ]
-        if names:
-            class_names[column] = names[-1]
-    stated = parts[0].info.license
+    stated = next(iter(splits.values())).info.license
+    parts = {split: [_rows(part, split or name, shown)] for split, part in splits.items()}
+    return join_rows(parts, name, shown, source, identity, licence or stated or "not stated")
+
+
+def _rows(part: Any, name: str, shown: str) -> Rows:
+    names = {column: getattr(feature, "names", None) for column, feature in part.features.items()}
+
+    def read(column: str) -> list[object]:
+        values, classes = list(part[column]), names[column]
+        # -1 stands for the hidden labels of a benchmark's test part.
+        return [None if at is None or at < 0 else classes[at] for at in values] if classes else values
+
+    declared = {column: classes for column, classes in names.items() if classes}
     return Rows(
         name,
         shown,
-        source,
-        present,
-        lambda column: [value for part in parts for value in _values(part, column)],
+        "",
+        part.column_names,
+        part.num_rows,
+        read,
         lambda at: f"row {at + 1}",
-        identity,
-        licence or stated or "not stated",
-        class_names,
-        None
-        if order == [""]
-        else [split for split, part in zip(order, parts, strict=True) for _ in range(part.num_rows)],
+        class_names=declared,
     )
 
 
-def _values(part: Any, column: str) -> Iterable[object]:
-    names = getattr(part.features[column], "names", None)
-    values = list(part[column])
-    # -1 stands for the hidden labels of a benchmark's test part.
-    return [None if at is None or at < 0 else names[at] for at in values] if names else values
-
-
-def _rank(split: str) -> tuple[int, str]:
-    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
-
-
-def _digest(files: Iterable[Path]) -> str:
+def digest_of(files: Iterable[Path]) -> str:
+    """Pin the content of some files: sha256, of several of all of theirs."""
     digests = []
     for file in files:
         with file.open("rb") as stream:

@@ -51,6 +51,7 @@ def read_written(path: Path) -> Rows:
         str(path),
         f"file {path.name}",
         present,
+        len(rows),
         lambda column: [row.get(column) for _, row in rows],
         lambda at: f"{word} {rows[at][0]}",
         f"sha256 {hashlib.sha256(content).hexdigest()}",

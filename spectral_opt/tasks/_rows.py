@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from spectral_opt.errors import DataError
 from spectral_opt.tasks._cleaning import Table
 from spectral_opt.tasks._conversations import (
@@ -13,10 +15,13 @@ from spectral_opt.tasks._conversations import (
 )
 from spectral_opt.tasks.tokenizers import TokenizerLike
 
+# Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
+SPLIT_ORDER = ("test", "validation", "dev", "train")
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Named columns, read when they are asked for; `place` says in words where a row stands.
+    """Named columns of `count` rows, read when they are asked for; `place` says in words where a row stands.
 
     `class_names` are of columns that declare them; `split` is the part that each row belongs to.
     """
@@ -25,12 +30,46 @@ class Rows:
     shown: str
     source: str
     present: Sequence[str]
+    count: int
     read: Callable[[str], Sequence[object]]
     place: Callable[[int], str]
     identity: str = ""
     licence: str = "not stated"
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     split: Sequence[str] | None = None
+
+
+def join_rows(
+    parts: Mapping[str, Sequence[Rows]], name: str, shown: str, source: str, identity: str, licence: str
+) -> Rows:
+    """Put parts one after another, by the split that each belongs to ("" for none); their columns are what all have."""
+    order = [(split, rows) for split in sorted(parts, key=_rank) for rows in parts[split]]
+    several = [rows for _, rows in order]
+    ends = np.cumsum([rows.count for rows in several])
+
+    def place(at: int) -> str:
+        part = int(np.searchsorted(ends, at, side="right"))
+        rows = several[part]
+        word = rows.place(at - int(ends[part]) + rows.count)
+        return word if rows.shown == shown else f"{rows.name}, {word}"
+
+    return Rows(
+        name,
+        shown,
+        source,
+        [column for column in several[0].present if all(column in rows.present for rows in several)],
+        int(ends[-1]),
+        lambda column: [value for rows in several for value in rows.read(column)],
+        place,
+        identity,
+        licence,
+        {column: names for rows in several for column, names in rows.class_names.items()},
+        None if list(parts) == [""] else [split for split, rows in order for _ in range(rows.count)],
+    )
+
+
+def _rank(split: str) -> tuple[int, str]:
+    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER), split)
 
 
 def choose_columns(rows: Rows, columns: Mapping[str, str], tokenizer: TokenizerLike | None = None) -> Table:

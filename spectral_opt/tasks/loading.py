@@ -1,6 +1,8 @@
 """The one door to texts: embedded, a file, or a Hugging Face data set."""
 
 import difflib
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,18 +10,20 @@ import numpy as np
 
 from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
-from spectral_opt.tasks._arrow import ARROW, read_arrow, read_saved
+from spectral_opt.tasks._arrow import ARROW, digest_of, is_saved, read_arrow, read_saved
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded
 from spectral_opt.tasks._files import WRITTEN, read_written
 from spectral_opt.tasks._hub import read_hub
-from spectral_opt.tasks._rows import Rows, choose_columns
+from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.tokenizers import TokenizerLike
 
 # Suffixes of text files whose paragraphs are texts.
 PLAIN = (".txt", ".md", ".rst", "")
 SUFFIXES = (*WRITTEN, *ARROW)
+# What names of files call the parts of a data set.
+SPLITS = {"valid": "validation", "val": "validation"} | {name: name for name in SPLIT_ORDER}
 
 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
@@ -46,10 +50,10 @@ def load_labelled_text(
     """Load texts with one class each.
 
     `name_or_path` is an embedded name (`list_texts`), a `.csv`, `.tsv`, `.json` or `.jsonl` file in UTF-8, a
-    `.parquet` or `.arrow` file, a folder that `save_to_disk` of datasets wrote, or a Hugging Face data set; of
-    several splits all are read. Columns are those of a file or data set; embedded texts know their own. Columns of
-    conversations ("messages", "conversations", "prompt" and "completion") stand in for a missing column of texts, and
-    are written out by the chat template of `tokenizer`, a tokenizer or a function that loads one.
+    `.parquet` or `.arrow` file, a folder of such files or one that `save_to_disk` of datasets wrote, or a Hugging
+    Face data set; of several splits all are read. Columns are those of a file or data set; embedded texts know their
+    own. Columns of conversations ("messages", "conversations", "prompt" and "completion") stand in for a missing
+    column of texts, and are written out by the chat template of `tokenizer`, a tokenizer or a function that loads one.
     `group_column` names what a split must keep together. At most `max_rows` rows are drawn by `seed` before
     cleaning. Empty, unlabelled, contradictory and duplicate texts are dropped; how many of each is in the
     provenance. `subset` and `revision` are of a data set on the hub. DataError says if there is no such text,
@@ -149,7 +153,7 @@ def _read(
 def _read_local(path: Path) -> Rows:
     suffix = path.suffix.lower()
     if path.is_dir():
-        return read_saved(path)
+        return read_saved(path) if is_saved(path) else _read_folder(path)
     if suffix not in SUFFIXES:
         raise DataError(
             f"cannot read {path}: its suffix is {suffix or 'missing'!r}, allowed are {', '.join(SUFFIXES)}"
@@ -157,10 +161,33 @@ def _read_local(path: Path) -> Rows:
     return read_arrow(path) if suffix in ARROW else read_written(path)
 
 
+def _read_folder(path: Path) -> Rows:
+    """Read the data files of a folder, of the one form that most of them have; their names say the splits."""
+    inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+    inside = [
+        file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    forms = Counter(file.suffix.lower() for file in inside)
+    if not forms:
+        raise DataError(
+            f"the folder {path} holds no data: files of {', '.join(SUFFIXES)}, or what `save_to_disk` of datasets wrote"
+        )
+    form = max(forms, key=lambda one: (one in ARROW, forms[one]))  # beside them may lie descriptions in JSON
+    chosen = [file for file in inside if file.suffix.lower() == form]
+    parts: dict[str, list[Rows]] = {}
+    for file in chosen:
+        words = re.split(r"[^a-z]+", str(file.relative_to(path)).lower())
+        split = next((SPLITS[word] for word in words if word in SPLITS), "")
+        parts.setdefault(split, []).append(_read_local(file))
+    name = path.resolve().name
+    source = f"folder {name}, {len(chosen)} files {form} of {len(inside)}"
+    return join_rows(parts, name, str(path), source, digest_of(chosen), "not stated")
+
+
 def _choices() -> str:
     return (
-        f"name one of the embedded ({', '.join(list_texts())}), an existing file ({', '.join(SUFFIXES)}), a "
-        "folder of `save_to_disk`, or a Hugging Face data set (owner/name)"
+        f"name one of the embedded ({', '.join(list_texts())}), an existing file ({', '.join(SUFFIXES)}), a folder "
+        "of them or of `save_to_disk`, or a Hugging Face data set (owner/name)"
     )
 
 

@@ -1,6 +1,5 @@
 """Models and texts by name, opened by whatever package offers to."""
 
-import importlib.metadata
 from types import SimpleNamespace
 
 import networkx  # noqa: F401  # asks for entry points itself, when it is first imported
@@ -28,7 +27,7 @@ def offer(monkeypatch):
 
     def install(*loads):
         entries = [SimpleNamespace(value=f"package_{place}", load=load) for place, load in enumerate(loads)]
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+        monkeypatch.setattr(inputs, "entry_points", lambda group: entries)
         inputs._providers.cache_clear()
 
     yield install

@@ -57,6 +57,27 @@ def test_labels_are_chosen_by_their_column(rows, tmp_path):
     assert load_labelled_text(tmp_path / "d.parquet", label_column="stars").label_names == ("neg", "pos")
 
 
+def test_a_folder_of_files_is_read_by_the_splits_in_their_names(rows, tmp_path):
+    folder = tmp_path / "d"
+    (folder / "data").mkdir(parents=True)
+    rows.select([0, 1]).to_parquet(folder / "data" / "train-00000-of-00002.parquet")
+    rows.select([2, 3]).to_parquet(folder / "data" / "train-00001-of-00002.parquet")
+    rows.select([0]).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    (folder / "dataset_infos.json").write_text("{}")
+    found = load_labelled_text(folder)
+    assert found.texts == ("a", "b", "c", "d")
+    assert found.shipped_split == ("test", "train", "train", "train")
+    assert found.label_names == ("neg", "pos")
+    assert "folder d, 3 files .parquet of 4" in str(found.provenance)
+
+
+def test_a_wrong_row_of_a_folder_is_told_with_its_file(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "val.jsonl").write_text('{"text": "b"}\n\n{"text": [1]}\n')
+    with pytest.raises(DataError, match=r"val, line 3: 'text' is a list"):
+        load_text(tmp_path)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -85,9 +106,9 @@ def test_json_has_rows_in_any_of_its_forms(tmp_path, content):
         ("d.arrow", "no arrow", r"d\.arrow is no arrow file: "),
         ("d/state.json", "{}", "cannot read the data set in "),
         (
-            "d/rows.csv",
-            "text\na\n",
-            r"the folder .*d is none that `save_to_disk` .*: name one, or a file, as .*rows\.csv",
+            "d/rows.odt",
+            "text",
+            r"the folder .*d holds no data: files of \.csv, .*, or what `save_to_disk`",
         ),
     ],
 )
