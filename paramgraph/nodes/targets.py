@@ -141,7 +141,8 @@ def _all_names(found: Survey) -> dict[str, list[str]]:
         names[bare] = [bare, weighted.raw, weighted.raw.removesuffix(".base_layer")]
         if weighted.layer.experts:
             # PEFT's target_parameters names the stack, target_modules the module that holds it.
-            names[bare] += [bare.rpartition("[")[0], weighted.layer.module]
+            layer = weighted.layer
+            names[bare] += [bare.rpartition("[")[0], layer.module, layer.parameter, layer.group]
     return names | {bare: list(left.names) for bare, left in found.left_out.items()}
 
 
@@ -221,6 +222,7 @@ def _nothing(
         reasons = "; ".join(f"{name}: {left.reason}" for name, left in list(left_out.items())[:3])
         more = f"; and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         return f"no linear layer of {type(model).__name__} is left of {asked}; {reasons}{more}"
+    linear = [*dict.fromkeys(_EXPERT.sub("", name) for name in linear), *linear]  # stacks before experts
     # Users write the last components ("query"), so those are compared as well as whole names.
     endings = {".".join(name.split(".")[-size:]) for size in (3, 2, 1) for name in linear}
     known = [*sorted(endings), *linear]

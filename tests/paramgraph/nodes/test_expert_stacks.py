@@ -180,6 +180,11 @@ def test_targets_name_stacks_modules_and_experts(targets, number):
         assert len(node_tables(model, exclude=targets)) == 2 * EXPERTS - number
 
 
+def test_a_slip_of_the_pen_is_told_the_name_of_the_stack():
+    with pytest.raises(ValueError, match="near names: experts.down, "):
+        node_tables(nn.ModuleDict({"experts": Experts(FUSED)}), targets=["exprts.down"])
+
+
 def test_a_tied_stack_is_counted_once():
     first, second = Experts(FUSED), Experts(FUSED)
     second.down = first.down
@@ -199,3 +204,5 @@ def test_adapters_of_stacks_change_no_names():
         layer.group.removeprefix("base_model.model.").replace("base_layer.", "") for layer in after
     ] == before
     assert all(layer.parameter in dict(adapted.named_parameters()) for layer in after)
+    for name in (after[0].parameter, after[0].group, "experts.gate_up", "experts.gate_up[0]"):
+        assert linear_layers(adapted, [name])[0] == after[0]
