@@ -181,7 +181,7 @@ def test_targets_name_stacks_modules_and_experts(targets, number):
 
 
 def test_a_slip_of_the_pen_is_told_the_name_of_the_stack():
-    with pytest.raises(ValueError, match="near names: experts.down, "):
+    with pytest.raises(ValueError, match=r"near names: experts\.down, "):
         node_tables(nn.ModuleDict({"experts": Experts(FUSED)}), targets=["exprts.down"])
 
 
