@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from paramgraph.nodes import unwrap
-from paramgraph.sources._passes import named_batch, run_batch
+from paramgraph.sources._passes import named_batch, part_of, run_batch
 from paramgraph.sources._token_streams import real_tokens, token_key, token_mask
 
 Objective = Literal["representation", "labels"] | Callable[[nn.Module, Any], Tensor]
@@ -71,12 +71,12 @@ def representation(model: nn.Module, batch: Any) -> Float[Tensor, "texts feature
     inputs, output = _run_body(model, body, batch, headed)
     if isinstance(output, Tensor):
         return _mean(body, inputs, output)
-    found = getattr(output, "embeddings", None)
+    found = part_of(output, "embeddings")
     if isinstance(found, Tensor) and found.ndim == 2:
         return _mean(body, inputs, found)
-    states = getattr(output, "last_hidden_state", None)
+    states = part_of(output, "last_hidden_state")
     if states is None and headed:
-        hidden = getattr(output, "decoder_hidden_states", None) or getattr(output, "hidden_states", None)
+        hidden = part_of(output, "decoder_hidden_states") or part_of(output, "hidden_states")
         states = hidden[-1] if hidden else None
     if not isinstance(states, Tensor):
         raise ValueError(
@@ -227,7 +227,7 @@ def _logits(model: nn.Module, batch: Any) -> Iterator[Float[Tensor, "places clas
     """Run a batch and give the logits of each text in turn: of its class, or at its real tokens."""
     inputs = inputs_of(model, batch)
     output = run_batch(model, inputs)
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    logits = output if isinstance(output, Tensor) else part_of(output, "logits")
     if not isinstance(logits, Tensor) or logits.ndim not in (2, 3):
         raise ValueError(
             f"{type(model).__name__} returns no logits (texts, classes) or (texts, tokens, classes), so no labels can "

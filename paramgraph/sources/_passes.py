@@ -74,6 +74,11 @@ def _positional_arguments(model: nn.Module) -> int | None:
     )
 
 
+def part_of(output: Any, name: str) -> Any:
+    """Read a part of what a model returns, by its name in a mapping (plain or of transformers) or object; else None."""
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+
+
 def batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> Tensor:
     """Compute the loss of a batch, `model(**batch).loss` by default; ValueError unless it is one finite number."""
     if loss is not None:
@@ -86,7 +91,7 @@ def batch_loss(model: nn.Module, batch: Any, loss: Loss | None, index: int) -> T
     else:
         with _told_of_two_parts(model, batch):
             outputs = model(**batch)
-        value = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+        value = part_of(outputs, "loss")
         if value is None:
             raise ValueError(
                 f"{type(model).__name__} returned no loss for batch {index} with the keys {sorted(batch)}: "

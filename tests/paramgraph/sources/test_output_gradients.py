@@ -325,3 +325,24 @@ def test_graphs_of_output_gradients_are_compared(tiny_transformer, tiny_batches)
     )
     assert set(found.frame["source"]) == {"output_gradients"}
     assert not found.failures
+
+
+class _InADict(nn.Module):
+    """A classifier whose output is a plain dict, as those of one's own often are."""
+
+    def __init__(self, inner: nn.Module, name: str) -> None:
+        super().__init__()
+        self.inner, self.name = inner, name
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {self.name: self.inner(x)}
+
+
+@pytest.mark.parametrize(("objective", "name"), [("labels", "logits"), ("representation", "embeddings")])
+def test_an_output_in_a_plain_dict_is_read_as_one_that_is_a_tensor(objective, name):
+    torch.manual_seed(0)
+    plain, batches = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), [torch.randn(5, 4)]
+    of_tensor = collect(plain, rows(plain), "output_gradients", batches, options={"objective": objective})
+    model = _InADict(plain, name)
+    of_dict = collect(model, rows(model), "output_gradients", batches, options={"objective": objective})
+    assert torch.equal(of_dict["inner.0.weight"], of_tensor["0.weight"])
