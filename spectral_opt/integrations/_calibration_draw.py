@@ -2,10 +2,12 @@
 
 import copy
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils.data import ConcatDataset
 
 from paramgraph.sources import RandomStates
 
@@ -22,10 +24,11 @@ def draw_batches(
 ) -> list[Any]:
     """Draw batches of a data set with a length and items by number, without replacement, the same on all ranks.
 
-    There are fewer batches where the data set has fewer, and the last may then be smaller; both are logged. A collator
-    object is copied first, so that a generator of its own stays where it is, but for what is `shared`, such as the
-    tokenizer; a plain function or a bound method is called as it is. Global random states are as before, whatever data
-    set and collator draw. ValueError if the data set is empty, or is a stream: reading it would move it on.
+    There are fewer batches where the data set has fewer, and the last may then be smaller; both are logged. A batch is
+    of one of the data sets that a ConcatDataset puts one after the other, so that each may end with a smaller one. A
+    collator object is copied first, so that a generator of its own stays where it is, but for what is `shared`, such as
+    the tokenizer; a plain function or a bound method is called as it is. Global random states are as before, whatever
+    data set and collator draw. ValueError if the data set is empty, or is a stream: reading it would move it on.
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(
@@ -43,8 +46,9 @@ def draw_batches(
         chosen = torch.randperm(len(dataset), generator=generator)[: batches * batch_size].tolist()
         own = _own_copy(collate, shared)
         drawn = [
-            own([dataset[place] for place in chosen[first : first + batch_size]])
-            for first in range(0, len(chosen), batch_size)
+            own([dataset[place] for place in part[first : first + batch_size]])
+            for part in _parts(dataset, chosen)
+            for first in range(0, len(part), batch_size)
         ]
     finally:
         states.restore()
@@ -69,6 +73,16 @@ def draw_from_loader(loader: Any, batches: int, seed: int, shared: Sequence[Any]
     if size is None:  # automatic batching is off: what the data set gives are batches
         return draw_batches(loader.dataset, lambda items: loader.collate_fn(items[0]), 1, batches, seed)
     return draw_batches(loader.dataset, loader.collate_fn, size, batches, seed, shared)
+
+
+def _parts(dataset: Any, chosen: list[int]) -> list[list[int]]:
+    """Part the chosen examples by the data set that they are of, where several are put one after the other."""
+    if not isinstance(dataset, ConcatDataset):
+        return [chosen]
+    # Each may have columns of its own, and samplers keep them apart then: no batch may mix them.
+    ends = dataset.cumulative_sizes
+    parts = [[place for place in chosen if bisect_right(ends, place) == part] for part in range(len(ends))]
+    return [part for part in parts if part]
 
 
 def _own_copy(collate: Any, shared: Sequence[Any]) -> Any:

@@ -44,7 +44,11 @@ class TrainedLoss:
         """Compute the loss of a batch; a ValueError where it cannot be had outside the trainer's steps."""
         try:
             with _untouched(self.owners(model), model):
-                return self.step(model, copy.deepcopy(batch))
+                loss = self.step(model, copy.deepcopy(batch))
+                if torch.is_grad_enabled() and isinstance(loss, Tensor) and loss.grad_fn is None:
+                    # As losses that cache gradients return, to differentiate the model in a hook of their own.
+                    raise ValueError("the loss has no graph to the model's weights")
+                return loss
         except torch.OutOfMemoryError:
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

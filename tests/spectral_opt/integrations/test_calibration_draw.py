@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_opt.integrations import draw_batches
+from spectral_opt.integrations import draw_batches, draw_from_loader
 
 
 class Collator:
@@ -25,6 +25,28 @@ def test_examples_are_drawn_without_replacement():
     drawn = draw_batches(range(10), list, batch_size=3, batches=4)
     assert [len(batch) for batch in drawn] == [3, 3, 3, 1]
     assert sorted(place for batch in drawn for place in batch) == list(range(10))
+
+
+def test_no_batch_mixes_data_sets_that_stand_one_after_the_other():
+    both = torch.utils.data.ConcatDataset([range(7), range(100, 105)])
+    drawn = draw_batches(both, list, batch_size=3, batches=4)
+    assert [len(batch) for batch in drawn] == [3, 3, 1, 3, 2]
+    assert all(len({place >= 100 for place in batch}) == 1 for batch in drawn)
+    assert sorted(place for batch in drawn for place in batch) == [*range(7), *range(100, 105)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"batch_size": 4}, [4, 4, 2]), ({"batch_size": None}, [()] * 10)],
+    ids=["batches", "ready batches"],
+)
+def test_a_loader_is_drawn_from_as_it_makes_batches(given, expected):
+    loader = torch.utils.data.DataLoader(range(10), **given)
+    drawn = draw_from_loader(loader, 16, 0)
+    assert [len(batch) if given["batch_size"] else () for batch in drawn] == expected
+    assert sorted(int(place) for batch in drawn for place in torch.as_tensor(batch).reshape(-1)) == list(
+        range(10)
+    )
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not():

@@ -66,12 +66,12 @@ def test_it_is_the_loss_of_a_training_step_and_leaves_the_trainer_as_it_was(name
     torch.testing.assert_close(calibrated.detach(), trained, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["DPOTrainer, LoRA", "SFTTrainer", "SentenceTransformerTrainer"])
-def test_what_is_logged_is_otherwise_that_of_a_run_without_the_callback(name, tmp_path):
-    # Embeddings are means of tokens here, so that no gradient reaches the pooler.
-    spared = {"exclude": ["pooler.dense"]} if name.startswith("Sentence") else {}
-    neutral = {"penalty": 0.0, "response": "identity", "refresh": 1}
-    config = spectral_opt.SpectralConfig(builder_options={"k": 4}, **neutral, **spared)
+@pytest.mark.parametrize(
+    ("name", "target"), [("DPOTrainer, LoRA", "q_proj"), ("SentenceTransformerTrainer", "query")]
+)
+def test_what_is_logged_is_otherwise_that_of_a_run_without_the_callback(name, target, tmp_path):
+    neutral = {"penalty": 0.0, "response": "identity", "refresh": 1, "targets": [target]}
+    config = spectral_opt.SpectralConfig(builder_options={"k": 4}, **neutral)
     histories = []
     for callbacks in ([], [spectral_opt.SpectralCallback(config)]):
         torch.manual_seed(0)
@@ -154,16 +154,29 @@ def test_batches_that_the_trainers_loss_cannot_take_are_named_before_training(tm
     assert trainer.state.global_step == 0
 
 
+def test_a_loss_that_differentiates_the_model_in_a_hook_of_its_own_is_refused(tmp_path):
+    class Cached(WeightedTrainer):
+        def compute_loss(self, *inputs, **more):
+            return super().compute_loss(*inputs, **more).detach().requires_grad_()
+
+    trainer = plain(tmp_path, [spectral_opt.SpectralCallback(ONE)], kind=Cached)
+    with pytest.raises(
+        ValueError, match=r"Cached.compute_loss.*no graph to the model's weights.*loss=lambda"
+    ):
+        trainer.train()
+
+
 def test_a_run_on_preferences_with_refreshed_graphs_resumes_to_the_last_bit(tmp_path):
-    config = spectral_opt.SpectralConfig(builder_options={"k": 4}, penalty=0.1, refresh=2)
+    settings = {"targets": ["q_proj"], "penalty": 0.1, "refresh": 2}
+    config = spectral_opt.SpectralConfig(builder_options={"k": 4}, **settings)
 
     def made():
         torch.manual_seed(0)
-        saved = {"save_strategy": "steps", "save_steps": 3, "max_steps": 5}
+        saved = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3}
         return preferences(tmp_path, [spectral_opt.SpectralCallback(config)], adapted=True, **saved)
 
     whole, resumed = made(), made()
     whole.train()
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
     found = dict(resumed.model.named_parameters())
     assert all(torch.equal(found[name], value) for name, value in whole.model.named_parameters())
