@@ -19,6 +19,8 @@ from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
 
 # Eigenvalues are at most twice that, and their bounds are added to each other.
 LARGEST_DEGREE = np.finfo(np.float64).max / 16
+# Below it float64 has fewer digits than 53 bits, and none for what is a little smaller.
+SMALLEST_DEGREE = np.finfo(np.float64).tiny
 
 
 def laplacian(
@@ -60,7 +62,8 @@ def laplacian(
     ------
     ValueError
         If a weight is negative or the graph says that it is signed, and `signed` is not True; if a weight is
-        not finite, the matrix is not square or not symmetric, or `normalization` is none of the three.
+        not finite, all lie beyond the range of float64 or below its normal numbers, the matrix is not square or
+        not symmetric, or `normalization` is none of the three.
     TypeError
         If `graph` is none of these types, or `signed` is no bool.
 
@@ -199,12 +202,17 @@ def _operator(
 
 
 def _degrees(edges: sp.csr_array) -> np.ndarray:
-    """Add the absolute weights of each node up; a ValueError where float64 has no room for bounds of eigenvalues."""
+    """Add the absolute weights of each node up; a ValueError where float64 has no room for eigenvalues."""
     with np.errstate(over="ignore"):
         degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(edges.shape[0])
     if not degrees.max(initial=0.0) <= LARGEST_DEGREE:
         raise ValueError(
             f"weights of up to {abs(edges.data).max():.2g} add up to more than {LARGEST_DEGREE:.2g} at a node, where "
             "eigenvalues leave the range of float64; divide all weights by the largest"
+        )
+    if 0 < degrees.max(initial=0.0) < SMALLEST_DEGREE:
+        raise ValueError(
+            f"weights of at most {abs(edges.data).max():.2g} lie where float64 loses its digits, below "
+            f"{SMALLEST_DEGREE:.2g}; divide all weights by the largest"
         )
     return degrees

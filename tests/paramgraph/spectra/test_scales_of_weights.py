@@ -72,3 +72,15 @@ def test_products_of_eigenvalues_that_float64_cannot_hold_are_refused(scale):
 def test_a_drawing_does_not_depend_on_the_units(scale, layout):
     power = 2.0 ** round(np.log2(scale))  # exact: other factors round, and a spring layout amplifies that
     np.testing.assert_array_equal(node_positions(power * PATH, layout), node_positions(PATH, layout))
+
+
+@pytest.mark.parametrize("normalization", [None, "sym", "rw"])
+@pytest.mark.parametrize("scale", [1e-323, 1e-310])
+def test_weights_that_have_lost_their_digits_are_refused(scale, normalization):
+    with pytest.raises(
+        ValueError, match=r"float64 loses its digits, below 2\.2e-308; divide all weights by the largest"
+    ):
+        paramgraph.laplacian(scale * PATH, normalization)
+    paramgraph.laplacian(
+        scipy.linalg.block_diag(PATH, scale * PATH), normalization
+    )  # beside others they may be zeros
