@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from paramgraph.nodes import NodeTable
+from paramgraph.sources._uninitialized import lazy_layers
 
 Result = TypeVar("Result")
 # A batch is whatever the model, or the loss, takes.
@@ -156,13 +158,20 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     # what is packed have no backward pass, so that a model could not be trained any more.
     packing = [module for module in model.modules() if vars(module).get(_PACKS)]
     homes = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
-    copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
+    copies = [
+        (buffer, buffer.detach().clone())
+        for buffer in model.buffers()
+        if not (is_lazy(buffer) or buffer.is_meta)
+    ]
+    # bitsandbytes casts biases in place to the dtype of what comes in.
+    biases = [(bias, bias.data) for module, _ in flags if (bias := _bias_beside_bytes(module)) is not None]
     try:
         for module, _ in flags:
             module.training = False
         for module in packing:
             vars(module)[_PACKS] = False
-        yield
+        with lazy_layers(model):
+            yield
     finally:
         for module, training in flags:
             module.training = training
@@ -171,10 +180,19 @@ def evaluation(model: nn.Module) -> Iterator[None]:
         for module, kept in homes:
             module._buffers.clear()
             module._buffers.update(kept)
+        for bias, data in biases:
+            bias.data = data
         with torch.no_grad():
             for buffer, copy in copies:
                 if not torch.equal(buffer, copy):
                     buffer.copy_(copy)
+
+
+def _bias_beside_bytes(module: nn.Module) -> Tensor | None:
+    weight = module._parameters.get("weight")
+    # Bytes may be kept as numbers of another kind, with a state beside them.
+    is_quantized = weight is not None and (hasattr(weight, "quant_state") or not weight.is_floating_point())
+    return module._parameters.get("bias") if is_quantized else None
 
 
 def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any], Result]) -> Iterator[Result]:

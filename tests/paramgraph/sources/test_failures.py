@@ -238,3 +238,38 @@ def test_second_moments_leave_out_what_fails_and_share_with_the_others(odd):
     torch.testing.assert_close(
         torch.as_tensor(found.operator("router.weight").matrix), gram, rtol=1e-5, atol=1e-6
     )
+
+
+class WithLazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 6)
+        self.norm = nn.LazyBatchNorm1d()
+        self.late = nn.LazyLinear(3)
+        self.idle = nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.late(self.norm(self.first(x)))
+
+
+@pytest.mark.parametrize("source", ["gradients", "activations", "output_gradients"])
+def test_lazy_layers_run_on_weights_of_one_seed_and_have_none_afterwards(source):
+    model = WithLazy()
+    lazy = [model.norm, model.late, model.idle]
+    held = [
+        (type(m), dict(vars(m)), dict(m._parameters), dict(m._buffers), list(m._forward_pre_hooks))
+        for m in lazy
+    ]
+    tables = rows(model)
+    assert list(tables) == ["first.weight"]
+    first = measured(model, tables, source)
+    torch.rand(3)
+    torch.testing.assert_close(measured(model, tables, source), first, rtol=0, atol=0)
+    for module, (kind, attributes, parameters, buffers, hooks) in zip(lazy, held, strict=True):
+        assert type(module) is kind
+        assert module.has_uninitialized_params()
+        assert vars(module).keys() == attributes.keys()
+        assert all(module._parameters[name] is value for name, value in parameters.items())
+        assert all(module._buffers[name] is value for name, value in buffers.items())
+        assert list(module._forward_pre_hooks) == hooks
+    assert model(BATCHES[0]).shape == (5, 3)  # and the user's own first batch makes them
