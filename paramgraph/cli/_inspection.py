@@ -1,7 +1,10 @@
 """What a model is made of, and what graphs of it would cost, from its description and the headers of its files."""
 
+import re
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from operator import mul
 from typing import Any
 
 from torch import nn
@@ -14,11 +17,13 @@ from paramgraph.checkpoints import (
 )
 from paramgraph.inputs import locate_model
 from paramgraph.nodes import (
+    SCHEMES,
     LinearLayer,
     Targets,
     coverage,
     linear_layers,
     list_schemes,
+    matched_layers,
     node_tables,
     storage_key,
 )
@@ -107,17 +112,22 @@ def _named(model: nn.Module) -> list[list[str]]:
 
 
 def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | None) -> dict[str, Any]:
+    alike: Mapping[str, int] = {}
+    if SCHEMES[scheme].apart:
+        # Of a stack with thousands of experts one is cut: the others differ in their names alone.
+        targets, exclude, alike = _one_of_each_stack(model, targets, exclude)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         try:
             tables = node_tables(model, scheme, targets, exclude)
         except ValueError as error:
             return {"refused": str(error), "left_out": ""}
+    times = [alike.get(group, 1) for group in tables]
     nodes = [table.shape[0] for table in tables.values()]
     widths = [table.shape[1] for table in tables.values()]
     return {
-        "tables": len(tables),
-        "nodes": sum(nodes),
+        "tables": sum(times),
+        "nodes": sum(map(mul, nodes, times)),
         "smallest": min(nodes),
         "largest": max(nodes),
         "narrowest": min(widths),
@@ -126,3 +136,25 @@ def _scheme(model: nn.Module, scheme: str, targets: Targets, exclude: Targets | 
         "refused": "",
         "left_out": "; ".join(str(warning.message) for warning in told),
     }
+
+
+def _one_of_each_stack(
+    model: nn.Module, targets: Targets, exclude: Targets | None
+) -> tuple[Targets, Targets | None, dict[str, int]]:
+    """Narrow a rule to one expert of each stack, and count the targeted ones by its group; else leave it as it is."""
+    layers = matched_layers(model, targets, exclude)
+    first: dict[str, tuple[str, str]] = {}
+    for name, layer in layers.items():
+        if layer.experts:
+            first.setdefault(layer.parameter, (name, layer.group))
+    if not first:
+        return targets, exclude, {}
+    names = [name for name, layer in layers.items() if not layer.experts] + [
+        name for name, _ in first.values()
+    ]
+    count = Counter(layer.parameter for layer in linear_layers(model, targets, exclude))
+    return (
+        "|".join(map(re.escape, names)),
+        None,
+        {group: count[parameter] for parameter, (_, group) in first.items()},
+    )

@@ -21,21 +21,22 @@ class Scheme:
 
     `targeted` are the layers under their bare names, layers that share a weight included; with `packed`, the
     weights that `nn.MultiheadAttention` keeps outside of layers are among them. `options` are the names that `cut`
-    takes.
+    takes. `apart` says that each matrix has a table of its own, which depends on it alone.
     """
 
     name: str
     cut: Callable[..., dict[str, NodeTable]]
     options: tuple[str, ...] = ()
     packed: bool = False
+    apart: bool = False
 
 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme("rows", lambda _, targeted: line_tables(targeted, "rows")),
-        Scheme("columns", lambda _, targeted: line_tables(targeted, "columns")),
-        Scheme("blocks", lambda _, targeted, size=None: block_tables(targeted, size), options=("size",)),
+        Scheme("rows", lambda _, targeted: line_tables(targeted, "rows"), apart=True),
+        Scheme("columns", lambda _, targeted: line_tables(targeted, "columns"), apart=True),
+        Scheme("blocks", lambda _, targeted, size=None: block_tables(targeted, size), ("size",), apart=True),
         Scheme("heads", head_tables, options=("fused",), packed=True),
         Scheme("layers", lambda _, targeted: depth_tables(targeted)),
     )

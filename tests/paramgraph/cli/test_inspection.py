@@ -23,7 +23,9 @@ def saved(tmp_path, random_model):
     return save
 
 
-@pytest.mark.parametrize("name", ["BERT", "Llama", "GPT-2", "T5", "ViT", "ALBERT (shared layers)"])
+@pytest.mark.parametrize(
+    "name", ["BERT", "Llama", "GPT-2", "T5", "ViT", "ALBERT (shared layers)", "Mixtral", "gpt-oss"]
+)
 def test_counts_are_those_of_the_loaded_model(saved, name):
     model, folder = saved(name)
     found = inspect_model(folder)
@@ -63,7 +65,9 @@ def test_experts_are_listed_and_what_is_left_out_is_named(saved):
         "experts": 4,
         "shape": [32, 64],
     }
-    assert len(inspect_model(folder, ["experts.down_proj[1]"])["experts"]) == 2
+    few = inspect_model(folder, ["experts.down_proj[1]", "experts.down_proj[2]", "q_proj"])
+    assert [stack["experts"] for stack in few["experts"]] == [2, 2]
+    assert few["schemes"]["rows"]["tables"] == 6
 
 
 def test_attention_that_a_scheme_leaves_out_is_named(saved):
