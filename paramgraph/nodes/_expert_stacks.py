@@ -67,8 +67,8 @@ def expert_stacks(modules: Mapping[str, nn.Module]) -> tuple[dict[str, list[Expe
 
 def _three_dimensional(module: nn.Module) -> dict[str, Tensor]:
     # PyTorch's own modules have other uses for three dimensions: convolutions, Bilinear, parametrizations. A side of 1
-    # is that of a bias.
-    if type(module).__module__.startswith("torch."):
+    # is that of a bias. FSDP2 makes a class of its own of a user's, which is then among the bases.
+    if all(kind.__module__.startswith("torch.") for kind in type(module).__mro__[:-1]):
         return {}
     return {
         name: weight

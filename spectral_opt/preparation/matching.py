@@ -8,6 +8,12 @@ from paramgraph.nodes import NodeTable, node_tables, unwrap
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import check_adapters
 from spectral_opt.preparation.adapters import adapter_tables
+from spectral_opt.ranks import is_split
+
+SPLIT_EXPERTS = (
+    "FSDP2 splits its stack over ranks by experts, each of which is whole on one: keep the experts out of fully_shard, "
+    "or train under DistributedDataParallel"
+)
 
 
 def as_configs(config: SpectralConfig | Iterable[SpectralConfig]) -> tuple[SpectralConfig, ...]:
@@ -72,6 +78,10 @@ def match_tables(
     for key, table in tables.items():
         members = [named[name] for name in table.parameters]
         frozen = not all(member.requires_grad for member in members)
+        is_expert = len(table.slices) == 1 and table.slices[0].expert >= 0
+        if is_expert and not frozen and any(map(is_split, members)):
+            skipped[key] = SPLIT_EXPERTS
+            continue
         if not frozen and all(id(member) in given for member in members):
             kept[key] = table
             continue

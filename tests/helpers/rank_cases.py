@@ -126,6 +126,16 @@ def make_model(dtype: torch.dtype = torch.float32) -> nn.Sequential:
         ).to(dtype)
 
 
+class Experts(nn.Module):
+    """A stack of four matrices (out, in)."""
+
+    is_transposed = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down_proj = nn.Parameter(torch.randn(4, 6, 8))
+
+
 def make_batches(seed: int, count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     source = torch.Generator().manual_seed(seed)
     return [torch.randn(12, INPUTS, generator=source).to(dtype) for _ in range(count)]

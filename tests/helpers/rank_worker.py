@@ -225,7 +225,42 @@ def preserved(size: int, rank: int) -> dict[str, Any]:
     return {**own, "joined": joined, "modes": modes, "remarks": ready[0].remarks}
 
 
-PARTS = {"trained": trained, "moved": moved, "refused": refused, "preserved": preserved}
+def left_alone(size: int, rank: int) -> dict[str, Any]:
+    """Leave alone on all ranks what one of them cannot measure, and experts that are split."""
+    torch.manual_seed(0)
+    model = cases.make_model()
+    model.extra = nn.Linear(cases.INPUTS, 6)
+
+    def loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        value = sum(
+            layer(batch).square().mean() for layer in [model[0], *([model.extra] if rank == 0 else [])]
+        )
+        return value
+
+    found: dict[str, Any] = {}
+    for source in ("gradients", "activations"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        config = cases.make_config({"source": source, "targets": ["0", "extra"], "exclude": None})
+        with attach(model, optimizer, config, cases.calibration(size, rank), loss) as handle:
+            found[source] = dict(handle.explanation.skipped).get("extra.weight", "")
+            found[f"{source} tables"] = [table.parameter for table in handle.explanation.tables]
+    split = nn.Sequential(nn.Linear(4, 8), cases.Experts())
+    for layer in split:
+        fully_shard(layer)
+    config = cases.make_config({"source": "weights", "exclude": None})
+    optimizer = torch.optim.SGD(split.parameters(), lr=0.1)
+    with attach(split, optimizer, config) as handle:
+        found["experts"] = str(handle.explanation)
+    return found
+
+
+PARTS = {
+    "trained": trained,
+    "moved": moved,
+    "refused": refused,
+    "preserved": preserved,
+    "left_alone": left_alone,
+}
 
 
 def main(out: Path, parts: list[str]) -> None:

@@ -45,7 +45,7 @@ def torchrun(ranks: int) -> list[str]:
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("two")
-    return launch([*torchrun(2), str(out), "trained", "moved", "refused", "preserved"], out)
+    return launch([*torchrun(2), str(out), "trained", "moved", "refused", "preserved", "left_alone"], out)
 
 
 @functools.cache
@@ -178,6 +178,21 @@ REFUSED = {
 def test_what_cannot_work_raises_on_every_rank(two_ranks, case):
     for found in two_ranks:
         assert re.search(f"^ValueError: .*{REFUSED[case]}", found["refused"][case]), found["refused"][case]
+
+
+@pytest.mark.parametrize("source", ["gradients", "activations"])
+def test_what_one_rank_cannot_measure_is_left_alone_on_all(two_ranks, source):
+    first, second = (found["left_alone"] for found in two_ranks)
+    assert first[source] == second[source]
+    assert "never called" in first[source]
+    assert "rank 1" in first[source]
+    assert first[f"{source} tables"] == second[f"{source} tables"] == ["0.weight"]
+
+
+def test_split_experts_are_left_alone_with_the_reason(two_ranks):
+    for found in two_ranks:
+        assert "FSDP2 splits its stack over ranks by experts" in found["left_alone"]["experts"]
+        assert "4 of 4 experts of 1.down_proj" in found["left_alone"]["experts"]
 
 
 def test_a_refused_attach_leaves_no_hook(two_ranks):
