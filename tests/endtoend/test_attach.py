@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from spectral_opt import SpectralConfig, attach, refine
 
@@ -134,3 +135,35 @@ def test_a_finished_run_is_refined_without_training(tiny_transformer, tiny_batch
         return sum(float((one - other).norm()) for one, other in zip(found, base, strict=True))
 
     assert shift(refined) < shift(tuned)
+
+
+def test_the_default_config_filters_each_expert_of_a_mixture_by_a_graph_of_its_own():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = MixtralConfig(
+            vocab_size=20,
+            hidden_size=16,
+            intermediate_size=12,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=4,
+        )
+        model = MixtralForCausalLM(config)
+    ids = torch.randint(0, 20, (2, 3, 9), generator=torch.Generator().manual_seed(0))
+    batches = [{"input_ids": rows, "labels": rows} for rows in ids]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    handle = attach(model, optimizer, SpectralConfig(penalty=0.0), batches)
+    acting = {table.parameter for table in handle.explanation.tables}
+    name = "model.layers.0.mlp.experts.down_proj"
+    assert {f"{name}[{expert}]" for expert in range(4)} <= acting
+    model(**batches[0]).loss.backward()
+    start, gradient = model.get_parameter(name).detach().clone(), model.get_parameter(name).grad.clone()
+    optimizer.step()
+    graphs = {table.name: table.prepared for table in handle._steps.tables}
+    for expert in range(4):
+        L = torch.tensor(graphs[f"{name}[{expert}]"].operator.to_scipy().toarray())
+        expected = torch.linalg.solve(torch.eye(len(L)) + L, gradient[expert].double())
+        moved = start[expert] - model.get_parameter(name)[expert].detach()
+        # Single precision: the filter, and a difference of weights of size 0.02.
+        torch.testing.assert_close(moved.double(), expected, rtol=1e-4, atol=1e-6)
