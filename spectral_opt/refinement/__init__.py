@@ -6,7 +6,7 @@ delta, tuned minus base, goes through the filters of all configs and is added to
 factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
 
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`;
-  its option `Rest`.
+  its option `Rest`; `told_skipped` says what was left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `check_inputs`, `write_folder` and `read_folder`.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         load_base as load_base,
         open_tuned as open_tuned,
     )
-    from spectral_opt.refinement._deltas import Rest as Rest
+    from spectral_opt.refinement._deltas import Rest as Rest, told_skipped as told_skipped
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,

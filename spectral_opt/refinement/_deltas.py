@@ -300,7 +300,12 @@ class Failures:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What to say, in one line."""
-        return (f"not filtered: {told_reasons(self.reasons)}",) if self._found else ()
+        return told_skipped(self.reasons)
+
+
+def told_skipped(reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which tables no filter acts on though they are targeted; nothing where there are none."""
+    return (f"not filtered: {told_reasons(reasons)}",) if reasons else ()
 
 
 def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:

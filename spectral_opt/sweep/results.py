@@ -9,6 +9,7 @@ import numpy as np
 
 from paramgraph.comparison import holm
 from paramgraph.environment import hardware, versions
+from spectral_opt.refinement import told_skipped
 from spectral_opt.study import paired_p_value, write_results
 from spectral_opt.sweep._decision import Decision
 from spectral_opt.sweep._equal_forgetting import (
@@ -76,10 +77,16 @@ def refinement_results(sweep: Sweep, command: str, finished: bool = True) -> dic
         **(compare_points(sweep.points, measures.metric, options) if finished else NOT_COMPARED),
         "written": _written(sweep),
         "remarks": list(
-            dict.fromkeys((*setting.remarks, *sweep.remarks, *(sweep.saved.remarks if sweep.saved else ())))
+            dict.fromkeys(
+                (
+                    *setting.remarks,
+                    *sweep.remarks,
+                    *told_skipped(sweep.skipped),
+                    *(sweep.saved.remarks if sweep.saved else ()),
+                )
+            )
         ),
-        # Tables that no filter acts on, by group, with the reason.
-        "skipped": sweep.saved.skipped if sweep.saved else {},
+        "skipped": dict(sweep.skipped),
         "seconds": dict(sweep.seconds),
         "versions": versions(),
         "hardware": hardware(),

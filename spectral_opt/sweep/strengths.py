@@ -43,6 +43,8 @@ class Sweep:
     picked: dict[str, SweepPoint] = field(default_factory=dict)
     decision: Decision | None = None
     remarks: list[str] = field(default_factory=list)
+    # Tables that no strength of the filter acts on, by group, each with its reason.
+    skipped: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     saved: RefinedState | None = None
     # States of the same sweep that were measured before it was interrupted.
@@ -62,6 +64,8 @@ class Sweep:
         }
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
+        with self._refiner.opened(setting.tuned) as stream:
+            self.skipped |= stream.skipped
         self._load("base", 0.0)
         self._load("tuned", 1.0)
         if not self._changed:
@@ -291,6 +295,7 @@ class Sweep:
                     )
                 before = state[name].clone()
                 self._changed += not torch.equal(before, state[name].copy_(value))
+            self.skipped |= stream.skipped
             return stream.norm_kept if factor is None else factor
 
 
