@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
-from paramgraph.sources import Batches, Loss, collect
+from paramgraph.sources import Batches, Loss, collect, passes, run_batch
 from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
@@ -115,7 +115,7 @@ def prepare_entries(
     live = {key: tables[key] for key in reached if key not in failures}
     across = node_tables(model, "columns", config.targets, config.exclude) if live else {}
     columns = partial(side, {key: across[key] for key in live})
-    remarks = told_objective(model, config)
+    remarks = told_objective(model, config) + told_padding(model, config, again)
     make: dict[str, Callable[[float], PreparedTable]]
     if config.energy is None:
         beside = columns()
@@ -311,7 +311,38 @@ def told_texts(model: nn.Module, config: SpectralConfig, batches: Batches | None
     counted = None
     if batches is not None and is_moment_gram(config, config.scheme):
         counted = effective_texts(listed(batches))
-    return told_objective(model, config) + (() if counted is None else told_few_texts(*counted))
+    few = () if counted is None else told_few_texts(*counted)
+    return told_objective(model, config) + few + told_padding(model, config, batches)
+
+
+def told_padding(model: nn.Module, config: SpectralConfig, batches: Batches | None) -> tuple[str, ...]:
+    """Say where the label of a text may be read at a place that is padding: that gradient is of no token.
+
+    An encoder reads the label of a whole text at its first place, a causal model at its last token.
+    """
+    objectives = [source_of(model, config, scheme)[1].get("objective") for scheme in ("rows", "columns")]
+    is_causal = any(getattr(module, "is_causal", False) is True for module in model.modules())
+    if "labels" not in objectives or is_causal or batches is None:
+        return ()
+    padded = texts = 0
+    seen: Any = None
+    for batch in listed(batches):
+        mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            first = mask[:, 0] == 0
+            padded, texts = padded + int(first.sum()), texts + len(mask)
+            seen = batch if seen is None and bool(first.any()) else seen
+    if not padded:
+        return ()
+    with torch.no_grad():
+        (output,) = passes(unwrap(model), [seen], lambda _, batch: run_batch(unwrap(model), batch))
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        return ()  # a label for each token
+    return (
+        f"{padded} of {texts} texts begin with padding, where an encoder reads its label: the gradient there is of no "
+        "token and is left out; pad on the right",
+    )
 
 
 def told_objective(model: nn.Module, config: SpectralConfig) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from paramgraph import NumericalWarning, contrast
 from paramgraph.measures import second_moments
@@ -428,3 +428,34 @@ def test_rows_alone_have_no_graph_for_both_factors_of_an_adapter():
         attach(
             wrapped, optimizer, SpectralConfig.preserve(1.0, "rows"), {"preserve": [{"input_ids": tokens}]}
         )
+
+
+@pytest.mark.parametrize("graph", ["product", "rows"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_labels_that_are_read_at_padding_are_told(graph, side):
+    base, tuned = (make_classifier(seed) for seed in (0, 1))
+    ids = torch.randint(3, 40, (20, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[:7, :2] = 0
+    batch = {"input_ids": ids * mask, "attention_mask": mask}
+    if side == "right":
+        batch = {name: value.flip(1) for name, value in batch.items()}
+    config = SpectralConfig.preserve(1.0, graph=graph, objective="labels")
+    told = [
+        remark for remark in refine(base, tuned, config, {"preserve": [batch]}).remarks if "padding" in remark
+    ]
+    assert told == (
+        [
+            "7 of 20 texts begin with padding, where an encoder reads its label: the gradient there is of no token and "
+            "is left out; pad on the right"
+        ]
+        if side == "left"
+        else []
+    )
+
+
+def make_classifier(seed):
+    fields = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForSequenceClassification(BertConfig(**fields, num_hidden_layers=1)).eval()
