@@ -33,7 +33,7 @@ from paramgraph.sources._passes import (
     passes,
     run_batch,
 )
-from paramgraph.sources._token_streams import stream_of_signal, token_mask
+from paramgraph.sources._token_streams import Masks, stream_of_signal
 from paramgraph.sources.accumulators import FeatureBlocks
 
 Side = Literal["auto", "input", "output"]
@@ -76,6 +76,7 @@ def activation_passes(
     def step(index: int, batch: Any) -> None:
         before = Counter(called)
         given = named_batch(bare, batch) if loss is None else batch
+        masks = Masks(bare, given)
         unplaced: list[Unplaced] = []
 
         def hand_on(name: str, output: bool, stream: str, tokens: Tensor) -> None:
@@ -92,12 +93,11 @@ def activation_passes(
 
         def hook(name: str) -> Hook:
             stream = stream_of_signal(bare, name)
-            mask = token_mask(bare, given, stream)
 
             def read(layer: Layer, x: Tensor, output: Tensor, routed: Routed | None) -> None:
                 if failures.has_layer(name):
                     return
-                number = called[name] - before[name]
+                number, mask = called[name] - before[name], masks.of(stream)
                 place: Placement | None = None
                 if routed is not None:
                     place = of_expert(name, len(rows_of(x)), routed, mask)
@@ -120,7 +120,7 @@ def activation_passes(
             return read
 
         with torch.no_grad():
-            with forward_hooks(layers, hook, failures, inputs_only):
+            with forward_hooks(layers, hook, failures, inputs_only), masks.watched():
                 tracer.run(batch)
             calls = [call for call in unplaced if not failures.has_layer(call.name)]
             found = tracer.trace(given, calls) if calls else []

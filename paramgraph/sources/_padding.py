@@ -118,6 +118,8 @@ class Tracer:
         self, batch: Mapping[str, Any], calls: Sequence[Unplaced]
     ) -> list[Int64[Tensor, " tokens"] | None]:
         """Find the rows of some calls that are real tokens; None where this batch does not tell them."""
+        if not any(token_key(self.model, batch, call.stream) for call in calls):
+            return [None] * len(calls)  # a batch whose tokens have other names, or none, cannot be changed
         texts = self._changes(batch, _one_text, calls)
         padding: list[Tensor | None] = []
         tokens: list[Tensor | None] = []

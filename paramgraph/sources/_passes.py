@@ -45,12 +45,25 @@ def _told_of_two_parts(model: nn.Module, batch: Any) -> Iterator[None]:
         bare = isinstance(batch, Mapping) and not any("decoder" in key or key == "labels" for key in batch)
         # What is missing is not named by all: some trip over the None.
         told = any(word in str(error) for word in ("input_ids", "inputs_embeds", "NoneType"))
+        if isinstance(error, TypeError) and isinstance(batch, Mapping) and not _takes(model, batch):
+            raise ValueError(
+                f"{type(inner).__name__} does not take a batch with {', '.join(map(str, batch))} ({error}): give "
+                "batches as the model takes them"
+            ) from error
         if not (two and bare and told):
             raise
         raise ValueError(
             f"{type(inner).__name__} has an encoder and a decoder, and a batch with {', '.join(batch)} gives the "
             "decoder nothing to read: put decoder_input_ids or labels into each batch"
         ) from error
+
+
+def _takes(model: nn.Module, batch: Mapping[str, Any]) -> bool:
+    try:
+        inspect.signature(model.forward).bind(**batch)
+    except TypeError:
+        return False
+    return True
 
 
 def named_batch(model: nn.Module, batch: Any) -> Mapping[str, Any]:

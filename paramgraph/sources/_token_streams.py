@@ -1,6 +1,7 @@
 """Which tokens a layer sees: the encoder's or the decoder's, and which of them are no padding."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -92,6 +93,41 @@ def token_mask(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
     if mask is not None or key is None:
         return mask if mask is None or mask.ndim == 2 else None
     return torch.ones(batch[key].shape[:2], dtype=torch.bool, device=batch[key].device)
+
+
+class Masks:
+    """The masks of one batch: its own, or where it names none, those of each call of the model by a loss."""
+
+    def __init__(self, model: nn.Module, batch: Any) -> None:
+        self._model, self._given = model, batch
+        self._known: dict[str, Tensor | None] = {}
+        self._is_told = any(
+            token_mask(model, batch, stream) is not None for stream in ("", "encoder", "decoder")
+        )
+
+    def of(self, stream: str) -> Tensor | None:
+        """Give the mask of a stream's tokens, as `token_mask` does."""
+        if stream not in self._known:
+            self._known[stream] = token_mask(self._model, self._given, stream)
+        return self._known[stream]
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Read what a model is given while a loss runs it, perhaps several times: pairs, or texts put together."""
+        if self._is_told:
+            yield
+            return
+
+        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # By name, or all in one dictionary.
+            whole = next((one for one in args if isinstance(one, Mapping)), None)
+            self._given, self._known = kwargs if whole is None else whole, {}
+
+        handle = self._model.register_forward_pre_hook(read, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def token_key(model: nn.Module, batch: Any, stream: str) -> str | None:

@@ -254,3 +254,39 @@ def test_attention_is_read_of_tokens_that_are_the_only_argument(tiny_transformer
     table = heads(tiny_transformer)["query"]
     named = attention_maps(tiny_transformer, table, [{"input_ids": ids}])
     assert torch.equal(attention_maps(tiny_transformer, table, [ids]), named)
+
+
+class OfPairs(torch.nn.Module):
+    """A model that is given all in one dictionary, as sentence-transformers has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(40, 6)
+        self.layer = torch.nn.Linear(6, 5)
+
+    def forward(self, input):
+        return self.layer(self.embed(input["input_ids"]))
+
+
+def test_masks_under_other_names_are_read_where_a_loss_gives_them_to_the_model():
+    model = OfPairs()
+    ids = torch.randint(3, 40, (2, 2, 4), generator=torch.Generator().manual_seed(0))
+    masks = torch.tensor([[[1, 1, 1, 1], [1, 1, 0, 0]], [[1, 0, 0, 0], [1, 1, 1, 0]]])
+    batch = {
+        f"{name}_{kind}": value[place]
+        for place, name in enumerate(("anchor", "positive"))
+        for kind, value in (("input_ids", ids), ("attention_mask", masks))
+    }
+
+    def loss(model, batch):
+        given = [
+            {kind: batch[f"{name}_{kind}"] for kind in ("input_ids", "attention_mask")}
+            for name in ("anchor", "positive")
+        ]
+        return sum(model(each).square().mean() for each in given)
+
+    found = activations(model, columns(model)["layer.weight"], [batch], loss)
+    assert torch.equal(found, model.embed(ids[masks == 1]).detach().T)
+    assert not model._forward_pre_hooks
+    with pytest.raises(ValueError, match="OfPairs does not take a batch with anchor_input_ids"):
+        activations(model, columns(model)["layer.weight"], [batch])
