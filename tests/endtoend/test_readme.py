@@ -28,6 +28,8 @@ def test_the_first_example_runs_as_it_stands():
     )
     assert shown.returncode == 0, shown.stderr
     assert "tensor(" in shown.stdout
+    # What it found, and stands below the code.
+    assert shown.stdout.splitlines()[0] in " ".join(README.replace("\n>", "").split())
 
 
 def test_the_refinement_example_runs_on_two_models():
