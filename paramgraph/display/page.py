@@ -95,8 +95,10 @@ def render_page(
     >>> "a &lt; b" in page, "http" in page
     (True, False)
     """
-    from jinja2 import Environment, StrictUndefined
-
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise ImportError("pages need jinja2: pip install 'paramgraph[compare]'") from error
     folder = resources.files(__package__)
     source = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     script = folder.joinpath("page.js").read_text(encoding="utf-8") if interactive else ""

@@ -265,10 +265,12 @@ def jackknife_error(
 ) -> tuple[Float[np.ndarray, " bands"], Float[np.ndarray, " bands"]]:
     """Give the standard error of a statistic from its leave-one-out values, and half its interval of 95 %.
 
-    The interval is Student's t for batches - 1 degrees of freedom.
+    The interval is Student's t for batches - 1 degrees of freedom. Where all noise is of one batch, as of an expert
+    that no other reaches, the ratio without it is infinite, and its error NaN.
     """
     count = left.shape[1]
-    error = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
     return error, scipy.stats.t.ppf(0.975, count - 1) * error
 
 

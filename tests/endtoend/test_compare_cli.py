@@ -1,6 +1,7 @@
 """`paramgraph compare` from end to end, on tiny models and invented text."""
 
 import contextlib
+import copy
 import csv
 import importlib.util
 import io
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from paramgraph import Comparison
 from paramgraph.cli import THREADS, main
 from paramgraph.comparison import _layer_loop as layer_loop
+
+from helpers.saved_architectures import make_saved, save
 
 FEW = ["--permutations", "19", "--nulls", "permuted"]
 SMALL = [
@@ -345,3 +348,27 @@ def test_a_record_of_another_model_is_named_and_ends_with_code_1(finished, tmp_p
 def test_records_that_are_not_there_are_one_line_and_code_2(tmp_path, capsys):
     assert main(["compare", "--verify", str(tmp_path / "none.json")]) == 2
     assert "no record" in capsys.readouterr().err
+
+
+def test_a_folder_of_experts_is_compared_without_the_model(tmp_path):
+    save(make_saved("MixtralForCausalLM"), tmp_path / "model")
+    found = run(tmp_path / "model", tmp_path / "out", "--builders", "gram", "--targets", "down_proj")
+    assert found.code == 0, found.err
+    layers = {cell["layer"] for cell in found.result.cells}
+    stacks = [f"model.layers.{layer}.mlp.experts.down_proj" for layer in range(2)]
+    assert layers == {f"{stack}[{at}]" for stack in stacks for at in range(3)}
+    assert "of the weights are in nodes" in found.out
+
+
+def test_a_folder_with_one_odd_layer_is_compared_and_names_it(tmp_path):
+    model = copy.deepcopy(make_saved("LlamaForCausalLM"))
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    save(model, tmp_path / "model")
+    found = run(
+        tmp_path / "model", tmp_path / "out", "--builders", "gram", "ring", "--targets", "down_proj", "o_proj"
+    )
+    assert found.code == 0, found.err
+    assert [one["name"] for one in found.result.left_out] == ["model.layers.1.mlp.down_proj.weight"]
+    assert "left out: model.layers.1.mlp.down_proj.weight: " in found.out
+    assert "have NaN or infinite entries" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ def by_reason(rows: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     Where a reason names the very layer it is of, that is no other reason.
 
     >>> by_reason([("a", "'a' was never called"), ("b", "too small"), ("c", "'c' was never called")])
-    [('it was never called', ['a', 'c']), ('too small', ['b'])]
+    [('this one was never called', ['a', 'c']), ('too small', ['b'])]
     """
     found: dict[str, list[str]] = {}
     for name, reason in rows:
@@ -55,5 +55,5 @@ def coverage_lines(result: Plain) -> list[str]:
 
 def _of_any(name: str, reason: str) -> str:
     for said in (name, EXPERT.sub("", name)):
-        reason = reason.replace(f"'{said}'", "it")
+        reason = reason.replace(f"'{said}'", "this one")
     return reason

@@ -135,3 +135,26 @@ def test_experts_are_measured_one_by_one():
     assert found.setting["coverage"]["share"] == pytest.approx(
         coverage(model, ["gate_up_proj"]).share, abs=1e-6
     )
+
+
+def test_an_expert_that_no_token_reached_is_left_out_and_its_neighbours_are_measured():
+    model = make("Mixtral")
+    batches = [
+        {"input_ids": torch.full((1, 1), 1 + at), "labels": torch.full((1, 1), 1 + at)} for at in range(6)
+    ]
+    asked = {"batches": batches, "loss": logits, "permutations": 0, "nulls": (), "targets": ["down_proj"]}
+    found = compare(model, "ring", "batch_gradients", **asked)
+    measured, left = (
+        {cell["layer"] for cell in found.cells},
+        {one["name"]: one["reason"] for one in found.left_out},
+    )
+    experts = model.config.num_local_experts
+    stacks = [f"model.layers.{layer}.mlp.experts.down_proj" for layer in range(2)]
+    assert measured | set(left) == {f"{stack}[{at}]" for stack in stacks for at in range(experts)}
+    assert measured
+    assert left
+    assert all("token" in reason or "zero" in reason for reason in left.values())
+
+
+def logits(model, batch):
+    return model(input_ids=batch["input_ids"]).logits.square().mean()

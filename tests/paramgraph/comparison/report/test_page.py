@@ -1,3 +1,4 @@
+import contextlib
 import html
 import json
 import re
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from paramgraph import Comparison
 from paramgraph.comparison.report import comparison_page
 
 
@@ -177,3 +179,23 @@ def test_without_matplotlib_the_pip_line_is_named(synthetic, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"figures need matplotlib: pip install 'paramgraph\["):
         comparison_page(synthetic())
+
+
+@pytest.mark.parametrize(
+    ("package", "says"),
+    [
+        ("matplotlib", "figures need matplotlib"),
+        ("jinja2", "pages need jinja2"),
+        ("pandas", "tables need pandas"),
+    ],
+)
+@pytest.mark.parametrize("part", ["to_html", "plot_heatmap", "plot_spectra", "summary", "frame"])
+def test_what_an_extra_is_needed_for_names_the_pip_line(synthetic, monkeypatch, part, package, says):
+    needs = {"to_html": {"matplotlib", "jinja2"}, "summary": {"pandas"}, "frame": {"pandas"}}
+    result = Comparison.from_dict(synthetic(1, ("query",), 1))
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    expected = pytest.raises(ImportError, match=rf"{says}: pip install 'paramgraph\[")
+    with expected if package in needs.get(part, {"matplotlib"}) else contextlib.nullcontext():
+        made = getattr(result, part)
+        made() if callable(made) else None
