@@ -3,7 +3,8 @@
 A source runs batches through a model, or reads its weights, and gives each table a matrix (nodes, features) in the
 table's order. None of them changes parameters, `.grad`, buffers, hooks, `requires_grad`, train or eval mode, or any
 global random state; batches run in eval mode, without dropout. Pieces arrive batch by batch, one matrix at a time, and
-an accumulator keeps what is needed of them, so memory does not grow with the batches.
+an accumulator keeps what is needed of them, so memory does not grow with the batches. An expert of a stack is a layer,
+on the tokens that are routed to it.
 
 - Features of one table: `weights`, `gradients`, `activations`, `output_gradients`, `attention_maps`, `updates`.
 - Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch).

@@ -25,6 +25,10 @@ def collect(
 ) -> dict[str, Float[Tensor, "nodes features"]]:
     """Measure the features of many tables in one pass over the batches.
 
+    An expert of a stack is measured by the products that the model makes with its matrix, on the tokens routed to it.
+    Meanwhile transformers' grouped and batched experts run as its loop over experts ("eager"), whose outputs agree up
+    to rounding; the config is put back.
+
     Parameters
     ----------
     model : nn.Module
