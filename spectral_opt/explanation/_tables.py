@@ -315,7 +315,7 @@ def _start_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, T
     if not isinstance(table, FactorTable) or not table.factors:
         return _size(own_parts(table, named).values())
     factors = [named[name] for name in table.factors]
-    return _size(factors) if starts_with_an_update(factors) else 0
+    return _size(factors) // max(table.experts, 1) if starts_with_an_update(factors) else 0
 
 
 def _size(members: Iterable[Tensor]) -> int:

@@ -126,7 +126,9 @@ class Explanation:
         for reason, names in self._left_alone().items():
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
-        lines += [f"beside a frozen matrix: {table.adapter}" for table in self.tables if table.adapter]
+        # Of experts all have one text.
+        told = dict.fromkeys(table.adapter for table in self.tables if table.adapter)
+        lines += [f"beside a frozen matrix: {text}" for text in told]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def totals(self) -> list[str]:

@@ -28,6 +28,8 @@ class AdapterPart(NamedTuple):
     adapter: str
     factors: tuple[str, ...]
     text: str
+    expert: int = -1  # of a stack of experts, whose factors hold all of them
+    experts: int = 0
 
 
 def check_adapters(model: nn.Module) -> None:
@@ -94,6 +96,23 @@ def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
                 yield AdapterPart(f"{_at(name)}ia3_l.{adapter}", side, adapter, (), text)
         elif adapter in layer.lora_A:
             yield from _lora_parts(name, bare, layer, adapter)
+
+
+def expert_parts(name: str, module: str, stack: str, expert: int, layer: Any) -> Iterator[AdapterPart]:
+    """List the factors of one expert that a layer of PEFT's `target_parameters` trains beside a stack, by its name."""
+    if getattr(layer, "parameter_name", None) != stack:
+        return
+    if layer.merged:
+        raise ValueError(f"the adapters of layer {module!r} are merged; call model.unmerge_adapter() first")
+    for adapter in _as_list(layer.active_adapters):
+        if adapter not in layer.lora_A:
+            continue
+        factors = tuple(f"{_at(name)}{part}.{adapter}.weight" for part in ("lora_B", "lora_A"))
+        scale = float(low_rank_scale(layer, adapter))
+        what = f"LoRA {adapter!r} of {module}.{stack}: r {layer.r[adapter]} for each expert, s {scale:.4g}"
+        for part, letter, scheme in ((factors[0], "B", "rows"), (factors[1], "A", "columns")):
+            text = f"{what}; graphs of the {scheme} on {letter} of s B A"
+            yield AdapterPart(part, scheme, adapter, factors, text, expert, layer.num_experts)
 
 
 def inactive_parts(name: str, layer: Any) -> dict[str, str]:

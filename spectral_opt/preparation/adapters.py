@@ -11,10 +11,12 @@ from spectral_opt.preparation.adapter_layers import (
     AdapterPart,
     adapter_layers,
     adapter_parts,
+    expert_parts,
     inactive_parts,
     starts_with_an_update,
 )
 from spectral_opt.preparation.factor_table import FactorTable, factor_table
+from spectral_opt.ranks import is_split
 
 
 def adapter_tables(
@@ -56,15 +58,19 @@ def adapter_tables(
             continue
         if not measured:  # only now: a model without any of this pays nothing
             measured = {side: node_tables(model, side, config.targets, config.exclude) for side in _SIDES}
-        frozen_table = measured[part.scheme][layer.parameter]
+        frozen_table = measured[part.scheme][layer.group]
+        if part.expert >= 0 and is_split(parameter):
+            skipped[part.parameter] = "FSDP2 splits the factors of all experts over ranks"
+            continue
         table = factor_table(frozen_table, part, parameter.shape, layer_name)
         if config.has_filter or table.penalizes(config):
-            tables[part.parameter] = table
+            tables[table.group] = table
         else:
             skipped[part.parameter] = "the penalty is taken with the graph of the other factor"
     if config.penalty:
         _check_penalty(config, tables)
-    return tables, {key: reason for key, reason in skipped.items() if key not in tables}
+    acted = {name for table in tables.values() for name in table.parameters}
+    return tables, {key: reason for key, reason in skipped.items() if key not in acted}
 
 
 def check_starts(config: SpectralConfig, tables: Iterable[NodeTable], start: Mapping[str, Tensor]) -> None:
@@ -95,6 +101,12 @@ def _parts(
     modules = dict(model.named_modules())
     biases: set[int] = set()
     for bare, layer in frozen.items():
+        if layer.expert >= 0:
+            stack = layer.parameter.rpartition(".")[2]
+            for name, wrapper in layers.get(layer.module, []):
+                for part in expert_parts(name, layer.module, stack, layer.expert, wrapper):
+                    yield name, layer, part
+            continue  # its bias is that of all experts
         for name, wrapper in layers.get(bare, []):
             for part in adapter_parts(name, bare, wrapper):
                 yield name, layer, part
@@ -136,7 +148,7 @@ def _check_penalty(config: SpectralConfig, tables: Mapping[str, FactorTable]) ->
             )
     for table in pairs:
         for side in sides:
-            carrier = table.factors[_SIDES.index(side)]
+            carrier = table.carrier(_SIDES.index(side))
             if carrier not in tables:
                 raise ValueError(
                     f"a penalty with scheme {config.scheme!r} acts on the nodes of {carrier!r}, which is not trained; "

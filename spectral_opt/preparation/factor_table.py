@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from torch import Tensor
+
 from paramgraph.nodes import NodeTable, ParameterSlice
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import AdapterPart
@@ -21,7 +23,8 @@ class FactorTable(NodeTable):
     `measured` is the table of the frozen matrix from which the graph is built, and its scheme says which side. The
     adapter's layer has `layer_name` in `model.named_modules()`; `adapter` is "" for a bias of the model itself;
     `factors` are the names of B and A, and of E in AdaLoRA, empty for a vector. Two tables that differ in `text` alone
-    are equal.
+    are equal. The factors of the adapter of a stack of experts hold all of them: B is (out, rank x experts) and A
+    (experts x rank, in), as PEFT has them, and `expert` says which of the `experts` this table is of.
     """
 
     measured: NodeTable
@@ -29,6 +32,19 @@ class FactorTable(NodeTable):
     adapter: str
     factors: tuple[str, ...] = ()
     text: str = field(default="", compare=False)
+    expert: int = -1
+    experts: int = 0
+
+    def carrier(self, side: int) -> str:
+        """Give the key of the table of a factor, B or A, of the same update."""
+        return expert_key(self.factors[side], self.expert)
+
+    def of_expert(self, B: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+        """View the factors of one update in what holds those of all experts, or of something of their shapes."""
+        if self.expert < 0:
+            return B, A
+        of_all = B.view(len(B), -1, self.experts), A.view(self.experts, -1, A.shape[1])
+        return of_all[0][..., self.expert], of_all[1][self.expert]
 
     def penalizes(self, config: SpectralConfig) -> bool:
         """Say whether the penalty of a config is taken with this table's graph.
@@ -54,6 +70,8 @@ def factor_table(
     `shape` is that of the factor: (nodes, rank) on rows, (rank, nodes) on columns; any shape of a vector. A ValueError
     where it has not equally many entries for each node.
     """
+    if part.expert >= 0:
+        return _expert_table(measured, part, tuple(shape), layer_name)
     nodes, size = measured.shape[0], tuple(shape)
     view = (nodes, 1) if not part.factors and prod(size) == nodes else size
     across = measured.scheme == "columns" and view != (nodes, 1)
@@ -79,6 +97,60 @@ def factor_table(
         adapter=part.adapter,
         factors=part.factors,
         text=part.text,
+    )
+
+
+def expert_key(parameter: str, expert: int) -> str:
+    """Write the key of the tables of a parameter, or of one expert in it."""
+    return parameter if expert < 0 else f"{parameter}[{expert}]"
+
+
+def _expert_table(
+    measured: NodeTable, part: AdapterPart, shape: tuple[int, ...], layer_name: str
+) -> FactorTable:
+    """Cut the factor of one expert out of that of all: B (out, rank x experts), A (experts x rank, in)."""
+    nodes, across, experts = measured.shape[0], measured.scheme == "columns", part.experts
+    ranks, rest = divmod(shape[0] if across else shape[1], experts)
+    if rest or nodes != (shape[1] if across else shape[0]):
+        raise ValueError(
+            f"{part.parameter!r} has the shape {shape}, which does not fit {experts} experts with {nodes} "
+            f"{measured.scheme} as those of {measured.group!r}"
+        )
+    one = (part.expert, part.expert + 1)
+    if across:
+        entries = ParameterSlice(
+            part.parameter,
+            shape,
+            (experts, ranks, nodes),
+            (one, (0, ranks), (0, nodes)),
+            (2, 0, 1),
+            node_axes=1,
+        )
+    else:
+        entries = ParameterSlice(
+            part.parameter,
+            shape,
+            (nodes, ranks, experts),
+            ((0, nodes), (0, ranks), one),
+            (0, 1, 2),
+            node_axes=1,
+        )
+    key = expert_key(part.parameter, part.expert)
+    return FactorTable(
+        group=key,
+        scheme=measured.scheme,
+        slices=(entries,),
+        names=tuple(f"{key}[{node}]" for node in range(nodes)),
+        layer=measured.layer,
+        head=measured.head,
+        role=measured.role,
+        measured=measured,
+        layer_name=layer_name,
+        adapter=part.adapter,
+        factors=part.factors,
+        text=part.text,
+        expert=part.expert,
+        experts=experts,
     )
 
 

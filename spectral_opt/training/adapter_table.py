@@ -70,7 +70,7 @@ class AdapterTable(BoundTable):
 
     def signal(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Gather the factor (nodes, rank) that a decoupled step moves."""
-        return wide(self.prepared.table.gather(self.parameters))
+        return wide(self._own.gather(self._parts(self.parameters)))
 
     def penalty(self, start: Mapping[str, Tensor], live: Live | None = None) -> Tensor:
         """Compute penalty x tr(D^T (L + ridge I) D) of D = s (B A - B_0 A_0), without forming D."""
@@ -95,10 +95,13 @@ class AdapterTable(BoundTable):
         if len(parameters) == 3:  # right = s diag(E) A
             s = low_rank_scale(self.layer, self._table.adapter)
             gradients.append((wide(parameters[1].detach()) * of_right).sum(1, keepdim=True) * s)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if parameter.grad is not None:
+        grads = [parameter.grad for parameter in parameters]
+        if self._table.expert >= 0 and grads[0] is not None and grads[1] is not None:
+            grads = list(self._table.of_expert(grads[0], grads[1]))
+        for grad, gradient in zip(grads, gradients, strict=True):
+            if grad is not None:
                 change = gradient if scale is None else gradient * scale.to(gradient.device)
-                parameter.grad.add_(change, alpha=self.config.penalty)
+                grad.add_(change, alpha=self.config.penalty)
 
     @property
     def _table(self) -> FactorTable:
@@ -116,7 +119,8 @@ class AdapterTable(BoundTable):
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:
         """Give B, the right factor with all weights of the ranks in it, and these weights."""
-        B, A, *E = self.factors.values()
+        whole_B, whole_A, *E = self.factors.values()
+        B, A = self._table.of_expert(whole_B, whole_A)
         weights = low_rank_scale(self.layer, self._table.adapter)
         if E:
             weights = weights * wide(E[0])
@@ -126,6 +130,7 @@ class AdapterTable(BoundTable):
         if self.start_scale is None:
             return None
         B, A, *E = (start[name] for name in self.factors)
+        B, A = self._table.of_expert(B, A)
         right = self.start_scale * wide(A)
         return B, right * wide(E[0]) if E else right
 

@@ -1,7 +1,7 @@
-"""The one matrix of a stack of experts in which a table lies: a step reads and writes that, and never the stack.
+"""The part of a parameter in which a table lies: a step reads and writes that, and never the whole.
 
-Experts share a parameter (experts, out, in). Cut, scattered or copied as a whole for each of them, it would cost a step
-as many stacks as there are experts.
+Experts share a parameter (experts, out, in), and so do the factors of their adapters. Cut, scattered or copied as a
+whole for each of them, it would cost a step as many stacks as there are experts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,28 +18,39 @@ def expert_of(table: NodeTable) -> int:
 
 
 def own_table(table: NodeTable) -> NodeTable:
-    """Give the table of an expert on its matrix alone; any other table is given back as it is."""
-    if expert_of(table) < 0:
+    """Give a table that is one part of a parameter on that part alone; any other table is given back as it is."""
+    if not _is_part(table):
         return table
     (part,) = table.slices
-    own = replace(
-        part,
-        shape=part.shape[1:],
-        view=part.view[1:],
-        bounds=part.bounds[1:],
-        order=tuple(axis - 1 for axis in part.order if axis),
-        node_axes=sum(axis > 0 for axis in part.order[: part.node_axes]),
-    )
+    sizes = part.sizes
+    own = replace(part, shape=sizes, view=sizes, bounds=tuple((0, size) for size in sizes))
     return replace(table, slices=(own,))
 
 
 def own_parts(table: NodeTable, tensors: Mapping[str, Tensor | Sequence[Tensor]]) -> dict[str, Tensor]:
     """View in each tensor, or take out of a stack that was unbound, what `own_table` reads and writes."""
-    expert = expert_of(table)
     found: dict[str, Tensor] = {}
     for name in table.parameters:
         value = tensors[name]
-        part = value if expert < 0 else value[expert]
-        assert isinstance(part, Tensor)  # only stacks are unbound
-        found[name] = part
+        if not isinstance(value, Tensor):
+            found[name] = value[expert_of(table)].view(table.slices[0].sizes)
+        elif _is_part(table):
+            (part,) = table.slices
+            found[name] = value.view(part.view)[tuple(slice(*bound) for bound in part.bounds)]
+        else:
+            found[name] = value
     return found
+
+
+def _is_part(table: NodeTable) -> bool:
+    """Say whether a table is one part of a parameter, cut along axes into which its axes are split: always a view."""
+    if len(table.slices) != 1 or table.slices[0].is_whole:
+        return False
+    shape, view = list(table.slices[0].shape), list(table.slices[0].view)
+    while shape and view:
+        size, split = shape.pop(), view.pop()
+        while split < size and view:
+            split *= view.pop()
+        if split != size:
+            return False
+    return not shape and not view

@@ -165,3 +165,62 @@ def test_adapters_beside_quantized_matrices_are_trained_with_graphs_that_need_no
             assert handle.metrics()["spectral/kept_energy"] < 1
     # Not even packed anew, as the layers do for the CPU in eval mode.
     assert all(torch.equal(model.get_parameter(name), value) for name, value in stored.items())
+
+
+class TwoStacks(torch.nn.Module):
+    """Experts as transformers keeps them, (out, in) or turned; nothing runs here."""
+
+    def __init__(self, is_transposed):
+        super().__init__()
+        self.is_transposed = is_transposed
+        generator = torch.Generator().manual_seed(0)
+        for name, shape in {"gate_up_proj": (3, 10, 4), "down_proj": (3, 4, 5)}.items():
+            stored = (shape[0], *shape[:0:-1]) if is_transposed else shape
+            setattr(self, name, torch.nn.Parameter(torch.randn(stored, generator=generator)))
+
+
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("scheme", ["rows", "columns"])
+def test_adapters_of_experts_are_acted_on_expert_by_expert(is_transposed, scheme):
+    base = torch.nn.Module()
+    base.experts = TwoStacks(is_transposed)
+    config = peft.LoraConfig(
+        r=2, lora_alpha=3, target_parameters=["experts.gate_up_proj", "experts.down_proj"]
+    )
+    model = peft.get_peft_model(base, config).double()
+    generator = torch.Generator().manual_seed(1)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.SGD(trained.values(), lr=1.0)
+    ring = spectral_opt.SpectralConfig(builder="ring", normalization=None, scheme=scheme, penalty=0.5)
+    handle = spectral_opt.attach(model, optimizer, ring)
+    assert len(handle.explanation.tables) == 2 * 2 * 3
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    laplacian = {
+        size: 2 * torch.eye(size) - torch.eye(size).roll(1, 0) - torch.eye(size).roll(-1, 0)
+        for size in (4, 5, 10)
+    }
+    laplacian = {size: L.double() for size, L in laplacian.items()}
+    expected, value = {}, torch.zeros((), dtype=torch.float64)
+    for layer_name, layer in model.named_modules():
+        if not hasattr(layer, "parameter_name"):
+            continue
+        A, B = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+        # PEFT's own update, as (out, in); of it the penalty, whose gradients come from autograd.
+        delta = layer.get_delta_weight("default")
+        delta = delta.transpose(1, 2) if is_transposed else delta
+        X = delta if scheme == "rows" else delta.transpose(1, 2)
+        penalty = 0.5 * (X * (laplacian[X.shape[1]] @ X)).sum()
+        value = value + penalty.detach()
+        of_A, of_B = torch.autograd.grad(penalty, [A, B])
+        rows, columns = (torch.eye(len(L)) + L for L in (laplacian[B.shape[0]], laplacian[A.shape[1]]))
+        expected[f"{layer_name}.lora_A.default.weight"] = A - torch.linalg.solve(columns, (A.grad + of_A).T).T
+        expected[f"{layer_name}.lora_B.default.weight"] = B - torch.linalg.solve(rows, B.grad + of_B)
+    expected = {name: new.detach().clone() for name, new in expected.items()}
+    assert float(handle.penalty()) == pytest.approx(float(value), rel=1e-10)
+    optimizer.step()
+    assert expected.keys() == trained.keys()
+    for name, new in expected.items():
+        torch.testing.assert_close(trained[name].detach(), new, rtol=1e-9, atol=1e-9)
