@@ -135,7 +135,8 @@ def told_reasons(reasons: Mapping[str, str]) -> str:
     """
     groups: dict[str, list[str]] = {}
     for key, reason in reasons.items():
-        groups.setdefault(reason, []).append(key)
+        # A reason that names its own table is that of others too.
+        groups.setdefault(reason.replace(f" {key!r}", ""), []).append(key)
     most_first = sorted(groups.items(), key=lambda item: -len(item[1]))
     return "; ".join(f"{reason} ({short_list([repr(key) for key in keys])})" for reason, keys in most_first)
 
