@@ -105,11 +105,11 @@ def chosen_layers(
     if not isinstance(targets, str):
         _check_usable(targets, names, matched.keys() | unwanted, left_out)
     in_heads = _in_heads(model)
-    taken = {layer.parameter for layer in matched.values()}
+    taken = {layer.group for layer in matched.values()}
     rest_of = {
         weighted.layer.group: prod(weighted.layer.shape)
         for name, weighted in found.layers.items()
-        if name not in chosen and not in_heads(name) and weighted.layer.parameter not in taken
+        if name not in chosen and not in_heads(name) and weighted.layer.group not in taken
     }
     others = sum(
         left.entries for name, left in found.left_out.items() if name not in chosen and not in_heads(name)

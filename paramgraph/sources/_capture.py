@@ -60,7 +60,7 @@ def layers_of(model: nn.Module, keys: Collection[str], failures: Failures) -> di
     found: dict[str, list[Layer]] = {}
     for name in keys:
         if name in experts:
-            found[name] = [experts[name]]
+            found[name] = [*experts[name]]
             continue
         with failures.of_layer(name):
             if name not in known:

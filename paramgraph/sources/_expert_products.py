@@ -98,22 +98,22 @@ def _of_matrix(part: ParameterSlice) -> ParameterSlice:
     )
 
 
-def expert_matrices(model: nn.Module, keys: Collection[str]) -> dict[str, ExpertMatrix]:
-    """Find the experts that some keys name; other keys are left out."""
+def expert_matrices(model: nn.Module, keys: Collection[str]) -> dict[str, list[ExpertMatrix]]:
+    """Find the experts that some keys name, in every module that holds their stack; other keys are left out."""
     if not any(_KEY.fullmatch(key) for key in keys):
         return {}
     layers = [one for one in weighted_layers(model).values() if one.layer.expert >= 0]
     blocks: dict[str, list[nn.Module]] = {}
     for raw in dict.fromkeys(one.raw for one in layers):
         blocks.setdefault(raw.rpartition(".")[0], []).append(model.get_submodule(raw))
-    found = {}
+    found: dict[str, list[ExpertMatrix]] = {}
     for raw, weight, layer in layers:
         if layer.group in keys:
             module = model.get_submodule(raw)
             name = next(name for name, value in module._parameters.items() if value is weight)
             beside = tuple(blocks[raw.rpartition(".")[0]])
-            found[layer.group] = ExpertMatrix(
-                module, name, layer.expert, layer.transposed, layer.shape, beside
+            found.setdefault(layer.group, []).append(
+                ExpertMatrix(module, name, layer.expert, layer.transposed, layer.shape, beside)
             )
     return found
 

@@ -15,6 +15,14 @@ class Router(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
 
 
+class Experts(nn.Module):
+    is_transposed = False
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.zeros(3, 8, 4)), nn.Parameter(torch.zeros(3, 4, 8))
+
+
 def model(**layers):
     return nn.ModuleDict({"embeddings": nn.Embedding(50, 4), "fc": nn.Linear(4, 4), **layers})
 
@@ -50,6 +58,14 @@ def test_what_a_rule_leaves_out_is_no_failure(rule):
     assert (found.covered, found.excluded, found.weights) == (16, 32, 48)
     assert (found.left_out, found.warning) == ({}, "")
     assert str(found) == "33.3% of the weights are in nodes: 16 of 48 entries, 32 left out as asked"
+
+
+@pytest.mark.parametrize(
+    "rule", [{"targets": ["up[1]"]}, {"exclude": ["up[0]", "up[2]", "down", "fc"]}], ids=str
+)
+def test_experts_beside_those_of_a_rule_are_left_out_as_asked(rule):
+    found = coverage(model(experts=Experts()), **rule)
+    assert (found.covered, found.excluded, found.weights) == (32, 16 + 5 * 32, 16 + 6 * 32)
 
 
 def test_an_excluded_weight_that_could_not_be_cut_is_no_failure_either():

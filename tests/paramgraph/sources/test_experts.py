@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from paramgraph import collect, columns, node_tables, rows
 from paramgraph.measures import product_energy, second_moments
-from paramgraph.sources import evaluation
+from paramgraph.sources import activation_passes, evaluation
 
 from helpers.tiny_architectures import make
 
@@ -57,6 +57,30 @@ def test_gradients_are_those_of_autograd(name):
     for group in tables.keys() - found.keys():
         assert "no token of these batches was routed" in told[group]
         assert not tables[group].gather(grads).any()
+
+
+def test_a_stack_that_two_modules_share_has_the_gradients_and_tokens_of_both():
+    model = lively("Mixtral")
+    first, second = (layer.mlp.experts for layer in model.model.layers)
+    second.gate_up_proj, second.down_proj = first.gate_up_proj, first.down_proj
+    tables = of_experts(rows(model))
+    found = collect(model, tables, "gradients", [BATCH])
+    with evaluation(model):
+        model(**BATCH).loss.backward()
+    grads = {key: value.grad for key, value in model.named_parameters()}
+    assert found.keys() == tables.keys() != set()
+    for group, X in found.items():
+        assert relative(X, tables[group].gather(grads)) < 2e-6  # as above
+    across = {group: table for group, table in columns(model).items() if group in tables}
+    tokens = {}
+    for _ in activation_passes(
+        model, across, [BATCH], None, lambda group, X: tokens.setdefault(group, []).append(X)
+    ):
+        pass
+    for stack in ("gate_up_proj", "down_proj"):
+        # Each of 18 tokens goes to two experts in each of two layers.
+        own = [X for group, pieces in tokens.items() if stack in group for X in pieces]
+        assert sum(X.shape[1] for X in own) == 18 * 2 * 2
 
 
 def test_frozen_half_precision_and_checkpointed_models_have_the_same_gradients():
