@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks api clean
+.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks api support clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,8 +78,11 @@ tutorials: install  ## run the notebooks in full, up to 3 minutes each
 notebooks: install  ## make the notebooks again from their sources in tutorials/
 	$(BIN)/python tutorials/build_notebooks.py
 
-api: install  ## freeze public names and signatures, and the table of architectures, after a deliberate change
+api: install  ## freeze public names and signatures, and write the support page, after a deliberate change
 	cd tests && ../$(BIN)/python -m helpers.freeze_public_api && ../$(BIN)/python -m helpers.write_support_table
+
+support: install  ## try every model and training program again for the support page (20 minutes), then write it
+	cd tests && ../$(BIN)/python -m helpers.support_trials && ../$(BIN)/python -m helpers.write_support_table
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage .import_linter_cache .hypothesis .benchmarks

@@ -1,32 +1,58 @@
-"""Write tutorials/manual/support.md: which architecture has which nodes, counted on the models of the tests."""
+"""Write tutorials/manual/support.md from the record of the trials: models by what they were tried for, and clients."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paramgraph.nodes import SCHEMES, node_tables
+from paramgraph.nodes import SCHEMES
 
-from helpers.tiny_architectures import ARCHITECTURES, PUBLISHED, make
+from helpers.clients import PRECISIONS
+from helpers.support_trials import STORED, TRIALS, read_record
+from helpers.tiny_architectures import ARCHITECTURES, PUBLISHED
 
-CUTS = {name: partial(node_tables, scheme=name) for name in SCHEMES}
-ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "tutorials" / "manual" / "support.md"
+PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "support.md"
 ABOUT = """\
-# Supported architectures
+# What works where
 
-Node tables are made from modules, their names and sizes and the model's config, without a class per
-architecture. `blocks`, `columns`, `layers` and `rows` work for any `nn.Module` with `Linear` or `Conv1D`
-layers or stacks of experts; `heads` for attention modules whose projections have known names. Each cell is counted
-on a model of the test suite: {tiny} tiny random ones, and {whole} as published. It says how many tables the scheme
-makes and how many nodes they have together, as "tables / nodes"; for heads, nodes x width of each table, and nothing
-where the model has no attention with heads of a known layout.
+Nodes are found by what a module is, its sizes and what it is given, without a class per architecture. The tables below
+say what was tried, and what came of it, on the {tiny} tiny random models of the test suite and on {clients} training
+programs. They are made from a record (`tutorials/records/support.json`) of trials that were really run: `make support`
+runs all of them again, `make api` writes this page, and tests repeat some rows at each run and every row among the slow
+ones.
 
-This page is generated: `make api` writes it, and a test fails while it
-is out of date.
+## Models
+
+- **tables**: matrices in the scheme `rows`, and the share of the weights that they hold.
+- **inspect**, **folder**: `paramgraph inspect` on the model saved by `save_pretrained`, and `compare` of that folder,
+  matrix by matrix; **compare**: the same of the model in memory.
+- **gradients**: a pass forward and back collects each table's gradient.
+- **attach**: `SpectralConfig()` as it is, calibrated on a batch, with one step of AdamW.
+- **refine**: a change of all weights filtered by the graph of columns of one batch.
+
+A number such as "18 of 19" counts tables: the others are left alone by name, for the reason that has the number behind
+it. Several are that of a tiny model: {tiny_why}.
+
 """
-NOTES = """\
+CLIENTS = """
+## Training programs
+
+`SpectralConfig` with a penalty and a filter in each, two steps on a CPU. Why a cell is empty stands by its number.
+
+"""
+STORED_BASES = """
+The same with LoRA on a base whose weights are stored in fewer bits (bitsandbytes): graphs are built from the gradients.
+
+"""
+NODES = """
+## Nodes of each scheme
+
+`blocks`, `columns`, `layers` and `rows` work for any `nn.Module` with `Linear` or `Conv1D` layers or stacks of experts;
+`heads` for attention modules whose projections have known names. A cell says how many tables the scheme makes and how
+many nodes they have together; for heads, nodes x width of each table, and nothing where the model has no attention with
+heads of a known layout. {whole} more models are counted as published.
+
+"""
+NOTES = """
 Fused projections are cut where their layout is known (`c_attn`, `query_key_value`, `qkv_proj`, `Wqkv`, `qkv`,
 `in_proj`, and `in_proj_weight` of `nn.MultiheadAttention`). Any other layout is left out by name, or an error where
 none is known; `heads(model, fused="blocked")` or `fused="grouped"` gives it. Tests move the rows of each head and
@@ -44,44 +70,64 @@ Wrappers (`DistributedDataParallel`, `torch.compile`, PEFT) change no table. Ada
 """
 
 
-def cell(scheme: str, tables: Mapping[str, Any]) -> str:
-    """Say what one scheme makes of one model; empty where it makes nothing."""
-    if scheme == "heads":
-        return "; ".join(f"{key.split('[')[0]} {t.shape[0]} x {t.shape[1]}" for key, t in tables.items())
-    return f"{len(tables)} / {sum(t.shape[0] for t in tables.values())}" if tables else ""
+class Footnotes:
+    """Number reasons as they come, each once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def marked(self, cell: str, reasons: Sequence[str]) -> str:
+        """Add the numbers of its reasons to a cell."""
+        numbers = [str(self._numbers.setdefault(reason, len(self._numbers) + 1)) for reason in reasons]
+        return f"{cell} [{', '.join(numbers)}]".strip() if numbers else cell
+
+    def lines(self) -> list[str]:
+        """List the reasons below the table."""
+        return ["", *(f"{number}. {reason}" for reason, number in self._numbers.items())]
 
 
-def support_cells(
-    schemes: Mapping[str, Callable[..., Any]], models: Iterable[str] = (*PUBLISHED, *ARCHITECTURES)
-) -> Iterator[list[str]]:
-    """Yield a row of cells per model, its name first; a scheme that refuses the model leaves its cell empty."""
-    for name in models:
-        cells = [name]
-        for scheme in sorted(schemes):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", UserWarning
-                    )  # attention modules that are left out by name
-                    cells.append(cell(scheme, schemes[scheme](make(name))))
-            except ValueError:
-                cells.append("")
-        yield cells
+def row(cells: Iterable[str]) -> str:
+    """Write one row of a table."""
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def row(cells: list[str]) -> str:
-    """Write one row of the table."""
-    return f"| {' | '.join(cells)} |"
+def outcomes(first: str, kinds: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write what came of trials, and the reasons below."""
+    notes = Footnotes()
+    lines = [row([first, *kinds]), row(["---"] * (len(kinds) + 1))]
+    for name, found in rows.items():
+        lines.append(row([name, *(notes.marked(*found[kind]) for kind in kinds)]))
+    return "\n".join([*lines, *notes.lines()]) + "\n"
 
 
 def support_page() -> str:
     """Return the whole page."""
-    header = ["model", *sorted(SCHEMES)]
-    lines = [header, ["---"] * len(header), *support_cells(CUTS)]
-    table = "\n".join(map(row, lines))
-    about = ABOUT.format(tiny=len(ARCHITECTURES), whole=len(PUBLISHED))
-    return f"{about}\n{table}\n\n{NOTES}"
+    record = read_record()
+    models = {name: record["models"][name] for name in ARCHITECTURES}
+    nodes = [row([name, *record["schemes"][name]]) for name in (*PUBLISHED, *ARCHITECTURES)]
+    kinds = sorted(SCHEMES)
+    about = ABOUT.format(
+        tiny=len(ARCHITECTURES),
+        clients=len(record["clients"]),
+        tiny_why="few rows for ten neighbours, or a text too short to reach every layer",
+    )
+    return "".join(
+        [
+            about,
+            outcomes("model", list(TRIALS), models),
+            CLIENTS,
+            outcomes("program", list(PRECISIONS), record["clients"]),
+            STORED_BASES,
+            outcomes("program", list(STORED), record["stored"]),
+            NODES.format(whole=len(PUBLISHED)),
+            "\n".join([row(["model", *kinds]), row(["---"] * (len(kinds) + 1)), *nodes]),
+            "\n",
+            NOTES,
+            "\nTried with " + ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
+            ".\n",
+        ]
+    )
 
 
 if __name__ == "__main__":
-    RECORD.write_text(support_page(), encoding="utf-8")
+    PAGE.write_text(support_page(), encoding="utf-8")
