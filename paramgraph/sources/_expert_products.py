@@ -171,6 +171,17 @@ class _Operand(NamedTuple):
     turned: bool
 
 
+_NOWHERE = 0
+
+
+def _address(tensor: Tensor) -> int:
+    """Say where a tensor's memory begins; other kinds of tensors (sparse, sharded, in vmap) have none to read."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return _NOWHERE
+
+
 class _Watch(TorchFunctionMode):
     """Look at every product for an operand in the memory of a stack."""
 
@@ -208,7 +219,7 @@ class _Watch(TorchFunctionMode):
         for name, experts in self._of_module[id(module)].items():
             stack = getattr(module, name)
             if isinstance(stack, Tensor) and stack.ndim == 3:
-                found = self._stacks.setdefault(stack.untyped_storage().data_ptr(), [])
+                found = self._stacks.setdefault(_address(stack), [])
                 found.append(_Stack(module, stack, experts))
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -306,9 +317,9 @@ class _Watch(TorchFunctionMode):
 
     def _operand(self, matrix: Any) -> _Operand | None:
         """Find a matrix, or the matrices of experts in a row, in the stacks."""
-        if not isinstance(matrix, Tensor) or matrix.ndim not in (2, 3) or matrix.is_sparse or matrix.is_meta:
+        if not isinstance(matrix, Tensor) or matrix.ndim not in (2, 3) or _address(matrix) == _NOWHERE:
             return None
-        for stack in self._stacks.get(matrix.untyped_storage().data_ptr(), ()):
+        for stack in self._stacks.get(_address(matrix), ()):
             whole = stack.tensor
             expert, inside = divmod(
                 int(matrix.storage_offset() - whole.storage_offset()), int(whole.stride(0))
@@ -330,7 +341,7 @@ class _Watch(TorchFunctionMode):
         rows = x.shape[:-1].numel()
         found = Routed(None, 0)
         for gathered, tokens, listed in self._gathered:
-            same = gathered.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+            same = _address(gathered) == _address(x) != _NOWHERE
             if same and x.is_contiguous() and x.shape[-1] == gathered.shape[-1] > 0:
                 first = int(x.storage_offset() - gathered.storage_offset()) // x.shape[-1]
                 if 0 <= first <= len(gathered) - rows:
