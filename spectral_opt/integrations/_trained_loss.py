@@ -43,7 +43,8 @@ class TrainedLoss:
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute the loss of a batch; a ValueError where it cannot be had outside the trainer's steps."""
         try:
-            with _untouched(self.owners(model), model):
+            # A compiled step would be traced anew with the hooks that read it.
+            with _untouched(self.owners(model), model), torch.compiler.set_stance("force_eager"):
                 loss = self.step(model, copy.deepcopy(batch))
                 if torch.is_grad_enabled() and isinstance(loss, Tensor) and loss.grad_fn is None:
                     # As losses that cache gradients return, to differentiate the model in a hook of their own.

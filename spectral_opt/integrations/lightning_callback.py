@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 else:
 
     def _callback_class() -> type:
-        """Find the base class: of the package that is in use, of that which is installed, or none."""
-        # One program in two packages, whose hooks are the same; Lightning asks for no instance of its own class.
+        """Find the base class: of the packages that are in use, of one that is installed, or none."""
+        # One program in two packages, whose hooks are the same: both where both are in use.
         packages = ("lightning.pytorch", "pytorch_lightning")
         found = [name for name in packages if name in sys.modules]
-        found += [name for name in packages if not found and find_spec(name.partition(".")[0])]
-        return importlib.import_module(f"{found[0]}.callbacks").Callback if found else object
+        found = found or [name for name in packages if find_spec(name.partition(".")[0])][:1]
+        classes = tuple(importlib.import_module(f"{name}.callbacks").Callback for name in found)
+        return classes[0] if len(classes) == 1 else type("Callback", classes or (object,), {})
 
     Callback = _callback_class()
 
@@ -97,7 +98,7 @@ class LightningSpectralCallback(Callback):  # type: ignore[misc]
         calibration_batches: int = 16,
         calibration_seed: int = 0,
     ) -> None:
-        if Callback is object:
+        if not hasattr(Callback, "on_train_start"):
             raise ImportError(
                 "LightningSpectralCallback needs Lightning: pip install 'paramgraph[lightning]', or pytorch_lightning"
             )

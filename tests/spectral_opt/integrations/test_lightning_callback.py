@@ -1,5 +1,6 @@
 """A real Trainer of Lightning with the callback: the plain loop with `attach`, bit by bit, and resumed likewise."""
 
+import copy
 import csv
 import dataclasses
 import importlib
@@ -147,6 +148,16 @@ def test_half_precision_is_filtered_too(tmp_path):
         weights.append(module.model.bert.encoder.layer[0].intermediate.dense.weight.detach())
     assert float((weights[0] - weights[1]).norm()) > 0
     assert trainer.callback_metrics["spectral/penalty"] > 0
+
+
+def test_a_compiled_module_is_calibrated_as_it_is(tmp_path):
+    plain = module_of(importlib.import_module("lightning.pytorch"))
+    plain.log = lambda *given, **named: None  # Lightning 2.6.6 does not log from what torch 2.13.0 compiles
+    compiled = torch.compile(copy.deepcopy(plain), backend="eager")
+    settings = {"enable_checkpointing": False, "max_epochs": 1}
+    for module in (plain, compiled):
+        fit(spectral_opt.LightningSpectralCallback(CONFIG), tmp_path, module, **settings)
+    assert same(plain, compiled._orig_mod)
 
 
 def test_hooks_go_at_the_end_and_a_second_fit_keeps_theta_0(tmp_path):
