@@ -5,6 +5,7 @@ new source is one more value of `SOURCES`.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -34,9 +35,11 @@ SourceLike = str | Callable[..., Tensor]
 Kept = TypeVar("Kept", bound=Accumulator)
 
 
-def _told(on_failure: OnFailure | None) -> dict[str, OnFailure]:
-    # Passes of a user's own need not know of failures where nobody asks for them.
-    return {} if on_failure is None else {"on_failure": on_failure}
+def _told(function: Callable[..., object], on_failure: OnFailure | None) -> dict[str, OnFailure]:
+    # A source of a user's own need not know of failures; what fails in it is raised then.
+    known = inspect.signature(function).parameters.values()
+    takes = any(one.name == "on_failure" or one.kind is inspect.Parameter.VAR_KEYWORD for one in known)
+    return {"on_failure": on_failure} if takes and on_failure is not None else {}
 
 
 def _nothing(scheme: str) -> str:
@@ -140,7 +143,7 @@ class Source:
                 raise ValueError(
                     f"the source {self.name!r} needs tuned=..., the fine-tuned model, its folder or adapter"
                 )
-            return self.read(model, tuned, tables, **_told(on_failure))
+            return self.read(model, tuned, tables, **_told(self.read, on_failure))
         if isinstance(model, Mapping) and not isinstance(model, nn.Module):
             raise TypeError(
                 f"the source {self.name!r} runs the model; got {type(model).__name__}, its weights"
@@ -212,7 +215,7 @@ def run_passes(
         assert on_failure is not None
         on_failure(group, reason)
 
-    told = _told(None if on_failure is None else drop)
+    told = _told(passes, None if on_failure is None else drop)
     for _ in passes(model, tables, batches, loss, lambda group, X: kept[group].add(X), **told):
         pass
     return kept
