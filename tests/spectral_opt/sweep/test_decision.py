@@ -119,6 +119,7 @@ def swept(filters, factors, nulls, metric):
         only=lambda family: next(one for one in points if one.family == family),
         saved=SimpleNamespace(form="weights", norm_kept=0.5, remarks=()),
         remarks=[],
+        skipped={},
         seconds={},
         setting=SimpleNamespace(
             options=options,
