@@ -360,6 +360,7 @@ class RefinedFactors(NamedTuple):
     before: float
     after: float
     lost: float  # norm of what the rank could not hold over that of the filtered updates
+    filtered: frozenset[str]  # weights on which a filter acts, whether there was an update to change or not
     rested: frozenset[str]  # weights of which no filter has changed anything, as each has failed
 
 
@@ -373,7 +374,7 @@ def refine_factors(
     """
     tensors = {name: adapter.stored[name] for name in adapter.stored}
     before = after = lost = whole = 0.0
-    rested = set()
+    acted, rested = set(), set()
     for weight in groups:
         pair = adapter.factor_names(weight)
         if pair is None:
@@ -403,12 +404,13 @@ def refine_factors(
         if not has_filter:
             rested.add(weight)
             continue
+        acted.add(weight)
         before, after = before + scale * start, after + scale * _squared_norm(A, B)
         for name, value in zip(pair, (A, B), strict=True):
             old = tensors[name]
             tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
     share_lost = math.sqrt(lost / whole) if whole else 0.0
-    return RefinedFactors(tensors, before, after, share_lost, frozenset(rested))
+    return RefinedFactors(tensors, before, after, share_lost, frozenset(acted), frozenset(rested))
 
 
 def _filtered(A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor, float, float]:

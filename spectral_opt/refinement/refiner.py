@@ -364,7 +364,7 @@ class Refiner:
         groups = filtered_groups(self.filters, match)
         failures = Failures(self.filters, match)
         found = refine_factors(adapter, groups, filters, failures)
-        if groups and failures.reasons and not found.before:
+        if found.rested and not found.filtered:
             raise ValueError(f"nothing can be filtered: {told_reasons(failures.reasons)}")
         kept = math.sqrt(found.after / found.before) if found.before else 1.0
         left = (*self._resting_updates(match, adapter), *found.rested)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from spectral_opt import Refiner, SpectralConfig, refine
@@ -188,3 +189,14 @@ def test_moments_tell_what_was_left_alone(base, tuned, batches, tmp_path):
     first = refiner.apply(tuned)
     assert again.skipped == first.skipped != {}
     assert all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_an_adapter_that_has_learned_nothing_beside_a_layer_left_alone_is_unchanged(batches):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = nn.Sequential(Block(), Uncalled()).eval()
+        wrapped = get_peft_model(copy.deepcopy(base), LoraConfig(r=2, target_modules=["up", "idle"]))
+    refined = refine(base, wrapped, COLUMNS, batches)
+    assert refined.form == "adapter"
+    assert list(refined.skipped) == ["1.idle.weight"]
+    assert any("nothing was refined" in remark for remark in refined.remarks)
