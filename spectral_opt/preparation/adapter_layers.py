@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from paramgraph.nodes import bare_names
+from paramgraph.nodes import LinearLayer, bare_names
 
 SUPPORTED = ("LORA", "ADALORA", "IA3")
 _NAMES = "LoRA (also rsLoRA, DoRA, PiSSA), AdaLoRA and IA3, biases (BitFit), and full fine-tuning"
@@ -30,10 +30,14 @@ class AdapterPart(NamedTuple):
     text: str
     expert: int = -1  # of a stack of experts, whose factors hold all of them
     experts: int = 0
+    is_turned: bool = False  # B lies on the inputs and A on the outputs
 
 
-def check_adapters(model: nn.Module) -> None:
-    """Refuse a PEFT model, with a ValueError, whose active adapters are no part of a layer's matrix."""
+def check_adapters(model: nn.Module, is_anything_left: bool = True) -> None:
+    """Refuse a PEFT model, with a ValueError, whose active adapters are no part of a layer.
+
+    Where nothing else is left to act on, also one whose layers have parameters that are no rows or columns.
+    """
     if "peft" not in sys.modules:
         return
     from peft import PeftMixedModel, PeftModel
@@ -46,12 +50,15 @@ def check_adapters(model: nn.Module) -> None:
             kind = str(getattr(found, "peft_type", "")).rpartition(".")[2]
             if found is None or kind in SUPPORTED:
                 continue
-            reason = (
-                "its virtual tokens are inputs of the model, no slice of a layer's matrix, so no graph of a layer's "
-                "features has them as nodes"
-                if getattr(found, "is_prompt_learning", False)
-                else "its parameters are no rows or columns beside a frozen matrix"
-            )
+            if getattr(found, "is_prompt_learning", False):
+                reason = (
+                    "its virtual tokens are inputs of the model, no slice of a layer's matrix, so no graph of a "
+                    "layer's features has them as nodes"
+                )
+            elif is_anything_left and any(map(_refused_kind, _tuner_layers(module))):
+                continue
+            else:
+                reason = "its parameters are no rows or columns beside a frozen matrix"
             raise ValueError(
                 f"adapter {name!r} is of PEFT's type {kind}: {reason}. Spectral configs act on {_NAMES}"
             )
@@ -59,14 +66,11 @@ def check_adapters(model: nn.Module) -> None:
 
 def adapter_layers(model: nn.Module) -> dict[str, list[tuple[str, Any]]]:
     """Find the layers into which PEFT has put adapters, outermost first, under the bare name of the adapted module."""
-    if "peft" not in sys.modules:
-        return {}
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     modules = dict(model.named_modules())
+    wrappers = set(_tuner_layers(model))
     found: dict[str, list[tuple[str, Any]]] = {}
     for raw, bare in bare_names(model).items():
-        if isinstance(modules[raw], BaseTunerLayer):
+        if modules[raw] in wrappers:
             found.setdefault(bare, []).append((raw, modules[raw]))
     return found
 
@@ -74,21 +78,12 @@ def adapter_layers(model: nn.Module) -> dict[str, list[tuple[str, Any]]]:
 def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
     """List the factors and vectors that the active adapters of a layer train beside its matrix.
 
-    The E of AdaLoRA has an entry per rank and none per feature, so it is not there. A ValueError where the update of a
-    kind or a variant is not s B A, or the adapters are merged.
+    The E of AdaLoRA has an entry per rank and none per feature, so it is not there; neither is what
+    :func:`refused_update` says no graph can act on. A ValueError where the adapters are merged.
     """
     from peft.tuners.ia3 import IA3Layer
-    from peft.tuners.lora import LoraLayer
 
-    if not isinstance(layer, LoraLayer | IA3Layer):
-        raise ValueError(
-            f"layer {bare!r} has an adapter of the kind {type(layer).__module__}.{type(layer).__name__}, whose "
-            f"parameters are no rows or columns beside the matrix. Spectral configs act on {_NAMES}; leave the layer "
-            f"out with exclude=[{bare!r}]"
-        )
-    if layer.merged:
-        raise ValueError(f"the adapters of layer {bare!r} are merged; call model.unmerge_adapter() first")
-    for adapter in _as_list(layer.active_adapters):
+    for adapter in _active(layer, bare):
         if isinstance(layer, IA3Layer):
             if adapter in layer.ia3_l:
                 side = "columns" if layer.is_feedforward else "rows"
@@ -98,13 +93,14 @@ def adapter_parts(name: str, bare: str, layer: Any) -> Iterator[AdapterPart]:
             yield from _lora_parts(name, bare, layer, adapter)
 
 
-def expert_parts(name: str, module: str, stack: str, expert: int, layer: Any) -> Iterator[AdapterPart]:
-    """List the factors of one expert that a layer of PEFT's `target_parameters` trains beside a stack, by its name."""
+def expert_parts(name: str, expert: LinearLayer, layer: Any) -> Iterator[AdapterPart]:
+    """List the factors of one expert that a layer of PEFT's `target_parameters` trains beside its stack."""
+    module, stack = expert.module, expert.parameter.rpartition(".")[2]
     if getattr(layer, "parameter_name", None) != stack:
         return
-    if layer.merged:
-        raise ValueError(f"the adapters of layer {module!r} are merged; call model.unmerge_adapter() first")
-    for adapter in _as_list(layer.active_adapters):
+    # PEFT takes a stack for (experts, out, in) unless its module says that it is (experts, in, out).
+    is_turned = expert.transposed != bool(getattr(layer.get_base_layer(), "is_transposed", False))
+    for adapter in _active(layer, module):
         if adapter not in layer.lora_A:
             continue
         factors = tuple(f"{_at(name)}{part}.{adapter}.weight" for part in ("lora_B", "lora_A"))
@@ -112,7 +108,9 @@ def expert_parts(name: str, module: str, stack: str, expert: int, layer: Any) ->
         what = f"LoRA {adapter!r} of {module}.{stack}: r {layer.r[adapter]} for each expert, s {scale:.4g}"
         for part, letter, scheme in ((factors[0], "B", "rows"), (factors[1], "A", "columns")):
             text = f"{what}; graphs of the {scheme} on {letter} of s B A"
-            yield AdapterPart(part, scheme, adapter, factors, text, expert, layer.num_experts)
+            yield AdapterPart(
+                part, scheme, adapter, factors, text, expert.expert, layer.num_experts, is_turned
+            )
 
 
 def inactive_parts(name: str, layer: Any) -> dict[str, str]:
@@ -127,12 +125,23 @@ def inactive_parts(name: str, layer: Any) -> dict[str, str]:
             reason = "an embedding's adapter: the tables are of linear layers"
         elif adapter is None:
             reason = "of an adapter that is not active"
+        elif refused := refused_update(layer, adapter):
+            reason = refused
         elif kind == "lora_E":
             reason = "one entry per rank, no node of a layer's rows or columns"
         else:
             reason = "of an adapter, not acted on by this config"
         reasons[_at(name) + path] = reason
     return reasons
+
+
+def refused_update(layer: Any, adapter: str) -> str:
+    """Say why no graph of a matrix's rows or columns acts on an adapter's update in a layer; "" where one does."""
+    reason = _refused_kind(layer)
+    variant = "" if reason else type(getattr(layer, "lora_variant", {}).get(adapter)).__name__
+    if reason or variant == "NoneType" or variant.startswith("Dora"):
+        return reason
+    return f"of an adapter's variant {variant}, whose update is not s B A"
 
 
 def low_rank_scale(layer: Any, adapter: str) -> float | Tensor:
@@ -155,14 +164,8 @@ def starts_with_an_update(factors: Iterable[Tensor]) -> bool:
 
 
 def _lora_parts(name: str, bare: str, layer: Any, adapter: str) -> Iterator[AdapterPart]:
-    variant = type(layer.lora_variant[adapter]).__name__ if adapter in layer.lora_variant else ""
-    if variant and not variant.startswith("Dora"):
-        raise ValueError(
-            f"adapter {adapter!r} of layer {bare!r} is the variant {variant}, whose update is not s B A. Spectral "
-            f"configs act on {_NAMES}"
-        )
     has_rank_weights = hasattr(layer, "lora_E")
-    kind = "AdaLoRA" if has_rank_weights else "DoRA" if variant else "LoRA"
+    kind = "AdaLoRA" if has_rank_weights else "DoRA" if adapter in layer.lora_variant else "LoRA"
     product = "s B diag(E) A" if has_rank_weights else "s B A"
     ends = [(part, _end(getattr(layer, part)[adapter])) for part in ("lora_B", "lora_A")]
     if has_rank_weights:
@@ -180,6 +183,36 @@ def _lora_parts(name: str, bare: str, layer: Any, adapter: str) -> Iterator[Adap
     if getattr(layer.lora_B[adapter], "bias", None) is not None:
         text = f"{kind} {adapter!r} of {bare}: the bias of B as a signal of width 1 on the rows"
         yield AdapterPart(f"{_at(name)}lora_B.{adapter}.bias", "rows", adapter, (), text)
+
+
+def _tuner_layers(model: nn.Module) -> Iterator[Any]:
+    """Yield the layers into which PEFT has put adapters."""
+    if "peft" not in sys.modules:
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            yield module
+
+
+def _refused_kind(layer: Any) -> str:
+    """Say why nothing of a layer's adapters lies on rows or columns of its matrix; "" where it may."""
+    from peft.tuners.ia3 import IA3Layer
+    from peft.tuners.lora import LoraLayer
+
+    if isinstance(layer, LoraLayer | IA3Layer):
+        return ""
+    kind = type(layer)
+    return f"of an adapter's kind {kind.__module__}.{kind.__name__}, no rows or columns beside the matrix"
+
+
+def _active(layer: Any, bare: str) -> list[str]:
+    """List the active adapters of a layer that graphs can act on; a ValueError where they are merged."""
+    found = [adapter for adapter in _as_list(layer.active_adapters) if not refused_update(layer, adapter)]
+    if found and layer.merged:
+        raise ValueError(f"the adapters of layer {bare!r} are merged; call model.unmerge_adapter() first")
+    return found
 
 
 def _end(factor: Any) -> str:

@@ -28,8 +28,8 @@ def adapter_tables(
     scheme; a config without a filter has only the graph that its penalty needs. A vector with an entry per feature
     (the scale of IA3, the magnitude of DoRA, a bias) is a signal of width 1 on the rows, or on the columns where it
     scales inputs; the penalty takes it there, whatever the scheme. Biases count only where all targeted matrices are
-    frozen (BitFit): elsewhere rows carry none. `trained` holds the `id` of what is trained. A ValueError where an
-    adapter's update is not s B A, or a penalty could not be had without forming it.
+    frozen (BitFit): elsewhere rows carry none. `trained` holds the `id` of what is trained. An adapter whose update is
+    not s B A is left alone. A ValueError where a penalty could not be had without forming the update.
 
     Examples
     --------
@@ -59,6 +59,9 @@ def adapter_tables(
         if not measured:  # only now: a model without any of this pays nothing
             measured = {side: node_tables(model, side, config.targets, config.exclude) for side in _SIDES}
         frozen_table = measured[part.scheme][layer.group]
+        if part.is_turned:
+            skipped[part.parameter] = _TURNED
+            continue
         if part.expert >= 0 and is_split(parameter):
             skipped[part.parameter] = "FSDP2 splits the factors of all experts over ranks"
             continue
@@ -88,6 +91,10 @@ def check_starts(config: SpectralConfig, tables: Iterable[NodeTable], start: Map
 
 
 _SIDES = ("rows", "columns")
+_TURNED = (
+    "PEFT reads its stack as (experts, out, in) and it is (experts, in, out), so B lies on the inputs and A on the "
+    "outputs: give the module is_transposed = True before the adapter is made"
+)
 
 
 def _parts(
@@ -102,9 +109,8 @@ def _parts(
     biases: set[int] = set()
     for bare, layer in frozen.items():
         if layer.expert >= 0:
-            stack = layer.parameter.rpartition(".")[2]
             for name, wrapper in layers.get(layer.module, []):
-                for part in expert_parts(name, layer.module, stack, layer.expert, wrapper):
+                for part in expert_parts(name, layer, wrapper):
                     yield name, layer, part
             continue  # its bias is that of all experts
         for name, wrapper in layers.get(bare, []):

@@ -56,7 +56,7 @@ def match_tables(
     `parameters` are those of the optimizer, compared by identity: tables with a frozen parameter, or with one that is
     not among these, are left out, and beside a frozen matrix are the factors of its adapter, its vectors and its bias,
     see :func:`adapter_tables`. None keeps every targeted table, of frozen matrices too. Returns the tables by key, and
-    reasons by key. Where nothing is left, or an adapter cannot be acted on, a ValueError says why.
+    reasons by key. Where nothing is left, or the adapter of the whole model is a prompt, a ValueError says why.
 
     Examples
     --------
@@ -93,6 +93,7 @@ def match_tables(
     beside, unused = adapter_tables(model, config, trained)
     kept, skipped = kept | beside, skipped | unused
     if not kept:
+        check_adapters(model, is_anything_left=False)
         reasons = ", ".join(sorted(set(skipped.values())))
         raise ValueError(
             f"none of the {len(skipped)} parameters that targets={config.targets!r} matches can be trained: {reasons}. "

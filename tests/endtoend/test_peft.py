@@ -224,3 +224,19 @@ def test_adapters_of_experts_are_acted_on_expert_by_expert(is_transposed, scheme
     assert expected.keys() == trained.keys()
     for name, new in expected.items():
         torch.testing.assert_close(trained[name].detach(), new, rtol=1e-9, atol=1e-9)
+
+
+def test_factors_that_peft_lays_on_the_other_sides_of_a_stack_are_left_alone():
+    base = torch.nn.Module()
+    base.experts = TwoStacks(True)
+    base.experts.gate_up_proj = torch.nn.Parameter(torch.zeros(3, 4, 8), requires_grad=False)
+    # As wide as it is long: a factor fits either side.
+    base.experts.down_proj = torch.nn.Parameter(torch.zeros(3, 4, 4), requires_grad=False)
+    del base.experts.is_transposed  # which PEFT reads, and the shapes of both stacks say
+    config = peft.LoraConfig(r=2, target_parameters=["experts.down_proj"])
+    ring = spectral_opt.SpectralConfig(builder="ring", normalization=None)
+    model = peft.get_peft_model(copy.deepcopy(base), config)
+    with pytest.raises(ValueError, match=r"B lies on the inputs.*is_transposed = True"):
+        spectral_opt.explain(model, ring)
+    base.experts.is_transposed = True
+    assert len(spectral_opt.explain(peft.get_peft_model(base, config), ring).tables) == 2 * 3

@@ -1,6 +1,7 @@
 """PEFT models as users have them: which parameters are acted on, which refused, and what stays as it was."""
 
 import copy
+from collections import OrderedDict
 
 import numpy as np
 import peft
@@ -269,8 +270,56 @@ def test_what_is_no_slice_beside_a_matrix_is_refused_with_the_reason(make, reaso
 
 def test_a_layer_of_another_kind_without_the_peft_model_around_it_is_refused_too(tiny_transformer):
     peft.inject_adapter_in_model(peft.LoHaConfig(target_modules=["query"], r=2), tiny_transformer)
-    with pytest.raises(ValueError, match="exclude="):
+    with pytest.raises(ValueError, match=r"can be trained.*loha\.layer\.Linear, no rows or columns"):
         attach(tiny_transformer, optimizer_of(tiny_transformer), config_of(targets=["query"]))
+
+
+BLOCKS = peft.tuners.lora.BdLoraConfig(target_modules_bd_a=["0"], nblocks=2)
+
+
+def beside_lora(other):
+    """Give a LoRA in "0.0" and another adapter in "2.0"."""
+    kinds = (peft.LoraConfig(target_modules=["0"], r=2), other)
+    first, second = (
+        peft.inject_adapter_in_model(kind, nn.Sequential(nn.Linear(*sizes)))
+        for kind, sizes in zip(kinds, [(6, 8), (8, 5)], strict=True)
+    )
+    return nn.Sequential(first, nn.Tanh(), second)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (lambda: peft.LoHaConfig(target_modules=["0"], r=2), "kind peft.tuners.loha"),
+        (lambda: peft.LoraConfig(target_modules=["0"], r=2, use_bdlora=BLOCKS), "variant BdLora"),
+    ],
+    ids=["kind", "variant"],
+)
+def test_one_layer_whose_update_is_no_product_is_left_alone_with_its_reason(other, reason):
+    model = beside_lora(other())
+    trained_names = set(trained(model))
+    explanation = explain(model, config_of())
+    assert [table.parameter for table in explanation.tables] == [
+        "0.0.lora_B.default.weight",
+        "0.0.lora_A.default.weight",
+    ]
+    left = dict(explanation.skipped)
+    of_other = {name for name in trained_names if name.startswith("2.")}
+    assert of_other
+    assert all(reason in left[name] for name in of_other)
+    handle = attach(model, optimizer_of(model), config_of())
+    assert {
+        name for table in handle.explanation.tables for name in table.parameters
+    } <= trained_names - of_other
+    handle.remove()
+
+
+def test_a_saved_module_beside_layers_of_another_kind_is_acted_on():
+    layers = nn.Sequential(OrderedDict(first=nn.Linear(6, 8), second=nn.Linear(8, 5)))
+    model = wrap(peft.LoHaConfig(target_modules=["first"], r=2, modules_to_save=["second"]), layers)
+    tables, skipped = match_tables(model, config_of(), model.parameters())
+    assert list(tables) == ["base_model.model.second.modules_to_save.default.weight"]
+    assert "no rows or columns" in skipped["base_model.model.first.hada_w1_a.default"]
 
 
 def test_the_adapter_of_an_embedding_is_left_alone_and_said_so(tiny_transformer):
