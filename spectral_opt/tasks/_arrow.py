@@ -53,6 +53,8 @@ def read_saved(path: Path) -> Rows:
     except Exception as error:  # broken files of others raise what they like
         raise DataError(f"cannot read the data set in {path}: {' '.join(str(error).split())}") from error
     splits = found if isinstance(found, dict) else {str(found.split or ""): found}
+    if not splits:
+        raise DataError(f"the data set in {path} has no split")
     files = sorted(file for file in path.rglob("*") if file.is_file())
     name = path.resolve().name
     return rows_of_splits(splits, name, str(path), f"folder {name}", digest_of(files))

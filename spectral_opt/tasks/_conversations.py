@@ -93,6 +93,10 @@ def _messages(where: str, column: str, value: object) -> list[dict[str, Any]]:
             '[{"role": "user", "content": "..."}] or [{"from": "human", "value": "..."}]'
         )
     if isinstance(value, dict):
+        if len(set(map(len, value.values()))) > 1:
+            raise DataError(
+                f"{where}: {column!r} has lists of several lengths: {', '.join(map(repr, value))}"
+            )
         value = [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
     assert isinstance(value, list), "is_conversation has looked"
     return [_message(message) for message in value]
@@ -118,7 +122,10 @@ def _rendered(
     where: str, tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], tools: object
 ) -> str:
     if isinstance(tools, str):
-        tools = json.loads(tools)
+        try:
+            tools = json.loads(tools) if tools.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: 'tools' is not JSON: {error}") from error
     try:
         text = str(tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False))
     except ImportError:

@@ -95,6 +95,13 @@ def test_tools_reach_the_template(tmp_path, chat):
         assert text == f"search: {WRITTEN}"
 
 
+@pytest.mark.parametrize("tools", ["", " ", "[]", None, []])
+def test_a_row_without_tools_is_written_out_as_if_there_were_no_such_column(tmp_path, chat, tools):
+    chat.chat_template = "{% if tools %}tools {% endif %}" + TEMPLATE
+    (text,) = load_text(lines(tmp_path, {"messages": ASKED, "tools": tools}), tokenizer=chat).texts
+    assert text == WRITTEN
+
+
 def test_a_missing_conversation_is_an_empty_text_that_is_counted(tmp_path, chat):
     found = load_text(
         lines(tmp_path, {"messages": ASKED}, {"messages": None}, {"messages": []}), tokenizer=chat
@@ -122,6 +129,12 @@ def test_a_missing_conversation_is_an_empty_text_that_is_counted(tmp_path, chat)
             "refuses .*: roles must alternate",
         ),
         ({"chosen": ASKED}, TEMPLATE, "has no column 'text'; it has 'chosen'"),
+        ({"messages": ASKED, "tools": "{"}, TEMPLATE, "line 1: 'tools' is not JSON: "),
+        (
+            {"messages": {"role": ["user", "assistant"], "content": ["a film"]}},
+            TEMPLATE,
+            "line 1: 'messages' has lists of several lengths: 'role', 'content'",
+        ),
     ],
 )
 def test_what_cannot_be_written_out_is_one_clear_line(tmp_path, chat, row, template, message):

@@ -105,6 +105,7 @@ def test_json_has_rows_in_any_of_its_forms(tmp_path, content):
         ("d.parquet", "no parquet", r"d\.parquet is no parquet file: "),
         ("d.arrow", "no arrow", r"d\.arrow is no arrow file: "),
         ("d/state.json", "{}", "cannot read the data set in "),
+        ("d/dataset_dict.json", '{"splits": []}', "the data set in .*d has no split"),
         (
             "d/rows.odt",
             "text",
