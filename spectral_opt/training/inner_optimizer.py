@@ -20,7 +20,7 @@ class OptimizerWrapper(Protocol):
 
 
 def stepping_optimizer(given: Optimizer | OptimizerWrapper) -> tuple[Optimizer, str]:
-    """Find the innermost optimizer that holds the same parameters, and say what it was found in; "" where in nothing.
+    """Find the innermost optimizer that holds all parameters, and say what it was found in; "" where in nothing.
 
     A TypeError for what is no optimizer, a ValueError for what holds several.
 
@@ -44,7 +44,10 @@ def stepping_optimizer(given: Optimizer | OptimizerWrapper) -> tuple[Optimizer, 
                 f"this {type(found).__name__} holds several optimizers ({kinds}), each of which steps: attach to each "
                 "of them by its own call"
             )
-        (found,) = inside.values()
+        (one,) = inside.values()
+        if not _parameters(found) <= _parameters(one):
+            break  # as ZeroRedundancyOptimizer's, which steps the part of one rank
+        found = one
     if not isinstance(found, Optimizer):
         raise TypeError(f"optimizer is a {type(found).__name__}; a torch.optim.Optimizer is needed")
     return found, " in ".join(type(one).__name__ for one in outside[-2::-1])

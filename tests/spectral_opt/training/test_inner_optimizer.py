@@ -212,6 +212,15 @@ def test_an_optimizer_of_other_parameters_is_no_part_of_it():
     assert stepping_optimizer(optimizer) == (optimizer, "")
 
 
+def test_one_that_steps_a_part_of_the_parameters_alone_is_not_taken_out():
+    model = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 6))
+    # As ZeroRedundancyOptimizer does on one of two ranks; the others' parts come by broadcast.
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.optim = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    assert stepping_optimizer(optimizer) == (optimizer, "")
+    assert len(attach(model, optimizer, CONFIG).explanation.tables) == 2
+
+
 def test_several_inside_are_refused():
     model = nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 6))
 
