@@ -248,9 +248,15 @@ class _Watch(TorchFunctionMode):
     def _remember(self, args: tuple[Any, ...], output: Any) -> None:
         """Keep which rows of a list of tokens were gathered."""
         rows, index = args[0], args[-1]
-        if isinstance(index, Tensor) and rows.ndim == 2 and index.ndim == 1 and not index.is_floating_point():
-            chosen = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index
-            self._gathered.append((output, chosen, len(rows)))
+        if not isinstance(index, Tensor) or rows.ndim != 2 or index.ndim != 1 or index.is_floating_point():
+            return
+        chosen, listed = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index, len(rows)
+        if output.shape != (len(chosen), rows.shape[1]):
+            return  # columns
+        for gathered, tokens, of in self._gathered:
+            if gathered.data_ptr() == rows.data_ptr() and gathered.shape == rows.shape:
+                chosen, listed = tokens[chosen], of
+        self._gathered.append((output, chosen, listed))
 
     def _product(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
@@ -275,8 +281,12 @@ class _Watch(TorchFunctionMode):
             return self._of_one(
                 operand, operand.first, transposed, x, output, has_bias, self._rows(x, operand.first)
             )
-        if x.ndim != 3 or output.ndim != 3:
+        if x.ndim not in (2, 3) or output.ndim != 3:
             return output
+        if len(matrix) == 1 < len(output):
+            routed = self._rows(x, operand.first)
+            return self._of_one(operand, operand.first, transposed, x, output, has_bias, routed)
+        x = x.expand(len(output), *x.shape[-2:])  # all experts may be given the same tokens
         parts = list(output.unbind())
         for place in range(len(parts)):
             expert = operand.first + place

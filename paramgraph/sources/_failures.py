@@ -106,4 +106,7 @@ class Failures:
             reason = f"the layer of {name!r} was never called (its weight may be read without calling it)"
             if name.endswith("]"):
                 reason = f"no token of these batches was routed to the expert {name!r}"
+                stack = name[: name.rindex("[") + 1]
+                if not any(one.startswith(stack) for one in called):
+                    reason += ", or its module multiplies with it unseen (linear, matmul and bmm are seen)"
             self.layer(name, ValueError(reason))

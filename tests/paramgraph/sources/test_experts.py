@@ -309,6 +309,75 @@ def test_padding_that_cannot_be_told_fails_by_name():
     assert all("which of them are padding cannot be told" in reason for reason in told.values())
 
 
+class Dense(nn.Module):
+    """Two experts that are both given every text, in one product of all."""
+
+    is_transposed = False
+
+    def __init__(self, product):
+        super().__init__()
+        self.up = nn.Parameter(torch.linspace(-1, 1, 2 * 5 * 3).reshape(2, 5, 3))
+        self.down = nn.Parameter(torch.linspace(1, -1, 2 * 3 * 5).reshape(2, 3, 5))
+        self.product = product
+
+    def forward(self, x):
+        hidden = self.product(x, self.up).tanh()
+        return (hidden @ self.down.mT).square().sum()
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, up: x @ up.mT,
+        lambda x, up: x[None] @ up.mT,
+        lambda x, up: torch.bmm(x.expand(2, *x.shape), up.mT),
+        # One matrix as a stack of one, for many lists of tokens.
+        lambda x, up: torch.stack([(x[:, None] @ up[e : e + 1].mT)[:, 0] for e in range(2)]),
+    ],
+    ids=["matrix", "broadcast", "bmm", "one"],
+)
+def test_experts_that_are_given_the_same_tokens_have_the_gradients_of_autograd(product):
+    model = Dense(product)
+    tables, batch = rows(model), SIGNALS[0]
+    found = collect(model, tables, "gradients", [batch], lambda model, x: model(x))
+    model(batch).backward()
+    grads = {key: value.grad for key, value in model.named_parameters()}
+    assert found.keys() == tables.keys()
+    for group, X in found.items():
+        assert relative(X, tables[group].gather(grads)) < 1e-6  # sums of 4 tokens
+
+
+def test_a_product_that_is_not_seen_is_not_told_as_an_expert_without_tokens():
+    model, told = Dense(lambda x, up: torch.einsum("tk,eik->eti", x, up)), {}
+    found = collect(
+        model,
+        rows(model),
+        "gradients",
+        SIGNALS[:1],
+        lambda model, x: model(x[0]),
+        on_failure=told.__setitem__,
+    )
+    assert set(found) == {"down[0]", "down[1]"}
+    assert all("or its module multiplies with it unseen" in told[group] for group in ("up[0]", "up[1]"))
+
+
+def test_tokens_that_are_gathered_from_gathered_ones_are_told_from_padding():
+    def take(flat, mask):
+        turned = torch.arange(len(flat)).flip(0)
+        return flat[turned][mask[turned].nonzero().squeeze(-1)]
+
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]])
+    batch = {"inputs_embeds": SIGNALS, "attention_mask": mask}
+    for one in (take, TAKES["mask"]):
+        model = Mixture(one, linear)
+        found = collect(model, columns(model), "activations", [batch])
+        flat, real = SIGNALS.reshape(-1, 3), mask.reshape(-1).bool()
+        for expert, own in enumerate((flat[:, 0] > 0, flat[:, 0] <= 0)):
+            x = flat[own & real]
+            X = found[f"up[{expert}]"]
+            torch.testing.assert_close(X @ X.T, x.T @ x)
+
+
 def test_a_role_of_all_experts_is_measured_by_gradients_and_refused_by_name_where_tokens_differ():
     model, told = lively("OLMoE"), {}
     tables = {key: table for key, table in node_tables(model, "layers").items() if "experts" in key}
