@@ -146,7 +146,8 @@ def expert_products(experts: Mapping[ExpertMatrix, Seen], backward: bool = False
         for module in modules:
             handles.append(module.register_forward_pre_hook(watch.enter))
             handles.append(module.register_forward_hook(watch.leave, always_call=True))
-        with nullcontext() if backward else watch:
+        # Compiled code would take the operations apart before they are looked at.
+        with torch.compiler.set_stance("force_eager"), nullcontext() if backward else watch:
             yield
     finally:
         for handle in handles:
@@ -254,7 +255,7 @@ class _Watch(TorchFunctionMode):
         if output.shape != (len(chosen), rows.shape[1]):
             return  # columns
         for gathered, tokens, of in self._gathered:
-            if gathered.data_ptr() == rows.data_ptr() and gathered.shape == rows.shape:
+            if _address(gathered) == _address(rows) != _NOWHERE and gathered.shape == rows.shape:
                 chosen, listed = tokens[chosen], of
         self._gathered.append((output, chosen, listed))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import linear
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
@@ -353,12 +354,30 @@ def test_a_product_that_is_not_seen_is_not_told_as_an_expert_without_tokens():
         model,
         rows(model),
         "gradients",
-        SIGNALS[:1],
-        lambda model, x: model(x[0]),
+        [SIGNALS[0]],
+        lambda model, x: model(x),
         on_failure=told.__setitem__,
     )
     assert set(found) == {"down[0]", "down[1]"}
     assert all("or its module multiplies with it unseen" in told[group] for group in ("up[0]", "up[1]"))
+
+
+def test_weights_without_memory_of_their_own_beside_experts_are_no_experts():
+    model = lively("Mixtral")
+    tables = of_experts(rows(model))
+    expected = collect(model, tables, "gradients", [BATCH])
+    projection = model.model.layers[0].self_attn.q_proj
+    half = projection.weight.detach()
+    projection.weight = nn.Parameter(TwoTensor(half, half.clone()))
+    torch.testing.assert_close(collect(model, tables, "gradients", [BATCH]), expected, rtol=0, atol=0)
+
+
+def test_a_model_that_is_compiled_in_place_runs_as_it_is_for_the_measurement():
+    model = lively("Mixtral")
+    tables = of_experts(rows(model))
+    expected = collect(model, tables, "gradients", [BATCH])
+    model.compile(backend="eager")
+    torch.testing.assert_close(collect(model, tables, "gradients", [BATCH]), expected, rtol=0, atol=0)
 
 
 def test_tokens_that_are_gathered_from_gathered_ones_are_told_from_padding():
