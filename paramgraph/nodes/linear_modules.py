@@ -217,7 +217,7 @@ def _experts(bare: str, stack: ExpertStack) -> list[_Matrix]:
 
 
 def _quantized(weight: Tensor) -> str:
-    """Say how a quantized weight is stored: whole numbers, or floats of one byte, which have scales beside them."""
+    """Say how a quantized weight is stored: whole numbers, or what has scales beside it."""
     if weight.is_complex() or (weight.is_floating_point() and not is_quantized(weight)):
         return ""
     return f"{type(weight).__name__} of {weight.dtype}"

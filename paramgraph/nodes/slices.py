@@ -9,8 +9,11 @@ from torch import Tensor
 
 
 def is_quantized(value: Tensor) -> bool:
-    """Tell numbers that mean something only with scales beside them: whole ones, and floats, of one byte."""
-    return value.dtype.itemsize == 1 and value.dtype != torch.bool
+    """Tell numbers that mean something only with scales beside them: those of one byte, or packed into other numbers.
+
+    bitsandbytes packs 4 bits into numbers of any type that sharding can take; the scales are in its state.
+    """
+    return (value.dtype.itemsize == 1 and value.dtype != torch.bool) or hasattr(value, "quant_state")
 
 
 @dataclass(frozen=True)

@@ -88,17 +88,19 @@ def test_quantized_layers_are_counted_as_they_were():
     layers = nn.ModuleDict(
         {
             "four": bitsandbytes.nn.Linear4bit(64, 32),
+            "packed": bitsandbytes.nn.Linear4bit(64, 32, quant_storage=torch.bfloat16),
             "eight": bitsandbytes.nn.Linear8bitLt(64, 32, has_fp16_weights=False),
         }
     ).to("cpu")
-    assert coverage(layers).covered == 2 * 64 * 32
+    assert coverage(layers).covered == 3 * 64 * 32
     tables = rows(layers)
     assert {group: table.shape for group, table in tables.items()} == dict.fromkeys(
-        ("four.weight", "eight.weight"), (32, 64)
+        ("four.weight", "packed.weight", "eight.weight"), (32, 64)
     )
     for table in tables.values():
         with pytest.raises(
-            ValueError, match=r"is quantized, stored as torch\.u?int8 .* features that need no weight"
+            ValueError,
+            match=r"is quantized, stored as torch\.(u?int8|bfloat16) .* features that need no weight",
         ):
             table.gather(dict(layers.named_parameters()))
 
