@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 from transformers.pytorch_utils import Conv1D
 
-from paramgraph.nodes import storage_key
+from paramgraph.nodes import is_quantized, storage_key
 from paramgraph.sources._expert_products import (
     ExpertMatrix,
     Routed,
@@ -30,6 +30,9 @@ REENTRANT = (
     "the model checkpoints activations with use_reentrant=True, which gives no gradients without writing to "
     "`.grad`: use use_reentrant=False, or switch checkpointing off for the measurement"
 )
+
+# What these return is the product, or the row of a table.
+_PLAIN = (nn.Linear.forward, Conv1D.forward, nn.Embedding.forward)
 
 Layer = nn.Module | ExpertMatrix
 # (layer, input, output, which tokens an expert is given): may return another output.
@@ -185,6 +188,17 @@ def _is_product(module: Layer, x: Tensor, output: Tensor) -> bool:
         )
 
 
+def _check_product(name: str, layer: Layer, x: Tensor, output: Tensor) -> None:
+    """Refuse a layer whose own `forward` does something else with its weight: g^T x is not its gradient then."""
+    if isinstance(layer, ExpertMatrix) or type(layer).forward in _PLAIN or is_quantized(weight_of(layer)):
+        return
+    if not _is_product(layer, x, output):
+        raise ValueError(
+            f"the layer of {name!r}, a {type(layer).__name__}, returns another tensor than the product of its input "
+            "and its weight, so the gradient of its weight cannot be told"
+        )
+
+
 def _kind(value: Any) -> str:
     return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
@@ -243,7 +257,8 @@ class Taps:
 
     `seen` gets each call with its output as it runs; `receive` gets it with the layer, the input x and the gradient g
     during each backward pass that reaches it. Only a layer's own calls are seen. A layer that has failed is tapped
-    still: what runs once more must save as many tensors as before.
+    still: what runs once more must save as many tensors as before. With `products`, a layer whose output is no product
+    fails.
     """
 
     def __init__(
@@ -252,11 +267,13 @@ class Taps:
         receive: Callable[[Call, Layer, Tensor, Tensor], None],
         failures: Failures,
         seen: Callable[[Call, Tensor, Routed | None], None] | None = None,
+        products: bool = False,
     ) -> None:
         self.layers = layers
         self.failures = failures
         self.receive = receive
         self.seen = seen
+        self.products = products
         self.called: set[str] = set()
         self.calls: Counter[str] = Counter()
 
@@ -290,6 +307,8 @@ class Taps:
                 if _in_reentrant_checkpoint():
                     raise ModelError(REENTRANT)
                 return None
+            if self.products:
+                _check_product(name, layer, x, output)
             call = Call(name, self.calls[name])
             # What runs once more does so to save its input again, for the same call.
             self.calls[name] += self._forward
@@ -324,7 +343,7 @@ class GradientCapture:
         self.layers = layers
         self.consume = consume
         self.failures = failures
-        self._taps = Taps(layers, self._receive, failures)
+        self._taps = Taps(layers, self._receive, failures, products=True)
 
     @property
     def called(self) -> set[str]:

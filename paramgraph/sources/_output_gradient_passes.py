@@ -189,7 +189,8 @@ class _Step:
         self.bare, self.layers, self.receive = bare, layers, receive
         self.objective, self.generator = objective, generator
         self.by_text, self.drawn, self.failures = by_text, drawn, failures
-        self.taps = Taps(layers, self._receive, failures, self._seen)
+        # Where texts are told apart, products of x and g are asked for: gradients of the weight.
+        self.taps = Taps(layers, self._receive, failures, self._seen, products=by_text)
         self.tracer = Tracer(bare, layers, self._forward)
         self.texts = self.empty = 0
         self._with_tokens: set[str] = set()  # experts

@@ -273,3 +273,48 @@ def test_lazy_layers_run_on_weights_of_one_seed_and_have_none_afterwards(source)
         assert all(module._buffers[name] is value for name, value in buffers.items())
         assert list(module._forward_pre_hooks) == hooks
     assert model(BATCHES[0]).shape == (5, 3)  # and the user's own first batch makes them
+
+
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return nn.functional.linear(x, 0.5 * self.weight, self.bias)
+
+
+class WithCondition(nn.Linear):
+    def forward(self, condition, x):
+        return super().forward(x)
+
+
+class Written(nn.Linear):
+    def forward(self, x):
+        return x @ self.weight.T + self.bias
+
+
+@pytest.mark.parametrize("kind", [Scaled, WithCondition])
+def test_a_layer_that_makes_something_else_of_its_weight_has_no_gradient_but_activations(kind):
+    class Model(nn.Sequential):
+        def forward(self, x):
+            hidden = self[0](x).tanh()
+            return self[1](hidden.cos(), hidden) if kind is WithCondition else self[1](hidden)
+
+    model, told = Model(nn.Linear(4, 4), kind(4, 4)), {}
+    batches = [torch.linspace(-1, 1, 24).reshape(6, 4)]
+    found = collect(
+        model,
+        rows(model),
+        "gradients",
+        batches,
+        lambda model, x: model(x).square().sum(),
+        on_failure=told.__setitem__,
+    )
+    assert list(found) == ["0.weight"]
+    assert f"a {kind.__name__}, returns another tensor than the product" in told["1.weight"]
+    assert set(collect(model, rows(model), "activations", batches)) == {"0.weight", "1.weight"}
+
+
+def test_a_product_that_a_layer_writes_itself_has_its_gradient():
+    model = nn.Sequential(nn.Linear(4, 4), Written(4, 3))
+    x = torch.linspace(-1, 1, 24).reshape(6, 4)
+    found = collect(model, rows(model), "gradients", [x], lambda model, x: model(x).square().sum())
+    model(x).square().sum().backward()
+    torch.testing.assert_close(found["1.weight"], model[1].weight.grad)
