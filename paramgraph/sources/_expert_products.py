@@ -214,7 +214,8 @@ class _Watch(TorchFunctionMode):
     def enter(self, module: nn.Module, args: Any) -> None:
         """Learn where the stacks of a module are: PEFT puts others in place of parameters while it runs."""
         if self._within:
-            self.__enter__()  # type: ignore[no-untyped-call]  # of torch
+            if not self._entered:  # a module inside of another one's call is looked at already
+                self.__enter__()  # type: ignore[no-untyped-call]  # of torch
             self._entered.append(module)
         self._routed = {key: rows for key, rows in self._routed.items() if key[0] != id(module)}
         for name, experts in self._of_module[id(module)].items():
@@ -228,7 +229,8 @@ class _Watch(TorchFunctionMode):
         # Where another hook has raised before `enter`, there is nothing to leave.
         if self._entered and self._entered[-1] is module:
             self._entered.pop()
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            if not self._entered:
+                self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         for address, stacks in list(self._stacks.items()):
             self._stacks[address] = [stack for stack in stacks if stack.module is not module]
 

@@ -326,6 +326,29 @@ class Dense(nn.Module):
         return (hidden @ self.down.mT).square().sum()
 
 
+def test_a_module_of_experts_inside_of_another_is_seen_once_in_a_checkpoint():
+    class Outer(Dense):
+        def __init__(self):
+            super().__init__(torch.matmul)
+            self.inner = Dense(lambda x, up: x @ up.mT)
+
+        def forward(self, x):
+            return self.inner((x @ self.up[0].mT).tanh() @ self.down[0].mT)
+
+    class Checkpointed(nn.Sequential):
+        def forward(self, x):
+            return checkpoint(self[1], self[0](x), use_reentrant=False)
+
+    model, x = Checkpointed(nn.Linear(3, 3), Outer()), SIGNALS[0]
+    tables = {group: table for group, table in rows(model).items() if group.endswith("[0]")}
+    found = collect(model, tables, "gradients", [x], lambda model, x: model(x))
+    model(x).backward()
+    grads = {key: value.grad for key, value in model.named_parameters()}
+    assert len(found) == 4
+    for group, X in found.items():
+        assert relative(X, tables[group].gather(grads)) < 1e-6  # sums of 4 tokens
+
+
 @pytest.mark.parametrize(
     "product",
     [
