@@ -43,13 +43,17 @@ def shards(compared):
     return [compared(["0.weight"]), compared(["2.weight", "4.weight"])]
 
 
+@pytest.fixture(scope="module")
+def whole(compared):
+    return compared()
+
+
 def timeless(rows):
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["in memory", "from JSON"])
-def test_two_shards_are_the_comparison_made_in_one_go(compared, shards, written):
-    whole = compared()
+def test_two_shards_are_the_comparison_made_in_one_go(whole, shards, written):
     parts = [Comparison.from_json(part.to_json()) for part in shards] if written else shards
     found = Comparison.concat(parts)
     assert timeless(found.summary_rows) == timeless(whole.summary_rows)

@@ -66,7 +66,6 @@ def plain(batches):
     ("kind", "name", "reason"),
     [
         ("never called", "odd.weight", "never called"),
-        ("NaN", "odd.weight", "never called"),
         ("not linear", "odd.weight", "Conv1d"),
         ("weight-normed", "odd", "parametr"),
     ],
