@@ -190,9 +190,11 @@ def _is_product(module: Layer, x: Tensor, output: Tensor) -> bool:
 
 def _check_product(name: str, layer: Layer, x: Tensor, output: Tensor) -> None:
     """Refuse a layer whose own `forward` does something else with its weight: g^T x is not its gradient then."""
-    if isinstance(layer, ExpertMatrix) or type(layer).forward in _PLAIN or is_quantized(weight_of(layer)):
+    if isinstance(layer, ExpertMatrix) or type(layer).forward in _PLAIN:
         return
-    if not _is_product(layer, x, output):
+    weight = weight_of(layer)
+    can_be_told = weight.is_floating_point() and not is_quantized(weight)
+    if can_be_told and not _is_product(layer, x, output):
         raise ValueError(
             f"the layer of {name!r}, a {type(layer).__name__}, returns another tensor than the product of its input "
             "and its weight, so the gradient of its weight cannot be told"

@@ -312,6 +312,25 @@ def test_a_layer_that_makes_something_else_of_its_weight_has_no_gradient_but_act
     assert set(collect(model, rows(model), "activations", batches)) == {"0.weight", "1.weight"}
 
 
+class Packed(nn.Linear):
+    """Eight numbers of 4 bits in each whole one, as some quantizers have them."""
+
+    def __init__(self):
+        super().__init__(8, 3)
+        self.matrix = torch.linspace(-1, 1, 24).reshape(3, 8)
+        self.weight = nn.Parameter(torch.zeros(3, 1, dtype=torch.int32), requires_grad=False)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.matrix, self.bias)
+
+
+def test_the_gradient_of_a_matrix_packed_into_whole_numbers_is_that_of_its_product():
+    model, x = nn.Sequential(nn.Linear(4, 8), Packed()), torch.linspace(-1, 1, 24).reshape(6, 4)
+    found = collect(model, rows(model), "gradients", [x], lambda model, x: model(x).sum())
+    # The gradient at each output is 1.
+    torch.testing.assert_close(found["1.weight"], model[0](x).sum(dim=0).expand(3, 8).detach())
+
+
 def test_a_product_that_a_layer_writes_itself_has_its_gradient():
     model = nn.Sequential(nn.Linear(4, 4), Written(4, 3))
     x = torch.linspace(-1, 1, 24).reshape(6, 4)
