@@ -31,6 +31,7 @@ from spectral_opt.preparation import (
     as_configs,
     bare_model,
     calibration_sets,
+    common_reason,
     match_tables,
     needs_batches,
     prepare_on_ranks,
@@ -154,7 +155,7 @@ class Explanation:
         """List names by reason; of a stack of experts how many, as there may be thousands."""
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped:
-            reasons.setdefault(reason, []).append(name)
+            reasons.setdefault(common_reason(name, reason), []).append(name)
         sizes = Counter(
             filter(None, map(stack_of, {*dict(self.skipped), *(table.parameter for table in self.tables)}))
         )
@@ -275,12 +276,13 @@ def explain_prepared(
     listed = touched.union(*(item.table.parameters for item in unnamed.values()))
     others = {key: reason for key, reason in skipped.items() if stack_of(key) in named and key not in unnamed}
     listed |= set(map(stack_of, others))
-    left = {name: skipped.get(name, "not matched by targets") for name in named if name not in listed}
-    left |= others | {key: item.reason for key, item in unnamed.items()} | _tied(model, named)
-    traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
     covered = [
         coverage(model, *rule) for rule in dict.fromkeys((item.targets, item.exclude) for item in configs)
     ]
+    unread = {key: reason for found in covered for key, reason in found.left_out.items()}
+    left = {name: skipped.get(name) or _unread(name, unread) for name in named if name not in listed}
+    left |= others | {key: item.reason for key, item in unnamed.items()} | _tied(model, named)
+    traffic = rank_traffic(find_ranks(model) if ranks is None else ranks, configs, prepared, named)
     notes = explanation_notes(configs, tables, prepared)
     notes += filter(None, (found.warning for found in covered))
     if outside:
@@ -296,6 +298,14 @@ def _without_experts(names: Sequence[str], sizes: Mapping[str, int]) -> list[str
         f"{count} of {sizes[name]} experts of {name}" if name in sizes else name
         for name, count in counts.items()
     ]
+
+
+def _unread(name: str, reasons: Mapping[str, str]) -> str:
+    """Say why a parameter is in no table: for a reason of its layer that no rule asks for, or by the rule."""
+    path = "" if name.endswith(".bias") else name
+    while path and path not in reasons:
+        path = path.rpartition(".")[0]
+    return reasons.get(path, "not matched by targets")
 
 
 def _tied(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, str]:

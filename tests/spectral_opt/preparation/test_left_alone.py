@@ -168,3 +168,24 @@ def test_the_explanation_says_how_much_is_in_nodes(model):
     assert any("Conv1d" in note for note in found.notes)
     assert found.coverage[0] in str(found)
     assert found.to_dict()["coverage"] == list(found.coverage)
+
+
+def test_a_reason_that_names_its_own_table_stands_once_for_all(model):
+    model.spare = nn.Linear(4, 20, dtype=torch.float64)
+    lines = [
+        line
+        for line in str(explain(model, SpectralConfig(), batches(), loss=loss)).splitlines()
+        if "never" in line
+    ]
+    assert len(lines) == 1
+    assert "the layer was never called" in lines[0]
+    assert "unused.weight, spare.weight" in lines[0]
+
+
+def test_a_layer_that_is_no_plain_matrix_has_its_reason_whatever_its_share(model):
+    model.small = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2, dtype=torch.float64))
+    explanation = explain(model, SpectralConfig(builder="ring", normalization=None))
+    assert not any("only" in note for note in explanation.notes)
+    skipped = dict(explanation.skipped)
+    assert "computed in each forward pass" in skipped["small.parametrizations.weight.original1"]
+    assert skipped["small.bias"] == "not matched by targets"
