@@ -38,7 +38,7 @@ def _is_expression(rule: str) -> bool:
 
 def targets_of_words(words: Sequence[str]) -> str | list[str]:
     """Read a rule that was written as words: "all-linear" or a regular expression alone is one, all else are names."""
-    if len(words) == 1 and (words[0].lower() == "all-linear" or _is_expression(words[0])):
+    if len(words) == 1 and (words[0].lower() == "all-linear" or _REGULAR_EXPRESSION.search(words[0])):
         return words[0]
     return list(words)
 
@@ -191,7 +191,11 @@ def _acceptance(model: nn.Module, rule: Targets, argument: str) -> Callable[[str
         raise ValueError(
             f"{argument}={rule!r} is not a regular expression ({error}); for names, give a list"
         ) from None
-    return lambda _, names: any(pattern.fullmatch(name) is not None for name in names)
+    # "fc[12]" is fc1 and fc2, "down_proj[12]" an expert: nothing is both.
+    is_expert = _EXPERT.search(rule) is not None
+    return lambda entry, names: (
+        any(pattern.fullmatch(name) is not None for name in names) or (is_expert and _ends(entry, names))
+    )
 
 
 def _in_heads(model: nn.Module) -> Callable[[str], bool]:

@@ -162,9 +162,10 @@ AMISS = {
     ),
     "cell 0 does not say its layer": with_cell(0, layer=None),
     "cell 2 does not say its seed": with_cell(2, seed=0.5),
-    "it has no cells": lambda values: values | {"cells": [], "summary": []},
+    "it has no cells": lambda values: values | {"cells": [], "evidence": [], "summary": []},
+    "its evidence is not that of 3 cells": lambda values: values | {"evidence": values["evidence"][:2]},
     "ring, a, seed 0 is there 2 times": lambda values: (
-        values | {"cells": [*values["cells"], values["cells"][0]]}
+        values | {name: [*values[name], values[name][0]] for name in ("cells", "evidence")}
     ),
     "is of no construction that is listed": with_cell(0, construction="star"),
     "is of no seed that is listed": with_cell(0, seed=7),

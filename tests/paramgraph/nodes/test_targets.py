@@ -220,16 +220,17 @@ def test_expressions_in_a_list_are_told_where_they_belong(tiny_transformer, targ
         assert names(tiny_transformer, instead)
 
 
-@pytest.mark.parametrize(
-    ("words", "rule"),
-    [
-        (["experts.down_proj[3]"], ["experts.down_proj[3]"]),
-        (["experts.down_proj[.]"], "experts.down_proj[.]"),
-        ([r".*down_proj\[3\]"], r".*down_proj\[3\]"),
-    ],
-)
-def test_the_index_of_an_expert_makes_no_expression_of_a_word(words, rule):
-    assert targets_of_words(words) == rule
+def test_a_word_that_ends_in_a_bracket_is_an_expert_or_an_expression():
+    class Stack(nn.Module):
+        pass
+
+    rule, stack = targets_of_words(["experts.down_proj[3]"]), Stack()
+    stack.is_transposed = False
+    stack.down_proj = nn.Parameter(torch.zeros(12, 4, 6))
+    model = nn.ModuleDict({"experts": stack, "fc1": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)})
+    assert [layer.group for layer in linear_layers(model, rule)] == ["experts.down_proj[3]"]
+    assert [layer.module for layer in linear_layers(model, targets_of_words(["fc[12]"]))] == ["fc1", "fc2"]
+    assert targets_of_words([r".*down_proj\[3\]"]) == r".*down_proj\[3\]"
 
 
 def test_a_broken_regular_expression_is_named(tiny_transformer):
