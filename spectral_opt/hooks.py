@@ -97,9 +97,9 @@ def attach(
     without hooks, and a warning says so.
 
     A table that cannot have a graph (its layer never runs, it has no more nodes than the builder asks for, or it fails
-    in another way of its own) is left alone, with its reason in `explanation.skipped` and in the state. Where a refresh
-    fails at one table, that one keeps its graph. Experts of a stack (parameters of three dimensions) are tables of
-    their own, and a step touches each once.
+    in another way of its own) is left alone, with its reason in `explanation.skipped` and in the state, and no refresh
+    tries it again: attach anew. Where a refresh fails at one table, that one keeps its graph. Experts of a stack
+    (parameters of three dimensions) are tables of their own, and a step touches each once.
 
     After PEFT's `set_adapter` remove the handle and attach anew: a warning says at the next step that the newly active
     adapter has no tables. What is attached is acted on only while it is trained.
