@@ -15,14 +15,16 @@ def open_module(model: nn.Module) -> WeightMapping:
 
     A weight with active LoRA adapters on it is :math:`W + s B A`, computed when it is asked for; adapters that
     are disabled, or merged into W already, add nothing. A module that PEFT trains as a whole stands for the
-    original one. All names of a tied weight find it. Reading a weight whose adapter is of another kind (DoRA or not
-    LoRA, or of single tokens) raises a ValueError.
+    original one. All names of a tied weight find it; a lazy parameter has no value yet and is not there. Reading a
+    weight whose adapter is of another kind (DoRA or not LoRA, or of single tokens) raises a ValueError.
     """
     _refuse_prompts(model)
     parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
     for name, parameter, adapted in _parameters(model, "", None):
+        if nn.parameter.is_lazy(parameter):
+            continue
         # A tied weight under an adapter of its own is another weight.
         key = (*storage_key(parameter), id(adapted))
         if key in first:

@@ -44,6 +44,7 @@ class TunedCheckpoint:
     folder: Path | None = None  # where its files are
     module: nn.Module | None = None  # where it was given as one
     names: tuple[str, ...] = ()  # all names of a state dict, tied ones included; none of files
+    lazy: tuple[str, ...] = ()  # parameters of a module that have no value yet
 
     @property
     def adapter(self) -> AdaptedWeights | None:
@@ -144,6 +145,8 @@ def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> Tuned
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
         raise TypeError(f"{wrong[0]!r} in the state dict is a {type(state[wrong[0]]).__name__}, no tensor")
+    lazy = tuple(name for name, value in state.items() if nn.parameter.is_lazy(value))
+    state = {name: value for name, value in state.items() if name not in lazy}
     first: dict[tuple[object, ...], str] = {}
     kept = {
         name: first.setdefault(storage_key(value), name) for name, value in state.items() if value.numel()
@@ -159,7 +162,7 @@ def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> Tuned
         lambda name: tuple(state[name].shape),
         model,
     )
-    return TunedCheckpoint(weights, None, model, tuple(state))
+    return TunedCheckpoint(weights, None, model, tuple(state), lazy)
 
 
 def _local_folder(where: Located) -> Path | None:

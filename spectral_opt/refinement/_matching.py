@@ -58,7 +58,10 @@ def match_checkpoints(
             partners = tuple(each for each in _of_the_layer(found, name, base.model) if each in origins)
         if partners:
             names[name] = partners
-    return CheckpointMatch(found, names, origins, _remarks(found, shapes, fresh, tied))
+    remarks = _remarks(found, shapes, fresh, tied)
+    if checkpoint.lazy:
+        remarks += (f"not in the result, as they have no value yet: {', '.join(checkpoint.lazy)}",)
+    return CheckpointMatch(found, names, origins, remarks)
 
 
 def _of_the_layer(found: Correspondence, name: str, model: nn.Module) -> tuple[str, ...]:

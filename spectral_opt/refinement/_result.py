@@ -50,7 +50,7 @@ def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Te
     state = (
         tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
     )
-    theirs = {value.data_ptr() for value in state.values()}
+    theirs = {value.data_ptr() for value in state.values() if not nn.parameter.is_lazy(value)}
     copies: dict[tuple[Any, ...], Tensor] = {}
     tensors = {}
     for name, value in stream:

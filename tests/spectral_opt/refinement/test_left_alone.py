@@ -60,6 +60,15 @@ def expected_of(refined, whole, tuned, left):
     return all(torch.equal(refined[name], tuned[name] if name in left else whole[name]) for name in refined)
 
 
+def test_a_lazy_layer_has_no_weight_to_refine_and_the_others_have(base, tuned):
+    whole = refine(base, tuned, RING)
+    base.later, tuned.later = nn.LazyLinear(3), nn.LazyLinear(3)
+    refined = refine(base, tuned, RING)
+    assert list(refined) == list(whole)
+    assert expected_of(refined, whole, tuned.state_dict(), ())
+    assert "not in the result, as they have no value yet: later.weight, later.bias" in refined.remarks
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("side", ["base", "tuned"])
 def test_a_delta_that_is_not_finite_is_left_as_tuned_and_named(base, tuned, number, side):
