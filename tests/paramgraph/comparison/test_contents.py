@@ -114,7 +114,7 @@ def test_builders_of_one_name_are_told_apart_by_what_they_hold(tmp_path, own):
 @pytest.mark.parametrize("what", ["loss", "source", "batches", "model"])
 def test_loss_source_batches_and_code_of_the_model_are_told_apart(tmp_path, what):
     def asked(times, folder):
-        class Scaled(nn.Linear):
+        class Scaled(nn.Sequential):
             def forward(self, x):
                 return times * super().forward(x) if what == "model" else super().forward(x)
 
@@ -127,7 +127,7 @@ def test_loss_source_batches_and_code_of_the_model_are_told_apart(tmp_path, what
         generator = torch.Generator().manual_seed(0)
         text = "short" if what == "batches" and times > 1 else "long"
         batches = [{"x": torch.randn(3, 12, generator=generator), "text": text} for _ in range(6)]
-        model = nn.Sequential(Scaled(12, 12))
+        model = Scaled(nn.Linear(12, 12))
         model.load_state_dict(deep()[:1].state_dict())
         return compare(
             model, ["cosine_knn"], [source], batches=batches, loss=loss, permutations=0, folder=folder

@@ -132,6 +132,7 @@ def test_two_configs_filter_the_factors_and_penalize_the_product():
 @CONFIGS
 @pytest.mark.parametrize("on_adapter", [True, False])
 def test_before_graphs_are_built_costs_are_those_of_dense_ones(config, on_adapter):
+    torch.manual_seed(0)
     model = adapted() if on_adapter else nn.Sequential(nn.Linear(6, 8))
     needs = config is MEASURED
     if not needs:
