@@ -36,8 +36,8 @@ from paramgraph.comparison._setting import (
 )
 from paramgraph.comparison._store import ComparisonStore, plain
 from paramgraph.comparison._summary import best_drawing, summarize
-from paramgraph.comparison.report import by_reason, some_names
 from paramgraph.comparison.result import Comparison
+from paramgraph.display import by_reason, some_names
 from paramgraph.environment import hardware, peak_megabytes, versions
 from paramgraph.measures import FIFTHS, Bands
 from paramgraph.nodes import Targets, coverage, node_tables, unwrap

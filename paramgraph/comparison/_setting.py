@@ -12,8 +12,8 @@ from paramgraph.comparison._options import (
     ModelLike,
     Sources,
 )
-from paramgraph.comparison.report import some_names
 from paramgraph.digests import readable
+from paramgraph.display import some_names
 from paramgraph.sources import SOURCES
 
 

@@ -7,7 +7,8 @@ that follows the page's theme.
 Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `check_figures`, `new_figure`,
 `themed_svg`, `draw_curves`, `Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its
 `CELL`, `escape`, `short_list`; `table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `print_lines`,
-`progress_bar`. All text goes through `printable`, which takes from names of others what a screen would obey.
+`progress_bar`. Names told by their reason: `by_reason`, `some_names`. All text goes through `printable`, which takes
+from names of others what a screen would obey.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from paramgraph.display.palette import MIDDLE_GREY as MIDDLE_GREY, PALETTE as PALETTE
     from paramgraph.display.printable_text import printable as printable
+    from paramgraph.display.reasons import by_reason as by_reason, some_names as some_names
     from paramgraph.display.summaries import (
         graph_html as graph_html,
         spectrum_html as spectrum_html,

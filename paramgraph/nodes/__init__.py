@@ -9,7 +9,7 @@ such a matrix back: everything later works on X and never on the model.
 - Schemes: `SCHEMES`, the table of `Scheme` values, and `list_schemes`. A new scheme is one value in it.
 - Layers: `Targets`, and `targets_of_words` of a command line; `matched_layers` and `linear_layers`; `weighted_layers`
   without a rule; `LinearLayer`; `depth_of` and `role_of` read names; `storage_key` finds tied weights, `is_quantized`
-  what is stored otherwise; `HEAD_NAMES` of heads that are made for a task.
+  what is stored otherwise; `expert_key` names an expert's matrix; `HEAD_NAMES` of heads that are made for a task.
 - How much of a model that is: `coverage`, a `Coverage` with what is left out and why.
 - Wrapped models: `unwrap`, `bare_names`, and the names of wrappers, `WRAPPED`.
 - Inside, for tests: `attention_module` and `is_attention`, and the `FUSED` projections that they know.
@@ -41,7 +41,11 @@ if TYPE_CHECKING:
         node_tables as node_tables,
         rows as rows,
     )
-    from paramgraph.nodes.slices import ParameterSlice as ParameterSlice, is_quantized as is_quantized
+    from paramgraph.nodes.slices import (
+        ParameterSlice as ParameterSlice,
+        expert_key as expert_key,
+        is_quantized as is_quantized,
+    )
     from paramgraph.nodes.table import (
         NodeTable as NodeTable,
         ParameterGraph as ParameterGraph,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from paramgraph.nodes._expert_stacks import ExpertStack, expert_stacks
-from paramgraph.nodes.slices import is_quantized
+from paramgraph.nodes.slices import expert_key, is_quantized
 from paramgraph.nodes.wrapping import bare_names
 
 # Weights of nn.MultiheadAttention that belong to no layer of their own.
@@ -32,7 +32,7 @@ class LinearLayer:
     @property
     def group(self) -> str:
         """The key of its own tables: the parameter, and for an expert its index, as "experts.down_proj[3]"."""
-        return self.parameter if self.expert < 0 else f"{self.parameter}[{self.expert}]"
+        return expert_key(self.parameter, self.expert)
 
     @property
     def layer(self) -> int:
@@ -161,9 +161,7 @@ def survey(model: nn.Module, packed: bool = False) -> Survey:
                 matrix.experts,
                 matrix.quantized,
             )
-            layers[f"{key}[{matrix.expert}]" if matrix.experts else key] = WeightedLayer(
-                raws[matrix.owner], matrix.weight, layer
-            )
+            layers[expert_key(key, matrix.expert)] = WeightedLayer(raws[matrix.owner], matrix.weight, layer)
     seen = {storage_key(layer.weight) for layer in layers.values()}
     return Survey(layers, left_out | _others(modules, raws, unknown, left_out, seen))
 

@@ -16,6 +16,11 @@ def is_quantized(value: Tensor) -> bool:
     return (value.dtype.itemsize == 1 and value.dtype != torch.bool) or hasattr(value, "quant_state")
 
 
+def expert_key(parameter: str, expert: int) -> str:
+    """Write the key of one expert's matrix in a stack; the parameter's own name where it is one matrix."""
+    return parameter if expert < 0 else f"{parameter}[{expert}]"
+
+
 @dataclass(frozen=True)
 class ParameterSlice:
     """One region of one parameter and its place in a table.

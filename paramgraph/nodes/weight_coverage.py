@@ -6,6 +6,7 @@ from math import prod
 
 from torch import nn
 
+from paramgraph.display import by_reason, some_names
 from paramgraph.nodes.targets import Targets, chosen_layers, each_weight_once
 
 # Where less than this is in nodes, what is said of the nodes may not be true of the model.
@@ -61,13 +62,8 @@ class Coverage:
 
     def reasons(self, named: int = 3) -> list[str]:
         """Say each reason once, after the names of what is left out for it; of many, the first and their number."""
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in self.left_out.items():
-            by_reason.setdefault(reason, []).append(name)
-        return [
-            f"{', '.join(names[:named])}{f' and {len(names) - named} more' if len(names) > named else ''} ({reason})"
-            for reason, names in by_reason.items()
-        ]
+        told = by_reason(self.left_out.items())
+        return [f"{some_names(names, named)} ({reason})" for reason, names in told]
 
     def __str__(self) -> str:
         text = f"{_percent(self.share)} of the weights are in nodes: {self.covered:,} of {self.weights:,} entries"

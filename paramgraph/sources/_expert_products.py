@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from paramgraph.nodes import NodeTable, ParameterSlice, weighted_layers
+from paramgraph.nodes import NodeTable, ParameterSlice, expert_key, weighted_layers
 
 _KEY = re.compile(r"(.+)\[(\d+)\]")
 # y = x W^T, and y = x M with M beside x, or after a term that is added.
@@ -72,7 +72,7 @@ Seen = Callable[[ExpertMatrix, Tensor, Tensor, Routed], Tensor | None]
 
 def matrix_key(part: ParameterSlice) -> str:
     """Name the matrix that a slice lies in: the parameter, or one expert of it."""
-    return part.parameter if part.expert < 0 else f"{part.parameter}[{part.expert}]"
+    return expert_key(part.parameter, part.expert)
 
 
 def by_matrix(tables: Mapping[str, NodeTable]) -> dict[str, NodeTable]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paramgraph.digests import readable
-from paramgraph.display import CELL, escape, html_card, short_list
+from paramgraph.display import CELL, by_reason, escape, html_card, short_list
 from paramgraph.nodes import coverage
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import rank_traffic, traffic_text
@@ -31,7 +31,6 @@ from spectral_opt.preparation import (
     as_configs,
     bare_model,
     calibration_sets,
-    common_reason,
     match_tables,
     needs_batches,
     prepare_on_ranks,
@@ -153,13 +152,10 @@ class Explanation:
 
     def _left_alone(self) -> dict[str, list[str]]:
         """List names by reason; of a stack of experts how many, as there may be thousands."""
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.skipped:
-            reasons.setdefault(common_reason(name, reason), []).append(name)
         sizes = Counter(
             filter(None, map(stack_of, {*dict(self.skipped), *(table.parameter for table in self.tables)}))
         )
-        return {reason: _without_experts(names, sizes) for reason, names in reasons.items()}
+        return {reason: _without_experts(names, sizes) for reason, names in by_reason(self.skipped)}
 
     def _rows(self) -> list[tuple[str, ...]]:
         """Write a row for each table; one for all experts of a stack."""

@@ -11,7 +11,7 @@ Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `cal
 side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`; what
-has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`, `common_reason`;
+has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
         UNREACHED as UNREACHED,
         EntryOperator as EntryOperator,
         PreparedTable as PreparedTable,
-        common_reason as common_reason,
         table_left_alone as table_left_alone,
         told_reasons as told_reasons,
     )

@@ -11,7 +11,7 @@ from math import prod
 
 from torch import Tensor
 
-from paramgraph.nodes import NodeTable, ParameterSlice
+from paramgraph.nodes import NodeTable, ParameterSlice, expert_key
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import AdapterPart
 
@@ -83,26 +83,7 @@ def factor_table(
     entries = ParameterSlice(
         part.parameter, size, view, ((0, view[0]), (0, view[1])), (1, 0) if across else (0, 1), node_axes=1
     )
-    index = "[:, {}]" if across else "[{}]"
-    return FactorTable(
-        group=part.parameter,
-        scheme=measured.scheme,
-        slices=(entries,),
-        names=tuple(part.parameter + index.format(node) for node in range(nodes)),
-        layer=measured.layer,
-        head=measured.head,
-        role=measured.role,
-        measured=measured,
-        layer_name=layer_name,
-        adapter=part.adapter,
-        factors=part.factors,
-        text=part.text,
-    )
-
-
-def expert_key(parameter: str, expert: int) -> str:
-    """Write the key of the tables of a parameter, or of one expert in it."""
-    return parameter if expert < 0 else f"{parameter}[{expert}]"
+    return _of_part(measured, part, layer_name, entries, "[:, {}]" if across else "[{}]")
 
 
 def _expert_table(
@@ -135,12 +116,19 @@ def _expert_table(
             (0, 1, 2),
             node_axes=1,
         )
+    return _of_part(measured, part, layer_name, entries, "[{}]")
+
+
+def _of_part(
+    measured: NodeTable, part: AdapterPart, layer_name: str, entries: ParameterSlice, index: str
+) -> FactorTable:
+    """Make the table of a part from its slice; `index` names a node in it."""
     key = expert_key(part.parameter, part.expert)
     return FactorTable(
         group=key,
         scheme=measured.scheme,
         slices=(entries,),
-        names=tuple(f"{key}[{node}]" for node in range(nodes)),
+        names=tuple(key + index.format(node) for node in range(measured.shape[0])),
         layer=measured.layer,
         head=measured.head,
         role=measured.role,
@@ -150,7 +138,7 @@ def _expert_table(
         factors=part.factors,
         text=part.text,
         expert=part.expert,
-        experts=experts,
+        experts=part.experts,
     )
 
 

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from paramgraph.construct import connect
 from paramgraph.digests import readable
-from paramgraph.display import short_list
+from paramgraph.display import by_reason, short_list
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
@@ -133,20 +133,8 @@ def told_reasons(reasons: Mapping[str, str]) -> str:
     >>> told_reasons({"a": "never called", "b": "too small", "c": "too small"})
     "too small ('b', 'c'); never called ('a')"
     """
-    groups: dict[str, list[str]] = {}
-    for key, reason in reasons.items():
-        groups.setdefault(common_reason(key, reason), []).append(key)
-    most_first = sorted(groups.items(), key=lambda item: -len(item[1]))
+    most_first = sorted(by_reason(reasons.items()), key=lambda item: -len(item[1]))
     return "; ".join(f"{reason} ({short_list([repr(key) for key in keys])})" for reason, keys in most_first)
-
-
-def common_reason(key: str, reason: str) -> str:
-    """Take a table's own key out of a reason, which then is that of others too.
-
-    >>> common_reason("0.weight", "the layer of '0.weight' was never called")
-    'the layer was never called'
-    """
-    return reason.replace(f" of {key!r}", "").replace(f" {key!r}", "")
 
 
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:

@@ -18,7 +18,7 @@ from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, Trai
 import paramgraph
 import spectral_opt
 from paramgraph.cli import main
-from paramgraph.comparison.report import by_reason
+from paramgraph.display import by_reason
 from paramgraph.environment import versions
 from paramgraph.nodes import SCHEMES, node_tables
 from paramgraph.whole_files import write_text

@@ -8,8 +8,8 @@ Figures: `heatmap_figure`, `energy_figure`, `snr_figure`, `spectra_figure`, `agr
 whole: `comparison_page`, `print_comparison`. Inside: what these draw and write (`spectra`, `agreement_pairs`,
 `heatmap_scale`, `summary_table`, `layer_table`, `summary_view`), and what they share: rows and columns (`LAYERS`,
 `SUMMARY`, `columns_of`, `summary_rows`, `layer_names`, `construction_names`, `short_name`, `band_labels`), pooling
-(`measured`, `is_number`, `stacked`, `quartiles`, `median_cells`, `layer_cells`), writing (`number_text`, `csv_text`,
-`panel_grid`, `panel_title`), and for what reason something was left out (`by_reason`, `some_names`).
+(`measured`, `is_number`, `stacked`, `quartiles`, `median_cells`, `layer_cells`), and writing (`number_text`,
+`csv_text`, `panel_grid`, `panel_title`).
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         panel_title as panel_title,
         short_name as short_name,
     )
-    from paramgraph.comparison.report._reasons import by_reason as by_reason, some_names as some_names
     from paramgraph.comparison.report._tables import (
         LAYERS as LAYERS,
         SUMMARY as SUMMARY,

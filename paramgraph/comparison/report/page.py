@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paramgraph.comparison.report._glossary import GLOSSARY
-from paramgraph.comparison.report._reasons import by_reason, coverage_lines, partial_failures, some_names
+from paramgraph.comparison.report._reasons import coverage_lines, partial_failures
 from paramgraph.comparison.report._tables import layer_table, summary_table
 from paramgraph.comparison.report._values import Plain, measured
 from paramgraph.comparison.report._views import (
@@ -13,7 +13,7 @@ from paramgraph.comparison.report._views import (
     heatmap_views,
     subgraph_view,
 )
-from paramgraph.display import Section, TableView, render_page
+from paramgraph.display import Section, TableView, by_reason, render_page, some_names
 
 # What a reader may miss, and a column that tells whether it was measured.
 OPTIONAL = (

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from paramgraph.comparison.report._reasons import by_reason, coverage_lines, partial_failures, some_names
+from paramgraph.comparison.report._reasons import coverage_lines, partial_failures
 from paramgraph.comparison.report._tables import Column, column_table
 from paramgraph.comparison.report._values import Plain, summary_rows
-from paramgraph.display import TableView, print_lines, print_views, printable
+from paramgraph.display import TableView, by_reason, print_lines, print_views, printable, some_names
 
 # A terminal has room for what decides, the page has the rest.
 COLUMNS = (
