@@ -231,3 +231,12 @@ def lora(model: nn.Module) -> nn.Module:
 def lora_transformer(tiny_transformer: BertForSequenceClassification) -> nn.Module:
     """The tiny BERT with adapters on its queries and values, and its classifier trained as a saved copy."""
     return lora(tiny_transformer)
+
+
+@pytest.fixture
+def one_thread():
+    """Train on one thread: waking a second one takes longer than multiplying matrices of 32 x 32."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

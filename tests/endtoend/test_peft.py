@@ -13,13 +13,7 @@ import spectral_opt
 CONFIG = spectral_opt.SpectralConfig(builder="cosine_knn", builder_options={"k": 5}, penalty=0.05)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    # Waking a second thread takes longer than multiplying matrices of 32 x 32.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

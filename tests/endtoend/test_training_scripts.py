@@ -23,13 +23,7 @@ TEXTS = [
 ] * 4
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    # Waking a second thread takes longer than multiplying matrices of 32 x 32.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from spectral_opt.integrations import draw_from_loader, lightning_callback
 
 from helpers.clients import module_of, tensors
 
-# Lightning 2.6.6 with torch 2.13.0, and its advice on workers and folders.
+# Warnings are of Lightning 2.6.6 with torch 2.13.0, and its advice on workers and folders.
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*Checkpoint directory .* exists and is not empty"),
@@ -24,15 +25,6 @@ pytestmark = [
 
 CONFIG = spectral_opt.SpectralConfig(builder_options={"k": 4}, penalty=0.1, targets=["intermediate.dense"])
 RING = spectral_opt.SpectralConfig(builder="ring", penalty=0.5, targets=["intermediate.dense"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    # Waking a second thread takes longer than multiplying matrices of 16 x 16.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def loader():

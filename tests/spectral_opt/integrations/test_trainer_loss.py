@@ -16,13 +16,7 @@ ONE = spectral_opt.SpectralConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    # Waking a second thread takes longer than multiplying matrices of 16 x 16.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Begun(TrainerCallback):
