@@ -4,10 +4,15 @@ A `Method` is a file in `methods/` with the configurations that are attached to 
 graphs once, `fine_tune` runs it on a copy of a model, the measures say what the tuned copy is worth beside another, and
 `append_record` writes a `RunRecord` at once.
 
-- Methods: `Method`, `get_method`, `list_methods`; to add one, add a file with a `METHOD` to `methods/`.
+- Methods: `Method`, which changes a `Training` by its `Options`, `get_method`, `list_methods`; a new one is a file with
+  a `METHOD` in `methods/`. Filters of a `FinishedTune`: `AfterTraining`, `get_after_training`, `list_after_training`; a
+  new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`.
+- A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
+  what YAML and JSON both write. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
-- Records: `RunRecord`, its `Stage`, `append_record`; files of results: `write_results`.
+- Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
+  `write_results`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
   `paramgraph.inputs` names its file.
 """
@@ -31,15 +36,38 @@ if TYPE_CHECKING:
         prepare_method as prepare_method,
     )
     from spectral_opt.study.method import (
+        AfterTraining as AfterTraining,
+        FinishedTune as FinishedTune,
         Method as Method,
+        Options as Options,
+        Training as Training,
+        chosen_options as chosen_options,
+        get_after_training as get_after_training,
         get_method as get_method,
+        list_after_training as list_after_training,
         list_methods as list_methods,
     )
+    from spectral_opt.study.plan import (
+        AfterGrid as AfterGrid,
+        Cell as Cell,
+        Job as Job,
+        MethodGrid as MethodGrid,
+        Part as Part,
+        StudyPlan as StudyPlan,
+        StudyTask as StudyTask,
+        Value as Value,
+    )
     from spectral_opt.study.records import (
+        CellRecord as CellRecord,
         RunRecord as RunRecord,
         Stage as Stage,
         append_record as append_record,
         write_results as write_results,
+    )
+    from spectral_opt.study.setting import (
+        EarlierTask as EarlierTask,
+        ProbeTask as ProbeTask,
+        StudySetting as StudySetting,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 

@@ -1,21 +1,54 @@
-"""What a fine-tuning method is, and the list of them."""
+"""What a way to fine-tune is, what a filter of a finished fine-tune is, and the lists of both."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from paramgraph.errors import UnknownNameError
 from spectral_opt.config import SpectralConfig
-from spectral_opt.study import methods
+from spectral_opt.study import after_training, methods
+from spectral_opt.study.plan import Value
+from spectral_opt.study.setting import StudySetting
+from spectral_opt.tasks import MeanPooledClassifier
+
+Options = Mapping[str, Value]
+
+
+@dataclass
+class Training:
+    """A run that is being set up: `Method.prepare` changes what it has to, before the first step.
+
+    `model` is the run's own copy. Each of `extra_losses` is called with the model at every step, and what it
+    returns is added to the task's loss. `make_optimizer` gets the parameters to be trained and the learning rate.
+    `configs` are attached to the optimizer. `finish` gives the module that is measured, of the start's own class and
+    names where the change can be written into its weights (merged adapters); `is_mergeable` says that it can.
+    """
+
+    model: MeanPooledClassifier
+    setting: StudySetting
+    options: Options
+    learning_rate: float
+    weight_decay: float
+    configs: tuple[SpectralConfig, ...] = ()
+    extra_losses: list[Callable[[nn.Module], Tensor]] = field(default_factory=list)
+    make_optimizer: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] | None = None
+    finish: Callable[[MeanPooledClassifier], MeanPooledClassifier] = lambda model: model
+    is_mergeable: bool = True
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to fine-tune: AdamW with `configs` attached to it, none for the plain optimizer.
 
-    `null_of` is the method whose control this is: the same, on a graph with permuted nodes.
+    `configure` gives the configurations where they depend on the options of a run, `prepare` changes anything else.
+    `options` are its own, beside "learning_rate", each with its default. `null_of` is the method whose control this is;
+    `paper` its source; `extra` what pip installs for it.
     """
 
     name: str
@@ -23,6 +56,12 @@ class Method:
     description: str
     configs: tuple[SpectralConfig, ...] = ()
     null_of: str | None = None
+    paper: str = ""
+    options: Options = field(default_factory=dict)
+    configure: Callable[[Options], Sequence[SpectralConfig]] | None = None
+    prepare: Callable[[Training], None] | None = None
+    trains: bool = True  # False: the start itself is the result, as of a linear probe
+    extra: str = ""
 
     def permuted_null(self) -> "Method":
         """Return the control: the same graph, spectrum and strength, with the nodes permuted."""
@@ -43,14 +82,35 @@ class Method:
         )
 
 
-def _inner(config: SpectralConfig) -> str | Callable[..., Any] | None:
-    # A name keeps the configuration serializable; options need the builder itself.
-    return config.make_builder() if config.builder_options else config.builder
+@dataclass(frozen=True)
+class FinishedTune:
+    """A finished fine-tune, to be filtered: states under the names of the `MeanPooledClassifier`, head included."""
+
+    setting: StudySetting
+    base: Mapping[str, Tensor]
+    tuned: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AfterTraining:
+    """A filter of a finished fine-tune, without training.
+
+    `apply` gives a new state with the names of `tuned`; what it does not act on, such as the head, is that of `tuned`.
+    `options` has each of its options with its default.
+    """
+
+    name: str
+    title: str
+    description: str
+    apply: Callable[[FinishedTune, Options], dict[str, Tensor]]
+    options: Options = field(default_factory=dict)
+    null_of: str | None = None
+    paper: str = ""
 
 
 def list_methods() -> list[str]:
     """Return the names of the methods, sorted."""
-    return sorted(info.name for info in pkgutil.iter_modules(methods.__path__))
+    return _files(methods)
 
 
 def get_method(name: str) -> Method:
@@ -59,7 +119,40 @@ def get_method(name: str) -> Method:
     >>> get_method("adamw").title
     'AdamW'
     """
-    if name not in list_methods():
-        raise UnknownNameError.among("method", name, list_methods())
-    method: Method = importlib.import_module(f"{methods.__name__}.{name}").METHOD
+    method: Method = _read("method", name, methods).METHOD
     return method
+
+
+def list_after_training() -> list[str]:
+    """Return the names of the filters of finished fine-tunes, sorted."""
+    return _files(after_training)
+
+
+def get_after_training(name: str) -> AfterTraining:
+    """Return the `AFTER` of the file called `name`; UnknownNameError has near names where there is none."""
+    after: AfterTraining = _read("filter of a finished fine-tune", name, after_training).AFTER
+    return after
+
+
+def chosen_options(given: Options, method: Method | AfterTraining) -> dict[str, Any]:
+    """Fill the options of a run with defaults; one that the method does not have is an UnknownNameError."""
+    known = {"learning_rate", *method.options} if isinstance(method, Method) else set(method.options)
+    for name in given:
+        if name not in known:
+            raise UnknownNameError.among(f"option of {method.name}", name, sorted(known))
+    return {**method.options, **given}
+
+
+def _files(room: ModuleType) -> list[str]:
+    return sorted(info.name for info in pkgutil.iter_modules(room.__path__) if not info.name.startswith("_"))
+
+
+def _read(kind: str, name: str, room: ModuleType) -> Any:  # a module, whose attributes the caller knows
+    if name not in _files(room):
+        raise UnknownNameError.among(kind, name, _files(room))
+    return importlib.import_module(f"{room.__name__}.{name}")
+
+
+def _inner(config: SpectralConfig) -> str | Callable[..., Any] | None:
+    # A name keeps the configuration serializable; options need the builder itself.
+    return config.make_builder() if config.builder_options else config.builder
