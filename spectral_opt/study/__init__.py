@@ -10,6 +10,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
   what YAML and JSON both write. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
+- What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`.
@@ -68,6 +69,11 @@ if TYPE_CHECKING:
         EarlierTask as EarlierTask,
         ProbeTask as ProbeTask,
         StudySetting as StudySetting,
+    )
+    from spectral_opt.study.state_measures import (
+        StateMeasures as StateMeasures,
+        mean_auc as mean_auc,
+        task_scores as task_scores,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 

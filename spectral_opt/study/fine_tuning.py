@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.sources import collect
+from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, match_tables, prepare, source_of
-from spectral_opt.study.method import Method
+from spectral_opt.study.method import Method, Options, Training, chosen_options
+from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
 
 
@@ -22,11 +24,17 @@ class TrainingDivergedError(ValueError):
 
 @dataclass(frozen=True)
 class FineTuned:
-    """The tuned copy in evaluation mode, the task loss before each step, and the seconds it took."""
+    """The tuned copy in evaluation mode, the task loss before each step, and the seconds it took.
+
+    `looks` has what was measured on the way, each with its "dev_step" and the seconds of the process in training until
+    then; `is_mergeable` says that the change is in the weights of the start's own names.
+    """
 
     model: nn.Module
     losses: tuple[float, ...]
     seconds: float
+    looks: tuple[dict[str, float], ...] = ()
+    is_mergeable: bool = True
 
 
 def prepare_method(
@@ -34,8 +42,9 @@ def prepare_method(
     method: Method,
     calibration: Mapping[str, Sequence[Mapping[str, Tensor]]],
     known: MutableMapping[object, dict[str, Tensor]] | None = None,
+    options: Options | None = None,
 ) -> tuple[tuple[PreparedTable, ...], ...]:
-    """Build the graphs and filters of a method once, for all its runs from the same start.
+    """Build the graphs and filters of a method, with its options, once for all its runs from the same start.
 
     `calibration` has the text that graphs are built from, under "task" and "preserve". `known` keeps the
     features that methods have collected from the same start and text, and what is collected here is added.
@@ -44,7 +53,7 @@ def prepare_method(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     known = {} if known is None else known
     prepared = []
-    for config in method.configs:
+    for config in configs_of(method, options or {}):
         config = for_pooling(config, model)
         if config.builder is not None and config.scheme != "entries":
             source, options = source_of(model, config, config.scheme)
@@ -73,24 +82,44 @@ def fine_tune(
     seed: int = 0,
     prepared: Sequence[tuple[PreparedTable, ...]] = (),
     on_step: Callable[[], None] | None = None,
+    options: Options | None = None,
+    setting: StudySetting | None = None,
+    warmup: float = 0.0,
+    look: Callable[[nn.Module], dict[str, float]] | None = None,
+    look_every: int = 0,
 ) -> FineTuned:
     """Fine-tune a copy of `model` with AdamW and the configurations of `method`, one step a batch.
 
-    Batches, learning-rate schedule (linear to zero) and dropout, which `seed` decides, depend on the
-    arguments alone, so two methods under one seed differ in nothing but themselves. Frozen parameters stay
-    frozen; the global random state is left as it was. `model(**batch).loss` is the task loss; where it is NaN
-    or infinite, TrainingDivergedError names the step. `prepared` comes from `prepare_method`; `on_step` is
-    called after each step, for a progress bar.
+    Batches, learning-rate schedule (linear to zero, after a linear rise over the share `warmup` of the steps) and
+    dropout, which `seed` decides, depend on the arguments alone, so two methods under one seed differ in nothing but
+    themselves. Frozen parameters stay frozen; the global random state is left as it was. `model(**batch).loss` is the
+    task loss; where it is NaN or infinite, TrainingDivergedError names the step. `prepared` comes from
+    `prepare_method`; `on_step` is called after each step, for a progress bar. `options` are the method's own; what it
+    changes in the run, by its `prepare`, may need a `setting`. `look` measures the model every `look_every` steps and
+    after the last one; its time does not count.
     """
     started = time.perf_counter()
-    tuned = copy.deepcopy(model)
+    chosen = chosen_options(options or {}, method)
+    training = Training(
+        copy.deepcopy(model), setting, chosen, learning_rate, weight_decay, configs_of(method, chosen)
+    )
+    if method.prepare is not None:
+        method.prepare(training)
+    tuned = training.model
     trainable = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=True)
-    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
-    configs = [for_pooling(config, tuned) for config in method.configs]
-    handle = attach(tuned, optimizer, configs, prepared=prepared) if configs else None
-    losses = []
+    make = training.make_optimizer or _adamw
+    optimizer = make(trainable, learning_rate, weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(batches), warmup))
+    configs = [for_pooling(config, tuned) for config in training.configs]
+    calibration = (
+        None if setting is None else {name: list(found) for name, found in setting.calibration.items()}
+    )
+    handle = (
+        attach(tuned, optimizer, configs, batches=calibration, prepared=prepared or None) if configs else None
+    )
+    losses, looks = [], []
     tuned.train()
+    began, looking = time.process_time(), 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches, start=1):
@@ -101,13 +130,51 @@ def fine_tune(
                     f"{method.title} at learning rate {learning_rate:g}: the loss is {losses[-1]} at step {step} of "
                     f"{len(batches)}; try a smaller learning rate"
                 )
-            loss.backward()
+            (loss + _extra_loss(training)).backward()
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
             if on_step is not None:
                 on_step()
+            if look is not None and look_every and (step % look_every == 0 or step == len(batches)):
+                gone = time.process_time()
+                # Dropout goes on where it was, whatever is drawn while looking.
+                with torch.random.fork_rng(devices=[]):
+                    looks.append({"dev_step": step, "dev_cpu_seconds": gone - began - looking} | look(tuned))
+                looking += time.process_time() - gone
     if handle is not None:
         handle.remove()
+    tuned = training.finish(tuned)
     tuned.eval()
-    return FineTuned(tuned, tuple(losses), time.perf_counter() - started)
+    return FineTuned(tuned, tuple(losses), time.perf_counter() - started, tuple(looks), training.is_mergeable)
+
+
+def configs_of(method: Method, options: Options) -> tuple[SpectralConfig, ...]:
+    """Give the configurations that a method attaches under options."""
+    if method.configure is None:
+        return method.configs
+    return tuple(method.configure(chosen_options(options, method)))
+
+
+def _adamw(
+    parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def _schedule(steps: int, warmup: float) -> Callable[[int], float]:
+    """Give the share of the learning rate by step: a linear rise, then a linear fall to zero after the last step."""
+    rise = round(warmup * steps)
+
+    def share(step: int) -> float:
+        return (step + 1) / (rise + 1) if step < rise else (steps - step) / max(steps - rise, 1)
+
+    return share
+
+
+def _extra_loss(training: Training) -> Tensor | float:
+    """Add up what the method adds to the task's loss, without moving the task's own stream of dropout."""
+    if not training.extra_losses:
+        return 0.0
+    with torch.random.fork_rng(devices=[]):
+        return sum((extra(training.model) for extra in training.extra_losses), torch.zeros(()))

@@ -15,7 +15,6 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.study import after_training, methods
 from spectral_opt.study.plan import Value
 from spectral_opt.study.setting import StudySetting
-from spectral_opt.tasks import MeanPooledClassifier
 
 Options = Mapping[str, Value]
 
@@ -30,16 +29,22 @@ class Training:
     names where the change can be written into its weights (merged adapters); `is_mergeable` says that it can.
     """
 
-    model: MeanPooledClassifier
-    setting: StudySetting
+    model: Any  # of the class of the start, whose parts a method knows: an encoder, a classifier
+    setting: StudySetting | None  # None outside of a study
     options: Options
     learning_rate: float
     weight_decay: float
     configs: tuple[SpectralConfig, ...] = ()
     extra_losses: list[Callable[[nn.Module], Tensor]] = field(default_factory=list)
     make_optimizer: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] | None = None
-    finish: Callable[[MeanPooledClassifier], MeanPooledClassifier] = lambda model: model
+    finish: Callable[[Any], Any] = lambda model: model
     is_mergeable: bool = True
+
+    def needed_setting(self) -> StudySetting:
+        """Give the setting to a method that needs preserved text or other texts of the task; else ValueError."""
+        if self.setting is None:
+            raise ValueError("this method needs the texts of a study: give fine_tune a setting")
+        return self.setting
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ class CellRecord:
     earlier task "earlier", its accuracy. "start" is the same of the start. "curve" has "losses", each step's, and where
     dev was looked at "dev_step", "dev_loss", "dev_accuracy" and "dev_cpu_seconds" of training until then. "bands" has
     by fifth of the spectrum of the preserved text's column graphs, low frequencies (strong modes) first, the share of
-    the change's energy. `seconds` are of the clock, `cpu_seconds` of the process: "preparing" (graphs, calibration),
-    "training", "filter", "measuring". A run whose loss was no number is "diverged", with `message`, and has no points.
-    `digest` is of the settings that the cell does not name itself.
+    the change's energy. `seconds` are of the clock, `cpu_seconds` of the process: "preparing" (graphs,
+    calibration), "training", "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose
+    loss was no number is "diverged", with `message`, and has no points. `digest` is of the settings that the cell
+    does not name itself.
     """
 
     method: str
@@ -66,7 +67,7 @@ class CellRecord:
     metrics: dict[str, Any]
     seconds: float
     cpu_seconds: dict[str, float]
-    memory_bytes: int
+    peak_megabytes: float | None
     message: str = ""
     schema: int = SCHEMA
     versions: dict[str, str] = field(default_factory=versions)

@@ -65,6 +65,11 @@ class StudySetting:
     facts: Mapping[str, Any] = field(default_factory=dict)  # Any: plain values of JSON
     _kept: dict[object, Any] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> int:
+        """How many things were made once until now."""
+        return len(self._kept)
+
     def once(self, key: object, make: Callable[[], T]) -> T:
         """Return what `make` gives, made once for all cells of the job: graphs, embeddings of the start."""
         if key not in self._kept:

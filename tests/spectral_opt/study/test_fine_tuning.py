@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
 from spectral_opt.study import (
     Method,
@@ -121,3 +122,59 @@ def test_an_encoder_without_a_pooler_can_be_tuned_by_every_method(name, tiny_bat
     prepared = prepare_method(start, method, {"task": tiny_batches, "preserve": tiny_batches})
     tuned = fine_tune(start, tiny_batches, method, learning_rate=1e-3, prepared=prepared)
     assert len(tuned.losses) == len(tiny_batches)
+
+
+def test_the_rate_rises_over_the_warmup_and_falls_to_zero_behind_the_last_step(
+    tiny_transformer, tiny_batches
+):
+    rates = []
+    watching = Method("watching", "watching", "", prepare=lambda training: _watch(training, rates))
+    fine_tune(tiny_transformer, tiny_batches * 5, watching, learning_rate=1.0, warmup=0.2)
+    steps = 5 * len(tiny_batches)
+    rise = round(0.2 * steps)
+    assert rates[:rise] == pytest.approx([(step + 1) / (rise + 1) for step in range(rise)])
+    assert rates[rise:] == pytest.approx([(steps - step) / (steps - rise) for step in range(rise, steps)])
+
+
+def _watch(training, rates):
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+
+    training.make_optimizer = lambda parameters, rate, decay: Watched(parameters, lr=rate)
+
+
+def test_an_extra_loss_leaves_the_stream_of_dropout_alone(tiny_transformer, tiny_batches):
+    def draw(training):
+        training.extra_losses.append(lambda model: 0.0 * model(**tiny_batches[0]).loss)
+
+    plain = fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3)
+    drawing = Method("drawing", "drawing", "", prepare=draw)
+    assert fine_tune(tiny_transformer, tiny_batches, drawing, learning_rate=1e-3).losses == plain.losses
+
+
+def test_looking_at_the_model_changes_nothing(tiny_transformer, tiny_batches):
+    def look(model):
+        torch.rand(3)
+        return {"dev_loss": 0.0}
+
+    plain = fine_tune(tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3)
+    looked = fine_tune(
+        tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3, look=look, look_every=2
+    )
+    assert looked.losses == plain.losses
+    steps = [step for step in range(1, len(tiny_batches) + 1) if step % 2 == 0 or step == len(tiny_batches)]
+    assert [found["dev_step"] for found in looked.looks] == steps
+
+
+def test_an_option_that_the_method_does_not_have_is_refused_before_any_step(tiny_transformer, tiny_batches):
+    with pytest.raises(UnknownNameError, match="option of adamw"):
+        fine_tune(
+            tiny_transformer, tiny_batches, get_method("adamw"), learning_rate=1e-3, options={"rank": 3}
+        )
+
+
+def test_a_method_that_needs_the_texts_of_a_study_says_so(tiny_transformer, tiny_batches):
+    needing = Method("needing", "needing", "", prepare=lambda training: training.needed_setting() and None)
+    with pytest.raises(ValueError, match="give fine_tune a setting"):
+        fine_tune(tiny_transformer, tiny_batches, needing, learning_rate=1e-3)

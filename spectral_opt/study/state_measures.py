@@ -1,0 +1,157 @@
+"""What a state of a job's model is worth: its task on texts that trained nothing, and what it lost of its start."""
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from paramgraph.measures import FIFTHS, band_energy, second_moments
+from paramgraph.nodes import node_tables
+from paramgraph.spectra import Spectrum, eigenpairs
+from spectral_opt.study.evaluation import relative_drift, retention
+from spectral_opt.study.setting import StudySetting
+from spectral_opt.tasks import (
+    MeanPooledClassifier,
+    embed_texts,
+    score_classes,
+    unused_by_mean_pooling,
+)
+
+# Of states: plain values, as they stand in a record.
+Metrics = dict[str, Any]
+
+
+class StateMeasures:
+    """Measure states of one job, all on the same texts."""
+
+    def __init__(self, setting: StudySetting) -> None:
+        self.setting = setting
+        self._start = {name: value.clone() for name, value in setting.start.state_dict().items()}
+        self._scratch = copy.deepcopy(setting.start)
+        self._matrices = list(node_tables(setting.start, exclude=unused_by_mean_pooling(setting.start)))
+        self._before = embed_texts(setting.start, setting.neighbours).numpy()
+        self.seconds = 0.0  # of the process, spent in measuring
+
+    def start(self) -> Metrics:
+        """Measure the start itself, once."""
+        return self.setting.once("measures of the start", lambda: self.measure(self._start, whole=True))
+
+    def scaled(self, tuned: Mapping[str, Tensor], factor: float) -> Metrics:
+        """Measure the state on the way from the start to `tuned`; 1 is `tuned` to the last bit, with its probes."""
+        state = dict(tuned) if factor == 1 else _lerp(self._start, tuned, factor)
+        return {"factor": factor, **self.measure(state, whole=factor == 1)}
+
+    def measure(self, state: Mapping[str, Tensor], whole: bool = False) -> Metrics:
+        """Measure a state with the names of the start; `whole`: with probes on other tasks."""
+        self._scratch.load_state_dict(state)
+        found = self.measure_model(self._scratch, whole)
+        return found | {"drift": relative_drift(self._start, state, self._matrices)}
+
+    def measure_model(self, model: MeanPooledClassifier, whole: bool = False) -> Metrics:
+        """Measure a model, of whatever weights."""
+        began, setting = time.process_time(), self.setting
+        embedded = embed_texts(model, setting.scored)
+        with torch.no_grad():
+            logits = model.classifier(embedded)
+        found = task_scores(logits, setting.labels["scored"])
+        kept = retention(self._before, embed_texts(model, setting.neighbours).numpy())
+        found |= {"lost": 1 - kept.neighbours_kept, "cosine": kept.cosine}
+        if setting.earlier is not None:
+            with torch.no_grad():
+                earlier = setting.earlier.classifier(embed_texts(model, setting.earlier.scored))
+            found["earlier"] = {
+                setting.earlier.name: task_scores(earlier, setting.earlier.labels)["accuracy"]
+            }
+        if whole:
+            found["probes"] = {
+                probe.name: _probe_accuracy(
+                    embed_texts(model, probe.batches).numpy(), probe.labels, probe.fitted
+                )
+                for probe in setting.probes
+            }
+        self.seconds += time.process_time() - began
+        return found
+
+    def look(self, model: nn.Module) -> dict[str, float]:
+        """Measure loss and accuracy on dev while a model is trained; its mode stays."""
+        assert isinstance(model, MeanPooledClassifier), "a study tunes mean-pooled classifiers"
+        with torch.no_grad():
+            logits = model.classifier(embed_texts(model, self.setting.dev))
+        scores = task_scores(logits, self.setting.labels["dev"])
+        return {"dev_loss": scores["loss"], "dev_accuracy": scores["accuracy"]}
+
+    def bands(self, tuned: Mapping[str, Tensor]) -> list[float]:
+        r"""Measure the share of the change's energy by fifth of the spectrum, strong modes first.
+
+        .. math:: \|\Delta U_b\|_F^2 / \|\Delta\|_F^2
+
+        summed over matrices, U_b the eigenvectors of the Gram matrix of a layer's inputs on preserved text; what has
+        no relation to that text gives each its fifth. Empty where nothing changed.
+        """
+        energies = sum(
+            (
+                band_energy(spectrum, (tuned[name].double() - self._start[name].double()).T, FIFTHS)
+                for name, spectrum in self._column_spectra().items()
+            ),
+            torch.zeros(len(FIFTHS), dtype=torch.float64),
+        )
+        total = float(energies.sum())
+        return [float(energy) / total for energy in energies] if total else []
+
+    def _column_spectra(self) -> dict[str, Spectrum]:
+        def build() -> dict[str, Spectrum]:
+            encoder = self.setting.start.encoder
+            tables = node_tables(encoder, "columns", exclude=unused_by_mean_pooling(encoder))
+            moments = second_moments(encoder, tables, "activations", self.setting.calibration["preserve"])
+            return {f"encoder.{group}": eigenpairs(moments.operator(group)) for group in tables}
+
+        return self.setting.once("spectra of the columns", build)
+
+
+def task_scores(logits: Float[Tensor, "texts classes"], labels: Int[np.ndarray, " texts"]) -> Metrics:
+    """Score logits: accuracy, AUC (mean over the classes that occur, each against the rest), and which were right."""
+    chances = logits.double().softmax(dim=1).numpy()
+    predicted = chances.argmax(axis=1)
+    correct = predicted == labels
+    return {
+        "accuracy": float(correct.mean()),
+        "auc": mean_auc(chances, labels),
+        **asdict(score_classes(predicted, labels)),
+        "loss": float(nn.functional.cross_entropy(logits.double(), torch.from_numpy(labels.copy()))),
+        "correct": np.packbits(correct).tobytes().hex(),
+    }
+
+
+def mean_auc(chances: Float[np.ndarray, "texts classes"], labels: Int[np.ndarray, " texts"]) -> float:
+    """Give the mean over classes of the area under the curve of each against the rest; not a number for one class.
+
+    >>> mean_auc(np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), np.array([0, 1, 1]))
+    1.0
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        return math.nan
+    return float(np.mean([roc_auc_score(labels == label, chances[:, label]) for label in present]))
+
+
+def _probe_accuracy(
+    embedded: Float[np.ndarray, "texts width"], labels: Int[np.ndarray, " texts"], fitted: int
+) -> float:
+    probe = LogisticRegression(max_iter=2000).fit(embedded[:fitted], labels[:fitted])
+    return float(probe.score(embedded[fitted:], labels[fitted:]))
+
+
+def _lerp(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {
+        name: torch.lerp(start[name], value, factor) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
