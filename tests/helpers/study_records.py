@@ -125,7 +125,7 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
         metrics=metrics,
         seconds=round(sum(spent.values()), 3),
         cpu_seconds={name: round(value, 3) for name, value in spent.items()},
-        memory_bytes=900_000_000 + (200_000_000 if "spectral" in cell.method else 0),
+        peak_megabytes=900.0 + (200.0 if "spectral" in cell.method else 0.0),
         versions=VERSIONS,
         hardware=HARDWARE,
     )
