@@ -8,12 +8,15 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   a `METHOD` in `methods/`. Filters of a `FinishedTune`: `AfterTraining`, `get_after_training`, `list_after_training`; a
   new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`.
 - A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
-  what YAML and JSON both write. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`.
+  what YAML and JSON both write. As a file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is
+  a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
 - What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`.
+- A study's folder: `save_plan`, `stored_plan`, `write_record`, `read_records`, which gives `FoundRecords`; a record
+  alone: `record_from_json`, `cell_of`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
   `paramgraph.inputs` names its file.
 """
@@ -58,6 +61,12 @@ if TYPE_CHECKING:
         StudyTask as StudyTask,
         Value as Value,
     )
+    from spectral_opt.study.reading import (
+        list_presets as list_presets,
+        plan_from_text as plan_from_text,
+        plan_text as plan_text,
+        read_plan as read_plan,
+    )
     from spectral_opt.study.records import (
         CellRecord as CellRecord,
         RunRecord as RunRecord,
@@ -74,6 +83,15 @@ if TYPE_CHECKING:
         StateMeasures as StateMeasures,
         mean_auc as mean_auc,
         task_scores as task_scores,
+    )
+    from spectral_opt.study.store import (
+        FoundRecords as FoundRecords,
+        cell_of as cell_of,
+        read_records as read_records,
+        record_from_json as record_from_json,
+        save_plan as save_plan,
+        stored_plan as stored_plan,
+        write_record as write_record,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
 

@@ -1,0 +1,159 @@
+"""A study's folder: its plan, one JSON record for each finished cell, tuned weights; read back and held to the plan."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from paramgraph.whole_files import write_text
+from spectral_opt.study.plan import Cell, StudyPlan
+from spectral_opt.study.reading import plan_from_text, plan_text
+from spectral_opt.study.records import SCHEMA, CellRecord, Stage, Status
+
+PLAN, CELLS, STATES = "study.yaml", "cells", "states"
+
+
+@dataclass(frozen=True)
+class FoundRecords:
+    """What is on disk of a study: `records` by the keys of their cells, and why each other file is `refused`."""
+
+    records: Mapping[str, CellRecord]
+    refused: Mapping[str, str]
+
+    @property
+    def diverged(self) -> dict[str, str]:
+        """The cells whose loss was no number, each with what happened; they are among the records."""
+        return {key: one.message for key, one in self.records.items() if one.status == "diverged"}
+
+
+def write_record(folder: str | Path, cell: Cell, record: CellRecord) -> Path:
+    """Write the record of a cell below a study's folder, whole or not at all, and give its path.
+
+    A number that is not finite is a ValueError with the name of its field; OSError comes from the disk.
+    """
+    content = asdict(record)
+    for name, number in _not_finite("", content):
+        raise ValueError(
+            f"the record of {cell.key} has {number} in {name}: JSON and averages take finite numbers"
+        )
+    path = Path(folder, CELLS, cell.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
+    """Read all records below a study's folder; what cannot count is refused by the name of its file, with the reason.
+
+    Refused are files that are no JSON or no record of this schema, cells that the plan does not have, and cells that
+    ran under other settings of the plan.
+    """
+    cells = {cell.key: (cell, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
+    place = Path(folder, CELLS)
+    records: dict[str, CellRecord] = {}
+    refused: dict[str, str] = {}
+    for path in sorted(place.rglob("*.json")):
+        name = path.relative_to(place).as_posix()
+        try:
+            record = record_from_json(path.read_text(encoding="utf-8"))
+            key = cell_of(record).key
+            if key not in cells:
+                raise ValueError(f"foreign: the plan has no cell {key}")
+            cell, digest = cells[key]
+            if record.stage != cell.stage:
+                raise ValueError(f"its stage is {record.stage}, the plan has {key} in {cell.stage}")
+            if name != cell.file:
+                raise ValueError(f"it is the record of {key}, whose file is {cell.file}")
+            if record.digest != digest:
+                raise ValueError("the settings of its task, part or model have changed since it ran")
+        except (
+            ValueError,
+            OSError,
+            RecursionError,
+        ) as error:  # not UTF-8 is a ValueError; very deep JSON the last
+            refused[name] = " ".join(str(error).split())
+            continue
+        records[key] = record
+    return FoundRecords(records, refused)
+
+
+def cell_of(record: CellRecord) -> Cell:
+    """Give the cell that a record says it is of."""
+    names = ("part", "stage", "task", "shots", "seed", "method", "options", "after", "after_options")
+    return Cell(**{name: getattr(record, name) for name in names})
+
+
+def record_from_json(text: str) -> CellRecord:
+    """Read a record; ValueError says what of it is none."""
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"corrupt: no JSON ({error})") from None
+    if not isinstance(content, dict) or "schema" not in content:
+        raise ValueError("corrupt: no record, which has a schema number")
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {content['schema']!r}; this version reads {SCHEMA}")
+    known = {field.name: field for field in fields(CellRecord)}
+    missing = [name for name, field in known.items() if name not in content and field.default is MISSING]
+    beside = [name for name in content if name not in known]
+    if missing or beside:
+        told = [f"no {', '.join(missing)}"] if missing else []
+        told += [f"{', '.join(beside)}, which no record has"] if beside else []
+        raise ValueError(f"corrupt: it has {' and '.join(told)}")
+    hints = get_type_hints(CellRecord)
+    wrong = [name for name, value in content.items() if not _is_of(value, hints[name])]
+    if wrong:
+        raise ValueError(f"corrupt: {', '.join(f'{name} is {content[name]!r}' for name in wrong)}")
+    if content["status"] == "finished" and not content["metrics"].get("points"):
+        raise ValueError("corrupt: it is finished and has no points")
+    return CellRecord(**content)
+
+
+def save_plan(folder: Path, plan: StudyPlan) -> None:
+    """Write a study's plan into its folder, and keep tuned weights out of what is committed."""
+    (folder / STATES).mkdir(parents=True, exist_ok=True)
+    write_text(folder / STATES / ".gitignore", "*\n")
+    write_text(folder / PLAN, plan_text(plan))
+
+
+def stored_plan(folder: str | Path) -> StudyPlan | None:
+    """Read the plan of a study's folder; None where no study was begun."""
+    path = Path(folder, PLAN)
+    return plan_from_text(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Tell whether a value of JSON is of the type of a field; a whole number is a float, too."""
+    options = get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in options)
+    if hint in (Stage, Status):
+        return value in options
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_is_of(one, options[1]) for one in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"corrupt: {name} is no number")
+
+
+def _not_finite(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name, value
+    inner = (
+        value.items()
+        if isinstance(value, Mapping)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
+    for key, one in inner:
+        yield from _not_finite(f"{name}.{key}" if name else str(key), one)

@@ -1,0 +1,139 @@
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from spectral_opt.study import (
+    CellRecord,
+    StudyPlan,
+    cell_of,
+    plan_from_text,
+    read_plan,
+    read_records,
+    record_from_json,
+    save_plan,
+    stored_plan,
+    write_record,
+)
+
+from helpers.study_records import synthetic_plan, synthetic_records
+
+PLAN = synthetic_plan(seeds=2, tasks=["rotten_tomatoes"], methods=["adamw", "l2sp"], after=["product"])
+RECORDS = synthetic_records(PLAN)
+KEY, RECORD = next(iter(RECORDS.items()))
+CELLS = {cell.key: cell for job in PLAN.jobs() for cell in job.cells}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for key, record in RECORDS.items():
+        write_record(tmp_path, CELLS[key], record)
+    return tmp_path
+
+
+def file_of(folder: Path) -> Path:
+    return folder / "cells" / CELLS[KEY].file
+
+
+def test_records_come_back_as_they_were_written(folder: Path) -> None:
+    found = read_records(folder, PLAN)
+    assert found.records == RECORDS
+    assert not found.refused
+
+
+def test_a_record_knows_its_cell() -> None:
+    assert cell_of(RECORD) == CELLS[KEY]
+
+
+def test_no_folder_has_no_records(tmp_path: Path) -> None:
+    assert not read_records(tmp_path / "none", PLAN).records
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "corrupt: no JSON"),
+        (b'{"method": "adamw", ', "corrupt: no JSON"),
+        (b"\xff\xff", "utf-8"),
+        (b"[1]", "corrupt: no record"),
+        (b"[" * 100_000, "recursion"),
+        (b'{"schema": 2}', "its schema is 2; this version reads 1"),
+        (b'{"schema": 1}', "corrupt: it has no method"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_by_name(folder: Path, content: bytes, reason: str) -> None:
+    file_of(folder).write_bytes(content)
+    found = read_records(folder, PLAN)
+    assert reason in found.refused[CELLS[KEY].file]
+    assert len(found.records) == len(RECORDS) - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"seed": 99}, "foreign: the plan has no cell"),
+        ({"seed": "13"}, "corrupt: seed is '13'"),
+        ({"shots": True}, "corrupt: shots is True"),
+        ({"seconds": float("nan")}, "NaN is no number"),
+        ({"stage": "confirmation"}, "its stage is confirmation"),
+        ({"digest": "other"}, "the settings of its task, part or model have changed"),
+        ({"extra": 1}, "extra, which no record has"),
+        ({"metrics": {}}, "finished and has no points"),
+        ({"status": "done"}, "corrupt: status is 'done'"),
+        ({"options": {"learning_rate": 5e-4}}, "foreign"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(folder: Path, change: dict[str, object], reason: str) -> None:
+    file_of(folder).write_text(json.dumps(asdict(RECORD) | change))
+    assert reason in read_records(folder, PLAN).refused[CELLS[KEY].file]
+
+
+def test_a_copy_under_another_name_does_not_count_twice(folder: Path) -> None:
+    shutil.copy(file_of(folder), file_of(folder).with_name("copy.json"))
+    found = read_records(folder, PLAN)
+    assert found.records == RECORDS
+    assert [reason for name, reason in found.refused.items() if name.endswith("copy.json")]
+
+
+def test_what_is_not_finite_is_named_and_not_written(tmp_path: Path) -> None:
+    broken = replace(RECORD, metrics={"points": [{"factor": 1.0}, {"auc": float("inf")}]})
+    with pytest.raises(ValueError, match=r"has inf in metrics\.points\.1\.auc"):
+        write_record(tmp_path, CELLS[KEY], broken)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_diverged_run_is_a_record_of_its_own_kind(folder: Path) -> None:
+    diverged = replace(RECORD, status="diverged", message="the loss is nan at step 3", metrics={})
+    write_record(folder, CELLS[KEY], diverged)
+    found = read_records(folder, PLAN)
+    assert found.diverged == {KEY: "the loss is nan at step 3"}
+    assert found.records[KEY] == diverged
+
+
+def test_a_changed_setting_refuses_the_records_of_its_task(folder: Path) -> None:
+    other = replace(PLAN, tasks=(replace(PLAN.tasks[0], steps=7),))
+    found = read_records(folder, other)
+    assert not found.records
+    assert len(found.refused) == len(RECORDS)
+
+
+def test_more_seeds_and_parts_leave_the_records_as_they_are(folder: Path) -> None:
+    more = replace(PLAN.parts[0], name="more")
+    longer = replace(PLAN.parts[0], seeds=(*PLAN.parts[0].seeds, 42))
+    found = read_records(folder, replace(PLAN, parts=(longer, *PLAN.parts[1:], more)))
+    assert found.records == RECORDS
+
+
+def test_a_plan_is_kept_in_its_folder(tmp_path: Path) -> None:
+    assert stored_plan(tmp_path) is None
+    plan: StudyPlan = read_plan("quick")
+    save_plan(tmp_path, plan)
+    assert stored_plan(tmp_path) == plan == plan_from_text((tmp_path / "study.yaml").read_text())
+    assert (tmp_path / "states" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_record_as_text_is_the_record() -> None:
+    read: CellRecord = record_from_json(json.dumps(asdict(RECORD)))
+    assert read == RECORD
