@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
 
 from paramgraph.nodes import NodeTable, node_tables
 from spectral_opt.demo.options import DemoOptions
@@ -18,14 +15,18 @@ from spectral_opt.tasks import (
     MeanPooledClassifier,
     Split,
     TokenizedBatches,
+    draw_labels,
     embed_texts,
     few_shot_split,
     fit_best_probe,
+    freeze_embeddings,
     load_labelled_text,
     load_model,
     load_text,
     load_tokenizer,
+    rest_of_split,
     tokenize_batches,
+    tokenize_epochs,
     unused_by_mean_pooling,
 )
 
@@ -77,21 +78,11 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         seed=options.seed,
     )
     building, measuring = _rest(data, split, options)
-    preserve = _sample(
-        load_text(options.preserve, tokenizer=tokenizer).texts,
-        options.preserve_size,
-        options.preserve,
-        options.seed,
-    )
-    retention = _sample(
-        load_text(options.retention, tokenizer=tokenizer).texts,
-        options.retention_size,
-        options.retention,
-        options.seed,
-    )
+    preserve = load_text(options.preserve, tokenizer=tokenizer).drawn(options.preserve_size, options.seed)
+    retention = load_text(options.retention, tokenizer=tokenizer).drawn(options.retention_size, options.seed)
     loaded = load_model(options.model)
     start = MeanPooledClassifier(loaded.encoder, len(data.label_names))
-    _freeze_embeddings(loaded.encoder)
+    freeze_embeddings(loaded.encoder)
 
     def batches(
         texts: Sequence[str], labels: Sequence[int] | Int[np.ndarray, " texts"] | None = None
@@ -111,14 +102,22 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         start, embed_texts(start, batches(train_texts)), train_labels, embed_texts(start, dev), dev_labels
     )
     building_texts, building_labels = part(building)
-    drawn = _drawn_labels(start, batches(building_texts), options.seed)
+    drawn = draw_labels(start, batches(building_texts), options.seed)
     return DemoSetting(
         options=options,
         loaded=loaded,
         data=data,
         start=start,
         probe_strength=probe_strength,
-        training=_epochs(loaded, train_texts, train_labels, options),
+        training=tokenize_epochs(
+            loaded.tokenizer,
+            train_texts,
+            train_labels,
+            steps=options.steps,
+            batch_size=options.batch_size,
+            max_length=options.max_length,
+            seed=options.seed,
+        ),
         dev=dev,
         test=batches(part(split.test)[0]),
         labels={"dev": dev_labels, "test": part(split.test)[1]},
@@ -138,12 +137,7 @@ def _rest(
     data: LabelledText, split: Split, options: DemoOptions
 ) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " texts"]]:
     """Draw texts of groups that are in no part of the split: half to build graphs, half to measure gradients."""
-    used = np.concatenate([split.train, split.dev, split.test])
-    if data.groups is None:
-        rest = np.setdiff1d(np.arange(len(data.texts)), used)
-    else:
-        groups = np.array(data.groups)
-        rest = np.flatnonzero(~np.isin(groups, groups[used]))
+    rest = rest_of_split(data, split)
     needed = 2 * options.graph_batches * options.batch_size
     if len(rest) < needed:
         raise ValueError(
@@ -152,46 +146,6 @@ def _rest(
         )
     chosen = np.random.default_rng(options.seed).permutation(rest)[:needed]
     return chosen[: needed // 2], chosen[needed // 2 :]
-
-
-def _sample(texts: Sequence[str], size: int, name: str, seed: int) -> list[str]:
-    if len(texts) < size:
-        raise ValueError(f"{name}: {size} texts were asked for, and it has {len(texts)}")
-    return [texts[index] for index in np.random.default_rng(seed).permutation(len(texts))[:size]]
-
-
-def _epochs(
-    loaded: LoadedModel, texts: Sequence[str], labels: Int[np.ndarray, " texts"], options: DemoOptions
-) -> TokenizedBatches:
-    """Draw every epoch anew, until there is a batch for every step."""
-    generator = np.random.default_rng(options.seed)
-    order: list[int] = []
-    while len(order) < options.steps * options.batch_size:
-        order.extend(generator.permutation(len(texts)).tolist())
-    order = order[: options.steps * options.batch_size]
-    return tokenize_batches(
-        loaded.tokenizer,
-        [texts[index] for index in order],
-        labels[order],
-        batch_size=options.batch_size,
-        max_length=options.max_length,
-    )
-
-
-def _drawn_labels(model: MeanPooledClassifier, batches: TokenizedBatches, seed: int) -> list[int]:
-    """Draw a label for each text from the probe's own prediction: gradients without any annotation (Fisher's)."""
-    embeddings = embed_texts(model, batches)
-    with torch.no_grad():
-        chances: Float[Tensor, "texts classes"] = model.classifier(embeddings).softmax(dim=1)
-    drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
-    return [int(label) for label in drawn.squeeze(1)]
-
-
-def _freeze_embeddings(encoder: nn.Module) -> None:
-    # In few-shot fine-tuning most rows of the embeddings get no gradient, and moving the rest hurts.
-    module: Any = encoder
-    for parameter in getattr(module, "embeddings", module.get_input_embeddings()).parameters():
-        parameter.requires_grad_(False)
 
 
 def _spread(tables: Mapping[str, NodeTable], count: int) -> dict[str, NodeTable]:

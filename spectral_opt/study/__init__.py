@@ -9,7 +9,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`.
 - A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
   what YAML and JSON both write. As a file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is
-  a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`.
+  a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`, by `open_setting`; its
+  texts alone: `read_job_texts`, `JobTexts` of `LabelledPart`; before all jobs, `check_sources`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
 - What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
         fine_tune as fine_tune,
         prepare_method as prepare_method,
     )
+    from spectral_opt.study.job_texts import (
+        JobTexts as JobTexts,
+        LabelledPart as LabelledPart,
+        check_sources as check_sources,
+        read_job_texts as read_job_texts,
+    )
     from spectral_opt.study.method import (
         AfterTraining as AfterTraining,
         FinishedTune as FinishedTune,
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
         list_after_training as list_after_training,
         list_methods as list_methods,
     )
+    from spectral_opt.study.opening import open_setting as open_setting
     from spectral_opt.study.plan import (
         AfterGrid as AfterGrid,
         Cell as Cell,

@@ -16,11 +16,12 @@ Value = str | int | float | bool | None
 class StudyTask:
     """A task: which texts it is learned from, how long, and on what its forgetting is measured.
 
-    `data` is an embedded name, a file or a Hugging Face name. Texts that methods preserve come from `calibration`,
-    those on which forgetting is measured from `selection` in tuning and from `held_out` in all other stages: sources
-    that share nothing. On `probes`, labelled texts of other tasks, a linear probe is fitted to the embeddings. With
-    `first`, the name of another task of the study, the run starts from a model tuned on that one, and its score there
-    is measured too. Sizes are in texts and tokens; `steps` are of `batch_size` texts.
+    `data` is an embedded name, a file or a Hugging Face name, of which `subset` is a part; its columns are named, and
+    that of groups, which a split keeps together, where there is one. Texts that methods preserve come from
+    `calibration`, those on which forgetting is measured from `selection` in tuning and from `held_out` in all other
+    stages: sources that share nothing. On `probes`, labelled texts of other tasks, a linear probe is fitted to the
+    embeddings. With `first`, the name of another task of the study, the run starts from a model tuned on that one, and
+    its score there is measured too. Sizes are in texts and tokens; `steps` are of `batch_size` texts.
     """
 
     name: str
@@ -32,6 +33,8 @@ class StudyTask:
     first: str | None = None
     text_column: str = "text"
     label_column: str = "label"
+    group_column: str | None = None
+    subset: str | None = None
     steps: int = 125
     batch_size: int = 16
     max_length: int = 48

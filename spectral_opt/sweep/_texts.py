@@ -6,10 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
-from spectral_opt.tasks import TokenizerLike, few_shot_split, load_labelled_text, read_paragraphs
+from spectral_opt.tasks import (
+    TokenizerLike,
+    few_shot_split,
+    is_same_source,
+    load_labelled_text,
+    read_paragraphs,
+)
 
 # Of each class, to fit the head of a linear probe.
 PROBE_TEXTS = 32
@@ -80,7 +85,7 @@ def read_texts(
         )
     task = None
     if options.task is not None:
-        if _same_place(options.preserve, options.task):
+        if is_same_source(options.preserve, options.task):
             remarks.append("preserved text and task are the same data: the task's own domain is protected")
         used = set(chosen)
         task = (
@@ -99,13 +104,6 @@ def read_texts(
         f"{split}; seed {options.seed}",
         str(preserve.provenance),
         tuple(remarks),
-    )
-
-
-def _same_place(first: str, second: str) -> bool:
-    places = [existing_path(name) for name in (first, second)]
-    return first == second or (
-        None not in places and len({place.resolve() for place in places if place}) == 1
     )
 
 

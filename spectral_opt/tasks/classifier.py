@@ -131,6 +131,16 @@ class MeanPooledClassifier(nn.Module):
         return MeanPooledOutput(loss=loss, logits=logits, embeddings=embeddings)
 
 
+def freeze_embeddings(encoder: nn.Module) -> None:
+    """Freeze the table of tokens, and what stands beside it in a module "embeddings", in place.
+
+    In few-shot fine-tuning most of its rows get no gradient, and moving the rest hurts.
+    """
+    module: Any = encoder  # of transformers, which has either
+    for parameter in getattr(module, "embeddings", module.get_input_embeddings()).parameters():
+        parameter.requires_grad_(False)
+
+
 class PooledEncoder(nn.Module):
     """Compute what a `MeanPooledClassifier` computes, with the encoder's own modules under their own names.
 

@@ -108,3 +108,9 @@ class UnlabelledText:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def drawn(self, size: int, seed: int) -> list[str]:
+        """Return `size` of the texts in an order of `seed`; a DataError where there are fewer."""
+        if len(self) < size:
+            raise DataError(f"{self.name}: {size} texts were asked for, and it has {len(self)}")
+        return [self.texts[at] for at in np.random.default_rng(seed).permutation(len(self))[:size]]

@@ -12,7 +12,7 @@ from paramgraph.checkpoints import existing_path
 from spectral_opt.errors import DataError
 from spectral_opt.tasks._arrow import ARROW, digest_of, is_saved, read_arrow, read_saved
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
-from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded
+from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded, texts_of
 from spectral_opt.tasks._files import WRITTEN, read_written
 from spectral_opt.tasks._hub import read_hub
 from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows
@@ -100,6 +100,14 @@ def load_text(
     return clean_unlabelled(
         _draw(_read(name_or_path, {"text": text_column}, subset, revision, tokenizer), max_rows, seed)
     )
+
+
+def is_same_source(first: str, second: str) -> bool:
+    """Say whether two names are those of the same texts: one place on disk, or one embedded text with other labels."""
+    places = [existing_path(name) for name in (first, second)]
+    if first == second or (first in EMBEDDED_TEXTS and second in EMBEDDED_TEXTS):
+        return texts_of(first) == texts_of(second)
+    return None not in places and len({place.resolve() for place in places if place}) == 1
 
 
 def read_paragraphs(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spectral_opt.tasks.batches import TokenizedBatches
@@ -25,6 +25,20 @@ def embed_texts(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float
 def predict_logits(model: MeanPooledClassifier, batches: TokenizedBatches) -> Float[Tensor, "texts classes"]:
     """Return the logits of every text, as `embed_texts` returns embeddings."""
     return _rows_of_texts(model, batches, lambda **batch: model(**batch).logits)
+
+
+def draw_labels(
+    model: MeanPooledClassifier, batches: TokenizedBatches, seed: int
+) -> Int64[np.ndarray, " texts"]:
+    """Draw a label for each text from the model's own prediction, in the order of the texts.
+
+    Gradients of the loss with these, of which nobody annotated one, have Fisher's covariance.
+    """
+    with torch.no_grad():
+        chances = model.classifier(embed_texts(model, batches)).softmax(dim=1)
+    drawn = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(seed))
+    found: Int64[np.ndarray, " texts"] = drawn.squeeze(1).numpy()
+    return found
 
 
 def fit_linear_probe(

@@ -6,7 +6,7 @@ ships as its test part, no texts that are to be kept together besides their grou
 runs on these very splits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,6 +19,8 @@ from spectral_opt.tasks.labelled import LabelledText
 PARTS = ("train", "dev", "test")
 # Films and other groups are lumps: an unlucky order can starve a part that another order fills.
 ATTEMPTS = 20
+# Of the texts, set apart for testing where the source sets none apart.
+TEST_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,34 @@ def few_shot_split(
     dev = _balanced(data, part_of == 1, dev_per_class, generator)
     test = _proportional(data, part_of == 2, test_size, generator)
     kept_together = "by group" if data.groups is not None else "by text"
-    shipped = ", test part as shipped" if _shipped(data, "test") is not None else ""
+    shipped = ", test texts of the test part" if _shipped(data, "test") is not None else ""
     return Split(train, dev, test, f"{per_class} a class, split {kept_together}{shipped}, seed {seed}")
+
+
+def with_test_part(data: LabelledText) -> LabelledText:
+    """Set a third of the texts apart as test part, the same whatever seed a split has; one that is shipped stays.
+
+    So no text on which something was chosen under one seed is tested under another. Groups are taken whole, and texts
+    that occur twice together, until they are a third.
+    """
+    if _shipped(data, "test") is not None:
+        return data
+    lumps = _lumps(data)
+    order = np.random.default_rng(0).permutation(int(lumps.max()) + 1)
+    ends = np.cumsum(np.bincount(lumps)[order])
+    chosen = order[: 1 + int(np.searchsorted(ends, TEST_SHARE * len(data)))]
+    parts = np.where(np.isin(lumps, chosen), "test", "train")
+    return replace(data, shipped_split=tuple(parts.tolist()))
+
+
+def rest_of_split(data: LabelledText, split: Split) -> Int64[np.ndarray, " rest"]:
+    """Return the positions of the texts that share no group and no text with any part, nor with a shipped test part."""
+    lumps = _lumps(data)
+    used = [lumps[getattr(split, part)] for part in PARTS]
+    test = _shipped(data, "test")
+    if test is not None and data.shipped_split is not None:
+        used.append(lumps[np.array(data.shipped_split) == test])
+    return np.flatnonzero(~np.isin(lumps, np.concatenate(used))).astype(np.int64)
 
 
 def _lumps(data: LabelledText) -> Int64[np.ndarray, " texts"]:

@@ -70,7 +70,7 @@ def test_shipped_parts_are_kept(shipped):
     assert {parts[i] for i in split.train} == {"train"}
     assert {parts[i] for i in split.test} == {shipped[-1]}
     assert {parts[i] for i in split.dev} == {"validation" if len(shipped) == 3 else "train"}
-    assert "test part as shipped" in split.description
+    assert "test texts of the test part" in split.description
 
 
 def test_a_group_across_shipped_parts_is_used_in_neither():

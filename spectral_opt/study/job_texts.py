@@ -1,0 +1,218 @@
+"""The texts of a job, all told apart before a model is loaded: of its task, to preserve, to measure forgetting on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, product
+
+import numpy as np
+from jaxtyping import Int
+
+from paramgraph.errors import UnknownNameError
+from spectral_opt.errors import DataError
+from spectral_opt.study.plan import Job, StudyPlan, StudyTask
+from spectral_opt.tasks import (
+    LabelledText,
+    TokenizerLike,
+    UnlabelledText,
+    few_shot_split,
+    is_same_source,
+    load_labelled_text,
+    load_tokenizer,
+    read_paragraphs,
+    rest_of_split,
+    with_test_part,
+)
+
+# Of the task's other texts, from which methods build graphs: at most so many batches.
+TASK_BATCHES = 16
+# Of a probe's texts: on so many it is fitted, on as many others it is scored.
+PROBE_TEXTS = 100
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """Texts and the class of each."""
+
+    texts: Sequence[str]
+    labels: Int[np.ndarray, " texts"]
+
+
+@dataclass(frozen=True)
+class JobTexts:
+    """The texts of a job; no text of one part is in another, but for those of `probes` among themselves.
+
+    `rest` are texts of the task that are neither trained on nor scored, `preserved` those that methods may preserve,
+    `neighbours` those on which forgetting is measured. Of each of `probes`, the first half is to be fitted. `split`
+    says how the task was split, `notes` what was left out or chosen here, `origins` where all came from.
+    """
+
+    label_names: tuple[str, ...]
+    train: LabelledPart
+    dev: LabelledPart
+    scored: LabelledPart
+    rest: LabelledPart
+    preserved: Sequence[str]
+    neighbours: Sequence[str]
+    probes: Mapping[str, LabelledPart]
+    split: str
+    notes: tuple[str, ...]
+    origins: Mapping[str, str]
+
+
+def check_sources(plan: StudyPlan) -> None:
+    """Read all texts of a plan, and raise DataError where a task's sources share one, by name or by content."""
+    tokenizer = partial(load_tokenizer, plan.model)
+    for task in plan.tasks:
+        _refuse_shared_names(plan, task)
+        several = {role: read_paragraphs(name, tokenizer=tokenizer) for role, name in _sources(task)}
+        _refuse_shared_texts(task, several | {f"data {task.data!r}": _labelled(task, tokenizer)})
+
+
+def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
+    """Read, split and draw the texts of a job under its seed; no model is loaded.
+
+    A third of the task's groups, the same under every seed, is its test part where the source ships none. In the stage
+    "tuning" texts of dev are scored and forgetting is measured on `task.selection`, and nothing of the test part or of
+    `task.held_out` is in any part. DataError says which sources share texts, and what is too small.
+    """
+    task, is_tuning = job.task, job.part.stage == "tuning"
+    _refuse_shared_names(plan, task)
+    tokenizer = partial(load_tokenizer, plan.model)
+    data = with_test_part(_labelled(task, tokenizer))
+    unread = f"held_out {task.held_out!r}" if is_tuning else ""
+    sources = {
+        role: read_paragraphs(name, tokenizer=tokenizer) for role, name in _sources(task) if role != unread
+    }
+    _refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
+    split = few_shot_split(data, job.shots, task.dev_per_class, task.test_size, job.seed)
+    rest = np.random.default_rng(job.seed).permutation(rest_of_split(data, split))
+    rest = rest[: TASK_BATCHES * task.batch_size]
+    if not len(rest):
+        raise DataError(
+            f"{task.data}: no text is left beside train, dev and test to build graphs from; ask for fewer shots"
+        )
+    notes = []
+    if len(rest) < TASK_BATCHES * task.batch_size:
+        notes.append(f"graphs of the task are built from {len(rest)} texts, all that the split leaves")
+    measured = sources[f"selection {task.selection!r}" if is_tuning else f"held_out {task.held_out!r}"]
+    neighbours = measured.drawn(task.neighbours, job.seed)
+    preserved = _evenly([sources[f"calibration {name!r}"] for name in task.calibration], task, job.seed)
+    origins = {"data": str(data.provenance)}
+    origins |= {role: str(found.provenance) for role, found in sources.items()}
+    used, probes = {*neighbours, *preserved}, {}
+    for name in task.probes:
+        if is_tuning and is_same_source(name, task.held_out):
+            notes.append(f"the probe on {name} is left out in tuning: its texts are held out")
+            continue
+        labelled = load_labelled_text(name, tokenizer=tokenizer)
+        probes[name] = _probe(labelled, used, job.seed)
+        origins[f"probe {name!r}"] = str(labelled.provenance)
+    return JobTexts(
+        data.label_names,
+        _part(data, split.train),
+        _part(data, split.dev),
+        _part(data, split.dev if is_tuning else split.test),
+        _part(data, rest),
+        preserved,
+        neighbours,
+        probes,
+        split.description,
+        tuple(notes),
+        origins,
+    )
+
+
+def _labelled(task: StudyTask, tokenizer: TokenizerLike) -> LabelledText:
+    return load_labelled_text(
+        task.data,
+        task.text_column,
+        task.label_column,
+        task.group_column,
+        subset=task.subset,
+        tokenizer=tokenizer,
+    )
+
+
+def _part(data: LabelledText, places: Int[np.ndarray, " part"]) -> LabelledPart:
+    return LabelledPart([data.texts[at] for at in places], data.labels[places])
+
+
+def _sources(task: StudyTask) -> Iterator[tuple[str, str]]:
+    """Yield what each source of text is for, with its name, and its name alone."""
+    for name in task.calibration:
+        yield f"calibration {name!r}", name
+    yield f"selection {task.selection!r}", task.selection
+    yield f"held_out {task.held_out!r}", task.held_out
+
+
+def _refuse_shared_names(plan: StudyPlan, task: StudyTask) -> None:
+    if not task.calibration:
+        raise DataError(f"task {task.name!r} has no calibration text: name at least one source to preserve")
+    named = list(_sources(task))
+    own = [(f"data {one.data!r}", one.data) for one in tasks_before(plan, task)]
+    for (role, name), (other_role, other) in [*combinations(named, 2), *product(named, own)]:
+        if is_same_source(name, other):
+            raise DataError(
+                f"task {task.name!r}: {role} and {other_role} are the same texts; calibration, selection, held_out "
+                "and the data of a task have to be sources that share nothing"
+            )
+    for name in task.probes:
+        if any(is_same_source(name, place) for _, place in own):
+            raise DataError(
+                f"task {task.name!r}: the probe {name!r} is the task's own data; name labelled texts of another task"
+            )
+
+
+def tasks_before(plan: StudyPlan, task: StudyTask) -> list[StudyTask]:
+    """List a task and those that are learned before it, the last one first; a circle of them raises ValueError."""
+    known = {one.name: one for one in plan.tasks}
+    found = [task]
+    while (first := found[-1].first) is not None:
+        if first not in known:
+            raise UnknownNameError.among(f"first task of {found[-1].name}", first, sorted(known))
+        if known[first] in found:
+            raise ValueError(
+                f"the tasks {', '.join(one.name for one in found)} come before each other: leave out one `first`"
+            )
+        found.append(known[first])
+    return found
+
+
+def _refuse_shared_texts(task: StudyTask, sources: Mapping[str, LabelledText | UnlabelledText]) -> None:
+    for (role, found), (other_role, other) in combinations(sources.items(), 2):
+        shared = {*found.texts} & {*other.texts}
+        if shared:
+            example = min(shared)
+            raise DataError(
+                f"task {task.name!r}: {role} and {other_role} share {len(shared)} texts, such as {example[:60]!r}; "
+                "calibration, selection, held_out and the data of a task have to be sources that share nothing"
+            )
+
+
+def _evenly(sources: Sequence[UnlabelledText], task: StudyTask, seed: int) -> list[str]:
+    """Draw as many texts from each source, one more from the first ones where the number does not divide."""
+    each, more = divmod(task.preserved, len(sources))
+    return [text for at, source in enumerate(sources) for text in source.drawn(each + (at < more), seed)]
+
+
+def _probe(data: LabelledText, used: set[str], seed: int) -> LabelledPart:
+    """Draw texts to fit a probe on, then as many of other groups to score it on, a text of each class in turn."""
+    generator = np.random.default_rng(seed)
+    _, groups = np.unique(np.array(data.groups or data.texts, dtype=object), return_inverse=True)
+    half = generator.permutation(int(groups.max()) + 1)[groups] % 2
+    is_free = np.array([text not in used for text in data.texts])
+    chosen = []
+    for side in range(2):
+        pool = generator.permutation(np.flatnonzero(is_free & (half == side)))
+        turn = np.empty(len(pool), dtype=np.int64)
+        for label in range(len(data.label_names)):
+            same = np.flatnonzero(data.labels[pool] == label)
+            turn[same] = np.arange(len(same))
+        chosen.append(pool[np.argsort(turn, kind="stable")[:PROBE_TEXTS]])
+    if min(map(len, chosen)) < PROBE_TEXTS or len(set(data.labels[chosen[0]])) < 2:
+        raise DataError(
+            f"the probe {data.name!r} has {len(chosen[0])} texts of {len(set(data.labels[chosen[0]]))} classes to fit, "
+            f"and {len(chosen[1])} of other groups to score: {PROBE_TEXTS} of each are needed, of two classes or more"
+        )
+    return _part(data, np.concatenate(chosen))
