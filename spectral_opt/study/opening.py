@@ -36,6 +36,10 @@ def open_setting(plan: StudyPlan, job: Job) -> StudySetting:
     seed, and the head is fitted to what it has become. Mistakes in texts are the errors of `read_job_texts`, before a
     model is loaded; a model that cannot be had is a ModelError.
     """
+    return _open(plan, job)[0]
+
+
+def _open(plan: StudyPlan, job: Job) -> tuple[StudySetting, LoadedModel]:
     task, steps = job.task, job.part.steps or job.task.steps
     texts = read_job_texts(plan, job)
     loaded, earlier = _loaded(plan, job)
@@ -62,12 +66,11 @@ def open_setting(plan: StudyPlan, job: Job) -> StudySetting:
         texts.dev.labels,
     )
     drawn = draw_labels(start, batches["task"], job.seed)
-    return StudySetting(
+    setting = StudySetting(
         task=task,
         shots=job.shots,
         seed=job.seed,
         stage=job.part.stage,
-        loaded=loaded,
         start=start,
         training=tokenize_epochs(
             loaded.tokenizer,
@@ -97,6 +100,7 @@ def open_setting(plan: StudyPlan, job: Job) -> StudySetting:
         facts=_facts(texts, loaded, batches | {f"probe {probe.name}": probe.batches for probe in probes})
         | {"probe_strength": strength, "steps": steps},
     )
+    return setting, loaded
 
 
 def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]:
@@ -106,14 +110,12 @@ def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]
         freeze_embeddings(loaded.encoder)
         return loaded, None
     first = tasks_before(plan, job.task)[1]
-    setting = open_setting(plan, replace(job, part=replace(job.part, steps=None), task=first, cells=()))
+    setting, loaded = _open(plan, replace(job, part=replace(job.part, steps=None), task=first, cells=()))
     adamw = get_method("adamw")
     done = fine_tune(setting.start, setting.training, adamw, learning_rate=EARLIER_RATE, seed=job.seed)
     tuned: Any = done.model  # a copy of the classifier that the start is
     note = f"tuned on {first.name}: {len(setting.training)} steps of AdamW, rate {EARLIER_RATE:g}"
-    loaded = replace(
-        setting.loaded, encoder=tuned.encoder, provenance=setting.loaded.provenance.with_note(note)
-    )
+    loaded = replace(loaded, encoder=tuned.encoder, provenance=loaded.provenance.with_note(note))
     earlier = EarlierTask(
         first.name, tuned.classifier, setting.scored, setting.labels["scored"], setting.training
     )

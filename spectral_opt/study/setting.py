@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from spectral_opt.study.plan import StudyTask
 from spectral_opt.study.records import Stage
-from spectral_opt.tasks import LoadedModel, MeanPooledClassifier, TokenizedBatches
+from spectral_opt.tasks import MeanPooledClassifier, TokenizedBatches
 
 T = TypeVar("T")
 
@@ -50,7 +50,6 @@ class StudySetting:
     shots: int
     seed: int
     stage: Stage
-    loaded: LoadedModel
     start: MeanPooledClassifier
     training: TokenizedBatches
     dev: TokenizedBatches
