@@ -67,6 +67,9 @@ class SpectralConfig(JsonFields):
         Graph shift operator, on whose eigenvalues the filter acts.
     normalization : {"sym", "rw", None}, default "sym"
         Of the Laplacian; not used with "adjacency". "rw" is not symmetric, hence no penalty.
+    null : {None, "permuted", "rotated", "random"}, default None
+        A control that stands for the graph, drawn from `seed`: its nodes permuted; its adjacency in random directions;
+        or its edges rewired, degrees kept ("random").
     targets, exclude : str or collection of str, default "all-linear", None
         Which parameters, by PEFT's rule: "all-linear", name suffixes, or one regular expression.
     batches : {"task", "preserve"}, default "task"
@@ -104,7 +107,7 @@ class SpectralConfig(JsonFields):
         changed by more than that share since its graph was built (measured every 50 steps, on 4 batches); with
         energy="model" all tables of the config then, as their energies are over one mean.
     seed : int, default 0
-        Start of every random choice (eigensolver).
+        Start of every random choice (eigensolver, null).
 
     Raises
     ------
@@ -140,6 +143,7 @@ class SpectralConfig(JsonFields):
     energy: Literal[None, "model", "matrix"] = None
     shift: Kind = "laplacian"
     normalization: Normalization = "sym"
+    null: Literal[None, "permuted", "rotated", "random"] = None
     targets: str | Collection[str] = "all-linear"
     exclude: str | Collection[str] | None = None
     batches: Literal["task", "preserve"] = "task"
@@ -196,6 +200,7 @@ class SpectralConfig(JsonFields):
                 self._name_response(made)
         self._check_sources()
         self._check_symmetry()
+        self._check_null()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -279,6 +284,22 @@ class SpectralConfig(JsonFields):
                 )
         if is_skew and self.scheme == "entries":
             raise ValueError("scheme 'entries' sums symmetric operators; use normalization 'sym' or None")
+
+    def _check_null(self) -> None:
+        """Refuse a control that would be no graph, or the graph itself."""
+        if self.null is None:
+            return
+        if self.builder is None:
+            raise ValueError(f"null={self.null!r} stands for a graph, and builder is None: there is none")
+        if self.null == "rotated" and self.shift == "laplacian":
+            raise ValueError(
+                f"null={self.null!r} of a Laplacian is no Laplacian; use 'permuted' or 'random', or shift='adjacency'"
+            )
+        if self.null == "random" and self.builder in ("gram", "complete"):
+            raise ValueError(
+                f"null='random' keeps degrees, which leave no choice where builder {self.builder!r} links all nodes; "
+                "use 'permuted' or 'rotated'"
+            )
 
     def check_callables(self) -> None:
         """Raise a ValueError where a builder, a source or a response is only written down, as "module:name"."""

@@ -34,6 +34,11 @@ def explanation_notes(
             notes.append(
                 f"refresh={every}: graphs and filters are built anew every {every} steps{_seconds(ready)}"
             )
+    notes += [
+        f"null={config.null!r}, seed {config.seed}: a control stands for the graph, which says nothing here"
+        for config in configs
+        if config.null is not None
+    ]
     if any(config.penalty and config.penalty_mode == "gradient" for config in configs):
         notes.append(
             "a penalty of mode 'gradient' is added inside optimizer.step(): clipping does not see it, filters on the "

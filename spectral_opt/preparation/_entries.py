@@ -15,7 +15,15 @@ from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
 from paramgraph.sources import Batches, Loss, collect, passes, run_batch
-from paramgraph.spectra import KroneckerModes, KroneckerProduct, KroneckerSum, ShiftOperator, eigenpairs
+from paramgraph.spectra import (
+    KroneckerModes,
+    KroneckerOperator,
+    KroneckerProduct,
+    KroneckerSum,
+    ShiftOperator,
+    eigenpairs,
+    null_operator,
+)
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     effective_texts,
@@ -128,7 +136,7 @@ def prepare_entries(
         bases = _bases(model, live, rows, columns, failures)
         found, few = _measured_modes(model, config, live, bases, again, measure_energy, failures)
         remarks += few
-        make = {key: partial(_of_modes, live[key], modes, make_ready) for key, modes in found.items()}
+        make = {key: partial(_of_modes, live[key], config, modes, make_ready) for key, modes in found.items()}
     seconds = (time.perf_counter() - started) / len(tables)
     ready = []
     for key, table in tables.items():
@@ -174,13 +182,15 @@ def _side(
             on_failure=failures.__setitem__,
         )
     operators = {}
+    # Other nulls are of both sides together.
+    of_side = config if config.null == "random" else replace(config, null=None)
     for key, table in tables.items():
         if key in failures:
             continue
         try:
             found = features.pop(key, torch.zeros(table.shape[0], 0))
             if not is_unreached(source, found):
-                operators[key], _ = build_operator(table, config, found)
+                operators[key], _ = build_operator(table, of_side, found)
         except FAILURES as error:
             failures[key] = told_failure(error)
     return _Built(operators, config.seed)
@@ -199,10 +209,17 @@ def _join(
     (row_links, row_loops), (column_links, column_loops) = _links(rows), _links(columns)
     if config.product == "tensor":
         edges = (row_links * column_links - row_loops * column_loops) // 2
-        return make_ready(table, EntryOperator(KroneckerProduct(rows, columns)), edges, seconds)
+        return make_ready(table, _joined(KroneckerProduct(rows, columns), config), edges, seconds)
     row_edges, column_edges = (row_links - row_loops) // 2, (column_links - column_loops) // 2
     edges = row_edges * columns.nodes + column_edges * rows.nodes
-    return make_ready(table, EntryOperator(KroneckerSum(rows, columns)), edges, seconds)
+    return make_ready(table, _joined(KroneckerSum(rows, columns), config), edges, seconds)
+
+
+def _joined(operator: KroneckerOperator, config: SpectralConfig) -> EntryOperator:
+    """Take the operator of the entries, or the null of it that a config asks for."""
+    if config.null is not None and config.null != "random":
+        operator = null_operator(operator, config.null, config.seed)
+    return EntryOperator(operator)
 
 
 def _links(operator: ShiftOperator) -> tuple[int, int]:
@@ -214,12 +231,13 @@ def _links(operator: ShiftOperator) -> tuple[int, int]:
 
 def _of_modes(
     table: NodeTable,
+    config: SpectralConfig,
     modes: KroneckerModes,
     make_ready: Callable[[NodeTable, EntryOperator, int, float], PreparedTable],
     seconds: float,
 ) -> PreparedTable:
     entries = modes.nodes
-    return make_ready(table, EntryOperator(modes), entries * (entries - 1) // 2, seconds)
+    return make_ready(table, _joined(modes, config), entries * (entries - 1) // 2, seconds)
 
 
 def _bases(

@@ -12,6 +12,7 @@ from paramgraph.construct import connect
 from paramgraph.digests import readable
 from paramgraph.display import by_reason, short_list
 from paramgraph.filters import GraphFilter, ProductFilter
+from paramgraph.graphs import get_builder
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import (
     KroneckerOperator,
@@ -20,6 +21,7 @@ from paramgraph.spectra import (
     Spectrum,
     adjacency,
     laplacian,
+    null_operator,
     smallest_eigenvalue,
 )
 from spectral_opt.config import SpectralConfig
@@ -140,10 +142,13 @@ def told_reasons(reasons: Mapping[str, str]) -> str:
 def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -> tuple[ShiftOperator, int]:
     """Build the graph of one table from features (nodes, features); give its shift operator and its number of edges.
 
-    A ValueError names the builder where it fails or gives a graph of other nodes.
+    A config with a null has that in its place. A ValueError names the builder where it fails or gives a graph of other
+    nodes.
     """
     graph = _build(table, config, features)
     operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
+    if config.null == "rotated":
+        operator = null_operator(operator, config.null, config.seed)
     return operator, int(graph.num_edges) // 2
 
 
@@ -168,7 +173,13 @@ def check_form(config: SpectralConfig, *operators: ShiftOperator) -> None:
 
 def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
     builder = config.make_builder()
+    # Of all nulls these are drawn of a graph; the others change its operator.
+    if config.null == "permuted" or config.null == "random":
+        builder = get_builder(config.null, builder=builder, seed=config.seed)
     try:
-        return connect(table, features, builder)
+        graph = connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"builder {readable(config.builder)} failed: {told_failure(error)}") from error
+    if config.null == "random" and not graph.rewired_share:
+        raise ValueError("null='random' gives the same graph, as its degrees leave no choice; use 'permuted'")
+    return graph

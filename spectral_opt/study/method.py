@@ -70,19 +70,11 @@ class Method:
 
     def permuted_null(self) -> "Method":
         """Return the control: the same graph, spectrum and strength, with the nodes permuted."""
-        configs = tuple(
-            replace(
-                config,
-                builder="permuted",
-                builder_options={"builder": _inner(config), "seed": config.seed},
-            )
-            for config in self.configs
-        )
         return Method(
             name=f"{self.name}_permuted",
             title=f"{self.title}, nodes permuted",
             description=f"The null of {self.title}: the same graph, attached to the wrong nodes.",
-            configs=configs,
+            configs=tuple(replace(config, null="permuted") for config in self.configs),
             null_of=self.name,
         )
 
@@ -156,8 +148,3 @@ def _read(kind: str, name: str, room: ModuleType) -> Any:  # a module, whose att
     if name not in _files(room):
         raise UnknownNameError.among(kind, name, _files(room))
     return importlib.import_module(f"{room.__name__}.{name}")
-
-
-def _inner(config: SpectralConfig) -> str | Callable[..., Any] | None:
-    # A name keeps the configuration serializable; options need the builder itself.
-    return config.make_builder() if config.builder_options else config.builder
