@@ -12,6 +12,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`, by `open_setting`; its
   texts alone: `read_job_texts`, `JobTexts` of `LabelledPart`; before all jobs, `check_sources`.
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
+- Running: `run_job` makes a job's records.
 - What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
         append_record as append_record,
         write_results as write_results,
     )
+    from spectral_opt.study.running import run_job as run_job
     from spectral_opt.study.setting import (
         EarlierTask as EarlierTask,
         ProbeTask as ProbeTask,

@@ -43,17 +43,19 @@ def prepare_method(
     calibration: Mapping[str, Sequence[Mapping[str, Tensor]]],
     known: MutableMapping[object, dict[str, Tensor]] | None = None,
     options: Options | None = None,
+    seed: int | None = None,
 ) -> tuple[tuple[PreparedTable, ...], ...]:
     """Build the graphs and filters of a method, with its options, once for all its runs from the same start.
 
     `calibration` has the text that graphs are built from, under "task" and "preserve". `known` keeps the
-    features that methods have collected from the same start and text, and what is collected here is added.
-    There is one tuple of tables for each configuration, and none for a plain optimizer.
+    features that methods have collected from the same start and text, and what is collected here is added. A `seed`
+    takes the place of the configurations' own. There is one tuple of tables for each configuration, and none for
+    a plain optimizer.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     known = {} if known is None else known
     prepared = []
-    for config in configs_of(method, options or {}):
+    for config in configs_of(method, options or {}, seed):
         config = for_pooling(config, model)
         if config.builder is not None and config.scheme != "entries":
             source, options = source_of(model, config, config.scheme)
@@ -100,8 +102,9 @@ def fine_tune(
     """
     started = time.perf_counter()
     chosen = chosen_options(options or {}, method)
+    drawn = None if setting is None else setting.seed
     training = Training(
-        copy.deepcopy(model), setting, chosen, learning_rate, weight_decay, configs_of(method, chosen)
+        copy.deepcopy(model), setting, chosen, learning_rate, weight_decay, configs_of(method, chosen, drawn)
     )
     if method.prepare is not None:
         method.prepare(training)
@@ -149,11 +152,12 @@ def fine_tune(
     return FineTuned(tuned, tuple(losses), time.perf_counter() - started, tuple(looks), training.is_mergeable)
 
 
-def configs_of(method: Method, options: Options) -> tuple[SpectralConfig, ...]:
-    """Give the configurations that a method attaches under options."""
-    if method.configure is None:
-        return method.configs
-    return tuple(method.configure(chosen_options(options, method)))
+def configs_of(method: Method, options: Options, seed: int | None = None) -> tuple[SpectralConfig, ...]:
+    """Give the configurations that a method attaches under options, its nulls drawn from `seed` where one is given."""
+    configs = method.configs
+    if method.configure is not None:
+        configs = tuple(method.configure(chosen_options(options, method)))
+    return configs if seed is None else tuple(replace(config, seed=seed) for config in configs)
 
 
 def _adamw(

@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from spectral_opt.study import after_training, methods
 from spectral_opt.study.plan import Value
 from spectral_opt.study.setting import StudySetting
 
+T = TypeVar("T")
 Options = Mapping[str, Value]
 
 
@@ -86,6 +87,19 @@ class FinishedTune:
     setting: StudySetting
     base: Mapping[str, Tensor]
     tuned: Mapping[str, Tensor]
+    _kept: dict[object, Any] = field(default_factory=dict)  # Any: what `make` gives
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once for all filters of this fine-tune."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        value: T = self._kept[key]
+        return value
+
+    @property
+    def kept(self) -> int:
+        """How many things were made once until now, of this fine-tune and of its setting."""
+        return len(self._kept) + self.setting.kept
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class StateMeasures:
                 band_energy(spectrum, (tuned[name].double() - self._start[name].double()).T, FIFTHS)
                 for name, spectrum in self._column_spectra().items()
             ),
-            torch.zeros(len(FIFTHS), dtype=torch.float64),
+            torch.zeros(len(FIFTHS) - 1, dtype=torch.float64),
         )
         total = float(energies.sum())
         return [float(energy) / total for energy in energies] if total else []

@@ -1,0 +1,249 @@
+"""Run the cells of a job: train, filter, measure, and hand out a record after each."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from paramgraph.digests import text_digest
+from paramgraph.environment import peak_megabytes
+from paramgraph.whole_files import replacing
+from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune, prepare_method
+from spectral_opt.study.method import FinishedTune, chosen_options, get_after_training, get_method
+from spectral_opt.study.opening import open_setting
+from spectral_opt.study.plan import Cell, Job, StudyPlan
+from spectral_opt.study.records import CellRecord
+from spectral_opt.study.state_measures import Metrics, StateMeasures
+from spectral_opt.tasks import MeanPooledClassifier
+
+WEIGHT_DECAY, WARMUP = 0.01, 0.1
+OnRecord = Callable[[Cell, CellRecord], object]
+OnFailure = Callable[[Cell, Exception], object]
+
+
+@dataclass
+class _Trained:
+    """A fine-tune that the next cells may filter; or why there is none."""
+
+    key: str
+    tune: FinishedTune | None = None
+    diverged: str = ""
+    error: Exception | None = None
+
+
+@dataclass
+class _Clock:
+    """Seconds of the process by what they were spent on."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.process_time)
+
+    def tick(self, what: str) -> None:
+        now = time.process_time()
+        self.spent[what] = self.spent.get(what, 0.0) + now - self._since
+        self._since = now
+
+
+def run_job(
+    plan: StudyPlan,
+    job: Job,
+    *,
+    known: Collection[str] = (),
+    states: Path | None = None,
+    on_record: OnRecord,
+    on_failure: OnFailure | None = None,
+    advance: Callable[[float, str], None] | None = None,
+) -> None:
+    """Run the cells of a job whose keys are not `known`, in their order, and hand out each one's record at once.
+
+    Tuned weights are kept in the folder `states`, so that a filter whose fine-tune was known goes on from them; without
+    the file it is trained again; at the end those of methods that the plan does not keep are deleted. A run whose loss
+    is no number is a record with that status, and so are the filters behind it. What a cell raises, `on_failure` is
+    told, once for each cell that needs it, and the next one runs; without it, it is raised. What `on_record` raises
+    always is. `advance` is told a share of the job's cells and what was done.
+    """
+    wanted = [cell for cell in job.cells if cell.key not in known]
+    if not wanted:
+        return
+    running = _RunningJob(plan, job, states)
+    for cell in wanted:
+        try:
+            record = running.run(cell)
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(cell, error)
+        else:
+            on_record(cell, record)
+        if advance is not None:
+            advance(1 / len(wanted), cell.key)
+    if states is not None:
+        for cell in job.cells:
+            if cell.method not in plan.keep_states:
+                _state_file(states, cell).unlink(missing_ok=True)
+
+
+class _RunningJob:
+    """A job made real, and the fine-tune that its next cells filter."""
+
+    def __init__(self, plan: StudyPlan, job: Job, states: Path | None) -> None:
+        self.plan, self.job, self.states = plan, job, states
+        self.setting = open_setting(plan, job)
+        self.measures = StateMeasures(self.setting)
+        self._digest = plan.task_digest(job)
+        self._trained = _Trained("")
+
+    def run(self, cell: Cell) -> CellRecord:
+        """Train or filter, and measure."""
+        began, clock = time.perf_counter(), _Clock()
+        metrics: Metrics = {"start": self.measures.start()}
+        clock.tick("preparing")
+        if self._trained.key != cell.trained.key:
+            kept = None if cell.after is None else self._read_state(cell)
+            self._trained = _Trained(cell.trained.key, kept)
+            if kept is None:
+                found = self._train(cell.trained, clock)
+                metrics |= found if cell.after is None else {}
+        if self._trained.error is not None:
+            raise self._trained.error
+        if cell.after is not None and not self._trained.diverged:
+            metrics |= self._points(self._filtered(cell, clock))
+            clock.tick("measuring")
+        return CellRecord(
+            method=cell.method,
+            task=cell.task,
+            seed=cell.seed,
+            stage=cell.stage,
+            part=cell.part,
+            shots=cell.shots,
+            options=dict(cell.options),
+            after=cell.after,
+            after_options=dict(cell.after_options),
+            status="diverged" if self._trained.diverged else "finished",
+            digest=self._digest,
+            config=self._config(cell),
+            metrics=metrics,
+            seconds=time.perf_counter() - began,
+            cpu_seconds=dict(clock.spent),
+            peak_megabytes=peak_megabytes(),
+            message=self._trained.diverged,
+        )
+
+    def _train(self, cell: Cell, clock: _Clock) -> Metrics:
+        """Fine-tune, measure along the scaling curve, and keep the weights for filters; an error waits for them too."""
+        try:
+            return self._fine_tuned(cell, clock)
+        except TrainingDivergedError as error:
+            clock.tick("training")
+            self._trained.diverged = str(error)
+        except Exception as error:
+            self._trained.error = error
+        return {}
+
+    def _fine_tuned(self, cell: Cell, clock: _Clock) -> Metrics:
+        setting = self.setting
+        method = get_method(cell.method)
+        options = {name: value for name, value in cell.options.items() if name != "learning_rate"}
+        if not method.trains:
+            state = {name: value.clone() for name, value in setting.start.state_dict().items()}
+            self._trained.tune = self._finished(state)
+            found = self._points(state) | {"curve": {"losses": []}}
+            clock.tick("measuring")
+            return found
+        known = setting.once("features of the methods", lambda: dict[object, dict[str, Tensor]]())
+        prepared = prepare_method(setting.start, method, setting.calibration, known, options, setting.seed)
+        clock.tick("preparing")
+        done = fine_tune(
+            setting.start,
+            setting.training,
+            method,
+            learning_rate=float(str(cell.options["learning_rate"])),
+            weight_decay=WEIGHT_DECAY,
+            seed=cell.seed,
+            prepared=prepared,
+            options=options,
+            setting=setting,
+            warmup=WARMUP,
+            look=self.measures.look,
+            look_every=self.job.part.evaluate_every,
+        )
+        clock.tick("training")
+        if done.is_mergeable:
+            state = {name: value.detach() for name, value in done.model.state_dict().items()}
+            self._trained.tune = self._finished(state)
+            found = self._points(state)
+            others = self.job.cells if self.states is not None else ()
+            if any(other.after and other.trained.key == cell.key for other in others):
+                self._write_state(cell, state)
+        else:
+            assert isinstance(done.model, MeanPooledClassifier), "a study tunes mean-pooled classifiers"
+            point = {"factor": 1.0, **self.measures.measure_model(done.model, whole=True)}
+            found = {"points": [point], "bands": []}
+        clock.tick("measuring")
+        return found | {"curve": _curve(done)}
+
+    def _filtered(self, cell: Cell, clock: _Clock) -> dict[str, Tensor]:
+        """Filter the fine-tune; twice where graphs were built on the way: the filter's own time is told apart."""
+        assert cell.after is not None
+        tune = self._trained.tune
+        if tune is None:
+            raise ValueError(
+                f"{cell.after} filters weights, and {cell.method} leaves none under the start's own names: take it out "
+                "of the filter's `of`"
+            )
+        after = get_after_training(cell.after)
+        options = chosen_options(cell.after_options, after)
+        kept = tune.kept
+        state = after.apply(tune, options)
+        if tune.kept > kept:
+            clock.tick("preparing")
+            state = after.apply(tune, options)
+        clock.tick("filter")
+        return state
+
+    def _finished(self, state: dict[str, Tensor]) -> FinishedTune:
+        return FinishedTune(self.setting, self.setting.start.state_dict(), state)
+
+    def _points(self, state: Mapping[str, Tensor]) -> Metrics:
+        points = [self.measures.scaled(state, factor) for factor in self.job.part.factors]
+        return {"points": points, "bands": self.measures.bands(state)}
+
+    def _config(self, cell: Cell) -> dict[str, Any]:
+        """Write down what a record follows from, besides what it says itself."""
+        return {
+            "model": self.plan.model,
+            "settings": asdict(self.job.task),
+            "steps": len(self.setting.training),
+            "factors": list(self.job.part.factors),
+            "evaluate_every": self.job.part.evaluate_every,
+            "weight_decay": WEIGHT_DECAY,
+            "warmup": WARMUP,
+            "facts": dict(self.setting.facts),
+        }
+
+    def _write_state(self, cell: Cell, state: Mapping[str, Tensor]) -> None:
+        assert self.states is not None
+        self.states.mkdir(parents=True, exist_ok=True)
+        with replacing(_state_file(self.states, cell)) as unfinished:
+            save_file(
+                {name: value.contiguous() for name, value in state.items()}, unfinished, {"key": cell.key}
+            )
+
+    def _read_state(self, cell: Cell) -> FinishedTune | None:
+        if self.states is None or not (file := _state_file(self.states, cell)).is_file():
+            return None
+        return self._finished(load_file(file))
+
+
+def _curve(done: FineTuned) -> Metrics:
+    names = ("dev_step", "dev_cpu_seconds", "dev_loss", "dev_accuracy")
+    looks = {name: [look[name] for look in done.looks] for name in names} if done.looks else {}
+    return {"losses": list(done.losses), **looks}
+
+
+def _state_file(states: Path, cell: Cell) -> Path:
+    return states / f"{text_digest(cell.trained.key)[:16]}.safetensors"

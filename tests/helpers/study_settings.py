@@ -1,0 +1,77 @@
+"""A tiny study: a random encoder on random tokens, in which a word gives the class away."""
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertModel
+
+from spectral_opt.study import MethodGrid, Part, StudyPlan, StudySetting, StudyTask
+from spectral_opt.tasks import (
+    MeanPooledClassifier,
+    TokenizedBatches,
+    embed_texts,
+    fit_best_probe,
+)
+
+TASK = StudyTask("toy", "toy", ("other",), "third", "fourth", steps=6, batch_size=4)
+
+
+def tiny_plan(*parts: Part) -> StudyPlan:
+    """Make a plan of these parts, by default of AdamW alone, on the tiny task."""
+    part = Part(
+        "part", "confirmation", ("toy",), (8,), (1,), (MethodGrid("adamw", {"learning_rate": (1e-2,)}),)
+    )
+    return StudyPlan("a tiny study", "tiny", (TASK,), parts or (part,))
+
+
+def tiny_setting(seed: int = 0, stage: str = "confirmation") -> StudySetting:
+    """Make what the cells of a tiny job share."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def texts(number: int) -> tuple[torch.Tensor, np.ndarray]:
+        labels = np.arange(number) % 2
+        tokens = torch.randint(4, 60, (number, 7), generator=generator)
+        tokens[:, 3] = torch.from_numpy(labels) + 1  # the word that decides
+        return tokens, labels
+
+    def batches(number: int, size: int = 4, labelled: bool = False) -> tuple[TokenizedBatches, np.ndarray]:
+        tokens, labels = texts(number)
+        rows = [slice(first, first + size) for first in range(0, number, size)]
+        made = [
+            {"input_ids": tokens[row], "attention_mask": torch.ones_like(tokens[row])}
+            | ({"labels": torch.from_numpy(labels[row])} if labelled else {})
+            for row in rows
+        ]
+        return TokenizedBatches(made, range(number), 0), labels
+
+    config = BertConfig(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = BertModel(config).eval()
+    start = MeanPooledClassifier(encoder, 2).eval()
+    for parameter in encoder.embeddings.parameters():
+        parameter.requires_grad_(False)
+    training, train = batches(TASK.steps * TASK.batch_size, labelled=True)
+    dev, dev_labels = batches(16)
+    scored, labels = batches(24)
+    fit_best_probe(start, embed_texts(start, training), train, embed_texts(start, dev), dev_labels)
+    return StudySetting(
+        task=TASK,
+        shots=8,
+        seed=seed,
+        stage=stage,
+        start=start,
+        training=training,
+        dev=dev,
+        scored=scored,
+        labels={"train": train, "dev": dev_labels, "scored": labels},
+        calibration={"task": batches(16, labelled=True)[0], "preserve": batches(16)[0]},
+        neighbours=batches(20)[0],
+        facts={"sizes": {"scored": 24}},
+    )

@@ -1,0 +1,193 @@
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from spectral_opt.study import (
+    AfterGrid,
+    AfterTraining,
+    Method,
+    MethodGrid,
+    Part,
+    StateMeasures,
+    get_method,
+    mean_auc,
+    run_job,
+)
+
+from helpers.study_settings import TASK, tiny_plan, tiny_setting
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ADAMW = MethodGrid("adamw", {"learning_rate": (1e-2,)})
+HALVED = AfterTraining(
+    "halved", "halved", "", lambda tune, options: {n: (v + tune.base[n]) / 2 for n, v in tune.tuned.items()}
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr("spectral_opt.study.running.open_setting", lambda plan, job: tiny_setting(job.seed))
+
+
+def part_of(*methods, **changes):
+    return replace(tiny_plan().parts[0], methods=methods, **changes)
+
+
+def records_of(part, known=(), states=None):
+    plan, found = tiny_plan(part), {}
+    (job,) = plan.jobs()
+    run_job(
+        plan, job, known=known, states=states, on_record=lambda cell, record: found.update({cell.key: record})
+    )
+    return found
+
+
+def test_a_cell_has_one_record_with_a_point_for_each_factor():
+    (record,) = records_of(part_of(ADAMW, factors=(1.0, 0.5), evaluate_every=2)).values()
+    assert [point["factor"] for point in record.metrics["points"]] == [1.0, 0.5]
+    assert record.metrics["curve"]["dev_step"] == [2, 4, 6]
+    assert len(record.metrics["curve"]["losses"]) == 6
+    json.dumps(asdict(record), allow_nan=False)
+
+
+def test_the_same_cell_gives_the_same_numbers_again():
+    first, second = (next(iter(records_of(part_of(ADAMW)).values())) for _ in range(2))
+    assert first.metrics["points"] == second.metrics["points"]
+
+
+def test_half_of_the_change_is_the_middle_of_the_scaling_curve(monkeypatch):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    records = records_of(part_of(ADAMW, factors=(1.0, 0.5), after=(AfterGrid("halved"),)))
+    trained, halved = (record.metrics["points"] for record in records.values())
+    assert halved[0]["drift"] == pytest.approx(trained[1]["drift"], rel=1e-5)  # float32 states
+    assert halved[0]["loss"] == pytest.approx(trained[1]["loss"], rel=1e-4)
+
+
+def test_a_filter_goes_on_from_the_weights_that_were_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    part = part_of(ADAMW, after=(AfterGrid("halved"),))
+    plan = replace(tiny_plan(part), keep_states=("adamw",))
+    whole = {}
+    run_job(
+        plan, plan.jobs()[0], states=tmp_path, on_record=lambda cell, record: whole.update({cell.key: record})
+    )
+    trained, filtered = whole
+    monkeypatch.setattr("spectral_opt.study.running.fine_tune", None)
+    again = records_of(part, known={trained}, states=tmp_path)
+    assert list(again) == [filtered]
+    assert again[filtered].metrics["points"] == whole[filtered].metrics["points"]
+
+
+def test_weights_that_the_plan_does_not_keep_are_deleted(monkeypatch, tmp_path):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    records_of(part_of(ADAMW, after=(AfterGrid("halved"),)), states=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_is_a_record_and_so_is_the_filter_behind_it(monkeypatch):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    wild = MethodGrid("adamw", {"learning_rate": (1e30,)})
+    records = records_of(part_of(wild, after=(AfterGrid("halved"),)))
+    assert [record.status for record in records.values()] == ["diverged", "diverged"]
+    assert all("loss is" in record.message and "points" not in record.metrics for record in records.values())
+
+
+def test_known_cells_are_not_run_again():
+    assert not records_of(part_of(ADAMW), known=records_of(part_of(ADAMW)))
+
+
+def test_a_method_that_trains_nothing_loses_nothing(monkeypatch):
+    still = Method("still", "still", "", trains=False)
+    monkeypatch.setattr("spectral_opt.study.running.get_method", lambda name: still)
+    (record,) = records_of(part_of(MethodGrid("still"))).values()
+    (point,) = record.metrics["points"]
+    assert (point["lost"], point["drift"], record.metrics["bands"]) == (0, 0, [])
+
+
+def test_a_change_without_relation_to_the_texts_has_a_fifth_of_its_energy_in_each_band():
+    setting = tiny_setting()
+    state = dict(setting.start.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    for name, value in state.items():
+        if value.ndim == 2:
+            state[name] = value + torch.randn(value.shape, generator=generator)
+    # Some 8,000 independent entries: three standard errors of a share are 0.015.
+    assert StateMeasures(setting).bands(state) == pytest.approx([0.2] * 5, abs=0.03)
+
+
+def test_bands_add_up_to_the_whole_change():
+    (record,) = records_of(part_of(ADAMW)).values()
+    assert sum(record.metrics["bands"]) == pytest.approx(1)
+
+
+def test_the_start_of_a_setting_is_left_as_it_was():
+    setting = tiny_setting()
+    before = {name: value.clone() for name, value in setting.start.state_dict().items()}
+    StateMeasures(setting).scaled({name: value + 1 for name, value in before.items()}, 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in setting.start.state_dict().items())
+
+
+def test_the_area_under_the_curve_of_many_classes_is_scikit_learns(generator):
+    from sklearn.metrics import roc_auc_score
+
+    chances = torch.rand(60, 3, generator=generator).softmax(dim=1).double().numpy()
+    labels = np.arange(60) % 3
+    assert mean_auc(chances, labels) == pytest.approx(roc_auc_score(labels, chances, multi_class="ovr"))
+
+
+def test_cells_have_names_of_their_own():
+    grid = MethodGrid("adamw", {"learning_rate": (1e-3, 1e-2)})
+    part = Part(
+        "p",
+        "tuning",
+        ("toy",),
+        (8, 16),
+        (1, 2),
+        (grid,),
+        (AfterGrid("product", options={"strength": (1.0, 3.0)}),),
+    )
+    cells = [cell for job in tiny_plan(part).jobs() for cell in job.cells]
+    assert (
+        len({cell.key for cell in cells}) == len({cell.file for cell in cells}) == len(cells) == 2 * 2 * 2 * 3
+    )
+
+
+def test_settings_of_the_task_change_the_digest_and_other_methods_do_not():
+    plan = tiny_plan()
+    (job,) = plan.jobs()
+    other = replace(job, task=replace(TASK, steps=7))
+    more = tiny_plan(part_of(ADAMW, MethodGrid("l2sp")))
+    assert plan.task_digest(other) != plan.task_digest(job) == more.task_digest(more.jobs()[0])
+
+
+def test_a_cell_that_fails_is_told_with_its_filters_and_the_next_one_runs(monkeypatch):
+    def break_down(training):
+        raise RuntimeError("out of order")
+
+    broken = Method("broken", "broken", "", prepare=break_down)
+    monkeypatch.setattr(
+        "spectral_opt.study.running.get_method", lambda name: broken if name == "broken" else get_method(name)
+    )
+    grids = MethodGrid("broken", {"learning_rate": (1e-2,)}), ADAMW
+    plan = tiny_plan(part_of(*grids, after=(AfterGrid("product", ("broken",)),)))
+    failed, finished = [], []
+    run_job(
+        plan,
+        plan.jobs()[0],
+        on_record=lambda cell, record: finished.append(cell.method),
+        on_failure=lambda cell, error: failed.append((cell.after, str(error))),
+    )
+    assert failed == [(None, "out of order"), ("product", "out of order")]
+    assert finished == ["adamw"]
+
+
+def test_what_taking_a_record_raises_ends_the_job():
+    plan = tiny_plan()
+
+    def full(cell, record):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        run_job(plan, plan.jobs()[0], on_record=full, on_failure=lambda cell, error: None)
