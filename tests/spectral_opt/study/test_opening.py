@@ -1,24 +1,40 @@
 """A job made real: which texts are in which part, and that nothing of a test part is chosen on."""
 
+import json
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
+from paramgraph.digests import tensor_digest
+from paramgraph.errors import UnknownNameError
 from spectral_opt.errors import DataError
 from spectral_opt.study import (
     MethodGrid,
     Part,
     StudyPlan,
     StudyTask,
+    check_sources,
+    fine_tune,
+    get_method,
+    open_setting,
     read_job_texts,
 )
 
-WORDS = ("a", "good", "bad", "film", "long", "short")
+from helpers.word_models import FILLER, OPINIONS, save_word_model
 
 
 def texts_of(kind, number):
-    """Texts that differ in a word of no meaning, so that every one is its own."""
-    return [f"{WORDS[at % 6]} {WORDS[at * 7 % 5]} {kind}{at}" for at in range(number)]
+    """Opinions by turns, each with a word of its own."""
+    return [f"{FILLER[at % 8]} {OPINIONS[at % 2][at % 3]} {kind}{at}" for at in range(number)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_word_model(tmp_path_factory.mktemp("models") / "word-bert"))
 
 
 @pytest.fixture
@@ -129,3 +145,136 @@ def test_preserved_texts_come_evenly_from_all_sources(task, folder):
 def test_what_the_split_leaves_is_told_where_it_is_less_than_graphs_are_built_from(task):
     large = read(replace(task, batch_size=16))
     assert f"{len(large.rest.texts)} texts, all that the split leaves" in large.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"selection": "first.csv"}, r"calibration '.*first.csv' and selection 'first.csv' are the same"),
+        ({"held_out": "task.csv"}, r"held_out 'task.csv' and data '.*task.csv' are the same"),
+        ({"probes": ("task.csv",)}, r"the probe 'task.csv' is the task's own data"),
+        ({"calibration": ()}, "no calibration text"),
+        ({"selection": "sotu", "data": "sotu_eras"}, "selection 'sotu' and data 'sotu_eras' are the same"),
+        (
+            {"selection": "copy.csv"},
+            r"calibration '.*first.csv' and selection 'copy.csv' share 1 texts, such as",
+        ),
+        ({"neighbours": 41}, "41 texts were asked for, and it has 40"),
+        ({"probes": ("small.csv",)}, "has 20 texts of 2 classes to fit, and 20 of other groups to score"),
+    ],
+)
+def test_sources_that_share_texts_or_have_too_few_are_refused_before_any_work(
+    task, folder, monkeypatch, change, message
+):
+    monkeypatch.chdir(folder)
+    (folder / "copy.csv").write_text("\n".join(["text", *texts_of("copy", 40), texts_of("first", 1)[0]]))
+    rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("small", 40))]
+    (folder / "small.csv").write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(DataError, match=message):
+        read(replace(task, **change), model="a model that nobody has")
+
+
+def test_the_sources_of_a_plan_are_held_against_each_other_by_content_in_every_stage(task, folder):
+    check_sources(planned(task))
+    (folder / "third.csv").write_text("\n".join(["text", *texts_of("third", 40), texts_of("task", 1)[0]]))
+    read(task, stage="tuning")  # which does not open what is held out
+    with pytest.raises(DataError, match=r"held_out '.*third.csv' and data '.*task.csv' share 1 texts"):
+        check_sources(planned(task, stage="tuning"))
+
+
+def test_tasks_that_come_before_each_other_are_refused(task):
+    first, second = replace(task, name="first", first="second"), replace(task, name="second", first="first")
+    with pytest.raises(ValueError, match="first, second come before each other"):
+        read_job_texts(planned(first, second), planned(first, second).jobs()[0])
+    with pytest.raises(UnknownNameError, match="no first task of task named 'thrid'"):
+        read(replace(task, first="thrid"))
+
+
+def opened(task, *others, **options):
+    plan = planned(task, *others, **options)
+    return open_setting(plan, plan.jobs()[0])
+
+
+def test_the_parts_of_a_setting_are_those_of_its_texts(task, model):
+    setting, texts = opened(task, model=model), read(task)
+    assert [len(batch["labels"]) for batch in setting.training] == [4, 4, 4]
+    for name, part in {"train": texts.train, "dev": texts.dev, "scored": texts.scored}.items():
+        assert setting.labels[name].tolist() == part.labels.tolist()
+    rows = {"dev": setting.dev, "scored": setting.scored, "neighbours": setting.neighbours}
+    rows |= {"task": setting.calibration["task"], "preserve": setting.calibration["preserve"]}
+    assert {name: len(batches.order) for name, batches in rows.items()} == {
+        name: setting.facts["sizes"][name] for name in rows
+    }
+    assert [len(probe.batches.order) == 2 * probe.fitted == 200 for probe in setting.probes] == [True]
+    assert "labels" in setting.calibration["task"][0]
+    assert "labels" not in setting.calibration["preserve"][0]
+
+
+def test_the_start_has_frozen_embeddings_and_the_best_probe_on_dev_as_head(task, model):
+    start = opened(task, model=model).start
+    frozen = {name for name, parameter in start.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name in start.state_dict() if "embeddings" in name}
+    assert not start.training
+    # Logistic regression sums to no class; the random head that it replaces does not.
+    assert torch.allclose(start.classifier.weight.sum(dim=0), torch.zeros(32), atol=1e-6)
+
+
+def test_another_process_makes_the_same_setting_and_another_seed_another(task, model):
+    """Sets of texts have another order in every process."""
+    settings = [opened(task, model=model, seed=seed) for seed in (0, 1)]
+    checksums = [setting.facts["checksums"] for setting in settings]
+    assert all(checksums[0][part] != checksums[1][part] for part in checksums[0])
+    program = (
+        "import sys, json, pickle; from spectral_opt.study import open_setting; from paramgraph.digests import *\n"
+        "plan = pickle.load(sys.stdin.buffer); setting = open_setting(plan, plan.jobs()[0])\n"
+        "drawn = [batch['labels'] for batch in setting.calibration['task']]\n"
+        "print(json.dumps([setting.facts['checksums'], tensor_digest(*drawn, setting.start.classifier.weight)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=pickle.dumps(planned(task, model=model)),
+        capture_output=True,
+        check=True,
+    )
+    drawn = [batch["labels"] for batch in settings[0].calibration["task"]]
+    weight = settings[0].start.classifier.weight
+    assert json.loads(done.stdout) == [checksums[0], tensor_digest(*drawn, weight)]
+
+
+def test_opening_draws_no_global_random_number(task, model):
+    before = torch.get_rng_state()
+    opened(task, model=model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pair_starts_from_the_model_tuned_on_the_first_task_and_remembers_it(
+    task, folder, model, one_thread
+):
+    """The second task has other texts, and its part other steps."""
+    rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("later", 400))]
+    (folder / "later.csv").write_text("\n".join(["text,label", *rows]))
+    first = replace(task, probes=())
+    later = replace(
+        first, name="later", data=str(folder / "later.csv"), group_column=None, first="task", steps=5
+    )
+    setting, alone = opened(later, first, model=model), opened(first, model=model)
+    tuned = fine_tune(alone.start, alone.training, get_method("adamw"), learning_rate=1e-4, seed=0).model
+    earlier = setting.earlier
+    assert earlier.name == "task"
+    assert torch.equal(earlier.classifier.weight, tuned.classifier.weight)
+    changed = alone.start.encoder.state_dict()
+    for name, value in setting.start.encoder.state_dict().items():
+        assert torch.equal(value, tuned.encoder.state_dict()[name])
+        assert torch.equal(value, changed[name]) == ("embeddings" in name or "pooler" in name)
+    assert earlier.labels.tolist() == alone.labels["scored"].tolist()
+    assert torch.equal(earlier.scored[0]["input_ids"], alone.scored[0]["input_ids"])
+    assert torch.equal(earlier.training[0]["input_ids"], alone.training[0]["input_ids"])
+    assert (len(setting.training), len(earlier.training)) == (5, 3)
+    assert "tuned on task: 3 steps" in setting.facts["provenance"]["model"]
+
+
+def test_the_text_of_an_earlier_task_is_no_text_to_preserve(task, folder):
+    later = replace(task, name="later", data=str(folder / "other.csv"), calibration=(task.data,), probes=())
+    plan = planned(replace(later, first="task"), task)
+    with pytest.raises(DataError, match=r"calibration '.*task.csv' and data '.*task.csv' are the same"):
+        read_job_texts(plan, plan.jobs()[0])

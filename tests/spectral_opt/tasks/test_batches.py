@@ -10,7 +10,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import tokenize_batches
+from spectral_opt.tasks import tokenize_batches, tokenize_epochs
 
 TEXTS = ["a good film", "bad", "a long long long film", "short", "a bad film"]
 
@@ -102,3 +102,22 @@ def test_a_text_without_a_token_is_named():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
     with pytest.raises(DataError, match=r"1 of 2 texts have no tokens, the first is number 2, ' '"):
         tokenize_batches(tokenizer, ["word", " "])
+
+
+def test_epochs_have_every_text_once_in_an_order_of_the_seed(tokenizer):
+    texts = ["good", "bad", "film", "long", "short"]
+    batches = tokenize_epochs(tokenizer, texts, [0, 1, 2, 3, 4], steps=4, batch_size=3, seed=1)
+    labels = torch.cat([batch["labels"] for batch in batches]).tolist()
+    assert len(batches) == 4
+    assert [sorted(labels[:5]), sorted(labels[5:10]), len(labels)] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], 12]
+    assert labels[:5] != labels[5:10]
+    words = torch.cat([batch["input_ids"][:, 1] for batch in batches]).tolist()
+    assert words == [tokenizer.convert_tokens_to_ids(texts[label]) for label in labels]
+    again = tokenize_epochs(tokenizer, texts, [0, 1, 2, 3, 4], steps=4, batch_size=3, seed=2)
+    assert torch.cat([batch["labels"] for batch in again]).tolist() != labels
+
+
+@pytest.mark.parametrize(("texts", "labels", "steps"), [(["bad"], [0, 1], 1), ([], [], 1), (["bad"], [0], 0)])
+def test_epochs_of_nothing_are_refused(tokenizer, texts, labels, steps):
+    with pytest.raises(ValueError, match="texts"):
+        tokenize_epochs(tokenizer, texts, labels, steps=steps)

@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 import paramgraph
 from paramgraph.sources import representation
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import MeanPooledClassifier, PooledEncoder, match_classes
+from spectral_opt.tasks import MeanPooledClassifier, PooledEncoder, freeze_embeddings, match_classes
 
 
 def batch(lengths, seed=0):
@@ -227,3 +227,12 @@ def test_an_order_that_a_name_contradicts_is_no_match(names):
 def test_another_number_of_classes_is_refused():
     with pytest.raises(DataError, match="the classes a, b, c, and the model has 2 others"):
         match_classes(model(LABEL_0=0, LABEL_1=1), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_embeddings_are_frozen_wherever_an_encoder_has_them(encoder, kind):
+    gpt2 = GPT2Model(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2, n_positions=16))
+    chosen, frozen = {"bert": (encoder, "embeddings."), "gpt2": (gpt2, "wte.")}[kind]
+    freeze_embeddings(chosen)
+    for name, parameter in chosen.named_parameters():
+        assert parameter.requires_grad != name.startswith(frozen)

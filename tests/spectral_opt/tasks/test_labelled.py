@@ -44,3 +44,11 @@ def test_shuffled_labels_keep_the_counts_and_say_so(toy):
 def test_metadata_have_one_value_per_text():
     with pytest.raises(DataError, match="1 values of year for 2 texts"):
         UnlabelledText("toy", ("a", "b"), Provenance("toy"), metadata={"year": (1,)})
+
+
+def test_texts_are_drawn_once_each_and_never_more_than_there_are():
+    data = UnlabelledText("toy", tuple("abcdefgh"), Provenance("toy"))
+    assert sorted(data.drawn(8, seed=0)) == list("abcdefgh")
+    assert data.drawn(3, seed=0) == data.drawn(8, seed=0)[:3] != data.drawn(3, seed=1)
+    with pytest.raises(DataError, match="toy: 9 texts were asked for, and it has 8"):
+        data.drawn(9, seed=0)

