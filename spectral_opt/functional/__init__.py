@@ -8,7 +8,8 @@ Penalties: `penalty_value`, `penalty_gradient`; of low-rank updates `low_rank_pe
 `low_rank_penalty_gradient` by `Axis`; outside an optimizer `decoupled_step`, `step_kind`; their parts `multiply`,
 `checked_operator`.
 Filters of gradients: `filter_gradients`; as pairs `GradientFilter`, `gradient_filter`, `chain`, `clip_by_global_norm`,
-`masked`, `project`.
+`masked`, `project`; by a power of the Gram graphs of the gradients themselves `gram_power`, its rule `GramPower` and
+`DAMPING`.
 Filters of tables: `filter_table`, `match_norm` and its `norm_factor`, `filter_in_place_of`, `put_back`.
 """
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
         match_norm as match_norm,
         norm_factor as norm_factor,
         put_back as put_back,
+    )
+    from spectral_opt.functional.gram_graphs import (
+        DAMPING as DAMPING,
+        GramPower as GramPower,
+        gram_power as gram_power,
     )
     from spectral_opt.functional.low_rank_penalty import (
         Axis as Axis,

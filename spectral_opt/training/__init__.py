@@ -9,7 +9,7 @@ Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`, and wh
 `Live` parameters; `own_table` and `own_parts`, of an expert its one matrix in the stack; `BasisStep` and `enter_basis`
 are a step in the basis of a graph.
 Optimizers: `stepping_optimizer` inside of an `OptimizerWrapper`; `check_groups`, `learning_rates`, `read_scaling`.
-Graphs built anew: `Refresher`.
+Graphs built anew: `Refresher`. Graphs of each step's own gradients: the optimizer `SpectralPower`.
 State: `checksum`, `prepared_from_state`.
 Inside: `PenaltyForm`, `filter_` and `writable_view`, products in place; `gradient_gram` and `relative_change`, the
 drift; `move_moments`, of an optimizer into another basis.
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         gradient_gram as gradient_gram,
         relative_change as relative_change,
     )
+    from spectral_opt.training.spectral_power import SpectralPower as SpectralPower
     from spectral_opt.training.state import checksum as checksum, prepared_from_state as prepared_from_state
 
 if not TYPE_CHECKING:

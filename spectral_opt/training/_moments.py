@@ -56,15 +56,26 @@ def move_moments(
     for key in rotated + expected:
         values = own_parts(table, {name: states[name][key] for name in table.parameters})
         X = wide(own.gather(values))
-        turns = [turn.to(X.device, X.dtype) for turn in (rotation, across) if turn is not None]
-        left, *right = [turn.square() for turn in turns] if key in SQUARED else turns
-        new = left @ X @ right[0].T if right else left @ X
+        new = in_new_basis(X, rotation, across, is_squared=key in SQUARED)
         # Entries that no node covers keep every bit: only the difference is scattered.
         for name, change in own.scatter(new - X).items():
             values[name].add_(change)
     parts = [f"rotated {', '.join(rotated)}"] if rotated else []
     parts += [f"reset {', '.join(expected)} to what it is expected to be there"] if expected else []
     return "; ".join(parts) or "nothing depends on the basis"
+
+
+def in_new_basis(
+    X: Float[Tensor, "nodes width"],
+    rotation: Float[Tensor, "nodes nodes"] | None,
+    across: Float[Tensor, "width width"] | None,
+    is_squared: bool,
+) -> Float[Tensor, "nodes width"]:
+    """Rotate a moment of first order by R and R_c, or take what is expected of one of second order; None: no turn."""
+    turns = [None if turn is None else turn.to(X.device, X.dtype) for turn in (rotation, across)]
+    left, right = [turn.square() if is_squared and turn is not None else turn for turn in turns]
+    X = X if left is None else left @ X
+    return X if right is None else X @ right.T
 
 
 def _tensors(state: Mapping[str, Any], parameter: Tensor) -> list[str]:

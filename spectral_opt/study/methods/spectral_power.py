@@ -1,0 +1,51 @@
+"""One exponent from the paper's low-pass to Shampoo and SOAP, on Gram graphs of the training's own gradients."""
+
+import torch
+from torch import nn
+
+from paramgraph._checks import is_number, known_choice, whole_number
+from paramgraph.nodes import node_tables
+from spectral_opt.study import Method, Options, Training
+from spectral_opt.tasks import unused_by_mean_pooling
+from spectral_opt.training import SpectralPower
+
+# Eigenvectors of 1,536 nodes take forty times those of 384; a matrix with such a side has the graph of the other one.
+OPTIONS: Options = {"p": 0.0, "placement": "gradient", "refresh": 10, "largest": 512}
+
+
+def _prepare(training: Training) -> None:
+    p, placement = training.options["p"], training.options["placement"]
+    if not is_number(p):
+        raise ValueError(f"p is {p!r}; it must be a number: < 0 a low-pass, 0 nothing, 1/4 Shampoo")
+    known_choice("placement", placement, ("gradient", "basis"))
+    refresh, largest = (whole_number(name, training.options[name], 1) for name in ("refresh", "largest"))
+    tables = node_tables(training.model, exclude=unused_by_mean_pooling(training.model))
+    named = dict(training.model.named_parameters())
+    matrices = {id(named[name]) for table in tables.values() for name in table.parameters}
+
+    def make(
+        parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        with_power = [one for one in parameters if id(one) in matrices]
+        plain = [one for one in parameters if id(one) not in matrices]
+        return SpectralPower(
+            [{"params": one, "p": power} for one, power in ((with_power, float(p)), (plain, None)) if one],
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            placement="basis" if placement == "basis" else "gradient",
+            refresh=refresh,
+            largest=largest,
+            fused=True,
+        )
+
+    training.make_optimizer = make
+
+
+METHOD = Method(
+    name="spectral_power",
+    title="power of the gradients' own graphs",
+    description="(b a)^-p on each mode of the Gram graphs of the gradients, before AdamW or with AdamW in their basis.",
+    prepare=_prepare,
+    options=OPTIONS,
+    paper="arXiv 1802.09568, 2409.11321",
+)
