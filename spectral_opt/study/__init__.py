@@ -19,6 +19,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   `write_results`.
 - A study's folder: `save_plan`, `stored_plan`, `write_record`, `read_records`, which gives `FoundRecords`; a record
   alone: `record_from_json`, `cell_of`.
+- Claims: a `Hypothesis` of the plan, `check_hypotheses`, `read_hypotheses`; `judge` gives a `Verdict` of each, with
+  every `Comparison`. Statistics are a room of their own, `statistics`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
   `paramgraph.inputs` names its file.
 """
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
         TrainingDivergedError as TrainingDivergedError,
         fine_tune as fine_tune,
         prepare_method as prepare_method,
+    )
+    from spectral_opt.study.hypotheses import (
+        Hypothesis as Hypothesis,
+        check_hypotheses as check_hypotheses,
+        read_hypotheses as read_hypotheses,
     )
     from spectral_opt.study.job_texts import (
         JobTexts as JobTexts,
@@ -104,6 +111,7 @@ if TYPE_CHECKING:
         write_record as write_record,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
+    from spectral_opt.study.verdicts import Comparison as Comparison, Verdict as Verdict, judge as judge
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

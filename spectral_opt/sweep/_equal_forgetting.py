@@ -9,6 +9,7 @@ from scipy import stats
 
 from paramgraph.comparison import holm
 from spectral_opt.study import paired_p_value
+from spectral_opt.study.statistics import least_lost
 from spectral_opt.sweep._measures import Forgotten
 from spectral_opt.sweep._metrics import Draws, Metric, TaskResult, Values, Weights, resampled
 from spectral_opt.sweep._points import SweepPoint, around, front_of
@@ -184,21 +185,12 @@ def _matched(point: SweepPoint, front: Sequence[SweepPoint], metric: Metric) -> 
 def _lost(
     point: SweepPoint, front: Sequence[SweepPoint], metric: Metric, task: Weights, held_out: HeldOut
 ) -> tuple[Draws, Draws]:
-    """Give for each draw what the point forgot, and the least that scaling forgets at its score; infinite: none."""
+    """Give for each draw what the point forgot, and the least that scaling forgets at its score; NaN: none."""
     scores = np.stack([metric.sign * metric.draws(one.test, task) for one in front if one.test is not None])
     forgot = np.stack([_forgetting(one.forgotten, held_out) for one in front])
     assert point.test is not None, "the caller has looked"
     wanted = metric.sign * metric.draws(point.test, task)
-    # At each state that is as good at least, and where the line between two of them crosses the score.
-    least = np.where(scores >= wanted, forgot, np.inf).min(axis=0)
-    for before, after in zip(range(len(front)), range(1, len(front)), strict=False):
-        low, high = scores[before], scores[after]
-        width = high - low
-        share = np.divide(wanted - low, width, out=np.zeros_like(width), where=width != 0)
-        reached = (share >= 0) & (share <= 1) & (width != 0)
-        there = (1 - share) * forgot[before] + share * forgot[after]
-        least = np.where(reached, np.minimum(least, there), least)
-    return _forgetting(point.forgotten, held_out), np.where(np.isfinite(least), least, np.nan)
+    return _forgetting(point.forgotten, held_out), least_lost(forgot, scores, wanted)
 
 
 def _forgetting(forgotten: Forgotten, held_out: Weights) -> Draws:

@@ -3,9 +3,7 @@
 `python tutorials/records/refinement_results.py` prints the table and draws the figure again.
 """
 
-import itertools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paramgraph.display import MIDDLE_GREY, PALETTE, TableView
+from spectral_opt.study.statistics import least_lost
 
 RECORDS = Path(__file__).with_name("refinements")
 FIGURES = Path(__file__).with_name("figures")
@@ -43,30 +42,15 @@ def path_of(record: dict[str, Any], family: str) -> list[tuple[float, float]]:
     return [(point["lost"], point["auc"]) for point in (tuned, *own)]
 
 
-def least_lost(path: Sequence[tuple[float, float]], score: float) -> float:
-    """Find the least share of neighbours that a path loses where it has a score, on the lines between its states.
-
-    >>> least_lost([(0.6, 0.9), (0.2, 0.8), (0.1, 0.6)], 0.85)
-    0.4
-    >>> least_lost([(0.6, 0.9)], 0.95)
-    nan
-    """
-    found = [lost for lost, own in path if own >= score]
-    for (lost, own), (after, next_own) in itertools.pairwise(path):
-        if (own - score) * (next_own - score) < 0:
-            share = (score - own) / (next_own - own)
-            found.append(lost + share * (after - lost))
-    return min(found, default=float("nan"))
-
-
 def ratios(task: str, family: str, level: float) -> list[float]:
     """Give, for each seed, what a family loses over what scaling loses at one AUC."""
     found = []
     for record in read(task):
         score = path_of(record, "scaling")[0][1] + level
-        found.append(
-            least_lost(path_of(record, family), score) / least_lost(path_of(record, "scaling"), score)
+        own, scaling = (
+            float(least_lost(*np.array(path_of(record, name)).T, score)) for name in (family, "scaling")
         )
+        found.append(own / scaling)
     return found
 
 

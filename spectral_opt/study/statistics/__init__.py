@@ -1,0 +1,54 @@
+"""Statistics of a study: records in, frozen values out; nothing here knows of pages.
+
+- At equal score, by interpolation on scaling curves: `least_lost`, `scaling_curve`, what is lost, a `Cost`, at a
+  `Score`. Fronts: `hypervolume`.
+- Paired by seed: `summarize_paired` gives a `PairedSummary`; `one_sided_p_value`, `minimum_detectable`,
+  `two_level_interval` over seeds and texts.
+- Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `seed_effects`, `pooled_effects` over tasks,
+  `SeedEffects`; `answers_of` a record.
+- Convergence: `smoothed_losses`, `best_smoothed_loss`, `reached_at`.
+- Names of methods: `label_of`, `full_label`, `has_label` of a `Variant`.
+"""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spectral_opt.study.statistics._convergence import (
+        best_smoothed_loss as best_smoothed_loss,
+        reached_at as reached_at,
+        smoothed_losses as smoothed_losses,
+    )
+    from spectral_opt.study.statistics._effects import (
+        RATIOS as RATIOS,
+        Kind as Kind,
+        Measure as Measure,
+        SeedEffects as SeedEffects,
+        answers_of as answers_of,
+        pooled_effects as pooled_effects,
+        seed_effects as seed_effects,
+    )
+    from spectral_opt.study.statistics._equal_score import (
+        Cost as Cost,
+        Score as Score,
+        least_lost as least_lost,
+        scaling_curve as scaling_curve,
+    )
+    from spectral_opt.study.statistics._hypervolume import hypervolume as hypervolume
+    from spectral_opt.study.statistics._labels import (
+        Variant as Variant,
+        full_label as full_label,
+        has_label as has_label,
+        label_of as label_of,
+    )
+    from spectral_opt.study.statistics._paired import (
+        PairedSummary as PairedSummary,
+        minimum_detectable as minimum_detectable,
+        one_sided_p_value as one_sided_p_value,
+        summarize_paired as summarize_paired,
+        two_level_interval as two_level_interval,
+    )
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

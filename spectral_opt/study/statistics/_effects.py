@@ -1,0 +1,230 @@
+"""One effect for each seed: what a method does beside a rival, and why it has none where it has none."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from spectral_opt.study import CellRecord
+from spectral_opt.study.statistics._convergence import best_smoothed_loss, reached_at
+from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve
+from spectral_opt.study.statistics._paired import (
+    PairedSummary,
+    one_sided_p_value,
+    summarize_paired,
+    two_level_interval,
+)
+
+Kind = Literal[
+    "lost_ratio",
+    "perturbation_ratio",
+    "score_difference",
+    "best_scaling_difference",
+    "steps_ratio",
+    "time_ratio",
+]
+RATIOS: frozenset[Kind] = frozenset({"lost_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"})
+
+
+@dataclass(frozen=True)
+class Measure:
+    r"""What is compared, seed by seed; of ratios the logarithm.
+
+    - "lost_ratio", "perturbation_ratio": least lost, or least drift, on each one's own scaling curve at the score
+      of the reference plus `level`.
+    - "score_difference": of the states themselves.
+    - "best_scaling_difference": the method's score over the best on the rival's own scaling curve, start and factor
+      picked on the same texts, which favours the rival.
+    - "steps_ratio": steps to the reference's best smoothed loss on the development texts.
+    - "time_ratio": seconds of the processor; of the `seconds` named until the "end", or preparing and training until
+      the "target" of "steps_ratio".
+    """
+
+    kind: Kind
+    score: Score = "accuracy"
+    level: float = 0.0
+    until: Literal["end", "target"] = "end"
+    seconds: tuple[str, ...] = ("preparing", "training", "filter")
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether effects are logarithms."""
+        return self.kind in RATIOS
+
+
+@dataclass(frozen=True)
+class SeedEffects:
+    """Effects by seed; `infinite` says why one is, `left_out` why a seed has none."""
+
+    measure: Measure
+    values: Mapping[int, float]
+    infinite: Mapping[int, str] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    # Ends of the difference in accuracy over seeds and texts.
+    items: tuple[float, float] | None = None
+
+    def summary(self) -> PairedSummary | None:
+        """Sum up the seeds that have an effect; None where none has."""
+        return summarize_paired(list(self.values.values())) if self.values else None
+
+    def p_value(self, bound: float, side: Literal["below", "above"]) -> float:
+        """Return the one-sided p-value that the effect is on a side of `bound`; 1 without any effect."""
+        return one_sided_p_value(list(self.values.values()), bound, side) if self.values else 1.0
+
+
+def seed_effects(
+    measure: Measure,
+    own: Mapping[int, CellRecord],
+    rival: Mapping[int, CellRecord],
+    reference: Mapping[int, CellRecord],
+) -> SeedEffects:
+    """Compare records of one task by seed; `reference` sets level and target, and is AdamW.
+
+    A seed counts where all three have a record. A run that diverged, or never has the score or the loss, counts as
+    infinitely worse; where that is so of both, or the start has the score already, the seed has no effect.
+    """
+    values, infinite, left_out = dict[int, float](), dict[int, str](), dict[int, str]()
+    for seed in sorted(own.keys() & rival.keys() & reference.keys()):
+        effect, reason = _effect(measure, own[seed], rival[seed], reference[seed])
+        if math.isnan(effect):
+            left_out[seed] = reason
+            continue
+        values[seed] = effect
+        if math.isinf(effect):
+            infinite[seed] = reason
+    items = None
+    if measure.kind == "score_difference" and measure.score == "accuracy" and values and not infinite:
+        first, second = ([answers_of(side[seed]) for seed in values] for side in (own, rival))
+        items = two_level_interval(first, second)
+    return SeedEffects(measure, values, infinite, left_out, items)
+
+
+def pooled_effects(by_task: Sequence[SeedEffects]) -> SeedEffects:
+    """Average the tasks' effects seed by seed; a seed that has none in one task has none here."""
+    first = by_task[0]
+    shared = set(first.values).intersection(*(task.values for task in by_task))
+    values, infinite, left_out = dict[int, float](), dict[int, str](), dict[int, str]()
+    for seed in sorted(set[int]().union(*({*task.values, *task.left_out} for task in by_task))):
+        reasons = [task.left_out[seed] for task in by_task if seed in task.left_out]
+        if seed not in shared:
+            left_out[seed] = "; ".join(dict.fromkeys(reasons)) or "not in every task"
+            continue
+        found = [task.values[seed] for task in by_task]
+        if math.inf in found and -math.inf in found:
+            left_out[seed] = "infinitely better in one task and worse in another"
+            continue
+        values[seed] = float(np.mean(found))
+        endless = [task.infinite[seed] for task in by_task if seed in task.infinite]
+        if endless:
+            infinite[seed] = "; ".join(dict.fromkeys(endless))
+    return SeedEffects(first.measure, values, infinite, left_out)
+
+
+def answers_of(record: CellRecord) -> Bool[np.ndarray, " texts"]:
+    """Unpack which texts the state itself got right.
+
+    Packed bits end on a whole byte, so their number follows from the accuracy, which is their share.
+    """
+    point = max(record.metrics["points"], key=lambda one: one["factor"])
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(point["correct"]), dtype=np.uint8)).astype(bool)
+    right = int(bits.sum())
+    texts = round(right / point["accuracy"]) if right else len(bits)
+    if not len(bits) - 8 < texts <= len(bits):
+        raise ValueError(
+            f"{record.method} of seed {record.seed}: {right} right answers of {len(bits)} bits do not make an "
+            f"accuracy of {point['accuracy']}"
+        )
+    return bits[:texts]
+
+
+def _effect(measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord) -> tuple[float, str]:
+    worse = math.inf if measure.is_ratio else -math.inf
+    ended = [record for record in (own, rival, reference) if record.status == "diverged"]
+    if reference in ended and measure.kind not in ("score_difference", "best_scaling_difference"):
+        return math.nan, f"{_name(reference)} diverged, so there is nothing to be reached"
+    if own in ended and rival in ended:
+        return math.nan, "both diverged"
+    if own in ended or rival in ended:
+        return (worse, f"{_name(own)} diverged") if own in ended else (-worse, f"{_name(rival)} diverged")
+    if measure.kind == "steps_ratio" or (measure.kind == "time_ratio" and measure.until == "target"):
+        for record in (own, rival, reference):
+            if not record.metrics.get("curve", {}).get("dev_loss"):
+                return math.nan, f"{_name(record)} has no loss on development texts over its steps"
+    return _KINDS[measure.kind](measure, own, rival, reference)
+
+
+def _lost_ratio(
+    measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
+) -> tuple[float, str]:
+    cost: Cost = "lost" if measure.kind == "lost_ratio" else "drift"
+    wanted = float(scaling_curve(reference, measure.score)[1][0]) + measure.level
+    if own.metrics["start"][measure.score] >= wanted:
+        return math.nan, "the start has the score already"
+    found = [float(least_lost(*scaling_curve(one, measure.score, cost), wanted)) for one in (own, rival)]
+    reached = [math.inf if math.isnan(value) else value for value in found]
+    return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
+
+
+def _score_difference(
+    measure: Measure, own: CellRecord, rival: CellRecord, _reference: CellRecord
+) -> tuple[float, str]:
+    scores = [float(scaling_curve(one, measure.score)[1][0]) for one in (own, rival)]
+    return scores[0] - scores[1], ""
+
+
+def _best_scaling_difference(
+    measure: Measure, own: CellRecord, rival: CellRecord, _reference: CellRecord
+) -> tuple[float, str]:
+    best = scaling_curve(rival, measure.score)[1].max()
+    return float(scaling_curve(own, measure.score)[1][0] - best), ""
+
+
+def _steps_ratio(
+    _measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
+) -> tuple[float, str]:
+    target = best_smoothed_loss(reference)
+    steps = [reached_at(one, target)[0] for one in (own, rival)]
+    return _log_ratio(steps[0], steps[1], own, rival, "never has the loss")
+
+
+def _time_ratio(
+    measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
+) -> tuple[float, str]:
+    if measure.until == "target":
+        target = best_smoothed_loss(reference)
+        seconds = [reached_at(one, target)[1] for one in (own, rival)]
+    else:
+        seconds = [sum(one.cpu_seconds.get(part, 0.0) for part in measure.seconds) for one in (own, rival)]
+    return _log_ratio(seconds[0], seconds[1], own, rival, "never has the loss")
+
+
+_KINDS: Mapping[Kind, Callable[[Measure, CellRecord, CellRecord, CellRecord], tuple[float, str]]] = {
+    "lost_ratio": _lost_ratio,
+    "perturbation_ratio": _lost_ratio,
+    "score_difference": _score_difference,
+    "best_scaling_difference": _best_scaling_difference,
+    "steps_ratio": _steps_ratio,
+    "time_ratio": _time_ratio,
+}
+
+
+def _log_ratio(
+    first: float, second: float, own: CellRecord, rival: CellRecord, never: str
+) -> tuple[float, str]:
+    """Take the logarithm of first over second, both from 0 to infinity."""
+    if math.isinf(first) and math.isinf(second):
+        return math.nan, f"neither {_name(own)} nor {_name(rival)} ever {never.removeprefix('never ')}"
+    if first == second == 0:
+        return math.nan, "both are 0"
+    if math.isinf(first) or second == 0:
+        return math.inf, f"{_name(own)} {never}" if math.isinf(first) else f"{_name(rival)} has 0"
+    if math.isinf(second) or first == 0:
+        return -math.inf, f"{_name(rival)} {never}" if math.isinf(second) else f"{_name(own)} has 0"
+    return math.log(first / second), ""
+
+
+def _name(record: CellRecord) -> str:
+    return record.method if record.after is None else f"{record.method}+{record.after}"

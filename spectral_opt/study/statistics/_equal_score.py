@@ -1,0 +1,51 @@
+"""What is lost at one score, on the lines between the states of a curve."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from spectral_opt.study import CellRecord
+
+Cost = Literal["lost", "drift"]
+Score = Literal["accuracy", "auc", "balanced_accuracy", "macro_f1"]
+
+
+def least_lost(
+    lost: Float[np.ndarray, "states ..."],
+    scores: Float[np.ndarray, "states ..."],
+    wanted: float | Float[np.ndarray, "..."],
+) -> Float[np.ndarray, "..."]:
+    """Find the least that a curve loses where it has a score at least, NaN where it never has it.
+
+    The curve is the line through its states in their order: it is met at each state that is as good at least, and
+    where a line between two states crosses the score. Axes behind the first are draws of their own.
+
+    >>> curve = np.array([0.6, 0.2, 0.1]), np.array([0.9, 0.8, 0.6])
+    >>> least_lost(*curve, 0.85).round(2), least_lost(*curve, 0.95)
+    (array(0.4), array(nan))
+    """
+    least = np.where(scores >= wanted, lost, np.inf).min(axis=0)
+    width = np.diff(scores, axis=0)
+    share = np.divide(wanted - scores[:-1], width, out=np.zeros_like(width), where=width != 0)
+    crossed = (share >= 0) & (share <= 1) & (width != 0)
+    there = np.where(crossed, (1 - share) * lost[:-1] + share * lost[1:], np.inf)
+    least = np.minimum(least, there.min(axis=0, initial=np.inf))
+    return np.asarray(np.where(np.isfinite(least), least, np.nan))
+
+
+def scaling_curve(
+    record: CellRecord, score: Score, cost: Cost = "lost"
+) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
+    """Return cost and score of a record's states on its own scaling curve: the state itself, its factors, the start.
+
+    The start has lost nothing and not moved. A diverged run has no states: ValueError.
+    """
+    if not record.metrics.get("points"):
+        raise ValueError(
+            f"{record.method} of seed {record.seed} has no states: {record.message or record.status}"
+        )
+    states = sorted(record.metrics["points"], key=lambda point: -point["factor"])
+    costs = [float(point[cost]) for point in states]
+    scores = [float(point[score]) for point in (*states, record.metrics["start"])]
+    return np.array([*costs, 0.0]), np.array(scores)

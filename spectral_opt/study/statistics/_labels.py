@@ -1,0 +1,48 @@
+"""Names of methods in tables and hypotheses: "adamw", "adamw+product", "adamw,learning_rate=0.0002+product"."""
+
+import re
+from collections.abc import Mapping
+
+from spectral_opt.study import Cell, CellRecord, Value
+
+# What a cell and its record have alike: a method with its options, and a filter after it, or none.
+Variant = Cell | CellRecord
+
+
+def label_of(variant: Variant) -> str:
+    """Name a method, and the filter after it: "adamw+product"."""
+    return variant.method if variant.after is None else f"{variant.method}+{variant.after}"
+
+
+def full_label(variant: Variant) -> str:
+    """Name a method with all of its options, told as in a cell's key."""
+    own = _told(variant.method, variant.options)
+    return own if variant.after is None else f"{own}+{_told(variant.after, variant.after_options)}"
+
+
+def has_label(variant: Variant, label: str) -> bool:
+    """Say whether a variant is meant: the same method and filter, and each option that the label names alike."""
+    names = re.split(r"\+(?=[A-Za-z_])", label)
+    if len(names) != (1 if variant.after is None else 2):
+        return False
+    parts = ((variant.method, variant.options), (variant.after, variant.after_options))
+    return all(_is_meant(name, *part) for name, part in zip(names, parts, strict=False))
+
+
+def _is_meant(name: str, own: str | None, options: Mapping[str, Value]) -> bool:
+    wanted, *named = name.split(",")
+    pairs = [option.partition("=")[::2] for option in named]
+    return wanted == own and all(key in options and _is_same(options[key], value) for key, value in pairs)
+
+
+def _is_same(value: Value, told: str) -> bool:
+    if str(value) == told:
+        return True
+    try:  # 0.0002 and 2e-4, 1 and 1.0
+        return not isinstance(value, bool) and value is not None and float(value) == float(told)
+    except ValueError:
+        return False
+
+
+def _told(name: str, options: Mapping[str, Value]) -> str:
+    return ",".join([name, *(f"{option}={value}" for option, value in sorted(options.items()))])

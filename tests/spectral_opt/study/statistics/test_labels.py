@@ -1,0 +1,35 @@
+import pytest
+
+from spectral_opt.study import Cell
+from spectral_opt.study.statistics import full_label, has_label, label_of
+
+PLAIN = Cell("full", "confirmation", "reviews", 500, 0, "adamw", {"learning_rate": 2e-4})
+FILTERED = Cell(
+    "full", "confirmation", "reviews", 500, 0, "adamw", {"learning_rate": 2e-4}, "product",
+    {"strength": 1.0, "null": None},
+)  # fmt: skip
+
+
+def test_a_method_is_told_with_its_filter_and_in_full_with_its_options():
+    assert (label_of(PLAIN), label_of(FILTERED)) == ("adamw", "adamw+product")
+    assert full_label(FILTERED) == "adamw,learning_rate=0.0002+product,null=None,strength=1.0"
+
+
+@pytest.mark.parametrize(
+    ("label", "plain", "filtered"),
+    [
+        ("adamw", True, False),
+        ("adamw+product", False, True),
+        ("adamw+columns", False, False),
+        ("adamw,learning_rate=2e-4", True, False),
+        ("adamw,learning_rate=2e-04+product,strength=1", False, True),
+        ("adamw+product,null=None", False, True),
+        ("adamw+product,strength=3", False, False),
+        ("adamw+product,gamma=1", False, False),
+        ("adamw,learning_rate=1e-4", False, False),
+        ("adamw+product+product", False, False),
+    ],
+)
+def test_a_label_means_each_variant_that_has_what_it_names(label, plain, filtered):
+    assert (has_label(PLAIN, label), has_label(FILTERED, label)) == (plain, filtered)
+    assert has_label(FILTERED, full_label(FILTERED))
