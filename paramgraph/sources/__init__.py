@@ -15,8 +15,8 @@ on the tokens that are routed to it.
 - A table without features does not stop the others: `OnFailure` is told of it, and `Failures` keeps the account.
 - Passes that leave no trace: `passes`, `run_batch`, `batch_loss`, `evaluation`, `RandomStates`, `eager_attention`.
 - What a gradient at outputs is of: an `Objective`, one number per text; "representation" is of the vector per text that
-  `representation` gives, and `predictions` are the largest logits. `usual_objective` of a model, and its `body_of`,
-  which has no head.
+  `representation` gives, and `predictions` are the largest logits; `draws` are its numbers. `usual_objective` of a
+  model, and its `body_of`, which has no head. The texts of a batch: `texts_of`, `take_texts`.
 - Inside: `activation_passes`, `gradient_passes`, `output_gradient_passes`, `attention_passes`, which an own `Source`
   may take, and which tokens they see: `real_tokens`, `stream_of`, `stream_of_signal`; inputs and output gradients call
   by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`.
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from paramgraph.sources._objectives import (
         Objective as Objective,
         body_of as body_of,
+        draws as draws,
         predictions as predictions,
         representation as representation,
+        take_texts as take_texts,
+        texts_of as texts_of,
         usual_objective as usual_objective,
     )
     from paramgraph.sources._output_gradient_passes import (

@@ -14,7 +14,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Runs: `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
 - Running: `run_job` makes a job's records.
 - What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
-- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`.
+- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`; of single
+  weights, `diagonal_fisher`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`.
 - A study's folder: `save_plan`, `stored_plan`, `write_record`, `read_records`, which gives `FoundRecords`; a record
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         fine_tune as fine_tune,
         prepare_method as prepare_method,
     )
+    from spectral_opt.study.fisher import diagonal_fisher as diagonal_fisher
     from spectral_opt.study.hypotheses import (
         Hypothesis as Hypothesis,
         check_hypotheses as check_hypotheses,

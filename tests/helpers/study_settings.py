@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from spectral_opt.study import MethodGrid, Part, StudyPlan, StudySetting, StudyTask
+from spectral_opt.study import EarlierTask, MethodGrid, Part, StudyPlan, StudySetting, StudyTask
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     TokenizedBatches,
@@ -23,8 +24,15 @@ def tiny_plan(*parts: Part) -> StudyPlan:
     return StudyPlan("a tiny study", "tiny", (TASK,), parts or (part,))
 
 
-def tiny_setting(seed: int = 0, stage: str = "confirmation") -> StudySetting:
-    """Make what the cells of a tiny job share."""
+def tiny_setting(
+    seed: int = 0,
+    stage: str = "confirmation",
+    *,
+    dropout: float = 0.1,
+    layers: int = 2,
+    with_earlier: bool = False,
+) -> StudySetting:
+    """Make what the cells of a tiny job share; `with_earlier`, a task before it with the same two classes."""
     generator = torch.Generator().manual_seed(seed)
 
     def texts(number: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -46,10 +54,12 @@ def tiny_setting(seed: int = 0, stage: str = "confirmation") -> StudySetting:
     config = BertConfig(
         vocab_size=60,
         hidden_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=16,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -61,6 +71,10 @@ def tiny_setting(seed: int = 0, stage: str = "confirmation") -> StudySetting:
     dev, dev_labels = batches(16)
     scored, labels = batches(24)
     fit_best_probe(start, embed_texts(start, training), train, embed_texts(start, dev), dev_labels)
+    earlier = None
+    if with_earlier:
+        head = MeanPooledClassifier(encoder, 2, seed=seed + 1).classifier
+        earlier = EarlierTask("before", head, *batches(8), batches(8, labelled=True)[0])
     return StudySetting(
         task=TASK,
         shots=8,
@@ -73,5 +87,11 @@ def tiny_setting(seed: int = 0, stage: str = "confirmation") -> StudySetting:
         labels={"train": train, "dev": dev_labels, "scored": labels},
         calibration={"task": batches(16, labelled=True)[0], "preserve": batches(16)[0]},
         neighbours=batches(20)[0],
+        earlier=earlier,
         facts={"sizes": {"scored": 24}},
     )
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copy a state."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
@@ -11,10 +10,8 @@ from spectral_opt.study import (
     TrainingDivergedError,
     fine_tune,
     get_method,
-    list_methods,
     prepare_method,
 )
-from spectral_opt.tasks import MeanPooledClassifier
 
 RING = SpectralConfig(
     builder="ring", source="weights", placement=None, penalty=50.0, penalty_mode="decoupled"
@@ -112,16 +109,6 @@ def test_methods_share_the_features_that_one_of_them_collected(tiny_transformer,
     assert len(known) == 1
     for first, second in zip(alone[0], shared[0], strict=True):
         assert first.operator.fingerprint() == second.operator.fingerprint()
-
-
-@pytest.mark.parametrize("name", list_methods())
-def test_an_encoder_without_a_pooler_can_be_tuned_by_every_method(name, tiny_batches):
-    small = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
-    encoder = BertModel(BertConfig(vocab_size=1000, **small), add_pooling_layer=False)
-    start, method = MeanPooledClassifier(encoder, 2), get_method(name)
-    prepared = prepare_method(start, method, {"task": tiny_batches, "preserve": tiny_batches})
-    tuned = fine_tune(start, tiny_batches, method, learning_rate=1e-3, prepared=prepared)
-    assert len(tuned.losses) == len(tiny_batches)
 
 
 def test_the_rate_rises_over_the_warmup_and_falls_to_zero_behind_the_last_step(

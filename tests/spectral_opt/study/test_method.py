@@ -12,11 +12,6 @@ SPECTRAL = [
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_a_method_is_named_like_its_file(name):
-    assert get_method(name).name == name
-
-
-@pytest.mark.parametrize("name", list_methods())
 def test_a_method_can_be_written_down(name):
     for config in get_method(name).configs:
         assert SpectralConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
