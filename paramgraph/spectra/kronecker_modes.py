@@ -127,6 +127,29 @@ class KroneckerModes(KroneckerOperator):
         )
         return KroneckerModes(U, V, self.eigenvalues)
 
+    def strongest(self) -> "KroneckerModes":
+        """Keep the eigenvalues of the row mode and of the column mode that have most of them in sum; all else is 0."""
+        kept = torch.zeros_like(self.eigenvalues)
+        if kept.numel():
+            row, column = self.eigenvalues.sum(dim=1).argmax(), self.eigenvalues.sum(dim=0).argmax()
+            kept[row], kept[:, column] = self.eigenvalues[row], self.eigenvalues[:, column]
+        return KroneckerModes(self.row_basis, self.column_basis, kept)
+
+    def swapped(self) -> "KroneckerModes":
+        """Give the largest eigenvalue to the mode of the smallest, and so on: the same spectrum, high for low."""
+        flat = self.eigenvalues.flatten()
+        order = torch.argsort(flat, stable=True)
+        turned = torch.empty_like(flat)
+        turned[order] = flat[order.flip(0)]
+        return KroneckerModes(self.row_basis, self.column_basis, turned.view_as(self.eigenvalues))
+
+    def diagonal(self) -> "KroneckerModes":
+        r"""Keep the diagonal on the entries, :math:`(U \circ U) S (V \circ V)^T`: none knows another."""
+        U, V = self.row_basis.square(), self.column_basis.square()
+        values = (U @ self.eigenvalues.to(U) @ V.T.to(U)).to(self.eigenvalues)
+        rows, columns = (torch.eye(len(basis), dtype=basis.dtype, device=basis.device) for basis in (U, V))
+        return KroneckerModes(rows, columns, values)
+
     @cached_property
     def _tensors(self) -> dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]]:
         return {}

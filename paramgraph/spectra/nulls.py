@@ -1,18 +1,20 @@
-"""Nulls of an operator: the same eigenvalues on the wrong nodes, or in random directions."""
+"""Nulls of an operator: its eigenvalues on the wrong nodes or modes, or the least part of it alone."""
 
 from dataclasses import replace
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
+import numpy as np
 import torch
 
 from paramgraph._checks import known_choice, whole_number
 from paramgraph.graphs import random_rotation
+from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.kronecker_modes import KroneckerModes
 from paramgraph.spectra.kronecker_operator import KroneckerOperator, KroneckerPair
 from paramgraph.spectra.shift_operator import ShiftOperator
 from paramgraph.spectra.shifts import adjacency
 
-Null = Literal["permuted", "rotated"]
+Null = Literal["permuted", "rotated", "strongest", "diagonal", "swapped"]
 
 
 @overload
@@ -26,17 +28,21 @@ def null_operator(operator: KroneckerOperator, kind: Null, seed: int) -> Kroneck
 def null_operator(
     operator: ShiftOperator | KroneckerOperator, kind: Null, seed: int
 ) -> ShiftOperator | KroneckerOperator:
-    r"""Give an operator of the same spectrum, as the builders of these names do from features.
+    r"""Give an operator that knows less than this one: what it does better than its null is due to the rest.
 
-    .. math:: A \mapsto P A P^T \quad \text{or} \quad Q A Q^T, \qquad Q \sim \text{Haar}(O(n))
+    .. math::
+        \text{permuted } P A P^T, \quad \text{rotated } Q A Q^T, \quad \text{swapped } \sum_k \lambda_{n-k} u_k u_k^T,
+        \quad \text{strongest } \lambda_0 u_0 u_0^T, \quad \text{diagonal } A_{ii}
 
-    On entries both sides, or the modes of both sides, each by itself. ValueError for an unknown null, and for "rotated"
-    of a Laplacian, which would be none.
+    P is a random permutation, :math:`Q \sim \text{Haar}(O(n))`, and eigenvalues fall. The first three have the spectrum
+    of A. On entries both sides are changed, or the modes of both sides, each by itself; those that stay as "strongest"
+    are of the strongest mode of either side. Only "permuted" and "rotated" read the seed. ValueError for an unknown
+    null, and for all but "permuted" of a Laplacian, which would be none.
     """
-    known_choice("kind", kind, ("permuted", "rotated"))
+    known_choice("kind", kind, get_args(Null))
     whole_number("seed", seed, 0)
     if isinstance(operator, KroneckerModes):
-        return operator.permuted(seed) if kind == "permuted" else operator.rotated(seed)
+        return _of_modes(operator, kind, seed)
     generator = torch.Generator().manual_seed(seed)
     if isinstance(operator, ShiftOperator):
         return _null(operator, kind, generator)
@@ -45,17 +51,35 @@ def null_operator(
     return type(operator)(*(_null(part, kind, generator) for part in operator.parts))
 
 
+def _of_modes(operator: KroneckerModes, kind: Null, seed: int) -> KroneckerModes:
+    if kind == "permuted":
+        return operator.permuted(seed)
+    if kind == "rotated":
+        return operator.rotated(seed)
+    if kind == "strongest":
+        return operator.strongest()
+    return operator.diagonal() if kind == "diagonal" else operator.swapped()
+
+
 def _null(operator: ShiftOperator, kind: Null, generator: torch.Generator) -> ShiftOperator:
     if kind == "permuted":
         return _permuted(operator, torch.randperm(operator.nodes, generator=generator))
     if operator.kind != "adjacency":
+        made = {"rotated": "rotated", "swapped": "turned upside down"}.get(kind, "cut")
         raise ValueError(
-            "a Laplacian that is rotated is no Laplacian: take the null 'permuted', or shift='adjacency'"
+            f"a Laplacian that is {made} is no Laplacian: take the null 'permuted', or shift='adjacency'"
         )
-    matrix = torch.from_numpy(operator.to_dense())
-    orthogonal = random_rotation(operator.nodes, operator.nodes, generator)
-    turned = orthogonal @ matrix @ orthogonal.T
-    return adjacency(((turned + turned.T) / 2).numpy())
+    if kind == "diagonal":
+        return adjacency(np.diag(operator.matrix.diagonal()))
+    if kind == "rotated":
+        orthogonal = random_rotation(operator.nodes, operator.nodes, generator)
+        return _symmetric(orthogonal @ torch.from_numpy(operator.to_dense()) @ orthogonal.T)
+    pairs = eigenpairs(operator, k=1 if kind == "strongest" else None)
+    return _symmetric((pairs.eigenvectors * pairs.eigenvalues.flip(0)) @ pairs.eigenvectors.T)
+
+
+def _symmetric(matrix: torch.Tensor) -> ShiftOperator:
+    return adjacency(((matrix + matrix.T) / 2).numpy())
 
 
 def _permuted(operator: ShiftOperator, new_label: torch.Tensor) -> ShiftOperator:

@@ -185,12 +185,14 @@ class Refiner:
         return RefinedState(tensors, form, remarks, found.norm_kept, skipped=found.skipped)
 
     def null(self, kind: Null, seed: int = 0) -> "Refiner":
-        r"""Give a refiner of the same base whose graphs know nothing of it: the control of every strength.
+        r"""Give a refiner of the same base whose graphs know less than these: the control of every strength.
 
         .. math:: A \mapsto P A P^T \quad \text{or} \quad Q A Q^T
 
-        "permuted" gives the nodes to each other at random, "rotated" turns the eigenvectors of an adjacency into random
-        ones; the spectrum stays. Nothing is measured again. ValueError for another kind, or "rotated" of a Laplacian.
+        "permuted" gives the nodes to each other at random, "rotated" turns the eigenvectors into random ones, "swapped"
+        gives the strong modes the weak ones' eigenvalues and these theirs: the spectrum stays. "strongest" leaves
+        nothing but the strongest mode, "diagonal" no coordination between nodes. Nothing is measured again. ValueError
+        for another kind, or for any but "permuted" of a Laplacian.
         """
         found = copy.copy(self)
         found.filters = self.filters.null(kind, seed)

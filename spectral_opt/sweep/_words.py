@@ -1,6 +1,6 @@
 """How families and numbers of a sweep are called and written, in tables, sentences and figures alike."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 from spectral_opt.sweep._metrics import METRICS
 
@@ -12,7 +12,9 @@ NAMES = {
     "permuted": "null: permuted",
     "rotated": "null: rotated",
 }
-NULLS = ("permuted", "rotated")
+# Of the nulls of an operator those that keep its spectrum and that a reader of a sweep knows.
+SweepNull = Literal["permuted", "rotated"]
+NULLS = get_args(SweepNull)
 
 
 def name_of(results: dict[str, Any], family: str) -> str:

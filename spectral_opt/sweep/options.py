@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from paramgraph.spectra import Null
 from spectral_opt.refinement import Rest
 from spectral_opt.sweep._metrics import METRICS
+from spectral_opt.sweep._words import NULLS, SweepNull
 
 Graph = Literal["product", "columns", "rows"]
 # Gammas by graph: those of the product are in units of the mean energy of its modes.
@@ -49,7 +49,7 @@ class RefinementOptions:
     graph: Graph = "product"
     strengths: tuple[float, ...] | None = None
     scales: tuple[float, ...] = (0.8, 0.6, 0.4)
-    nulls: tuple[Null, ...] = ("permuted", "rotated")
+    nulls: tuple[SweepNull, ...] = ("permuted", "rotated")
     further: int = 3
     strength: float | None = None
     keep: float | None = None
@@ -75,8 +75,8 @@ class RefinementOptions:
             raise ValueError("--keep finds the strength that --strength gives: one of them")
         if self.rest not in get_args(Rest):
             raise ValueError(f"no rest {self.rest!r}; allowed: {', '.join(get_args(Rest))}")
-        if unknown := [name for name in self.nulls if name not in get_args(Null)]:
-            raise ValueError(f"no null {unknown[0]!r}; allowed: {', '.join(get_args(Null))}")
+        if unknown := [name for name in self.nulls if name not in NULLS]:
+            raise ValueError(f"no null {unknown[0]!r}; allowed: {', '.join(NULLS)}")
         for name, values in (("strengths", self.gammas), ("scales", self.scales)):
             if not values or not all(math.isfinite(value) and value > 0 for value in values):
                 raise ValueError(f"--{name} are {list(values)}: at least one, each a positive number")

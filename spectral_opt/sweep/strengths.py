@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from paramgraph.filters import get_response
-from paramgraph.spectra import Null
 from spectral_opt.errors import ModelError
 from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
 from spectral_opt.sweep._measures import mean_interval, run_body
 from spectral_opt.sweep._metrics import Metric
 from spectral_opt.sweep._points import Family, SweepPoint, around, front_of
+from spectral_opt.sweep._words import SweepNull
 from spectral_opt.sweep.setting import RefinementSetting
 
 # Tables show four digits; less is the rounding of embeddings.
@@ -196,7 +196,7 @@ class Sweep:
                 return
             self._measure("scaling", factor)
 
-    def _measure_null(self, null: Null) -> None:
+    def _measure_null(self, null: SweepNull) -> None:
         """Measure a null from the middle of the filter's strengths on, until it forgets as little as the filter."""
         filtered = [point.forgotten.mean for point in self.of("filter")]
         median, most = sorted(filtered)[(len(filtered) - 1) // 2], max(filtered)

@@ -3,11 +3,15 @@
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._refiners import refine_encoder, refiner_of
+from spectral_opt.study.after_training._diagonal import divided_by_fisher
+from spectral_opt.study.after_training._refiners import USUAL, refined
 
 
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
-    return refine_encoder(tune, refiner_of(tune, "product"), float(str(options["strength"])))
+    # Without coordination nothing is left of it but the diagonal of the Fisher matrix itself.
+    if options["null"] == "diagonal":
+        return divided_by_fisher(tune, options)
+    return refined(tune, "product", options)
 
 
 AFTER = AfterTraining(
@@ -15,6 +19,6 @@ AFTER = AfterTraining(
     title="refined by the product graph",
     description="Each entry of the change over 1 + strength times the energy of the preserved text in its mode.",
     apply=_apply,
-    options={"strength": 1.0},
+    options={**USUAL, "objective": None},
     paper="EK-FAC's basis, arXiv 1806.03884",
 )

@@ -1,0 +1,19 @@
+"""Refinement by the graph of a layer's output gradients on the preserved text."""
+
+from torch import Tensor
+
+from spectral_opt.study import AfterTraining, FinishedTune, Options
+from spectral_opt.study.after_training._refiners import USUAL, refined
+
+
+def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
+    return refined(tune, "rows", options)
+
+
+AFTER = AfterTraining(
+    name="rows",
+    title="refined by rows",
+    description="Each row mode of the change over 1 + strength times the preserved text's gradients in it.",
+    apply=_apply,
+    options={**USUAL, "objective": None},
+)
