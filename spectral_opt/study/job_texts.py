@@ -27,7 +27,7 @@ from spectral_opt.tasks import (
 # Of the task's other texts, from which methods build graphs: at most so many batches.
 TASK_BATCHES = 16
 # Of a probe's texts: on so many it is fitted, on as many others it is scored.
-PROBE_TEXTS = 100
+PROBE_TEXTS = 60
 
 
 @dataclass(frozen=True)
