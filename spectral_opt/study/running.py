@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -228,15 +229,17 @@ class _RunningJob:
     def _write_state(self, cell: Cell, state: Mapping[str, Tensor]) -> None:
         assert self.states is not None
         self.states.mkdir(parents=True, exist_ok=True)
+        start = self.setting.start.state_dict()
+        changed = {
+            name: value.contiguous() for name, value in state.items() if not torch.equal(value, start[name])
+        }
         with replacing(_state_file(self.states, cell)) as unfinished:
-            save_file(
-                {name: value.contiguous() for name, value in state.items()}, unfinished, {"key": cell.key}
-            )
+            save_file(changed, unfinished, {"key": cell.key})
 
     def _read_state(self, cell: Cell) -> FinishedTune | None:
         if self.states is None or not (file := _state_file(self.states, cell)).is_file():
             return None
-        return self._finished(load_file(file))
+        return self._finished(dict(self.setting.start.state_dict()) | load_file(file))
 
 
 def _curve(done: FineTuned) -> Metrics:
