@@ -17,6 +17,9 @@ from spectral_opt.study.method import Method, Options, Training, chosen_options
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
 
+# Of every run of a study.
+WEIGHT_DECAY, WARMUP = 0.01, 0.1
+
 
 class TrainingDivergedError(ValueError):
     """The loss is not a number; the message names the step."""

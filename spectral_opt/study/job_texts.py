@@ -180,8 +180,12 @@ def tasks_before(plan: StudyPlan, task: StudyTask) -> list[StudyTask]:
 
 
 def _refuse_shared_texts(task: StudyTask, sources: Mapping[str, LabelledText | UnlabelledText]) -> None:
-    for (role, found), (other_role, other) in combinations(sources.items(), 2):
-        shared = {*found.texts} & {*other.texts}
+    # Neither case nor white space makes another text.
+    alike = {
+        role: {" ".join(text.split()).casefold() for text in found.texts} for role, found in sources.items()
+    }
+    for (role, found), (other_role, other) in combinations(alike.items(), 2):
+        shared = found & other
         if shared:
             example = min(shared)
             raise DataError(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from paramgraph.digests import text_digest
-from spectral_opt.study.fine_tuning import fine_tune
+from spectral_opt.study.fine_tuning import WARMUP, WEIGHT_DECAY, fine_tune
 from spectral_opt.study.job_texts import JobTexts, read_job_texts, tasks_before
 from spectral_opt.study.method import get_method
 from spectral_opt.study.plan import Job, StudyPlan
@@ -112,7 +112,15 @@ def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]
     first = tasks_before(plan, job.task)[1]
     setting, loaded = _open(plan, replace(job, part=replace(job.part, steps=None), task=first, cells=()))
     adamw = get_method("adamw")
-    done = fine_tune(setting.start, setting.training, adamw, learning_rate=EARLIER_RATE, seed=job.seed)
+    done = fine_tune(
+        setting.start,
+        setting.training,
+        adamw,
+        learning_rate=EARLIER_RATE,
+        weight_decay=WEIGHT_DECAY,
+        warmup=WARMUP,
+        seed=job.seed,
+    )
     tuned: Any = done.model  # a copy of the classifier that the start is
     note = f"tuned on {first.name}: {len(setting.training)} steps of AdamW, rate {EARLIER_RATE:g}"
     loaded = replace(loaded, encoder=tuned.encoder, provenance=loaded.provenance.with_note(note))

@@ -13,7 +13,14 @@ from torch import Tensor
 from paramgraph.digests import text_digest
 from paramgraph.environment import peak_megabytes
 from paramgraph.whole_files import replacing
-from spectral_opt.study.fine_tuning import FineTuned, TrainingDivergedError, fine_tune, prepare_method
+from spectral_opt.study.fine_tuning import (
+    WARMUP,
+    WEIGHT_DECAY,
+    FineTuned,
+    TrainingDivergedError,
+    fine_tune,
+    prepare_method,
+)
 from spectral_opt.study.method import FinishedTune, chosen_options, get_after_training, get_method
 from spectral_opt.study.opening import open_setting
 from spectral_opt.study.plan import Cell, Job, StudyPlan
@@ -21,7 +28,6 @@ from spectral_opt.study.records import CellRecord
 from spectral_opt.study.state_measures import Metrics, StateMeasures
 from spectral_opt.tasks import MeanPooledClassifier
 
-WEIGHT_DECAY, WARMUP = 0.01, 0.1
 OnRecord = Callable[[Cell, CellRecord], object]
 OnFailure = Callable[[Cell, Exception], object]
 

@@ -1,15 +1,11 @@
 """A job made real: which texts are in which part, and that nothing of a test part is chosen on."""
 
-import json
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from paramgraph.digests import tensor_digest
+from paramgraph.digests import text_digest
 from paramgraph.errors import UnknownNameError
 from spectral_opt.errors import DataError
 from spectral_opt.study import (
@@ -37,9 +33,10 @@ def model(tmp_path_factory):
     return str(save_word_model(tmp_path_factory.mktemp("models") / "word-bert"))
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """Files of a task with groups, and of other texts."""
+    tmp_path = tmp_path_factory.mktemp("texts")
     labels = ("no", "yes")
     rows = [f"{text},{labels[at % 2]},film {at // 5}" for at, text in enumerate(texts_of("task", 400))]
     (tmp_path / "task.csv").write_text("\n".join(["text,label,film", *rows]))
@@ -50,7 +47,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task(folder):
     """A task whose sizes fit the files."""
     return StudyTask(
@@ -169,16 +166,19 @@ def test_sources_that_share_texts_or_have_too_few_are_refused_before_any_work(
     task, folder, monkeypatch, change, message
 ):
     monkeypatch.chdir(folder)
-    (folder / "copy.csv").write_text("\n".join(["text", *texts_of("copy", 40), texts_of("first", 1)[0]]))
+    (folder / "copy.csv").write_text(
+        "\n".join(["text", *texts_of("copy", 40), texts_of("first", 1)[0].upper() + " "])
+    )
     rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("small", 40))]
     (folder / "small.csv").write_text("\n".join(["text,label", *rows]))
     with pytest.raises(DataError, match=message):
         read(replace(task, **change), model="a model that nobody has")
 
 
-def test_the_sources_of_a_plan_are_held_against_each_other_by_content_in_every_stage(task, folder):
+def test_the_sources_of_a_plan_are_held_against_each_other_by_content_in_every_stage(task, tmp_path):
     check_sources(planned(task))
-    (folder / "third.csv").write_text("\n".join(["text", *texts_of("third", 40), texts_of("task", 1)[0]]))
+    task = replace(task, held_out=str(tmp_path / "third.csv"))
+    (tmp_path / "third.csv").write_text("\n".join(["text", *texts_of("third", 40), texts_of("task", 1)[0]]))
     read(task, stage="tuning")  # which does not open what is held out
     with pytest.raises(DataError, match=r"held_out '.*third.csv' and data '.*task.csv' share 1 texts"):
         check_sources(planned(task, stage="tuning"))
@@ -197,8 +197,13 @@ def opened(task, *others, **options):
     return open_setting(plan, plan.jobs()[0])
 
 
-def test_the_parts_of_a_setting_are_those_of_its_texts(task, model):
-    setting, texts = opened(task, model=model), read(task)
+@pytest.fixture(scope="module")
+def setting(task, model):
+    return opened(task, model=model)
+
+
+def test_the_parts_of_a_setting_are_those_of_its_texts(task, setting):
+    texts = read(task)
     assert [len(batch["labels"]) for batch in setting.training] == [4, 4, 4]
     for name, part in {"train": texts.train, "dev": texts.dev, "scored": texts.scored}.items():
         assert setting.labels[name].tolist() == part.labels.tolist()
@@ -212,8 +217,8 @@ def test_the_parts_of_a_setting_are_those_of_its_texts(task, model):
     assert "labels" not in setting.calibration["preserve"][0]
 
 
-def test_the_start_has_frozen_embeddings_and_the_best_probe_on_dev_as_head(task, model):
-    start = opened(task, model=model).start
+def test_the_start_has_frozen_embeddings_and_the_best_probe_on_dev_as_head(setting):
+    start = setting.start
     frozen = {name for name, parameter in start.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name in start.state_dict() if "embeddings" in name}
     assert not start.training
@@ -221,46 +226,40 @@ def test_the_start_has_frozen_embeddings_and_the_best_probe_on_dev_as_head(task,
     assert torch.allclose(start.classifier.weight.sum(dim=0), torch.zeros(32), atol=1e-6)
 
 
-def test_another_process_makes_the_same_setting_and_another_seed_another(task, model):
-    """Sets of texts have another order in every process."""
-    settings = [opened(task, model=model, seed=seed) for seed in (0, 1)]
-    checksums = [setting.facts["checksums"] for setting in settings]
-    assert all(checksums[0][part] != checksums[1][part] for part in checksums[0])
-    program = (
-        "import sys, json, pickle; from spectral_opt.study import open_setting; from paramgraph.digests import *\n"
-        "plan = pickle.load(sys.stdin.buffer); setting = open_setting(plan, plan.jobs()[0])\n"
-        "drawn = [batch['labels'] for batch in setting.calibration['task']]\n"
-        "print(json.dumps([setting.facts['checksums'], tensor_digest(*drawn, setting.start.classifier.weight)]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=pickle.dumps(planned(task, model=model)),
-        capture_output=True,
-        check=True,
-    )
-    drawn = [batch["labels"] for batch in settings[0].calibration["task"]]
-    weight = settings[0].start.classifier.weight
-    assert json.loads(done.stdout) == [checksums[0], tensor_digest(*drawn, weight)]
+def test_every_process_draws_the_same_texts_and_another_seed_others(task):
+    """As they were drawn when this was written: sets of texts have another order in every process."""
+    found = [
+        [text_digest(*texts)[:4] for texts in parts_of(read(task, seed=seed)).values()] for seed in (0, 1)
+    ]
+    assert " ".join(found[0]) == "fb21 562b 1eb0 0a96 38d7 9e16 89fa"
+    assert all(one != other for one, other in zip(*found, strict=True))
 
 
-def test_opening_draws_no_global_random_number(task, model):
-    before = torch.get_rng_state()
-    opened(task, model=model)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_a_setting_is_the_same_again_and_draws_no_global_random_number(task, model, setting):
+    state = torch.get_rng_state()
+    again = opened(task, model=model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert again.facts == setting.facts
+    assert again.facts["checksums"]["train"] == text_digest(*read(task).train.texts)
+    assert torch.equal(again.start.classifier.weight, setting.start.classifier.weight)
+    for one, other in zip(again.calibration["task"], setting.calibration["task"], strict=True):
+        assert torch.equal(one["labels"], other["labels"])
 
 
 def test_a_pair_starts_from_the_model_tuned_on_the_first_task_and_remembers_it(
-    task, folder, model, one_thread
+    task, tmp_path, model, one_thread
 ):
     """The second task has other texts, and its part other steps."""
     rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("later", 400))]
-    (folder / "later.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "later.csv").write_text("\n".join(["text,label", *rows]))
     first = replace(task, probes=())
     later = replace(
-        first, name="later", data=str(folder / "later.csv"), group_column=None, first="task", steps=5
+        first, name="later", data=str(tmp_path / "later.csv"), group_column=None, first="task", steps=5
     )
     setting, alone = opened(later, first, model=model), opened(first, model=model)
-    tuned = fine_tune(alone.start, alone.training, get_method("adamw"), learning_rate=1e-4, seed=0).model
+    tuned = fine_tune(
+        alone.start, alone.training, get_method("adamw"), learning_rate=1e-4, seed=0, warmup=0.1
+    ).model
     earlier = setting.earlier
     assert earlier.name == "task"
     assert torch.equal(earlier.classifier.weight, tuned.classifier.weight)
