@@ -17,7 +17,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`; of single
   weights, `diagonal_fisher`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
-  `write_results`.
+  `write_results`, `write_rows`.
 - A study's folder: `save_plan`, `stored_plan`, `write_record`, `read_records`, which gives `FoundRecords`; a record
   alone: `record_from_json`, `cell_of`.
 - Claims: a `Hypothesis` of the plan, `check_hypotheses`, `read_hypotheses`; `judge` gives a `Verdict` of each, with
@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         Stage as Stage,
         append_record as append_record,
         write_results as write_results,
+        write_rows as write_rows,
     )
     from spectral_opt.study.running import run_job as run_job
     from spectral_opt.study.setting import (

@@ -80,10 +80,12 @@ def write_results(
     """Write plain values to `results.json`, and one row for each number to `results.csv`; never half a file."""
     text = json.dumps(results, indent=1, allow_nan=False)
     write_text(folder / "results.json", text + "\n")
-    with (
-        replacing(folder / "results.csv") as unfinished,
-        unfinished.open("w", encoding="utf-8", newline="") as file,
-    ):
+    write_rows(folder / "results.csv", rows, columns)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV, whole or not at all; a row without one of the columns has it empty."""
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)

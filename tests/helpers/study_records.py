@@ -4,7 +4,7 @@ Each method has a curve of its own: a state at factor f has lost `lost` f^2 of t
 `gain` (1 - (1 - f)^2) of the score, plus the noise of its seed, which methods of one seed share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,13 +53,16 @@ def synthetic_plan(
     tasks: Sequence[str] = ("rotten_tomatoes", "sotu_eras"),
     methods: Sequence[str] = tuple(METHODS),
     after: Sequence[str] = tuple(AFTER),
+    hypotheses: Sequence[Mapping[str, Any]] = (),
+    nulls: Sequence[str] = (),
 ) -> StudyPlan:
-    """Make a plan of four parts: tuning, filters of finished fine-tunes, few-shot, and convergence."""
+    """Make a plan of four parts: tuning, filters of finished fine-tunes (with `nulls`), few-shot, and convergence."""
     rate = {"learning_rate": (2e-4,)}
+    null: dict[str, tuple[str | None, ...]] = {"null": (None, *nulls)} if nulls else {}
     grids = tuple(MethodGrid(name, rate if name != "linear_probe" else {}) for name in methods)
     trained = tuple(grid for grid in grids if grid.name != "linear_probe")
     tuned = tuple(MethodGrid(grid.name, {"learning_rate": (1e-4, 2e-4, 6e-4)}) for grid in trained)
-    filters = tuple(AfterGrid(name, ("adamw",), {"strength": (1.0,)}) for name in after)
+    filters = tuple(AfterGrid(name, ("adamw",), {"strength": (1.0,), **null}) for name in after)
     # As in a real study, tuning and confirmation share no seed.
     fresh = tuple(range(1000, 1000 + seeds))
     names = tuple(tasks)
@@ -72,7 +75,7 @@ def synthetic_plan(
     known = tuple(
         StudyTask(name, name, ("bbc",), "plots", "bbc", probes=("bbc_topics",), steps=100) for name in names
     )
-    return StudyPlan("A study that is made up", "all-MiniLM-L6-v2", known, parts)
+    return StudyPlan("A study that is made up", "all-MiniLM-L6-v2", known, parts, tuple(hypotheses))
 
 
 def synthetic_records(plan: StudyPlan, seed: int = 0) -> dict[str, CellRecord]:
@@ -89,7 +92,8 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
     behaviour = METHODS.get(cell.method, METHODS["adamw"])
     gain, lost = behaviour.gain, behaviour.lost
     if cell.after is not None:
-        left = AFTER.get(cell.after, (1.0, 1.0))
+        null = cell.after_options.get("null")
+        left = AFTER.get(f"{cell.after}_{null}" if null else cell.after, (1.0, 1.0))
         gain, lost = gain * left[0], lost * left[1]
     base = 0.66 + 0.03 * names.index(cell.task) + 0.012 * shared.normal()
     gain = gain * (1 + 0.1 * shared.normal()) + 0.002 * own.normal()

@@ -1,0 +1,91 @@
+"""The verdicts of a study's hypotheses, in sentences and as tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from paramgraph.display import TableView
+from spectral_opt.study import Verdict
+from spectral_opt.study.report._words import between, number
+
+
+def verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
+    """Say each verdict in a sentence, after its name."""
+    return [f"{verdict.id}, {verdict.verdict}: {verdict.sentence}" for verdict in verdicts]
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> TableView:
+    """Put estimate, interval and test of each hypothesis beside its claim."""
+    rows = [
+        (
+            verdict.id,
+            verdict.verdict,
+            verdict.claim,
+            _value(verdict.estimate),
+            between(verdict.low, verdict.high),
+            str(verdict.n),
+            number(verdict.p, ".2g"),
+            number(verdict.mde),
+        )
+        for verdict in verdicts
+    ]
+    return TableView(
+        ("", "verdict", "claim", "estimate", "95 %", "n", "p", "detectable"),
+        tuple(rows),
+        "Hypotheses, written down before the runs that test them; numbers are those of the comparison that decides. p: "
+        "Holm over all hypotheses; detectable: the least effect beyond the bound, of ratios the least factor, that "
+        "four of five studies of this size and spread would find",
+        words=frozenset({1, 2}),
+    )
+
+
+def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
+    """Put all comparisons of all hypotheses below each other."""
+    rows = [
+        (
+            verdict.id,
+            f"{one.method} / {one.rival}",
+            f"{one.task}, {one.shots}",
+            f"{one.kind.replace('_', ' ')}, {one.score}",
+            _value(one.estimate) + (" (median)" if one.center == "median" else ""),
+            between(one.low, one.high),
+            f"{one.n} of {one.seeds}",
+            number(one.p, ".2g"),
+            one.verdict,
+            "; ".join([*_seeds(one.infinite), *_seeds(one.left_out), *_missing(one.missing)]),
+        )
+        for verdict in verdicts
+        for one in verdict.by_task
+    ]
+    return TableView(
+        (
+            "",
+            "method / rival",
+            "task, a class",
+            "what",
+            "estimate",
+            "95 %",
+            "seeds",
+            "p",
+            "verdict",
+            "remarks",
+        ),
+        tuple(rows),
+        "Each comparison of each hypothesis; p is one-sided against the bound of the claim, not corrected",
+        words=frozenset({1, 2, 3, 8, 9}),
+        sortable=True,
+        kinds=tuple(verdict.id for verdict in verdicts for _ in verdict.by_task),
+    )
+
+
+def _value(estimate: float | None) -> str:
+    if estimate is not None and math.isinf(estimate):
+        return "∞" if estimate > 0 else "-∞"
+    return number(estimate)
+
+
+def _seeds(reasons: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return [f"{reason} (seed {', '.join(map(str, seeds))})" for reason, seeds in reasons.items()]
+
+
+def _missing(keys: tuple[str, ...]) -> list[str]:
+    return [f"{len(keys)} missing"] if keys else []
