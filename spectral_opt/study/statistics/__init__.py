@@ -7,6 +7,8 @@
 - Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `seed_effects`, `pooled_effects` over tasks,
   `SeedEffects`; `answers_of` a record.
 - Convergence: `smoothed_losses`, `best_smoothed_loss`, `reached_at`.
+- Stability: `loss_spikes`, `spread`, `compare_spreads`, `rate_sensitivity` (`RateSensitivity`).
+- Tuning: `select` gives a `Selection` of what was `Tried`; the `gate` (`Gate`); `budgets` (`Budget`).
 - Names of methods: `label_of`, `full_label`, `has_label` of a `Variant`.
 """
 
@@ -48,6 +50,22 @@ if TYPE_CHECKING:
         one_sided_p_value as one_sided_p_value,
         summarize_paired as summarize_paired,
         two_level_interval as two_level_interval,
+    )
+    from spectral_opt.study.statistics._selection import (
+        Budget as Budget,
+        Gate as Gate,
+        Selection as Selection,
+        Tried as Tried,
+        budgets as budgets,
+        gate as gate,
+        select as select,
+    )
+    from spectral_opt.study.statistics._stability import (
+        RateSensitivity as RateSensitivity,
+        compare_spreads as compare_spreads,
+        loss_spikes as loss_spikes,
+        rate_sensitivity as rate_sensitivity,
+        spread as spread,
     )
 
 if not TYPE_CHECKING:

@@ -39,13 +39,16 @@ def scaling_curve(
 ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
     """Return cost and score of a record's states on its own scaling curve: the state itself, its factors, the start.
 
-    The start has lost nothing and not moved. A diverged run has no states: ValueError.
+    The start has lost nothing and not moved. A change that cannot be scaled has one state, and no line to the start.
+    A diverged run has no states: ValueError.
     """
     if not record.metrics.get("points"):
         raise ValueError(
             f"{record.method} of seed {record.seed} has no states: {record.message or record.status}"
         )
     states = sorted(record.metrics["points"], key=lambda point: -point["factor"])
-    costs = [float(point[cost]) for point in states]
-    scores = [float(point[score]) for point in (*states, record.metrics["start"])]
-    return np.array([*costs, 0.0]), np.array(scores)
+    costs = np.array([float(point[cost]) for point in states])
+    scores = np.array([float(point[score]) for point in states])
+    if len(states) == 1:
+        return costs, scores
+    return np.append(costs, 0.0), np.append(scores, float(record.metrics["start"][score]))

@@ -32,7 +32,8 @@ def has_label(variant: Variant, label: str) -> bool:
 def _is_meant(name: str, own: str | None, options: Mapping[str, Value]) -> bool:
     wanted, *named = name.split(",")
     pairs = [option.partition("=")[::2] for option in named]
-    return wanted == own and all(key in options and _is_same(options[key], value) for key, value in pairs)
+    # An option that is not given is told as None: so a method is told apart from its nulls.
+    return wanted == own and all(_is_same(options.get(key), value) for key, value in pairs)
 
 
 def _is_same(value: Value, told: str) -> bool:

@@ -56,3 +56,10 @@ def test_a_records_curve_ends_at_the_start_which_has_lost_nothing():
     assert scores[-1] == record.metrics["start"]["auc"]
     with pytest.raises(ValueError, match="loss is nan"):
         scaling_curve(diverged(record), "auc")
+
+
+def test_a_change_that_cannot_be_scaled_has_no_line_to_the_start():
+    record = next(iter(synthetic_records(synthetic_plan(1)).values()))
+    assert len(record.metrics["points"]) == 1
+    lost, scores = scaling_curve(record, "auc")
+    assert (lost, scores) == ([record.metrics["points"][0]["lost"]], [record.metrics["points"][0]["auc"]])

@@ -24,6 +24,9 @@ def test_a_method_is_told_with_its_filter_and_in_full_with_its_options():
         ("adamw,learning_rate=2e-4", True, False),
         ("adamw,learning_rate=2e-04+product,strength=1", False, True),
         ("adamw+product,null=None", False, True),
+        ("adamw,null=None", True, False),  # not given
+        ("adamw,null=None+product,null=None", False, True),
+        ("adamw,null=permuted", False, False),
         ("adamw+product,strength=3", False, False),
         ("adamw+product,gamma=1", False, False),
         ("adamw,learning_rate=1e-4", False, False),

@@ -92,6 +92,13 @@ def test_the_detectable_difference_of_many_seeds_is_the_normal_one():
         minimum_detectable(1.0, 1)
 
 
+@pytest.mark.parametrize("n", range(2, 31))
+def test_the_noncentral_distribution_is_solved_for_every_number_of_seeds(n):
+    difference = minimum_detectable(0.01, n)
+    found = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, difference * math.sqrt(n) / 0.01)
+    assert found == pytest.approx(0.8, abs=1e-6)
+
+
 def test_of_one_seed_the_interval_over_texts_is_the_normal_one():
     texts = 2000
     first, second = np.zeros(texts, dtype=bool), np.zeros(texts, dtype=bool)
