@@ -5,7 +5,8 @@ the exit code. `run_commands` reads the words of a command line into one of them
 into one line and exit code 2. The commands of `spectral_opt` are made of the same. To add a command: one file, and one
 value in `COMMANDS` of the program's `app.py`. Nothing here imports torch before a command runs.
 
-The program: `main`, `COMMANDS`. To write and run commands: `Command`, `run_commands`, `read_command`, `THREADS`.
+The program: `main`, `COMMANDS`. To write and run commands: `Command`, several of them under one name `CommandGroup`,
+all of a program `Commands`; `run_commands`, `read_command`, `THREADS`.
 Options: `option`, `argument`, those that commands share (`Json`, `Traceback`), and their sentences (`PLACE`,
 `TEXT_COLUMN`, `LABEL_COLUMN`). Before any work: `check_extras`, `check_writable`. Inside: `inspect_model`,
 `describe_builders`, `parse_builders`, `read_targets`, `read_excluded`, `size_text`.
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
         TEXT_COLUMN as TEXT_COLUMN,
         THREADS as THREADS,
         Command as Command,
+        CommandGroup as CommandGroup,
+        Commands as Commands,
         Json as Json,
         Traceback as Traceback,
         argument as argument,

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -58,7 +59,15 @@ class Command(Protocol):
         """Do the work and return the exit code; `line` is the whole command line, for the record."""
 
 
-Commands = Mapping[str, Callable[..., Command]]
+@dataclass(frozen=True)
+class CommandGroup:
+    """Commands under one name; `about` is its help, which the name alone prints."""
+
+    about: str
+    commands: Mapping[str, Callable[..., Command]]
+
+
+Commands = Mapping[str, Callable[..., Command] | CommandGroup]
 
 
 def run_commands(program: str, about: str, commands: Commands, arguments: Sequence[str] | None = None) -> int:
@@ -100,20 +109,25 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
     """
     if not words:
         raise ValueError(f"COMMAND is missing: {', '.join(commands)}; {program} --help says more")
-    settings = {"help_option_names": ["-h", "--help"]}
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        help=about,
-        context_settings=settings,
-        callback=_common,
-    )
-    for name, kind in commands.items():
-        summary = (kind.__doc__ or "").partition("\n")[0]
-        app.command(name, cls=_Reader, short_help=summary)(kind)
+    app = _app(about, commands, callback=_common)
     # Not `app(...)`, which would set the process's excepthook.
     found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
     return found or None
+
+
+# Any: Typer's own keywords.
+def _app(about: str, commands: Commands, **more: Any) -> typer.Typer:
+    settings = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode=None, help=about, context_settings=settings, **more
+    )
+    for name, kind in commands.items():
+        if isinstance(kind, CommandGroup):
+            app.add_typer(_app(kind.about, kind.commands, no_args_is_help=True), name=name)
+            continue
+        summary = (kind.__doc__ or "").partition("\n")[0]
+        app.command(name, cls=_Reader, short_help=summary)(kind)
+    return app
 
 
 def _show_versions(asked: bool) -> bool:

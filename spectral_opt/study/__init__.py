@@ -18,8 +18,10 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   weights, `diagonal_fisher`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`, `write_rows`.
-- A study's folder: `save_plan`, `stored_plan`, `write_record`, `read_records`, which gives `FoundRecords`; a record
-  alone: `record_from_json`, `cell_of`.
+- A study's folder: `save_plan`, `stored_plan`, `plan_content`, tuned weights in `STATES`; its records: `write_record`,
+  `read_records`, which gives `FoundRecords`; a record alone: `record_from_json`, `cell_of`. How far it is:
+  `study_status` (`StudyStatus`, `StatusRow`); cells run again: `verify_cells` (`VerifiedCell`). Its jobs run in a room
+  of their own, `scheduling`.
 - Claims: a `Hypothesis` of the plan, `check_hypotheses`, `read_hypotheses`; `judge` gives a `Verdict` of each, with
   every `Comparison`. Statistics are a room of their own, `statistics`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
@@ -81,9 +83,12 @@ if TYPE_CHECKING:
     )
     from spectral_opt.study.reading import (
         list_presets as list_presets,
+        plan_content as plan_content,
         plan_from_text as plan_from_text,
         plan_text as plan_text,
         read_plan as read_plan,
+        save_plan as save_plan,
+        stored_plan as stored_plan,
     )
     from spectral_opt.study.records import (
         CellRecord as CellRecord,
@@ -104,17 +109,22 @@ if TYPE_CHECKING:
         mean_auc as mean_auc,
         task_scores as task_scores,
     )
+    from spectral_opt.study.status import (
+        StatusRow as StatusRow,
+        StudyStatus as StudyStatus,
+        study_status as study_status,
+    )
     from spectral_opt.study.store import (
+        STATES as STATES,
         FoundRecords as FoundRecords,
         cell_of as cell_of,
         read_records as read_records,
         record_from_json as record_from_json,
-        save_plan as save_plan,
-        stored_plan as stored_plan,
         write_record as write_record,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
     from spectral_opt.study.verdicts import Comparison as Comparison, Verdict as Verdict, judge as judge
+    from spectral_opt.study.verification import VerifiedCell as VerifiedCell, verify_cells as verify_cells
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -13,6 +13,8 @@ import yaml
 
 from paramgraph._checks import is_number, is_whole
 from paramgraph.errors import UnknownNameError
+from paramgraph.whole_files import write_text
+from spectral_opt.study.hypotheses import check_hypotheses
 from spectral_opt.study.method import (
     AfterTraining,
     Method,
@@ -22,7 +24,9 @@ from spectral_opt.study.method import (
 )
 from spectral_opt.study.plan import AfterGrid, MethodGrid, Part, StudyPlan, StudyTask, Value
 from spectral_opt.study.records import Stage
+from spectral_opt.study.store import STATES
 
+PLAN = "study.yaml"
 T = TypeVar("T")
 # A name becomes a part of a file's name and of a cell's key, which "/" and "," cut.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -64,12 +68,35 @@ def plan_from_text(text: str, name: str = "the plan") -> StudyPlan:
     place = _Place(name)
     plan = _plan(place, content)
     _check_whole(place, plan)
+    try:
+        check_hypotheses(plan)
+    except ValueError as error:
+        raise place.wrong(str(error)) from None
     return plan
 
 
 def plan_text(plan: StudyPlan) -> str:
     """Write a plan as YAML that `plan_from_text` reads as the same plan."""
-    content = {
+    text: str = yaml.dump(plan_content(plan), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def save_plan(folder: Path, plan: StudyPlan) -> None:
+    """Write a study's plan into its folder, and keep tuned weights out of what is committed."""
+    (folder / STATES).mkdir(parents=True, exist_ok=True)
+    write_text(folder / STATES / ".gitignore", "*\n")
+    write_text(folder / PLAN, plan_text(plan))
+
+
+def stored_plan(folder: str | Path) -> StudyPlan | None:
+    """Read the plan of a study's folder; None where no study was begun."""
+    path = Path(folder, PLAN)
+    return plan_from_text(_text_of(path), str(path)) if path.is_file() else None
+
+
+def plan_content(plan: StudyPlan) -> dict[str, Any]:
+    """Give a plan as the plain values of its YAML."""
+    return {
         "title": plan.title,
         "model": plan.model,
         "keep_states": list(plan.keep_states),
@@ -88,8 +115,6 @@ def plan_text(plan: StudyPlan) -> str:
         ],
         "hypotheses": [dict(one) for one in plan.hypotheses],
     }
-    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return text
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # no types come with it

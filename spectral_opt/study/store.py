@@ -1,4 +1,4 @@
-"""A study's folder: its plan, one JSON record for each finished cell, tuned weights; read back and held to the plan."""
+"""A study's records on disk, one JSON file for each finished cell; read back and held to the plan."""
 
 import json
 import math
@@ -10,10 +10,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from paramgraph.whole_files import write_text
 from spectral_opt.study.plan import Cell, StudyPlan
-from spectral_opt.study.reading import plan_from_text, plan_text
 from spectral_opt.study.records import SCHEMA, CellRecord, Stage, Status
 
-PLAN, CELLS, STATES = "study.yaml", "cells", "states"
+CELLS, STATES = "cells", "states"
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ def write_record(folder: str | Path, cell: Cell, record: CellRecord) -> Path:
 
 
 def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
-    """Read all records below a study's folder; what cannot count is refused by the name of its file, with the reason.
+    """Read all records below a study's folder, in the plan's order; what cannot count is refused by its file's name.
 
-    Refused are files that are no JSON or no record of this schema, cells that the plan does not have, and cells that
-    ran under other settings of the plan.
+    Refused, with the reason, are files that are no JSON or no record of this schema, cells that the plan does not have,
+    and cells that ran under other settings of the plan.
     """
     cells = {cell.key: (cell, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
     place = Path(folder, CELLS)
@@ -77,7 +76,7 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             refused[name] = " ".join(str(error).split())
             continue
         records[key] = record
-    return FoundRecords(records, refused)
+    return FoundRecords({key: records[key] for key in cells if key in records}, refused)
 
 
 def cell_of(record: CellRecord) -> Cell:
@@ -110,19 +109,6 @@ def record_from_json(text: str) -> CellRecord:
     if content["status"] == "finished" and not content["metrics"].get("points"):
         raise ValueError("corrupt: it is finished and has no points")
     return CellRecord(**content)
-
-
-def save_plan(folder: Path, plan: StudyPlan) -> None:
-    """Write a study's plan into its folder, and keep tuned weights out of what is committed."""
-    (folder / STATES).mkdir(parents=True, exist_ok=True)
-    write_text(folder / STATES / ".gitignore", "*\n")
-    write_text(folder / PLAN, plan_text(plan))
-
-
-def stored_plan(folder: str | Path) -> StudyPlan | None:
-    """Read the plan of a study's folder; None where no study was begun."""
-    path = Path(folder, PLAN)
-    return plan_from_text(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paramgraph.errors import UnknownNameError
 from spectral_opt.study import StudyPlan, list_presets, plan_from_text, plan_text, read_plan
 
 PLAN = """
@@ -168,15 +167,15 @@ def test_what_is_no_plan_is_told(text: str, message: str) -> None:
 
 def test_a_run_that_writes_a_default_out_is_the_same_run() -> None:
     again = [{"name": "product", "of": ["adamw"]}, {"name": "product", "of": ["adamw"], "strength": 1.0}]
-    with pytest.raises(ValueError, match=r"after: product with strength=1.0 is there twice"):
+    with pytest.raises(ValueError, match=r"after: product with .*strength=1.0.* is there twice"):
         plan_from_text(changed("parts.0.after", again))
 
 
 def test_an_option_may_be_called_null() -> None:
     # YAML's own null: as a key it would be None.
-    text = PLAN.replace("strength: [1, 3.0]", "null: [null, permuted]")
-    with pytest.raises(UnknownNameError, match="no option of product named 'null'"):
-        plan_from_text(text)
+    plan = plan_from_text(PLAN.replace("strength: [1, 3.0]", "null: [null, permuted]"))
+    assert plan.parts[0].after[0].options == {"null": (None, "permuted")}
+    assert plan_from_text(plan_text(plan)) == plan
 
 
 def test_no_plan_names_the_presets(tmp_path: Path) -> None:

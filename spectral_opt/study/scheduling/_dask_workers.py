@@ -1,0 +1,165 @@
+"""Workers of a Dask cluster: they get plain values, and hand each record back to the one process that writes it.
+
+The scheduler starts a task again by itself where its worker died, with what was known when it was first sent. So each
+try has a name that its first worker puts down; a second one finds it, does nothing, and the job is sent anew.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan
+from spectral_opt.study.scheduling._events import Event, RunJob, Workers, record_text, work_through
+from spectral_opt.study.scheduling._local_workers import THREADS, WAIT
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# Seconds for a scheduler to answer, and for a worker to come or to come back.
+PATIENCE = 60.0
+# Cells draw from torch's global generator: two of them in one process would draw from each other's.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class DaskWorkers:
+    """The processes that are connected to a scheduler, as many as there are at the time."""
+
+    def __init__(self, client: "Client", address: str, plan: StudyPlan, run: RunJob) -> None:
+        from spectral_opt.study import plan_text
+
+        self._client, self._address, self._run = client, address, run
+        self._plan = plan_text(plan)
+        self._topic = f"study-{uuid.uuid4().hex}"
+        self._tries: dict[str, tuple[str, Future]] = {}  # by job: the name of the try, and what it will give
+        self._told: set[tuple[str, int]] = set()
+        self._news: queue.Queue[tuple[str, list[str] | Future]] = queue.Queue()
+        self._seen = time.monotonic()
+        client.subscribe_topic(self._topic, lambda event: self._news.put(("", [event[1]])))
+
+    def free(self) -> int:
+        """Count those that have nothing to do."""
+        return len(self._client.nthreads()) - len(self._tries)
+
+    def start(self, job: Job, known: Sequence[str], seconds: float | None) -> None:
+        """Send a job."""
+        name = uuid.uuid4().hex
+        future = self._client.submit(
+            _run_remotely,
+            *(self._plan, job.name, list(known), seconds, name, self._topic, self._run),
+            key=f"{self._topic}-{name}",
+            pure=False,
+        )
+        self._tries[job.name] = (name, future)
+        future.add_done_callback(lambda done: self._news.put((job.name, done)))
+
+    def events(self) -> Iterator[Event]:
+        """Give what has happened, after a second at most; OSError where there is nobody any more to wait for."""
+        self._check_company()
+        try:
+            job, news = self._news.get(timeout=WAIT)
+        except queue.Empty:
+            return
+        if isinstance(news, list):
+            yield from self._heard(news)
+            return
+        if job not in self._tries or self._tries[job][1] is not news:
+            return
+        if news.status == "finished":
+            yield from self._heard(news.result())
+            return
+        if news.status != "error":
+            raise OSError(f"the scheduler at {self._address} has lost the study; finished cells are kept")
+        del self._tries[job]
+        yield Event("died", job, text=" ".join(str(news.exception()).split())[:300])
+
+    def stop(self) -> None:
+        """Take back what was sent; what is being measured is lost."""
+        self._client.unsubscribe_topic(self._topic)
+        self._client.cancel([future for _, future in self._tries.values()])
+
+    def _heard(self, texts: Sequence[str]) -> Iterator[Event]:
+        """Read what a worker said, once: it says it as it happens, and all of it again at the end."""
+        for text in texts:
+            said = json.loads(text)
+            event, name, number = Event(**said["event"]), said["try"], said["number"]
+            if (name, number) in self._told or self._tries.get(event.job, ("",))[0] != name:
+                continue
+            self._told.add((name, number))
+            if event.kind in ("finished", "died"):
+                del self._tries[event.job]
+            yield event
+
+    def _check_company(self) -> None:
+        if self._client.nthreads():
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > PATIENCE:
+            raise OSError(
+                f"no worker is connected to the scheduler at {self._address}: start some, and run again; finished "
+                "cells are kept"
+            )
+
+
+@contextmanager
+def dask_workers(address: str, plan: StudyPlan, run: RunJob) -> Iterator[Workers]:
+    """Connect to a scheduler, and leave it as it was; ImportError without dask, OSError where nobody answers."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a scheduler needs dask: pip install 'paramgraph[dask]'") from error
+    # Any: an address may also be refused for how it is written.
+    try:
+        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise OSError(f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}") from error
+    try:
+        workers = DaskWorkers(client, address, plan, run)
+        try:
+            yield workers
+        finally:
+            workers.stop()
+    finally:
+        client.close()
+
+
+def _run_remotely(
+    plan: str, job_name: str, known: list[str], seconds: float | None, name: str, topic: str, run: RunJob
+) -> list[str]:
+    """Run a job on a worker; what it says goes to the topic at once, and is given back at the end."""
+    from distributed import get_client, get_worker
+
+    from spectral_opt.study import plan_from_text
+
+    worker, client = get_worker(), get_client()
+    said: list[str] = []
+
+    def tell(event: Event) -> None:
+        said.append(json.dumps({"event": asdict(event), "try": name, "number": len(said)}))
+        worker.log_event(topic, said[-1])
+
+    before = client.get_metadata([topic, name], default="")
+    if before:
+        tell(Event("died", job_name, text=f"worker {before}"))
+        return said
+    client.set_metadata([topic, name], worker.address)
+    with _ONE_AT_A_TIME:
+        # As a process of `_local_workers` has it; libraries read it as they load, torch may be loaded already.
+        os.environ.update(THREADS)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        read = plan_from_text(plan)
+        job = next(job for job in read.jobs() if job.name == job_name)
+        work_through(run, read, job, known, seconds, Path(worker.local_directory, STATES), _as_text, tell)
+    return said
+
+
+def _as_text(cell: Cell, record: CellRecord) -> str:
+    return record_text(record)

@@ -1,0 +1,95 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from paramgraph.environment import hardware, versions
+from spectral_opt.study import read_records, study_status, verify_cells, write_record
+from spectral_opt.study.scheduling import Pace, run_study
+
+from helpers.study_jobs import FakeJob, small_plan
+
+PLAN = small_plan()
+CELLS = {cell.key: cell for job in PLAN.jobs() for cell in job.cells}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> FakeJob:
+    return FakeJob(tmp_path / "begun", diverges="/1/l2sp")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, job: FakeJob) -> Path:
+    run_study(tmp_path, PLAN, workers=0, run=job)
+    return tmp_path
+
+
+def test_status_counts_what_is_there_and_estimates_the_rest(folder: Path) -> None:
+    more = replace(PLAN, parts=(replace(PLAN.parts[0], seeds=(0, 1, 2)),))
+    file = folder / "cells" / next(iter(CELLS.values())).file
+    file.write_text("{")
+    status = study_status(more, read_records(folder, more))
+    (row,) = status.rows
+    assert (row.part, row.task, row.cells, row.done, row.diverged) == ("one", "films", 12, 7, 1)
+    assert row.median_seconds == 2.0
+    assert status.hours_left == row.hours_left == pytest.approx(5 * 2 / 3600)
+    assert list(status.refused) == [next(iter(CELLS.values())).file]
+
+
+def test_a_study_without_records_has_no_pace(tmp_path: Path) -> None:
+    status = study_status(PLAN, read_records(tmp_path, PLAN))
+    assert (status.cells, status.done, status.hours_left) == (8, 0, None)
+
+
+def test_pace_weighs_cells_by_their_method(folder: Path) -> None:
+    found = read_records(folder, PLAN)
+    slow = [replace(one, seconds=98.0) if one.after is None else one for one in found.records.values()]
+    trained, filtered = (
+        next(cell for cell in CELLS.values() if bool(cell.after) == is_filter) for is_filter in (0, 1)
+    )
+    pace = Pace(slow, [trained, filtered])
+    assert pace.seconds_left() == 100.0
+    assert pace.done(filtered, 2.0) == pytest.approx(0.02)
+    assert pace.done(trained, 98.0) == pytest.approx(0.98)
+
+
+def test_what_comes_out_again_is_verified(folder: Path, job: FakeJob) -> None:
+    rows = verify_cells(folder, PLAN, cells=8, workers=0, run=job)
+    assert [row.cell for row in rows] == sorted(CELLS)
+    assert not [row for row in rows if row.differences]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_number_that_is_off_is_named(folder: Path, job: FakeJob, here: bool) -> None:
+    key, cell = next(iter(CELLS.items()))
+    record = read_records(folder, PLAN).records[key]
+    machine = {"versions": versions(), "hardware": {**hardware(), "torch_threads": 1}} if here else {}
+    for off in (1e-5, 0.1):
+        changed = replace(record, metrics={"points": [{"factor": 1.0, "auc": 0.5 + off}]}, **machine)
+        write_record(folder, cell, changed)
+        row = next(one for one in verify_cells(folder, PLAN, cells=8, workers=0, run=job) if one.cell == key)
+        told = (f"points.0.auc is {0.5 + off:g} in the record, 0.5 now",)
+        assert row.differences == (told if here or off > 0.05 else ())
+        assert bool(row.remark) is not here
+
+
+def test_a_refused_file_and_a_cell_that_fails_are_differences(folder: Path, job: FakeJob) -> None:
+    file = folder / "cells" / CELLS[next(iter(CELLS))].file
+    file.write_text(json.dumps(asdict(read_records(folder, PLAN).records[next(iter(CELLS))]) | {"schema": 9}))
+    rows = verify_cells(folder, PLAN, cells=7, workers=0, run=replace(job, raises="l2sp"))
+    told = {row.cell: row.differences[0] for row in rows if row.differences}
+    assert "refused: its schema is 9" in told[file.relative_to(folder / "cells").as_posix()]
+    assert [text for key, text in told.items() if "l2sp" in key] == [
+        "it cannot be run again: RuntimeError: nothing comes of l2sp"
+    ] * 2
+
+
+def test_the_draw_follows_the_seed_and_cannot_be_larger_than_the_records(folder: Path, job: FakeJob) -> None:
+    def drawn(seed: int) -> list[str]:
+        return [row.cell for row in verify_cells(folder, PLAN, 2, seed, workers=0, run=job)]
+
+    assert drawn(0) == drawn(0)
+    assert {key for seed in range(6) for key in drawn(seed)} > set(drawn(0))
+    with pytest.raises(ValueError, match="has 8 records that can be run again; --cells is 9"):
+        verify_cells(folder, PLAN, 9, workers=0, run=job)
