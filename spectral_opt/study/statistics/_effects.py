@@ -97,8 +97,10 @@ def seed_effects(
             infinite[seed] = reason
     items = None
     if measure.kind == "score_difference" and measure.score == "accuracy" and values and not infinite:
-        first, second = ([answers_of(side[seed]) for seed in values] for side in (own, rival))
-        items = two_level_interval(first, second)
+        sides = [[side[seed] for seed in values] for side in (own, rival)]
+        if all(_is_told(record, "correct") for side in sides for record in side):
+            first, second = ([answers_of(record) for record in side] for side in sides)
+            items = two_level_interval(first, second)
     return SeedEffects(measure, values, infinite, left_out, items)
 
 
@@ -149,11 +151,30 @@ def _effect(measure: Measure, own: CellRecord, rival: CellRecord, reference: Cel
         return math.nan, "both diverged"
     if own in ended or rival in ended:
         return (worse, f"{_name(own)} diverged") if own in ended else (-worse, f"{_name(rival)} diverged")
-    if measure.kind == "steps_ratio" or (measure.kind == "time_ratio" and measure.until == "target"):
-        for record in (own, rival, reference):
-            if not record.metrics.get("curve", {}).get("dev_loss"):
-                return math.nan, f"{_name(record)} has no loss on development texts over its steps"
+    for record in (own, rival, reference):
+        if lacking := _lacking(measure, record):
+            return math.nan, f"{_name(record)} has no {lacking}"
     return _KINDS[measure.kind](measure, own, rival, reference)
+
+
+def _lacking(measure: Measure, record: CellRecord) -> str:
+    """Name what a record does not have of what is compared: others than this study's runner may have written it."""
+    if measure.kind == "steps_ratio" or (measure.kind == "time_ratio" and measure.until == "target"):
+        return (
+            ""
+            if record.metrics.get("curve", {}).get("dev_loss")
+            else "loss on development texts over its steps"
+        )
+    needed = {
+        "lost_ratio": (measure.score, "lost"),
+        "perturbation_ratio": (measure.score, "drift"),
+        "time_ratio": (),
+    }.get(measure.kind, (measure.score,))
+    return ", ".join(name for name in needed if not _is_told(record, name))
+
+
+def _is_told(record: CellRecord, name: str) -> bool:
+    return all(point.get(name) is not None for point in record.metrics["points"])
 
 
 def _lost_ratio(

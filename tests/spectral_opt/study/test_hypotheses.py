@@ -1,11 +1,14 @@
 """What can be claimed, and how a wrong claim is told: on a made-up study."""
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import yaml
 
-from spectral_opt.study import StudyPlan, check_hypotheses, read_hypotheses
+from spectral_opt.study import AfterGrid, MethodGrid, StudyPlan, check_hypotheses, read_hypotheses
+from spectral_opt.study.statistics import Kind
 from tests.helpers.study_records import synthetic_plan
 
 TEST = {
@@ -120,3 +123,27 @@ def test_two_hypotheses_have_two_ids():
     plan = plan_of(TEST)
     with pytest.raises(ValueError, match="two hypotheses are called 'H1'"):
         check_hypotheses(replace(plan, hypotheses=plan.hypotheses * 2))
+
+
+def test_the_hypotheses_of_a_study_are_told_in_yaml():
+    told = yaml.safe_load(Path(__file__).with_name("hypotheses.yaml").read_text(encoding="utf-8"))
+    plan = synthetic_plan(1)
+    nulls = tuple(AfterGrid("product", ("adamw",), {"null": (null,)}) for null in ("permuted", "rotated"))
+    filters = {
+        "posthoc": (
+            *(AfterGrid(name) for name in ("product", "diagonal_fisher", "lines", "distilled")),
+            *nulls,
+        )
+    }
+    both = (MethodGrid("spectral_both"), MethodGrid("spectral_both", {"null": ("permuted",)}))
+    power = MethodGrid("spectral_power", {"p": (-0.25, 0.0, 0.25)})
+    methods = {"fewshot": (MethodGrid("adamw"), *both), "convergence": (MethodGrid("adamw"), power)}
+    parts = tuple(
+        replace(part, after=filters.get(part.name, ()), methods=methods.get(part.name, part.methods))
+        for part in plan.parts
+    )
+    found = read_hypotheses(replace(plan, parts=parts, hypotheses=tuple(told)))
+    assert {claim.measure.kind for one in found for claim in one.claims} == set(get_args(Kind))
+    assert [one.id for one in found] == [f"H{place}" for place in range(1, 8)]
+    assert found[0].claims[0].methods[0].after_options == {}
+    assert [cell.options["p"] for cell in found[6].claims[0].methods] == [-0.25, 0.0, 0.25]

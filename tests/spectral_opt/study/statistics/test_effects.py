@@ -153,3 +153,20 @@ def test_a_difference_in_accuracy_has_an_interval_over_texts_too():
     found = seed_effects(Measure("score_difference"), *sides)
     low, high = found.items
     assert low < found.summary().estimate < high
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("lost_ratio", "lost"), ("lost_ratio", "auc"), ("score_difference", "auc")]
+)
+def test_a_record_that_does_not_tell_what_is_compared_is_left_out_with_the_reason(kind, name):
+    points = [
+        {key: value for key, value in point.items() if key != name} for point in ADAMW.metrics["points"]
+    ]
+    other = replace(ADAMW, method="other", metrics={**ADAMW.metrics, "points": points})
+    found = effect(Measure(kind, "auc"), other)
+    assert (found.values, found.left_out) == ({}, {0: f"other has no {name}"})
+
+
+def test_a_difference_without_the_answers_has_no_interval_over_texts():
+    found = effect(Measure("score_difference"), ADAMW)
+    assert (found.values, found.items) == ({0: 0.0}, None)
