@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from spectral_opt.study import CellRecord
@@ -26,9 +25,15 @@ def loss_spikes(losses: Sequence[float], factor: float = 2.0) -> int:
     >>> loss_spikes([0.5] * 10 + [1.2] + [0.5] * 10)
     1
     """
-    series = pd.Series(np.asarray(losses, dtype=float))
-    before = series.rolling(WINDOW, min_periods=LEAST).median().shift(1)
-    return int(((series > factor * before) & (series > FLOOR)).sum())
+    values = np.asarray(losses, dtype=float)
+    if len(values) <= LEAST:
+        return 0
+    behind = np.concatenate([np.full(WINDOW, np.nan), values[:-1]])
+    windows = np.lib.stride_tricks.sliding_window_view(behind, WINDOW)[
+        LEAST:
+    ]  # (steps, WINDOW), NaN before the first
+    later = values[LEAST:]
+    return int(((later > factor * np.nanmedian(windows, axis=1)) & (later > FLOOR)).sum())
 
 
 def spread(scores: Sequence[float]) -> tuple[float, float, float]:
