@@ -86,14 +86,19 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
     }
     _refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
     split = few_shot_split(data, job.shots, task.dev_per_class, task.test_size, job.seed)
-    rest = np.random.default_rng(job.seed).permutation(rest_of_split(data, split))
-    rest = rest[: TASK_BATCHES * task.batch_size]
+    wanted, notes = TASK_BATCHES * task.batch_size, list[str]()
+    rest = rest_of_split(data, split)
+    if not len(rest):
+        rest = rest_of_split(data, split, beside_train=True)
+        notes.append(
+            "graphs of the task are built from other texts of the groups in train: the split leaves none"
+        )
+    rest = np.random.default_rng(job.seed).permutation(rest)[:wanted]
     if not len(rest):
         raise DataError(
             f"{task.data}: no text is left beside train, dev and test to build graphs from; ask for fewer shots"
         )
-    notes = []
-    if len(rest) < TASK_BATCHES * task.batch_size:
+    if len(rest) < wanted:
         notes.append(f"graphs of the task are built from {len(rest)} texts, all that the split leaves")
     measured = sources[f"selection {task.selection!r}" if is_tuning else f"held_out {task.held_out!r}"]
     neighbours = measured.drawn(task.neighbours, job.seed)

@@ -105,14 +105,20 @@ def with_test_part(data: LabelledText) -> LabelledText:
     return replace(data, shipped_split=tuple(parts.tolist()))
 
 
-def rest_of_split(data: LabelledText, split: Split) -> Int64[np.ndarray, " rest"]:
-    """Return the positions of the texts that share no group and no text with any part, nor with a shipped test part."""
+def rest_of_split(data: LabelledText, split: Split, beside_train: bool = False) -> Int64[np.ndarray, " rest"]:
+    """Return the positions of the texts that share no group and no text with any part, nor with a shipped test part.
+
+    With `beside_train` they may be of a group that is trained on; the texts that are trained on are not among them.
+    """
     lumps = _lumps(data)
-    used = [lumps[getattr(split, part)] for part in PARTS]
+    used = [lumps[getattr(split, part)] for part in (PARTS[1:] if beside_train else PARTS)]
     test = _shipped(data, "test")
     if test is not None and data.shipped_split is not None:
         used.append(lumps[np.array(data.shipped_split) == test])
-    return np.flatnonzero(~np.isin(lumps, np.concatenate(used))).astype(np.int64)
+    is_used = np.isin(lumps, np.concatenate(used))
+    trained = {data.texts[place] for place in split.train}
+    is_used |= np.array([text in trained for text in data.texts])
+    return np.flatnonzero(~is_used).astype(np.int64)
 
 
 def _lumps(data: LabelledText) -> Int64[np.ndarray, " texts"]:

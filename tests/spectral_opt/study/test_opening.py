@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -100,7 +101,7 @@ def test_no_text_is_in_two_parts_and_no_film_in_two_parts_of_the_task(task):
         for name in ("train", "dev", "scored", "rest")
     ]
     assert sum(map(len, films)) == len(set.union(*films))
-    assert [len(part) for part in parts.values()] == [16, 20, 40, 64, 9, 20, 200]
+    assert [len(part) for part in parts.values()] == [16, 20, 40, 64, 9, 20, 120]
 
 
 def test_tuning_under_any_seed_has_no_text_that_is_tested_under_another(task):
@@ -211,7 +212,7 @@ def test_the_parts_of_a_setting_are_those_of_its_texts(task, setting):
     assert {name: len(batches.order) for name, batches in rows.items()} == {
         name: setting.facts["sizes"][name] for name in rows
     }
-    assert [len(probe.batches.order) == 2 * probe.fitted == 200 for probe in setting.probes] == [True]
+    assert [len(probe.batches.order) == 2 * probe.fitted == 120 for probe in setting.probes] == [True]
     assert "labels" in setting.calibration["task"][0]
     assert "labels" not in setting.calibration["preserve"][0]
 

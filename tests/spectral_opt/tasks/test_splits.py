@@ -138,3 +138,13 @@ def test_what_a_split_leaves_shares_neither_group_nor_text_with_it():
         assert not {values[i] for i in rest} & {values[i] for i in used}
     met = {groups[i] for i in used} | {groups[i] for i in range(80) if texts[i] in {texts[j] for j in used}}
     assert {groups[i] for i in rest} | met | {"group 0", "group 19"} == set(groups)
+
+
+def test_what_is_left_beside_train_may_be_of_its_groups_and_of_no_other_part():
+    groups = tuple(f"group {i // 10}" for i in range(60))
+    data = make(np.arange(60) % 2, groups)
+    split = few_shot_split(data, 2, 2, 10)
+    rest = rest_of_split(data, split, beside_train=True)
+    assert {groups[i] for i in rest} & {groups[i] for i in split.train}
+    assert not {groups[i] for i in rest} & {groups[i] for i in (*split.dev, *split.test)}
+    assert not {*rest} & {*split.train}
