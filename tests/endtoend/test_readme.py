@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import refinement_results
+import study_results
 import torch
 from comparison_results import results_table
 from torch_geometric.data import Data
@@ -100,6 +101,10 @@ def test_what_it_says_of_refinements_beside_the_table_is_in_the_records():
         for ratio in refinement_results.ratios(task, "product", -0.01)
     ]
     assert f"({min(ratios):.2f} to {max(ratios):.2f})" in words
+
+
+def test_what_it_shows_of_the_study_is_that_of_the_committed_records():
+    assert study_results.readme_part(study_results.read()) in README
 
 
 def test_every_file_that_it_names_is_there():

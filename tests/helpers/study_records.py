@@ -73,7 +73,8 @@ def synthetic_plan(
         Part("convergence", "confirmation", names, (500,), fresh, trained, (), evaluate_every=10),
     )
     known = tuple(
-        StudyTask(name, name, ("bbc",), "plots", "bbc", probes=("bbc_topics",), steps=100) for name in names
+        StudyTask(name, name, ("reuters_r8",), "plots", "bbc", probes=("bbc_topics",), steps=100)
+        for name in names
     )
     return StudyPlan("A study that is made up", "all-MiniLM-L6-v2", known, parts, tuple(hypotheses))
 

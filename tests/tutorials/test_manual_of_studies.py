@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -9,8 +10,18 @@ from typing import get_args
 import pytest
 import torch
 
-from spectral_opt.study import CellRecord, Method, Part, StudyPlan, StudyTask, fine_tune
-from spectral_opt.study.reading import plan_from_text
+from paramgraph.cli import read_command
+from spectral_opt.cli import COMMANDS
+from spectral_opt.study import (
+    CellRecord,
+    Method,
+    Part,
+    StudyPlan,
+    StudyTask,
+    fine_tune,
+    plan_from_text,
+    read_hypotheses,
+)
 from spectral_opt.study.statistics import Kind
 
 from helpers.study_records import synthetic_plan, synthetic_records
@@ -57,7 +68,6 @@ def test_the_table_of_metrics_names_what_a_record_has() -> None:
 
 
 def test_the_plan_is_read_and_its_hypothesis_is_one() -> None:
-    from spectral_opt.study.hypotheses import read_hypotheses
 
     plan = plan_from_text(re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)[0])
     assert [part.name for part in plan.parts] == ["tuning", "posthoc"]
@@ -78,3 +88,11 @@ def test_the_method_of_the_page_trains() -> None:
         for before, after in zip(setting.start.parameters(), done.model.parameters(), strict=True)
     ]
     assert any(moved)
+
+
+@pytest.mark.parametrize(
+    "line", [one for one in TEXT.splitlines() if one.startswith("    spectral-opt study ")]
+)
+def test_commands_are_understood(line: str) -> None:
+    words = shlex.split(line.split("#")[0])
+    assert read_command("spectral-opt", "", COMMANDS, words[1:])

@@ -6,7 +6,8 @@ files that were refused. A study that is not finished says so in its first sente
 
 - `write_report` writes the files; `make_report` makes the `StudyReport` of an `Overview`: a plan and its records, put
   together by `Panel` as `Series`.
-- Parts for records that are told elsewhere: `results_table`, `verdicts_table`, `front_figures` with `marks_of_parts`.
+- Parts for records that are told elsewhere: `results_table`, `verdicts_table`, `front_figures` or one by `draw_front`,
+  with `marks_of_parts`; `lost_ratio_cells` of a `Series` beside its `baseline_of`.
 - Inside: `write_names` beside the ends of lines, `LINE` points apart; controls are `GREY`; `mean_interval` over runs.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spectral_opt.study.report._fronts import front_figures as front_figures
+    from spectral_opt.study.report._fronts import draw_front as draw_front, front_figures as front_figures
     from spectral_opt.study.report._marks import (
         GREY as GREY,
         LINE as LINE,
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
         Overview as Overview,
         Panel as Panel,
         Series as Series,
+        baseline_of as baseline_of,
     )
-    from spectral_opt.study.report._results_table import results_table as results_table
+    from spectral_opt.study.report._results_table import (
+        lost_ratio_cells as lost_ratio_cells,
+        results_table as results_table,
+    )
     from spectral_opt.study.report._verdicts import verdicts_table as verdicts_table
     from spectral_opt.study.report._words import mean_interval as mean_interval
     from spectral_opt.study.report.page import StudyReport as StudyReport, make_report as make_report

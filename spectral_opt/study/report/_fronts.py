@@ -1,6 +1,6 @@
 """The task's score over what was lost: each variant's own scaling curve, one panel a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,38 +40,42 @@ def scaling_curve(series: Series, score: str) -> Float[np.ndarray, "seeds factor
     return np.array(ways, dtype=float).reshape(len(ways), len(shared) + 1 if ways else 0, 2)
 
 
-def _front(
-    panel: Panel, own: list[Series], marks: Mapping[tuple[str, str], Mark], score: str, name: str
-) -> FigureView:
-    figure = new_figure(WIDTH, HEIGHT)
-    axes = figure.axes[0]
+def draw_front(
+    axes: "Axes", own: Sequence[Series], marks: Mapping[tuple[str, str], Mark], score: str, height: float
+) -> list[str]:
+    """Draw a panel's series on axes that are `height` inches high; give the names of those that have no mark."""
     ends, hidden = [], []
     starts: list[Float[np.ndarray, " 2"]] = []
-    nulls = 0
+    is_null_named = False
     for series in own:
         ways = scaling_curve(series, score)
         if not len(ways):
             continue
         starts.append(ways[:, -1].mean(axis=0))
-        mark = marks.get((panel.part, series.name))
+        mark = marks.get((series.panel.part, series.name))
         if mark is None:
-            if ways.shape[1] > 1 and np.ptp(ways[..., 0]) > 0:
-                hidden.append(series.name)
+            hidden += [series.name] if series.is_trained else []
             continue
-        mean = ways.mean(axis=0)
         _draw(axes, ways, mark)
-        if mark.is_named:
-            ends.append((float(mean[0, 0]), float(mean[0, 1]), series.name, mark.colour))
-        elif not nulls:
-            nulls += 1
-            ends.append((float(mean[0, 0]), float(mean[0, 1]), "nulls", mark.colour))
+        x, y = (float(end) for end in ways[:, 0].mean(axis=0))
+        if mark.is_named or not is_null_named:
+            ends.append((x, y, series.name if mark.is_named else "nulls", mark.colour))
+            is_null_named |= not mark.is_named
     start = np.mean(starts, axis=0)
     axes.plot(*start, "s", color=INK, markersize=5, zorder=5)
     axes.margins(0.05, 0.08)
     axes.annotate("start", start, (6, -11), textcoords="offset points", color=INK, fontsize=8.5)
     axes.set_xlabel("share of the 10 nearest neighbours that are lost")
     axes.set_ylabel({"auc": "AUC of the task"}.get(score, f"{score} of the task"))
-    write_names(axes, ends, 0.8 * HEIGHT)
+    write_names(axes, ends, height)
+    return hidden
+
+
+def _front(
+    panel: Panel, own: list[Series], marks: Mapping[tuple[str, str], Mark], score: str, name: str
+) -> FigureView:
+    figure = new_figure(WIDTH, HEIGHT)
+    hidden = draw_front(figure.axes[0], own, marks, score, 0.8 * HEIGHT)
     remarks = ["Up and to the left is better."]
     if hidden:
         remarks.append(f"In the table alone: {', '.join(hidden)}.")

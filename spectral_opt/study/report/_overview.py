@@ -64,6 +64,13 @@ class Series:
         return f"{self.label} ({told})" if told else self.label
 
     @property
+    def kind_label(self) -> str:
+        """The same as a label of statistics: `adamw+product,null=permuted`."""
+        nulls = f",null={self.cell.options.get('null')}", f",null={self.cell.after_options.get('null')}"
+        own = self.cell.method + nulls[0]
+        return own if self.cell.after is None else f"{own}+{self.cell.after}{nulls[1]}"
+
+    @property
     def options(self) -> dict[str, Value]:
         """Its options, those of a filter after the method's."""
         return {**self.cell.options, **self.cell.after_options}

@@ -1,10 +1,13 @@
-"""How steady a method is: its spread over seeds, runs that diverged, spikes of the loss, and a rate too large."""
+"""How steady a method is: its spread over seeds, runs that diverged, spikes of the loss, and three times its rate."""
+
+import math
 
 import numpy as np
 
 from paramgraph.display import TableView
 from spectral_opt.study.report._overview import Overview, Series
-from spectral_opt.study.report._words import number
+from spectral_opt.study.report._words import between, number
+from spectral_opt.study.statistics import loss_spikes, rate_sensitivity, spread
 
 
 def stability_table(overview: Overview) -> TableView:
@@ -12,16 +15,17 @@ def stability_table(overview: Overview) -> TableView:
     rows, muted, kinds = list[tuple[str, ...]](), set[int](), list[str]()
     for panel, own in overview.shown.items():
         for series in own:
-            if series.cell.after is not None or not series.runs:
+            if series.cell.after is not None or not series.runs or not series.is_trained:
                 continue
             if series.is_null:
                 muted.add(len(rows))
             kinds.append(panel.part)
             rows.append((series.name, panel.name, *_cells(series)))
     return TableView(
-        ("method", "part", "sd of accuracy", "sd of lost", "diverged"),
+        ("method", "part", "sd of accuracy", "95 %", "sd of lost", "spikes a run", "diverged"),
         tuple(rows),
-        "Stability: standard deviations over seeds (of the sample of texts, too)",
+        "Stability: standard deviations over seeds (texts and start differ, too), with 95 % ends by the chi-square "
+        "distribution; spikes: steps whose loss is above twice the median of the 25 before, and above .1",
         muted=frozenset(muted),
         words=frozenset({1}),
         sortable=True,
@@ -29,9 +33,41 @@ def stability_table(overview: Overview) -> TableView:
     )
 
 
+def rate_table(overview: Overview) -> TableView:
+    """Put what each method loses at three times a rate side by side, where a part has both."""
+    rows = []
+    for one in rate_sensitivity(overview.records.values()):
+        summary = one.effects.summary()
+        if summary is None:
+            continue
+        shown = "infinitely worse" if summary.estimate == -math.inf else number(summary.estimate)
+        rows.append(
+            (
+                one.label,
+                f"{one.part}: {one.task}, {one.shots} a class",
+                f"{one.learning_rate:g}",
+                shown,
+                between(summary.low, summary.high),
+                str(summary.n),
+            )
+        )
+    return TableView(
+        ("method", "part", "rate", "at 3 x", "95 %", "seeds"),
+        tuple(rows),
+        "Three times the rate: the difference in accuracy, paired by seed; a run that diverged is infinitely worse",
+        words=frozenset({1}),
+        sortable=True,
+    )
+
+
 def _cells(series: Series) -> list[str]:
-    cells = []
-    for metric in ("accuracy", "lost"):
-        values = series.values(metric)
-        cells.append(number(float(np.std(values, ddof=1)) if len(values) > 1 else None))
-    return [*cells, f"{len(series.diverged)} of {len(series.runs)}"]
+    accuracy, lost = series.values("accuracy"), series.values("lost")
+    sd, low, high = spread(accuracy) if len(accuracy) > 1 else (None, None, None)
+    losses = [record.metrics.get("curve", {}).get("losses", ()) for record in series.finished.values()]
+    return [
+        number(sd),
+        between(low, high),
+        number(float(np.std(lost, ddof=1)) if len(lost) > 1 else None),
+        number(float(np.mean([loss_spikes(one) for one in losses])) if losses else None, ".2f"),
+        f"{len(series.diverged)} of {len(series.runs)}",
+    ]

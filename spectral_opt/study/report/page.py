@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from paramgraph.display import Section, TableView, Term, render_page
 from spectral_opt.study import Verdict
 from spectral_opt.study.report._absences import absences, cells_table
-from spectral_opt.study.report._costs import bands_table, budget_table, cost_table
+from spectral_opt.study.report._costs import bands_table, cost_table
 from spectral_opt.study.report._forest import forest_figures
 from spectral_opt.study.report._fronts import front_figures
 from spectral_opt.study.report._learning import learning_figures
 from spectral_opt.study.report._marks import marks_of_parts
 from spectral_opt.study.report._overview import Overview
 from spectral_opt.study.report._results_table import other_tasks_table, results_table
-from spectral_opt.study.report._stability import stability_table
+from spectral_opt.study.report._stability import rate_table, stability_table
+from spectral_opt.study.report._tuning import tuning_remarks, tuning_tables
 from spectral_opt.study.report._verdicts import comparisons_table, verdict_sentences, verdicts_table
 
 VERDICTS, RESULTS, ABSENCES = "Verdicts", "All results", "What is not in it"
@@ -101,14 +102,14 @@ def _sections(overview: Overview, verdicts: Sequence[Verdict]) -> list[Section]:
                 tables=_filled(verdicts_table(verdicts), comparisons_table(verdicts)),
             )
         )
-    tables = (cost_table(overview), stability_table(overview), bands_table(overview))
+    tables = (cost_table(overview), stability_table(overview), rate_table(overview), bands_table(overview))
     found += [
         Section("Score against retention", (SCALING,), figures=front_figures(overview, marks)),
         Section("Beside the plain fine-tune", figures=forest_figures(overview, marks)),
         Section("Learning curves", figures=learning_figures(overview, marks)),
         Section(RESULTS, tables=_filled(results_table(overview), other_tasks_table(overview))),
         Section("Cost, stability and perturbation", tables=_filled(*tables)),
-        Section("Tuning", tables=_filled(budget_table(overview))),
+        Section("Tuning", points=tuning_remarks(overview), tables=_filled(*tuning_tables(overview))),
     ]
     found = [one for one in found if one.points or one.tables or one.figures]
     found.append(Section(ABSENCES, points=absences(overview), tables=(cells_table(overview),)))

@@ -1,0 +1,108 @@
+"""What the records of the study show, as the README's tables and figure.
+
+`python tutorials/records/study_results.py` prints what stands in the README and draws the figures again, from the
+committed records in study/ alone: study.yaml, and a file for each cell.
+"""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+from paramgraph.display import TableView, new_figure
+from spectral_opt.study import judge, read_records, stored_plan
+from spectral_opt.study.report import (
+    Overview,
+    baseline_of,
+    draw_front,
+    lost_ratio_cells,
+    marks_of_parts,
+    verdicts_table,
+)
+
+RECORDS = Path(__file__).with_name("study")
+FIGURES = Path(__file__).with_name("figures")
+# The part of the plan that the main table and the front are of.
+MAIN = "posthoc"
+NOTHING_YET = (
+    "Its records are not committed yet. The table, the front, and each hypothesis as confirmed, refuted or undecided "
+    "will stand here, made by [study_results.py](tutorials/records/study_results.py) from committed records alone."
+)
+# In inches, of a panel.
+WIDTH, HEIGHT = 5.6, 3.8
+
+
+def read(folder: Path = RECORDS) -> Overview | None:
+    """Read the study's plan and records; None where there is none."""
+    plan = stored_plan(folder)
+    if plan is None:
+        return None
+    found = read_records(folder, plan)
+    return Overview(plan, found.records, found.refused)
+
+
+def hypotheses_table(overview: Overview) -> TableView:
+    """Put the verdict of each hypothesis beside its claim."""
+    return verdicts_table(judge(overview.plan, overview.records.values()))
+
+
+def results_table(overview: Overview, part: str = MAIN) -> TableView:
+    """Put what each method loses over what scaling loses at equal AUC side by side, a column for each task."""
+    panels = {panel: own for panel, own in overview.shown.items() if panel.part == part}
+    names = {
+        series.name: series.is_null
+        for own in panels.values()
+        for series in own
+        if series is not baseline_of(own) and series.is_trained
+    }
+    rows = []
+    for name in names:
+        cells = []
+        for own in panels.values():
+            series = next((one for one in own if one.name == name), None)
+            shown = lost_ratio_cells(series, baseline_of(own)) if series is not None else []
+            cells.append(" ".join(shown))
+        rows.append((name, *cells))
+    return TableView(
+        ("method", *(f"{panel.task}, {panel.shots} a class" for panel in panels)),
+        tuple(rows),
+        "neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval",
+        frozenset(place for place, is_null in enumerate(names.values()) if is_null),
+    )
+
+
+def readme_part(overview: Overview | None) -> str:
+    """Write what the README says of the study."""
+    if overview is None or not overview.records:
+        return NOTHING_YET
+    done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
+    return "\n\n".join(
+        [done, hypotheses_table(overview).to_markdown(), results_table(overview).to_markdown()]
+    )
+
+
+def write_figure(overview: Overview, folder: Path = FIGURES, part: str = MAIN) -> Path | None:
+    """Draw the front of a part, a panel for each task, as SVG on white; None where nothing of it is finished."""
+    panels = {
+        panel: own
+        for panel, own in overview.shown.items()
+        if panel.part == part and any(series.finished for series in own)
+    }
+    if not panels:
+        return None
+    figure = new_figure(WIDTH * len(panels), HEIGHT, columns=len(panels))
+    marks = marks_of_parts(overview)
+    for axes, (panel, own) in zip(figure.axes, panels.items(), strict=True):
+        draw_front(axes, own, marks, "auc", 0.8 * HEIGHT)
+        axes.set_title(f"{panel.task}, {panel.shots} a class", fontsize=10, loc="left")
+    path = folder / f"study_{part}.svg"
+    with mpl.rc_context({"svg.hashsalt": "study"}):
+        figure.savefig(path, facecolor="white", metadata={"Date": None, "Creator": None})
+    return path
+
+
+if __name__ == "__main__":
+    study = read()
+    print(readme_part(study))
+    if study is not None:
+        for one in study.plan.parts:
+            write_figure(study, part=one.name)
