@@ -40,16 +40,16 @@ Status = Literal["finished", "diverged"]
 class CellRecord:
     """A cell of a study that was run: a row of plain values, of which others can add their own.
 
-    `metrics` has "points", the state at each factor of its own scaling curve, 1 first: "factor", the scores "accuracy",
-    "auc", "balanced_accuracy", "macro_f1" and "loss", what was "lost" of the neighbours, "cosine", "drift", and
-    "correct", which texts were right, as hexadecimal digits of packed bits; at factor 1 "probes" too, and with an
-    earlier task "earlier", its accuracy. "start" is the same of the start. "curve" has "losses", each step's, and where
-    dev was looked at "dev_step", "dev_loss", "dev_accuracy" and "dev_cpu_seconds" of training until then. "bands" has
-    by fifth of the spectrum of the preserved text's column graphs, low frequencies (strong modes) first, the share of
-    the change's energy. `seconds` are of the clock, `cpu_seconds` of the process: "preparing" (graphs,
-    calibration), "training", "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose
-    loss was no number is "diverged", with `message`, and has no points. `digest` is of the settings that the cell
-    does not name itself.
+    `metrics` has "points", the state at each factor of its own scaling curve, 1 first: "factor", the scores
+    "accuracy", "auc", "balanced_accuracy", "macro_f1" and "loss", what was "lost" of the neighbours, "cosine",
+    "drift", and "correct", which texts were right, as hexadecimal digits of packed bits; at factor 1 "probes" too,
+    and with an earlier task "earlier", its accuracy. "start" is the same of the start, and "tuned", behind a
+    filter, of what it filters. "curve" has "losses", each step's, and where dev was looked at "dev_step",
+    "dev_loss", "dev_accuracy" and "dev_cpu_seconds" of training until then. "bands" has by fifth of the spectrum of
+    the preserved text's column graphs, low frequencies (strong modes) first, the share of the change's energy.
+    `seconds` are of the clock, `cpu_seconds` of the process: "preparing" (graphs, calibration), "training",
+    "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose loss was no number is
+    "diverged", with `message`, and has no points. `digest` is of the settings that the cell does not name itself.
     """
 
     method: str

@@ -118,7 +118,8 @@ class _RunningJob:
         if self._trained.error is not None:
             raise self._trained.error
         if cell.after is not None and not self._trained.diverged:
-            metrics |= self._points(self._filtered(cell, clock))
+            filtered = self._filtered(cell, clock)
+            metrics |= {"tuned": self._tuned_point(), **self._points(filtered)}
             clock.tick("measuring")
         return CellRecord(
             method=cell.method,
@@ -183,6 +184,7 @@ class _RunningJob:
             state = {name: value.detach() for name, value in done.model.state_dict().items()}
             self._trained.tune = self._finished(state)
             found = self._points(state)
+            self._trained.tune.once("measures", lambda: found["points"][0])
             others = self.job.cells if self.states is not None else ()
             if any(other.after and other.trained.key == cell.key for other in others):
                 self._write_state(cell, state)
@@ -211,6 +213,12 @@ class _RunningJob:
             state = after.apply(tune, options)
         clock.tick("filter")
         return state
+
+    def _tuned_point(self) -> Metrics:
+        """Measure the fine-tune that is filtered: it is the filter at no strength."""
+        tune = self._trained.tune
+        assert tune is not None, "a filter has a fine-tune"
+        return tune.once("measures", lambda: self.measures.scaled(tune.tuned, 1.0))
 
     def _finished(self, state: dict[str, Tensor]) -> FinishedTune:
         return FinishedTune(self.setting, self.setting.start.state_dict(), state)

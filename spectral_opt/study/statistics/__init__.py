@@ -1,7 +1,7 @@
 """Statistics of a study: records in, frozen values out; nothing here knows of pages.
 
-- At equal score, by interpolation on scaling curves: `least_lost`, `scaling_curve`, what is lost, a `Cost`, at a
-  `Score`. Fronts: `hypervolume`.
+- At equal score, by interpolation on scaling curves: `least_lost`, `scaling_curve`, `whole_path`, what is lost, a
+  `Cost`, at a `Score`. Fronts: `hypervolume`.
 - Paired by seed: `summarize_paired` gives a `PairedSummary`; `one_sided_p_value`, `minimum_detectable`,
   `two_level_interval` over seeds and texts.
 - Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `seed_effects`, `pooled_effects` over tasks,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Score as Score,
         least_lost as least_lost,
         scaling_curve as scaling_curve,
+        whole_path as whole_path,
     )
     from spectral_opt.study.statistics._hypervolume import hypervolume as hypervolume
     from spectral_opt.study.statistics._labels import (

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._convergence import best_smoothed_loss, reached_at
-from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve
+from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve, whole_path
 from spectral_opt.study.statistics._paired import (
     PairedSummary,
     one_sided_p_value,
@@ -184,7 +184,7 @@ def _lost_ratio(
     wanted = float(scaling_curve(reference, measure.score)[1][0]) + measure.level
     if own.metrics["start"][measure.score] >= wanted:
         return math.nan, "the start has the score already"
-    found = [float(least_lost(*scaling_curve(one, measure.score, cost), wanted)) for one in (own, rival)]
+    found = [float(least_lost(*whole_path(one, measure.score, cost), wanted)) for one in (own, rival)]
     reached = [math.inf if math.isnan(value) else value for value in found]
     return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
 

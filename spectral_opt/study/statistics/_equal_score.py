@@ -34,6 +34,20 @@ def least_lost(
     return np.asarray(np.where(np.isfinite(least), least, np.nan))
 
 
+def whole_path(
+    record: CellRecord, score: Score, cost: Cost = "lost"
+) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
+    """Return cost and score on the way from the fine-tune to the start: of a filter from no strength to its own.
+
+    The fine-tune is the filter at strength 0, so the way begins there; then follows the scaling curve.
+    """
+    costs, scores = scaling_curve(record, score, cost)
+    tuned = record.metrics.get("tuned")
+    if tuned is None:
+        return costs, scores
+    return np.append(float(tuned[cost]), costs), np.append(float(tuned[score]), scores)
+
+
 def scaling_curve(
     record: CellRecord, score: Score, cost: Cost = "lost"
 ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from spectral_opt.study.statistics import least_lost, scaling_curve
+from spectral_opt.study.statistics import least_lost, scaling_curve, whole_path
 from tests.helpers.study_records import diverged, synthetic_plan, synthetic_records
 
 LOST, SCORES = np.array([0.6, 0.2, 0.1]), np.array([0.9, 0.8, 0.6])
@@ -63,3 +65,13 @@ def test_a_change_that_cannot_be_scaled_has_no_line_to_the_start():
     assert len(record.metrics["points"]) == 1
     lost, scores = scaling_curve(record, "auc")
     assert (lost, scores) == ([record.metrics["points"][0]["lost"]], [record.metrics["points"][0]["auc"]])
+
+
+def test_the_way_of_a_filter_begins_at_the_fine_tune_that_it_filters():
+    record = next(record for record in synthetic_records(synthetic_plan()).values() if record.after)
+    tuned = {"lost": 0.75, "auc": 0.95}
+    costs, scores = whole_path(replace(record, metrics=record.metrics | {"tuned": tuned}), "auc")
+    assert (costs[0], scores[0]) == (0.75, 0.95)
+    assert [costs[1:].tolist(), scores[1:].tolist()] == [
+        part.tolist() for part in scaling_curve(record, "auc")
+    ]
