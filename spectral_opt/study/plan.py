@@ -79,7 +79,8 @@ class AfterGrid:
 class Part:
     """Cells of one stage that belong together: every method and variant on every task, number of shots and seed.
 
-    `factors` scale the whole change of a finished state, 1 is the state itself: the method's own scaling curve.
+    `factors` scale the whole change of a finished state, 1 is the state itself: the method's own scaling curve; of a
+    filtered one `after_factors` do, where they are given.
     `steps` takes the place of the task's. The loss on the development texts is measured every `evaluate_every` steps, 0
     for never.
     """
@@ -92,6 +93,7 @@ class Part:
     methods: tuple[MethodGrid, ...]
     after: tuple[AfterGrid, ...] = ()
     factors: tuple[float, ...] = (1.0,)
+    after_factors: tuple[float, ...] = ()
     steps: int | None = None
     evaluate_every: int = 0
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The smallest whole number where it is not 1.
 LOWEST = {"seeds": 0, "evaluate_every": 0}
-MAY_BE_EMPTY = ("probes", "keep_states", "after", "hypotheses")
+MAY_BE_EMPTY = ("probes", "keep_states", "after", "after_factors", "hypotheses")
 
 
 def list_presets() -> list[str]:
@@ -218,10 +218,11 @@ def _part(place: _Place, content: object) -> Part:
         for number, one in enumerate(_list(place.at("after"), given.get("after", [])), start=1)
     )
     part = _filled(Part, place, {**given, "methods": methods, "after": after})
-    if part.factors[0] != 1:
-        raise place.wrong(
-            f"factors is {list(part.factors)}: 1, the state itself, comes first, and factors of its change after it"
-        )
+    for name, factors in (("factors", part.factors), ("after_factors", part.after_factors)):
+        if factors and factors[0] != 1:
+            raise place.wrong(
+                f"{name} is {list(factors)}: 1, the state itself, comes first, and factors of its change after it"
+            )
     trained = sorted({method.name for method in part.methods})
     for grid in part.after:
         for of in grid.of:

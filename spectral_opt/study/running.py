@@ -119,7 +119,7 @@ class _RunningJob:
             raise self._trained.error
         if cell.after is not None and not self._trained.diverged:
             filtered = self._filtered(cell, clock)
-            metrics |= {"tuned": self._tuned_point(), **self._points(filtered)}
+            metrics |= {"tuned": self._tuned_point(), **self._points(filtered, is_filtered=True)}
             clock.tick("measuring")
         return CellRecord(
             method=cell.method,
@@ -223,8 +223,10 @@ class _RunningJob:
     def _finished(self, state: dict[str, Tensor]) -> FinishedTune:
         return FinishedTune(self.setting, self.setting.start.state_dict(), state)
 
-    def _points(self, state: Mapping[str, Tensor]) -> Metrics:
-        points = [self.measures.scaled(state, factor) for factor in self.job.part.factors]
+    def _points(self, state: Mapping[str, Tensor], is_filtered: bool = False) -> Metrics:
+        part = self.job.part
+        factors = part.after_factors if is_filtered and part.after_factors else part.factors
+        points = [self.measures.scaled(state, factor) for factor in factors]
         return {"points": points, "bands": self.measures.bands(state)}
 
     def _config(self, cell: Cell) -> dict[str, Any]:
@@ -233,7 +235,6 @@ class _RunningJob:
             "model": self.plan.model,
             "settings": asdict(self.job.task),
             "steps": len(self.setting.training),
-            "factors": list(self.job.part.factors),
             "evaluate_every": self.job.part.evaluate_every,
             "weight_decay": WEIGHT_DECAY,
             "warmup": WARMUP,

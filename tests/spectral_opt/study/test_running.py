@@ -191,3 +191,10 @@ def test_what_taking_a_record_raises_ends_the_job():
 
     with pytest.raises(OSError, match="no space"):
         run_job(plan, plan.jobs()[0], on_record=full, on_failure=lambda cell, error: None)
+
+
+def test_a_filtered_state_may_have_factors_of_its_own(monkeypatch):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    part = part_of(ADAMW, after=(AfterGrid("halved"),), factors=(1.0, 0.5), after_factors=(1.0,))
+    trained, filtered = (record.metrics["points"] for record in records_of(part).values())
+    assert [len(trained), len(filtered)] == [2, 1]
