@@ -212,9 +212,12 @@ def _p_value(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]]) ->
 def _verdict(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]], p_value: float) -> Verdict:
     deciding = [row for row, decides in rows if decides]
     words = [row.verdict for row in deciding]
+    missing = tuple(dict.fromkeys(key for row in deciding for key in row.missing))
     every, some = (all, any) if hypothesis.rule == "all" else (any, all)
     word: Word = "undecided"
-    if every(one == "confirmed" for one in words):
+    if missing:  # what is left to run is part of what was promised
+        pass
+    elif every(one == "confirmed" for one in words):
         word = "confirmed" if p_value <= ERROR else "undecided"
     elif some(one == "refuted" for one in words):
         word = "refuted"
@@ -224,7 +227,6 @@ def _verdict(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]], p_
         [row for row in deciding if word != "refuted" or row.verdict == "refuted"],
         key=lambda row: (row.p is None, row.p or 0.0),
     )
-    missing = tuple(dict.fromkeys(key for row in deciding for key in row.missing))
     p_shown = None if missing else p_value
     return Verdict(
         id=hypothesis.id,

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._convergence import best_smoothed_loss, reached_at
-from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve, whole_path
+from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scores_along, whole_path
 from spectral_opt.study.statistics._paired import (
     PairedSummary,
     one_sided_p_value,
@@ -100,7 +100,11 @@ def seed_effects(
         sides = [[side[seed] for seed in values] for side in (own, rival)]
         if all(_is_told(record, "correct") for side in sides for record in side):
             first, second = ([answers_of(record) for record in side] for side in sides)
-            items = two_level_interval(first, second)
+            # Of no right answer at all the last byte is whole.
+            sizes = [min(len(a), len(b)) for a, b in zip(first, second, strict=True)]
+            items = two_level_interval(
+                *([a[:size] for a, size in zip(side, sizes, strict=True)] for side in (first, second))
+            )
     return SeedEffects(measure, values, infinite, left_out, items)
 
 
@@ -170,7 +174,13 @@ def _lacking(measure: Measure, record: CellRecord) -> str:
         "perturbation_ratio": (measure.score, "drift"),
         "time_ratio": (),
     }.get(measure.kind, (measure.score,))
-    return ", ".join(name for name in needed if not _is_told(record, name))
+    lacking = [name for name in needed if not _is_told(record, name)]
+    if (
+        measure.kind not in ("score_difference", "time_ratio")
+        and record.metrics["start"].get(measure.score) is None
+    ):
+        lacking.append(f"{measure.score} of its start")
+    return ", ".join(lacking)
 
 
 def _is_told(record: CellRecord, name: str) -> bool:
@@ -181,7 +191,7 @@ def _lost_ratio(
     measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
 ) -> tuple[float, str]:
     cost: Cost = "lost" if measure.kind == "lost_ratio" else "drift"
-    wanted = float(scaling_curve(reference, measure.score)[1][0]) + measure.level
+    wanted = float(scores_along(reference, measure.score)[0]) + measure.level
     if own.metrics["start"][measure.score] >= wanted:
         return math.nan, "the start has the score already"
     found = [float(least_lost(*whole_path(one, measure.score, cost), wanted)) for one in (own, rival)]
@@ -192,15 +202,15 @@ def _lost_ratio(
 def _score_difference(
     measure: Measure, own: CellRecord, rival: CellRecord, _reference: CellRecord
 ) -> tuple[float, str]:
-    scores = [float(scaling_curve(one, measure.score)[1][0]) for one in (own, rival)]
+    scores = [float(scores_along(one, measure.score)[0]) for one in (own, rival)]
     return scores[0] - scores[1], ""
 
 
 def _best_scaling_difference(
     measure: Measure, own: CellRecord, rival: CellRecord, _reference: CellRecord
 ) -> tuple[float, str]:
-    best = scaling_curve(rival, measure.score)[1].max()
-    return float(scaling_curve(own, measure.score)[1][0] - best), ""
+    best = scores_along(rival, measure.score).max()
+    return float(scores_along(own, measure.score)[0] - best), ""
 
 
 def _steps_ratio(

@@ -56,13 +56,22 @@ def scaling_curve(
     The start has lost nothing and not moved. A change that cannot be scaled has one state, and no line to the start.
     A diverged run has no states: ValueError.
     """
-    if not record.metrics.get("points"):
+    scores = scores_along(record, score)
+    costs = [float(point[cost]) for point in _states(record)]
+    return np.array([*costs, 0.0][: len(scores)]), scores
+
+
+def scores_along(record: CellRecord, score: Score) -> Float[np.ndarray, " states"]:
+    """Return the scores of the states of `scaling_curve`, the state itself first."""
+    states = _states(record)
+    ends = [record.metrics["start"]] if len(states) > 1 else []
+    return np.array([float(point[score]) for point in (*states, *ends)])
+
+
+def _states(record: CellRecord) -> list[dict[str, float]]:
+    points = record.metrics.get("points")
+    if not points:
         raise ValueError(
             f"{record.method} of seed {record.seed} has no states: {record.message or record.status}"
         )
-    states = sorted(record.metrics["points"], key=lambda point: -point["factor"])
-    costs = np.array([float(point[cost]) for point in states])
-    scores = np.array([float(point[score]) for point in states])
-    if len(states) == 1:
-        return costs, scores
-    return np.append(costs, 0.0), np.append(scores, float(record.metrics["start"][score]))
+    return sorted(points, key=lambda point: -point["factor"])

@@ -138,6 +138,12 @@ def test_missing_cells_leave_it_undecided_and_are_named():
     assert (found.verdict, found.missing, found.p) == ("undecided", (gone,), None)
     assert found.estimate == pytest.approx(0.6, rel=0.01)
     assert gone in found.sentence
+    # Nor does what is there refute it before the rest has run.
+    partial = judged(plan_of(RATIO), product=(0.6, 1.2), change=lambda records: records.pop(gone))
+    assert ([row.verdict for row in partial.by_task], partial.verdict) == (
+        ["undecided", "refuted"],
+        "undecided",
+    )
     nothing = judged(plan_of(RATIO), change=lambda records: records.clear())
     assert (nothing.verdict, nothing.estimate, nothing.n) == ("undecided", None, 0)
     assert len(nothing.missing) == 80

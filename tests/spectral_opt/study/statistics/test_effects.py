@@ -165,6 +165,20 @@ def test_a_record_that_does_not_tell_what_is_compared_is_left_out_with_the_reaso
     other = replace(ADAMW, method="other", metrics={**ADAMW.metrics, "points": points})
     found = effect(Measure(kind, "auc"), other)
     assert (found.values, found.left_out) == ({}, {0: f"other has no {name}"})
+    unknown = replace(ADAMW, method="other", metrics={**ADAMW.metrics, "start": {}})
+    told = effect(Measure("lost_ratio", "auc"), unknown).left_out
+    assert told == {0: "other has no auc of its start"}
+
+
+def test_no_right_answer_is_paired_with_some():
+    states = [
+        [{"factor": 1.0, "accuracy": share, "correct": bits}]
+        for share, bits in ((0.0, "0000"), (0.5, "aa80"))
+    ]
+    none, half = (replace(ADAMW, metrics={"points": points, "start": START}) for points in states)
+    found = effect(Measure("score_difference"), none, half, half)
+    assert found.values == {0: -0.5}
+    assert -1 < found.items[0] < -0.5 < found.items[1] < 0
 
 
 def test_a_difference_without_the_answers_has_no_interval_over_texts():
