@@ -184,3 +184,15 @@ def test_no_right_answer_is_paired_with_some():
 def test_a_difference_without_the_answers_has_no_interval_over_texts():
     found = effect(Measure("score_difference"), ADAMW)
     assert (found.values, found.items) == ({0: 0.0}, None)
+
+
+def test_the_way_of_a_filter_begins_at_the_fine_tune_that_it_filters():
+    # Too strong for .78: on the line from the fine-tune, (.4, .8), to its own state, (.1, .7), it has lost .34.
+    filtered = replace(
+        record([(0.1, 0.7), (0.05, 0.65)]), after="product", metrics={
+            **record([(0.1, 0.7), (0.05, 0.65)]).metrics, "tuned": ADAMW.metrics["points"][0],
+        },
+    )  # fmt: skip
+    found = effect(Measure("lost_ratio", "auc", -0.02), filtered)
+    assert math.exp(found.values[0]) == pytest.approx(0.34 / 0.32)
+    assert effect(Measure("score_difference", "auc"), filtered).values[0] == pytest.approx(-0.1)
