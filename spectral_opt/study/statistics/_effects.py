@@ -102,9 +102,9 @@ def seed_effects(
             first, second = ([answers_of(record) for record in side] for side in sides)
             # Of no right answer at all the last byte is whole.
             sizes = [min(len(a), len(b)) for a, b in zip(first, second, strict=True)]
-            items = two_level_interval(
-                *([a[:size] for a, size in zip(side, sizes, strict=True)] for side in (first, second))
-            )
+            first = [answers[:size] for answers, size in zip(first, sizes, strict=True)]
+            second = [answers[:size] for answers, size in zip(second, sizes, strict=True)]
+            items = two_level_interval(first, second)
     return SeedEffects(measure, values, infinite, left_out, items)
 
 
