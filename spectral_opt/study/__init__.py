@@ -6,7 +6,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 
 - Methods: `Method`, which changes a `Training` by its `Options`, `get_method`, `list_methods`; a new one is a file with
   a `METHOD` in `methods/`. Filters of a `FinishedTune`: `AfterTraining`, `get_after_training`, `list_after_training`; a
-  new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`.
+  new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`;
+  before any work: `check_installed`.
 - A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
   what YAML and JSON both write. As a file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is
   a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`, by `open_setting`; its
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         Method as Method,
         Options as Options,
         Training as Training,
+        check_installed as check_installed,
         chosen_options as chosen_options,
         get_after_training as get_after_training,
         get_method as get_method,

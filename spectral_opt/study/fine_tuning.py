@@ -13,7 +13,7 @@ from paramgraph.sources import collect
 from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, match_tables, prepare, source_of
-from spectral_opt.study.method import Method, Options, Training, chosen_options
+from spectral_opt.study.method import Method, Options, Training, check_installed, chosen_options
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
 
@@ -103,6 +103,7 @@ def fine_tune(
     changes in the run, by its `prepare`, may need a `setting`. `look` measures the model every `look_every` steps and
     after the last one; its time does not count.
     """
+    check_installed(method)
     started = time.perf_counter()
     chosen = chosen_options(options or {}, method)
     drawn = None if setting is None else setting.seed
@@ -113,8 +114,7 @@ def fine_tune(
         method.prepare(training)
     tuned = training.model
     trainable = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    make = training.make_optimizer or _adamw
-    optimizer = make(trainable, learning_rate, weight_decay)
+    optimizer = training.make_optimizer(trainable, learning_rate, weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(batches), warmup))
     configs = [for_pooling(config, tuned) for config in training.configs]
     calibration = (
@@ -161,12 +161,6 @@ def configs_of(method: Method, options: Options, seed: int | None = None) -> tup
     if method.configure is not None:
         configs = tuple(method.configure(chosen_options(options, method)))
     return configs if seed is None else tuple(replace(config, seed=seed) for config in configs)
-
-
-def _adamw(
-    parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def _schedule(steps: int, warmup: float) -> Callable[[int], float]:

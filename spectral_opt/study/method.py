@@ -1,6 +1,6 @@
 """What a way to fine-tune is, what a filter of a finished fine-tune is, and the lists of both."""
 
-import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,17 @@ T = TypeVar("T")
 Options = Mapping[str, Value]
 
 
+def adamw(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Make the optimizer of every method that asks for no other."""
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
 @dataclass
 class Training:
     """A run that is being set up: `Method.prepare` changes what it has to, before the first step.
 
     `model` is the run's own copy. Each of `extra_losses` is called with the model at every step, and what it
-    returns is added to the task's loss. `make_optimizer` gets the parameters to be trained and the learning rate.
+    returns is added to the task's loss. `make_optimizer` gets the parameters to be trained, learning rate and decay.
     `configs` are attached to the optimizer. `finish` gives the module that is measured, of the start's own class and
     names where the change can be written into its weights (merged adapters); `is_mergeable` says that it can.
     """
@@ -37,7 +42,7 @@ class Training:
     weight_decay: float
     configs: tuple[SpectralConfig, ...] = ()
     extra_losses: list[Callable[[nn.Module], Tensor]] = field(default_factory=list)
-    make_optimizer: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] | None = None
+    make_optimizer: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] = adamw
     finish: Callable[[Any], Any] = lambda model: model
     is_mergeable: bool = True
 
@@ -54,7 +59,7 @@ class Method:
 
     `configure` gives the configurations where they depend on the options of a run, `prepare` changes anything else.
     `options` are its own, beside "learning_rate", each with its default. `null_of` is the method whose control this is;
-    `paper` its source; `extra` what pip installs for it.
+    `paper` its source; `extra` the distribution that it needs and pip installs, whose module has its name.
     """
 
     name: str
@@ -152,6 +157,14 @@ def chosen_options(given: Options, method: Method | AfterTraining) -> dict[str, 
         if name not in known:
             raise UnknownNameError.among(f"option of {method.name}", name, sorted(known))
     return {**method.options, **given}
+
+
+def check_installed(method: Method) -> None:
+    """Say with what pip installs, before any work, that the library of a method is missing: an ImportError."""
+    if method.extra and importlib.util.find_spec(method.extra.replace("-", "_")) is None:
+        raise ImportError(
+            f"{method.title} needs {method.extra}, which is not installed: pip install {method.extra}"
+        )
 
 
 def _files(room: ModuleType) -> list[str]:

@@ -4,9 +4,8 @@ import torch
 from torch import nn
 
 from paramgraph._checks import is_number, known_choice, whole_number
-from paramgraph.nodes import node_tables
 from spectral_opt.study import Method, Options, Training
-from spectral_opt.tasks import unused_by_mean_pooling
+from spectral_opt.study.methods._matrices import split_matrices
 from spectral_opt.training import SpectralPower
 
 # Eigenvectors of 1,536 nodes take forty times those of 384; a matrix with such a side has the graph of the other one.
@@ -19,15 +18,11 @@ def _prepare(training: Training) -> None:
         raise ValueError(f"p is {p!r}; it must be a number: < 0 a low-pass, 0 nothing, 1/4 Shampoo")
     known_choice("placement", placement, ("gradient", "basis"))
     refresh, largest = (whole_number(name, training.options[name], 1) for name in ("refresh", "largest"))
-    tables = node_tables(training.model, exclude=unused_by_mean_pooling(training.model))
-    named = dict(training.model.named_parameters())
-    matrices = {id(named[name]) for table in tables.values() for name in table.parameters}
 
     def make(
         parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        with_power = [one for one in parameters if id(one) in matrices]
-        plain = [one for one in parameters if id(one) not in matrices]
+        with_power, plain = split_matrices(training, parameters)
         return SpectralPower(
             [{"params": one, "p": power} for one, power in ((with_power, float(p)), (plain, None)) if one],
             lr=learning_rate,

@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from spectral_opt.study import Method, StudySetting, Training, chosen_options, get_method
 
@@ -14,12 +15,14 @@ def setting() -> StudySetting:
     return tiny_setting(dropout=0.0)
 
 
-def prepared(name: str, setting: StudySetting, **options: object) -> Training:
-    """Set a run of a method up by hand, as `fine_tune` does before its first step."""
+def prepared(name: str, setting: StudySetting, plain: bool = False, **options: object) -> Training:
+    """Set a run of a method up by hand, as `fine_tune` does before its first step; `plain`: descent for AdamW."""
     method: Method = get_method(name)
     training = Training(
         copy.deepcopy(setting.start).train(), setting, chosen_options(options, method), 1e-3, 0.01
     )
+    if plain:
+        training.make_optimizer = lambda parameters, rate, decay: torch.optim.SGD(parameters, lr=rate)
     if method.prepare is not None:
         method.prepare(training)
     return training

@@ -1,0 +1,40 @@
+"""Adapters of PEFT on the encoder of a run; its head is trained as a whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from paramgraph.sources import RandomStates
+from spectral_opt.study import Training
+from spectral_opt.study.methods._matrices import matrix_names
+
+MakeConfig = Callable[
+    [list[str]], Any
+]  # a PeftConfig of the names of layers; PEFT is imported where it is used
+
+
+def adapt(training: Training, make_config: MakeConfig, *, merges: bool = True) -> None:
+    """Put adapters on the linear layers of the encoder, in place, drawn from the seed of the setting.
+
+    Nothing else of the encoder is trained. Where PEFT `merges`, the run ends with weights under the start's own names.
+    """
+    from peft import get_peft_model
+
+    model = training.model
+    layers = [name.removesuffix(".weight") for name in matrix_names(model.encoder)]
+    states = RandomStates.capture()
+    try:
+        # PEFT draws from the global generator.
+        torch.manual_seed(0 if training.setting is None else training.setting.seed)
+        model.encoder = get_peft_model(model.encoder, make_config(layers))
+    finally:
+        states.restore()
+    training.is_mergeable = merges
+    if merges:
+        training.finish = _merged
+
+
+def _merged(model: Any) -> Any:
+    model.encoder = model.encoder.merge_and_unload()
+    return model

@@ -1,0 +1,44 @@
+"""Prefix tuning: trained keys and values before the first token, in every layer."""
+
+from typing import Any
+
+from paramgraph._checks import whole_number
+from spectral_opt.study import Method, Training
+from spectral_opt.study.methods._adapters import adapt
+
+
+def _prepare(training: Training) -> None:
+    tokens = whole_number("tokens", training.options["tokens"], 1)
+
+    def config(layers: list[str]) -> Any:
+        from peft import PrefixTuningConfig
+
+        return PrefixTuningConfig(num_virtual_tokens=tokens, task_type="FEATURE_EXTRACTION")
+
+    _check_positions(training, tokens)
+    adapt(training, config, merges=False)
+
+
+def _check_positions(training: Training, tokens: int) -> None:
+    """Refuse a prefix that pushes the ends of texts beyond the encoder's positions."""
+    positions, setting = getattr(training.model.config, "max_position_embeddings", None), training.setting
+    if positions is None or setting is None:
+        return
+    sets = (setting.training, setting.dev, setting.scored, setting.neighbours, *setting.calibration.values())
+    longest = max(batch["input_ids"].shape[1] for batches in sets for batch in batches)
+    if longest + tokens > positions:
+        raise ValueError(
+            f"tokens is {tokens}, and with texts of {longest} tokens they take more than the {positions} positions of "
+            f"the encoder: give at most {positions - longest}, or a smaller max_length"
+        )
+
+
+METHOD = Method(
+    name="prefix",
+    title="prefix tuning",
+    description="Each layer attends to a few trained keys and values before the text; they and the head are trained.",
+    prepare=_prepare,
+    options={"tokens": 10},
+    paper="arXiv 2101.00190",
+    extra="peft",
+)
