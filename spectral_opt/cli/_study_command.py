@@ -149,12 +149,13 @@ class Report:
     def run(self, line: str) -> int:
         """Read all records and report."""
         check_extras("a report", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
+        from paramgraph.display import print_views
         from spectral_opt.study import read_records
         from spectral_opt.study.report import write_report
 
         plan = _plan_of(self.folder)
-        write_report(self.folder, plan, read_records(self.folder, plan))
-        print_lines(f"With figures: {self.folder / 'report' / 'report.html'}")
+        print_views(write_report(self.folder, plan, read_records(self.folder, plan)), width=PIPE)
+        print_lines("", f"With figures: {self.folder / 'report' / 'report.html'}")
         return 0
 
 

@@ -70,7 +70,7 @@ def plan_from_text(text: str, name: str = "the plan") -> StudyPlan:
     _check_whole(place, plan)
     try:
         check_hypotheses(plan)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise place.wrong(str(error)) from None
     return plan
 
@@ -326,7 +326,7 @@ def _check_whole(place: _Place, plan: StudyPlan) -> None:
 
 
 def _check_cells(place: _Place, part: Part) -> None:
-    """Refuse a run that is there twice, be it that a default is written out once."""
+    """Refuse a run that is there twice, be it that a default is written out once, and what its method cannot be."""
     for of in {method.name for method in part.methods}:
         grids: list[tuple[str, MethodGrid | AfterGrid, Method | AfterTraining]] = [
             ("methods", method, get_method(of)) for method in part.methods if method.name == of
@@ -335,12 +335,18 @@ def _check_cells(place: _Place, part: Part) -> None:
         seen = set()
         for kind, grid, declared in grids:
             for options in grid.variants():
-                filled = sorted(chosen_options(options, declared).items())
+                chosen = chosen_options(options, declared)
+                filled = sorted(chosen.items())
                 run = (kind, grid.name, str(filled))
                 if run in seen:
                     told = ", ".join(f"{name}={value}" for name, value in filled) or "its defaults"
                     raise place.wrong(f"{kind}: {grid.name} with {told} is there twice")
                 seen.add(run)
+                if isinstance(declared, Method) and declared.configure is not None:
+                    try:
+                        declared.configure(chosen)
+                    except (ValueError, TypeError) as error:
+                        raise place.wrong(f"{kind} {grid.name}: {error}") from None
 
 
 def _filled(kind: type[T], place: _Place, given: Mapping[str, Any]) -> T:

@@ -90,10 +90,10 @@ class DaskWorkers:
         """Read what a worker said, once: it says it as it happens, and all of it again at the end."""
         for text in texts:
             said = json.loads(text)
-            event, name, number = Event(**said["event"]), said["try"], said["number"]
-            if (name, number) in self._told or self._tries.get(event.job, ("",))[0] != name:
+            event, saying = Event(**said["event"]), (said["call"], said["number"])
+            if saying in self._told or self._tries.get(event.job, ("",))[0] != said["try"]:
                 continue
-            self._told.add((name, number))
+            self._told.add(saying)
             if event.kind in ("finished", "died"):
                 del self._tries[event.job]
             yield event
@@ -140,9 +140,10 @@ def _run_remotely(
 
     worker, client = get_worker(), get_client()
     said: list[str] = []
+    call = uuid.uuid4().hex  # the scheduler may make a second one of a try
 
     def tell(event: Event) -> None:
-        said.append(json.dumps({"event": asdict(event), "try": name, "number": len(said)}))
+        said.append(json.dumps({"event": asdict(event), "try": name, "call": call, "number": len(said)}))
         worker.log_event(topic, said[-1])
 
     before = client.get_metadata([topic, name], default="")

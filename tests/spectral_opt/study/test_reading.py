@@ -137,6 +137,13 @@ def test_a_file_is_read_as_a_preset_is(tmp_path: Path) -> None:
             [{"name": "adamw", "learning_rate": 1e-4}] * 2,
             "methods: adamw with learning_rate=0.0001 is there twice",
         ),
+        (
+            "parts.1.methods.0",
+            {"name": "spectral_filter", "learning_rate": 1e-4, "gamma": -1.0},
+            "part confirm: methods spectral_filter: gamma is -1.0",
+        ),
+        ("hypotheses", [{"id": "H1", "claims": []}], "hypothesis 'H1': no key named 'claims'"),
+        ("hypotheses", {"id": "H1"}, "hypotheses: a list is needed"),
         ("parts.0.after.0.name", "produkt", "named 'produkt'; did you mean 'product'"),
         ("parts.0.after.0.of", ["l2"], "after product, of: no method of this part named 'l2'"),
         ("parts.0.after.0.strength", "much", "strength: 'much' is no number; the default is 1.0"),
