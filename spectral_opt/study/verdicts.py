@@ -33,7 +33,8 @@ class Comparison:
     median where an effect is infinite; `infinite` has the seeds of which it is, by reason, `left_out` those that
     have no effect. `bootstrap_low` and `bootstrap_high` are BCa's ends over seeds, `items_low` and `items_high`
     those over seeds and texts, of a difference in accuracy. `p` is one-sided against the bound of the claim, `mde`
-    the least difference from it, of ratios the least factor, that 80 % of such studies would find.
+    the least difference from it, of ratios the least factor, that 80 % of such studies would find. What does not
+    decide, tasks where they are pooled or the pool where each task counts, is there to be seen.
     """
 
     kind: Kind
@@ -58,6 +59,7 @@ class Comparison:
     infinite: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     left_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    decides: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def _by_key(records: Iterable[CellRecord]) -> dict[str, CellRecord]:
     return found
 
 
-def _comparisons(hypothesis: Hypothesis, by_key: Mapping[str, CellRecord]) -> list[tuple[Comparison, bool]]:
-    """Make all comparisons of a hypothesis, each with whether it decides: beside pooled ones, tasks are only shown."""
+def _comparisons(hypothesis: Hypothesis, by_key: Mapping[str, CellRecord]) -> list[Comparison]:
+    """Make all comparisons of a hypothesis: of each task, and where there are several, pooled over them."""
     rows = []
     for claim in hypothesis.claims:
         for shots in claim.shots:
@@ -121,14 +123,13 @@ def _comparisons(hypothesis: Hypothesis, by_key: Mapping[str, CellRecord]) -> li
                     effects, missing = dict[str, SeedEffects](), dict[str, tuple[str, ...]]()
                     for task in claim.tasks:
                         effects[task], missing[task] = _effects(claim, method, rival, task, shots, by_key)
-                    several = claim.over == "pooled" and len(claim.tasks) > 1
-                    for task in claim.tasks:
-                        row = _compared(claim, method, rival, task, shots, effects[task], missing[task])
-                        rows.append((row, not several))
-                    if several:
-                        every = tuple(key for keys in missing.values() for key in keys)
-                        pooled = pooled_effects(list(effects.values()))
-                        rows.append((_compared(claim, method, rival, POOLED, shots, pooled, every), True))
+                    if len(claim.tasks) > 1:
+                        effects[POOLED] = pooled_effects(list(effects.values()))
+                        missing[POOLED] = tuple(key for keys in missing.values() for key in keys)
+                    for task, own in effects.items():
+                        row = _compared(claim, method, rival, task, shots, own, missing[task])
+                        is_whole = len(claim.tasks) == 1 or (task == POOLED) == (claim.over == "pooled")
+                        rows.append(replace(row, decides=is_whole))
     return rows
 
 
@@ -200,17 +201,15 @@ def _compared(
     )
 
 
-def _p_value(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]]) -> float:
+def _p_value(hypothesis: Hypothesis, rows: Sequence[Comparison]) -> float:
     values = [
-        1.0 if row.p is None or row.missing or 2 * row.n < row.seeds else row.p
-        for row, decides in rows
-        if decides
+        1.0 if row.p is None or row.missing or 2 * row.n < row.seeds else row.p for row in rows if row.decides
     ]
     return max(values) if hypothesis.rule == "all" else min(1.0, len(values) * min(values))
 
 
-def _verdict(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]], p_value: float) -> Verdict:
-    deciding = [row for row, decides in rows if decides]
+def _verdict(hypothesis: Hypothesis, rows: Sequence[Comparison], p_value: float) -> Verdict:
+    deciding = [row for row in rows if row.decides]
     words = [row.verdict for row in deciding]
     missing = tuple(dict.fromkeys(key for row in deciding for key in row.missing))
     every, some = (all, any) if hypothesis.rule == "all" else (any, all)
@@ -238,7 +237,7 @@ def _verdict(hypothesis: Hypothesis, rows: Sequence[tuple[Comparison, bool]], p_
         n=told.n,
         p=p_shown,
         mde=told.mde,
-        by_task=tuple(row for row, _ in rows),
+        by_task=tuple(rows),
         missing=missing,
         sentence=_sentence(hypothesis, word, words, told, missing, p_shown),
     )

@@ -70,10 +70,13 @@ def test_a_claim_that_holds_on_every_task_is_confirmed_with_the_closed_form_of_i
     )
     assert found.p == pytest.approx(stats.t.cdf(math.log(0.65 / 0.85) / (sd / math.sqrt(20)), 19))
     assert found.mde == pytest.approx(math.exp(minimum_detectable(sd, 20)))
-    assert [(row.task, row.verdict) for row in found.by_task] == [
-        ("news", "confirmed"),
-        ("films", "confirmed"),
-    ]
+    *tasks, pooled = found.by_task
+    assert [(row.task, row.verdict) for row in tasks] == [("news", "confirmed"), ("films", "confirmed")]
+    assert (pooled.task, pooled.decides, pooled.estimate) == (
+        "pooled",
+        False,
+        pytest.approx(math.sqrt(0.6 * 0.65)),
+    )
     assert "of 2 comparisons 2 confirmed" in found.sentence
     assert "adamw+product loses 0.65 times what adamw loses at equal auc" in found.sentence
 
@@ -122,14 +125,15 @@ def test_of_any_comparison_one_that_holds_confirms_and_p_counts_them():
     test = {**RATIO, "methods": ["adamw+product", "adamw+lines"]}
     found = judged(plan_of(test, rule="any"), product=(1.0, 0.8))
     assert (found.verdict, found.estimate) == ("confirmed", pytest.approx(0.8))
-    assert found.p == pytest.approx(4 * min(row.p for row in found.by_task))
+    assert found.p == pytest.approx(4 * min(row.p for row in found.by_task if row.decides))
     assert judged(plan_of(test, rule="any"), product=(1.0, 1.0)).verdict == "refuted"
 
 
 def test_pooled_over_tasks_the_mean_log_ratio_decides():
     found = judged(plan_of({**RATIO, "over": "pooled"}), product=(0.5, 0.9))
     assert (found.verdict, found.estimate) == ("confirmed", pytest.approx(math.sqrt(0.45)))
-    assert [row.task for row in found.by_task] == ["news", "films", "pooled"]
+    decides = {"news": False, "films": False, "pooled": True}
+    assert {row.task: row.decides for row in found.by_task} == decides
 
 
 def test_missing_cells_leave_it_undecided_and_are_named():
@@ -141,7 +145,7 @@ def test_missing_cells_leave_it_undecided_and_are_named():
     # Nor does what is there refute it before the rest has run.
     partial = judged(plan_of(RATIO), product=(0.6, 1.2), change=lambda records: records.pop(gone))
     assert ([row.verdict for row in partial.by_task], partial.verdict) == (
-        ["undecided", "refuted"],
+        ["undecided", "refuted", "undecided"],
         "undecided",
     )
     nothing = judged(plan_of(RATIO), change=lambda records: records.clear())
