@@ -102,6 +102,10 @@ class SecondMoments:
             self._operators[leader] = adjacency(_normalized(self._totals.pop(leader)))
         return self._operators[leader]
 
+    def gram(self, group: str) -> Tensor:
+        """Copy the sum X X^T itself, in float64, which must not have been asked for as an operator."""
+        return _whole(self._totals[self._leaders[group]])
+
     def basis(self, group: str, dtype: torch.dtype) -> Tensor:
         """Give all eigenvectors, the strongest first; solved in float64, kept in `dtype`."""
         leader = self._leaders[group]
@@ -173,6 +177,10 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _normalized(total: Tensor) -> np.ndarray:
-    lower = total.tril() * (len(total) / float(total.diagonal().sum()))
-    matrix: np.ndarray = (lower + lower.tril(-1).T).cpu().numpy()
+    matrix: np.ndarray = (_whole(total) * (len(total) / float(total.diagonal().sum()))).cpu().numpy()
     return matrix
+
+
+def _whole(total: Tensor) -> Tensor:
+    lower = total.tril()
+    return lower + lower.tril(-1).T

@@ -1,6 +1,8 @@
 """Options of a run, checked where they are read: a plan is a file that somebody has written."""
 
-from paramgraph._checks import is_number, non_negative
+from typing import Literal, cast
+
+from paramgraph._checks import is_number, known_choice, non_negative
 from spectral_opt.study import Options
 
 
@@ -22,3 +24,10 @@ def switch_of(options: Options, name: str) -> bool:
     if not isinstance(options[name], bool):
         raise TypeError(f"{name} is {options[name]!r}; it must be true or false")
     return bool(options[name])
+
+
+def objective_of(options: Options) -> Literal["representation", "labels"]:
+    """Read what gradients are of, the representation where it is open; ValueError for anything else."""
+    objective = options["objective"]
+    known_choice("objective", objective, (None, "representation", "labels"))
+    return cast(Literal["representation", "labels"], objective or "representation")

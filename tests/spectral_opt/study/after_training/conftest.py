@@ -15,6 +15,12 @@ from helpers.study_settings import tiny_setting
 def tune():
     """Changes of full rank in all that is trained, of the size that a fine-tune has."""
     setting = tiny_setting(seed=3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        # Fresh norms leave nothing along (1, ..., 1), where no text would preserve anything.
+        for name, parameter in setting.start.named_parameters():
+            if "LayerNorm" in name:
+                parameter.add_(torch.randn(16, generator=generator), alpha=0.3)
     tuned = copy.deepcopy(setting.start)
     give_gradients(tuned, seed=5)
     with torch.no_grad():

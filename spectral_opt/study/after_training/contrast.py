@@ -1,0 +1,36 @@
+r"""Contrast of the column graphs of two texts, both of the start: what the task needs is left alone.
+
+.. math:: \Delta' = \Delta (C_t + \rho I) (C_t + \gamma C_p + \rho I)^{-1}
+
+That is :func:`paramgraph.contrast` with a Tikhonov response, solved for one strength and not by its modes.
+"""
+
+import torch
+from torch import Tensor
+
+from spectral_opt.study import AfterTraining, FinishedTune, Options
+from spectral_opt.study.after_training._grams import Gram, between_texts, input_moments
+from spectral_opt.study.after_training._options import strength_of
+
+
+def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
+    strength, ridge = strength_of(options), strength_of(options, "ridge")
+    setting = tune.setting
+
+    def graphs(which: str) -> dict[str, Gram]:
+        found = input_moments(setting, setting.start, setting.calibration[which])
+        return {group: torch.from_numpy(found.operator(group).to_dense()) for group in found.groups}
+
+    task = setting.once("columns of the task", lambda: graphs("task"))
+    preserved = setting.once("columns to be preserved", lambda: graphs("preserve"))
+    needed = {group: graph + ridge * torch.eye(len(graph)) for group, graph in task.items()}
+    return between_texts(tune, needed, preserved, strength)
+
+
+AFTER = AfterTraining(
+    name="contrast",
+    title="contrast of task and preserved text",
+    description="Each mode of the change over 1 + strength times what preserved text has in it in units of the task's.",
+    apply=_apply,
+    options={"strength": 1.0, "ridge": 0.1},
+)

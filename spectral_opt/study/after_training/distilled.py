@@ -1,0 +1,36 @@
+"""Distillation after training: some more steps on the task and towards the start's embeddings of the preserved text."""
+
+import copy
+import itertools
+
+from torch import Tensor
+
+from paramgraph._checks import whole_number
+from spectral_opt.study import AfterTraining, FinishedTune, Options, fine_tune, get_method
+from spectral_opt.study.after_training._options import strength_of
+
+DISTILLATION = get_method("distillation")
+
+
+def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
+    steps, rate = whole_number("steps", options["steps"], 0), strength_of(options, "learning_rate")
+    setting = tune.setting
+    model = copy.deepcopy(setting.start)
+    model.load_state_dict(tune.tuned)
+    model.classifier.requires_grad_(False)
+    again = list(itertools.islice(itertools.cycle(setting.training), steps))
+    own = {name: options[name] for name in DISTILLATION.options}
+    done = fine_tune(
+        model, again, DISTILLATION, learning_rate=rate, seed=setting.seed, setting=setting, options=own
+    )
+    return {name: value.detach() for name, value in done.model.state_dict().items()}
+
+
+AFTER = AfterTraining(
+    name="distilled",
+    title="distilled after training",
+    description="Further steps on training batches that hold the preserved text's embeddings; the head stays as tuned.",
+    apply=_apply,
+    options={"steps": 60, "learning_rate": 1e-4, **DISTILLATION.options},
+    paper=DISTILLATION.paper,
+)

@@ -1,0 +1,45 @@
+r"""RegMean: the start and the fine-tune merged by the inputs that each of them has on its own text.
+
+Off-diagonal entries of the Gram matrices are multiplied by a factor, as the paper has it against overfitting few texts.
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from spectral_opt.study import AfterTraining, FinishedTune, Options
+from spectral_opt.study.after_training._grams import Gram, Grams, between_texts, input_moments
+from spectral_opt.study.after_training._options import share_of, strength_of
+
+
+def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
+    strength, off_diagonal = strength_of(options), share_of(options, "off_diagonal")
+    setting = tune.setting
+
+    def of_preserved() -> dict[str, Gram]:
+        found = input_moments(setting, setting.start, setting.calibration["preserve"])
+        return {group: found.gram(group) for group in found.groups}
+
+    def of_task() -> dict[str, Gram]:
+        tuned = copy.deepcopy(setting.start)
+        tuned.load_state_dict(tune.tuned)
+        found = input_moments(setting, tuned, setting.calibration["task"])
+        return {group: found.gram(group) for group in found.groups}
+
+    preserved, task = setting.once("regmean, preserved", of_preserved), tune.once("regmean, task", of_task)
+    return between_texts(tune, _shrunk(task, off_diagonal), _shrunk(preserved, off_diagonal), strength)
+
+
+def _shrunk(grams: Grams, factor: float) -> Grams:
+    return {group: torch.lerp(torch.diag(gram.diagonal()), gram, factor) for group, gram in grams.items()}
+
+
+AFTER = AfterTraining(
+    name="regmean",
+    title="RegMean of start and fine-tune",
+    description="Outputs nearest to the tuned ones on task text and, strength times, to the start's on preserved text.",
+    apply=_apply,
+    options={"strength": 1.0, "off_diagonal": 0.9},
+    paper="RegMean, arXiv 2212.09849",
+)
