@@ -36,8 +36,10 @@ def null_operator(
 
     P is a random permutation, :math:`Q \sim \text{Haar}(O(n))`, and eigenvalues fall. The first three have the spectrum
     of A. On entries both sides are changed, or the modes of both sides, each by itself; those that stay as "strongest"
-    are of the strongest mode of either side. Only "permuted" and "rotated" read the seed. ValueError for an unknown
-    null, and for all but "permuted" of a Laplacian, which would be none.
+    are of the strongest mode of either side. The strong modes of a symmetric Laplacian are those of small eigenvalues:
+    "strongest" leaves its null space, and all other modes have their mean eigenvalue; that and "swapped" are no
+    Laplacians any more. Only "permuted" and "rotated" read the seed. ValueError for an unknown null, and for "rotated"
+    and "diagonal" of a Laplacian.
     """
     known_choice("kind", kind, get_args(Null))
     whole_number("seed", seed, 0)
@@ -64,11 +66,15 @@ def _of_modes(operator: KroneckerModes, kind: Null, seed: int) -> KroneckerModes
 def _null(operator: ShiftOperator, kind: Null, generator: torch.Generator) -> ShiftOperator:
     if kind == "permuted":
         return _permuted(operator, torch.randperm(operator.nodes, generator=generator))
-    if operator.kind != "adjacency":
-        made = {"rotated": "rotated", "swapped": "turned upside down"}.get(kind, "cut")
+    if operator.kind == "laplacian" and (kind in ("rotated", "diagonal") or not operator.symmetric):
         raise ValueError(
-            f"a Laplacian that is {made} is no Laplacian: take the null 'permuted', or shift='adjacency'"
+            f"the {kind!r} null of a Laplacian ({operator.normalization!r}) says nothing: take 'permuted', or "
+            "shift='adjacency'"
         )
+    if operator.kind == "laplacian" and kind == "strongest":
+        others = np.eye(operator.nodes) - operator.null_space() @ operator.null_space().T
+        mean = operator.matrix.diagonal().sum() / max(operator.nodes - operator.nullity, 1)
+        return _symmetric(torch.from_numpy(mean * others))
     if kind == "diagonal":
         return adjacency(np.diag(operator.matrix.diagonal()))
     if kind == "rotated":

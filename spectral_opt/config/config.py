@@ -67,9 +67,10 @@ class SpectralConfig(JsonFields):
         Graph shift operator, on whose eigenvalues the filter acts.
     normalization : {"sym", "rw", None}, default "sym"
         Of the Laplacian; not used with "adjacency". "rw" is not symmetric, hence no penalty.
-    null : {None, "permuted", "rotated", "random"}, default None
-        A control that stands for the graph, drawn from `seed`: its nodes permuted; its adjacency in random directions;
-        or its edges rewired, degrees kept ("random").
+    null : {None, "permuted", "rotated", "random", "strongest", "diagonal", "swapped"}, default None
+        A control that stands for the graph: its nodes permuted; its adjacency in random directions; its edges rewired,
+        degrees kept ("random"), all three drawn from `seed`; its strongest mode alone; the diagonal of its adjacency
+        alone; or its eigenvalues in reverse order on its modes, high for low.
     targets, exclude : str or collection of str, default "all-linear", None
         Which parameters, by PEFT's rule: "all-linear", name suffixes, or one regular expression.
     batches : {"task", "preserve"}, default "task"
@@ -143,7 +144,7 @@ class SpectralConfig(JsonFields):
     energy: Literal[None, "model", "matrix"] = None
     shift: Kind = "laplacian"
     normalization: Normalization = "sym"
-    null: Literal[None, "permuted", "rotated", "random"] = None
+    null: Literal[None, "permuted", "rotated", "random", "strongest", "diagonal", "swapped"] = None
     targets: str | Collection[str] = "all-linear"
     exclude: str | Collection[str] | None = None
     batches: Literal["task", "preserve"] = "task"
@@ -291,9 +292,9 @@ class SpectralConfig(JsonFields):
             return
         if self.builder is None:
             raise ValueError(f"null={self.null!r} stands for a graph, and builder is None: there is none")
-        if self.null == "rotated" and self.shift == "laplacian":
+        if self.null in ("rotated", "diagonal") and self.shift == "laplacian":
             raise ValueError(
-                f"null={self.null!r} of a Laplacian is no Laplacian; use 'permuted' or 'random', or shift='adjacency'"
+                f"null={self.null!r} of a Laplacian says nothing; use another, such as 'permuted', or shift='adjacency'"
             )
         if self.null == "random" and self.builder in ("gram", "complete"):
             raise ValueError(

@@ -147,7 +147,7 @@ def build_operator(table: NodeTable, config: SpectralConfig, features: Tensor) -
     """
     graph = _build(table, config, features)
     operator = adjacency(graph) if config.shift == "adjacency" else laplacian(graph, config.normalization)
-    if config.null == "rotated":
+    if config.null is not None and config.null != "permuted" and config.null != "random":
         operator = null_operator(operator, config.null, config.seed)
     return operator, int(graph.num_edges) // 2
 

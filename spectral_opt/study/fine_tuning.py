@@ -121,7 +121,9 @@ def fine_tune(
         None if setting is None else {name: list(found) for name, found in setting.calibration.items()}
     )
     handle = (
-        attach(tuned, optimizer, configs, batches=calibration, prepared=prepared or None) if configs else None
+        attach(tuned, optimizer, configs, batches=calibration, prepared=training.prepared or prepared or None)
+        if configs
+        else None
     )
     losses, looks = [], []
     tuned.train()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paramgraph.errors import UnknownNameError
 from spectral_opt.config import SpectralConfig
+from spectral_opt.preparation import PreparedTable
 from spectral_opt.study import after_training, methods
 from spectral_opt.study.plan import Value
 from spectral_opt.study.setting import StudySetting
@@ -31,8 +32,9 @@ class Training:
 
     `model` is the run's own copy. Each of `extra_losses` is called with the model at every step, and what it
     returns is added to the task's loss. `make_optimizer` gets the parameters to be trained, learning rate and decay.
-    `configs` are attached to the optimizer. `finish` gives the module that is measured, of the start's own class and
-    names where the change can be written into its weights (merged adapters); `is_mergeable` says that it can.
+    `configs` are attached to the optimizer, with tables that are `prepared` for each, or none. `finish` gives the
+    module that is measured, of the start's own class and names where the change can be written into its weights (merged
+    adapters); `is_mergeable` says that it can.
     """
 
     model: Any  # of the class of the start, whose parts a method knows: an encoder, a classifier
@@ -41,6 +43,7 @@ class Training:
     learning_rate: float
     weight_decay: float
     configs: tuple[SpectralConfig, ...] = ()
+    prepared: tuple[tuple[PreparedTable, ...], ...] = ()
     extra_losses: list[Callable[[nn.Module], Tensor]] = field(default_factory=list)
     make_optimizer: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] = adamw
     finish: Callable[[Any], Any] = lambda model: model

@@ -85,7 +85,7 @@ def tiny_setting(
         dev=dev,
         scored=scored,
         labels={"train": train, "dev": dev_labels, "scored": labels},
-        calibration={"task": batches(16, labelled=True)[0], "preserve": batches(16)[0]},
+        calibration={"task": batches(24, labelled=True)[0], "preserve": batches(24)[0]},
         neighbours=batches(20)[0],
         earlier=earlier,
         facts={"sizes": {"scored": 24}},

@@ -47,7 +47,7 @@ def test_rotated_keeps_the_spectrum_and_no_direction(model, scheme):
     assert np.abs(plain - null).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["permuted", "rotated"])
+@pytest.mark.parametrize("kind", ["permuted", "rotated", "strongest", "diagonal", "swapped"])
 @pytest.mark.parametrize("energy", [None, "model"])
 def test_on_entries_it_is_the_null_of_both_sides_together(model, kind, energy):
     batches = {"preserve": list(torch.randn(4, 8, 6, generator=torch.Generator().manual_seed(0)).double())}
@@ -61,6 +61,25 @@ def test_on_entries_it_is_the_null_of_both_sides_together(model, kind, energy):
     assert (plain @ X - expected).norm() > 0.1 * expected.norm()
 
 
+@pytest.mark.parametrize(("fields", "strong"), [(KNN, 0), (GRAM, -1)])
+@pytest.mark.parametrize("kind", ["strongest", "swapped"])
+def test_what_is_made_of_the_modes_keeps_them(model, fields, strong, kind):
+    values, modes = np.linalg.eigh(operator(model, **fields).to_dense())
+    found = modes.T @ operator(model, **fields, null=kind).to_dense() @ modes
+    expected = (
+        values[::-1] if kind == "swapped" else np.full(16, values.mean() * 16 / 15 if fields is KNN else 0.0)
+    )
+    expected = expected.copy()
+    if kind == "strongest":
+        expected[strong] = values[strong]
+    np.testing.assert_allclose(found, np.diag(expected), rtol=0, atol=1e-12)  # float64
+
+
+def test_the_diagonal_is_all_that_is_left(model):
+    plain = operator(model, **GRAM).to_dense()
+    assert (operator(model, **GRAM, null="diagonal").to_dense() == np.diag(plain.diagonal())).all()
+
+
 @pytest.mark.parametrize("kind", ["permuted", "random"])
 def test_another_seed_draws_another_control(model, kind):
     found = [operator(model, **(KNN | {"seed": seed}), null=kind).fingerprint() for seed in (3, 3, 4)]
@@ -70,7 +89,8 @@ def test_another_seed_draws_another_control(model, kind):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (KNN | {"null": "rotated"}, "'rotated' of a Laplacian is no Laplacian.*shift='adjacency'"),
+        (KNN | {"null": "rotated"}, "'rotated' of a Laplacian says nothing.*shift='adjacency'"),
+        (KNN | {"null": "diagonal"}, "'diagonal' of a Laplacian says nothing"),
         (GRAM | {"null": "random"}, "leave no choice where builder 'gram' links all nodes; use 'permuted'"),
         ({"builder": None, "null": "permuted"}, "builder is None: there is none"),
     ],

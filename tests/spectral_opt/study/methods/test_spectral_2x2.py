@@ -51,7 +51,9 @@ def test_both_with_both_halves_off_is_adamw_bitwise(start, tiny_batches):
 
 
 @pytest.mark.parametrize(
-    ("name", "null"), [(name, "permuted") for name in SPECTRAL] + [("spectral_both", "random")]
+    ("name", "null"),
+    [(name, "permuted") for name in SPECTRAL]
+    + [("spectral_both", null) for null in ("random", "strongest", "swapped")],
 )
 def test_a_null_is_another_run(start, tiny_batches, name, null):
     # A cut-off of 5 lies inside the spectrum.
@@ -99,7 +101,7 @@ def test_the_printed_method_is_descent_on_the_joint_loss_through_the_low_pass(st
         ("spectral_filter", {"placement": "after"}, "placement is 'after'"),
         ("spectral_filter", {"gamma": -1.0}, "gamma"),
         ("spectral_both", {"strength": "much"}, "strength"),
-        ("spectral_penalty", {"null": "rotated"}, "no Laplacian"),
+        ("spectral_penalty", {"null": "rotated"}, "of a Laplacian says nothing"),
         ("literal", {"optimizer": "lion"}, "optimizer is 'lion'"),
     ],
 )
