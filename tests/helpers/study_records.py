@@ -56,13 +56,19 @@ def synthetic_plan(
     hypotheses: Sequence[Mapping[str, Any]] = (),
     nulls: Sequence[str] = (),
 ) -> StudyPlan:
-    """Make a plan of four parts: tuning, filters of finished fine-tunes (with `nulls`), few-shot, and convergence."""
+    """Make a plan of four parts: tuning, filters of finished fine-tunes, few-shot, and convergence.
+
+    The first filter has `nulls` as well.
+    """
     rate = {"learning_rate": (2e-4,)}
     null: dict[str, tuple[str | None, ...]] = {"null": (None, *nulls)} if nulls else {}
     grids = tuple(MethodGrid(name, rate if name != "linear_probe" else {}) for name in methods)
     trained = tuple(grid for grid in grids if grid.name != "linear_probe")
     tuned = tuple(MethodGrid(grid.name, {"learning_rate": (1e-4, 2e-4, 6e-4)}) for grid in trained)
-    filters = tuple(AfterGrid(name, ("adamw",), {"strength": (1.0,), **null}) for name in after)
+    filters = tuple(
+        AfterGrid(name, ("adamw",), {"strength": (1.0,), **(null if name == after[0] else {})})
+        for name in after
+    )
     # As in a real study, tuning and confirmation share no seed.
     fresh = tuple(range(1000, 1000 + seeds))
     names = tuple(tasks)

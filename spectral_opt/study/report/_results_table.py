@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from paramgraph.display import TableView
+from spectral_opt.study import CellRecord
 from spectral_opt.study.report._overview import Overview, Series, baseline_of, final_state
 from spectral_opt.study.report._words import between, mean_interval, number
-from spectral_opt.study.statistics import Measure, SeedEffects, seed_effects
+from spectral_opt.study.statistics import Measure, SeedEffects, hypervolume, scaling_curve, seed_effects
 
 # In AUC below the plain fine-tune's own, seed by seed.
 LEVEL = -0.01
@@ -37,6 +38,7 @@ def results_table(overview: Overview) -> TableView:
             "lost",
             "of AdamW's at AUC",
             "95 %",
+            "front",
             "drift",
             "s",
         ),
@@ -44,7 +46,8 @@ def results_table(overview: Overview) -> TableView:
         "Means over seeds of the final states on the texts that score them; 95 % t intervals over seeds. Lost: share "
         "of the 10 nearest neighbours. Of AdamW's: what is lost over what scaling AdamW's change loses at AdamW's AUC "
         f"{LEVEL:+g}, each on its own scaling curve: geometric mean, or the median where a run never has that AUC or "
-        "diverged, infinite where most do; controls are muted",
+        "diverged, infinite where most do. Front: area that the curve covers, of retention times AUC above the start; "
+        "controls are muted",
         muted=frozenset(muted),
         words=frozenset({1}),
         hints=(
@@ -57,6 +60,7 @@ def results_table(overview: Overview) -> TableView:
             "share of the 10 nearest neighbours of held-out text that are lost",
             "lost over lost by scaling AdamW's change at equal AUC",
             "95 % interval over seeds",
+            "hypervolume of the scaling curve above the start, mean over seeds",
             "relative distance that the trained weights moved",
             "seconds of the clock, median",
         ),
@@ -100,22 +104,32 @@ def _cells(series: Series, own: list[Series]) -> list[str]:
     cells = [f"{len(series.finished)} of {series.planned}", number(accuracy), between(low, high)]
     cells += [number(float(mean_interval(series.values(metric))[0])) for metric in ("auc", "lost")]
     cells += lost_ratio_cells(series, baseline_of(own))
+    cells.append(
+        number(float(mean_interval([_front(record) for record in series.finished.values()])[0]), ".4f")
+    )
     cells.append(number(float(mean_interval(series.values("drift"))[0])))
     seconds = [record.seconds for record in series.finished.values()]
     return [*cells, number(float(np.median(seconds)), ",.0f") if seconds else number(None)]
+
+
+def ratio_cells(found: SeedEffects, planned: int) -> list[str]:
+    """Write a ratio of which effects are logarithms, by how many seeds if not all, and its 95 % ends."""
+    summary = found.summary()
+    if summary is None:
+        return [number(None), number(None)]
+    shown = "∞" if summary.estimate == math.inf else number(math.exp(summary.estimate), ".2f")
+    count = "" if summary.n == planned else f" ({summary.n})"
+    ends = [None if end is None or math.isinf(end) else math.exp(end) for end in (summary.low, summary.high)]
+    return [shown + count, between(ends[0], ends[1], ".2f")]
 
 
 def lost_ratio_cells(series: Series, baseline: Series | None) -> list[str]:
     """Write what a series loses over the plain fine-tune at equal AUC, by how many seeds if not all, and 95 % ends."""
     if baseline is None or not series.finished:
         return [number(None), number(None)]
-    found = effects_of(RATIO, series, baseline)
-    summary = found.summary()
-    if summary is None:
-        return [number(None), number(None)]
-    shown = "∞" if summary.estimate == math.inf else number(math.exp(summary.estimate), ".2f")
-    count = "" if summary.n == series.planned else f" ({summary.n})"
-    low, high = (
-        None if end is None or math.isinf(end) else math.exp(end) for end in (summary.low, summary.high)
-    )
-    return [shown + count, between(low, high, ".2f")]
+    return ratio_cells(effects_of(RATIO, series, baseline), series.planned)
+
+
+def _front(record: CellRecord) -> float:
+    lost, scores = scaling_curve(record, "auc")
+    return hypervolume(1 - lost, scores, float(record.metrics["start"]["auc"]))

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from paramgraph.display import TableView
 from spectral_opt.study import Verdict
-from spectral_opt.study.report._words import between, number
+from spectral_opt.study.report._words import between, counted, number
 
 
 def verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
-    """Say each verdict in a sentence, after its name."""
-    return [f"{verdict.id}, {verdict.verdict}: {verdict.sentence}" for verdict in verdicts]
+    """Say each claim, and what became of it."""
+    return [f"{verdict.id}: {verdict.claim.rstrip('.')}. {verdict.sentence}" for verdict in verdicts]
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> TableView:
@@ -19,22 +19,22 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> TableView:
         (
             verdict.id,
             verdict.verdict,
-            verdict.claim,
             _value(verdict.estimate),
             between(verdict.low, verdict.high),
             str(verdict.n),
             number(verdict.p, ".2g"),
             number(verdict.mde),
+            verdict.claim,
         )
         for verdict in verdicts
     ]
     return TableView(
-        ("", "verdict", "claim", "estimate", "95 %", "n", "p", "detectable"),
+        ("hypothesis", "verdict", "estimate", "95 %", "n", "p", "detectable", "claim"),
         tuple(rows),
         "Hypotheses, written down before the runs that test them; numbers are those of the comparison that decides. p: "
         "Holm over all hypotheses; detectable: the least effect beyond the bound, of ratios the least factor, that "
         "four of five studies of this size and spread would find",
-        words=frozenset({1, 2}),
+        words=frozenset({1, 7}),
     )
 
 
@@ -58,7 +58,7 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
     ]
     return TableView(
         (
-            "",
+            "hypothesis",
             "method / rival",
             "task, a class",
             "what",
@@ -84,7 +84,7 @@ def _value(estimate: float | None) -> str:
 
 
 def _seeds(reasons: Mapping[str, tuple[int, ...]]) -> list[str]:
-    return [f"{reason} (seed {', '.join(map(str, seeds))})" for reason, seeds in reasons.items()]
+    return [f"{reason} ({counted(len(seeds), 'seed')})" for reason, seeds in reasons.items()]
 
 
 def _missing(keys: tuple[str, ...]) -> list[str]:

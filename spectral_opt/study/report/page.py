@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from paramgraph.display import Section, TableView, Term, render_page
 from spectral_opt.study import Verdict
 from spectral_opt.study.report._absences import absences, cells_table
+from spectral_opt.study.report._convergence import convergence_table
 from spectral_opt.study.report._costs import bands_table, cost_table
 from spectral_opt.study.report._forest import forest_figures
 from spectral_opt.study.report._fronts import front_figures
@@ -96,18 +97,19 @@ def _sections(overview: Overview, verdicts: Sequence[Verdict]) -> list[Section]:
     found = []
     if verdicts:
         found.append(
-            Section(
-                VERDICTS,
-                points=verdict_sentences(verdicts),
-                tables=_filled(verdicts_table(verdicts), comparisons_table(verdicts)),
-            )
+            Section(VERDICTS, points=verdict_sentences(verdicts), tables=(verdicts_table(verdicts),))
         )
     tables = (cost_table(overview), stability_table(overview), rate_table(overview), bands_table(overview))
     found += [
         Section("Score against retention", (SCALING,), figures=front_figures(overview, marks)),
         Section("Beside the plain fine-tune", figures=forest_figures(overview, marks)),
-        Section("Learning curves", figures=learning_figures(overview, marks)),
+        Section(
+            "Learning curves",
+            tables=_filled(convergence_table(overview)),
+            figures=learning_figures(overview, marks),
+        ),
         Section(RESULTS, tables=_filled(results_table(overview), other_tasks_table(overview))),
+        Section("Each comparison of the verdicts", tables=_filled(comparisons_table(verdicts))),
         Section("Cost, stability and perturbation", tables=_filled(*tables)),
         Section("Tuning", points=tuning_remarks(overview), tables=_filled(*tuning_tables(overview))),
     ]
