@@ -28,12 +28,15 @@ class LearningCurve:
 
 
 def learning_figures(overview: Overview, marks: Mapping[tuple[str, str], Mark]) -> list[FigureView]:
-    """Draw each panel whose runs looked at the development texts, over steps and over seconds."""
+    """Draw each panel whose runs looked at the development texts, over steps and over seconds.
+
+    A line alone compares nothing: it is drawn where the study has one panel only.
+    """
     drawn = []
     for place, (panel, own) in enumerate(overview.shown.items()):
         curves = {series.name: curve for series in own if (curve := learning_curve(series)) is not None}
         shown = {name: curve for name, curve in curves.items() if (panel.part, name) in marks}
-        if shown:
+        if len(shown) > 1 or (shown and len(overview.shown) == 1):
             hidden = [name for name in curves if name not in shown]
             for over in ("steps", "seconds"):
                 drawn.append(_figure(panel, own, shown, hidden, marks, over, f"learning-{over}-{place}"))
