@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from paramgraph.errors import UnknownNameError
 from spectral_opt.study.plan import Cell, Part, StudyPlan
-from spectral_opt.study.statistics import Kind, Measure, Score, full_label, has_label
+from spectral_opt.study.statistics import Kind, Measure, Score, full_label, has_label, telling_label
 
 Over = Literal["each", "pooled"]
 Rule = Literal["all", "any"]
@@ -31,7 +31,8 @@ class Claim:
     """One claim about each of some methods beside each of some rivals: the effect is between `lower` and `upper`.
 
     Ends are ratios or differences as they are read, infinite where there is none. With `estimate_at_most` the
-    estimate itself is to be as small too. "each" task is a comparison of its own, or the tasks are "pooled".
+    estimate itself is to be as small too. `names` are short ones by full label. "each" task is a comparison of its
+    own, or the tasks are "pooled".
     """
 
     measure: Measure
@@ -41,6 +42,7 @@ class Claim:
     methods: tuple[Cell, ...]
     rivals: tuple[Cell, ...]
     reference: Cell
+    names: Mapping[str, str]
     lower: float
     upper: float
     estimate_at_most: float | None
@@ -125,6 +127,7 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
         )
         for name, labels in (("methods", values["methods"]), ("rivals", values.get("rivals", ["adamw"])))
     )
+    cells = plan.jobs([part.name])[0].cells
     if both := set(map(full_label, methods)) & set(map(full_label, rivals)):
         raise ValueError(f"{where}: {', '.join(sorted(both))} is a method and its own rival")
     return Claim(
@@ -140,6 +143,7 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
             _string(values.get("reference", "adamw"), f"{where}: reference"),
             f"{where}: reference",
         ),
+        {full_label(cell): telling_label(cell, cells) for cell in cells},
         lower,
         upper,
         most,

@@ -13,7 +13,6 @@ from spectral_opt.study.statistics import (
     Kind,
     SeedEffects,
     full_label,
-    label_of,
     pooled_effects,
     seed_effects,
 )
@@ -154,7 +153,7 @@ def _compared(
     missing: tuple[str, ...],
 ) -> Comparison:
     measure, seeds = claim.measure, len(claim.part.seeds)
-    names = _names(method, rival)
+    names = (claim.names[full_label(method)], claim.names[full_label(rival)])
     row = Comparison(
         measure.kind, measure.score, task, shots, *names, "undecided", seeds, len(effects.values)
     )
@@ -293,12 +292,6 @@ def _told(row: Comparison) -> str:
     return (
         f"{said} {place} with {row.shots} a class ({'; '.join([f'{row.n} of {row.seeds} seeds', *reasons])})"
     )
-
-
-def _names(method: Cell, rival: Cell) -> tuple[str, str]:
-    """Name both, with options where the short names are the same."""
-    short = label_of(method), label_of(rival)
-    return short if short[0] != short[1] else (full_label(method), full_label(rival))
 
 
 def _by_reason(reasons: Mapping[int, str]) -> dict[str, tuple[int, ...]]:

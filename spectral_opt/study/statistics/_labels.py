@@ -1,7 +1,7 @@
 """Names of methods in tables and hypotheses: "adamw", "adamw+product", "adamw,learning_rate=0.0002+product"."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from spectral_opt.study import Cell, CellRecord, Value
 
@@ -18,6 +18,21 @@ def full_label(variant: Variant) -> str:
     """Name a method with all of its options, told as in a cell's key."""
     own = _told(variant.method, variant.options)
     return own if variant.after is None else f"{own}+{_told(variant.after, variant.after_options)}"
+
+
+def telling_label(variant: Variant, others: Iterable[Variant]) -> str:
+    """Name a method with those options alone that tell it from others of its name: "adamw+product,null=permuted"."""
+    alike = [other for other in others if label_of(other) == label_of(variant)]
+
+    def telling(own: Mapping[str, Value], given: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+        differ = [name for name in own if any(other.get(name) != own[name] for other in given)]
+        return {name: own[name] for name in differ if own[name] is not None}
+
+    own = _told(variant.method, telling(variant.options, [other.options for other in alike]))
+    if variant.after is None:
+        return own
+    after_options = telling(variant.after_options, [other.after_options for other in alike])
+    return f"{own}+{_told(variant.after, after_options)}"
 
 
 def has_label(variant: Variant, label: str) -> bool:

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from spectral_opt.study import Cell
-from spectral_opt.study.statistics import full_label, has_label, label_of
+from spectral_opt.study.statistics import full_label, has_label, label_of, telling_label
 
 PLAIN = Cell("full", "confirmation", "reviews", 500, 0, "adamw", {"learning_rate": 2e-4})
 FILTERED = Cell(
@@ -36,3 +38,15 @@ def test_a_method_is_told_with_its_filter_and_in_full_with_its_options():
 def test_a_label_means_each_variant_that_has_what_it_names(label, plain, filtered):
     assert (has_label(PLAIN, label), has_label(FILTERED, label)) == (plain, filtered)
     assert has_label(FILTERED, full_label(FILTERED))
+
+
+def test_only_options_that_tell_variants_of_one_name_apart_are_told():
+    null, weak = (
+        replace(FILTERED, after_options={"strength": 1.0, "null": "permuted"}),
+        replace(FILTERED, after_options={"strength": 0.1}),
+    )
+    assert telling_label(FILTERED, [PLAIN, FILTERED]) == "adamw+product"
+    assert telling_label(FILTERED, [PLAIN, FILTERED, null]) == "adamw+product"
+    assert telling_label(null, [PLAIN, FILTERED, null]) == "adamw+product,null=permuted"
+    assert telling_label(null, [null, weak]) == "adamw+product,null=permuted,strength=1.0"
+    assert telling_label(PLAIN, [PLAIN, replace(PLAIN, options={})]) == "adamw,learning_rate=0.0002"
