@@ -111,6 +111,7 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
             notes.append(f"the probe on {name} is left out in tuning: its texts are held out")
             continue
         labelled = load_labelled_text(name, tokenizer=tokenizer)
+        _refuse_shared_texts(task, {f"probe {name!r}": labelled, f"data {task.data!r}": data})
         probes[name] = _probe(labelled, used, job.seed)
         origins[f"probe {name!r}"] = str(labelled.provenance)
     return JobTexts(

@@ -158,6 +158,7 @@ def test_what_the_split_leaves_is_told_where_it_is_less_than_graphs_are_built_fr
             {"selection": "copy.csv"},
             r"calibration '.*first.csv' and selection 'copy.csv' share 1 texts, such as",
         ),
+        ({"probes": ("renamed.csv",)}, r"probe 'renamed.csv' and data '.*task.csv' share 400 texts"),
         ({"neighbours": 41}, "41 texts were asked for, and it has 40"),
         ({"probes": ("small.csv",)}, "has 20 texts of 2 classes to fit, and 20 of other groups to score"),
     ],
@@ -170,6 +171,7 @@ def test_sources_that_share_texts_or_have_too_few_are_refused_before_any_work(
         "\n".join(["text", *texts_of("copy", 40), texts_of("first", 1)[0].upper() + " "])
     )
     rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("small", 40))]
+    (folder / "renamed.csv").write_text((folder / "task.csv").read_text())
     (folder / "small.csv").write_text("\n".join(["text,label", *rows]))
     with pytest.raises(DataError, match=message):
         read(replace(task, **change), model="a model that nobody has")
@@ -231,7 +233,7 @@ def test_every_process_draws_the_same_texts_and_another_seed_others(task):
     found = [
         [text_digest(*texts)[:4] for texts in parts_of(read(task, seed=seed)).values()] for seed in (0, 1)
     ]
-    assert " ".join(found[0]) == "fb21 562b 1eb0 0a96 38d7 9e16 89fa"
+    assert " ".join(found[0]) == "fb21 562b 1eb0 0a96 38d7 9e16 353e"
     assert all(one != other for one, other in zip(*found, strict=True))
 
 
@@ -252,7 +254,7 @@ def test_a_pair_starts_from_the_model_tuned_on_the_first_task_and_remembers_it(
     """The second task has other texts, and its part other steps."""
     rows = [f"{text},{at % 2}" for at, text in enumerate(texts_of("later", 400))]
     (tmp_path / "later.csv").write_text("\n".join(["text,label", *rows]))
-    first = replace(task, probes=())
+    first = replace(task, probes=(), steps=20)  # of which the rate rises for two
     later = replace(
         first, name="later", data=str(tmp_path / "later.csv"), group_column=None, first="task", steps=5
     )
@@ -270,8 +272,8 @@ def test_a_pair_starts_from_the_model_tuned_on_the_first_task_and_remembers_it(
     assert earlier.labels.tolist() == alone.labels["scored"].tolist()
     assert torch.equal(earlier.scored[0]["input_ids"], alone.scored[0]["input_ids"])
     assert torch.equal(earlier.training[0]["input_ids"], alone.training[0]["input_ids"])
-    assert (len(setting.training), len(earlier.training)) == (5, 3)
-    assert "tuned on task: 3 steps" in setting.facts["provenance"]["model"]
+    assert (len(setting.training), len(earlier.training)) == (5, 20)
+    assert "tuned on task: 20 steps" in setting.facts["provenance"]["model"]
 
 
 def test_the_text_of_an_earlier_task_is_no_text_to_preserve(task, folder):
