@@ -22,7 +22,7 @@ from spectral_opt.tasks import TokenizedBatches
 # Sums of float32 products have eigenvalues down to some -1e-7 of the largest: below that no text says anything.
 ROUNDING = 1e-6
 Gram = Float[Tensor, "inputs inputs"]
-Grams = Mapping[str, Gram]  # by table, in float64
+Grams = Mapping[str, Float[Tensor, "_ _"]]  # by table, each of its own size, in float64
 
 
 def input_moments(setting: StudySetting, model: nn.Module, batches: TokenizedBatches) -> SecondMoments:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._grams import Gram, between_texts, input_moments
+from spectral_opt.study.after_training._grams import Grams, between_texts, input_moments
 from spectral_opt.study.after_training._options import strength_of
 
 
@@ -17,7 +17,7 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     strength, ridge = strength_of(options), strength_of(options, "ridge")
     setting = tune.setting
 
-    def graphs(which: str) -> dict[str, Gram]:
+    def graphs(which: str) -> Grams:
         found = input_moments(setting, setting.start, setting.calibration[which])
         return {group: torch.from_numpy(found.operator(group).to_dense()) for group in found.groups}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._grams import Gram, Grams, between_texts, input_moments
+from spectral_opt.study.after_training._grams import Grams, between_texts, input_moments
 from spectral_opt.study.after_training._options import share_of, strength_of
 
 
@@ -17,11 +17,11 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     strength, off_diagonal = strength_of(options), share_of(options, "off_diagonal")
     setting = tune.setting
 
-    def of_preserved() -> dict[str, Gram]:
+    def of_preserved() -> Grams:
         found = input_moments(setting, setting.start, setting.calibration["preserve"])
         return {group: found.gram(group) for group in found.groups}
 
-    def of_task() -> dict[str, Gram]:
+    def of_task() -> Grams:
         tuned = copy.deepcopy(setting.start)
         tuned.load_state_dict(tune.tuned)
         found = input_moments(setting, tuned, setting.calibration["task"])
