@@ -1,5 +1,6 @@
 """Prefix tuning: trained keys and values before the first token, in every layer."""
 
+import inspect
 from typing import Any
 
 from paramgraph._checks import whole_number
@@ -15,6 +16,13 @@ def _prepare(training: Training) -> None:
 
         return PrefixTuningConfig(num_virtual_tokens=tokens, task_type="FEATURE_EXTRACTION")
 
+    encoder = training.model.encoder
+    if "past_key_values" not in inspect.signature(encoder.forward).parameters:
+        # MPNet, ModernBERT and ALBERT would take it without a word and never look at it.
+        raise ValueError(
+            f"prefix tuning needs an encoder that takes past_key_values, and {type(encoder).__name__} does not: leave "
+            "the method out, or take lora"
+        )
     _check_positions(training, tokens)
     adapt(training, config, merges=False)
 

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from transformers import MPNetConfig, MPNetModel
+
+from spectral_opt.tasks import MeanPooledClassifier
 
 NAMES = ("lora", "dora", "ia3", "osf")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,6 +104,15 @@ def test_a_prefix_is_learned_and_stays_an_adapter(prepare, setting):
 def test_a_prefix_that_leaves_texts_no_position_is_refused(prepare):
     with pytest.raises(ValueError, match=r"tokens is 30.*7 tokens.*32 positions.*at most 25"):
         prepare("prefix", tokens=30)
+
+
+def test_a_prefix_that_an_encoder_would_ignore_is_refused(setting, prepare):
+    config = MPNetConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    setting.start = MeanPooledClassifier(MPNetModel(config), 2)
+    with pytest.raises(ValueError, match="takes past_key_values, and MPNetModel does not"):
+        prepare("prefix")
 
 
 @pytest.mark.parametrize(
