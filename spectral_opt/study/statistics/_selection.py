@@ -77,14 +77,15 @@ def select(records: Iterable[CellRecord], label: str, score: Score = "accuracy")
     chosen, and says so. No tuning record of the label: ValueError.
     """
     every = [record for record in records if record.stage == "tuning"]
-    found = dict[str, list[CellRecord]]()
+    by_run = dict[str, dict[tuple[str, int, int], CellRecord]]()
     for record in every:
-        if has_label(record, label):
-            found.setdefault(full_label(record), []).append(record)
+        if has_label(record, label):  # a run that stands in two parts counts once
+            by_run.setdefault(full_label(record), {}).setdefault(_run(record), record)
+    found = {name: list(own.values()) for name, own in by_run.items()}
     if not found:
         raise ValueError(f"no tuning record of {label!r} to choose its options by")
     trained = {_place(record): record for record in every if record.after is None}
-    wanted = {(record.task, record.shots, record.seed) for own in found.values() for record in own}
+    wanted = {_run(record) for own in found.values() for record in own}
     tried = [_tried(name, own, wanted, trained, score) for name, own in found.items()]
     if next(iter(found.values()))[0].after is None:
         rule = f"the best mean {score} on development texts, then the least loss"
@@ -122,12 +123,13 @@ def gate(records: Iterable[CellRecord], label: str = "adamw") -> list[Gate]:
         if chosen is None:
             gates.append(Gate(task, shots, label, None, passed=False))
             continue
-        pairs = [
-            _state(record)["accuracy"] - record.metrics["start"]["accuracy"]
+        # By seed: a run that stands in two parts counts once.
+        pairs = {
+            record.seed: _state(record)["accuracy"] - record.metrics["start"]["accuracy"]
             for record in own
             if full_label(record) == chosen.label
-        ]
-        difference = summarize_paired(pairs)
+        }
+        difference = summarize_paired(list(pairs.values()))
         gates.append(Gate(task, shots, chosen.label, difference, difference.estimate > 0))
     return gates
 
@@ -197,7 +199,7 @@ def _tried(
     score: Score,
 ) -> Tried:
     row = Tried(label, own[0].options, own[0].after_options, len(own))
-    lacking = len(wanted - {(record.task, record.shots, record.seed) for record in own})
+    lacking = len(wanted - {_run(record) for record in own})
     ended = sum(record.status == "diverged" for record in own)
     if ended or lacking:
         told = [f"diverged in {ended} of {len(own)} runs"] * bool(ended)
@@ -221,6 +223,10 @@ def _tried(
         never += len(found.infinite)
         effects += [value for value in found.values.values() if np.isfinite(value)]
     return replace(row, never=never, lost_ratio=float(np.exp(np.mean(effects))) if effects else None)
+
+
+def _run(record: CellRecord) -> tuple[str, int, int]:
+    return record.task, record.shots, record.seed
 
 
 def _state(record: CellRecord) -> Mapping[str, float]:

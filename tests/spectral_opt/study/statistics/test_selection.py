@@ -91,6 +91,13 @@ def test_adamw_at_its_best_rate_has_to_beat_the_probe_it_starts_from():
     assert gate([replace(one, stage="confirmation") for one in records]) == []
 
 
+def test_a_run_that_stands_in_two_parts_counts_once():
+    records = [record(0.7), record(0.75, seed=1), record(0.6, rate=3e-4), record(0.6, seed=1, rate=3e-4)]
+    twice = [*records, *(replace(one, part="strengths") for one in records[:2])]
+    assert select(twice, "adamw") == select(records, "adamw")
+    assert gate(twice) == gate(records)
+
+
 def test_budgets_count_variants_and_tell_who_was_tried_less():
     rates = (1e-4, 2e-4, 4e-4)
     methods = (
