@@ -192,7 +192,7 @@ class Refiner:
         "permuted" gives the nodes to each other at random, "rotated" turns the eigenvectors into random ones, "swapped"
         gives the strong modes the weak ones' eigenvalues and these theirs: the spectrum stays. "strongest" leaves
         nothing but the strongest mode, "diagonal" no coordination between nodes. Nothing is measured again. ValueError
-        for another kind, or for any but "permuted" of a Laplacian.
+        for another kind, or for "rotated" or "diagonal" of a Laplacian.
         """
         found = copy.copy(self)
         found.filters = self.filters.null(kind, seed)

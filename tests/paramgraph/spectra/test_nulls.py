@@ -72,9 +72,9 @@ def test_a_product_of_graphs_has_the_nulls_of_its_sides(matrix, kind):
     assert found.columns.nodes == 3
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_laplacian_has_no_null_that_is_none(kind):
+@pytest.mark.parametrize("kind", ["rotated", "diagonal"])
+def test_a_laplacian_has_no_null_that_says_nothing(kind):
     L = laplacian(nx.path_graph(4))
-    with pytest.raises(ValueError, match="no Laplacian: take the null 'permuted'"):
+    with pytest.raises(ValueError, match="take 'permuted', or shift='adjacency'"):
         null_operator(L, kind, 0)
     assert eigenpairs(null_operator(L, "permuted", 0)).eigenvalues.shape == (4,)
