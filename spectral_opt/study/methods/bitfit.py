@@ -4,10 +4,16 @@ from spectral_opt.study import Method, Training
 
 
 def _prepare(training: Training) -> None:
-    for name, parameter in training.model.encoder.named_parameters():
+    encoder = training.model.encoder
+    for name, parameter in encoder.named_parameters():
         if not name.endswith("bias"):
             parameter.requires_grad_(False)
     # Nothing is thawed: a bias that is frozen in the start, of the embeddings, stays frozen.
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        raise ValueError(
+            f"{type(encoder).__name__} has no bias that could be trained, so BitFit would train the head alone: leave "
+            "the method out"
+        )
 
 
 METHOD = Method(
