@@ -100,13 +100,14 @@ def _ratio_axis(axes: "Axes", rows: list[_Row]) -> None:
     ends = [one for effect in found for one in (effect.estimate, effect.low, effect.high) if one is not None]
     known = [math.exp(end) for end in ends if math.isfinite(end)]
     axes.set_xscale("log")
-    axes.set_xlim(max(0.05, 0.9 * min(known, default=0.5)), min(20.0, 1.1 * max([*known, 1.0])))
-    low, high = axes.get_xlim()
-    ticks = [
-        tick
-        for tick in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 10.0, 20.0)
-        if low <= tick <= high
-    ]
+    low = max(0.05, 0.9 * min([*known, 1.0]))
+    high = min(20.0, 1.1 * max([*known, 1.0]))
+    axes.set_xlim(low, high)
+    few, many = (
+        (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
+        (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
+    )
+    ticks = [tick for tick in (few if high > 8 * low else many) if low <= tick <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

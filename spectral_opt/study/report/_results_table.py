@@ -46,8 +46,8 @@ def results_table(overview: Overview) -> TableView:
         "Means over seeds of the final states on the texts that score them; 95 % t intervals over seeds. Lost: share "
         "of the 10 nearest neighbours. Of AdamW's: what is lost over what scaling AdamW's change loses at AdamW's AUC "
         f"{LEVEL:+g}, each on its own scaling curve: geometric mean, or the median where a run never has that AUC or "
-        "diverged, infinite where most do. Front: area that the curve covers, of retention times AUC above the start; "
-        "controls are muted",
+        "diverged, infinite where most do. Front: area that the curve covers, of retention times AUC above the start. "
+        "Of several variants of AdamW the first with most runs is meant; controls are muted",
         muted=frozenset(muted),
         words=frozenset({1}),
         hints=(

@@ -44,9 +44,7 @@ class StudyReport:
     def main_tables(self) -> list[TableView]:
         """What the terminal shows: verdicts, results, and the cells that there are."""
         parts = {section.title: section for section in self.sections}
-        return [
-            table for name in (VERDICTS, RESULTS, ABSENCES) if name in parts for table in parts[name].tables
-        ]
+        return [parts[name].tables[0] for name in (VERDICTS, RESULTS, ABSENCES) if name in parts]
 
     def to_html(self) -> str:
         """Render one self-contained page."""
