@@ -56,6 +56,7 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
         for verdict in verdicts
         for one in verdict.by_task
     ]
+    shown = [one for verdict in verdicts for one in verdict.by_task]
     return TableView(
         (
             "hypothesis",
@@ -70,7 +71,9 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
             "remarks",
         ),
         tuple(rows),
-        "Each comparison of each hypothesis; p is one-sided against the bound of the claim, not corrected",
+        "Each comparison of each hypothesis; p is one-sided against the bound of the claim, not corrected; those "
+        "that do not decide are muted",
+        muted=frozenset(place for place, one in enumerate(shown) if not one.decides),
         words=frozenset({1, 2, 3, 8, 9}),
         sortable=True,
         kinds=tuple(verdict.id for verdict in verdicts for _ in verdict.by_task),

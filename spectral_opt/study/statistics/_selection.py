@@ -156,39 +156,31 @@ class Budget:
 def budgets(plan: StudyPlan) -> list[Budget]:
     """Count the variants that each method and filter is given in the tuning parts of a plan.
 
-    A label tells the options that have one value alone. What is not trained, as a linear probe, has nothing to tune
-    and is not counted.
+    A control, told by its option `null`, has a budget of its own; all grids of one name count together. What is not
+    trained, as a linear probe, has nothing to tune and is not counted.
     """
     found = []
     for part in plan.parts:
         if part.stage != "tuning":
             continue
-        trained = [
-            Budget(
-                part.name,
-                _grid_label(grid.name, grid.options),
-                len(list(grid.variants())),
-                len(part.seeds),
-                0,
-            )
-            for grid in part.methods
-            if get_method(grid.name).trains
-        ]
-        filters = [
-            Budget(
-                part.name,
-                f"{of}+{_grid_label(grid.name, grid.options)}",
-                len(list(grid.variants())),
-                len(part.seeds),
-                0,
-            )
-            for grid in part.after
-            for of in grid.of
-        ]
+        trained, filters = dict[str, int](), dict[str, int]()
+        for grid in part.methods:
+            if get_method(grid.name).trains:
+                _count(trained, grid.name, grid.variants())
+        for after in part.after:
+            for of in after.of:
+                _count(filters, f"{of}+{after.name}", after.variants())
         for kind in (trained, filters):
-            most = max((one.variants for one in kind), default=0)
-            found += [replace(one, most=most) for one in kind]
+            most = max(kind.values(), default=0)
+            found += [Budget(part.name, label, count, len(part.seeds), most) for label, count in kind.items()]
     return found
+
+
+def _count(counts: dict[str, int], label: str, variants: Iterable[Mapping[str, Value]]) -> None:
+    for options in variants:
+        null = options.get("null")
+        name = label if null is None else f"{label},null={null}"
+        counts[name] = counts.get(name, 0) + 1
 
 
 def _tried(
@@ -242,8 +234,3 @@ def _place(record: CellRecord) -> tuple[object, ...]:
 
 def _or_worst(value: float | None, sign: int = 1) -> float:
     return float("inf") if value is None else sign * value
-
-
-def _grid_label(name: str, options: Mapping[str, tuple[Value, ...]]) -> str:
-    fixed = [f"{option}={values[0]}" for option, values in sorted(options.items()) if len(values) == 1]
-    return ",".join([name, *fixed])

@@ -105,12 +105,19 @@ def test_budgets_count_variants_and_tell_who_was_tried_less():
         MethodGrid("adamw", {"learning_rate": rates}),
         MethodGrid("l2sp", {"learning_rate": (2e-4,), "strength": (0.01, 0.1)}),
     )
-    after = (AfterGrid("product", ("adamw",), {"strength": (0.1, 1.0)}),)
+    after = (
+        AfterGrid("product", ("adamw",), {"strength": (0.1, 1.0), "null": (None, "permuted")}),
+        *(AfterGrid("lines", ("adamw",), {"alpha": (one,), "beta": (0.8,)}) for one in (0.2, 0.4)),
+        AfterGrid("scaling", ("adamw",), {"factor": (0.5,)}),
+    )
     part = Part("tuning", "tuning", ("news",), (16,), (13, 21), methods, after)
     plan = StudyPlan("made up", "model", (), (part, replace(part, name="full", stage="confirmation")))
     found = {one.label: (one.variants, one.seeds, one.is_equal) for one in budgets(plan)}
     assert found == {
         "adamw": (3, 2, True),
-        "l2sp,learning_rate=0.0002": (2, 2, False),
+        "l2sp": (2, 2, False),
         "adamw+product": (2, 2, True),
+        "adamw+product,null=permuted": (2, 2, True),
+        "adamw+lines": (2, 2, True),
+        "adamw+scaling": (1, 2, False),
     }
