@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan
 from spectral_opt.study.scheduling._events import Event, RunJob, Workers, record_text, work_through
-from spectral_opt.study.scheduling._local_workers import THREADS, WAIT
+from spectral_opt.study.scheduling._local_workers import ENVIRONMENT, WAIT
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -153,7 +153,7 @@ def _run_remotely(
     client.set_metadata([topic, name], worker.address)
     with _ONE_AT_A_TIME:
         # As a process of `_local_workers` has it; libraries read it as they load, torch may be loaded already.
-        os.environ.update(THREADS)
+        os.environ.update(ENVIRONMENT)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         read = plan_from_text(plan)

@@ -16,13 +16,14 @@ from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan, write_r
 from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
 
 # Read as libraries load: spinning threads, and more of them than cores, cost five times the work they do; and with
-# another number of threads sums round otherwise.
-THREADS = {
+# another number of threads sums round otherwise. Bars of libraries would write over the one of the run.
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
 }
 # Seconds for which one loop waits at most: a bar and a deadline are looked at in between.
 WAIT = 1.0
@@ -93,8 +94,8 @@ class LocalWorkers:
     def _new(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-        before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update(THREADS)  # a process inherits what is there as it starts
+        before = {name: os.environ.get(name) for name in ENVIRONMENT}
+        os.environ.update(ENVIRONMENT)  # a process inherits what is there as it starts
         try:
             process.start()
         finally:
