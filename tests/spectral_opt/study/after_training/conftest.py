@@ -11,7 +11,7 @@ from helpers.gradients import give_gradients
 from helpers.study_settings import tiny_setting
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tune():
     """Changes of full rank in all that is trained, of the size that a fine-tune has."""
     setting = tiny_setting(seed=3)

@@ -9,13 +9,14 @@ from spectral_opt.study import FinishedTune, chosen_options, get_after_training,
 
 # The tiny task's, which count as 15.7.
 pytestmark = pytest.mark.filterwarnings("ignore:16 preserved texts count as")
+SHORT = {"distilled": {"steps": 3}}  # of 60
 # Options under which nothing is to be done, where there are any.
 IDLE = {"strength": 0.0, "share": 1.0, "factor": 1.0, "alpha": 1.0, "beta": 0.0, "steps": 0}
 
 
 def applied(tune, name, **options):
     after = get_after_training(name)
-    return after.apply(tune, chosen_options(options, after))
+    return after.apply(tune, chosen_options(SHORT.get(name, {}) | options, after))
 
 
 def same(one, other):
