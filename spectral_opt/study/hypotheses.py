@@ -127,6 +127,9 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
         )
         for name, labels in (("methods", values["methods"]), ("rivals", values.get("rivals", ["adamw"])))
     )
+    for name, chosen in (("methods", methods), ("rivals", rivals)):
+        if len(set(map(full_label, chosen))) < len(chosen):
+            raise ValueError(f"{where}: {name} has one of them twice: {', '.join(map(full_label, chosen))}")
     cells = plan.jobs([part.name])[0].cells
     if both := set(map(full_label, methods)) & set(map(full_label, rivals)):
         raise ValueError(f"{where}: {', '.join(sorted(both))} is a method and its own rival")

@@ -27,6 +27,8 @@ Kind = Literal[
     "time_ratio",
 ]
 RATIOS: frozenset[Kind] = frozenset({"lost_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"})
+# What compares two states alone: how the reference's run went has no say in it.
+WITHOUT_REFERENCE: frozenset[Kind] = frozenset({"score_difference", "best_scaling_difference"})
 
 
 @dataclass(frozen=True)
@@ -148,14 +150,15 @@ def answers_of(record: CellRecord) -> Bool[np.ndarray, " texts"]:
 
 def _effect(measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord) -> tuple[float, str]:
     worse = math.inf if measure.is_ratio else -math.inf
-    ended = [record for record in (own, rival, reference) if record.status == "diverged"]
-    if reference in ended and measure.kind not in ("score_difference", "best_scaling_difference"):
+    needed = (own, rival) if measure.kind in WITHOUT_REFERENCE else (own, rival, reference)
+    ended = [record for record in needed if record.status == "diverged"]
+    if reference in ended and measure.kind not in WITHOUT_REFERENCE:
         return math.nan, f"{_name(reference)} diverged, so there is nothing to be reached"
     if own in ended and rival in ended:
         return math.nan, "both diverged"
     if own in ended or rival in ended:
         return (worse, f"{_name(own)} diverged") if own in ended else (-worse, f"{_name(rival)} diverged")
-    for record in (own, rival, reference):
+    for record in needed:
         if lacking := _lacking(measure, record):
             return math.nan, f"{_name(record)} has no {lacking}"
     return _KINDS[measure.kind](measure, own, rival, reference)

@@ -19,8 +19,9 @@ class PairedSummary:
 
     The estimate is their mean, `low` and `high` the ends of its 95 % t interval. Where a seed's effect is infinite,
     because one of the two never came there, it is the median with its exact interval of order statistics: a seed
-    counts with its side, and none is left out. `bootstrap_low` and `bootstrap_high` are BCa's of the mean. P-values
-    are two-sided, around 0. `detectable` is the difference that 80 % of studies of this size and spread would find.
+    counts with its side, and none is left out; half-way between infinitely worse and infinitely better is 0.
+    `bootstrap_low` and `bootstrap_high` are BCa's of the mean. P-values are two-sided, around 0. `detectable` is the
+    difference that 80 % of studies of this size and spread would find.
     """
 
     center: Literal["mean", "median"]
@@ -145,6 +146,8 @@ def two_level_interval(
 
 def _median(values: Float[np.ndarray, " seeds"]) -> float:
     middle = values[[(len(values) - 1) // 2, len(values) // 2]]
+    if middle[0] == -middle[1]:  # of -inf and inf too, which have no mean: as many on either side
+        return 0.0
     return float(middle[0]) if middle[0] == middle[1] else float(middle.mean())
 
 

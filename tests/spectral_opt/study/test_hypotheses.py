@@ -54,6 +54,7 @@ def test_a_claim_has_the_tasks_and_shots_of_its_part_and_adamw_as_rival():
         (changed(below=None, within=[1.1, 0.9], estimate_at_most=None), "lower one first"),
         (changed(estimate_at_most=0.9), "at most what the claim is below"),
         (changed(level=0.01), "0 or below"),
+        (changed(methods=["adamw+product", "adamw+product,null=None"]), "methods has one of them twice"),
         (changed(part="posthock"), "part is one of tuning, posthoc"),
         (changed(part="tuning", methods=["l2sp,learning_rate=0.0001"]), "stage 'tuning'"),
         (changed(part="convergence", methods=["l2sp"]), "needs scaling curves"),

@@ -107,6 +107,14 @@ def test_without_a_reference_there_is_nothing_to_be_reached():
     assert found.left_out == {0: "adamw diverged, so there is nothing to be reached"}
 
 
+@pytest.mark.parametrize("kind", ["score_difference", "best_scaling_difference"])
+def test_two_states_are_compared_whatever_became_of_the_reference(kind):
+    own, measure = record([(0.2, 0.9), (0.1, 0.7)], method="own"), Measure(kind, "auc")
+    found = effect(measure, own, reference=diverged(ADAMW))
+    assert found.values == pytest.approx({0: 0.1})
+    assert not found.left_out
+
+
 def test_only_seeds_of_all_three_are_compared():
     own = {seed: record([(0.2, 0.8)], seed) for seed in (1, 2, 3)}
     found = seed_effects(Measure("score_difference", "auc"), own, {2: ADAMW, 3: ADAMW}, {3: ADAMW})

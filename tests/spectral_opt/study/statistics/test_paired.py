@@ -44,6 +44,11 @@ def test_infinite_effects_are_not_left_out_the_median_stands_for_them():
     assert summarize_paired([*range(9), *[math.inf] * 11]).estimate == math.inf
 
 
+def test_between_infinitely_worse_and_infinitely_better_is_nothing():
+    assert summarize_paired([-math.inf, math.inf]).estimate == 0
+    assert summarize_paired([-math.inf, -1.0, 3.0, math.inf]).estimate == 1
+
+
 def test_too_few_infinite_effects_have_no_bound():
     found = summarize_paired([0.1, math.inf, 0.2])
     assert (found.low, found.high) == (-math.inf, math.inf)
