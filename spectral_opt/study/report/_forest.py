@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paramgraph.display import GRID, INK, FigureView, new_figure, themed_svg
+from paramgraph.display import GRID, INK, FigureView, new_figure, some_names, themed_svg
 from spectral_opt.study.report._marks import GREY, Mark
 from spectral_opt.study.report._overview import Overview, Panel, Series, baseline_of
 from spectral_opt.study.report._results_table import DIFFERENCE, LEVEL, RATIO, effects_of
@@ -67,7 +67,7 @@ def _figure(panel: Panel, baseline: Series, rows: list[_Row], hidden: list[str],
         "score or diverged; dotted: no bound. Grey: controls."
     ]
     if hidden:
-        remarks.append(f"In the table alone: {', '.join(hidden)}.")
+        remarks.append(f"In the table alone: {some_names(hidden)}.")
     return FigureView(panel.name, narrow, " ".join(remarks), wide_svg=wide)
 
 
@@ -143,4 +143,5 @@ def _interval(axes: "Axes", at: int, row: _Row, effect: PairedSummary, *, is_rat
             ">" if effect.estimate > 0 else "<",
             color=row.colour,
             markersize=6,
+            clip_on=False,
         )

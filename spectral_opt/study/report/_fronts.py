@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.display import INK, FigureView, new_figure, themed_svg
+from paramgraph.display import INK, FigureView, new_figure, some_names, themed_svg
 from spectral_opt.study.report._marks import Mark, write_names
 from spectral_opt.study.report._overview import Overview, Panel, Series
 
@@ -78,7 +78,7 @@ def _front(
     hidden = draw_front(figure.axes[0], own, marks, score, 0.8 * HEIGHT)
     remarks = ["Up and to the left is better."]
     if hidden:
-        remarks.append(f"In the table alone: {', '.join(hidden)}.")
+        remarks.append(f"In the table alone: {some_names(hidden)}.")
     remarks += [
         f"{series.name}: {len(series.diverged)} of {series.planned} runs diverged, and are not in its line."
         for series in own

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from paramgraph.display import FigureView, new_figure, themed_svg
+from paramgraph.display import FigureView, new_figure, some_names, themed_svg
 from spectral_opt.study.report._marks import Mark, write_names
 from spectral_opt.study.report._overview import Overview, Panel, Series
 from spectral_opt.study.report._words import mean_interval
@@ -102,5 +102,5 @@ def _figure(
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     remarks = [f"Mean and 95 % interval over {count} seeds." if seeds[-1] > 1 else "One seed."]
     if hidden:
-        remarks.append(f"Not drawn: {', '.join(hidden)}.")
+        remarks.append(f"Not drawn: {some_names(hidden)}.")
     return FigureView(f"{panel.name}: loss over {over}", themed_svg(figure, name), " ".join(remarks))

@@ -57,11 +57,15 @@ class Series:
         return label_of(self.cell)
 
     @property
+    def control(self) -> str:
+        """Which control of its method or filter it is, by the option `null`: `permuted`; empty for none."""
+        nulls = [one.get("null") for one in (self.cell.options, self.cell.after_options)]
+        return ", ".join(str(one) for one in nulls if one is not None)
+
+    @property
     def kind(self) -> str:
         """Its name with the control that it is, as a budget is given to: `adamw+product (permuted)`."""
-        nulls = [one.get("null") for one in (self.cell.options, self.cell.after_options)]
-        told = ", ".join(str(one) for one in nulls if one is not None)
-        return f"{self.label} ({told})" if told else self.label
+        return f"{self.label} ({self.control})" if self.control else self.label
 
     @property
     def kind_label(self) -> str:
@@ -90,8 +94,7 @@ class Series:
     @property
     def is_null(self) -> bool:
         """Whether it is the control of another one: by an option `null`, or as a file of its own."""
-        by_option = self.cell.options.get("null"), self.cell.after_options.get("null")
-        return any(one is not None for one in by_option) or any(part.null_of for part in self.parts)
+        return bool(self.control) or any(part.null_of for part in self.parts)
 
     @property
     def is_trained(self) -> bool:
@@ -199,13 +202,13 @@ def options_text(options: Mapping[str, Value]) -> str:
 
 
 def _name(series: list[Series]) -> None:
-    """Name each variant of a panel by its label, and by the options in which it differs from others of that label."""
+    """Name each variant of a panel by its kind, and by the options in which it differs from others of that kind."""
     for one in series:
-        alike = [other.options for other in series if other.label == one.label]
+        alike = [other.options for other in series if other.kind == one.kind]
         own = {
             name: value
             for name, value in one.options.items()
-            if any(other.get(name) != value for other in alike)
+            if name != "null" and any(other.get(name) != value for other in alike)
         }
-        told = options_text(own)
+        told = ", ".join(filter(None, (one.control, options_text(own))))
         one.name = f"{one.label} ({told})" if told else one.label

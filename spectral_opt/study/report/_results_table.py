@@ -8,10 +8,12 @@ from paramgraph.display import TableView
 from spectral_opt.study import CellRecord
 from spectral_opt.study.report._overview import Overview, Series, baseline_of, final_state
 from spectral_opt.study.report._words import between, mean_interval, number
-from spectral_opt.study.statistics import Measure, SeedEffects, hypervolume, scaling_curve, seed_effects
+from spectral_opt.study.statistics import Measure, SeedEffects, hypervolume, seed_effects, whole_path
 
 # In AUC below the plain fine-tune's own, seed by seed.
 LEVEL = -0.01
+# Of a line between two states, for the area below it.
+STEPS = 64
 DIFFERENCE = Measure("score_difference", score="auc")
 RATIO = Measure("lost_ratio", score="auc", level=LEVEL)
 
@@ -46,8 +48,9 @@ def results_table(overview: Overview) -> TableView:
         "Means over seeds of the final states on the texts that score them; 95 % t intervals over seeds. Lost: share "
         "of the 10 nearest neighbours. Of AdamW's: what is lost over what scaling AdamW's change loses at AdamW's AUC "
         f"{LEVEL:+g}, each on its own scaling curve: geometric mean, or the median where a run never has that AUC or "
-        "diverged, infinite where most do. Front: area that the curve covers, of retention times AUC above the start. "
-        "Of several variants of AdamW the first with most runs is meant; controls are muted",
+        "diverged, infinite where most do. Front: area, retention times AUC above the start, that the lines "
+        "between the states on the way from the fine-tune to the start cover. Of several variants of AdamW the first "
+        "with most runs is meant; controls are muted",
         muted=frozenset(muted),
         words=frozenset({1}),
         hints=(
@@ -60,7 +63,7 @@ def results_table(overview: Overview) -> TableView:
             "share of the 10 nearest neighbours of held-out text that are lost",
             "lost over lost by scaling AdamW's change at equal AUC",
             "95 % interval over seeds",
-            "hypervolume of the scaling curve above the start, mean over seeds",
+            "hypervolume of the way from the fine-tune to the start, mean over seeds",
             "relative distance that the trained weights moved",
             "seconds of the clock, median",
         ),
@@ -131,5 +134,9 @@ def lost_ratio_cells(series: Series, baseline: Series | None) -> list[str]:
 
 
 def _front(record: CellRecord) -> float:
-    lost, scores = scaling_curve(record, "auc")
+    """Measure the area on the lines between states: how many of them a part has gives none an advantage."""
+    lost, scores = whole_path(record, "auc")
+    states = np.arange(len(lost))
+    places = np.linspace(0, states[-1], STEPS * states[-1] + 1)
+    lost, scores = (np.interp(places, states, own) for own in (lost, scores))
     return hypervolume(1 - lost, scores, float(record.metrics["start"]["auc"]))

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from paramgraph.display import TableView
-from spectral_opt.study.report._overview import Overview, Series
+from spectral_opt.study.report._overview import Overview, Series, baseline_of, final_state
 from spectral_opt.study.report._words import between, number
-from spectral_opt.study.statistics import loss_spikes, rate_sensitivity, spread
+from spectral_opt.study.statistics import compare_spreads, loss_spikes, rate_sensitivity, spread
 
 
 def stability_table(overview: Overview) -> TableView:
@@ -20,12 +20,23 @@ def stability_table(overview: Overview) -> TableView:
             if series.is_null:
                 muted.add(len(rows))
             kinds.append(panel.part)
-            rows.append((series.name, panel.name, *_cells(series)))
+            rows.append((series.name, panel.name, *_cells(series, baseline_of(own))))
     return TableView(
-        ("method", "part", "sd of accuracy", "95 %", "sd of lost", "spikes a run", "diverged"),
+        (
+            "method",
+            "part",
+            "sd of accuracy",
+            "95 %",
+            "of AdamW's",
+            "p",
+            "sd of lost",
+            "spikes a run",
+            "diverged",
+        ),
         tuple(rows),
         "Stability: standard deviations over seeds (texts and start differ, too), with 95 % ends by the chi-square "
-        "distribution; spikes: steps whose loss is above twice the median of the 25 before, and above .1",
+        "distribution, and over AdamW's on the seeds of both, with the p-value of Pitman and Morgan; spikes: steps "
+        "whose loss is above twice the median of the 25 before, and above .1",
         muted=frozenset(muted),
         words=frozenset({1}),
         sortable=True,
@@ -60,14 +71,29 @@ def rate_table(overview: Overview) -> TableView:
     )
 
 
-def _cells(series: Series) -> list[str]:
+def _cells(series: Series, baseline: Series | None) -> list[str]:
     accuracy, lost = series.values("accuracy"), series.values("lost")
     sd, low, high = spread(accuracy) if len(accuracy) > 1 else (None, None, None)
     losses = [record.metrics.get("curve", {}).get("losses", ()) for record in series.finished.values()]
     return [
         number(sd),
         between(low, high),
+        *_beside(series, baseline),
         number(float(np.std(lost, ddof=1)) if len(lost) > 1 else None),
         number(float(np.mean([loss_spikes(one) for one in losses])) if losses else None, ".2f"),
         f"{len(series.diverged)} of {len(series.runs)}",
     ]
+
+
+def _beside(series: Series, baseline: Series | None) -> list[str]:
+    """Write the spread over the plain fine-tune's on the seeds of both, and its p-value; of three seeds at least."""
+    shared = (
+        [] if baseline is None or series is baseline else sorted(series.finished.keys() & baseline.finished)
+    )
+    if baseline is None or len(shared) < 3:
+        return [number(None), number(None)]
+    own, rival = (
+        [float(final_state(one.finished[seed])["accuracy"]) for seed in shared] for one in (series, baseline)
+    )
+    ratio, p_value = compare_spreads(own, rival)
+    return [number(ratio, ".2f"), number(p_value, ".2g")]

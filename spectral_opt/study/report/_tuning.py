@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from paramgraph.display import TableView
 from spectral_opt.study import CellRecord, Value
-from spectral_opt.study.report._overview import Overview, Series, options_text
+from spectral_opt.study.report._overview import Overview, options_text
 from spectral_opt.study.report._words import between, counted, number
-from spectral_opt.study.statistics import budgets, gate, select
+from spectral_opt.study.statistics import Score, budgets, gate, select
+
+FILTER_SCORE: Score = "auc"
 
 
 def tuning_tables(overview: Overview) -> list[TableView]:
@@ -25,37 +27,57 @@ def tuning_remarks(overview: Overview) -> list[str]:
 
 
 def _chosen_table(overview: Overview, records: list[CellRecord]) -> TableView:
-    tried, used = dict[str, Series](), dict[str, list[str]]()
-    for own in overview.series.values():
-        for series in own:
-            if series.panel.stage == "tuning":
-                if series.runs:
-                    tried.setdefault(series.kind, series)
+    rows, muted, kinds = list[tuple[str, ...]](), set[int](), list[str]()
+    for part in (one.name for one in overview.plan.parts if one.stage == "tuning"):
+        panels = {panel: own for panel, own in overview.tuning.items() if panel.part == part}
+        tried = {series.kind: series for own in panels.values() for series in own if series.runs}
+        for kind, series in tried.items():
+            if not series.is_trained:
+                continue
+            if series.is_null:
+                muted.add(len(rows))
+            kinds.append(part)
+            # Filters are compared as everywhere in the report: at equal AUC.
+            selection = select(
+                [record for record in records if record.part == part],
+                series.kind_label,
+                "accuracy" if series.cell.after is None else FILTER_SCORE,
+            )
+            best, used = selection.chosen, _used(overview, kind, {(one.task, one.shots) for one in panels})
+            if best is None:
+                reasons = dict.fromkeys(one.why_not for one in selection.tried)
+                cells = [f"none: {'; '.join(reasons)}", *([number(None)] * 4)]
             else:
-                used.setdefault(series.kind, []).append(_told(series))
-    rows, muted = list[tuple[str, ...]](), set[int]()
-    for kind, series in tried.items():
-        if series.is_null:
-            muted.add(len(rows))
-        selection = select(records, series.kind_label)
-        best = selection.chosen
-        told = "; ".join(dict.fromkeys(used.get(kind, ["in no other stage"])))
-        if best is None:
-            reasons = dict.fromkeys(one.why_not for one in selection.tried)
-            rows.append((kind, f"none: {'; '.join(reasons)}", *([number(None)] * 4), told))
-            continue
-        options = {**best.options, **best.after_options}
-        values = (best.score, best.loss, best.lost_ratio)
-        rows.append((kind, _options(options), *map(number, values), str(len(selection.tried)), told))
+                values = (best.score, best.loss, best.lost_ratio)
+                cells = [
+                    _options({**best.options, **best.after_options}),
+                    *map(number, values),
+                    str(len(selection.tried)),
+                ]
+            rows.append((kind, part, *cells, used))
     return TableView(
-        ("method", "best", "accuracy", "loss", "lost / scaling", "of variants", "in other stages"),
+        ("method", "part", "best", "score", "loss", "lost / scaling", "of variants", "in other stages"),
         tuple(rows),
-        "Chosen by the tuning runs alone: of a trained method the best mean accuracy on dev texts, then the least "
-        "loss; of a filter the least lost over scaling at the fine-tune's accuracy less .01, on selection texts",
+        "Chosen by the tuning runs of each part alone: of a trained method the best mean accuracy on dev texts, then "
+        "the least loss; of a filter the least lost over scaling at the fine-tune's AUC less .01, on selection texts. "
+        "Score: accuracy, of a filter AUC. In other stages: with which options it runs there on the part's tasks",
         muted=frozenset(muted),
-        words=frozenset({1, 6}),
+        words=frozenset({1, 2, 7}),
         sortable=True,
+        kinds=tuple(kinds),
     )
+
+
+def _used(overview: Overview, kind: str, places: set[tuple[str, int]]) -> str:
+    """Tell with which options a kind runs in other stages on tasks with so many shots."""
+    told = [
+        _options(series.options)
+        for panel, own in overview.series.items()
+        if panel.stage != "tuning" and (panel.task, panel.shots) in places
+        for series in own
+        if series.kind == kind
+    ]
+    return "; ".join(dict.fromkeys(told)) or "in no other stage"
 
 
 def _gate_table(records: list[CellRecord]) -> TableView:
@@ -94,10 +116,6 @@ def _budget_table(overview: Overview) -> TableView:
         words=frozenset({1, 4}),
         sortable=True,
     )
-
-
-def _told(series: Series) -> str:
-    return _options(series.options)
 
 
 def _options(options: Mapping[str, Value]) -> str:

@@ -3,10 +3,11 @@
 import csv
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
-from spectral_opt.study import FoundRecords
+from spectral_opt.study import AfterGrid, FoundRecords, MethodGrid
 from spectral_opt.study.report import write_report
 
 from helpers.study_records import diverged, synthetic_plan, synthetic_records
@@ -81,6 +82,20 @@ def test_a_method_that_never_has_the_loss_is_counted(whole):
     start = "| spectral_filter | fewshot: rotten_tomatoes, 16 a class | 0 of 3"
     row = next(line for line in whole["report.md"].splitlines() if line.startswith(start))
     assert "∞" in row
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "columns"),
+    [
+        ("hypothesis | method / rival", "H1", ("BCa", "detectable")),
+        ("method | part | sd of accuracy", "spectral_filter", ("of AdamW's", "p")),
+    ],
+)
+def test_what_the_statistics_give_beside_the_interval_is_shown(whole, table, row, columns):
+    header, _, *rows = whole["report.md"].split(f"| {table}")[1].split("\n\n")[0].splitlines()
+    names = [cell.strip() for cell in f"{table}{header}".strip("|").split("|")]
+    cells = next(line for line in rows if line.startswith(f"| {row} |")).strip("|").split("|")
+    assert all(re.search(r"\d", cells[names.index(column)]) for column in columns)
 
 
 def test_a_whole_study_says_that_it_is_whole(whole):
@@ -166,3 +181,26 @@ def test_refused_files_are_named_with_their_reasons(broken):
 def test_names_that_are_no_markup_stay_text(broken):
     assert "<script>alert" not in broken["report.html"]
     assert "&lt;script&gt;alert(1)" in broken["report.html"]
+
+
+def test_options_are_chosen_in_each_part_by_its_own_runs(tmp_path):
+    """Tasks that are tuned in parts of their own, on fine-tunes at other rates, have a choice each."""
+    plan = synthetic_plan(1, ("rotten_tomatoes", "sotu_eras"), ("adamw",), ())
+    tuning = plan.parts[0]
+    parts = []
+    for task, rate, own in (("rotten_tomatoes", 1e-4, (0.3, 3.0)), ("sotu_eras", 2e-4, (1.0, 10.0))):
+        adamw = MethodGrid("adamw", {"learning_rate": (rate,)})
+        filters = AfterGrid("product", options={"strength": own, "null": (None, "permuted")})
+        scaled = replace(tuning, methods=(adamw,), after=(filters,), factors=(1.0, 0.6))
+        parts.append(replace(scaled, name=f"tuning_{task}", tasks=(task,)))
+    plan = replace(plan, parts=tuple(parts))
+    write_report(tmp_path, plan, FoundRecords(synthetic_records(plan), {}))
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    table = text.split("## Tuning")[1].split("\n\n")[1].splitlines()[2:]
+    cells = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table]
+    assert [row[:2] for row in cells] == [
+        [name, f"tuning_{task}"]
+        for task in ("rotten_tomatoes", "sotu_eras")
+        for name in ("adamw", "adamw+product", "adamw+product (permuted)")
+    ]
+    assert not [row for row in cells if row[2].startswith("none")]
