@@ -110,6 +110,8 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
     points: list[dict[str, Any]] = [_point(factor, base, gain, lost, own) for factor in job.part.factors]
     points[0]["probes"] = {name: round(0.93 - 0.08 * lost, 4) for name in job.task.probes}
     metrics: dict[str, Any] = {"points": points, "start": _point(0.0, base, 0.0, 0.0, own)}
+    if cell.after is not None:
+        metrics["tuned"] = synthetic_record(plan, job, cell.trained, seed).metrics["points"][0]
     training = behaviour.seconds * (1 + 0.05 * own.random())
     if cell.after is None and behaviour.speed:
         every = job.part.evaluate_every

@@ -1,10 +1,12 @@
 """What the README shows of a study's records, tried on records that are made up."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import study_results
 
-from spectral_opt.study import save_plan, write_record
+from spectral_opt.study import AfterGrid, save_plan, write_record
+from spectral_opt.study.report import Overview
 
 from helpers.study_records import synthetic_plan, synthetic_records
 
@@ -28,6 +30,28 @@ def test_table_and_front_come_from_the_records_of_a_folder(tmp_path: Path) -> No
     drawn = study_results.write_figure(overview, tmp_path)
     assert drawn is not None
     assert drawn.read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_tasks_with_parts_and_frozen_options_of_their_own_stand_in_one_row(tmp_path: Path) -> None:
+    plan = synthetic_plan(2, ("rotten_tomatoes", "20_newsgroups"), ("adamw",), ("product",))
+    first = next(part for part in plan.parts if part.name == "posthoc")
+
+    def frozen(own: float, null: float) -> tuple[AfterGrid, ...]:
+        options = ({"strength": (own,)}, {"strength": (null,), "null": ("permuted",)})
+        return tuple(AfterGrid("product", options=one) for one in options)
+
+    films = replace(first, tasks=("rotten_tomatoes",), after=frozen(1.0, 30.0))
+    news = replace(first, name="posthoc_20", tasks=("20_newsgroups",), shots=(50,), after=frozen(3.0, 10.0))
+    plan = replace(plan, parts=(films, news))
+    overview = Overview(plan, synthetic_records(plan), {})
+    table = study_results.results_table(overview)
+    assert table.header == ("method", "rotten_tomatoes, 500 a class", "20_newsgroups, 50 a class")
+    assert [row[0] for row in table.rows] == ["adamw+product", "adamw+product (permuted)"]
+    assert all(all(row) for row in table.rows)
+    drawn = study_results.write_figure(overview, tmp_path)
+    assert drawn is not None
+    assert "20_newsgroups, 50 a class" in drawn.read_text(encoding="utf-8")
+    assert study_results.FRONT in study_results.readme_part(overview)
 
 
 def test_without_records_the_readme_says_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 committed records in study/ alone: study.yaml, and a file for each cell.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,12 +22,13 @@ from spectral_opt.study.report import (
 
 RECORDS = Path(__file__).with_name("study")
 FIGURES = Path(__file__).with_name("figures")
-# The part of the plan that the main table and the front are of.
-MAIN = "posthoc"
+# The parts that the main table and the front are of: tasks differ in their number of shots, which a part has one of.
+MAIN = ("posthoc", "posthoc_sotu", "posthoc_20")
 NOTHING_YET = (
     "Its records are not committed yet. The table, the front, and each hypothesis as confirmed, refuted or undecided "
     "will stand here, made by [study_results.py](tutorials/records/study_results.py) from committed records alone."
 )
+FRONT = "![AUC of the task over the share of neighbours lost, by task](tutorials/records/figures/study.svg)"
 # In inches, of a panel.
 WIDTH, HEIGHT = 5.6, 3.8
 
@@ -45,9 +47,9 @@ def hypotheses_table(overview: Overview) -> TableView:
     return verdicts_table(judge(overview.plan, overview.records.values()))
 
 
-def results_table(overview: Overview, part: str = MAIN) -> TableView:
+def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
     """Put what each method loses over what scaling loses at equal AUC side by side, a column for each task."""
-    panels = {panel: own for panel, own in overview.shown.items() if panel.part == part}
+    panels = {panel: own for panel, own in overview.shown.items() if panel.part in parts}
     names = {
         series.name: series.is_null
         for own in panels.values()
@@ -65,7 +67,7 @@ def results_table(overview: Overview, part: str = MAIN) -> TableView:
     return TableView(
         ("method", *(f"{panel.task}, {panel.shots} a class" for panel in panels)),
         tuple(rows),
-        "neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval",
+        "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval",
         frozenset(place for place, is_null in enumerate(names.values()) if is_null),
     )
 
@@ -75,17 +77,20 @@ def readme_part(overview: Overview | None) -> str:
     if overview is None or not overview.records:
         return NOTHING_YET
     done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
-    return "\n\n".join(
-        [done, hypotheses_table(overview).to_markdown(), results_table(overview).to_markdown()]
-    )
+    said = [done, hypotheses_table(overview).to_markdown()]
+    if (table := results_table(overview)).rows:
+        said += [FRONT, table.to_markdown(), f"*{table.caption}.*"]
+    return "\n\n".join(said)
 
 
-def write_figure(overview: Overview, folder: Path = FIGURES, part: str = MAIN) -> Path | None:
-    """Draw the front of a part, a panel for each task, as SVG on white; None where nothing of it is finished."""
+def write_figure(
+    overview: Overview, folder: Path = FIGURES, parts: Sequence[str] = MAIN, name: str = "study"
+) -> Path | None:
+    """Draw the front of parts, a panel for each task, as SVG on white; None where nothing of them is finished."""
     panels = {
         panel: own
         for panel, own in overview.shown.items()
-        if panel.part == part and any(series.finished for series in own)
+        if panel.part in parts and any(series.finished for series in own)
     }
     if not panels:
         return None
@@ -94,7 +99,7 @@ def write_figure(overview: Overview, folder: Path = FIGURES, part: str = MAIN) -
     for axes, (panel, own) in zip(figure.axes, panels.items(), strict=True):
         draw_front(axes, own, marks, "auc", 0.8 * HEIGHT)
         axes.set_title(f"{panel.task}, {panel.shots} a class", fontsize=10, loc="left")
-    path = folder / f"study_{part}.svg"
+    path = folder / f"{name}.svg"
     with mpl.rc_context({"svg.hashsalt": "study"}):
         figure.savefig(path, facecolor="white", metadata={"Date": None, "Creator": None})
     return path
@@ -104,5 +109,7 @@ if __name__ == "__main__":
     study = read()
     print(readme_part(study))
     if study is not None:
+        write_figure(study)
         for one in study.plan.parts:
-            write_figure(study, part=one.name)
+            if one.name not in MAIN:
+                write_figure(study, parts=(one.name,), name=f"study_{one.name}")
