@@ -97,6 +97,10 @@ class Part:
     steps: int | None = None
     evaluate_every: int = 0
 
+    def factors_of(self, is_filtered: bool) -> tuple[float, ...]:
+        """Give the factors at which a state is measured."""
+        return self.after_factors if is_filtered and self.after_factors else self.factors
+
 
 @dataclass(frozen=True)
 class Cell:

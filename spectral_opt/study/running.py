@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from paramgraph.digests import text_digest
@@ -224,9 +224,7 @@ class _RunningJob:
         return FinishedTune(self.setting, self.setting.start.state_dict(), state)
 
     def _points(self, state: Mapping[str, Tensor], is_filtered: bool = False) -> Metrics:
-        part = self.job.part
-        factors = part.after_factors if is_filtered and part.after_factors else part.factors
-        points = [self.measures.scaled(state, factor) for factor in factors]
+        points = [self.measures.scaled(state, factor) for factor in self.job.part.factors_of(is_filtered)]
         return {"points": points, "bands": self.measures.bands(state)}
 
     def _config(self, cell: Cell) -> dict[str, Any]:
@@ -249,7 +247,8 @@ class _RunningJob:
             name: value.contiguous() for name, value in state.items() if not torch.equal(value, start[name])
         }
         with replacing(_state_file(self.states, cell)) as unfinished:
-            save_file(changed, unfinished, {"key": cell.key})
+            # Its own error of a full disk is no OSError, by which a study is stopped.
+            unfinished.write_bytes(save(changed, {"key": cell.key}))
 
     def _read_state(self, cell: Cell) -> FinishedTune | None:
         if self.states is None or not (file := _state_file(self.states, cell)).is_file():

@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -198,3 +199,21 @@ def test_a_filtered_state_may_have_factors_of_its_own(monkeypatch):
     part = part_of(ADAMW, after=(AfterGrid("halved"),), factors=(1.0, 0.5), after_factors=(1.0,))
     trained, filtered = (record.metrics["points"] for record in records_of(part).values())
     assert [len(trained), len(filtered)] == [2, 1]
+
+
+def test_weights_that_find_no_room_are_an_error_of_the_disk(tmp_path):
+    plan, errors = tiny_plan(part_of(ADAMW, after=(AfterGrid("halved"),))), []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        run_job(
+            plan,
+            plan.jobs()[0],
+            states=tmp_path,
+            on_record=lambda cell, record: None,
+            on_failure=lambda cell, error: errors.append(error),
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [type(error) for error in errors] == [OSError, OSError]
+    assert not list(tmp_path.iterdir())
