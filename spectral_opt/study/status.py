@@ -42,7 +42,7 @@ def study_status(plan: StudyPlan, found: FoundRecords) -> StudyStatus:
             cells = [cell for job in plan.jobs([part.name]) if job.task.name == task for cell in job.cells]
             known = [found.records[cell.key] for cell in cells if cell.key in found.records]
             ahead = [cell for cell in cells if cell.key not in found.records]
-            left = Pace(found.records.values(), ahead).seconds_left() / 3600 if found.records else None
+            left = Pace(plan, found.records.values(), ahead).seconds_left() / 3600 if found.records else None
             rows.append(
                 StatusRow(
                     part=part.name,

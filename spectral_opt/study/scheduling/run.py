@@ -107,7 +107,7 @@ class _Running:
         self.ahead = deque(job for job in jobs if any(cell.key in wanted for cell in job.cells))
         self.running: set[str] = set()
         self.deaths: Counter[str] = Counter()
-        self.pace = Pace(records.values(), list(wanted.values()))
+        self.pace = Pace(plan, records.values(), list(wanted.values()))
 
     def go(self, make: MakeWorkers, minutes: float | None) -> None:
         """Hand out jobs and write down what comes back, until there is no more or it has to stop."""
@@ -162,9 +162,13 @@ class _Running:
             except OSError as error:
                 self._stop(str(error))
                 return
+            except ValueError as error:
+                self._fail([cell.key], f"{type(error).__name__}: {error}", "")
+                return
         self.result.measured += 1
         self.result.diverged += event.diverged
-        self.advance(self.pace.done(cell, event.seconds), cell.key)
+        pace = self.pace
+        self.advance(pace.failed(cell) if event.diverged else pace.done(cell, event.seconds), cell.key)
 
     def _fail(self, keys: Sequence[str], text: str, trace: str) -> None:
         for key in keys:

@@ -48,10 +48,27 @@ def test_pace_weighs_cells_by_their_method(folder: Path) -> None:
     trained, filtered = (
         next(cell for cell in CELLS.values() if bool(cell.after) == is_filter) for is_filter in (0, 1)
     )
-    pace = Pace(slow, [trained, filtered])
-    assert pace.seconds_left() == 100.0
+    pace = Pace(PLAN, slow, [trained, filtered])
+    assert pace.seconds_left() == pytest.approx(100.0)
     assert pace.done(filtered, 2.0) == pytest.approx(0.02)
     assert pace.done(trained, 98.0) == pytest.approx(0.98)
+
+
+def test_pace_takes_what_was_not_seen_for_texts_that_pass_the_model(folder: Path) -> None:
+    found = read_records(folder, PLAN)
+    trained = [one for one in found.records.values() if one.after is None and one.status == "finished"]
+    task = PLAN.tasks[0]
+    passed = 3 * task.steps * task.batch_size + task.test_size + task.neighbours
+    part = replace(PLAN.parts[0], name="longer", steps=2 * task.steps, factors=(1.0, 0.5))
+    longer = replace(PLAN, parts=(*PLAN.parts, part))
+    ahead = [cell for job in longer.jobs(["longer"]) for cell in job.cells if job.seed == 0]
+    by_filter = {
+        is_filter: [cell for cell in ahead if bool(cell.after) == is_filter] for is_filter in (False, True)
+    }
+    # Twice the steps and twice the states: twice the time; a filter has the states alone.
+    assert Pace(longer, trained, by_filter[False]).seconds_left() == pytest.approx(2 * 2 * 2.0)
+    states = 2 * (task.test_size + task.neighbours)
+    assert Pace(longer, trained, by_filter[True]).seconds_left() == pytest.approx(2 * 2.0 * states / passed)
 
 
 def test_what_comes_out_again_is_verified(folder: Path, job: FakeJob) -> None:
