@@ -20,9 +20,9 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`, `write_rows`.
 - A study's folder: `save_plan`, `stored_plan`, `plan_content`, tuned weights in `STATES`; its records: `write_record`,
-  `read_records`, which gives `FoundRecords`; a record alone: `record_from_json`, `cell_of`. How far it is:
-  `study_status` (`StudyStatus`, `StatusRow`); cells run again: `verify_cells` (`VerifiedCell`). Its jobs run in a room
-  of their own, `scheduling`.
+  `read_records`, which gives `FoundRecords`; a record alone: `record_text`, `record_from_json`, `cell_of`. How far it
+  is: `study_status` (`StudyStatus`, `StatusRow`); cells run again: `verify_cells` (`VerifiedCell`). Its jobs run in a
+  room of their own, `scheduling`.
 - Claims: a `Hypothesis` of the plan, `check_hypotheses`, `read_hypotheses`; `judge` gives a `Verdict` of each, with
   every `Comparison`. Statistics are a room of their own, `statistics`.
 - `open_inputs`: what `paramgraph compare` runs on, with a fine-tuned copy where that is asked for; the entry point
@@ -123,6 +123,7 @@ if TYPE_CHECKING:
         cell_of as cell_of,
         read_records as read_records,
         record_from_json as record_from_json,
+        record_text as record_text,
         write_record as write_record,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs

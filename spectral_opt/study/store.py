@@ -8,8 +8,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from paramgraph._checks import is_number
 from paramgraph.whole_files import write_text
-from spectral_opt.study.plan import Cell, StudyPlan
+from spectral_opt.study.plan import Cell, Part, StudyPlan
 from spectral_opt.study.records import SCHEMA, CellRecord, Stage, Status
 
 CELLS, STATES = "cells", "states"
@@ -33,24 +34,30 @@ def write_record(folder: str | Path, cell: Cell, record: CellRecord) -> Path:
 
     A number that is not finite is a ValueError with the name of its field; OSError comes from the disk.
     """
+    text = record_text(record)
+    path = Path(folder, CELLS, cell.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
+
+
+def record_text(record: CellRecord) -> str:
+    """Write a record as JSON; a number that is not finite is a ValueError with the name of its field."""
     content = asdict(record)
     for name, number in _not_finite("", content):
         raise ValueError(
-            f"the record of {cell.key} has {number} in {name}: JSON and averages take finite numbers"
+            f"the record of {cell_of(record).key} has {number} in {name}: JSON and averages take finite numbers"
         )
-    path = Path(folder, CELLS, cell.file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return path
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
     """Read all records below a study's folder, in the plan's order; what cannot count is refused by its file's name.
 
     Refused, with the reason, are files that are no JSON or no record of this schema, cells that the plan does not have,
-    and cells that ran under other settings of the plan.
+    and cells that ran under other settings of the plan or were measured at other places.
     """
-    cells = {cell.key: (cell, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
+    cells = {cell.key: (cell, job.part, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
     place = Path(folder, CELLS)
     records: dict[str, CellRecord] = {}
     refused: dict[str, str] = {}
@@ -61,13 +68,14 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             key = cell_of(record).key
             if key not in cells:
                 raise ValueError(f"foreign: the plan has no cell {key}")
-            cell, digest = cells[key]
+            cell, part, digest = cells[key]
             if record.stage != cell.stage:
                 raise ValueError(f"its stage is {record.stage}, the plan has {key} in {cell.stage}")
             if name != cell.file:
                 raise ValueError(f"it is the record of {key}, whose file is {cell.file}")
             if record.digest != digest:
                 raise ValueError("the settings of its task, part or model have changed since it ran")
+            _check_places(record, part)
         except (
             ValueError,
             OSError,
@@ -77,6 +85,18 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             continue
         records[key] = record
     return FoundRecords({key: records[key] for key in cells if key in records}, refused)
+
+
+def _check_places(record: CellRecord, part: Part) -> None:
+    """Refuse a record whose curves have other places than its part says, which no digest has."""
+    every = record.config.get("evaluate_every", part.evaluate_every)
+    if every != part.evaluate_every:
+        raise ValueError(f"its evaluate_every is {every}, the plan has {part.evaluate_every}")
+    measured = tuple(point["factor"] for point in record.metrics.get("points", ()))
+    wanted = part.factors_of(record.after is not None)
+    # What cannot be scaled has its own state alone, and no bands.
+    if measured not in ((), wanted) and (measured != (1.0,) or record.metrics.get("bands")):
+        raise ValueError(f"its factors are {list(measured)}, the plan has {list(wanted)}")
 
 
 def cell_of(record: CellRecord) -> Cell:
@@ -106,8 +126,15 @@ def record_from_json(text: str) -> CellRecord:
     wrong = [name for name, value in content.items() if not _is_of(value, hints[name])]
     if wrong:
         raise ValueError(f"corrupt: {', '.join(f'{name} is {content[name]!r}' for name in wrong)}")
-    if content["status"] == "finished" and not content["metrics"].get("points"):
+    for name, number in _not_finite("", content):  # 1e999
+        raise ValueError(f"corrupt: {name} is {number}")
+    points = content["metrics"].get("points", [])
+    if content["status"] == "finished" and not points:
         raise ValueError("corrupt: it is finished and has no points")
+    if not isinstance(points, list) or not all(
+        isinstance(point, dict) and is_number(point.get("factor")) for point in points
+    ):
+        raise ValueError("corrupt: its points are no list of states, each with a factor")
     return CellRecord(**content)
 
 

@@ -107,7 +107,9 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
     lost = float(np.clip(lost * (1 + 0.08 * shared.normal()) * (1 + 0.04 * own.normal()), 0, 1))
     rate = float(cell.options.get("learning_rate") or 2e-4)
     gain -= 0.03 * abs(np.log(rate / 2e-4)) * (behaviour.gain > 0)
-    points: list[dict[str, Any]] = [_point(factor, base, gain, lost, own) for factor in job.part.factors]
+    points: list[dict[str, Any]] = [
+        _point(factor, base, gain, lost, own) for factor in job.part.factors_of(cell.after is not None)
+    ]
     points[0]["probes"] = {name: round(0.93 - 0.08 * lost, 4) for name in job.task.probes}
     metrics: dict[str, Any] = {"points": points, "start": _point(0.0, base, 0.0, 0.0, own)}
     if cell.after is not None:
@@ -134,7 +136,7 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
         after_options=dict(cell.after_options),
         status="finished",
         digest=plan.task_digest(job),
-        config={"sizes": {"test": TEXTS}},
+        config={"sizes": {"test": TEXTS}, "evaluate_every": job.part.evaluate_every},
         metrics=metrics,
         seconds=round(sum(spent.values()), 3),
         cpu_seconds={name: round(value, 3) for name, value in spent.items()},

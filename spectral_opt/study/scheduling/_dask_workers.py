@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan
-from spectral_opt.study.scheduling._events import Event, RunJob, Workers, record_text, work_through
+from spectral_opt.study import STATES, Job, StudyPlan
+from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
 from spectral_opt.study.scheduling._local_workers import ENVIRONMENT, WAIT
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _run_remotely(
     """Run a job on a worker; what it says goes to the topic at once, and is given back at the end."""
     from distributed import get_client, get_worker
 
-    from spectral_opt.study import plan_from_text
+    from spectral_opt.study import plan_from_text, record_text
 
     worker, client = get_worker(), get_client()
     said: list[str] = []
@@ -158,9 +158,6 @@ def _run_remotely(
             sys.modules["torch"].set_num_threads(1)
         read = plan_from_text(plan)
         job = next(job for job in read.jobs() if job.name == job_name)
-        work_through(run, read, job, known, seconds, Path(worker.local_directory, STATES), _as_text, tell)
+        states = Path(worker.local_directory, STATES)
+        work_through(run, read, job, known, seconds, states, lambda cell, record: record_text(record), tell)
     return said
-
-
-def _as_text(cell: Cell, record: CellRecord) -> str:
-    return record_text(record)

@@ -1,12 +1,11 @@
 """What workers tell, and what a kind of workers is."""
 
 import errno
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -100,11 +99,6 @@ def work_through(
     except Exception as error:
         tell(Event("failure", job.name, "", _told(error), traceback.format_exc()))
     tell(Event("finished", job.name))
-
-
-def record_text(record: CellRecord) -> str:
-    """Write a record as text, for a worker that has another disk."""
-    return json.dumps(asdict(record))
 
 
 def _told(error: Exception) -> str:

@@ -16,7 +16,8 @@ from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan, write_r
 from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
 
 # Read as libraries load: spinning threads, and more of them than cores, cost five times the work they do; and with
-# another number of threads sums round otherwise. Bars of libraries would write over the one of the run.
+# another number of threads sums round otherwise. Bars of libraries would write over the one of the run, and a
+# process that is ended would leave their locks behind.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -24,6 +25,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 # Seconds for which one loop waits at most: a bar and a deadline are looked at in between.
 WAIT = 1.0

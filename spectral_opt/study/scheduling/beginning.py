@@ -9,8 +9,6 @@ from typing import Any
 from spectral_opt.study import STATES, StudyPlan, plan_content, read_records, save_plan, stored_plan
 
 LOCK, OWNER = ".lock", ".pid"
-# What a part's records follow from, and their digest does not have.
-OF_RECORDS = ("factors", "evaluate_every", "stage", "steps")
 
 
 def begin_study(folder: Path, plan: StudyPlan | None) -> tuple[StudyPlan, list[str]]:
@@ -30,7 +28,6 @@ def begin_study(folder: Path, plan: StudyPlan | None) -> tuple[StudyPlan, list[s
     changes = list(_changes("", _named(plan_content(old)), _named(plan_content(plan))))
     before, after = (read_records(folder, one).records for one in (old, plan))
     lost = [key for key in before if key not in after]
-    touched = {record.part for record in before.values()}
     confirmed = any(record.stage == "confirmation" for record in before.values())
     told = "; ".join(text for _, _, text in changes)
     if lost:
@@ -39,12 +36,10 @@ def begin_study(folder: Path, plan: StudyPlan | None) -> tuple[StudyPlan, list[s
             f"of other settings. What differs: {told}. Name another folder, or take that back"
         )
     for path, is_new, text in changes:
-        words = path.split(".")
-        of_part = words[0] == "parts" and len(words) > 2 and words[1] in touched and words[2] in OF_RECORDS
-        if of_part or (words[0] == "hypotheses" and confirmed and not is_new):
+        if path.split(".")[0] == "hypotheses" and confirmed and not is_new:
             raise ValueError(
-                f"{folder} has records that follow from what this plan changes: {text}. Name another folder, or take "
-                "that back"
+                f"{folder} has records that confirm or refute what this plan changes: {text}. Name another folder, or "
+                "take that back"
             )
     save_plan(folder, plan)
     return plan, [text for _, _, text in changes]

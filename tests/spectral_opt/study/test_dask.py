@@ -27,7 +27,14 @@ def cluster() -> Iterator[LocalCluster]:
 
 def test_a_killed_worker_loses_no_cell_and_none_is_there_twice(tmp_path: Path, cluster: LocalCluster) -> None:
     # What is said is under way for some milliseconds, which a real cell takes many times over.
-    job = FakeJob(tmp_path / "begun", dies="/1/l2sp", raises="/2/l2sp", diverges="/0/l2sp", seconds=0.1)
+    job = FakeJob(
+        tmp_path / "begun",
+        dies="/1/l2sp",
+        raises="/2/l2sp",
+        diverges="/0/l2sp",
+        infinite="/3/l2sp",
+        seconds=0.1,
+    )
     written: list[str] = []
     done = run_study(
         tmp_path,
@@ -37,19 +44,21 @@ def test_a_killed_worker_loses_no_cell_and_none_is_there_twice(tmp_path: Path, c
         advance=lambda work, what: written.append(what),
     )
     found = read_records(tmp_path, PLAN)
-    failed = next(key for key in KEYS if "/2/l2sp" in key)
+    failed, infinite = (next(key for key in KEYS if word in key) for word in ("/2/l2sp", "/3/l2sp"))
     killed = next(key for key in KEYS if "/1/l2sp" in key)
-    assert list(done.failures) == [failed]
-    assert sorted(found.records) == sorted(set(KEYS) - {failed})
+    assert sorted(done.failures) == [failed, infinite]
+    assert "has inf in metrics.points.0.auc" in done.failures[infinite]
+    assert sorted(found.records) == sorted(set(KEYS) - {failed, infinite})
     assert not found.refused
     # Each cell once, but for the one that was running.
     assert sorted(job.begun()) == sorted([*KEYS, killed])
-    assert sorted(written) == sorted([*(set(KEYS) - {failed}), f"failed: {failed}"])
+    lost = {failed, infinite}
+    assert sorted(written) == sorted([*(set(KEYS) - lost), *(f"failed: {key}" for key in lost)])
     assert len(done.deaths) == 1
     assert done.deaths[0].startswith("worker tcp://")
-    assert (done.measured, done.diverged, done.left) == (15, 1, 1)
+    assert (done.measured, done.diverged, done.left) == (14, 1, 2)
     again = run_study(tmp_path, PLAN, scheduler=cluster.scheduler_address, run=FakeJob(tmp_path / "more"))
-    assert again.measured == 1
+    assert again.measured == 2
 
 
 def test_what_is_recorded_comes_back_while_a_job_goes_on(tmp_path: Path, cluster: LocalCluster) -> None:

@@ -113,10 +113,8 @@ def test_after_its_minutes_no_cell_is_started(tmp_path: Path, log: Path) -> None
     assert done.is_clean
 
 
-def test_a_full_disk_stops_the_run_and_says_where(
-    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done, _ = run(tmp_path, replace(FakeJob(log), log=log), minutes=None, plan=small_plan(1))
+def test_a_full_disk_stops_the_run_and_says_where(tmp_path: Path, log: Path) -> None:
+    done, _ = run(tmp_path, FakeJob(log), plan=small_plan(1))
     assert done.measured == 4
     # A folder that is a file: no record can be written there.
     (tmp_path / "cells" / "one" / "films-16-1").write_text("")
@@ -190,6 +188,7 @@ def test_seeds_parts_and_methods_may_come_to_a_study(tmp_path: Path) -> None:
         ),
         ({"parts": (replace(PLAN.parts[0], seeds=(0,)),)}, r"4 of its 8 records.*seeds: 1 gone"),
         ({"parts": (replace(PLAN.parts[0], factors=(1.0, 0.5)),)}, r"factors: 0.5 added"),
+        ({"parts": (replace(PLAN.parts[0], after_factors=(1.0, 0.5)),)}, r"4 of its 8.*after_factors added"),
         ({"parts": (replace(PLAN.parts[0], evaluate_every=5),)}, r"evaluate_every: 0 before, 5 now"),
         ({"tasks": (replace(PLAN.tasks[0], steps=5),)}, r"8 of its 8 .*tasks.films.steps: 125 before, 5 now"),
     ],

@@ -83,11 +83,30 @@ def test_a_file_that_is_no_record_is_refused_by_name(folder: Path, content: byte
         ({"metrics": {}}, "finished and has no points"),
         ({"status": "done"}, "corrupt: status is 'done'"),
         ({"options": {"learning_rate": 5e-4}}, "foreign"),
+        ({"metrics": {"points": [0.9]}}, "its points are no list of states"),
+        ({"metrics": {"points": [{"auc": 0.9}]}}, "its points are no list of states"),
+        (
+            {"metrics": {"points": [{"factor": 1.0}, {"factor": 0.3}]}},
+            r"its factors are [1.0, 0.3], the plan has",
+        ),
+        ({"config": {"evaluate_every": 7}}, "its evaluate_every is 7, the plan has"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(folder: Path, change: dict[str, object], reason: str) -> None:
     file_of(folder).write_text(json.dumps(asdict(RECORD) | change))
     assert reason in read_records(folder, PLAN).refused[CELLS[KEY].file]
+
+
+def test_a_number_that_is_too_large_for_a_float_is_refused(folder: Path) -> None:
+    file_of(folder).write_text(json.dumps(asdict(RECORD) | {"seconds": 0.125}).replace("0.125", "1e999"))
+    assert "seconds is inf" in read_records(folder, PLAN).refused[CELLS[KEY].file]
+
+
+def test_a_method_that_cannot_be_scaled_has_one_state(folder: Path) -> None:
+    plan = replace(PLAN, parts=tuple(replace(part, factors=(1.0, 0.5)) for part in PLAN.parts))
+    points = RECORD.metrics["points"][:1]
+    write_record(folder, CELLS[KEY], replace(RECORD, metrics={"points": points, "bands": []}))
+    assert KEY in read_records(folder, plan).records
 
 
 def test_a_copy_under_another_name_does_not_count_twice(folder: Path) -> None:
