@@ -171,12 +171,9 @@ def _check_folder(folder: Path, preset: str | None) -> None:
         raise ValueError(f"{folder} is a file: name the study's folder")
     if preset is None and not (folder / "study.yaml").is_file():
         raise ValueError(f"no study in {folder}: name its plan with --preset, a preset or a YAML file")
-    if (
-        preset is not None
-        and folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / "study.yaml").is_file()
-    ):
+    # A run that was killed as it began has left its lock alone.
+    others = [one for one in folder.iterdir() if one.name != "states"] if folder.is_dir() else []
+    if preset is not None and others and not (folder / "study.yaml").is_file():
         raise ValueError(f"{folder} is not empty and holds no study: name another folder")
 
 

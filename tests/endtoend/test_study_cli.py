@@ -96,6 +96,14 @@ def test_status_as_a_table_and_as_json(recorded: Path) -> None:
     assert "refused: one/films-16-" in shown
 
 
+def test_a_run_that_was_killed_before_its_plan_was_written_can_be_begun_again(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with locked(folder):
+        pass
+    shown = study("run", folder, "--preset", "quick", "--part", "none")
+    assert "no part of the study named 'none'" in shown.err
+
+
 def test_a_study_that_is_being_run_is_left_alone(recorded: Path) -> None:
     with locked(recorded):
         shown = study("run", recorded)
