@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from paramgraph.measures import FIFTHS, band_energy, second_moments
-from paramgraph.nodes import node_tables
+from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.spectra import Spectrum, eigenpairs
 from spectral_opt.study.evaluation import relative_drift, retention
 from spectral_opt.study.setting import StudySetting
@@ -37,7 +37,8 @@ class StateMeasures:
         self.setting = setting
         self._start = {name: value.clone() for name, value in setting.start.state_dict().items()}
         self._scratch = copy.deepcopy(setting.start)
-        self._matrices = list(node_tables(setting.start, exclude=unused_by_mean_pooling(setting.start)))
+        tables = node_tables(setting.start, exclude=unused_by_mean_pooling(setting.start)).values()
+        self._matrices = list(dict.fromkeys(name for table in tables for name in table.parameters))
         self._before = embed_texts(setting.start, setting.neighbours).numpy()
         self.seconds = 0.0  # of the process, spent in measuring
 
@@ -97,22 +98,20 @@ class StateMeasures:
         summed over matrices, U_b the eigenvectors of the Gram matrix of a layer's inputs on preserved text; what has
         no relation to that text gives each its fifth. Empty where nothing changed.
         """
-        energies = sum(
-            (
-                band_energy(spectrum, (tuned[name].double() - self._start[name].double()).T, FIFTHS)
-                for name, spectrum in self._column_spectra().items()
-            ),
-            torch.zeros(len(FIFTHS) - 1, dtype=torch.float64),
-        )
+        energies = torch.zeros(len(FIFTHS) - 1, dtype=torch.float64)
+        for table, spectrum in self._column_spectra():
+            names = {name: f"encoder.{name}" for name in table.parameters}
+            change = {name: tuned[own].double() - self._start[own].double() for name, own in names.items()}
+            energies += band_energy(spectrum, table.gather(change), FIFTHS)
         total = float(energies.sum())
         return [float(energy) / total for energy in energies] if total else []
 
-    def _column_spectra(self) -> dict[str, Spectrum]:
-        def build() -> dict[str, Spectrum]:
+    def _column_spectra(self) -> list[tuple[NodeTable, Spectrum]]:
+        def build() -> list[tuple[NodeTable, Spectrum]]:
             encoder = self.setting.start.encoder
             tables = node_tables(encoder, "columns", exclude=unused_by_mean_pooling(encoder))
             moments = second_moments(encoder, tables, "activations", self.setting.calibration["preserve"])
-            return {f"encoder.{group}": eigenpairs(moments.operator(group)) for group in tables}
+            return [(table, eigenpairs(moments.operator(group))) for group, table in tables.items()]
 
         return self.setting.once("spectra of the columns", build)
 

@@ -1,11 +1,15 @@
 import json
 import resource
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
+from transformers import GPT2Config, GPT2Model
 
+from spectral_opt import SpectralConfig
 from spectral_opt.study import (
     AfterGrid,
     AfterTraining,
@@ -17,6 +21,7 @@ from spectral_opt.study import (
     mean_auc,
     run_job,
 )
+from spectral_opt.tasks import MeanPooledClassifier
 
 from helpers.study_settings import TASK, tiny_plan, tiny_setting
 
@@ -217,3 +222,23 @@ def test_weights_that_find_no_room_are_an_error_of_the_disk(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [type(error) for error in errors] == [OSError, OSError]
     assert not list(tmp_path.iterdir())
+
+
+def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
+    # GPT-2's are (inputs, outputs).
+    config = GPT2Config(
+        vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0
+    )
+    encoder = GPT2Model(config).eval()
+    setting = replace(tiny_setting(), start=MeanPooledClassifier(encoder, 2).eval(), _kept={})
+    state = {name: value.clone() for name, value in setting.start.state_dict().items()}
+    # A change of the first layer along its mean input is in the strong modes.
+    texts = torch.cat([batch["input_ids"] for batch in setting.calibration["preserve"]])
+    with torch.no_grad():
+        places = torch.arange(texts.shape[1])
+        inputs = encoder.h[0].ln_1(encoder.wte(texts) + encoder.wpe(places)).reshape(-1, 16)
+    strongest = torch.linalg.svd(inputs, full_matrices=False).Vh[0]
+    state["encoder.h.0.attn.c_attn.weight"] += torch.outer(strongest, torch.ones(48))
+    measures = StateMeasures(setting)
+    assert measures.bands(state) == pytest.approx([1, 0, 0, 0, 0], abs=1e-6)
+    assert measures.measure(state)["drift"] > 0

@@ -7,6 +7,7 @@ import torch
 
 from paramgraph import tikhonov
 from spectral_opt import Refiner, SpectralConfig
+from spectral_opt.preparation import prepare, table_left_alone
 from spectral_opt.study import configs_of, fine_tune, get_method, prepare_method
 
 from helpers.study_settings import tiny_setting
