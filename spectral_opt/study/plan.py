@@ -156,8 +156,8 @@ class Job:
 class StudyPlan:
     """A whole study.
 
-    `hypotheses` are read by `spectral_opt.study.hypotheses`. `keep_states` are the methods whose tuned weights stay on
-    disk, 42 MB each for MiniLM, so that filters can be put on them later.
+    `hypotheses` are read by `spectral_opt.study.hypotheses`. `keep_states` are the methods whose tuned weights, where
+    filters are put on them, stay on disk when these are done, 42 MB each for MiniLM.
     """
 
     title: str

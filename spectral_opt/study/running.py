@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from paramgraph.digests import text_digest
@@ -251,9 +252,19 @@ class _RunningJob:
             unfinished.write_bytes(save(changed, {"key": cell.key}))
 
     def _read_state(self, cell: Cell) -> FinishedTune | None:
+        """Read tuned weights; None where there are none, or a file that is not of this fine-tune: it trains again."""
         if self.states is None or not (file := _state_file(self.states, cell)).is_file():
             return None
-        return self._finished(dict(self.setting.start.state_dict()) | load_file(file))
+        start = self.setting.start.state_dict()
+        try:
+            with safe_open(file, "pt") as opened:
+                if (opened.metadata() or {}).get("key") != cell.trained.key:
+                    return None
+                changed = {name: opened.get_tensor(name) for name in list(opened.keys())}
+        except SafetensorError:
+            return None
+        is_own = all(name in start and start[name].shape == value.shape for name, value in changed.items())
+        return self._finished({**start, **changed}) if is_own else None
 
 
 def _curve(done: FineTuned) -> Metrics:

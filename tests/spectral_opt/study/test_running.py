@@ -224,6 +224,28 @@ def test_weights_that_find_no_room_are_an_error_of_the_disk(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("content", [b"", b"no weights", save({"a": torch.zeros(1)}, {"key": "another"})])
+def test_weights_that_are_broken_or_of_another_run_are_trained_again(monkeypatch, tmp_path, content):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    part = part_of(ADAMW, after=(AfterGrid("halved"),))
+    plan, whole, again = replace(tiny_plan(part), keep_states=("adamw",)), {}, {}
+    (job,) = plan.jobs()
+    run_job(plan, job, states=tmp_path, on_record=lambda cell, record: whole.update({cell.key: record}))
+    trained, filtered = whole
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    run_job(
+        plan,
+        job,
+        known={trained},
+        states=tmp_path,
+        on_record=lambda cell, record: again.update({cell.key: record}),
+    )
+    assert again[filtered].metrics["points"] == whole[filtered].metrics["points"]
+    # The fine-tune's own record has its time.
+    assert "training" not in again[filtered].cpu_seconds
+
+
 def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
     # GPT-2's are (inputs, outputs).
     config = GPT2Config(
