@@ -3,8 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ WEIGHT_DECAY, WARMUP = 0.01, 0.1
 
 
 class TrainingDivergedError(ValueError):
-    """The loss is not a number; the message names the step."""
+    """The loss, or what the model makes of a text, is not a number; the message names the step or the texts."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def fine_tune(
     Batches, learning-rate schedule (linear to zero, after a linear rise over the share `warmup` of the steps) and
     dropout, which `seed` decides, depend on the arguments alone, so two methods under one seed differ in nothing but
     themselves. Frozen parameters stay frozen; the global random state is left as it was. `model(**batch).loss` is the
-    task loss; where it is NaN or infinite, TrainingDivergedError names the step. `prepared` comes from
-    `prepare_method`; `on_step` is called after each step, for a progress bar. `options` are the method's own; what it
-    changes in the run, by its `prepare`, may need a `setting`. `look` measures the model every `look_every` steps and
-    after the last one; its time does not count.
+    task loss; where it is NaN or infinite, or a weight is after the last step, TrainingDivergedError names the step.
+    `prepared` comes from `prepare_method`; `on_step` is called after each step, for a progress bar. `options` are the
+    method's own; what it changes in the run, by its `prepare`, may need a `setting`. `look` measures the model every
+    `look_every` steps and after the last one; its time does not count.
     """
     check_installed(method)
     started = time.perf_counter()
@@ -134,9 +135,8 @@ def fine_tune(
             loss = tuned(**batch).loss
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                raise TrainingDivergedError(
-                    f"{method.title} at learning rate {learning_rate:g}: the loss is {losses[-1]} at step {step} of "
-                    f"{len(batches)}; try a smaller learning rate"
+                raise _diverged(
+                    method, learning_rate, f"the loss is {losses[-1]} at step {step} of {len(batches)}"
                 )
             (loss + _extra_loss(training)).backward()
             optimizer.step()
@@ -144,7 +144,15 @@ def fine_tune(
             optimizer.zero_grad()
             if on_step is not None:
                 on_step()
-            if look is not None and look_every and (step % look_every == 0 or step == len(batches)):
+            is_looked_at = (
+                look is not None and look_every and (step % look_every == 0 or step == len(batches))
+            )
+            # The loss of the next step would tell, but here is something that looks before it.
+            if (is_looked_at or step == len(batches)) and not _is_finite(trainable):
+                raise _diverged(
+                    method, learning_rate, f"a weight is not finite after step {step} of {len(batches)}"
+                )
+            if look is not None and is_looked_at:
                 gone = time.process_time()
                 # Dropout goes on where it was, whatever is drawn while looking.
                 with torch.random.fork_rng(devices=[]):
@@ -163,6 +171,16 @@ def configs_of(method: Method, options: Options, seed: int | None = None) -> tup
     if method.configure is not None:
         configs = tuple(method.configure(chosen_options(options, method)))
     return configs if seed is None else tuple(replace(config, seed=seed) for config in configs)
+
+
+def _diverged(method: Method, learning_rate: float, what: str) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{method.title} at learning rate {learning_rate:g}: {what}; try a smaller learning rate"
+    )
+
+
+def _is_finite(parameters: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
 
 
 def _schedule(steps: int, warmup: float) -> Callable[[int], float]:

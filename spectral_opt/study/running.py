@@ -118,9 +118,13 @@ class _RunningJob:
                 metrics |= found if cell.after is None else {}
         if self._trained.error is not None:
             raise self._trained.error
-        if cell.after is not None and not self._trained.diverged:
-            filtered = self._filtered(cell, clock)
-            metrics |= {"tuned": self._tuned_point(), **self._points(filtered, is_filtered=True)}
+        diverged = self._trained.diverged
+        if cell.after is not None and not diverged:
+            try:
+                filtered = self._filtered(cell, clock)
+                metrics |= {"tuned": self._tuned_point(), **self._points(filtered, is_filtered=True)}
+            except TrainingDivergedError as error:
+                diverged = str(error)
             clock.tick("measuring")
         return CellRecord(
             method=cell.method,
@@ -132,14 +136,14 @@ class _RunningJob:
             options=dict(cell.options),
             after=cell.after,
             after_options=dict(cell.after_options),
-            status="diverged" if self._trained.diverged else "finished",
+            status="diverged" if diverged else "finished",
             digest=self._digest,
             config=self._config(cell),
             metrics=metrics,
             seconds=time.perf_counter() - began,
             cpu_seconds=dict(clock.spent),
             peak_megabytes=peak_megabytes(),
-            message=self._trained.diverged,
+            message=diverged,
         )
 
     def _train(self, cell: Cell, clock: _Clock) -> Metrics:

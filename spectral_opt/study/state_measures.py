@@ -18,9 +18,11 @@ from paramgraph.measures import FIFTHS, band_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.spectra import Spectrum, eigenpairs
 from spectral_opt.study.evaluation import relative_drift, retention
+from spectral_opt.study.fine_tuning import TrainingDivergedError
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import (
     MeanPooledClassifier,
+    TokenizedBatches,
     embed_texts,
     score_classes,
     unused_by_mean_pooling,
@@ -58,12 +60,9 @@ class StateMeasures:
         return found | {"drift": relative_drift(self._start, state, self._matrices)}
 
     def measure_model(self, model: MeanPooledClassifier, whole: bool = False) -> Metrics:
-        """Measure a model, of whatever weights."""
+        """Measure a model, of whatever weights; TrainingDivergedError where what it makes of a text is no number."""
         began, setting = time.process_time(), self.setting
-        embedded = embed_texts(model, setting.scored)
-        with torch.no_grad():
-            logits = model.classifier(embedded)
-        found = task_scores(logits, setting.labels["scored"])
+        found = task_scores(_logits(model, setting.scored), setting.labels["scored"])
         kept = retention(self._before, embed_texts(model, setting.neighbours).numpy())
         found |= {"lost": 1 - kept.neighbours_kept, "cosine": kept.cosine}
         if setting.earlier is not None:
@@ -85,9 +84,7 @@ class StateMeasures:
     def look(self, model: nn.Module) -> dict[str, float]:
         """Measure loss and accuracy on dev while a model is trained; its mode stays."""
         assert isinstance(model, MeanPooledClassifier), "a study tunes mean-pooled classifiers"
-        with torch.no_grad():
-            logits = model.classifier(embed_texts(model, self.setting.dev))
-        scores = task_scores(logits, self.setting.labels["dev"])
+        scores = task_scores(_logits(model, self.setting.dev), self.setting.labels["dev"])
         return {"dev_loss": scores["loss"], "dev_accuracy": scores["accuracy"]}
 
     def bands(self, tuned: Mapping[str, Tensor]) -> list[float]:
@@ -114,6 +111,17 @@ class StateMeasures:
             return [(table, eigenpairs(moments.operator(group))) for group, table in tables.items()]
 
         return self.setting.once("spectra of the columns", build)
+
+
+def _logits(model: MeanPooledClassifier, texts: TokenizedBatches) -> Float[Tensor, "texts classes"]:
+    with torch.no_grad():
+        logits: Tensor = model.classifier(embed_texts(model, texts))
+    broken = int((~torch.isfinite(logits)).any(dim=1).sum())
+    if broken:
+        raise TrainingDivergedError(
+            f"the logits of {broken} of {len(logits)} texts are not finite; try a smaller learning rate"
+        )
+    return logits
 
 
 def task_scores(logits: Float[Tensor, "texts classes"], labels: Int[np.ndarray, " texts"]) -> Metrics:

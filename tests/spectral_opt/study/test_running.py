@@ -246,6 +246,48 @@ def test_weights_that_are_broken_or_of_another_run_are_trained_again(monkeypatch
     assert "training" not in again[filtered].cpu_seconds
 
 
+@pytest.mark.parametrize("every", [0, 6])
+def test_a_run_that_breaks_in_its_last_step_has_diverged(monkeypatch, every):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+
+    def break_last(training):
+        made, steps = training.make_optimizer, []
+
+        def make(*arguments):
+            optimizer = made(*arguments)
+
+            def after(*_):
+                steps.append(1)
+                if len(steps) == TASK.steps:
+                    next(iter(training.model.encoder.encoder.parameters())).data.fill_(float("inf"))
+
+            optimizer.register_step_post_hook(after)
+            return optimizer
+
+        training.make_optimizer = make
+
+    broken = Method("broken", "broken", "", prepare=break_last)
+    monkeypatch.setattr("spectral_opt.study.running.get_method", lambda name: broken)
+    part = part_of(
+        MethodGrid("adamw", {"learning_rate": (1e-3,)}), after=(AfterGrid("halved"),), evaluate_every=every
+    )
+    records = list(records_of(part).values())
+    assert [record.status for record in records] == ["diverged", "diverged"]
+    assert "broken at learning rate 0.001: a weight is not finite after step 6 of 6" in records[0].message
+
+
+def test_a_filter_whose_state_makes_no_number_has_diverged(monkeypatch):
+    def apply(tune, options):
+        return {name: torch.full_like(value, float("inf")) for name, value in tune.tuned.items()}
+
+    wild = AfterTraining("wild", "wild", "", apply)
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: wild)
+    trained, filtered = records_of(part_of(ADAMW, after=(AfterGrid("wild"),))).values()
+    assert (trained.status, filtered.status) == ("finished", "diverged")
+    assert "the logits of 24 of 24 texts are not finite" in filtered.message
+    assert "points" not in filtered.metrics
+
+
 def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
     # GPT-2's are (inputs, outputs).
     config = GPT2Config(
