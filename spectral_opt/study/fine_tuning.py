@@ -1,6 +1,7 @@
 """One fine-tuning run: a method on a copy of a model, step by step, the same for every method."""
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -31,7 +32,9 @@ class FineTuned:
     """The tuned copy in evaluation mode, the task loss before each step, and the seconds it took.
 
     `looks` has what was measured on the way, each with its "dev_step" and the seconds of the process in training until
-    then; `is_mergeable` says that the change is in the weights of the start's own names.
+    then; `is_mergeable` says that the change is in the weights of the start's own names. `preparing` are seconds of the
+    process before the first step, of graphs and of what else the method measures. `left_alone` has the tables of
+    `prepared` that have no graph to act by, each with its reason.
     """
 
     model: nn.Module
@@ -39,6 +42,8 @@ class FineTuned:
     seconds: float
     looks: tuple[dict[str, float], ...] = ()
     is_mergeable: bool = True
+    preparing: float = 0.0
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare_method(
@@ -111,6 +116,7 @@ def fine_tune(
     training = Training(
         copy.deepcopy(model), setting, chosen, learning_rate, weight_decay, configs_of(method, chosen, drawn)
     )
+    preparing = time.process_time()
     if method.prepare is not None:
         method.prepare(training)
     tuned = training.model
@@ -126,6 +132,8 @@ def fine_tune(
         if configs
         else None
     )
+    ready = itertools.chain.from_iterable(training.prepared or prepared)
+    left_alone = {one.table.group: one.reason for one in ready if one.left_alone}
     losses, looks = [], []
     tuned.train()
     began, looking = time.process_time(), 0.0
@@ -162,7 +170,15 @@ def fine_tune(
         handle.remove()
     tuned = training.finish(tuned)
     tuned.eval()
-    return FineTuned(tuned, tuple(losses), time.perf_counter() - started, tuple(looks), training.is_mergeable)
+    return FineTuned(
+        tuned,
+        tuple(losses),
+        time.perf_counter() - started,
+        tuple(looks),
+        training.is_mergeable,
+        began - preparing,
+        left_alone,
+    )
 
 
 def configs_of(method: Method, options: Options, seed: int | None = None) -> tuple[SpectralConfig, ...]:

@@ -48,8 +48,9 @@ class CellRecord:
     "dev_loss", "dev_accuracy" and "dev_cpu_seconds" of training until then. "bands" has by fifth of the spectrum of
     the preserved text's column graphs, low frequencies (strong modes) first, the share of the change's energy.
     `seconds` are of the clock, `cpu_seconds` of the process: "preparing" (graphs, calibration), "training",
-    "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose loss was no number is
-    "diverged", with `message`, and has no points. `digest` is of the settings that the cell does not name itself.
+    "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose loss was no number, or whose
+    logits are none, is "diverged", with `message`, and has no points. `digest` is of the settings that the cell does
+    not name itself; `config` has them, and as "left_alone" the matrices that the method does not act on, with reasons.
     """
 
     method: str

@@ -41,6 +41,7 @@ class _Trained:
     tune: FinishedTune | None = None
     diverged: str = ""
     error: Exception | None = None
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,6 +55,15 @@ class _Clock:
         now = time.process_time()
         self.spent[what] = self.spent.get(what, 0.0) + now - self._since
         self._since = now
+
+    def move(self, seconds: float, source: str, target: str) -> None:
+        """Take seconds from what they were counted as."""
+        self.spent[source] = self.spent.get(source, 0.0) - seconds
+        self.spent[target] = self.spent.get(target, 0.0) + seconds
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._since = time.process_time()
 
 
 def run_job(
@@ -113,9 +123,12 @@ class _RunningJob:
         if self._trained.key != cell.trained.key:
             kept = None if cell.after is None else self._read_state(cell)
             self._trained = _Trained(cell.trained.key, kept)
-            if kept is None:
-                found = self._train(cell.trained, clock)
-                metrics |= found if cell.after is None else {}
+            if kept is None and cell.after is None:
+                metrics |= self._train(cell, clock)
+            elif kept is None:
+                # It has a record already, whose time that is.
+                self._train(cell.trained, _Clock())
+                clock.restart()
         if self._trained.error is not None:
             raise self._trained.error
         diverged = self._trained.diverged
@@ -185,6 +198,8 @@ class _RunningJob:
             look_every=self.job.part.evaluate_every,
         )
         clock.tick("training")
+        clock.move(done.preparing, "training", "preparing")
+        self._trained.left_alone = done.left_alone
         if done.is_mergeable:
             state = {name: value.detach() for name, value in done.model.state_dict().items()}
             self._trained.tune = self._finished(state)
@@ -234,6 +249,7 @@ class _RunningJob:
 
     def _config(self, cell: Cell) -> dict[str, Any]:
         """Write down what a record follows from, besides what it says itself."""
+        left_alone = {} if cell.after else dict(self._trained.left_alone)
         return {
             "model": self.plan.model,
             "settings": asdict(self.job.task),
@@ -242,7 +258,7 @@ class _RunningJob:
             "weight_decay": WEIGHT_DECAY,
             "warmup": WARMUP,
             "facts": dict(self.setting.facts),
-        }
+        } | ({"left_alone": left_alone} if left_alone else {})
 
     def _write_state(self, cell: Cell, state: Mapping[str, Tensor]) -> None:
         assert self.states is not None

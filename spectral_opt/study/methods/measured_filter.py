@@ -60,20 +60,17 @@ def _prepare(training: Training) -> None:
             pool=True,
         )
         made = {}
-        for name, response in responses.items():
-            own = replace(
-                config,
-                targets=[name.removesuffix(".weight")],
-                exclude=None,
-                response=response,
-                response_options={},
-            )
+        for one in ready:
+            name = one.table.group
+            own = replace(config, targets=[name.removesuffix(".weight")], exclude=None)
+            # A matrix without a graph has its config too, so that the run tells that it is left alone.
+            if name in responses:
+                own = replace(own, response=responses[name], response_options={})
             graph_filter = None
-            if not own.runs_in_basis:
-                operator = tables[name].operator
-                assert operator is not None, "it has a spectrum"
-                graph_filter = make_filter(operator, own, spectrum=tables[name].spectrum)
-            made[name] = own, replace(tables[name], filter=graph_filter)
+            if name in responses and not own.runs_in_basis:
+                assert one.operator is not None, "it has a spectrum"
+                graph_filter = make_filter(one.operator, own, spectrum=one.spectrum)
+            made[name] = own, replace(one, filter=graph_filter)
         return made
 
     key = "measured_filter", *(training.options[name] for name in OPTIONS)

@@ -288,6 +288,30 @@ def test_a_filter_whose_state_makes_no_number_has_diverged(monkeypatch):
     assert "points" not in filtered.metrics
 
 
+def test_what_a_method_measures_before_its_first_step_is_preparing(monkeypatch):
+    def measure(training):
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+
+    slow = Method("slow", "slow", "", prepare=measure)
+    monkeypatch.setattr("spectral_opt.study.running.get_method", lambda name: slow)
+    (record,) = records_of(part_of(ADAMW)).values()
+    assert record.cpu_seconds["preparing"] >= 0.1
+    assert record.cpu_seconds["training"] >= 0
+
+
+def test_matrices_that_a_method_leaves_alone_stand_in_the_record(monkeypatch):
+    few = SpectralConfig(builder="cosine_knn", builder_options={"k": 20}, source="weights", penalty=1.0)
+    method = Method("few", "few", "", configs=(replace(few, exclude=r".*\bpooler\b.*"),))
+    monkeypatch.setattr("spectral_opt.study.running.get_method", lambda name: method)
+    (record,) = records_of(part_of(ADAMW)).values()
+    left_alone = record.config["left_alone"]
+    # 16 rows are too few for 20 neighbours; the inner layers have 32.
+    assert len(left_alone) == 10
+    assert not any("intermediate" in name for name in left_alone)
+
+
 def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
     # GPT-2's are (inputs, outputs).
     config = GPT2Config(

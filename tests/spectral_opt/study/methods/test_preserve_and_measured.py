@@ -128,3 +128,24 @@ def test_each_option_of_the_measured_filter_is_another_run(setting, options):
 def test_a_wrong_option_is_refused_before_any_work(name, options, words):
     with pytest.raises((ValueError, TypeError), match=words):
         configs_of(get_method(name), options)
+
+
+def test_a_matrix_without_a_graph_is_left_alone_by_the_measured_filter_and_told(setting, monkeypatch):
+    left = "encoder.encoder.layer.0.attention.self.query.weight"
+
+    def without_one(*arguments, **options):
+        return tuple(
+            table_left_alone(one.table, one.nodes, "it has no graph") if one.table.group == left else one
+            for one in prepare(*arguments, **options)
+        )
+
+    monkeypatch.setattr("spectral_opt.study.methods.measured_filter.prepare", without_one)
+    fresh = dataclasses.replace(setting, _kept={})
+    done = fine_tune(
+        fresh.start,
+        list(fresh.training)[:1],
+        get_method("measured_filter"),
+        learning_rate=RATE,
+        setting=fresh,
+    )
+    assert done.left_alone == {left: "it has no graph"}
