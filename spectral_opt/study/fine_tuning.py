@@ -14,13 +14,26 @@ from torch import Tensor, nn
 from paramgraph.sources import collect
 from spectral_opt.config import SpectralConfig
 from spectral_opt.hooks import attach
-from spectral_opt.preparation import PreparedTable, match_tables, prepare, source_of
+from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare, source_of
 from spectral_opt.study.method import Method, Options, Training, check_installed, chosen_options
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
 
 # Of every run of a study.
 WEIGHT_DECAY, WARMUP = 0.01, 0.1
+# Fields of a config that say what is done with its graphs, and not which they are.
+NO_USE: dict[str, Any] = {
+    "response": "tikhonov",
+    "response_options": {},
+    "placement": None,
+    "filter_method": "auto",
+    "norm_matching": False,
+    "penalty": 1.0,
+    "penalty_mode": "decoupled",
+    "penalty_on": "delta",
+    "penalty_every": 1,
+    "ridge": 0.0,
+}
 
 
 class TrainingDivergedError(ValueError):
@@ -50,14 +63,14 @@ def prepare_method(
     model: nn.Module,
     method: Method,
     calibration: Mapping[str, Sequence[Mapping[str, Tensor]]],
-    known: MutableMapping[object, dict[str, Tensor]] | None = None,
+    known: MutableMapping[object, Any] | None = None,  # Any: features, or tables
     options: Options | None = None,
     seed: int | None = None,
 ) -> tuple[tuple[PreparedTable, ...], ...]:
     """Build the graphs and filters of a method, with its options, once for all its runs from the same start.
 
-    `calibration` has the text that graphs are built from, under "task" and "preserve". `known` keeps the
-    features that methods have collected from the same start and text, and what is collected here is added. A `seed`
+    `calibration` has the text that graphs are built from, under "task" and "preserve". `known` keeps the features that
+    methods have collected from the same start and text, and measured modes of entries; what is new is added. A `seed`
     takes the place of the configurations' own. There is one tuple of tables for each configuration, and none for
     a plain optimizer.
     """
@@ -79,8 +92,34 @@ def prepare_method(
                 source=lambda _model, table, _batches, kept=features: kept[table.group],
                 source_options={},
             )
+        elif config.energy is not None and not config.runs_in_basis:
+            prepared.append(_on_known_modes(model, config, calibration, trained, known))
+            continue
         prepared.append(prepare(model, config, calibration, parameters=trained))
     return tuple(prepared)
+
+
+def _on_known_modes(
+    model: nn.Module,
+    config: SpectralConfig,
+    calibration: Mapping[str, Sequence[Mapping[str, Tensor]]],
+    trained: Sequence[nn.Parameter],
+    known: MutableMapping[object, Any],
+) -> tuple[PreparedTable, ...]:
+    """Measure modes of entries, several passes and all bases, once for all that is done with them; the filter anew."""
+    graph = replace(config, **NO_USE)
+    key = repr(graph)
+    if key not in known:
+        known[key] = prepare(model, graph, calibration, parameters=trained)
+    tables: tuple[PreparedTable, ...] = known[key]
+    return tuple(_filtered(table, config) for table in tables)
+
+
+def _filtered(table: PreparedTable, config: SpectralConfig) -> PreparedTable:
+    if table.operator is None or not config.has_filter:
+        return table
+    made = make_filter(table.operator, config)
+    return replace(table, filter=made, reason=f"{made.method}: {made.reason}")
 
 
 def fine_tune(

@@ -180,7 +180,7 @@ class _RunningJob:
             found = self._points(state) | {"curve": {"losses": []}}
             clock.tick("measuring")
             return found
-        known = setting.once("features of the methods", lambda: dict[object, dict[str, Tensor]]())
+        known = setting.once("features of the methods", lambda: dict[object, Any]())
         prepared = prepare_method(setting.start, method, setting.calibration, known, options, setting.seed)
         clock.tick("preparing")
         done = fine_tune(

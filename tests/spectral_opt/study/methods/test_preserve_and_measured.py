@@ -149,3 +149,30 @@ def test_a_matrix_without_a_graph_is_left_alone_by_the_measured_filter_and_told(
         setting=fresh,
     )
     assert done.left_alone == {left: "it has no graph"}
+
+
+@pytest.mark.parametrize("options", [{"strength": 1.0, "every": 2}, {"placement": "update", "gamma": 3.0}])
+def test_graphs_of_the_product_are_built_once_for_all_cells_of_a_job(setting, monkeypatch, options):
+    method, known, built = get_method("preserve_product"), {}, []
+
+    def counted(*arguments, **fields):
+        built.append(arguments[1])
+        return prepare(*arguments, **fields)
+
+    monkeypatch.setattr("spectral_opt.study.fine_tuning.prepare", counted)
+    prepare_method(setting.start, method, setting.calibration, known, {}, 0)
+    (shared,) = prepare_method(setting.start, method, setting.calibration, known, options, 0)
+    assert len(built) == 1
+    (config,) = configs_of(method, options, 0)
+    trained = [parameter for parameter in setting.start.parameters() if parameter.requires_grad]
+    own = prepare(setting.start, config, setting.calibration, parameters=trained)
+    for one, other in zip(shared, own, strict=True):
+        assert one.reason == other.reason
+        X = torch.randn(one.table.shape, generator=torch.Generator().manual_seed(0))
+        first, second = (
+            ready.operator @ X if ready.filter is None else ready.filter(X) for ready in (one, other)
+        )
+        assert torch.equal(first, second)
+    prepare_method(setting.start, method, setting.calibration, known, {"null": "permuted"}, 0)
+    prepare_method(setting.start, method, setting.calibration, known, options, 1)
+    assert len(built) == 3
