@@ -296,6 +296,11 @@ class SpectralConfig(JsonFields):
             raise ValueError(
                 f"null={self.null!r} of a Laplacian says nothing; use another, such as 'permuted', or shift='adjacency'"
             )
+        if self.null in ("strongest", "swapped") and self.shift == "laplacian" and self.normalization == "rw":
+            raise ValueError(
+                f"null={self.null!r} needs the modes of a symmetric operator; use normalization 'sym' or None, or "
+                "another null"
+            )
         if self.null == "random" and self.builder in ("gram", "complete"):
             raise ValueError(
                 f"null='random' keeps degrees, which leave no choice where builder {self.builder!r} links all nodes; "

@@ -91,6 +91,10 @@ def test_another_seed_draws_another_control(model, kind):
     [
         (KNN | {"null": "rotated"}, "'rotated' of a Laplacian says nothing.*shift='adjacency'"),
         (KNN | {"null": "diagonal"}, "'diagonal' of a Laplacian says nothing"),
+        (
+            KNN | {"null": "swapped", "normalization": "rw", "penalty": 0.0},
+            "'swapped' needs the modes of a symmetric operator",
+        ),
         (GRAM | {"null": "random"}, "leave no choice where builder 'gram' links all nodes; use 'permuted'"),
         ({"builder": None, "null": "permuted"}, "builder is None: there is none"),
     ],
