@@ -77,14 +77,12 @@ def test_a_step_on_a_matrix_has_the_length_of_a_step_of_adamw(prepare, name):
     training = prepare(name)
     optimizer, _ = groups(training)
     weight = dict(training.model.named_parameters())["encoder.encoder.layer.0.output.dense.weight"]
-    before = weight.detach().clone()
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         for parameter in training.model.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=generator)
         last = weight.detach().clone()
         optimizer.step()
-    del before
     # AdamW moves an entry by the rate, or by less where signs change; Muon's is .2 of that by its authors' choice.
     length = (weight.detach() - last).square().mean().sqrt().item()
     assert 0.1e-3 < length < 1.1e-3
