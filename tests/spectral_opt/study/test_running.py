@@ -34,7 +34,9 @@ HALVED = AfterTraining(
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setattr("spectral_opt.study.running.open_setting", lambda plan, job: tiny_setting(job.seed))
+    monkeypatch.setattr(
+        "spectral_opt.study.running.open_setting", lambda plan, job: tiny_setting(job.seed, layers=1)
+    )
 
 
 def part_of(*methods, **changes):

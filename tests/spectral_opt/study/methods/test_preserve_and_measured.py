@@ -17,7 +17,7 @@ RATE = 1e-2
 
 @pytest.fixture(scope="module")
 def setting():
-    return tiny_setting()
+    return tiny_setting(layers=1)
 
 
 def tuned(setting, name, steps=2, warmup=0.0, **options):
@@ -94,7 +94,7 @@ def test_the_measured_filter_has_the_gains_of_each_matrix_on_its_own_graph(setti
     assert is_same(first, again)
     assert training[0].prepared[0][0] is training[1].prepared[0][0]  # measured once for all cells of a job
     configs = training[0].configs
-    assert len(configs) == 12
+    assert len(configs) == 6
     gains = {config.response_options["gains"] for config in configs}
     assert all(config.response == "measured" for config in configs)
     assert all(0 <= gain <= 1 for gains in gains for gain in gains)
