@@ -102,7 +102,7 @@ def run_job(
     if states is not None:
         for cell in job.cells:
             if cell.method not in plan.keep_states:
-                _state_file(states, cell).unlink(missing_ok=True)
+                _state_file(states, cell, plan.task_digest(job)).unlink(missing_ok=True)
 
 
 class _RunningJob:
@@ -267,13 +267,13 @@ class _RunningJob:
         changed = {
             name: value.contiguous() for name, value in state.items() if not torch.equal(value, start[name])
         }
-        with replacing(_state_file(self.states, cell)) as unfinished:
+        with replacing(_state_file(self.states, cell, self._digest)) as unfinished:
             # Its own error of a full disk is no OSError, by which a study is stopped.
             unfinished.write_bytes(save(changed, {"key": cell.key}))
 
     def _read_state(self, cell: Cell) -> FinishedTune | None:
         """Read tuned weights; None where there are none, or a file that is not of this fine-tune: it trains again."""
-        if self.states is None or not (file := _state_file(self.states, cell)).is_file():
+        if self.states is None or not (file := _state_file(self.states, cell, self._digest)).is_file():
             return None
         start = self.setting.start.state_dict()
         try:
@@ -293,5 +293,6 @@ def _curve(done: FineTuned) -> Metrics:
     return {"losses": list(done.losses), **looks}
 
 
-def _state_file(states: Path, cell: Cell) -> Path:
-    return states / f"{text_digest(cell.trained.key)[:16]}.safetensors"
+def _state_file(states: Path, cell: Cell, digest: str) -> Path:
+    """Name the file of tuned weights after the cell and the settings that it does not name itself."""
+    return states / f"{text_digest(cell.trained.key, digest)[:16]}.safetensors"

@@ -332,3 +332,11 @@ def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
     measures = StateMeasures(setting)
     assert measures.bands(state) == pytest.approx([1, 0, 0, 0, 0], abs=1e-6)
     assert measures.measure(state)["drift"] > 0
+
+
+def test_weights_of_other_settings_stand_in_another_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
+    plan = replace(tiny_plan(part_of(ADAMW, after=(AfterGrid("halved"),))), keep_states=("adamw",))
+    for one in (plan, replace(plan, tasks=(replace(TASK, max_length=9),))):
+        run_job(one, one.jobs()[0], states=tmp_path, on_record=lambda cell, record: None)
+    assert len(list(tmp_path.iterdir())) == 2
