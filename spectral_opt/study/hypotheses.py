@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from paramgraph.errors import UnknownNameError
@@ -130,7 +130,7 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
     for name, chosen in (("methods", methods), ("rivals", rivals)):
         if len(set(map(full_label, chosen))) < len(chosen):
             raise ValueError(f"{where}: {name} has one of them twice: {', '.join(map(full_label, chosen))}")
-    cells = plan.jobs([part.name])[0].cells
+    cells = _cells(plan, part)
     if both := set(map(full_label, methods)) & set(map(full_label, rivals)):
         raise ValueError(f"{where}: {', '.join(sorted(both))} is a method and its own rival")
     return Claim(
@@ -224,7 +224,7 @@ def _fits(part: Part, measure: Measure, where: str) -> None:
 
 def _variant(plan: StudyPlan, part: Part, label: str, where: str) -> Cell:
     """Find the one variant of a part that a label means, as the cell of the first job."""
-    cells = plan.jobs([part.name])[0].cells
+    cells = _cells(plan, part)
     found = [cell for cell in cells if has_label(cell, label)]
     if not found:
         raise ValueError(
@@ -235,6 +235,12 @@ def _variant(plan: StudyPlan, part: Part, label: str, where: str) -> Cell:
             f"{where}: {label!r} is more than one: say which of {'; '.join(map(full_label, found))}"
         )
     return found[0]
+
+
+def _cells(plan: StudyPlan, part: Part) -> tuple[Cell, ...]:
+    """Give the cells of one job of a part: all of its variants, and no other seed or task."""
+    one = replace(part, tasks=part.tasks[:1], shots=part.shots[:1], seeds=part.seeds[:1])
+    return replace(plan, parts=(one,)).jobs()[0].cells
 
 
 def _names(cells: Sequence[Cell]) -> list[str]:

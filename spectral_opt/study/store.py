@@ -14,6 +14,8 @@ from spectral_opt.study.plan import Cell, Part, StudyPlan
 from spectral_opt.study.records import SCHEMA, CellRecord, Stage, Status
 
 CELLS, STATES = "cells", "states"
+# What is read of every state.
+SCORES = ("accuracy", "auc", "lost")
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,21 @@ def record_from_json(text: str) -> CellRecord:
         isinstance(point, dict) and is_number(point.get("factor")) for point in points
     ):
         raise ValueError("corrupt: its points are no list of states, each with a factor")
+    if content["status"] == "finished":
+        _check_states(content["metrics"])
     return CellRecord(**content)
+
+
+def _check_states(metrics: Mapping[str, Any]) -> None:
+    """Refuse states without the numbers that every report reads: the start, a filter's fine-tune, each point."""
+    states = {"start": metrics.get("start"), **({"tuned": metrics["tuned"]} if "tuned" in metrics else {})}
+    states |= {f"the point at factor {point['factor']:g}": point for point in metrics["points"]}
+    for name, state in states.items():
+        lacking = [
+            score for score in SCORES if not isinstance(state, dict) or not is_number(state.get(score))
+        ]
+        if lacking:
+            raise ValueError(f"corrupt: {name} has no number under {', '.join(lacking)}")
 
 
 def _is_of(value: Any, hint: Any) -> bool:

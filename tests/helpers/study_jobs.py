@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spectral_opt.study import AfterGrid, Cell, CellRecord, Job, MethodGrid, Part, StudyPlan, StudyTask
 
@@ -70,7 +71,7 @@ class FakeJob:
             status="diverged" if diverged else "finished",
             digest=plan.task_digest(job),
             config={},
-            metrics={} if diverged else {"points": [{"factor": 1.0, "auc": score}]},
+            metrics={} if diverged else states(score),
             seconds=self.seconds or 2.0,
             cpu_seconds={},
             peak_megabytes=None,
@@ -82,6 +83,12 @@ class FakeJob:
     def begun(self) -> list[str]:
         """The keys of the cells that began, in their order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+def states(score: float) -> dict[str, Any]:
+    """What a record has of the start and of its one state, which has this AUC."""
+    state = {"accuracy": 0.5, "auc": score, "lost": 0.0}
+    return {"start": state | {"auc": 0.5}, "points": [{"factor": 1.0, **state}]}
 
 
 def small_plan(seeds: int = 2) -> StudyPlan:

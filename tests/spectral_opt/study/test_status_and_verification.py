@@ -8,7 +8,7 @@ from paramgraph.environment import hardware, versions
 from spectral_opt.study import read_records, study_status, verify_cells, write_record
 from spectral_opt.study.scheduling import Pace, run_study
 
-from helpers.study_jobs import FakeJob, small_plan
+from helpers.study_jobs import FakeJob, small_plan, states
 
 PLAN = small_plan()
 CELLS = {cell.key: cell for job in PLAN.jobs() for cell in job.cells}
@@ -83,7 +83,7 @@ def test_a_number_that_is_off_is_named(folder: Path, job: FakeJob, here: bool) -
     record = read_records(folder, PLAN).records[key]
     machine = {"versions": versions(), "hardware": {**hardware(), "torch_threads": 1}} if here else {}
     for off in (1e-5, 0.1):
-        changed = replace(record, metrics={"points": [{"factor": 1.0, "auc": 0.5 + off}]}, **machine)
+        changed = replace(record, metrics=states(0.5 + off), **machine)
         write_record(folder, cell, changed)
         row = next(one for one in verify_cells(folder, PLAN, cells=8, workers=0, run=job) if one.cell == key)
         told = (f"points.0.auc is {0.5 + off:g} in the record, 0.5 now",)

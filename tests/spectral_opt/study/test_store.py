@@ -86,9 +86,15 @@ def test_a_file_that_is_no_record_is_refused_by_name(folder: Path, content: byte
         ({"metrics": {"points": [0.9]}}, "its points are no list of states"),
         ({"metrics": {"points": [{"auc": 0.9}]}}, "its points are no list of states"),
         (
-            {"metrics": {"points": [{"factor": 1.0}, {"factor": 0.3}]}},
-            r"its factors are [1.0, 0.3], the plan has",
+            {"metrics": RECORD.metrics | {"points": [RECORD.metrics["points"][0] | {"factor": 0.3}]}},
+            "its factors are [0.3], the plan has",
         ),
+        ({"metrics": {"points": RECORD.metrics["points"]}}, "start has no number under accuracy, auc, lost"),
+        (
+            {"metrics": RECORD.metrics | {"points": [RECORD.metrics["points"][0] | {"lost": "low"}]}},
+            "the point at factor 1 has no number under lost",
+        ),
+        ({"metrics": RECORD.metrics | {"tuned": {"auc": 0.9}}}, "tuned has no number under accuracy, lost"),
         ({"config": {"evaluate_every": 7}}, "its evaluate_every is 7, the plan has"),
     ],
 )
@@ -105,7 +111,9 @@ def test_a_number_that_is_too_large_for_a_float_is_refused(folder: Path) -> None
 def test_a_method_that_cannot_be_scaled_has_one_state(folder: Path) -> None:
     plan = replace(PLAN, parts=tuple(replace(part, factors=(1.0, 0.5)) for part in PLAN.parts))
     points = RECORD.metrics["points"][:1]
-    write_record(folder, CELLS[KEY], replace(RECORD, metrics={"points": points, "bands": []}))
+    write_record(
+        folder, CELLS[KEY], replace(RECORD, metrics=RECORD.metrics | {"points": points, "bands": []})
+    )
     assert KEY in read_records(folder, plan).records
 
 
