@@ -25,8 +25,9 @@ FIGURES = Path(__file__).with_name("figures")
 # The parts that the main table and the front are of: tasks differ in their number of shots, which a part has one of.
 MAIN = ("posthoc", "posthoc_sotu", "posthoc_20")
 NOTHING_YET = (
-    "Its records are not committed yet. The table, the front, and each hypothesis as confirmed, refuted or undecided "
-    "will stand here, made by [study_results.py](tutorials/records/study_results.py) from committed records alone."
+    "Its confirmation is not recorded yet, only what tunes it. The table, the front, and each hypothesis as confirmed, "
+    "refuted or undecided will stand here, made by [study_results.py](tutorials/records/study_results.py) from "
+    "committed records alone."
 )
 FRONT = "![AUC of the task over the share of neighbours lost, by task](tutorials/records/figures/study.svg)"
 # In inches, of a panel.
@@ -74,7 +75,7 @@ def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
 
 def readme_part(overview: Overview | None) -> str:
     """Write what the README says of the study."""
-    if overview is None or not overview.records:
+    if overview is None or not any(one.stage == "confirmation" for one in overview.records.values()):
         return NOTHING_YET
     done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
     said = [done, hypotheses_table(overview).to_markdown()]
@@ -111,5 +112,5 @@ if __name__ == "__main__":
     if study is not None:
         write_figure(study)
         for one in study.plan.parts:
-            if one.name not in MAIN:
+            if one.stage == "confirmation" and one.name not in MAIN:
                 write_figure(study, parts=(one.name,), name=f"study_{one.name}")
