@@ -22,8 +22,8 @@ def least_lost(
     where a line between two states crosses the score. Axes behind the first are draws of their own.
 
     >>> curve = np.array([0.6, 0.2, 0.1]), np.array([0.9, 0.8, 0.6])
-    >>> least_lost(*curve, 0.85).round(2), least_lost(*curve, 0.95)
-    (array(0.4), array(nan))
+    >>> round(float(least_lost(*curve, 0.85)), 2), float(least_lost(*curve, 0.95))
+    (0.4, nan)
     """
     least = np.where(scores >= wanted, lost, np.inf).min(axis=0)
     width = np.diff(scores, axis=0)

@@ -14,8 +14,8 @@ from paramgraph.spectra import eigenpairs
 from spectral_opt.study import chosen_options, diagonal_fisher, get_after_training, list_after_training
 from spectral_opt.tasks import embed_texts
 
-# The tiny task's, which count as 15.7.
-pytestmark = pytest.mark.filterwarnings("ignore:16 preserved texts count as")
+# The tiny task's, some of which count as few.
+pytestmark = pytest.mark.filterwarnings("ignore:24 preserved texts count as")
 
 
 def applied(tune, name, **options):
@@ -69,7 +69,7 @@ BACK = [
     ("magnitude_truncation", {"share": 0.0}, 0.0),
     ("columns", {"strength": 1e9}, 5e-3),
     ("rows", {"strength": 1e9}, 0.3),
-    ("product", {"strength": 1e9}, 0.3),
+    ("product", {"strength": 1e9}, 0.35),
     ("product", {"strength": 1e9, "energy": None}, 0.3),
     ("diagonal_fisher", {"strength": 1e9}, 0.3),
     ("regmean", {"strength": 1e9}, 5e-3),
@@ -267,7 +267,7 @@ def test_further_steps_bring_the_preserved_embeddings_nearer_to_the_start(tune):
         for state in (
             tune.base,
             tune.tuned,
-            applied(tune, "distilled", steps=10, learning_rate=1e-3, weight=100.0),
+            applied(tune, "distilled", steps=10, learning_rate=3e-4, weight=30.0),
         )
     )
     assert (after - target).norm() < 0.95 * (before - target).norm()
