@@ -27,6 +27,7 @@ from spectral_opt.study.opening import open_setting
 from spectral_opt.study.plan import Cell, Job, StudyPlan
 from spectral_opt.study.records import CellRecord
 from spectral_opt.study.state_measures import Metrics, StateMeasures
+from spectral_opt.study.store import record_of
 from spectral_opt.tasks import MeanPooledClassifier
 
 OnRecord = Callable[[Cell, CellRecord], object]
@@ -139,16 +140,8 @@ class _RunningJob:
             except TrainingDivergedError as error:
                 diverged = str(error)
             clock.tick("measuring")
-        return CellRecord(
-            method=cell.method,
-            task=cell.task,
-            seed=cell.seed,
-            stage=cell.stage,
-            part=cell.part,
-            shots=cell.shots,
-            options=dict(cell.options),
-            after=cell.after,
-            after_options=dict(cell.after_options),
+        return record_of(
+            cell,
             status="diverged" if diverged else "finished",
             digest=self._digest,
             config=self._config(cell),

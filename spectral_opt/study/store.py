@@ -103,8 +103,16 @@ def _check_places(record: CellRecord, part: Part) -> None:
 
 def cell_of(record: CellRecord) -> Cell:
     """Give the cell that a record says it is of."""
-    names = ("part", "stage", "task", "shots", "seed", "method", "options", "after", "after_options")
-    return Cell(**{name: getattr(record, name) for name in names})
+    return Cell(**{field.name: getattr(record, field.name) for field in fields(Cell)})
+
+
+def record_of(
+    cell: Cell, **measured: Any
+) -> CellRecord:  # Any: the other fields of a record, each of its own type
+    """Make the record of a cell of what was measured: all fields that a cell does not have itself."""
+    own = {field.name: getattr(cell, field.name) for field in fields(Cell)}
+    own |= {name: dict(own[name]) for name in ("options", "after_options")}
+    return CellRecord(**own, **measured)
 
 
 def record_from_json(text: str) -> CellRecord:

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectral_opt.study import AfterGrid, Cell, CellRecord, Job, MethodGrid, Part, StudyPlan, StudyTask
+from spectral_opt.study import (
+    AfterGrid,
+    Cell,
+    CellRecord,
+    Job,
+    MethodGrid,
+    Part,
+    StudyPlan,
+    StudyTask,
+    record_of,
+)
 
 
 @dataclass(frozen=True)
@@ -58,16 +68,8 @@ class FakeJob:
     def record(self, plan: StudyPlan, job: Job, cell: Cell) -> CellRecord:
         score = float("inf") if self.infinite in cell.key else 0.5
         diverged = self.diverges in cell.key
-        return CellRecord(
-            method=cell.method,
-            task=cell.task,
-            seed=cell.seed,
-            stage=cell.stage,
-            part=cell.part,
-            shots=cell.shots,
-            options=dict(cell.options),
-            after=cell.after,
-            after_options=dict(cell.after_options),
+        return record_of(
+            cell,
             status="diverged" if diverged else "finished",
             digest=plan.task_digest(job),
             config={},

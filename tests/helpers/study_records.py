@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from spectral_opt.study import AfterGrid, Cell, CellRecord, Job, MethodGrid, Part, StudyPlan, StudyTask
+from spectral_opt.study import (
+    AfterGrid,
+    Cell,
+    CellRecord,
+    Job,
+    MethodGrid,
+    Part,
+    StudyPlan,
+    StudyTask,
+    record_of,
+)
 
 
 @dataclass(frozen=True)
@@ -124,16 +134,8 @@ def synthetic_record(plan: StudyPlan, job: Job, cell: Cell, seed: int = 0) -> Ce
     spent = {"preparing": 4.0 * ("spectral" in cell.method), "training": training, "measuring": 3.0}
     if cell.after is not None:
         spent = {"preparing": 6.0, "filter": 1.5, "measuring": 3.0}
-    return CellRecord(
-        method=cell.method,
-        task=cell.task,
-        seed=cell.seed,
-        stage=cell.stage,
-        part=cell.part,
-        shots=cell.shots,
-        options=dict(cell.options),
-        after=cell.after,
-        after_options=dict(cell.after_options),
+    return record_of(
+        cell,
         status="finished",
         digest=plan.task_digest(job),
         config={"sizes": {"test": TEXTS}, "evaluate_every": job.part.evaluate_every},
