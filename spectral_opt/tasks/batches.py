@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from spectral_opt.errors import DataError
+from spectral_opt.tasks.tokenizers import check_length
 
 Order = Literal["given", "length", "shuffled"]
 
@@ -140,11 +141,7 @@ def _check(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
     # Special tokens alone fill the shortest sequences; a model's positions end at its own limit.
-    shortest = tokenizer.num_special_tokens_to_add() + 1
-    if not shortest <= max_length <= tokenizer.model_max_length:
-        raise ValueError(
-            f"max_length is {max_length}: this tokenizer allows {shortest} to {tokenizer.model_max_length}"
-        )
+    check_length(tokenizer, "max_length", max_length, tokenizer.num_special_tokens_to_add() + 1)
     if order not in get_args(Order):
         raise ValueError(f"order is {order!r}: allowed are {', '.join(get_args(Order))}")
     if tokenizer.pad_token is None:

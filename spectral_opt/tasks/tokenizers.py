@@ -42,6 +42,14 @@ def usable_length(tokenizer: PreTrainedTokenizerBase, wanted: int) -> tuple[int,
     )
 
 
+def check_length(tokenizer: PreTrainedTokenizerBase, name: str, length: int, shortest: int) -> None:
+    """Refuse tokens of a text, or of a block, that are too few to say anything or more than the tokenizer allows."""
+    if not shortest <= length <= tokenizer.model_max_length:
+        raise ValueError(
+            f"{name} is {length}: this tokenizer allows {shortest} to {tokenizer.model_max_length}"
+        )
+
+
 def _positions(model: nn.Module) -> int | None:
     config = getattr(model, "config", None)
     config = getattr(config, "get_text_config", lambda: config)()
