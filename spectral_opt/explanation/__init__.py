@@ -4,6 +4,7 @@ Matched or prepared tables and the configs that act on them become lines of text
 sentences on what follows. Nothing is trained; a step is timed on stand-ins.
 
 Doors: `explain` before anything is attached, `explain_prepared` for what `attach` has built; an `Explanation`.
+What each rank of a run needs, from shapes alone: `plan_run`, a `RunPlan`.
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         explain as explain,
         explain_prepared as explain_prepared,
     )
+    from spectral_opt.explanation.run_plan import RunPlan as RunPlan, plan_run as plan_run
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from paramgraph.filters import GraphFilter, ProductFilter
+from paramgraph.filters import EXACT_NODES, GraphFilter, ProductFilter
 from paramgraph.graphs import builder_options
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import KroneckerModes
@@ -25,6 +25,8 @@ from spectral_opt.preparation import (
 )
 from spectral_opt.training import own_parts
 
+# The lowest order that "auto" takes of a polynomial.
+POLYNOMIAL_ORDER = 30
 # Tables of one config: prepared, or matched by key where their graphs are not built.
 Ready = Sequence[PreparedTable] | Mapping[str, NodeTable]
 
@@ -36,10 +38,11 @@ class TableExplanation:
     The config is an index, the parameter the key of the table. `edges` is None where neither known nor estimated, and
     not `edges_known` where it is an upper estimate from the builder's options; `components` is None before the graph
     is built. `filter` says how it is applied and why, `penalty` also which decoupled step is taken and how, or below
-    which learning rate. `extra_bytes` has operator, eigenvectors, Theta_0 and the copies for a filter on the update
-    (one) or in the basis (three); `flops_per_step` an n-th of a penalty that acts every n steps. `adapter` says what is
-    trained beside a frozen matrix, and which graph acts on it. `milliseconds` are as measured; None where only
-    `flops_per_step` is known.
+    which learning rate. `memory` has the bytes of the "graph" (operator), the "spectrum" (eigenvectors and factors of
+    filter and proximal step), the "start" (Theta_0), and of the "copies" for a filter on the update (one) or in the
+    basis (three); `extra_bytes` is their sum; `flops_per_step` an n-th of a penalty that acts every n steps.
+    `adapter` says what is trained beside a frozen matrix, and which graph acts on it. `milliseconds` are as measured;
+    None where only `flops_per_step` is known.
     """
 
     config: int
@@ -52,6 +55,7 @@ class TableExplanation:
     components: int | None
     filter: str
     penalty: str
+    memory: Mapping[str, int]
     extra_bytes: int
     flops_per_step: float
     adapter: str = ""
@@ -89,6 +93,7 @@ def explain_table(
         elif config.penalty_mode == "decoupled":
             penalty += _switch(config, bound)
         flops += of_penalty / config.penalty_every
+    memory = _memory(config, ready.table, named, matrix_bytes, filter_bytes + penalty_bytes)
     return TableExplanation(
         config=index,
         parameter=ready.table.group,
@@ -100,11 +105,8 @@ def explain_table(
         components=ready.components,
         filter=ready.reason,
         penalty=penalty,
-        extra_bytes=matrix_bytes
-        + filter_bytes
-        + penalty_bytes
-        + _copied_bytes(config, ready.table, named)
-        + _start_bytes(config, ready.table, named),
+        memory=memory,
+        extra_bytes=sum(memory.values()),
         flops_per_step=flops,
         adapter=_adapter_text(config, ready.table),
         parameters=ready.table.parameters,
@@ -142,12 +144,8 @@ def estimate_table(
     if config.energy is not None:
         operator_bytes = 4 * (nodes**2 + width**2 + nodes * width)
         products = _modes_product(table, nodes, width)
-    # In the basis gradient and parameter there, the increment back; else there and back, in few modes where they are.
-    sides_of = (nodes + width) if of_entries else nodes
-    flops = (6.0 if config.runs_in_basis else 4.0) * nodes * width * sides_of
-    if not of_entries and not config.runs_in_basis:
-        flops = 4.0 * config.rank * nodes * width
-    flops = flops if config.has_filter else 0.0
+    filter_bytes, flops = _estimated_filter(config, nodes, width, products)
+    memory = _memory(config, table, named, operator_bytes, filter_bytes)
     return TableExplanation(
         config=index,
         parameter=table.group,
@@ -161,12 +159,33 @@ def estimate_table(
         if config.has_filter
         else "no filter",
         penalty=_penalty_text(config) + _estimated_switch(config),
-        extra_bytes=operator_bytes + _copied_bytes(config, table, named) + _start_bytes(config, table, named),
+        memory=memory,
+        extra_bytes=sum(memory.values()),
         flops_per_step=flops
         + (_penalty_flops(products, *table.shape) / config.penalty_every if config.penalty else 0.0),
         adapter=_adapter_text(config, table),
         parameters=table.parameters,
     )
+
+
+def _estimated_filter(config: SpectralConfig, nodes: int, width: int, products: float) -> tuple[int, float]:
+    """Estimate the bytes and the operations of a filter whose graph is not built, as `_filter_cost` counts them."""
+    if not config.has_filter:
+        return 0, 0.0
+    sides = (nodes, width) if config.scheme == "entries" else (nodes,)
+    # In the basis gradient and parameter there, the increment back; else there and back.
+    if config.runs_in_basis or config.scheme == "entries":
+        times = 6.0 if config.runs_in_basis else 4.0
+        held = 0 if config.energy is not None else 12 * sum(side**2 for side in sides)
+        return held, times * nodes * width * sum(sides)
+    method, rank = config.filter_method, min(config.rank, nodes)
+    if method == "auto":
+        method = "exact" if nodes <= EXACT_NODES else "chebyshev"
+    if method == "exact" or (method == "lowrank" and 2 * rank >= nodes):
+        return 12 * nodes**2, 2.0 * nodes**2 * width
+    if method == "lowrank":
+        return 16 * nodes * rank, 4.0 * nodes * rank * width
+    return 0, 2.0 * POLYNOMIAL_ORDER * products
 
 
 def stack_of(key: str) -> str:
@@ -301,6 +320,17 @@ def _proximal_cost(ready: PreparedTable, products: float, strength: float) -> tu
     steps = min(14.0 * math.sqrt(1.0 + 2.0 * strength), 2.0 * ready.operator.nodes + 10.0)
     iterations = 1 + math.ceil(steps)
     return 0, iterations * _penalty_flops(products, nodes, 3 * width), f" in about {iterations} iterations"
+
+
+def _memory(
+    config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor], graph: int, spectrum: int
+) -> dict[str, int]:
+    return {
+        "graph": graph,
+        "spectrum": spectrum,
+        "start": _start_bytes(config, table, named),
+        "copies": _copied_bytes(config, table, named),
+    }
 
 
 def _copied_bytes(config: SpectralConfig, table: NodeTable, named: Mapping[str, Tensor]) -> int:

@@ -177,7 +177,7 @@ def explain(
     Parameters
     ----------
     model : nn.Module
-        Bare or wrapped model; not changed.
+        Bare or wrapped model; not changed. On the meta device no graph is built, and edges are estimates.
     config : SpectralConfig or sequence of SpectralConfig
         What to explain.
     batches : iterable, mapping of str to iterable, or None
@@ -220,8 +220,9 @@ def explain(
     parameters = list(model.parameters()) if held is None else held
     prepared: list[Ready] = []
     sets = calibration_sets(batches)
+    without_values = any(parameter.is_meta for parameter in model.parameters())
     for item in configs:
-        if needs_batches(item) and item.batches not in sets:
+        if without_values or (needs_batches(item) and item.batches not in sets):
             prepared.append(match_tables(model, item, parameters)[0])
         else:
             # A sharded model cannot run on one rank; with replicas this may be called on one alone.

@@ -158,9 +158,10 @@ def low_rank_scale(layer: Any, adapter: str) -> float | Tensor:
 def starts_with_an_update(factors: Iterable[Tensor]) -> bool:
     """Say whether the present update of an adapter may be other than zero.
 
-    False where one of B, A and, in AdaLoRA, E is zero, as LoRA's B and AdaLoRA's E are at first; PiSSA's are not.
+    False where one of B, A and, in AdaLoRA, E is zero, as LoRA's B and AdaLoRA's E are at first; PiSSA's are not. False
+    on the meta device too, where there are no values.
     """
-    return all(bool(factor.detach().any()) for factor in factors)
+    return all(not factor.is_meta and bool(factor.detach().any()) for factor in factors)
 
 
 def _lora_parts(name: str, bare: str, layer: Any, adapter: str) -> Iterator[AdapterPart]:
