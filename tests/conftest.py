@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from helpers.tiny_architectures import ARCHITECTURES, TEXT, make
-from helpers.type_checks import unchecked
+from helpers.type_checks import check_shapes, unchecked
+
+PACKAGES = [Path(__file__).parents[1] / name for name in ("paramgraph", "spectral_opt")]
+check_shapes(*PACKAGES)
 
 
 class Measurable(NamedTuple):
