@@ -87,6 +87,42 @@ def peak_megabytes() -> float | None:
     return largest / 1e6 if sys.platform == "darwin" else largest * 1024 / 1e6
 
 
+def available_bytes() -> int | None:
+    """Read how much memory the process may take now without paging; None where the system does not say.
+
+    What Linux has free or can free, or what is left to a control group, as of a container, where that is less.
+    """
+    found = [_linux_available(), _group_available()]
+    known = [size for size in found if size is not None]
+    return min(known) if known else None
+
+
+def _linux_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _group_available() -> int | None:
+    try:
+        limit, used = (
+            Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
+            for name in ("memory.max", "memory.current")
+        )
+        stated = Path("/sys/fs/cgroup/memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    if limit == "max":
+        return None
+    # Pages of files count as used, and are given up first.
+    of_files = sum(
+        int(line.split()[1]) for line in stated if line.startswith(("inactive_file", "active_file"))
+    )
+    return max(int(limit) - int(used) + of_files, 0)
+
+
 def _processor() -> str:
     # platform.processor() is empty on most Linux systems.
     try:

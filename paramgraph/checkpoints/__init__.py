@@ -9,6 +9,7 @@ matrix, and an adapter is added as it is read.
   lists names for its remarks.
 - Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`;
   `wide_weight` computes with one.
+- In their files, and running: `open_mapped`.
 - Without weights: `open_skeleton` (modules on the meta device), `checkpoint_inventory` (counts from headers).
 - Before transformers loads one: `loadable_configuration`, and its `named_class`.
 - Names on disk, where they differ from the module's: `in_module_names` makes `ModuleWeights` of a file's.
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         ADAPTER_CONFIG as ADAPTER_CONFIG,
         AdaptedWeights as AdaptedWeights,
     )
+    from paramgraph.checkpoints.mapped_model import open_mapped as open_mapped
     from paramgraph.checkpoints.module_weights import open_module as open_module
     from paramgraph.checkpoints.names_on_disk import (
         ModuleWeights as ModuleWeights,

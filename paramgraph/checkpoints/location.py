@@ -57,7 +57,7 @@ class Located:
             raise ValueError(f"{self.name} was given in memory: it has no files")
         return fetch_from_hub(str(self.given), patterns or WEIGHTS) if self.path is None else self.path
 
-    def weights(self, base: WeightMapping | None = None) -> WeightMapping:
+    def weights(self, base: WeightMapping | None = None, mapped: bool = False) -> WeightMapping:
         """Open its weights without loading them; `base` is what an adapter is added to. As `open_checkpoint`."""
         if isinstance(self.given, WeightMapping):
             return self.given
@@ -68,7 +68,7 @@ class Located:
         path = self.files()
         if not (path / ADAPTER_CONFIG).is_file():
             _refuse_several_adapters(path)
-            return _described(open_files(path), path if path.is_dir() else path.parent)
+            return _described(open_files(path, mapped), path if path.is_dir() else path.parent)
         if (path / "model.safetensors").is_file():
             raise ValueError(
                 f"{path} has both a model and an adapter: give the file model.safetensors, or a folder"
@@ -105,7 +105,9 @@ def locate(model: object, argument: str = "a checkpoint") -> Located:
     return Located("adapter" if (path / ADAPTER_CONFIG).is_file() else "folder", model, path)
 
 
-def open_checkpoint(source: ModelLike, base: WeightMapping | None = None) -> WeightMapping:
+def open_checkpoint(
+    source: ModelLike, base: WeightMapping | None = None, mapped: bool = False
+) -> WeightMapping:
     """Open the weights of a model without loading them.
 
     A module's have its active LoRA adapters added in; a mapping is a state dict or the like; a file is a .safetensors
@@ -115,15 +117,15 @@ def open_checkpoint(source: ModelLike, base: WeightMapping | None = None) -> Wei
     A tensor of a file is read when it is asked for and not kept, so a pass over a checkpoint needs the memory of its
     largest tensor. Where a config.json beside the file says what model it is, names are those of its modules, also
     where transformers saves them under others or in parts. Parameters of a bare model are found in its task model and
-    the other way round. What is none of these raises a TypeError; where nothing can be read safely, a ValueError says
-    what to give.
+    the other way round. `mapped` is for files, as in `open_files`. What is none of these raises a TypeError; where
+    nothing can be read safely, a ValueError says what to give.
 
     >>> import torch
     >>> weights = open_checkpoint({"bert.encoder.weight": torch.ones(2)})
     >>> weights["encoder.weight"]
     tensor([1., 1.])
     """
-    return locate(source).weights(base)
+    return locate(source).weights(base, mapped)
 
 
 def existing_path(asked: str | os.PathLike[str]) -> Path | None:

@@ -22,7 +22,7 @@ HOW_TO_CONVERT = (
 )
 
 
-def open_files(path: Path) -> WeightMapping:
+def open_files(path: Path, mapped: bool = False) -> WeightMapping:
     """Open a safetensors file, the index of a sharded one, or a folder with either.
 
     In a folder `model.safetensors` is taken first, then the one index, then the one file, as transformers does.
@@ -30,16 +30,18 @@ def open_files(path: Path) -> WeightMapping:
     its file is closed after it; the last one is kept where it has three dimensions, as experts ask for theirs one by
     one. A ValueError says that there is no safetensors file, or several without an index; that
     one is truncated; or that an index is broken, or names what is missing or lies outside the folder.
+
+    A `mapped` tensor is no copy: its memory is the file, which must not be written to while it is held.
     """
     file = _pick_file(path)
     if file.name.endswith(INDEX):
-        return _open_index(file)
+        return _open_index(file, mapped)
     shapes, aliases = _header(file)
     last = LastStack()
     return WeightMapping(
         str(path),
         shapes,
-        lambda name: last.of((name,), len(shapes[name]), lambda: _read(file, name)),
+        lambda name: last.of((name,), len(shapes[name]), lambda: _read(file, name, mapped)),
         aliases,
         shapes.__getitem__,
     )
@@ -119,7 +121,7 @@ def _pick(folder: Path) -> Path:
     raise ValueError(f"{folder} has no .safetensors file: give the folder that save_pretrained wrote")
 
 
-def _open_index(index: Path) -> WeightMapping:
+def _open_index(index: Path, mapped: bool) -> WeightMapping:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise ValueError(f"{index} has no weight_map of tensor names to file names")
@@ -140,7 +142,9 @@ def _open_index(index: Path) -> WeightMapping:
         str(index.parent),
         places,
         lambda name: last.of(
-            (name,), len(headers[places[name]][name]), lambda: _read(index.parent / places[name], name)
+            (name,),
+            len(headers[places[name]][name]),
+            lambda: _read(index.parent / places[name], name, mapped),
         ),
         aliases,
         lambda name: headers[places[name]][name],
@@ -163,7 +167,8 @@ def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     }
 
 
-def _read(file: Path, name: str) -> Tensor:
+def _read(file: Path, name: str, mapped: bool) -> Tensor:
     with safe_open(file, framework="pt") as opened:
         tensor: Tensor = opened.get_tensor(name)
-        return tensor.clone()  # the tensor maps the file, which may be written anew while the caller holds it
+        # The tensor maps the file, which may be written anew while the caller holds it.
+        return tensor if mapped else tensor.clone()

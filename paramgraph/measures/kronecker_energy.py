@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paramgraph.errors import UnknownNameError
 from paramgraph.filters import MeasuredResponse, measured_steps
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures.band_statistics import FEWEST_BATCHES, LOW_BANDS, Bands, band_edges, jackknife_error
 from paramgraph.measures.projection import CLUSTER_WIDTH
 from paramgraph.nodes import NodeTable, unwrap
@@ -161,6 +162,7 @@ def product_energy(
     order: Mapping[str, Tensor] | None = None,
     bands: Bands = LOW_BANDS,
     on_failure: OnFailure | None = None,
+    memory: MappedMemory | None = None,
 ) -> dict[str, ModeEnergy]:
     r"""Measure the energy that a text's gradient has in each mode of the product of a row graph and a column graph.
 
@@ -196,6 +198,8 @@ def product_energy(
         Shares of the modes where bands begin and end; each end is moved to the nearest gap of the eigenvalues.
     on_failure : callable (group, reason), optional
         As in `paramgraph.collect`: told of each table that cannot be measured, and the others go on.
+    memory : MappedMemory, optional
+        Where energies lie, in files; for a model on the CPU.
 
     Returns
     -------
@@ -231,7 +235,7 @@ def product_energy(
         if group not in tables:
             raise UnknownNameError.among("table", group, tables)
     failures = Failures(tables, on_failure)
-    sums = _sums(bare, tables, bases, failures)
+    sums = _sums(bare, tables, bases, failures, memory)
     for found in itertools.chain.from_iterable(sums.values()):
         if order is not None and found.group in order:
             found.banded = _BandSums(found.group, order[found.group], bands, found.values)
@@ -264,9 +268,12 @@ def product_energy(
 class _Sum:
     """Energies of one matrix, added up text by text."""
 
-    def __init__(self, group: str, rows: Int64[Tensor, " rows"], U: Tensor, V: Tensor) -> None:
+    def __init__(
+        self, group: str, rows: Int64[Tensor, " rows"], U: Tensor, V: Tensor, memory: MappedMemory | None
+    ) -> None:
         self.group, self.rows, self.U, self.V = group, rows, U, V
-        self.values = U.new_zeros(U.shape[1], V.shape[1])
+        shape = U.shape[1], V.shape[1]
+        self.values = U.new_zeros(shape) if memory is None else memory.zeros(*shape, dtype=U.dtype)
         self.banded: _BandSums | None = None
         self._energies: Counter[int] = Counter()
 
@@ -344,7 +351,11 @@ class _BandSums:
 
 
 def _sums(
-    bare: nn.Module, tables: Mapping[str, NodeTable], bases: Bases, failures: Failures
+    bare: nn.Module,
+    tables: Mapping[str, NodeTable],
+    bases: Bases,
+    failures: Failures,
+    memory: MappedMemory | None,
 ) -> dict[str, list[_Sum]]:
     """Check tables and bases and begin the sums, by the name of the parameter: two tables may be of one."""
     named = dict(bare.named_parameters())
@@ -370,6 +381,6 @@ def _sums(
         # Adapters of a quantizer hold integers: what they compute with is floating.
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         rows = plan[0].features[:, 0].to(weight.device)
-        one = _Sum(group, rows, U.to(weight.device, dtype), V.to(weight.device, dtype))
+        one = _Sum(group, rows, U.to(weight.device, dtype), V.to(weight.device, dtype), memory)
         sums.setdefault(plan[0].parameter, []).append(one)
     return sums

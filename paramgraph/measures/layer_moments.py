@@ -8,12 +8,14 @@ same input (query, key and value; gate and up) have the same A.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Failures, Loss, OnFailure, activation_passes, output_gradient_passes
 from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs
@@ -26,8 +28,8 @@ MOMENTS = (("columns", "activations"), ("rows", "output_gradients"))
 class _Sums:
     """Add products of pieces up, once for all groups whose pieces are equal number by number."""
 
-    def __init__(self, share: bool) -> None:
-        self.share = share
+    def __init__(self, share: bool, memory: MappedMemory | None = None) -> None:
+        self.share, self.memory = share, memory
         self.totals: dict[str, Tensor] = {}
         self.leaders: dict[str, str] = {}
         self.calls: dict[str, int] = {}
@@ -48,7 +50,12 @@ class _Sums:
             self.parted |= not follows
             return
         if calls == 1:
-            self.totals[group] = piece.new_zeros(len(piece), len(piece), dtype=torch.float64)
+            shape = len(piece), len(piece)
+            self.totals[group] = (
+                piece.new_zeros(shape, dtype=torch.float64)
+                if self.memory is None
+                else self.memory.zeros(*shape, dtype=torch.float64)
+            )
         _add_product(self.totals[group], piece)
         self._last = group, piece
 
@@ -76,6 +83,7 @@ class SecondMoments:
 
     def __init__(self, sums: _Sums, seed: int = 0) -> None:
         self._totals, self._leaders, self._seed = sums.totals, sums.leaders, seed
+        self._memory = sums.memory
         self._operators: dict[str, ShiftOperator] = {}
         self._bases: dict[str, Tensor] = {}
 
@@ -99,7 +107,12 @@ class SecondMoments:
                     f"all inputs of {group!r} are zero on this text, so their Gram matrix cannot be normalized to mean "
                     "diagonal 1: leave this table out with `exclude`"
                 )
-            self._operators[leader] = adjacency(_normalized(self._totals.pop(leader)))
+            operator = adjacency(_normalized(self._totals.pop(leader)))
+            if self._memory is not None and isinstance(operator.matrix, np.ndarray):
+                operator = replace(
+                    operator, matrix=self._memory.keep(torch.from_numpy(operator.matrix)).numpy()
+                )
+            self._operators[leader] = operator
         return self._operators[leader]
 
     def gram(self, group: str) -> Tensor:
@@ -110,7 +123,8 @@ class SecondMoments:
         """Give all eigenvectors, the strongest first; solved in float64, kept in `dtype`."""
         leader = self._leaders[group]
         if leader not in self._bases:
-            self._bases[leader] = eigenpairs(self.operator(group), seed=self._seed).eigenvectors.to(dtype)
+            basis = eigenpairs(self.operator(group), seed=self._seed).eigenvectors.to(dtype)
+            self._bases[leader] = basis if self._memory is None else self._memory.keep(basis)
             del self._operators[leader]
         return self._bases[leader]
 
@@ -124,13 +138,14 @@ def second_moments(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     on_failure: OnFailure | None = None,
+    memory: MappedMemory | None = None,
 ) -> SecondMoments:
     """Add up the second moments of tables in one pass, "activations" of columns or "output_gradients" of rows.
 
     Tables with the same inputs share one matrix. Products are summed over a batch in the dtype of the pieces (float32
     at least) and over batches in float64. Time 2 nodes^2 tokens for each different matrix, memory 8 nodes^2 bytes.
     ValueError if pieces are not finite, or missing; or `on_failure` (group, reason) is told and the others go on.
-    `seed` is that of eigensolvers.
+    `seed` is that of eigensolvers. With a `memory` sums, operators and bases are in its files.
     """
     again = list(batches)
     failed: set[str] = set()
@@ -143,7 +158,7 @@ def second_moments(
     told = None if on_failure is None else leave_out
 
     def passed(share: bool) -> _Sums:
-        sums = _Sums(share)
+        sums = _Sums(share, memory)
         for _ in passes(sums.add, {group: table for group, table in tables.items() if group not in failed}):
             pass
         return sums

@@ -19,7 +19,8 @@ on the tokens that are routed to it.
   model, and its `body_of`, which has no head. The texts of a batch: `texts_of`, `take_texts`.
 - Inside: `activation_passes`, `gradient_passes`, `output_gradient_passes`, `attention_passes`, which an own `Source`
   may take, and which tokens they see: `real_tokens`, `stream_of`, `stream_of_signal`; inputs and output gradients call
-  by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`.
+  by call: `layer_gradient_passes` of `LayerGradients`, `output_readings`. In the memory of one block: `blocks_of` a
+  model are `checkpointed_blocks` for a while.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from paramgraph.sources._attention_passes import (
         attention_passes as attention_passes,
         eager_attention as eager_attention,
+    )
+    from paramgraph.sources._checkpointed_blocks import (
+        blocks_of as blocks_of,
+        checkpointed_blocks as checkpointed_blocks,
     )
     from paramgraph.sources._failures import Failures as Failures, OnFailure as OnFailure
     from paramgraph.sources._gradient_passes import gradient_passes as gradient_passes

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.errors import NumericalWarning, users_level
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
 from paramgraph.sources import Batches, Loss, collect, passes, run_batch
@@ -95,16 +96,19 @@ def prepare_entries(
     measure: Measure = collect,
     measure_energy: Measure = product_energy,
     share: Share | None = None,
+    memory: MappedMemory | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build a row graph and a column graph of each matrix and join them, or measure the energy of their modes.
 
     `make_ready` (table, operator, edges, seconds) adds the filter. A source that runs the model runs it for each side,
-    and the energies once more. A table that the objective does not reach, or that fails on one of its sides, has no
-    operator, and its reason says so.
+    and the energies once more; with a `memory` second moments and energies are in its files. A table that the objective
+    does not reach, or that fails on one of its sides, has no operator, and its reason says so.
     """
     if not tables:
         return ()
     started = time.perf_counter()
+    if memory is not None:
+        measure_energy = partial(measure_energy, memory=memory)
     again = batches if batches is None else listed(batches)
     failures: dict[str, str] = {}
     side = partial(
@@ -116,6 +120,7 @@ def prepare_entries(
         measure=measure,
         is_alone=share is None,
         failures=failures,
+        memory=memory,
     )
     rows = side(tables)
     reached = [key for key in tables if key in failures or not rows.is_zero(key)]
@@ -158,6 +163,7 @@ def _side(
     measure: Measure,
     is_alone: bool,
     failures: dict[str, str],
+    memory: MappedMemory | None,
 ) -> Side:
     """Measure one side; second moments go without features where no other rank has a part in them."""
     if not tables:
@@ -168,7 +174,7 @@ def _side(
         assert isinstance(source, str)  # a moment gram is of a source by name
         assert batches is not None  # checked before
         return second_moments(
-            model, tables, source, batches, loss, options, config.seed, on_failure=failures.__setitem__
+            model, tables, source, batches, loss, options, config.seed, failures.__setitem__, memory
         )
     features: dict[str, Tensor] = {}
     if reads_features(config):

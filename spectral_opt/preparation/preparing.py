@@ -20,6 +20,7 @@ from paramgraph.filters import (
     prepare_product_filter,
 )
 from paramgraph.graphs import as_builder
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES, SourceLike, as_source, collect
@@ -114,12 +115,14 @@ def prepare_tables(
     measure: Callable[..., Any] = collect,
     share: Callable[..., PreparedTable] | None = None,
     measure_energy: Callable[..., Any] = product_energy,
+    memory: MappedMemory | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of these tables, from :func:`match_tables` or some of them; see :func:`prepare`.
 
     `measure` gives the features, called as :func:`paramgraph.collect` is, and `measure_energy` energies of modes, as
     :func:`paramgraph.product_energy`: ranks put their own in their place. `share` (table, config, make) runs `make()`
-    for a table on one rank for all. What fails at one table leaves that one alone; a ValueError where none is left.
+    for a table on one rank for all. With a `memory` second moments of products are in its files. What fails at one
+    table leaves that one alone; a ValueError where none is left.
     """
     if config.builder is None:
         return tuple(table_without_graph(table) for table in tables.values())
@@ -144,6 +147,7 @@ def prepare_tables(
         measure,
         measure_energy,
         share,
+        memory,
     )
     ready |= {
         key: replace(each, table=table)

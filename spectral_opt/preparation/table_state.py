@@ -42,12 +42,12 @@ def decode_text(data: Tensor) -> str:
     return bytes(data.cpu().tolist()).decode()
 
 
-def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
+def table_tensors(ready: PreparedTable, copy: bool = True) -> dict[str, Tensor]:
     """Write a prepared table's operator and filter as tensors, copies on the CPU; empty where there is no graph.
 
     "reason" alone of a table that is left alone. Else "edges", "reason", the matrix of the operator (dense, or its CSR
     parts) with degrees and components, and what the filter holds: method, numbers, eigenvectors and gains, or
-    coefficients; for placement "basis" the spectrum.
+    coefficients; for placement "basis" the spectrum. Without `copy` what the operator is made of is handed out itself.
     """
     if ready.operator is None:
         return {"reason": encode_text(ready.reason)} if ready.left_alone else {}
@@ -55,8 +55,8 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     if ready.remarks:
         tensors["remarks"] = encode_text(json.dumps(ready.remarks))
     if isinstance(ready.operator, EntryOperator):
-        return tensors | _entry_tensors(ready.operator)
-    tensors |= _operator_tensors(ready.operator)
+        return tensors | _entry_tensors(ready.operator, copy)
+    tensors |= _operator_tensors(ready.operator, copy=copy)
     if isinstance(ready.filter, GraphFilter):
         design = ready.filter.design
         tensors["filter.method"] = encode_text(f"{design.method} {design.reason}")
@@ -75,19 +75,24 @@ def table_tensors(ready: PreparedTable) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_table(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
+def restore_table(
+    table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig, copy: bool = True
+) -> PreparedTable:
     """Make a prepared table of what `table_tensors` wrote, on the table that the config matches in the model.
 
-    Nothing is built and no eigenproblem is solved, but for the filter of entries. A ValueError where a part is missing
-    or its shape does not fit the table.
+    Nothing is built and no eigenproblem is solved, but for the filter of entries. Without `copy` the operator is made
+    of the tensors themselves, which must not be changed then. A ValueError where a part is missing or its shape does
+    not fit the table.
     """
     try:
-        return _restore(table, tensors, config_on(config, table))
+        return _restore(table, tensors, config_on(config, table), copy)
     except KeyError as error:
         raise ValueError(f"it lacks the part {error}") from error
 
 
-def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig) -> PreparedTable:
+def _restore(
+    table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralConfig, copy: bool
+) -> PreparedTable:
     nodes, width = (measured_table(table) if config.scheme == "entries" else table).shape
     if config.builder is None:
         return table_without_graph(table)
@@ -99,10 +104,10 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     graph_filter: GraphFilter | ProductFilter | None = None
     spectrum = None
     if config.scheme == "entries":
-        operator = _entries_from(tensors, nodes, width, config)
+        operator = _entries_from(tensors, nodes, width, config, copy)
         graph_filter = make_filter(operator, config) if config.has_filter else None
     else:
-        operator = _operator_from(tensors, "", nodes, config)
+        operator = _operator_from(tensors, "", nodes, config, copy)
         if config.runs_in_basis:
             spectrum = _spectrum_from(tensors, operator)
         elif config.has_filter:
@@ -121,30 +126,35 @@ def _restore(table: NodeTable, tensors: Mapping[str, Tensor], config: SpectralCo
     )
 
 
-def _entry_tensors(operator: EntryOperator) -> dict[str, Tensor]:
+def _entry_tensors(operator: EntryOperator, copy: bool) -> dict[str, Tensor]:
     """Write what acts on entries; the filter follows from the two operators, which are small beside its bases."""
     entries = operator.operator
     if isinstance(entries, KroneckerModes):
-        return {f"modes.{name}": getattr(entries, name).detach().cpu().clone() for name in _MODES}
+        return {f"modes.{name}": _own(getattr(entries, name), copy) for name in _MODES}
     tensors = {"join": encode_text(type(entries).__name__)}
     for side, part in zip(("rows", "columns"), operator.parts, strict=True):
-        tensors |= _operator_tensors(part, f"{side}.")
+        tensors |= _operator_tensors(part, f"{side}.", copy)
     return tensors
 
 
 def _entries_from(
-    tensors: Mapping[str, Tensor], nodes: int, width: int, config: SpectralConfig
+    tensors: Mapping[str, Tensor], nodes: int, width: int, config: SpectralConfig, copy: bool
 ) -> EntryOperator:
     if "modes.eigenvalues" in tensors:
-        modes = KroneckerModes(*(tensors[f"modes.{name}"].cpu().clone() for name in _MODES))
+        modes = KroneckerModes(*(_own(tensors[f"modes.{name}"], copy) for name in _MODES))
         if modes.shape != (nodes, width):
             raise ValueError(f"its modes are of a matrix of the shape {modes.shape}")
         return EntryOperator(modes)
     # A file from before there were products has sums alone.
     name = decode_text(tensors["join"]) if "join" in tensors else KroneckerSum.__name__
     join = KroneckerProduct if name == KroneckerProduct.__name__ else KroneckerSum
-    rows = _operator_from(tensors, "rows.", nodes, config)
-    return EntryOperator(join(rows, _operator_from(tensors, "columns.", width, config)))
+    rows = _operator_from(tensors, "rows.", nodes, config, copy)
+    return EntryOperator(join(rows, _operator_from(tensors, "columns.", width, config, copy)))
+
+
+def _own(tensor: Tensor, copy: bool) -> Tensor:
+    on_cpu = tensor.detach().cpu()
+    return on_cpu.clone() if copy else on_cpu
 
 
 def _spectrum_from(tensors: Mapping[str, Tensor], operator: ShiftOperator) -> Spectrum:
@@ -185,7 +195,7 @@ def _filter_from(
     return GraphFilter(operator, get_response(config.make_response()), design)
 
 
-def _operator_tensors(operator: ShiftOperator, prefix: str = "") -> dict[str, Tensor]:
+def _operator_tensors(operator: ShiftOperator, prefix: str = "", copy: bool = True) -> dict[str, Tensor]:
     arrays: dict[str, Any] = {"degrees": operator.degrees, "labels": operator.component_labels}
     if operator.signs is not None:
         arrays["signs"] = operator.signs
@@ -193,17 +203,17 @@ def _operator_tensors(operator: ShiftOperator, prefix: str = "") -> dict[str, Te
         arrays["matrix"] = operator.matrix
     else:
         arrays |= {part: getattr(operator.matrix, part) for part in ("data", "indices", "indptr")}
-    tensors = {f"{prefix}{name}": torch.tensor(value) for name, value in arrays.items()}
+    tensors = {f"{prefix}{name}": _own(torch.from_numpy(value), copy) for name, value in arrays.items()}
     if operator.similar is not None:
-        tensors |= _operator_tensors(operator.similar, f"{prefix}similar.")
+        tensors |= _operator_tensors(operator.similar, f"{prefix}similar.", copy)
     return tensors
 
 
 def _operator_from(
-    tensors: Mapping[str, Tensor], prefix: str, nodes: int, config: SpectralConfig
+    tensors: Mapping[str, Tensor], prefix: str, nodes: int, config: SpectralConfig, copy: bool
 ) -> ShiftOperator:
     arrays = {
-        key.removeprefix(prefix): value.cpu().numpy().copy()
+        key.removeprefix(prefix): _own(value, copy).numpy()
         for key, value in tensors.items()
         if key.startswith(prefix)
     }
@@ -227,6 +237,6 @@ def _operator_from(
         "sym" if is_similar else normalization,
         arrays["degrees"],
         arrays["labels"],
-        _operator_from(tensors, f"{prefix}similar.", nodes, config) if has_similar else None,
+        _operator_from(tensors, f"{prefix}similar.", nodes, config, copy) if has_similar else None,
         arrays.get("signs"),
     )

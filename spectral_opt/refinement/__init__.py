@@ -1,12 +1,13 @@
 """Refinement: the filters on a finished fine-tune, without training.
 
-The way of a matrix: a base that can run is loaded, and the graphs of its tables are built from it once. A tuned
-checkpoint is opened, its names are matched with those of the base, and its weights are read one table at a time. Each
-delta, tuned minus base, goes through the filters of all configs and is added to the base again; of a LoRA adapter the
-factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for `from_pretrained`.
+The way of a matrix: a base that can run is loaded, or mapped from its files, and the graphs of its tables are built
+from it once. A tuned checkpoint is opened, its names are matched with those of the base, and its weights are read one
+table at a time. Each delta, tuned minus base, goes through the filters of all configs and is added to the base again;
+of a LoRA adapter the factors are filtered themselves. What comes out is a state dict of plain tensors, or a folder for
+`from_pretrained`.
 
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`;
-  its option `Rest`; `told_skipped` says what was left alone.
+  its options `Rest` and `Memory`, and the `Placement` that this chose; `told_skipped` says what was left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `check_inputs`, `write_folder` and `read_folder`.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
     from spectral_opt.refinement._deltas import Rest as Rest, told_skipped as told_skipped
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
+    from spectral_opt.refinement._memory import Memory as Memory, Placement as Placement
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,
         read_folder as read_folder,

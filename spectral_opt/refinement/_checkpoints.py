@@ -21,9 +21,11 @@ from paramgraph.checkpoints import (
     locate,
     named_class,
     open_checkpoint,
+    open_mapped,
     open_module,
     wide_weight,
 )
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import is_quantized, storage_key, unwrap, weighted_layers
 
 
@@ -63,12 +65,15 @@ def place_of(model: ModelLike, argument: str) -> Path | None:
     return existing_path(str(getattr(config, "name_or_path", "") or ""))
 
 
-def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:
+def load_base(
+    base: ModelLike, like: ModelLike | None = None, memory: MappedMemory | None = None
+) -> BaseModel:
     """Bring a base into a bare module that can run.
 
     A module is taken as it is; a local folder or a name on the hub is loaded with the class that its config names, in
     the dtype in which it was saved, from safetensors only; a state dict or a .safetensors file is put into a copy of
-    `like`, the tuned model. ValueError if there is no such model, it has adapters in it, or no architecture is known.
+    `like`, the tuned model. With a `memory` the weights of a folder stay in its files. ValueError if there is no such
+    model, it has adapters in it, or no architecture is known.
     """
     where = locate(base, "base")
     if where.in_memory:
@@ -82,7 +87,7 @@ def load_base(base: ModelLike, like: ModelLike | None = None) -> BaseModel:
         return BaseModel(model)
     if where.kind in ("weights", "file"):
         return _in_architecture_of(like, where.weights())
-    return _load_folder(where)
+    return _load_folder(where) if memory is None else _open_folder(where, memory)
 
 
 @contextmanager
@@ -229,10 +234,21 @@ def all_equal(weights: WeightMapping, names: Sequence[str]) -> bool:
     return all(torch.equal(first, weights[name]) for name in names[1:])
 
 
+def _open_folder(where: Located, memory: MappedMemory) -> BaseModel:
+    """Leave the weights of a model in the files of its folder."""
+    _check_folder(where)
+    _check_quantization("base", where.weights().quantized)
+    return BaseModel(open_mapped(where, memory), frozenset(), where.path or _local_folder(where))
+
+
+def _check_folder(where: Located) -> None:
+    if where.path and not (where.path / "config.json").is_file():
+        raise ValueError(f"no model in {str(where.given)!r}: a local folder with config.json is needed")
+
+
 def _load_folder(where: Located) -> BaseModel:
     source, local = str(where.given), where.path
-    if local and not (local / "config.json").is_file():
-        raise ValueError(f"no model in {source!r}: a local folder with config.json is needed")
+    _check_folder(where)
     config = loadable_configuration(where)
     found = named_class(config)
     if found is None:

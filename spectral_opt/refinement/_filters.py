@@ -1,6 +1,7 @@
 """The filters of a refinement: one for each table, config and response, made when they are first needed."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import second_moments
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import Batches, Loss
+from paramgraph.sources import Batches, Loss, checkpointed_blocks
 from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
@@ -38,11 +40,15 @@ class RefinementFilters:
 
     Memory 8 nodes^2 bytes for each dense graph, one for all layers that read the same input; as much again for
     eigenvectors, which are computed at the first response that needs them and kept. Tables without an operator are
-    `left` alone, each for its reason; a ValueError where a config has no others.
+    `left` alone, each for its reason; a ValueError where a config has no others. With a `memory` graphs and
+    eigenvectors are in its files.
     """
 
-    def __init__(self, configs: Sequence[SpectralConfig], tables: Sequence[Tables]) -> None:
+    def __init__(
+        self, configs: Sequence[SpectralConfig], tables: Sequence[Tables], memory: MappedMemory | None = None
+    ) -> None:
         self.configs = tuple(configs)
+        self._memory = memory
         self.tables: tuple[Tables, ...] = tuple(
             {group: ready for group, ready in found.items() if ready.operator is not None} for found in tables
         )
@@ -62,9 +68,12 @@ class RefinementFilters:
         configs: Sequence[SpectralConfig],
         sets: Mapping[str, Batches],
         loss: Loss | None = None,
+        memory: MappedMemory | None = None,
     ) -> "RefinementFilters":
-        """Build the operators of every table from the calibration sets."""
-        return cls(configs, [_operators(model, config, sets, loss) for config in configs])
+        """Build the operators of every table from the calibration sets; with a `memory` in that of one block."""
+        with nullcontext() if memory is None else checkpointed_blocks(model):
+            tables = [_operators(model, config, sets, loss, memory) for config in configs]
+        return cls(configs, tables, memory)
 
     def null(self, kind: Null, seed: int) -> "RefinementFilters":
         """Give the same tables with a null of each operator; tables that share one share its null."""
@@ -131,7 +140,10 @@ class RefinementFilters:
                 if complete
                 else pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
             )
-            self._spectra[id(operator)] = eigenpairs(operator, k=pairs or None, seed=config.seed)
+            found = eigenpairs(operator, k=pairs or None, seed=config.seed)
+            if self._memory is not None:
+                found = replace(found, eigenvectors=self._memory.keep(found.eigenvectors))
+            self._spectra[id(operator)] = found
         return self._spectra[id(operator)]
 
 
@@ -196,19 +208,24 @@ def expert_of(table: NodeTable) -> int:
 
 
 def _operators(
-    model: nn.Module, config: SpectralConfig, sets: Mapping[str, Batches], loss: Loss | None
+    model: nn.Module,
+    config: SpectralConfig,
+    sets: Mapping[str, Batches],
+    loss: Loss | None,
+    memory: MappedMemory | None,
 ) -> dict[str, PreparedTable]:
     """Build operators alone: no filter, and no check of a penalty that is not used."""
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
     if not is_moment_gram(config, config.scheme):
-        return {ready.table.group: ready for ready in prepare_tables(model, bare, tables, sets, loss)}
+        ready_tables = prepare_tables(model, bare, tables, sets, loss, memory=memory)
+        return {ready.table.group: ready for ready in ready_tables}
     source, options = source_of(model, config, config.scheme)
     assert isinstance(source, str), "moments are of a source by name"
     batches = listed(sets[config.batches])
     left: dict[str, str] = {}
     moments = second_moments(
-        model, tables, source, batches, loss, options, config.seed, on_failure=left.__setitem__
+        model, tables, source, batches, loss, options, config.seed, left.__setitem__, memory
     )
     remarks = told_texts(model, config, batches)
     what = "the layer's inputs" if source == "activations" else "output gradients"

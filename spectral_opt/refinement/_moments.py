@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paramgraph.checkpoints import open_module
 from paramgraph.digests import tensor_digest, text_digest
+from paramgraph.nodes import storage_key
 from paramgraph.whole_files import replacing
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
@@ -22,7 +23,8 @@ from spectral_opt.preparation import (
     table_tensors,
 )
 
-VERSION = 1
+# From 2 on what several tables share, as a basis of columns, is written once.
+VERSION, READ = 2, ("1", "2")
 # Fields of a config that its operators do not depend on: how a response is applied, and training.
 APPLIED = frozenset(
     (
@@ -42,6 +44,8 @@ def write_moments(
     Of tables that were left alone the reasons are written.
     """
     tensors: dict[str, Tensor] = {}
+    places: dict[tuple[object, ...], str] = {}
+    shared: dict[str, str] = {}
     numbers: dict[int, int] = {}
     listed: list[dict[str, int]] = []
     for of_config in tables:
@@ -49,13 +53,21 @@ def write_moments(
         for group, ready in of_config.items():
             number = numbers.setdefault(id(ready.operator), len(numbers))
             listed[-1][group] = number
-            if f"{number}.reason" not in tensors:
-                tensors |= {f"{number}.{name}": value for name, value in table_tensors(ready).items()}
+            if f"{number}.reason" in tensors:
+                continue
+            for part, value in table_tensors(ready, copy=False).items():
+                name = f"{number}.{part}"
+                first = places.setdefault(storage_key(value), name)
+                if first == name:
+                    tensors[name] = value.contiguous()
+                else:
+                    shared[name] = first
     header = {
         "version": str(VERSION),
         "base": checksum(model),
         "configs": json.dumps([measured_fields(config) for config in configs]),
         "tables": json.dumps(listed),
+        "shared": json.dumps(shared),
         "left": json.dumps([{group: ready.reason for group, ready in found.items()} for found in left]),
     }
     with replacing(path) as unfinished:
@@ -63,9 +75,12 @@ def write_moments(
 
 
 def read_moments(
-    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig]
+    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig], mapped: bool = False
 ) -> list[dict[str, PreparedTable]]:
-    """Read what `write_moments` wrote of the same base and configs; a ValueError for anything else."""
+    """Read what `write_moments` wrote of the same base and configs; a ValueError for anything else.
+
+    What is `mapped` stays in the file, which must not be written to then.
+    """
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder: give the file that Refiner.write_moments wrote")
     try:
@@ -75,8 +90,9 @@ def read_moments(
             listed: list[dict[str, int]] = json.loads(header["tables"])
             # Earlier files tell of no table that was left alone.
             left: list[dict[str, str]] = json.loads(header.get("left", json.dumps([{}] * len(listed))))
+            places = {name: name for name in file.keys()} | json.loads(header.get("shared", "{}"))  # noqa: SIM118
             return [
-                _restored(file, model, config, numbers, reasons)
+                _restored(file, places, model, config, numbers, reasons, mapped)
                 for config, numbers, reasons in zip(configs, listed, left, strict=True)
             ]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
@@ -86,7 +102,7 @@ def read_moments(
 def _check(
     path: Path, header: Mapping[str, str], model: nn.Module, configs: Sequence[SpectralConfig]
 ) -> None:
-    if header.get("version") != str(VERSION):
+    if header.get("version") not in READ:
         raise ValueError(f"{path} holds no moments of this version: write them with Refiner.write_moments")
     if header["base"] != checksum(model):
         raise ValueError(
@@ -112,24 +128,27 @@ def _check(
 
 def _restored(
     file: Any,
+    places: Mapping[str, str],
     model: nn.Module,
     config: SpectralConfig,
     numbers: Mapping[str, int],
     left: Mapping[str, str],
+    mapped: bool,
 ) -> dict[str, PreparedTable]:
     """Make the tables of one config; those that shared an operator share it again, and those left alone have none."""
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
-    names = list(file.keys())
     made: dict[int, PreparedTable] = {}
     found = {}
     for group, number in numbers.items():
         if number not in made:
             prefix = f"{number}."
             tensors = {
-                name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)
+                name.removeprefix(prefix): file.get_tensor(place)
+                for name, place in places.items()
+                if name.startswith(prefix)
             }
-            made[number] = restore_table(tables[group], tensors, bare)
+            made[number] = restore_table(tables[group], tensors, bare, copy=not mapped)
         found[group] = replace(made[number], table=tables[group])
     return found | {
         group: table_left_alone(tables[group], tables[group].shape[0], reason)

@@ -152,9 +152,9 @@ def write_folder(
             shutil.rmtree(left, ignore_errors=True)
 
 
-def read_folder(folder: Path) -> dict[str, Tensor]:
-    """Read what was written, under the names of its model; tied names are left out."""
-    weights = open_checkpoint(folder)
+def read_folder(folder: Path, mapped: bool = False) -> dict[str, Tensor]:
+    """Read what was written, under the names of its model; tied names are left out. `mapped` as in `open_files`."""
+    weights = open_checkpoint(folder, mapped=mapped)
     return {name: weights[name] for name in weights}
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from paramgraph.mapped_memory import MappedMemory
+
 Form = Literal["weights", "merged", "adapter"]
 
 
@@ -26,6 +28,8 @@ class RefinedState(dict[str, Tensor]):
     skipped : mapping of str to str
         Tables that were targeted and that no filter acts on, by their groups, each with its reason: a layer that no
         text passes through, a delta that is not finite, a filter that cannot be made.
+    memory : str
+        Where base and graphs were, in memory or in files, and why: what was asked, or estimated.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class RefinedState(dict[str, Tensor]):
         norm_kept: float = 1.0,
         config: Mapping[str, Any] | None = None,
         skipped: Mapping[str, str] | None = None,
+        memory: str = "",
     ) -> None:
         super().__init__(tensors)
         self.form = form
@@ -43,10 +48,16 @@ class RefinedState(dict[str, Tensor]):
         self.norm_kept = norm_kept
         self.config = dict(config or {})
         self.skipped = dict(skipped or {})
+        self.memory = memory
 
 
-def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Tensor]:
-    """Gather refined weights, and copy what is the caller's own memory; names of one tensor get one copy."""
+def own_memory(
+    stream: Iterable[tuple[str, Tensor]], tuned: Any, memory: MappedMemory | None = None
+) -> dict[str, Tensor]:
+    """Gather refined weights, and copy what is the caller's own memory; names of one tensor get one copy.
+
+    With a `memory` all are in its files.
+    """
     state = (
         tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
     )
@@ -54,7 +65,12 @@ def own_memory(stream: Iterable[tuple[str, Tensor]], tuned: Any) -> dict[str, Te
     copies: dict[tuple[Any, ...], Tensor] = {}
     tensors = {}
     for name, value in stream:
+        key = value.data_ptr(), value.shape, value.stride()
         if value.data_ptr() in theirs:
-            value = copies.setdefault((value.data_ptr(), value.shape, value.stride()), value.clone())
+            if key not in copies:
+                copies[key] = value.clone() if memory is None else memory.keep(value)
+            value = copies[key]
+        elif memory is not None:  # the next weight may lie where this one was
+            value = memory.keep(value)
         tensors[name] = value
     return tensors

@@ -17,6 +17,7 @@ from torch import Tensor
 from paramgraph._checks import is_number, known_choice
 from paramgraph.checkpoints import AdaptedWeights, ModelLike, locate, open_module
 from paramgraph.filters import get_response
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.sources import Loss, Objective
 from paramgraph.spectra import Null
 from spectral_opt.config import SpectralConfig
@@ -48,11 +49,21 @@ from spectral_opt.refinement._deltas import (
 )
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
+from spectral_opt.refinement._memory import SHARD_BYTES, Memory, choose_placement
 from spectral_opt.refinement._moments import read_moments, write_moments
-from spectral_opt.refinement._output_folder import check_folder, read_folder, write_folder
+from spectral_opt.refinement._output_folder import (
+    SHARD_BYTES as LARGE_SHARD_BYTES,
+    check_folder,
+    read_folder,
+    write_folder,
+)
 from spectral_opt.refinement._result import Form, RefinedState, own_memory
 from spectral_opt.refinement._retention import Agreement, FoundStrength, find_strength
 
+IN_FILES_NO_KEEP = (
+    "keep compares a copy of the base in memory, and this base stays in its files: give a strength, or "
+    "memory='whole'"
+)
 # One response a config: a name, or a function of eigenvalues.
 Responses = Sequence[str | Callable[[Tensor], Tensor]]
 
@@ -84,12 +95,20 @@ class Refiner:
         Arguments of the preset; see :meth:`SpectralConfig.preserve`.
     moments : str or Path, optional
         File of :meth:`write_moments`, of the same base and configs: nothing is measured, and no batches are needed.
+    memory : {"auto", "whole", "blocks"}, default "auto"
+        Where base and graphs are: in memory ("whole"), or in files ("blocks"), for a base that is given as a folder
+        and graphs of second moments. Weights are mapped then, gradients go backward block by block, and sums, bases
+        and energies lie in temporary files (of TMPDIR). "auto" is "whole" where that is estimated to fit into what is
+        free. `placement` says what was chosen, and why.
 
     Raises
     ------
     ValueError
         If a config has no response or no builder, matches nothing, or lacks its calibration set; if the base cannot
-        be loaded, or has adapters in it; if `moments` are of another base or other configs, or damaged.
+        be loaded, or has adapters in it; if `moments` are of another base or other configs, or damaged; if `memory`
+        does not suffice even block by block, or cannot be in files.
+    OSError
+        If the disk has no room for the temporary files.
     TypeError
         If `base` is none of these.
 
@@ -123,6 +142,7 @@ class Refiner:
         graph: str | None = None,
         objective: Objective | None = None,
         moments: str | Path | None = None,
+        memory: Memory = "auto",
     ) -> None:
         known_choice("rest", rest, get_args(Rest))
         self.rest: Rest = rest
@@ -140,13 +160,15 @@ class Refiner:
         if moments is None:
             for config in self.configs:
                 check_calibration(config, sets, loss)
-        self.base = load_base(base, like)
+        self.placement = choose_placement(memory, base, self.configs, sets)
+        self._memory = MappedMemory() if self.placement.in_files else None
+        self.base = load_base(base, like, self._memory)
         self._place = place_of(base, "base")
         if moments is None:
-            self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss)
+            self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss, self._memory)
         else:
-            tables = read_moments(moments, self.base.model, self.configs)
-            self.filters = RefinementFilters(self.configs, tables)
+            tables = read_moments(moments, self.base.model, self.configs, self.placement.in_files)
+            self.filters = RefinementFilters(self.configs, tables, self._memory)
         # Texts to measure retention on: held out where there are any.
         self._texts = ("held_out", held_out) if held_out is not None else ("preserve", sets.get("preserve"))
         self._weights = open_module(self.base.model)
@@ -179,10 +201,11 @@ class Refiner:
             found = DeltaStream(
                 checkpoint, match, filters, None, (*self.filters.remarks, *match.remarks, *merged), self.rest
             )
-            tensors = own_memory(found, tuned)
+            tensors = own_memory(found, tuned, self._memory)
         remarks = (*found.remarks, *found.unchanged)
         form: Form = "merged" if merged else "weights"
-        return RefinedState(tensors, form, remarks, found.norm_kept, skipped=found.skipped)
+        memory = str(self.placement)
+        return RefinedState(tensors, form, remarks, found.norm_kept, skipped=found.skipped, memory=memory)
 
     def null(self, kind: Null, seed: int = 0) -> "Refiner":
         r"""Give a refiner of the same base whose graphs know less than these: the control of every strength.
@@ -192,8 +215,10 @@ class Refiner:
         "permuted" gives the nodes to each other at random, "rotated" turns the eigenvectors into random ones, "swapped"
         gives the strong modes the weak ones' eigenvalues and these theirs: the spectrum stays. "strongest" leaves
         nothing but the strongest mode, "diagonal" no coordination between nodes. Nothing is measured again. ValueError
-        for another kind, or for "rotated" or "diagonal" of a Laplacian.
+        for another kind, for "rotated" or "diagonal" of a Laplacian, or where graphs are in files.
         """
+        if self.placement.in_files:
+            raise ValueError("nulls are held in memory, and these graphs are in files: give memory='whole'")
         found = copy.copy(self)
         found.filters = self.filters.null(kind, seed)
         found._is_null = True
@@ -227,6 +252,8 @@ class Refiner:
             one of a Tikhonov response, or there are no texts.
         """
         _check_keep(keep, self.configs)
+        if self.placement.in_files:
+            raise ValueError(IN_FILES_NO_KEEP)
         which, batches = self._texts
         if batches is None:
             raise ValueError(
@@ -301,16 +328,20 @@ class Refiner:
                     second = [name for name in stored if ".lora_B" in name or ".lora_embedding_B" in name]
                     tensors = scale_tensors(stored, second, factor)
                     config = checkpoint.adapter.config
-                    state = RefinedState(tensors, "adapter", match.remarks, factor, config)
+                    memory = str(self.placement)
+                    state = RefinedState(tensors, "adapter", match.remarks, factor, config, memory=memory)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
             remarks = (*self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest)
-            write_folder(folder, found.on_disk(), checkpoint, self.base)
+            in_files = self.placement.in_files
+            shard_bytes = SHARD_BYTES if in_files else LARGE_SHARD_BYTES
+            write_folder(folder, found.on_disk(), checkpoint, self.base, shard_bytes=shard_bytes)
         remarks = (*found.remarks, *found.unchanged)
         kept = found.norm_kept if factor is None else factor
         form: Form = "merged" if merged else "weights"
-        return RefinedState(read_folder(folder), form, remarks, kept, skipped=found.skipped)
+        tensors, memory = read_folder(folder, mapped=in_files), str(self.placement)
+        return RefinedState(tensors, form, remarks, kept, skipped=found.skipped, memory=memory)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""
@@ -381,7 +412,9 @@ class Refiner:
                 f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",
             )
         remarks += () if found.before else (UNCHANGED,)
-        return RefinedState(tensors, "adapter", remarks, kept, adapter.config, failures.reasons)
+        return RefinedState(
+            tensors, "adapter", remarks, kept, adapter.config, failures.reasons, str(self.placement)
+        )
 
 
 def _chosen(
@@ -421,6 +454,7 @@ def refine(
     graph: str | None = None,
     objective: Objective | None = None,
     moments: str | Path | None = None,
+    memory: Memory = "auto",
 ) -> RefinedState:
     r"""Filter the delta of a finished fine-tune with the graphs of its base model.
 
@@ -456,18 +490,23 @@ def refine(
         Of the preset: :meth:`SpectralConfig.preserve` has "product", "columns" and "rows".
     moments : str or Path, optional
         File of :meth:`Refiner.write_moments` in place of batches.
+    memory : {"auto", "whole", "blocks"}, default "auto"
+        Whether base and graphs are in memory, or in files and go block by block; see :class:`Refiner`. A result that is
+        not written to `out` is in files too then.
 
     Returns
     -------
     RefinedState
         State dict of plain tensors with the names and dtypes of `tuned`; base and tuned are not changed. `.form` says
-        whether it is "weights", an "adapter" of the same rank, or a "merged" one; `.remarks` what was left alone.
+        whether it is "weights", an "adapter" of the same rank, or a "merged" one; `.remarks` what was left alone;
+        `.memory` where base and graphs were, and why.
 
     Raises
     ------
     ValueError
         If base and tuned do not match, a config has no response, its calibration set is missing, no strength keeps
-        what `keep` asks for, or `out` is not empty, or is the folder of base or tuned.
+        what `keep` asks for, or `out` is not empty, or is the folder of base or tuned; or there is not memory enough,
+        estimated before anything is loaded.
     TypeError
         If `base` or `tuned` is nothing that has weights.
 
@@ -500,7 +539,9 @@ def refine(
     chosen = _chosen(configs, strength=strength, graph=graph, objective=objective)
     if keep is not None:
         _check_keep(keep, chosen)
-    refiner = Refiner(base, chosen, batches, loss, like=tuned, rest=rest, moments=moments)
+        if memory == "blocks":
+            raise ValueError(IN_FILES_NO_KEEP)
+    refiner = Refiner(base, chosen, batches, loss, like=tuned, rest=rest, moments=moments, memory=memory)
     found = None if keep is None else refiner.find_strength(tuned, keep)
     responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
     state = refiner.apply(tuned, responses) if out is None else refiner.save(tuned, out, responses, overwrite)

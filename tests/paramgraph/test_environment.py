@@ -3,12 +3,14 @@ import json
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import paramgraph
 from paramgraph.environment import (
     PACKAGES,
+    available_bytes,
     entry_points,
     hardware,
     peak_megabytes,
@@ -58,3 +60,27 @@ def test_both_packages_run_as_modules_and_state_their_versions(package):
     assert shown == versions() | versions_beside()
     assert shown["paramgraph"] == paramgraph.__version__
     assert "peft" in shown
+
+
+def test_memory_that_is_left_is_that_of_the_machine_or_of_its_group(tmp_path, monkeypatch):
+    def read(file, **options):
+        return files[str(file)]
+
+    files = {
+        "/proc/meminfo": "MemTotal: 900 kB\nMemAvailable:     700 kB\n",
+        "/sys/fs/cgroup/memory.max": "500000\n",
+        "/sys/fs/cgroup/memory.current": "300000\n",
+        "/sys/fs/cgroup/memory.stat": "anon 7\nactive_file 1000\ninactive_file 20000\n",
+    }
+    monkeypatch.setattr(Path, "read_text", read)
+    assert available_bytes() == 500_000 - 300_000 + 21_000
+    files["/sys/fs/cgroup/memory.max"] = "max"
+    assert available_bytes() == 700 * 1024
+
+
+def test_memory_that_is_left_is_not_known_everywhere(monkeypatch):
+    def missing(file, **options):
+        raise FileNotFoundError(file)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert available_bytes() is None

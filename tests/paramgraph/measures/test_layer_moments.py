@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from paramgraph import Gram, adjacency, collect, columns
+from paramgraph import Gram, adjacency, collect, columns, product_energy, rows
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import BLOCK, second_moments
 
 
@@ -84,3 +86,27 @@ def test_zero_inputs_raise_and_name_the_table():
     model = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(ValueError, match=r"'0\.weight' are zero"):
         input_operators(model, columns(model), [torch.zeros(4, 3)])
+
+
+def test_moments_and_energies_in_files_are_the_same(tiny_transformer, tiny_batches):
+    memory = MappedMemory()
+    tables, batches = rows(tiny_transformer, exclude=["pooler.dense"]), tiny_batches[:1]
+    plain, kept = (
+        second_moments(tiny_transformer, tables, "output_gradients", batches, memory=where)
+        for where in (None, memory)
+    )
+    group = "bert.encoder.layer.0.output.dense.weight"
+    np.testing.assert_array_equal(plain.operator(group).to_dense(), kept.operator(group).to_dense())
+    assert torch.equal(plain.basis(group, torch.float32), kept.basis(group, torch.float32))
+    one = {group: tables[group]}
+    bases = {group: (torch.eye(32), torch.eye(64))}
+    energies = [
+        product_energy(tiny_transformer, one, bases, batches, memory=where)[group].values
+        for where in (None, memory)
+    ]
+    assert torch.equal(*energies)
+    # A sum of each table; of one of them an operator and a basis; and its energies.
+    assert (
+        memory.size
+        == sum(8 * table.shape[0] ** 2 for table in tables.values()) + (8 + 4) * 32**2 + 4 * 32 * 64
+    )

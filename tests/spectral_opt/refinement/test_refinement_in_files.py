@@ -1,0 +1,177 @@
+"""Refinement of a base that stays in its files: the same result, in little memory, or refused before it is loaded."""
+
+import copy
+import errno
+import os
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModel, LlamaConfig, LlamaForCausalLM
+
+from spectral_opt import Refiner, SpectralConfig, refine
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* equally strong ones")
+TEXTS = torch.randint(1, 40, (2, 2, 6), generator=torch.Generator().manual_seed(2))
+BATCHES = {"preserve": [{"input_ids": tokens, "attention_mask": torch.ones_like(tokens)} for tokens in TEXTS]}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Save a base, and a fine-tune of it, in several files each."""
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = LlamaForCausalLM(config).eval()
+        tuned = copy.deepcopy(base)
+        with torch.no_grad():
+            for parameter in tuned.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+    found = {}
+    for name, model in (("base", base), ("tuned", tuned)):
+        found[name] = tmp_path_factory.mktemp(name)
+        model.save_pretrained(found[name], max_shard_size="8KB")
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"graph": "columns"},
+        {"graph": "rows"},
+        {"graph": "product"},
+        {"graph": "product", "objective": "representation"},
+    ],
+    ids=["columns", "rows", "product", "product of representations"],
+)
+def test_base_and_graphs_in_files_give_the_same_weights(folders, options):
+    paths = folders["base"], folders["tuned"]
+    whole = refine(*paths, "preserve", BATCHES, strength=0.3, memory="whole", **options)
+    blocks = refine(*paths, "preserve", BATCHES, strength=0.3, memory="blocks", **options)
+    assert list(whole) == list(blocks)
+    moved = refine(*paths, "preserve", BATCHES, strength=0.0, graph=options["graph"])
+    for name, expected in whole.items():
+        # Float32 products whose terms are added in another order; the filter itself moves weights by 1e-3 and more.
+        torch.testing.assert_close(blocks[name], expected, rtol=0, atol=2e-6)
+    name = "model.layers.1.mlp.down_proj.weight"
+    assert float((whole[name] - moved[name]).abs().max()) > 1e-3
+    assert blocks.remarks == whole.remarks
+    assert blocks.norm_kept == pytest.approx(whole.norm_kept, rel=1e-5)
+    assert whole.memory == "base and graphs in memory: as asked"
+    assert blocks.memory.startswith("base and graphs in files, block by block: as asked; about")
+
+
+def test_what_is_written_is_read_from_its_files_and_loads_anywhere(folders, tmp_path):
+    state = refine(
+        folders["base"],
+        folders["tuned"],
+        "preserve",
+        BATCHES,
+        graph="columns",
+        out=tmp_path / "out",
+        memory="blocks",
+    )
+    loaded = AutoModel.from_pretrained(tmp_path / "out")
+    assert torch.equal(loaded.layers[1].mlp.up_proj.weight, state["model.layers.1.mlp.up_proj.weight"])
+    assert not state["model.layers.1.mlp.up_proj.weight"].is_meta
+
+
+def test_an_adapter_stays_one(folders, tmp_path):
+    base = LlamaForCausalLM.from_pretrained(folders["base"])
+    wrapped = get_peft_model(
+        base, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    )
+    wrapped.save_pretrained(tmp_path)
+    states = [
+        refine(folders["base"], tmp_path, "preserve", BATCHES, graph="columns", memory=memory)
+        for memory in ("whole", "blocks")
+    ]
+    assert [state.form for state in states] == ["adapter", "adapter"]
+    for name, expected in states[0].items():
+        torch.testing.assert_close(states[1][name], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("graph", ["columns", "product"])
+def test_several_fine_tunes_share_moments_that_were_written_once(folders, tmp_path, graph, monkeypatch):
+    refiner = Refiner(folders["base"], "preserve", BATCHES, graph=graph, memory="blocks")
+    refiner.write_moments(tmp_path / "moments")
+    again = Refiner(folders["base"], "preserve", graph=graph, moments=tmp_path / "moments", memory="blocks")
+    in_memory = Refiner(folders["base"], "preserve", graph=graph, moments=tmp_path / "moments")
+    for tuned in (folders["tuned"], folders["base"]):
+        states = [one.apply(tuned) for one in (refiner, again, in_memory)]
+        for name, expected in states[0].items():
+            torch.testing.assert_close(states[1][name], expected, rtol=0, atol=2e-6)
+            torch.testing.assert_close(states[2][name], expected, rtol=0, atol=2e-6)
+
+
+PLACE = "spectral_opt.refinement._memory"
+
+
+def test_files_are_chosen_where_memory_does_not_suffice(folders, monkeypatch):
+    def placed(free):
+        monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: free)
+        return Refiner(folders["base"], "preserve", BATCHES, graph="columns").placement
+
+    # What libraries and a shard take outweighs a tiny model: without it 120 kB are needed, or 54 kB by blocks.
+    monkeypatch.setattr(f"{PLACE}.RUNNING", 0)
+    monkeypatch.setattr(f"{PLACE}.SHARD_BYTES", 0)
+    assert [placed(free).chosen for free in (10**9, None, 90_000)] == ["whole", "whole", "blocks"]
+    assert "in memory about 0.00012 GB would be needed" in placed(90_000).reason
+    with pytest.raises(ValueError, match=r"not enough memory: one block at a time needs about .* free"):
+        placed(1000)
+
+
+def test_a_base_too_large_for_memory_is_refused_before_it_is_loaded(folders, monkeypatch):
+    monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: 1000)
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", None)
+    config = SpectralConfig(builder="cosine_knn", builder_options={"k": 3}, source="weights")
+    with pytest.raises(
+        ValueError, match=r"not enough memory: .*memory='blocks' is for graphs of second moments"
+    ):
+        Refiner(folders["base"], config)
+
+
+def test_what_cannot_be_in_files_is_refused(folders, tmp_path):
+    base, tuned = folders["base"], folders["tuned"]
+    with pytest.raises(ValueError, match="base was given as a module: give its folder"):
+        Refiner(LlamaForCausalLM.from_pretrained(base), "preserve", BATCHES, memory="blocks")
+    with pytest.raises(ValueError, match="keep compares a copy of the base in memory"):
+        refine(base, tuned, "preserve", BATCHES, keep=0.9, memory="blocks")
+    refiner = Refiner(base, "preserve", BATCHES, graph="columns", memory="blocks")
+    with pytest.raises(ValueError, match="keep compares"):
+        refiner.find_strength(tuned, 0.9)
+    with pytest.raises(ValueError, match="nulls are held in memory"):
+        refiner.null("permuted")
+    with pytest.raises(ValueError, match="is for graphs of second moments"):
+        Refiner(
+            base,
+            SpectralConfig(builder="cosine_knn", builder_options={"k": 3}, source="gradients"),
+            BATCHES["preserve"],
+            memory="blocks",
+        )
+
+
+def test_a_disk_without_room_for_graphs_leaves_nothing(folders, tmp_path, monkeypatch):
+    def full(descriptor, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left on device"):
+        refine(
+            folders["base"],
+            folders["tuned"],
+            "preserve",
+            BATCHES,
+            graph="columns",
+            out=tmp_path / "out",
+            memory="blocks",
+        )
+    assert not any((tmp_path / "out").iterdir())
