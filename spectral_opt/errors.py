@@ -19,3 +19,7 @@ class DownloadError(ValueError):
 
 class IntegrityError(DownloadError):
     """A file whose content is not the pinned one; it has been removed."""
+
+
+class TrainingDivergedError(ValueError):
+    """The loss, or what the model makes of a text, is not a number; the message names the step or the texts."""

@@ -17,13 +17,13 @@ from paramgraph.sources import collect_batch_gradients
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, Evidence, measure_constructions
 from spectral_opt.demo.refinement_front import FAMILIES, Family, make_refiner, refined_states
 from spectral_opt.demo.setting import DemoSetting
+from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.study import (
     FineTuned,
     Method,
     RunRecord,
     Stage,
-    TrainingDivergedError,
     accuracy_interval,
     append_record,
     fine_tune,

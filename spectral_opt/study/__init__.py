@@ -12,7 +12,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   what YAML and JSON both write. As a file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is
   a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`, by `open_setting`; its
   texts alone: `read_job_texts`, `JobTexts` of `LabelledPart`; before all jobs, `check_sources`.
-- Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`, `TrainingDivergedError`.
+- Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`.
 - Running: `run_job` makes a job's records.
 - What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`; of single
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     )
     from spectral_opt.study.fine_tuning import (
         FineTuned as FineTuned,
-        TrainingDivergedError as TrainingDivergedError,
         configs_of as configs_of,
         fine_tune as fine_tune,
         prepare_method as prepare_method,

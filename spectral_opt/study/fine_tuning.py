@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from paramgraph.sources import collect
 from spectral_opt.config import SpectralConfig
+from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.hooks import attach
 from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare, source_of
 from spectral_opt.study.method import Method, Options, Training, check_installed, chosen_options
@@ -34,10 +35,6 @@ NO_USE: dict[str, Any] = {
     "penalty_every": 1,
     "ridge": 0.0,
 }
-
-
-class TrainingDivergedError(ValueError):
-    """The loss, or what the model makes of a text, is not a number; the message names the step or the texts."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib.resources import files
@@ -14,6 +13,7 @@ import yaml
 from paramgraph._checks import is_number, is_whole
 from paramgraph.errors import UnknownNameError
 from paramgraph.whole_files import write_text
+from spectral_opt.config import read_yaml
 from spectral_opt.study.hypotheses import check_hypotheses
 from spectral_opt.study.method import (
     AfterTraining,
@@ -60,11 +60,7 @@ def read_plan(source: str | Path) -> StudyPlan:
 
 def plan_from_text(text: str, name: str = "the plan") -> StudyPlan:
     """Read a plan from YAML, as `read_plan` does; `name` is what errors call it."""
-    try:
-        # A SafeLoader: plain values, and never an object.
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
+    content = read_yaml(text, name)
     place = _Place(name)
     plan = _plan(place, content)
     _check_whole(place, plan)
@@ -117,33 +113,11 @@ def plan_content(plan: StudyPlan) -> dict[str, Any]:
     }
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # no types come with it
-    """YAML 1.2's floats, keys that are always text and never there twice."""
-
-
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Without anchors, which a reader would have to look up."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
-
-
-def _unique_keys(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    written = Counter(key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or written[key.value] > 1:
-            problem = f"{key.value} is there twice" if written[key.value] > 1 else "a key must be one word"
-            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-    loader.flatten_mapping(node)
-    # As text: a key `null`, an option of methods, would be None.
-    return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_keys)
-# PyYAML reads 1e-4, which has no point, as text.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
 
 
 class _Place:

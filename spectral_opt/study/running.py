@@ -14,11 +14,11 @@ from torch import Tensor
 from paramgraph.digests import text_digest
 from paramgraph.environment import peak_megabytes
 from paramgraph.whole_files import replacing
+from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.study.fine_tuning import (
     WARMUP,
     WEIGHT_DECAY,
     FineTuned,
-    TrainingDivergedError,
     fine_tune,
     prepare_method,
 )

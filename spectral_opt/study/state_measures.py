@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from paramgraph.measures import FIFTHS, band_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.spectra import Spectrum, eigenpairs
+from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.study.evaluation import relative_drift, retention
-from spectral_opt.study.fine_tuning import TrainingDivergedError
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import (
     MeanPooledClassifier,

@@ -7,7 +7,8 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`,
   `text_licences`, which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
-  return: `LoadedModel`, `LabelledText`, `UnlabelledText`, `Provenance`.
+  return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
+  `Answers`: `load_answers`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs`, `TokenizedBatches`; for causal
   language models `token_blocks`, `TokenBlocks`; tokenizers made ready for them: `load_tokenizer`, `give_padding`,
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.tasks.answers import Answers as Answers
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,
         tokenize_batches as tokenize_batches,
@@ -48,12 +50,14 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.loading import (
         is_same_source as is_same_source,
         list_texts as list_texts,
+        load_answers as load_answers,
         load_labelled_text as load_labelled_text,
         load_text as load_text,
         read_paragraphs as read_paragraphs,
         text_licences as text_licences,
     )
     from spectral_opt.tasks.models import (
+        Head as Head,
         LoadedModel as LoadedModel,
         embedded_folder as embedded_folder,
         load_model as load_model,

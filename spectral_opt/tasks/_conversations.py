@@ -66,7 +66,7 @@ def write_conversations(
         messages = [
             message
             for column, part in zip(columns, row, strict=True)
-            for message in _messages(where, column, part)
+            for message in messages_of(where, column, part)
         ]
         written.append(_rendered(where, known, messages, tools[at] if tools is not None else None))
     return written, f"conversations: {names}, written out by the tokenizer's chat template"
@@ -86,7 +86,8 @@ def _template_of(shown: str, names: str, tokenizer: TokenizerLike | None) -> Pre
     return known
 
 
-def _messages(where: str, column: str, value: object) -> list[dict[str, Any]]:
+def messages_of(where: str, column: str, value: object) -> list[dict[str, Any]]:
+    """Give the messages of a conversation, each with a role and a content; a DataError for what is none."""
     if not is_conversation(value):
         raise DataError(
             f"{where}: {column!r} is no conversation; each is a list of messages, as "

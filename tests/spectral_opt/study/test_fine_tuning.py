@@ -5,9 +5,9 @@ import torch
 
 from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
+from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.study import (
     Method,
-    TrainingDivergedError,
     fine_tune,
     get_method,
     prepare_method,

@@ -1,0 +1,154 @@
+"""`spectral-opt finetune`: one run on one data set, from a model's name to a folder that transformers or PEFT loads."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from paramgraph.cli import LABEL_COLUMN, PLACE, TEXT_COLUMN, Json, Traceback, check_extras, option
+from paramgraph.display import print_lines
+
+if TYPE_CHECKING:
+    from spectral_opt.finetuning import FineTuneOptions
+
+PIPE = 140
+NOT_OPTIONS = ("out", "config", "dry_run", "json", "traceback")
+ASSIGNMENTS = ("peft_options", "spectral_options", "trainer")
+TEXTS, TRAINING, ADAPTER, SPECTRAL = "the texts", "the training", "an adapter", "penalty and filter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune:
+    """Tune a model on labelled texts, plain text or conversations; leave it with its card, record and page.
+
+    Full or by an adapter, with penalty and filter or without. Stop it at any moment, and go on with the same line.
+    """
+
+    out: Annotated[Path, option("folder of the model", metavar="OUT")]
+    # What is not given is decided by FineTuneOptions, or by the file.
+    model: Annotated[str | None, option(PLACE)] = None
+    data: Annotated[
+        str | None,
+        option("embedded name, table (.csv, .jsonl, .parquet, ...), text file, folder or data set"),
+    ] = None
+    task: Annotated[str | None, option("classification, causal-lm or instruction")] = None
+    config: Annotated[
+        Path | None, option("YAML file of these options; those given here go before", metavar="FILE")
+    ] = None
+    text_column: Annotated[str | None, option(TEXT_COLUMN, group=TEXTS)] = None
+    label_column: Annotated[str | None, option(LABEL_COLUMN, group=TEXTS)] = None
+    group_column: Annotated[
+        str | None, option("column of what must stay in one part, such as an author", group=TEXTS)
+    ] = None
+    subset: Annotated[str | None, option("of a data set on the hub", group=TEXTS)] = None
+    max_rows: Annotated[int | None, option("rows to draw [all]", group=TEXTS)] = None
+    evaluate_on: Annotated[
+        str | None, option("other data to evaluate on [the validation part, or a share]", group=TEXTS)
+    ] = None
+    evaluation_share: Annotated[float | None, option("share set apart to evaluate [0.1]", group=TEXTS)] = None
+    max_length: Annotated[
+        int | None,
+        option("tokens of a text or block [the model's limit; causal-lm 512, instruction 1024]", group=TEXTS),
+    ] = None
+    across: Annotated[
+        bool, option("blocks run from one text into the next (causal-lm)", "--across", group=TEXTS)
+    ] = False
+    peft: Annotated[str | None, option("lora, dora, ia3, ... [all weights]", group=ADAPTER)] = None
+    peft_options: Annotated[
+        list[str] | None, option("such as r=8,lora_alpha=16", metavar="NAME=VALUE,...", group=ADAPTER)
+    ] = None
+    spectral: Annotated[
+        str | None,
+        option("preset (preserve, fit, l2sp, literal) or JSON or YAML file [none]", group=SPECTRAL),
+    ] = None
+    spectral_options: Annotated[
+        list[str] | None,
+        option("of the preset, such as strength=0.3", metavar="NAME=VALUE,...", group=SPECTRAL),
+    ] = None
+    preserve: Annotated[
+        str | None, option("text whose behaviour is to be preserved", metavar="TEXT", group=SPECTRAL)
+    ] = None
+    preserve_texts: Annotated[int | None, option("texts drawn of it [96]", group=SPECTRAL)] = None
+    learning_rate: Annotated[float | None, option("[5e-5; adapters 2e-4]", group=TRAINING)] = None
+    max_steps: Annotated[int | None, option("[as many as the epochs have]", group=TRAINING)] = None
+    epochs: Annotated[float | None, option("passes over the texts [3]", group=TRAINING)] = None
+    batch_size: Annotated[int | None, option("examples at a time, on each device [8]", group=TRAINING)] = None
+    accumulate: Annotated[int | None, option("batches a step [1]", group=TRAINING)] = None
+    evaluate_every: Annotated[int | None, option("steps [a tenth of the run]", group=TRAINING)] = None
+    checkpoint_every: Annotated[int | None, option("steps [as evaluate-every]", group=TRAINING)] = None
+    patience: Annotated[
+        int | None,
+        option("end after so many evaluations without a better one, and keep the best state", group=TRAINING),
+    ] = None
+    bf16: Annotated[bool, option("compute in bfloat16", "--bf16", group=TRAINING)] = False
+    gradient_checkpointing: Annotated[
+        bool, option("less memory, more time", "--gradient-checkpointing", group=TRAINING)
+    ] = False
+    trainer: Annotated[
+        list[str] | None,
+        option(
+            "further arguments of transformers' Trainer, such as weight_decay=0.01",
+            metavar="NAME=VALUE,...",
+            group=TRAINING,
+        ),
+    ] = None
+    seed: Annotated[int | None, option("of split, head, batches and dropout [0]")] = None
+    revision: Annotated[str | None, option("of a model on the hub")] = None
+    trust_remote_code: Annotated[
+        bool, option("let a model run code of its own on this machine", "--trust-remote-code")
+    ] = False
+    dry_run: Annotated[
+        bool, option("say what would be done and what it costs; train and write nothing", "--dry-run")
+    ] = False
+    json: Json = False
+    traceback: Traceback = False
+
+    def run(self, line: str) -> int:
+        """Train and write, or go on; 130 where it was interrupted, with the last whole checkpoint on disk."""
+        check_extras("finetune", ("accelerate", "jinja2", "matplotlib", "rich"), "paramgraph[finetune]")
+        options = self._options()
+        print_lines("loading model and texts", to_stderr=True)
+        if self.dry_run:
+            return self._preview(options)
+        from paramgraph.display import print_views, progress_bar
+        from spectral_opt.finetuning import finetune, score_tables
+
+        with progress_bar(1.0) as advance:
+            done = finetune(options, self.out, command=line, advance=advance)
+        if self.json:
+            print(json.dumps(done.record, allow_nan=False))
+            return 0
+        if not done.trained:
+            print_lines(
+                f"this run was finished before; what it measured stands in {done.folder / 'run.json'}"
+            )
+        print_views(score_tables(done.record), width=PIPE)
+        print_lines("", *(f"- {remark}" for remark in done.record["remarks"]))
+        print_lines("", f"The model: {done.folder}. With figures: {done.folder / 'report.html'}")
+        return 0
+
+    def _options(self) -> "FineTuneOptions":
+        from spectral_opt.finetuning import read_assignments, read_options
+
+        given: dict[str, Any] = {
+            name: value
+            for name, value in vars(self).items()
+            # A switch that was not touched says nothing: the file may turn it on.
+            if name not in NOT_OPTIONS and value is not None and value is not False
+        }
+        for name in ASSIGNMENTS:
+            if name in given:
+                given[name] = read_assignments(name.replace("_", "-"), given[name])
+        return read_options(given, self.config)
+
+    def _preview(self, options: "FineTuneOptions") -> int:
+        from spectral_opt.finetuning import preview
+
+        found = preview(options)
+        if self.json:
+            print(json.dumps({**found.facts, "explanation": found.explanation}))
+            return 0
+        print_lines(*(f"{name}: {fact}" for name, fact in found.facts.items()))
+        if found.explanation:
+            print_lines("", *found.explanation.splitlines())
+        return 0

@@ -1,0 +1,32 @@
+"""Fine-tuning: one run on one data set, by transformers' Trainer or TRL's, with penalty and filter where asked for.
+
+`finetune` reads model and texts by their names, refuses before training what cannot go well, trains, and leaves the
+model with its card, its record and its page in one folder. A run that is killed goes on from its last whole checkpoint
+when the same is asked for again, bitwise as if it had not been.
+
+- What is asked for: `FineTuneOptions`; from a file and a command line: `read_options`, `read_assignments`.
+- The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`.
+- What is made of its record: `tune_page`, `score_tables`.
+"""
+
+from typing import TYPE_CHECKING
+
+from paramgraph._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spectral_opt.finetuning._scores import score_tables as score_tables
+    from spectral_opt.finetuning.options import (
+        FineTuneOptions as FineTuneOptions,
+        read_assignments as read_assignments,
+        read_options as read_options,
+    )
+    from spectral_opt.finetuning.page import tune_page as tune_page
+    from spectral_opt.finetuning.running import (
+        FinishedTuning as FinishedTuning,
+        TunePreview as TunePreview,
+        finetune as finetune,
+        preview as preview,
+    )
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

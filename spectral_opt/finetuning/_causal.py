@@ -1,0 +1,147 @@
+"""Causal language models on plain text: blocks of tokens, and the loss of the next one."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
+
+from paramgraph.digests import text_digest
+from spectral_opt.errors import DataError
+from spectral_opt.finetuning._parts import Parts, split_parts
+from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, length_of
+from spectral_opt.finetuning.options import FineTuneOptions
+from spectral_opt.tasks import LoadedModel, UnlabelledText, load_tokenizer, read_paragraphs, token_blocks
+
+
+class CausalLanguage(TunedTask):
+    """Plain texts, each its own blocks unless the options say across; the best state is that of the lowest loss."""
+
+    head = "language_model"
+    peft_type = "CAUSAL_LM"
+
+    def __init__(self, options: FineTuneOptions) -> None:
+        """Read texts; one text alone is cut in two, its last share evaluates."""
+        data = self._read(options, options.data)
+        elsewhere = options.evaluate_on is not None
+        self.cut_share = options.evaluation_share if len(data) == 1 and not elsewhere else 0.0
+        shipped = data.metadata.get("split")
+        if self.cut_share:
+            share = f"{options.evaluation_share:.0%} of its blocks, the last ones, evaluate"
+            self.parts = Parts((0,), (), (), f"one text trains, {share}")
+        else:
+            self.parts = split_parts(
+                len(data),
+                options.evaluation_share,
+                options.seed,
+                shipped=None if shipped is None else [str(part) for part in shipped],
+                evaluates_elsewhere=elsewhere,
+            )
+        places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
+        self._parts = {part: [data.texts[at] for at in found] for part, found in places.items()}
+        self.origins = (data.provenance,)
+        if options.evaluate_on is not None:
+            other = self._read(options, options.evaluate_on)
+            self._parts["evaluation"] = list(other.texts)
+            self.origins += (other.provenance,)
+        self.digest = text_digest(*(repr(part) for part in self._parts.items()))
+
+    def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
+        """Cut the texts into blocks; the end of each is padded, of texts that run into each other it is dropped."""
+        length, remarks = length_of(options, loaded, USUAL_LENGTH)
+        made = {
+            part: token_blocks(
+                loaded.tokenizer,
+                texts,
+                length=length,
+                tail="drop" if options.across else "pad",
+                across=options.across,
+            )
+            for part, texts in self._parts.items()
+            if texts
+        }
+        told = {}
+        for part, blocks in made.items():
+            for what, count in (("tokens", blocks.tokens_dropped), ("texts", blocks.texts_dropped)):
+                if count:
+                    told[f"{what} of {part} that fill no block of {length}"] = count
+        train: Any = made["train"]
+        evaluation: Any = made.get("evaluation")
+        if self.cut_share:
+            last = max(1, round(self.cut_share * len(train)))
+            if last >= len(train):
+                raise DataError(
+                    f"the one text has {len(train)} blocks of {length} tokens, and none is left to train on: give more "
+                    "text, a smaller max_length, or other data to evaluate on"
+                )
+            rows = [train[at] for at in range(len(train))]
+            train, evaluation = rows[:-last], rows[-last:]
+        shared = len(set(self._parts["train"]) & set(self._parts["evaluation"]))
+        remarks += [f"texts that train and evaluate: {shared}"] if shared else []
+        remarks.append(
+            f"blocks of {length} tokens"
+            + (", from one text into the next" if options.across else ", none of two texts")
+        )
+        return Examples(train, evaluation, made.get("test"), length, told, remarks)
+
+    def trainer(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        callbacks: Sequence[TrainerCallback],
+    ) -> Trainer:
+        """Make a Trainer whose evaluation is the loss over all tokens."""
+        return Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples.train,
+            eval_dataset=examples.evaluation,
+            data_collator=default_data_collator,
+            processing_class=tokenizer,
+            preprocess_logits_for_metrics=_row_losses,
+            compute_metrics=_scores,
+            callbacks=list(callbacks),
+        )
+
+    def trained_texts(self) -> set[str]:
+        """Return the texts that are trained on."""
+        return set(self._parts["train"])
+
+    def _read(self, options: FineTuneOptions, name: str) -> UnlabelledText:
+        return read_paragraphs(
+            name,
+            options.text_column,
+            lambda: load_tokenizer(options.model),
+            options.seed,
+            max_rows=options.max_rows,
+            subset=options.subset,
+        )
+
+
+def _row_losses(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
+    """Give for each block the sum of its tokens' losses and their number: the Trainer's own mean is one of batches."""
+    scores = logits[0] if isinstance(logits, tuple) else logits
+    sums = [
+        # Row by row: a batch of float32 over a vocabulary is the largest tensor of an evaluation.
+        torch.nn.functional.cross_entropy(row[:-1].float(), target[1:], reduction="sum")
+        for row, target in zip(scores, labels, strict=True)
+    ]
+    return torch.stack([torch.stack(sums), (labels[:, 1:] != -100).sum(1).to(sums[0])], 1)
+
+
+def _scores(prediction: EvalPrediction) -> dict[str, float]:
+    sums, tokens = np.asarray(prediction.predictions, dtype=np.float64).sum(axis=0)
+    loss = float(sums / tokens)
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}

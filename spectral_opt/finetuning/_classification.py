@@ -1,0 +1,185 @@
+"""Classification: a head on the model, its classes those of the data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from paramgraph.digests import text_digest
+from spectral_opt.errors import DataError
+from spectral_opt.finetuning._parts import split_parts
+from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask
+from spectral_opt.finetuning.options import FineTuneOptions
+from spectral_opt.tasks import (
+    LabelledText,
+    LoadedModel,
+    load_labelled_text,
+    load_tokenizer,
+    majority_baseline,
+    match_classes,
+    score_classes,
+    usable_length,
+)
+
+
+class Classification(TunedTask):
+    """Texts of one class each; the best state is that of the highest accuracy."""
+
+    head = "classifier"
+    peft_type = "SEQ_CLS"
+    score = "accuracy"
+    higher_is_better = True
+
+    def __init__(self, options: FineTuneOptions) -> None:
+        """Read labelled texts, and hold the classes of other data to evaluate on against theirs."""
+        data = self._read(options, options.data)
+        self.parts = split_parts(
+            len(data),
+            options.evaluation_share,
+            options.seed,
+            shipped=data.shipped_split,
+            groups=data.groups,
+            labels=data.labels.tolist(),
+            evaluates_elsewhere=options.evaluate_on is not None,
+        )
+        self.label_names = data.label_names
+        numbers = {name: number for number, name in enumerate(data.label_names)}
+        places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
+        self._parts = {
+            part: ([data.texts[at] for at in found], [int(data.labels[at]) for at in found])
+            for part, found in places.items()
+        }
+        self.origins = (data.provenance,)
+        if options.evaluate_on is not None:
+            other = self._read(options, options.evaluate_on)
+            unknown = [name for name in other.label_names if name not in numbers]
+            if unknown:
+                raise DataError(
+                    f"{options.evaluate_on} has the label {unknown[0]!r}, which {options.data} does not have (it has "
+                    f"{', '.join(data.label_names)})"
+                )
+            labels = [numbers[other.label_names[label]] for label in other.labels]
+            self._parts["evaluation"] = (list(other.texts), labels)
+            self.origins += (other.provenance,)
+        lost = set(range(len(data.label_names))) - set(self._parts["train"][1])
+        if lost:
+            raise DataError(
+                f"the label {data.label_names[min(lost)]!r} has no text to train on: all of them evaluate or test "
+                f"({self.parts.description})"
+            )
+        self.digest = text_digest(*(repr(part) for part in self._parts.items()), repr(data.label_names))
+
+    def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
+        """Tokenize the texts; longer ones are cut at the end, and counted."""
+        assert self.label_names is not None, "of labelled texts"
+        tokenizer = loaded.tokenizer
+        longest, note = usable_length(tokenizer, options.max_length or 10**9)
+        if options.max_length is None and longest > 10**6:  # what tokenizers say that know no limit
+            longest = USUAL_LENGTH
+        classes, remarks = match_classes(loaded.encoder, self.label_names)
+        told: dict[str, int] = {}
+        made = {
+            part: _encoded(tokenizer, texts, [classes[label] for label in labels], longest, told, part)
+            for part, (texts, labels) in self._parts.items()
+            if texts
+        }
+        remarks += [note] if note and options.max_length is not None else []
+        shared = len(set(self._parts["train"][0]) & set(self._parts["evaluation"][0]))
+        remarks += [f"texts that train and evaluate: {shared}"] if shared else []
+        return Examples(made["train"], made["evaluation"], made.get("test"), longest, told, remarks)
+
+    def trainer(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        callbacks: Sequence[TrainerCallback],
+    ) -> Trainer:
+        """Make a Trainer that pads each batch to its longest text."""
+        return Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples.train,
+            eval_dataset=examples.evaluation,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            processing_class=tokenizer,
+            compute_metrics=_scores,
+            callbacks=list(callbacks),
+        )
+
+    def trained_texts(self) -> set[str]:
+        """Return the texts that are trained on."""
+        return set(self._parts["train"][0])
+
+    def baseline(self) -> dict[str, Any]:
+        """Score always answering the most frequent class of the texts that evaluate, and of those that test."""
+        assert self.label_names is not None, "of labelled texts"
+        found = {}
+        for part in ("evaluation", "test"):
+            labels = self._parts[part][1]
+            if labels:
+                scored = majority_baseline(labels, self.label_names)
+                found[part] = {
+                    "label": scored.label,
+                    "accuracy": scored.accuracy,
+                    "balanced_accuracy": scored.balanced_accuracy,
+                    "macro_f1": scored.macro_f1,
+                    "class_counts": scored.class_counts,
+                }
+        return found
+
+    def _read(self, options: FineTuneOptions, name: str) -> LabelledText:
+        return load_labelled_text(
+            name,
+            options.text_column,
+            options.label_column,
+            options.group_column,
+            options.seed,
+            max_rows=options.max_rows,
+            subset=options.subset,
+            tokenizer=lambda: load_tokenizer(options.model),
+        )
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    longest: int,
+    told: dict[str, int],
+    part: str,
+) -> list[dict[str, Any]]:
+    """Tokenize texts one by one, without padding; add to `told` how many were cut."""
+    whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+    empty = [text for text, tokens in zip(texts, whole, strict=True) if not tokens]
+    if empty:
+        raise DataError(f"{len(empty)} texts have no tokens, the first is {empty[0][:40]!r}: leave them out")
+    cut = sum(len(tokens) > longest for tokens in whole)
+    if cut:
+        told[f"texts of {part} cut at {longest} tokens"] = cut
+    rows = tokenizer(list(texts), truncation=True, max_length=longest)
+    return [
+        {**{name: values[at] for name, values in rows.items()}, "labels": label}
+        for at, label in enumerate(labels)
+    ]
+
+
+def _scores(prediction: EvalPrediction) -> dict[str, float]:
+    logits = prediction.predictions
+    predicted = np.asarray(logits[0] if isinstance(logits, tuple) else logits).argmax(axis=-1)
+    labels = np.asarray(prediction.label_ids)
+    scored = score_classes(predicted, labels)
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": scored.balanced_accuracy,
+        "macro_f1": scored.macro_f1,
+    }

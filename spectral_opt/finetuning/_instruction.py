@@ -1,0 +1,136 @@
+"""Instructions: answers to learn, by TRL's SFTTrainer and the tokenizer's chat template."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+
+from paramgraph.digests import text_digest
+from spectral_opt.errors import DataError
+from spectral_opt.finetuning._parts import split_parts
+from spectral_opt.finetuning._task import Examples, TunedTask, length_of
+from spectral_opt.finetuning.options import FineTuneOptions
+from spectral_opt.tasks import Answers, LoadedModel, load_answers
+
+# Tokens of a conversation; TRL's own default.
+USUAL_CONVERSATION = 1024
+
+
+class Instruction(TunedTask):
+    """Answers beside what they answer; the loss is of the answers alone, and its lowest is the best."""
+
+    head = "language_model"
+    peft_type = "CAUSAL_LM"
+    needs = ("trl", "datasets")
+
+    def __init__(self, options: FineTuneOptions) -> None:
+        """Read conversations; all answers of one go to one part."""
+        data = self._read(options, options.data)
+        self.parts = split_parts(
+            len(data),
+            options.evaluation_share,
+            options.seed,
+            shipped=data.shipped_split,
+            groups=data.rows,
+            evaluates_elsewhere=options.evaluate_on is not None,
+        )
+        pairs = _pairs(data)
+        self._parts = {
+            "train": [pairs[at] for at in self.parts.train],
+            "evaluation": [pairs[at] for at in self.parts.evaluation],
+        }
+        self.origins = (data.provenance,)
+        self.has_messages = data.has_messages
+        if options.evaluate_on is not None:
+            other = self._read(options, options.evaluate_on)
+            if other.has_messages != data.has_messages:
+                raise DataError(
+                    f"{options.evaluate_on} and {options.data} must both be of texts, or of messages"
+                )
+            self._parts["evaluation"] = _pairs(other)
+            self.origins += (other.provenance,)
+        self.digest = text_digest(*(repr(part) for part in self._parts.items()))
+
+    def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
+        """Hand the answers to TRL, which writes them out and cuts them at the end; those that it cuts are counted."""
+        import datasets
+
+        tokenizer = loaded.tokenizer
+        if self.has_messages and not tokenizer.chat_template:
+            raise DataError(
+                f"{options.data} has messages, and the tokenizer of {options.model} has no chat template: take the "
+                "model's version for chat, or give the columns 'prompt' and 'completion' as plain texts"
+            )
+        length, remarks = length_of(options, loaded, USUAL_CONVERSATION)
+        told = {}
+        for part, pairs in self._parts.items():
+            cut = sum(_length(tokenizer, pair) > length for pair in pairs)
+            if cut:
+                told[f"conversations of {part} cut at {length} tokens"] = cut
+        if self.parts.test:
+            remarks.append(f"answers shipped as test, which nothing scores here: {len(self.parts.test)}")
+        remarks.append(
+            "the loss of an evaluation is TRL's, the mean over its batches of the loss of their answers"
+        )
+        made = {part: datasets.Dataset.from_list(pairs) for part, pairs in self._parts.items()}
+        return Examples(made["train"], made["evaluation"], None, length, told, remarks)
+
+    def trained_texts(self) -> set[str]:
+        """Return the answers that are trained on, as they stand."""
+        said = [pair["completion"] for pair in self._parts["train"]]
+        return {text if isinstance(text, str) else str(text[-1]["content"]) for text in said}
+
+    def arguments(self, given: Mapping[str, Any], max_length: int) -> TrainingArguments:
+        """Make TRL's arguments, which cut conversations themselves."""
+        from trl import SFTConfig
+
+        return SFTConfig(**{"max_length": max_length, **given})
+
+    def trainer(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        callbacks: Sequence[TrainerCallback],
+    ) -> Trainer:
+        """Make an SFTTrainer."""
+        import datasets
+        from trl import SFTTrainer
+
+        shown = not datasets.utils.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
+            return SFTTrainer(
+                model=model,
+                args=arguments,
+                train_dataset=examples.train,
+                eval_dataset=examples.evaluation,
+                processing_class=tokenizer,
+                callbacks=list(callbacks),
+            )
+        finally:
+            if shown:
+                datasets.enable_progress_bars()
+
+    def _read(self, options: FineTuneOptions, name: str) -> Answers:
+        return load_answers(name, options.seed, max_rows=options.max_rows, subset=options.subset)
+
+
+def _pairs(data: Answers) -> list[dict[str, Any]]:
+    def plain(said: Any) -> Any:
+        return said if isinstance(said, str) else [dict(message) for message in said]
+
+    return [
+        {"prompt": plain(asked), "completion": plain(answered)}
+        for asked, answered in zip(data.asked, data.answered, strict=True)
+    ]
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any]) -> int:
+    asked, answered = pair["prompt"], pair["completion"]
+    if isinstance(asked, str):
+        return len(tokenizer(asked + answered, verbose=False)["input_ids"]) + 1  # TRL adds the end token
+    return len(
+        tokenizer(tokenizer.apply_chat_template(asked + answered, tokenize=False), verbose=False)["input_ids"]
+    )

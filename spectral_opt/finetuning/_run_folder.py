@@ -1,0 +1,116 @@
+"""The folder of a run: what began there, which checkpoints are whole, and what another run may not touch."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from paramgraph.whole_files import write_text
+
+RECORD, CHECKPOINTS, WHOLE = "run.json", "checkpoints", "whole.json"
+# What is written at the end before it takes its place; a killed run leaves it.
+STAGED = ".unfinished"
+# transformers' names.
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+STATE = "trainer_state.json"
+
+Begun = Literal["new", "interrupted", "finished"]
+
+
+def read_run(out: Path) -> dict[str, Any] | None:
+    """Read the record in a folder; None where the folder is empty or not there, ValueError where it is another's."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder with --out")
+    inside = sorted(entry.name for entry in out.iterdir())
+    if not inside:
+        return None
+    try:
+        found = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"status", "options", "identity"} <= set(found):
+        raise ValueError(
+            f"{out} is not empty and holds no run of finetune ({', '.join(inside[:4])}): name another folder with --out"
+        )
+    return found
+
+
+def check_same(out: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run of other options, or of other texts, weights or configs; a ValueError names them."""
+    plain = json.loads(json.dumps(here))
+    other = [name for name in {**there, **plain} if there.get(name) != plain.get(name)]
+    if other:
+        shown = ", ".join(
+            f"{name} {_short(there.get(name))} there, {_short(plain.get(name))} here" for name in other[:3]
+        )
+        raise ValueError(f"{out} holds a run with other {what}: {shown}; name another folder with --out")
+
+
+def check_can_write(out: Path) -> None:
+    """Refuse a place where nothing can be made, without making it."""
+    nearest = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(f"cannot write to {out}; name another folder with --out")
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Write down the files of a finished checkpoint, last of all: without that it does not count."""
+    sizes = {
+        file.relative_to(checkpoint).as_posix(): file.stat().st_size
+        for file in sorted(checkpoint.rglob("*"))
+        if file.is_file() and file.name != WHOLE
+    }
+    write_text(checkpoint / WHOLE, json.dumps(sizes, indent=1) + "\n")
+
+
+def whole_checkpoints(out: Path) -> list[Path]:
+    """List the checkpoints that were written to their end, in the order of their steps."""
+    return sorted((path for path in _checkpoints(out) if _is_whole(path)), key=step_of)
+
+
+def remove_unfinished(out: Path) -> list[str]:
+    """Remove what a run left that was killed, or had no room, while it wrote; return the names."""
+    left = [path for path in _checkpoints(out) if not _is_whole(path)]
+    left += [out / STAGED] if (out / STAGED).exists() else []
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in left]
+
+
+def step_of(checkpoint: Path) -> int:
+    """Read the step of a checkpoint off its name."""
+    found = CHECKPOINT.fullmatch(checkpoint.name)
+    assert found is not None, "named by transformers"
+    return int(found[1])
+
+
+def stopped_early(checkpoint: Path, patience: int | None) -> bool:
+    """Say whether the run had used up its patience when it wrote this checkpoint."""
+    if patience is None:
+        return False
+    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    found = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    return int(found.get("attributes", {}).get("early_stopping_patience_counter", 0)) >= patience
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    folder = out / CHECKPOINTS
+    return [path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,91 @@
+"""What differs between the tasks that a run can tune: its texts, its examples, its trainer and its scores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+
+from spectral_opt.finetuning._parts import Parts
+from spectral_opt.finetuning.options import FineTuneOptions
+from spectral_opt.tasks import Head, LoadedModel, Provenance, usable_length
+
+# Tokens of a text where neither the options nor the model say how many.
+USUAL_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of each part as a trainer takes them; `told` counts what was cut or dropped, by its reason."""
+
+    train: Any  # a list, a data set of token blocks, or one of `datasets`
+    evaluation: Any
+    test: Any = None
+    max_length: int = USUAL_LENGTH
+    told: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples of each part."""
+        parts = {"train": self.train, "evaluation": self.evaluation, "test": self.test}
+        return {name: len(part) for name, part in parts.items() if part is not None}
+
+
+class TunedTask(ABC):
+    """One kind of task: made of options, it has read and split the texts; a ValueError says what is wrong with them.
+
+    `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages. `score` chooses
+    the best state. `origins` say where texts came from, `digest` pins all of them, `baseline` is what a score stands
+    beside.
+    """
+
+    head: ClassVar[Head]
+    peft_type: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    score: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+
+    parts: Parts
+    origins: tuple[Provenance, ...]
+    digest: str
+    label_names: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def __init__(self, options: FineTuneOptions) -> None:
+        """Read and split the texts."""
+
+    @abstractmethod
+    def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
+        """Make the examples for a model and its tokenizer."""
+
+    @abstractmethod
+    def trainer(
+        self,
+        model: Any,  # of transformers or PEFT
+        arguments: TrainingArguments,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        callbacks: Sequence[TrainerCallback],
+    ) -> Trainer:
+        """Make the trainer."""
+
+    @abstractmethod
+    def trained_texts(self) -> set[str]:
+        """Return the texts that are trained on."""
+
+    def arguments(self, given: Mapping[str, Any], max_length: int) -> TrainingArguments:
+        """Make the arguments of the trainer; the tokens of an example are its own affair where it cuts them itself."""
+        return TrainingArguments(**given)
+
+    def baseline(self) -> dict[str, Any]:
+        """Score what looks at no text, where there is such a thing."""
+        return {}
+
+
+def length_of(options: FineTuneOptions, loaded: LoadedModel, usual: int) -> tuple[int, list[str]]:
+    """Give the tokens of an example: those asked for, or else the usual, as far as the model allows; and say so."""
+    length, note = usable_length(loaded.tokenizer, options.max_length or usual)
+    # What nobody asked for needs no excuse.
+    return length, [note] if note and options.max_length is not None else []

@@ -1,0 +1,220 @@
+"""A run made ready: texts read, model loaded, trainer made; every mistake of a user's shows here, before training."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from paramgraph.checkpoints import locate
+from paramgraph.digests import tensor_digest, text_digest
+from spectral_opt.config import SpectralConfig
+from spectral_opt.errors import ModelError
+from spectral_opt.finetuning._adapter import adapt, adapter_config
+from spectral_opt.finetuning._arguments import (
+    Schedule,
+    argument_fields,
+    check_trainer_fields,
+    make_schedule,
+)
+from spectral_opt.finetuning._callbacks import Advance, Explained, Progress, StopAtNaN, WholeCheckpoints
+from spectral_opt.finetuning._causal import CausalLanguage
+from spectral_opt.finetuning._classification import Classification
+from spectral_opt.finetuning._instruction import Instruction
+from spectral_opt.finetuning._memory import MemoryNeed, check_memory, memory_need
+from spectral_opt.finetuning._spectral_part import preserved_batches, read_configs, read_preserved
+from spectral_opt.finetuning._task import Examples, TunedTask
+from spectral_opt.finetuning.options import FineTuneOptions, TuneTask
+from spectral_opt.integrations import SpectralCallback
+from spectral_opt.tasks import LoadedModel, embedded_folder, load_model
+
+TASKS: Mapping[TuneTask, type[TunedTask]] = {
+    "classification": Classification,
+    "causal-lm": CausalLanguage,
+    "instruction": Instruction,
+}
+
+
+@dataclass
+class OpenedRun:
+    """All that a run needs; `identity` pins texts, weights and configs, for a run that goes on."""
+
+    options: FineTuneOptions
+    task: TunedTask
+    loaded: LoadedModel
+    examples: Examples
+    schedule: Schedule
+    trainer: Trainer
+    configs: tuple[SpectralConfig, ...]
+    batches: Mapping[str, Sequence[Any]]  # calibration batches as the callback takes them
+    adapter: Mapping[str, Any] | None
+    memory: MemoryNeed | None
+    identity: Mapping[str, str]
+    preserved: str | None
+    remarks: tuple[str, ...]
+
+
+class RunInputs:
+    """What can be known of a run without its weights: options, configs and texts are held against each other."""
+
+    def __init__(self, options: FineTuneOptions) -> None:
+        self.options = options
+        kind = TASKS[options.task]
+        check_installed(options, kind)
+        self.configs = read_configs(options)
+        if self.configs:
+            SpectralCallback(self.configs)  # refuses what a callback cannot do
+        self.adapter = (
+            None
+            if options.peft is None
+            else adapter_config(options.peft, options.peft_options, kind.peft_type)
+        )
+        check_trainer_fields(options.trainer, _arguments_class(kind))
+        _check_bfloat16(options)
+        self.task = kind(options)
+        self.preserved = read_preserved(options, self.task.trained_texts())
+
+    @property
+    def text_digest(self) -> str:
+        """Pin all texts."""
+        return text_digest(self.task.digest, *(self.preserved[1] if self.preserved else ()))
+
+
+def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
+    """Load the model and make the trainer; ModelError or ValueError refuses what cannot be trained."""
+    options, task = inputs.options, inputs.task
+    memory = _memory(options)
+    loaded = load_model(
+        options.model,
+        head=task.head,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+        label_names=task.label_names,
+        seed=options.seed,
+    )
+    _check_body(loaded)
+    identity = {
+        "texts": inputs.text_digest,
+        "weights": tensor_digest(*loaded.encoder.state_dict().values()),
+        "configs": text_digest(*(config.to_json() for config in inputs.configs)),
+    }
+    tokenizer = loaded.tokenizer
+    model: Any = loaded.encoder
+    if model.config.get_text_config().pad_token_id is None:
+        model.config.pad_token_id = (
+            tokenizer.pad_token_id
+        )  # a decoder's classifier looks for the last token by it
+    examples = task.examples(loaded, options)
+    remarks = [*loaded.provenance.notes, *examples.remarks]
+    if loaded.unread:
+        remarks.append(f"weights of the checkpoint that the model has no place for: {len(loaded.unread)}")
+    batches: dict[str, Sequence[Any]] = {}
+    if inputs.preserved is not None:
+        made, cut = preserved_batches(tokenizer, inputs.preserved[1], options, task.head == "language_model")
+        batches["preserve"] = made
+        remarks.append(
+            f"preserved texts: {len(inputs.preserved[1])}" + (f", {cut} of them cut" if cut else "")
+        )
+    if inputs.adapter is not None:
+        model = adapt(model, inputs.adapter, options.seed)
+    callbacks: list[TrainerCallback] = []
+    if inputs.configs:
+        spectral = SpectralCallback(inputs.configs, batches or None, calibration_seed=options.seed)
+        callbacks += [spectral, Explained(spectral)]
+    if options.patience is not None:
+        callbacks.append(EarlyStoppingCallback(options.patience))
+    callbacks += [StopAtNaN(), WholeCheckpoints(), Progress(advance)]
+    world = TrainingArguments(output_dir="unused", report_to="none").world_size
+    schedule = make_schedule(options, len(examples.train), world)
+    fields = argument_fields(options, task, out, schedule)
+    arguments = task.arguments(fields, examples.max_length)
+    trainer = task.trainer(model, arguments, examples, tokenizer, callbacks)
+    trainer.remove_callback(PrinterCallback)  # what it prints stands in the record
+    for part, given in (("train", examples.train), ("evaluation", examples.evaluation)):
+        taken = trainer.train_dataset if part == "train" else trainer.eval_dataset
+        if len(taken) < len(given):
+            remarks.append(
+                f"examples of {part} of which the cut left nothing to learn: {len(given) - len(taken)}"
+            )
+    return OpenedRun(
+        options,
+        task,
+        loaded,
+        examples,
+        schedule,
+        trainer,
+        inputs.configs,
+        batches,
+        None if inputs.adapter is None else _plain(inputs.adapter.to_dict()),
+        memory,
+        identity,
+        None if inputs.preserved is None else str(inputs.preserved[0].provenance),
+        tuple(remarks),
+    )
+
+
+def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:
+    """Refuse, with the line for pip, what further packages are needed for."""
+    import importlib.util
+
+    needed = ["accelerate", *(["peft"] if options.peft else []), *kind.needs]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"finetune needs {' and '.join(missing)}: pip install 'paramgraph[finetune]'")
+
+
+def _arguments_class(kind: type[TunedTask]) -> Any:  # a class of transformers or TRL
+    if "trl" not in kind.needs:
+        return TrainingArguments
+    from trl import SFTConfig
+
+    return SFTConfig
+
+
+def _check_bfloat16(options: FineTuneOptions) -> None:
+    """Refuse what older devices cannot do; the CPU can."""
+    if options.bf16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise ValueError(
+            f"bf16 is asked for, and {torch.cuda.get_device_name()} does not support it: leave it out"
+        )
+
+
+def _memory(options: FineTuneOptions) -> MemoryNeed | None:
+    """Estimate from the headers what the run needs, and refuse what cannot fit; None where there are none."""
+    folder = embedded_folder(options.model) or locate(options.model).path
+    if folder is None:
+        folder = locate(options.model).files()  # of the hub: weights are fetched, and not loaded
+    try:
+        need = memory_need(folder, options.peft is not None)
+    except ValueError:  # no safetensors: loading says so in its own words
+        return None
+    check_memory(need, options.peft is not None)
+    return need
+
+
+def _check_body(loaded: LoadedModel) -> None:
+    """Refuse a checkpoint that lacks weights inside the model's blocks: it is of another config."""
+    lost = [name for name in loaded.fresh if re.search(r"\.\d+\.", name)]
+    if lost:
+        raise ModelError(
+            f"the checkpoint of {loaded.name!r} lacks {len(lost)} weights that its config.json describes, such as "
+            f"{lost[0]}: it is of another config"
+        )
+
+
+def _plain(value: Any) -> Any:  # PEFT's enums and sets
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value))
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return (
+        value
+        if value is None
+        or (isinstance(value, bool | int | float | str) and type(value) in (bool, int, float, str))
+        else str(getattr(value, "value", value))
+    )

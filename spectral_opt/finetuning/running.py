@@ -1,0 +1,353 @@
+"""One fine-tuning run from its options to the folder of its model, taken up again wherever it ended."""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import TrainerState
+
+from paramgraph.environment import hardware, peak_megabytes, versions, versions_beside
+from paramgraph.sources import RandomStates
+from paramgraph.whole_files import write_text
+from spectral_opt.errors import TrainingDivergedError
+from spectral_opt.explanation import explain
+from spectral_opt.finetuning._arguments import learning_rate
+from spectral_opt.finetuning._callbacks import Advance, Explained
+from spectral_opt.finetuning._card import model_card
+from spectral_opt.finetuning._model_folder import write_model
+from spectral_opt.finetuning._run_folder import (
+    CHECKPOINTS,
+    RECORD,
+    STATE,
+    check_can_write,
+    check_same,
+    read_run,
+    remove_unfinished,
+    step_of,
+    stopped_early,
+    whole_checkpoints,
+)
+from spectral_opt.finetuning.opening import OpenedRun, RunInputs, open_run
+from spectral_opt.finetuning.options import FineTuneOptions
+from spectral_opt.finetuning.page import tune_page
+
+# What the Trainer logs of an evaluation that is not about its texts.
+OF_THE_MACHINE = ("_runtime", "_per_second", "_preparation_time", "_num_tokens")
+
+
+@dataclass(frozen=True)
+class FinishedTuning:
+    """The folder of a finished run, and its record, as `run.json` has it; `trained` is False if it was there before."""
+
+    folder: Path
+    record: Mapping[str, Any]  # JSON
+    trained: bool
+
+
+@dataclass(frozen=True)
+class TunePreview:
+    """What a run would do: facts by their names, and what penalty and filter would touch ("" without them)."""
+
+    facts: Mapping[str, str]
+    explanation: str
+
+
+def finetune(
+    options: FineTuneOptions,
+    out: str | Path,
+    *,
+    command: str = "",
+    advance: Advance = lambda share, what: None,
+) -> FinishedTuning:
+    """Tune a model and leave it in `out`, with its tokenizer, README.md, run.json and report.html.
+
+    What `out` holds of the same run is taken up: a finished one is only read, of an interrupted one the last whole
+    checkpoint in `out`/checkpoints goes on, bitwise as if it had not ended. `advance` is told shares of the training
+    and what comes next; global random states are as before.
+
+    ValueError or TypeError refuses before training, with nothing written, what cannot go well: options, texts, a model
+    that does not fit them or the memory, a folder of something else or of a run with other options.
+    TrainingDivergedError names the step at which the loss was no number, OSError a checkpoint that could not be
+    written, as on a full disk; the last whole checkpoint stays.
+    """
+    out = Path(out)
+    known = read_run(out)
+    if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
+        known = None  # it had begun, and nothing is lost of it
+    if known is not None:
+        check_same(out, "options", known["options"], options.to_dict())
+    check_can_write(out)
+    states = RandomStates.capture()
+    try:
+        with _quiet():
+            return _finetune(options, out, known, command, advance)
+    finally:
+        states.restore()
+
+
+def preview(options: FineTuneOptions) -> TunePreview:
+    """Open a run as `finetune` does, with all that it refuses, and say what it would do; nothing is written."""
+    states = RandomStates.capture()
+    try:
+        # The Trainer makes its folder when it is made.
+        with _quiet(), tempfile.TemporaryDirectory() as folder:
+            run = open_run(RunInputs(options), Path(folder), lambda share, what: None)
+            explanation = ""
+            if run.configs:
+                run.trainer.create_optimizer()
+                explanation = str(
+                    explain(run.trainer.model, run.configs, run.batches or None, run.trainer.optimizer)
+                )
+    finally:
+        states.restore()
+    trained = sum(p.numel() for p in run.trainer.model.parameters() if p.requires_grad)
+    schedule = dataclasses.asdict(run.schedule)
+    facts = {
+        "model": str(run.loaded.provenance),
+        "texts": run.task.parts.description,
+        "examples": ", ".join(f"{count} {part}" for part, count in run.examples.sizes.items()),
+        "tokens of an example": f"up to {run.examples.max_length}",
+        "trained weights": f"{trained:,} of {sum(p.numel() for p in run.trainer.model.parameters()):,}",
+        "memory": "unknown: no safetensors" if run.memory is None else str(run.memory),
+        **{name.replace("_", " "): str(value) for name, value in schedule.items()},
+        "learning rate": f"{learning_rate(options):g}",
+        **{name: str(count) for name, count in run.examples.told.items()},
+        **({"remarks": "; ".join(run.remarks)} if run.remarks else {}),
+    }
+    return TunePreview(facts, explanation)
+
+
+def _finetune(
+    options: FineTuneOptions, out: Path, known: Mapping[str, Any] | None, command: str, advance: Advance
+) -> FinishedTuning:
+    clock = _Clock()
+    inputs = RunInputs(options)
+    if known is not None:
+        check_same(out, "texts", {"texts": known["identity"]["texts"]}, {"texts": inputs.text_digest})
+        if known["status"] == "finished":
+            return FinishedTuning(out, known, trained=False)
+    run = _opened(inputs, out, advance)
+    if known is not None:
+        check_same(out, "weights or configs", known["identity"], run.identity)
+    clock.tick("preparing")
+    trainer = run.trainer
+    is_first = trainer.is_world_process_zero()
+    removed = remove_unfinished(out) if is_first else []
+    whole = whole_checkpoints(out)
+    begun = {**_begun(run, command), "before": dict((known or {}).get("before", {}))}
+    if not begun["before"]:
+        begun["before"] = _evaluated(run)
+        clock.tick("evaluating before")
+    if is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_record(out, begun)
+    last = whole[-1] if whole else None
+    if last is not None and (step_of(last) >= run.schedule.steps or stopped_early(last, options.patience)):
+        _take_up_trained(run, last)
+    else:
+        _train(run, last, out)
+    clock.tick("training")
+    metrics = _measured(run, begun["before"])
+    clock.tick("evaluating")
+    write_model(trainer, out)
+    clock.tick("writing")
+    resumed = [] if last is None else [f"went on from step {step_of(last)}"]
+    resumed += [f"removed what was not written to its end: {', '.join(removed)}"] if removed else []
+    record = {**begun, **_finished(run, metrics, resumed, clock.spent)}
+    if is_first:
+        write_text(out / "README.md", model_card(record))
+        write_text(out / "report.html", tune_page(record))
+        _write_record(out, record)
+    return FinishedTuning(out, record, trained=True)
+
+
+def _train(run: OpenedRun, last: Path | None, out: Path) -> None:
+    """Train to the end; what cannot go on is told with the checkpoint from which it can."""
+    try:
+        run.trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    except TrainingDivergedError as error:
+        raise TrainingDivergedError(
+            f"{error}: {_kept(out)}; try a learning rate below {learning_rate(run.options):g}, in another folder"
+        ) from None
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # The libraries say it in errors of their own; what is not whole says that it was a checkpoint.
+        if not remove_unfinished(out):
+            raise
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise OSError(
+            f"step {run.trainer.state.global_step} could not be written to {out / CHECKPOINTS}: {reason}; "
+            f"{_kept(out)}: make room and run the same command again"
+        ) from error
+
+
+def _opened(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
+    """Open the run; a folder that the Trainer made for one that is refused is taken away."""
+    try:
+        return open_run(inputs, out, advance)
+    except BaseException:
+        for folder in (out / CHECKPOINTS, out):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # of an empty one alone
+        raise
+
+
+def _take_up_trained(run: OpenedRun, last: Path) -> None:
+    """Take up a run that had trained to its end and was killed before its model was written.
+
+    `train` would do one more step: it looks for the end after a step.
+    """
+    trainer = run.trainer
+    trainer.state = TrainerState.load_from_json(str(last / STATE))
+    # A copied folder has its best checkpoint beside the last one.
+    best = last.parent / f"checkpoint-{trainer.state.best_global_step}"
+    kept = best if run.options.patience is not None else last
+    trainer._load_from_checkpoint(str(kept))  # no public name loads the weights alone
+
+
+def _kept(out: Path) -> str:
+    whole = whole_checkpoints(out)
+    return f"the last whole checkpoint is {whole[-1].name}" if whole else "no checkpoint had been written yet"
+
+
+def _evaluated(run: OpenedRun) -> dict[str, float]:
+    """Score the model before training; what that draws, training does not miss."""
+    states = RandomStates.capture()
+    try:
+        return _scores(run.trainer.evaluate(), "eval_")
+    finally:
+        states.restore()
+
+
+def _measured(run: OpenedRun, before: Mapping[str, float]) -> dict[str, Any]:
+    """Collect the scores of the states that count; the test texts are scored once, by the state that is kept."""
+    history = [row for row in run.trainer.state.log_history if "eval_loss" in row]
+    best_step = run.trainer.state.best_global_step if run.options.patience is not None else None
+    kept = [row for row in history if row["step"] == best_step]
+    found: dict[str, Any] = {"baseline": run.task.baseline(), "before": dict(before)}
+    if history and history[-1]["step"] == run.trainer.state.global_step:
+        found["last"] = _scores(history[-1], "eval_")
+    elif best_step is None:
+        found["last"] = _scores(run.trainer.evaluate(), "eval_")
+    if kept:
+        found["best"] = {**_scores(kept[-1], "eval_"), "step": float(best_step or 0)}
+    if run.examples.test is not None:
+        found["test"] = _scores(run.trainer.evaluate(run.examples.test, metric_key_prefix="test"), "test_")
+    return found
+
+
+def _scores(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Leave out what is about the machine and not about the texts."""
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in metrics.items()
+        if name.startswith(prefix) and not name.endswith(OF_THE_MACHINE)
+    }
+
+
+def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
+    """Write down what is known before the first step."""
+    options = run.options
+    spectral = f" + {Path(options.spectral).stem}" if options.spectral else ""
+    return {
+        "status": "running",
+        "method": (options.peft or "full") + spectral,
+        "task": options.task,
+        "stage": "exploration",
+        "seed": options.seed,
+        "command": command,
+        "options": options.to_dict(),
+        "identity": dict(run.identity),
+        "config": {
+            **dataclasses.asdict(run.schedule),
+            "learning_rate": learning_rate(options),
+            "batch_size": options.batch_size,
+            "accumulate": options.accumulate,
+            "max_length": run.examples.max_length,
+            "peft": run.adapter,
+            "spectral": [config.to_dict() for config in run.configs],
+        },
+        "origins": {
+            "model": str(run.loaded.provenance),
+            "data": [str(origin) for origin in run.task.origins],
+            "preserve": run.preserved,
+        },
+        "licences": {
+            "model": run.loaded.provenance.licence,
+            "data": [origin.licence for origin in run.task.origins],
+        },
+        "parts": run.task.parts.description,
+        "sizes": run.examples.sizes,
+        "told": dict(run.examples.told),
+        "remarks": list(run.remarks),
+        "versions": {**versions(), **versions_beside()},
+        "hardware": hardware(),
+    }
+
+
+def _finished(
+    run: OpenedRun, metrics: Mapping[str, Any], remarks: list[str], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    explained = [one.text for one in run.trainer.callback_handler.callbacks if isinstance(one, Explained)]
+    state = run.trainer.state
+    if run.options.patience is not None:
+        kept = f"the state of step {state.best_global_step} is kept, of {state.global_step}"
+    else:
+        kept = f"the state of the last step, {state.global_step}, is kept"
+    return {
+        "status": "finished",
+        "steps": state.global_step,
+        "metrics": dict(metrics),
+        "curve": [_plain_row(row) for row in state.log_history if "train_runtime" not in row],
+        "explanation": explained[0] if explained else None,
+        "remarks": [*run.remarks, kept, *remarks],
+        "seconds": dict(seconds),
+        "peak_megabytes": peak_megabytes(),
+    }
+
+
+def _plain_row(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float) and not name.endswith(OF_THE_MACHINE)
+    }
+
+
+def _write_record(out: Path, record: Mapping[str, Any]) -> None:
+    write_text(out / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+class _Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def tick(self, what: str) -> None:
+        now = time.perf_counter()
+        self.spent[what] = self.spent.get(what, 0.0) + now - self._since
+        self._since = now
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' bars, and hints about fresh heads, off the terminal: the record says what counts."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

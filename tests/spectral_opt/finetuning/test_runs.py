@@ -1,0 +1,230 @@
+"""A run leaves what plain transformers would have trained, and goes on bitwise where it was ended."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.model_selection import train_test_split
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from spectral_opt.errors import TrainingDivergedError
+from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune, preview
+
+STEPS = {"max_steps": 4, "evaluate_every": 2, "batch_size": 4, "max_length": 16}
+PRESERVE = {"spectral": "preserve", "spectral_options": {"strength": 0.3, "graph": "columns", "targets": ["down_proj"]}}
+
+
+def options(model: Path, data: Path, task: str = "classification", **more: Any) -> FineTuneOptions:
+    file = {"classification": "reviews.csv", "causal-lm": "plain.jsonl", "instruction": "chat.jsonl"}[task]
+    return FineTuneOptions(model=str(model), data=str(data / file), task=task, **{**STEPS, **more})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def curve(done: FinishedTuning) -> list[dict[str, float]]:
+    """All that was logged, but for the time that it took."""
+    return [
+        {name: value for name, value in row.items() if name != "spectral/ms"} for row in done.record["curve"]
+    ]
+
+
+class EndedError(Exception):
+    pass
+
+
+def end_at(step: int):
+    """End the run as a kill would, in the midst of a step."""
+
+    def advance(share: float, what: str) -> None:
+        if what.startswith(f"step {step}"):
+            raise EndedError
+
+    return advance
+
+
+@pytest.fixture(scope="module")
+def finished(decoder, data, tmp_path_factory):
+    """A run on plain text, which tests must leave as it is."""
+    folder = tmp_path_factory.mktemp("finished") / "out"
+    return finetune(options(decoder, data, "causal-lm"), folder, command="spectral-opt finetune ...")
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_without_options_is_the_plain_trainer_bitwise(encoder, data, tmp_path):
+    done = finetune(options(encoder, data), tmp_path / "out")
+
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    rows = [line.rpartition(",") for line in (data / "reviews.csv").read_text().splitlines()[1:]]
+    labels = [("bad", "good").index(label) for _, _, label in rows]
+    parts = train_test_split(range(len(rows)), test_size=4, random_state=0, stratify=labels)
+    train, held_out = (
+        [{**tokenizer(rows[at][0]), "labels": labels[at]} for at in sorted(part)] for part in parts
+    )
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=2)
+    arguments = TrainingArguments(
+        str(tmp_path / "plain"),
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_train_batch_size=4,
+        seed=0,
+        data_seed=0,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        dataloader_pin_memory=False,
+    )
+    Trainer(model, arguments, DataCollatorWithPadding(tokenizer), train, held_out).train()
+    found = weights(done.folder)
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("classification", {"peft": "lora", "peft_options": {"r": 2}, "patience": 3}),
+        ("causal-lm", {**PRESERVE, "accumulate": 2, "bf16": True}),
+        pytest.param("instruction", {"gradient_checkpointing": True}, marks=pytest.mark.slow),
+    ],
+)
+def test_an_ended_run_goes_on_bitwise(encoder, decoder, data, tmp_path, task, more):
+    if "spectral" in more:
+        more = {**more, "preserve": str(data / "other.txt")}
+    asked = options(encoder if task == "classification" else decoder, data, task, **more)
+    whole = finetune(asked, tmp_path / "whole")
+    with pytest.raises(EndedError):
+        finetune(asked, tmp_path / "ended", advance=end_at(3))
+    resumed = finetune(asked, tmp_path / "ended")
+    assert "went on from step 2" in resumed.record["remarks"]
+    assert same(whole.folder, resumed.folder)
+    assert curve(whole) == curve(resumed)
+    assert whole.record["metrics"] == resumed.record["metrics"]
+
+
+def test_a_finished_run_is_read_and_not_run_again(finished, decoder, data):
+    again = finetune(options(decoder, data, "causal-lm"), finished.folder)
+    assert not again.trained
+    assert again.record == json.loads((finished.folder / "run.json").read_text())
+
+
+def test_the_folder_holds_the_model_and_what_is_known_of_it(finished):
+    record = finished.record
+    assert record["status"] == "finished"
+    assert {"method", "task", "seed", "config", "versions", "hardware", "metrics", "seconds", "stage"} <= set(
+        record
+    )
+    metrics = record["metrics"]
+    assert metrics["last"]["loss"] < metrics["before"]["loss"]
+    assert metrics["last"]["perplexity"] == pytest.approx(math.exp(metrics["last"]["loss"]))
+    assert "the tokenizer has no padding token: its end token pads" in record["remarks"]
+    card = (finished.folder / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert "| before training |" in card
+    assert "spectral-opt finetune ..." in (finished.folder / "report.html").read_text()
+    assert not (finished.folder / "training_args.bin").exists()
+    model = AutoModelForCausalLM.from_pretrained(finished.folder)
+    tokenizer = AutoTokenizer.from_pretrained(finished.folder)
+    assert model(**tokenizer("the story", return_tensors="pt")).logits.shape[1] == 2
+
+
+def test_global_random_states_are_as_before(decoder, data, tmp_path):
+    state = torch.get_rng_state()
+    finetune(options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "out")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_loss_of_an_evaluation_is_the_mean_over_all_tokens(decoder, data, tmp_path):
+    asked = options(decoder, data, "causal-lm", max_length=5, max_steps=1, evaluate_every=1, batch_size=3)
+    done = finetune(asked, tmp_path / "out")
+    rows = [json.loads(line)["text"] for line in (data / "plain.jsonl").read_text().splitlines()]
+    _, held_out = train_test_split(range(len(rows)), test_size=4, random_state=0)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(decoder), AutoTokenizer.from_pretrained(decoder)
+    sums, tokens = 0.0, 0
+    for at in held_out:
+        ids = torch.tensor(tokenizer(rows[at])["input_ids"])
+        for block in ids.split(5):
+            if len(block) > 1:
+                loss = model(input_ids=block[None], labels=block[None]).loss
+                sums, tokens = sums + loss.item() * (len(block) - 1), tokens + len(block) - 1
+    assert done.record["metrics"]["before"]["loss"] == pytest.approx(sums / tokens, rel=1e-5)  # float32
+
+
+def test_early_stop_keeps_the_best_state_also_where_the_run_was_killed_at_its_end(encoder, data, tmp_path):
+    # At this rate the first evaluation is the best one.
+    asked = options(encoder, data, patience=1, learning_rate=0.3, max_steps=20)
+    done = finetune(asked, tmp_path / "out")
+    assert done.record["steps"] == 4
+    assert done.record["metrics"]["best"]["step"] == 2
+    kept = weights(done.folder)
+    checkpoint = weights(done.folder / "checkpoints" / "checkpoint-2")
+    assert all(torch.equal(kept[name], checkpoint[name]) for name in kept)
+    # As if it had been killed before the model was written.
+    (done.folder / "run.json").write_text(json.dumps({**done.record, "status": "running"}))
+    (done.folder / "model.safetensors").unlink()
+    again = finetune(asked, tmp_path / "out")
+    assert again.record["steps"] == 4
+    assert again.record["metrics"] == done.record["metrics"]
+    assert all(torch.equal(value, kept[name]) for name, value in weights(again.folder).items())
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_the_last_checkpoint_stays(decoder, data, tmp_path):
+    asked = options(decoder, data, "causal-lm", learning_rate=1e30)
+    with pytest.raises(
+        TrainingDivergedError, match=r"at step \d: no checkpoint had been written yet; try a learning"
+    ):
+        finetune(asked, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("checkpoints/*"))
+    # Nothing is lost: the folder may be used with another rate.
+    assert finetune(
+        options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "out"
+    ).trained
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(finished, decoder, data, tmp_path, monkeypatch):
+    asked = options(decoder, data, "causal-lm")
+    written = torch.save
+
+    def full(value: object, place: Any, *more: Any, **named: Any) -> None:
+        if "checkpoint-4" in str(place):
+            raise OSError(28, "No space left on device")
+        written(value, place, *more, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(
+            OSError, match=r"No space left on device; the last whole checkpoint is checkpoint-2"
+        ):
+            finetune(asked, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    assert same(finetune(asked, tmp_path / "out").folder, finished.folder)
+
+
+def test_a_preview_trains_and_writes_nothing(encoder, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = preview(options(encoder, data, spectral="l2sp", spectral_options={"strength": 1.0}))
+    assert found.facts["steps"] == "4"
+    assert "million weights need" in found.facts["memory"]
+    assert "no graph: L = 0" in found.explanation
+    assert not list(tmp_path.iterdir())
