@@ -22,7 +22,10 @@ from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune, preview
 
 STEPS = {"max_steps": 4, "evaluate_every": 2, "batch_size": 4, "max_length": 16}
-PRESERVE = {"spectral": "preserve", "spectral_options": {"strength": 0.3, "graph": "columns", "targets": ["down_proj"]}}
+PRESERVE = {
+    "spectral": "preserve",
+    "spectral_options": {"strength": 0.3, "graph": "columns", "targets": ["down_proj"]},
+}
 
 
 def options(model: Path, data: Path, task: str = "classification", **more: Any) -> FineTuneOptions:
