@@ -6,8 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from paramgraph.errors import UnknownNameError
+from spectral_opt.study.method import get_after_training, get_method
 from spectral_opt.study.plan import Cell, Part, StudyPlan
-from spectral_opt.study.statistics import Kind, Measure, Score, full_label, has_label, telling_label
+from spectral_opt.study.statistics import (
+    Kind,
+    Measure,
+    Score,
+    full_label,
+    has_label,
+    read_label,
+    telling_label,
+)
 
 Over = Literal["each", "pooled"]
 Rule = Literal["all", "any"]
@@ -226,6 +235,13 @@ def _variant(plan: StudyPlan, part: Part, label: str, where: str) -> Cell:
     """Find the one variant of a part that a label means, as the cell of the first job."""
     cells = _cells(plan, part)
     found = [cell for cell in cells if has_label(cell, label)]
+    if found:
+        # One that no method has is not given anywhere, and so would be None without a word.
+        for (_, named), known in zip(read_label(label), _known_options(found[0]), strict=True):
+            for name in sorted(named.keys() - known):
+                raise ValueError(
+                    f"{where}: {label!r}: {UnknownNameError.among('option', name, sorted(known))}"
+                )
     if not found:
         raise ValueError(
             f"{where}: {UnknownNameError.among(f'method of part {part.name!r}', label, _names(cells))}"
@@ -235,6 +251,11 @@ def _variant(plan: StudyPlan, part: Part, label: str, where: str) -> Cell:
             f"{where}: {label!r} is more than one: say which of {'; '.join(map(full_label, found))}"
         )
     return found[0]
+
+
+def _known_options(cell: Cell) -> list[set[str]]:
+    method = {"learning_rate", *get_method(cell.method).options}
+    return [method] if cell.after is None else [method, set(get_after_training(cell.after).options)]
 
 
 def _cells(plan: StudyPlan, part: Part) -> tuple[Cell, ...]:

@@ -9,7 +9,7 @@
 - Convergence: `smoothed_losses`, `best_smoothed_loss`, `reached_at`.
 - Stability: `loss_spikes`, `spread`, `compare_spreads`, `rate_sensitivity` (`RateSensitivity`).
 - Tuning: `select` gives a `Selection` of what was `Tried`; the `gate` (`Gate`); `budgets` (`Budget`).
-- Names of methods: `label_of`, `full_label`, `telling_label`, `has_label` of a `Variant`.
+- Names of methods: `label_of`, `full_label`, `telling_label`, `has_label` of a `Variant`; `read_label`.
 """
 
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         full_label as full_label,
         has_label as has_label,
         label_of as label_of,
+        read_label as read_label,
         telling_label as telling_label,
     )
     from spectral_opt.study.statistics._paired import (

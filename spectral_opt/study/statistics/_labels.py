@@ -37,18 +37,28 @@ def telling_label(variant: Variant, others: Iterable[Variant]) -> str:
 
 def has_label(variant: Variant, label: str) -> bool:
     """Say whether a variant is meant: the same method and filter, and each option that the label names alike."""
-    names = re.split(r"\+(?=[A-Za-z_])", label)
-    if len(names) != (1 if variant.after is None else 2):
+    told = read_label(label)
+    if len(told) != (1 if variant.after is None else 2):
         return False
     parts = ((variant.method, variant.options), (variant.after, variant.after_options))
-    return all(_is_meant(name, *part) for name, part in zip(names, parts, strict=False))
-
-
-def _is_meant(name: str, own: str | None, options: Mapping[str, Value]) -> bool:
-    wanted, *named = name.split(",")
-    pairs = [option.partition("=")[::2] for option in named]
     # An option that is not given is told as None: so a method is told apart from its nulls.
-    return wanted == own and all(_is_same(options.get(key), value) for key, value in pairs)
+    return all(
+        name == own and all(_is_same(options.get(key), value) for key, value in named.items())
+        for (name, named), (own, options) in zip(told, parts, strict=False)
+    )
+
+
+def read_label(label: str) -> list[tuple[str, dict[str, str]]]:
+    """Read the method that a label names and the filter after it, each with the options that are told of it.
+
+    >>> read_label("adamw+product,null=permuted")
+    [('adamw', {}), ('product', {'null': 'permuted'})]
+    """
+    parts = [part.split(",") for part in re.split(r"\+(?=[A-Za-z_])", label)]
+    return [
+        (name, {key: value for key, _, value in (option.partition("=") for option in options)})
+        for name, *options in parts
+    ]
 
 
 def _is_same(value: Value, told: str) -> bool:

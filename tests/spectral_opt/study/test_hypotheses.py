@@ -59,6 +59,8 @@ def test_a_claim_has_the_tasks_and_shots_of_its_part_and_adamw_as_rival():
         (changed(part="tuning", methods=["l2sp,learning_rate=0.0001"]), "stage 'tuning'"),
         (changed(part="convergence", methods=["l2sp"]), "needs scaling curves"),
         (changed(methods=["adamw+prodact"]), "no method of part 'posthoc' named 'adamw.prodact'"),
+        (changed(methods=["adamw+product,nul=None"]), "no option named 'nul'; did you mean 'null'"),
+        (changed(rivals=["adamw,rate=None"]), "no option named 'rate'"),
         (changed(methods="adamw+product"), "methods is a list of names"),
         (changed(methods=[]), "methods is a list of names"),
         (changed(methods=["adamw"]), "its own rival"),
