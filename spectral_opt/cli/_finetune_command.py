@@ -139,7 +139,10 @@ class FineTune:
         for name in ASSIGNMENTS:
             if name in given:
                 given[name] = read_assignments(name.replace("_", "-"), given[name])
-        return read_options(given, self.config)
+        try:
+            return read_options(given, self.config)
+        except TypeError as error:  # a value of the file that is of another kind
+            raise ValueError(str(error)) from error
 
     def _preview(self, options: "FineTuneOptions") -> int:
         from spectral_opt.finetuning import preview

@@ -19,7 +19,7 @@ from transformers import (
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, length_of
+from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, check_causal, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import LoadedModel, UnlabelledText, load_tokenizer, read_paragraphs, token_blocks
 
@@ -58,6 +58,7 @@ class CausalLanguage(TunedTask):
 
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
         """Cut the texts into blocks; the end of each is padded, of texts that run into each other it is dropped."""
+        check_causal(loaded)
         length, remarks = length_of(options, loaded, USUAL_LENGTH)
         made = {
             part: token_blocks(

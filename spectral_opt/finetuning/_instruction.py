@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import split_parts
-from spectral_opt.finetuning._task import Examples, TunedTask, length_of
+from spectral_opt.finetuning._task import Examples, TunedTask, check_causal, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import Answers, LoadedModel, load_answers
 
@@ -61,6 +61,7 @@ class Instruction(TunedTask):
                 f"{options.data} has messages, and the tokenizer of {options.model} has no chat template: take the "
                 "model's version for chat, or give the columns 'prompt' and 'completion' as plain texts"
             )
+        check_causal(loaded)
         length, remarks = length_of(options, loaded, USUAL_CONVERSATION)
         told = {}
         for part, pairs in self._parts.items():

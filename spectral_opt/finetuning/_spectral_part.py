@@ -22,12 +22,10 @@ def read_configs(options: FineTuneOptions) -> tuple[SpectralConfig, ...]:
     """Make the configs that the options name; ValueError or TypeError says what is wrong with them, or beside them."""
     if options.spectral is None:
         return ()
-    if options.spectral in SpectralConfig.PRESETS:
-        configs: tuple[SpectralConfig, ...] = (
-            SpectralConfig.preset(options.spectral, **options.spectral_options),
-        )
-    else:
-        configs = _from_file(options)
+    try:
+        configs = _of_preset(options) if options.spectral in SpectralConfig.PRESETS else _from_file(options)
+    except TypeError as error:  # a field that does not exist, which a file or a command line has
+        raise ValueError(f"spectral {options.spectral!r}: {error}") from error
     for config in configs:
         config.check_callables()
     preserves = any(config.batches == "preserve" and needs_batches(config) for config in configs)
@@ -41,6 +39,10 @@ def read_configs(options: FineTuneOptions) -> tuple[SpectralConfig, ...]:
             "batches: it would be ignored"
         )
     return configs
+
+
+def _of_preset(options: FineTuneOptions) -> tuple[SpectralConfig, ...]:
+    return (SpectralConfig.preset(str(options.spectral), **options.spectral_options),)
 
 
 def _from_file(options: FineTuneOptions) -> tuple[SpectralConfig, ...]:

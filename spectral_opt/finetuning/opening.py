@@ -87,15 +87,7 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     """Load the model and make the trainer; ModelError or ValueError refuses what cannot be trained."""
     options, task = inputs.options, inputs.task
     memory = _memory(options)
-    loaded = load_model(
-        options.model,
-        head=task.head,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-        label_names=task.label_names,
-        seed=options.seed,
-    )
-    _check_body(loaded)
+    loaded = _loaded(options, task)
     identity = {
         "texts": inputs.text_digest,
         "weights": tensor_digest(*loaded.encoder.state_dict().values()),
@@ -156,6 +148,24 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     )
 
 
+def _loaded(options: FineTuneOptions, task: TunedTask) -> LoadedModel:
+    try:
+        loaded = load_model(
+            options.model,
+            head=task.head,
+            revision=options.revision,
+            trust_remote_code=options.trust_remote_code,
+            label_names=task.label_names,
+            seed=options.seed,
+        )
+    except ModelError as error:
+        if "auto_map" in str(error):
+            raise ModelError(f"{error}; --trust-remote-code lets it run on this machine") from error
+        raise
+    _check_body(loaded)
+    return loaded
+
+
 def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:
     """Refuse, with the line for pip, what further packages are needed for."""
     import importlib.util
@@ -184,12 +194,12 @@ def _check_bfloat16(options: FineTuneOptions) -> None:
 
 def _memory(options: FineTuneOptions) -> MemoryNeed | None:
     """Estimate from the headers what the run needs, and refuse what cannot fit; None where there are none."""
-    folder = embedded_folder(options.model) or locate(options.model).path
-    if folder is None:
-        folder = locate(options.model).files()  # of the hub: weights are fetched, and not loaded
+    located = locate(options.model)
     try:
+        # Of a model on the hub the weights are fetched here, and not loaded.
+        folder = embedded_folder(options.model) or located.files()
         need = memory_need(folder, options.peft is not None)
-    except ValueError:  # no safetensors: loading says so in its own words
+    except ValueError:  # no such model, or no safetensors: loading says so in its own words
         return None
     check_memory(need, options.peft is not None)
     return need

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from spectral_opt.finetuning import FineTuneOptions, finetune
+
 from helpers.word_models import FILLER, OPINIONS, save_word_model
 
 # As many as there are numbers among the words, so that no two texts are the same.
@@ -83,3 +85,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "chat.jsonl").write_text("\n".join(map(json.dumps, chats)))
     (folder / "other.txt").write_text("\n\n".join(f"the story of the {word}" for word in FILLER))
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_folder(decoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one step on plain text, which tests must leave as it is."""
+    folder = tmp_path_factory.mktemp("finished") / "out"
+    asked = FineTuneOptions(
+        model=str(decoder),
+        data=str(data / "plain.jsonl"),
+        task="causal-lm",
+        max_steps=1,
+        evaluate_every=1,
+        max_length=16,
+    )
+    return finetune(asked, folder).folder

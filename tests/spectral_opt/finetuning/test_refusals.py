@@ -1,0 +1,210 @@
+"""What cannot go well is refused before training: exit code 2, one line, and nothing written."""
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from spectral_opt.cli import main
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run the command line; give its exit code and the last line on stderr."""
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        code = main(["finetune", *map(str, arguments)])
+    return code, err.getvalue().strip().splitlines()[-1]
+
+
+@pytest.fixture
+def places(encoder, decoder, data, tmp_path):
+    """What stands in braces in the cases below, and what some of them need made."""
+    (tmp_path / "once.csv").write_text("text,label\na film,good\na story,bad\nthe plot,good\n")
+    (tmp_path / "empty.csv").write_text("text,label\n")
+    (tmp_path / "other.csv").write_text(
+        "text,label\na film,fine\na story,fine\nthe plot,sad\nthe actor,sad\n"
+    )
+    (tmp_path / "tasks.yaml").write_text("task: classification\nlearning_rates: 1e-4\n")
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    (tmp_path / "train.json").write_text("[]")
+    (tmp_path / "one.txt").write_text("the story")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    return {
+        "bert": encoder,
+        "llama": decoder,
+        "reviews": data / "reviews.csv",
+        "plain": data / "plain.jsonl",
+        "chat": data / "chat.jsonl",
+        "other": data / "other.txt",
+        "here": tmp_path,
+    }
+
+
+CLASSIFY = "--model {bert} --data {reviews} --task classification"
+PLAIN = "--model {llama} --data {plain} --task causal-lm"
+CHAT = "--model {llama} --data {chat} --task instruction"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--model {bert} --data {reviews}", "--task must be given, here or with --config FILE"),
+        (f"{CLASSIFY} --task labels", "task is 'labels'"),
+        (f"{CLASSIFY} --text-column review", "has no column 'review'; it has 'text', 'label'"),
+        (f"{CLASSIFY} --data {{here}}/once.csv", "have fewer than two examples: 'bad' (1)"),
+        (f"{CLASSIFY} --data {{here}}/empty.csv", "the data set 'empty' is empty"),
+        (f"{CLASSIFY} --data {{here}}/none.csv", "no file"),
+        (f"{CLASSIFY} --evaluate-on {{here}}/other.csv", "has the label 'fine', which"),
+        (f"{CLASSIFY} --evaluation-share 1.5", "evaluation_share is 1.5"),
+        (f"{CLASSIFY} --learning-rate 0", "learning_rate is 0: a positive number"),
+        (f"{CLASSIFY} --max-steps 3 --evaluate-every 4", "evaluate_every is 4, and the run has 3 steps"),
+        (f"{CLASSIFY} --config {{here}}/tasks.yaml", "did you mean 'learning_rate'?"),
+        (f"{CLASSIFY} --config {{here}}/twice.yaml", "seed is there twice"),
+        (f"{CLASSIFY} --config {{here}}/no.yaml", "cannot read"),
+        (f"{CLASSIFY} --peft lara", "did you mean 'lora'?"),
+        (f"{CLASSIFY} --peft lora --peft-options rank=8", "an option of lora is 'rank'"),
+        (f"{CLASSIFY} --peft-options r=8", "without peft it would be ignored"),
+        (f"{CLASSIFY} --peft lora --peft-options r", "NAME=VALUE"),
+        (f"{CLASSIFY} --spectral keep", "a preset (preserve, fit, l2sp, literal) or a file"),
+        (f"{CLASSIFY} --spectral preserve", "name it with preserve"),
+        (f"{CLASSIFY} --spectral fit --preserve {{other}}", "it would be ignored"),
+        (f"{CLASSIFY} --preserve {{other}}", "without spectral it would be ignored"),
+        (
+            f"{CLASSIFY} --spectral preserve --preserve {{reviews}}",
+            "texts to be preserved are also trained on",
+        ),
+        (f"{CLASSIFY} --spectral l2sp", "needs 'strength'"),
+        (f"{CLASSIFY} --trainer seed=3", "which is decided by seed"),
+        (f"{CLASSIFY} --trainer weight_decays=3", "did you mean 'weight_decay'?"),
+        (f"{CLASSIFY} --across", "across is for causal-lm"),
+        (f"{CLASSIFY} --patience 2 --checkpoint-every 3 --evaluate-every 2", "leave checkpoint_every out"),
+        (f"{CLASSIFY} --out {{here}}/used", "is not empty and holds no run of finetune (thesis.tex)"),
+        (f"{CLASSIFY} --out {{here}}/file", "is a file: name a folder"),
+        (f"{CLASSIFY} --model {{here}}/none", "no folder '"),
+        (f"{PLAIN} --model {{bert}}", "'bert' is no causal language model: its tokens see those behind"),
+        (f"{PLAIN} --data {{here}}/one.txt", "none is left to train on"),
+        (f"{PLAIN} --spectral literal --spectral-options penalty_mode=loss", "part of the preset"),
+        (f"{CHAT} --data {{reviews}}", "conversations are in 'messages'"),
+        (f"{CHAT} --data sotu", "the embedded text 'sotu' has no conversations"),
+        (f"{CHAT} --data {{here}}/train.json", "has the columns"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(places, tmp_path, line, message):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    words = line.format(**places).split()
+    out = [] if "--out" in words else ["--out", tmp_path / "out"]
+    code, told = run(*words, *out)
+    assert (code, message in told) == (2, True), told
+    assert told.startswith("spectral-opt: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def copied(source: Path, target: Path, **changed: object) -> Path:
+    """Copy a model with some fields of its config changed."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, **changed}))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_hidden_layers": 3}, "lacks 9 weights that its config.json describes"),
+        ({"intermediate_size": 40}, "other shapes than its config.json describes"),
+        ({"auto_map": {"AutoModelForCausalLM": "code.Model"}, "model_type": "own"}, "--trust-remote-code"),
+        ({"vocab_size": 30}, "they do not belong together"),
+    ],
+)
+def test_a_model_that_is_not_what_it_says_is_refused(decoder, data, tmp_path, changed, message):
+    model = copied(decoder, tmp_path / "model", **changed)
+    if "vocab_size" in changed:
+        tensors = load_file(model / "model.safetensors")
+        name = "model.embed_tokens.weight"
+        save_file(
+            {**tensors, name: tensors[name][:30].clone()}, model / "model.safetensors", {"format": "pt"}
+        )
+    plain = data / "plain.jsonl"
+    code, told = run("--model", model, "--data", plain, "--task", "causal-lm", "--out", tmp_path / "out")
+    assert (code, message in told) == (2, True), told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("peft", [[], ["--peft", "lora"]])
+def test_too_little_memory_is_refused_before_the_model_is_loaded(decoder, data, tmp_path, monkeypatch, peft):
+    monkeypatch.setattr("spectral_opt.finetuning._memory.available_bytes", lambda: 10**4)
+    monkeypatch.setattr(
+        "spectral_opt.finetuning.opening.load_model", None
+    )  # not callable: it must not come to it
+    line = [
+        "--model",
+        decoder,
+        "--data",
+        data / "plain.jsonl",
+        "--task",
+        "causal-lm",
+        "--out",
+        tmp_path / "out",
+    ]
+    code, told = run(*line, *peft)
+    assert code == 2
+    assert "not enough memory" in told
+    assert ("--peft lora" in told) == (not peft)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_run_is_left_alone(finished_folder, decoder, data):
+    line = [
+        "--model",
+        decoder,
+        "--data",
+        data / "plain.jsonl",
+        "--task",
+        "causal-lm",
+        "--out",
+        finished_folder,
+    ]
+    before = (finished_folder / "run.json").read_bytes()
+    code, told = run(
+        *line, "--max-steps", 1, "--evaluate-every", 1, "--max-length", 16, "--learning-rate", 1e-3
+    )
+    assert (code, told) == (
+        2,
+        f"spectral-opt: {finished_folder} holds a run with other options: learning_rate null there, 0.001 here; name "
+        "another folder with --out",
+    )
+    assert (finished_folder / "run.json").read_bytes() == before
+
+
+def test_a_run_whose_texts_have_changed_does_not_go_on(decoder, tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    rows = [{"text": f"the story of a film {number}"} for number in range(8)]
+    texts.write_text("\n".join(map(json.dumps, rows)))
+    line = ["--model", decoder, "--data", texts, "--task", "causal-lm", "--out", tmp_path / "out"]
+    line += ["--max-steps", 1, "--evaluate-every", 1]
+    assert run(*line)[0] == 0
+    texts.write_text("\n".join(map(json.dumps, rows[:-1])))
+    code, told = run(*line)
+    assert code == 2
+    assert "holds a run with other texts" in told
+
+
+def test_a_model_without_pad_token_and_a_text_longer_than_the_context_are_told(
+    finished_folder, decoder, data, tmp_path
+):
+    line = ["--model", decoder, "--data", data / "reviews.csv", "--task", "classification", "--max-steps", 1]
+    assert run(*line, "--evaluate-every", 1, "--max-length", 6, "--out", tmp_path / "out")[0] == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert set(record["told"]) == {"texts of train cut at 6 tokens", "texts of evaluation cut at 6 tokens"}
+    assert "the tokenizer has no padding token: its end token pads" in record["remarks"]
+    assert any("drawn from seed 0: score.weight" in remark for remark in record["remarks"])
+    assert record["metrics"]["baseline"]["evaluation"]["label"] in ("bad", "good")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    assert config["pad_token_id"] == 1
