@@ -6,7 +6,7 @@ when the same is asked for again, bitwise as if it had not been.
 
 - What is asked for: `FineTuneOptions`; from a file and a command line: `read_options`, `read_assignments`.
 - The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`.
-- What is made of its record: `tune_page`, `score_tables`.
+- What is made of its record: `tune_page`, `score_tables`. Inside: `split_parts`, and what it gives, `Parts`.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.finetuning._parts import Parts as Parts, split_parts as split_parts
     from spectral_opt.finetuning._scores import score_tables as score_tables
     from spectral_opt.finetuning.options import (
         FineTuneOptions as FineTuneOptions,

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,24 @@ def test_the_folder_holds_the_model_and_what_is_known_of_it(finished):
     model = AutoModelForCausalLM.from_pretrained(finished.folder)
     tokenizer = AutoTokenizer.from_pretrained(finished.folder)
     assert model(**tokenizer("the story", return_tensors="pt")).logits.shape[1] == 2
+
+
+@pytest.mark.slow  # another process imports torch, transformers and PEFT anew
+def test_the_model_loads_where_this_package_is_not(finished, decoder, data, tmp_path):
+    asked = options(decoder, data, "causal-lm", peft="lora", max_steps=1, evaluate_every=1)
+    adapter = finetune(asked, tmp_path / "adapter").folder
+    script = f"""
+import sys
+sys.modules["spectral_opt"] = sys.modules["paramgraph"] = None  # importing either raises ImportError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import AutoPeftModelForCausalLM
+AutoTokenizer.from_pretrained({str(finished.folder)!r})
+AutoModelForCausalLM.from_pretrained({str(finished.folder)!r})
+AutoPeftModelForCausalLM.from_pretrained({str(adapter)!r})
+AutoTokenizer.from_pretrained({str(adapter)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_global_random_states_are_as_before(decoder, data, tmp_path):

@@ -9,7 +9,13 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2Model,
+    PreTrainedTokenizerFast,
+)
 
 from paramgraph import heads, list_schemes, node_tables
 from spectral_opt.errors import DownloadError, ModelError
@@ -356,3 +362,49 @@ def test_its_heads_are_nine_that_ask_and_three_that_answer_in_each_layer(smollm2
 def test_an_unknown_head_is_refused_with_the_known_ones():
     with pytest.raises(ModelError, match="no head 'causal'; allowed: None, 'language_model'"):
         load_model(head="causal")
+
+
+@pytest.fixture
+def classifier_folder(model_folder, tmp_path):
+    """The tiny encoder with a head of three classes."""
+    folder = tmp_path / "classifier"
+    names = {0: "bad", 1: "so-so", 2: "good"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = BertForSequenceClassification.from_pretrained(model_folder, id2label=names, label2id=None)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
+    return folder
+
+
+def test_a_fresh_head_has_the_classes_that_are_named(model_folder):
+    loaded = load_model(model_folder, head="classifier", label_names=("a", "b", "c"))
+    assert loaded.encoder.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert loaded.encoder.classifier.out_features == 3
+    assert {"classifier.weight", "classifier.bias"} <= set(loaded.fresh)
+
+
+def test_a_head_that_has_the_classes_keeps_its_own_order(classifier_folder):
+    loaded = load_model(classifier_folder, head="classifier", label_names=("Bad", "good", "so-so"))
+    assert loaded.encoder.config.id2label == {0: "bad", 1: "so-so", 2: "good"}
+    assert not loaded.fresh
+
+
+def test_a_head_of_another_number_of_classes_is_drawn_anew_and_so_told(classifier_folder):
+    loaded = load_model(classifier_folder, head="classifier", label_names=("no", "yes"))
+    assert loaded.encoder.config.id2label == {0: "no", 1: "yes"}
+    assert loaded.fresh == ("classifier.bias", "classifier.weight")
+    assert "the checkpoint's head is of the classes bad, so-so, good, drawn anew" in loaded.provenance.notes
+
+
+def test_a_head_of_as_many_other_classes_is_the_start_and_so_told(classifier_folder):
+    loaded = load_model(classifier_folder, head="classifier", label_names=("x", "y", "z"))
+    assert not loaded.fresh
+    assert "the checkpoint's head is of the classes bad, so-so, good" in loaded.provenance.notes
+
+
+def test_a_body_of_another_shape_is_refused_whatever_the_head(classifier_folder):
+    config = json.loads((classifier_folder / "config.json").read_text())
+    (classifier_folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 12}))
+    with pytest.raises(ModelError, match="other shapes than its config"):
+        load_model(classifier_folder, head="classifier", label_names=("no", "yes"))
