@@ -22,12 +22,17 @@ from paramgraph.display import print_lines
 from paramgraph.whole_files import write_text
 
 if TYPE_CHECKING:
-    from spectral_opt.sweep import Sweep
+    from spectral_opt.sweep import RefinementOptions, Sweep
 
 # In columns: a state on one line beside all scores.
 PIPE = 140
 UNFINISHED = "unfinished"
-NOT_SIZES = ("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite")
+NOT_SIZES = (
+    *("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite"),
+    *("memory", "moments"),
+)
+# Of what is measured, in memory.
+MEASURED = ("task", "metric", "keep", "strengths", "scales", "nulls", "further", "dev", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,20 @@ class Refine:
     further: Annotated[
         int | None, option("strengths to try beyond those given, where the pick is at their end [3; quick 1]")
     ] = None
+    memory: Annotated[
+        str,
+        option(
+            "where base and graphs are: whole, or blocks: in files, one block at a time, at one strength that is not "
+            "measured; auto: blocks where whole would not fit"
+        ),
+    ] = "auto"
+    moments: Annotated[
+        Path | None,
+        option(
+            "file of graphs, for several fine-tunes of one base: written, or read where it is there",
+            metavar="FILE",
+        ),
+    ] = None
     quick: Annotated[bool, option("a third of the text, two strengths", "--quick")] = False
     json: Json = False
     overwrite: Annotated[bool, option("write into a folder that is not empty", "--overwrite")] = False
@@ -108,7 +127,7 @@ class Refine:
             for name, value in vars(self).items()
             if name not in NOT_SIZES and value is not None
         }
-        from spectral_opt.sweep import RefinementOptions
+        from spectral_opt.sweep import RefinementOptions, is_in_files
 
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
@@ -117,6 +136,8 @@ class Refine:
         from spectral_opt.refinement import check_inputs
 
         check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
+        if is_in_files(options, self.memory):
+            return _refine_unmeasured(options, self, line)
         print_lines("loading models and texts", to_stderr=True)
         from transformers.utils import logging as transformers_logging
 
@@ -125,9 +146,33 @@ class Refine:
         transformers_logging.disable_progress_bar()  # one bar is enough
         # Warnings about heads that are drawn anew: what has no base is said in the results.
         transformers_logging.set_verbosity_error()
-        sweep = Sweep(make_refinement(options), lambda work, what: None)
+        sweep = Sweep(make_refinement(options), lambda work, what: None, moments=self.moments)
         self.out.mkdir(parents=True, exist_ok=True)
         return _sweep(sweep, self, line)
+
+
+def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str) -> int:
+    asked = [name for name in MEASURED if getattr(command, name) is not None]
+    if asked:
+        raise ValueError(
+            f"--{asked[0]} is of what is measured, in memory, and base and graphs are in files (--memory "
+            f"{command.memory}): give --strength alone, or --memory whole"
+        )
+    from spectral_opt.sweep import refine_unmeasured
+
+    print_lines("refining block by block; nothing is measured", to_stderr=True)
+    model = command.out / "model"
+    found = refine_unmeasured(options, model, command.overwrite, moments=command.moments)
+    results = {"command": line, "model": str(model)} | found
+    write_text(command.out / "results.json", json.dumps(results, indent=2, allow_nan=False))
+    if command.json:
+        print(json.dumps(results, allow_nan=False))
+        return 0
+    told = (results["memory"], f"graphs {results['moments']}", *results["remarks"])
+    print_lines(
+        f"The refined model, at strength {results['strength']:g}: {model}", *(f"- {each}" for each in told)
+    )
+    return 0
 
 
 def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:

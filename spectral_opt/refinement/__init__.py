@@ -7,7 +7,8 @@ of a LoRA adapter the factors are filtered themselves. What comes out is a state
 `from_pretrained`.
 
 - All of it: `refine`; many checkpoints or strengths with the same graphs: `Refiner`, whose result is a `RefinedState`;
-  its options `Rest` and `Memory`, and the `Placement` that this chose; `told_skipped` says what was left alone.
+  its options `Rest` and `Memory`, and the `Placement` that `choose_placement` makes of it; `told_skipped` says what was
+  left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
 - Inside: `check_inputs`, `write_folder` and `read_folder`.
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     )
     from spectral_opt.refinement._deltas import Rest as Rest, told_skipped as told_skipped
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
-    from spectral_opt.refinement._memory import Memory as Memory, Placement as Placement
+    from spectral_opt.refinement._memory import (
+        Memory as Memory,
+        Placement as Placement,
+        choose_placement as choose_placement,
+    )
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,
         read_folder as read_folder,

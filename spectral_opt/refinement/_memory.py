@@ -110,7 +110,7 @@ class _Need:
         """Estimate from the description alone; ValueError where there is none, or nothing matches."""
         model = open_skeleton(where)
         width = _width(model)
-        weights = width * sum(parameter.numel() for parameter in model.parameters())
+        sizes = [width * parameter.numel() for parameter in model.parameters()]
         graphs = largest = 0
         tables: dict[str, NodeTable] = {}
         for config in configs:
@@ -124,7 +124,8 @@ class _Need:
                 )
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
-        return cls(2 * weights + graphs + working, SHARD_BYTES + working)
+        # A shard is written while the next weight is there already, which may be an embedding.
+        return cls(2 * sum(sizes) + graphs + working, max(SHARD_BYTES, max(sizes)) + max(sizes) + working)
 
 
 def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:

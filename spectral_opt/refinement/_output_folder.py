@@ -222,7 +222,7 @@ def _write_checked(
     save_file(dict(tensors), file, metadata=dict(metadata) if metadata else None)
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
-    written = open_files(file)
+    written = open_files(file, mapped=True)
     if set(written) != set(tensors) or not all(
         _same(written[name], value) for name, value in tensors.items()
     ):

@@ -5,7 +5,8 @@ fine-tune, filter, scaling and nulls at each strength on dev and test, decides o
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
 - Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured, by its `sweep_key`:
-  `write_states`, `read_states`, the file `STATES`.
+  `write_states`, `read_states`, the file `STATES`. Without measuring, of models larger than memory
+  (`is_in_files`): `refine_unmeasured`; `told_moments` says where graphs come from.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     )
     from spectral_opt.sweep.setting import make_refinement as make_refinement
     from spectral_opt.sweep.strengths import Sweep as Sweep, next_strength as next_strength
+    from spectral_opt.sweep.unmeasured import (
+        is_in_files as is_in_files,
+        refine_unmeasured as refine_unmeasured,
+        told_moments as told_moments,
+    )
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,25 +77,23 @@ class RefinementSetting:
 
 def make_refinement(options: RefinementOptions) -> RefinementSetting:
     """Find models and texts, check that they fit (ValueError), and load what is measured."""
-    places = [Path(name) for name in (options.base, options.tuned)]
-    if all(place.exists() for place in places) and places[0].resolve() == places[1].resolve():
-        raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
+    check_two_models(options)
     base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
-    kind, adapter = _kind(tuned_folder)
+    kind, adapter = kind_of(tuned_folder)
     metric = METRICS[METRIC_OF[kind] if options.metric == "auto" else options.metric]
     if kind not in metric.kinds:
         allowed = ", ".join(one.name for one in METRICS.values() if kind in one.kinds)
         raise DataError(
             f"--metric {metric.name} does not fit {options.tuned}, a model of kind {kind!r}; allowed: {allowed}"
         )
-    find_tokenizer = functools.cache(lambda: _tokenizer(tuned_folder, base_folder))
-
-    def has_next_token(text: str) -> bool:
-        return len(find_tokenizer()(text, truncation=True, max_length=options.max_length)["input_ids"]) > 1
-
+    find_tokenizer = functools.cache(lambda: tokenizer_of(tuned_folder, base_folder))
     causal = kind == "causal"
     texts = read_texts(
-        options, causal, not causal, find_tokenizer, has_next_token if causal else lambda text: True
+        options,
+        causal,
+        not causal,
+        find_tokenizer,
+        (lambda text: has_next_token(find_tokenizer(), options)(text)) if causal else lambda text: True,
     )
     base = _load_base(base_folder, tuned_folder, kind, adapter)
     module = base.model if adapter is not None else load_base(tuned_folder).model
@@ -138,6 +136,18 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     )
 
 
+def check_two_models(options: RefinementOptions) -> None:
+    """Refuse one folder as base and as fine-tune."""
+    places = [Path(name) for name in (options.base, options.tuned)]
+    if all(place.exists() for place in places) and places[0].resolve() == places[1].resolve():
+        raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
+
+
+def has_next_token(tokenizer: PreTrainedTokenizerBase, options: RefinementOptions) -> Callable[[str], bool]:
+    """Make the question whether a text has two tokens, so that one can be predicted."""
+    return lambda text: len(tokenizer(text, truncation=True, max_length=options.max_length)["input_ids"]) > 1
+
+
 def model_folder(name: str) -> Path:
     """Find the local folder of a model; of one on the hub, safetensors and descriptions are fetched."""
     embedded = embedded_folder(name)
@@ -152,7 +162,8 @@ def model_folder(name: str) -> Path:
     return path
 
 
-def _kind(folder: Path) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
+def kind_of(folder: Path) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
+    """Tell what kind of model a fine-tune is, by its description, and the configuration of an adapter."""
     adapter = read_json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
     if adapter is not None:
         heads: dict[str, Kind] = {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}
@@ -198,7 +209,8 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
     return BaseModel(model.eval(), frozenset(info["missing_keys"]), base)
 
 
-def _tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
+def tokenizer_of(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the fine-tune, or of the base where it has none."""
     from transformers import AutoTokenizer
 
     has_own = any(

@@ -17,6 +17,7 @@ from spectral_opt.sweep._metrics import Metric
 from spectral_opt.sweep._points import Family, SweepPoint, around, front_of
 from spectral_opt.sweep._words import SweepNull
 from spectral_opt.sweep.setting import RefinementSetting
+from spectral_opt.sweep.unmeasured import told_moments
 
 # Tables show four digits; less is the rounding of embeddings.
 LEAST_FORGOTTEN = 5e-5
@@ -49,6 +50,8 @@ class Sweep:
     saved: RefinedState | None = None
     # States of the same sweep that were measured before it was interrupted.
     known: Sequence[SweepPoint] = ()
+    # A file of graphs: read where there is one, else written.
+    moments: Path | None = None
     asked: float | None = None  # the strength that is written whatever is picked; 0 is the fine-tune
     # All of the work, in the units that `advance` is given.
     work: float = 1.0
@@ -59,9 +62,21 @@ class Sweep:
         self._started, self._told = started, 0.0
         setting, options = self.setting, self.setting.options
         self.advance(0.0, "graphs")
+        known = self.moments is not None and self.moments.exists()
         self._refiners = {
-            "filter": Refiner(setting.base.model, [setting.config], setting.sets, run_body, rest=options.rest)
+            "filter": Refiner(
+                setting.base.model,
+                [setting.config],
+                setting.sets,
+                run_body,
+                rest=options.rest,
+                moments=self.moments if known else None,
+            )
         }
+        if self.moments is not None:
+            if not known:
+                self._refiner.write_moments(self.moments)
+            self.remarks.append(f"graphs were {told_moments(self.moments, known)}")
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started
         with self._refiner.opened(setting.tuned) as stream:
