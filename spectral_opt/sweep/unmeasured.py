@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from paramgraph.checkpoints import open_skeleton
 from paramgraph.environment import hardware, versions
@@ -15,13 +15,13 @@ from spectral_opt.sweep.setting import check_two_models, has_next_token, kind_of
 from spectral_opt.tasks import limit_to_positions, tokenize_batches, usable_length
 
 
-def is_in_files(options: RefinementOptions, memory: Memory) -> bool:
+def is_in_files(options: RefinementOptions, memory: str) -> bool:
     """Say whether base and graphs are to be in files: as asked, or for "auto" where they do not fit in memory.
 
     ValueError for another word, or where there is not memory enough for one block either.
     """
     base, config = model_folder(options.base), SpectralConfig.preserve(graph=options.graph)
-    return choose_placement(memory, base, [config], {}).in_files
+    return choose_placement(cast(Memory, memory), base, [config], {}).in_files  # refuses other words
 
 
 def refine_unmeasured(
