@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # In columns: a state on one line beside all scores.
 PIPE = 140
 UNFINISHED = "unfinished"
+RECIPE = "mergekit.yaml"
 NOT_SIZES = (
     *("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite"),
     *("memory", "moments"),
@@ -165,6 +166,7 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
     found = refine_unmeasured(options, model, command.overwrite, moments=command.moments)
     results = {"command": line, "model": str(model)} | found
     write_text(command.out / "results.json", json.dumps(results, indent=2, allow_nan=False))
+    _write_recipe(command, results["form"] == "adapter")
     if command.json:
         print(json.dumps(results, allow_nan=False))
         return 0
@@ -173,6 +175,13 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
         f"The refined model, at strength {results['strength']:g}: {model}", *(f"- {each}" for each in told)
     )
     return 0
+
+
+def _write_recipe(command: Refine, adapter: bool) -> None:
+    """Write beside the model how mergekit mixes it with its base."""
+    from spectral_opt.sweep import merge_recipe
+
+    write_text(command.out / RECIPE, merge_recipe(command.base, [str(command.out / "model")], adapter))
 
 
 def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
@@ -216,12 +225,13 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         with progress_bar(sweep.work) as sweep.advance:
             sweep.run()
             sweep.pick()
-            sweep.save(command.out / "model", command.overwrite)
+            state = sweep.save(command.out / "model", command.overwrite)
     except KeyboardInterrupt:
         write_text(unfinished / "report.html", refinement_page(keep(sweep)))
         print_lines(f"interrupted; {len(sweep.points)} measured states are in {unfinished}", to_stderr=True)
         return 130
     results = keep(sweep, finished=True)
+    _write_recipe(command, state.form == "adapter")
     page = command.out / "report.html"
     write_text(page, refinement_page(results))
     for name in (

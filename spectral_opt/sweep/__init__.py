@@ -7,7 +7,8 @@ fine-tune, filter, scaling and nulls at each strength on dev and test, decides o
 - Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured, by its `sweep_key`:
   `write_states`, `read_states`, the file `STATES`. Without measuring, of models larger than memory
   (`is_in_files`): `refine_unmeasured`; `told_moments` says where graphs come from.
-- Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`.
+- Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`;
+  `merge_recipe`, for mergekit.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
   `compare_at_equal_score`; `decide`, `pick` and a `Decision`; `next_strength`; `domain_auc` and `domain_remark`.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         compare_at_equal_score as compare_at_equal_score,
     )
     from spectral_opt.sweep._measures import Forgotten as Forgotten
+    from spectral_opt.sweep._mergekit import merge_recipe as merge_recipe
     from spectral_opt.sweep._metrics import METRICS as METRICS, Metric as Metric, TaskResult as TaskResult
     from spectral_opt.sweep._points import SweepPoint as SweepPoint
     from spectral_opt.sweep._sentences import refinement_sentences as refinement_sentences

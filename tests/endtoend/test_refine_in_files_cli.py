@@ -1,11 +1,9 @@
 """`spectral-opt refine --memory blocks`: one strength, base and graphs in files; one file of graphs for several."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertModel
 
 from spectral_opt.cli import main
@@ -31,37 +29,6 @@ def fine_tunes(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 def refined(base: Path, tuned: Path, texts: Path, out: Path, *more: str) -> int:
     return main(["refine", str(base), str(tuned), "--preserve", str(texts), "--out", str(out), *SIZES, *more])
-
-
-def test_models_are_refined_with_one_file_of_graphs(word_model_folder, fine_tunes, texts, tmp_path, capsys):
-    moments = ["--memory", "blocks", "--strength", "0.3", "--moments", str(tmp_path / "moments")]
-    outs = [tmp_path / name for name in ("first", "second", "whole")]
-    for tuned, out in zip(fine_tunes, outs, strict=False):
-        assert refined(word_model_folder, tuned, texts["preserve"], out, *moments) == 0
-    told = [json.loads((out / "results.json").read_text()) for out in outs[:2]]
-    assert [each["moments"].split(",")[0] for each in told] == ["built", f"read from {tmp_path / 'moments'}"]
-    assert all("in files, block by block: as asked" in each["memory"] for each in told)
-    assert "at strength 0.3" in capsys.readouterr().out
-    sweep = [
-        "--strengths",
-        "0.1",
-        "--strength",
-        "0.3",
-        "--scales",
-        "0.5",
-        "--nulls",
-        "none",
-        "--further",
-        "0",
-    ]
-    again = [*sweep, "--moments", str(tmp_path / "moments")]
-    assert refined(word_model_folder, fine_tunes[1], texts["preserve"], outs[2], *again) == 0
-    assert "not built from texts" in (outs[2] / "results.json").read_text()
-    states = [load_file(out / "model" / "model.safetensors") for out in outs]
-    assert all(torch.equal(states[1][name], states[2][name]) for name in states[2])
-    name = "encoder.layer.1.output.dense.weight"
-    tuned = load_file(fine_tunes[0] / "model.safetensors")[name]
-    assert not torch.equal(states[0][name], tuned)
 
 
 @pytest.mark.usefixtures("unchecked_types")

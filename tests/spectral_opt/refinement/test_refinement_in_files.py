@@ -42,22 +42,13 @@ def folders(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"graph": "columns"},
-        {"graph": "rows"},
-        {"graph": "product"},
-        {"graph": "product", "objective": "representation"},
-    ],
-    ids=["columns", "rows", "product", "product of representations"],
-)
-def test_base_and_graphs_in_files_give_the_same_weights(folders, options):
+@pytest.mark.parametrize("graph", ["columns", "product"])
+def test_base_and_graphs_in_files_give_the_same_weights(folders, graph):
     paths = folders["base"], folders["tuned"]
-    whole = refine(*paths, "preserve", BATCHES, strength=0.3, memory="whole", **options)
-    blocks = refine(*paths, "preserve", BATCHES, strength=0.3, memory="blocks", **options)
+    whole = refine(*paths, "preserve", BATCHES, strength=0.3, memory="whole", graph=graph)
+    blocks = refine(*paths, "preserve", BATCHES, strength=0.3, memory="blocks", graph=graph)
     assert list(whole) == list(blocks)
-    moved = refine(*paths, "preserve", BATCHES, strength=0.0, graph=options["graph"])
+    moved = refine(*paths, "preserve", BATCHES, strength=0.0, graph=graph)
     for name, expected in whole.items():
         # Float32 products whose terms are added in another order; the filter itself moves weights by 1e-3 and more.
         torch.testing.assert_close(blocks[name], expected, rtol=0, atol=2e-6)
@@ -99,12 +90,13 @@ def test_an_adapter_stays_one(folders, tmp_path):
         torch.testing.assert_close(states[1][name], expected, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("graph", ["columns", "product"])
-def test_several_fine_tunes_share_moments_that_were_written_once(folders, tmp_path, graph, monkeypatch):
-    refiner = Refiner(folders["base"], "preserve", BATCHES, graph=graph, memory="blocks")
+def test_several_fine_tunes_share_moments_that_were_written_once(folders, tmp_path):
+    refiner = Refiner(folders["base"], "preserve", BATCHES, graph="product", memory="blocks")
     refiner.write_moments(tmp_path / "moments")
-    again = Refiner(folders["base"], "preserve", graph=graph, moments=tmp_path / "moments", memory="blocks")
-    in_memory = Refiner(folders["base"], "preserve", graph=graph, moments=tmp_path / "moments")
+    again = Refiner(
+        folders["base"], "preserve", graph="product", moments=tmp_path / "moments", memory="blocks"
+    )
+    in_memory = Refiner(folders["base"], "preserve", graph="product", moments=tmp_path / "moments")
     for tuned in (folders["tuned"], folders["base"]):
         states = [one.apply(tuned) for one in (refiner, again, in_memory)]
         for name, expected in states[0].items():
