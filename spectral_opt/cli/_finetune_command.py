@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from spectral_opt.finetuning import FineTuneOptions
 
 PIPE = 140
-NOT_OPTIONS = ("out", "config", "dry_run", "json", "traceback")
+NOT_OPTIONS = ("out", "config", "dry_run", "device", "ranks", "sharded", "json", "traceback")
 ASSIGNMENTS = ("peft_options", "spectral_options", "trainer")
-TEXTS, TRAINING, ADAPTER, SPECTRAL = "the texts", "the training", "an adapter", "penalty and filter"
+TEXTS, TRAINING, DRY_RUN = "the texts", "the training", "a dry run"
+ADAPTER, SPECTRAL = "an adapter", "penalty and filter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +99,16 @@ class FineTune:
         bool, option("let a model run code of its own on this machine", "--trust-remote-code")
     ] = False
     dry_run: Annotated[
-        bool, option("say what would be done and what it costs; train and write nothing", "--dry-run")
+        bool,
+        option(
+            "say what would be done and what it costs; train and write nothing", "--dry-run", group=DRY_RUN
+        ),
     ] = False
+    device: Annotated[
+        str | None, option("meta: from the model's config alone, no weight is read", group=DRY_RUN)
+    ] = None
+    ranks: Annotated[int, option("processes to plan for, with --device meta [1]", group=DRY_RUN)] = 1
+    sharded: Annotated[bool, option("they share the weights (FSDP2)", "--sharded", group=DRY_RUN)] = False
     json: Json = False
     traceback: Traceback = False
 
@@ -107,14 +116,28 @@ class FineTune:
         """Train and write, or go on; 130 where it was interrupted, with the last whole checkpoint on disk."""
         check_extras("finetune", ("accelerate", "jinja2", "matplotlib", "rich"), "paramgraph[finetune]")
         options = self._options()
+        if self.device not in (None, "meta"):
+            raise ValueError(
+                f"--device is {self.device!r}: meta, or nothing; a run takes the device that is there"
+            )
+        if not self.dry_run and (self.device or self.ranks != 1 or self.sharded):
+            raise ValueError(
+                "--device, --ranks and --sharded are of --dry-run: without it they would be ignored"
+            )
+        if self.device is None and (self.ranks != 1 or self.sharded):
+            raise ValueError("--ranks and --sharded are planned from shapes: add --device meta")
         print_lines("loading model and texts", to_stderr=True)
         if self.dry_run:
             return self._preview(options)
         from paramgraph.display import print_views, progress_bar
         from spectral_opt.finetuning import finetune, score_tables
 
-        with progress_bar(1.0) as advance:
-            done = finetune(options, self.out, command=line, advance=advance)
+        try:
+            with progress_bar(1.0) as advance:
+                done = finetune(options, self.out, command=line, advance=advance)
+        except KeyboardInterrupt:
+            print_lines("interrupted; the same line goes on from the last whole checkpoint", to_stderr=True)
+            return 130
         if self.json:
             print(json.dumps(done.record, allow_nan=False))
             return 0
@@ -145,13 +168,17 @@ class FineTune:
             raise ValueError(str(error)) from error
 
     def _preview(self, options: "FineTuneOptions") -> int:
-        from spectral_opt.finetuning import preview
+        from spectral_opt.finetuning import plan_shapes, preview
 
+        if self.device == "meta":
+            plan = plan_shapes(options, self.ranks, self.sharded)
+            print_lines(*([json.dumps(plan.to_dict())] if self.json else str(plan).splitlines()))
+            return 0
         found = preview(options)
         if self.json:
-            print(json.dumps({**found.facts, "explanation": found.explanation}))
+            facts = {**found.facts, "explanation": found.explanation, "plan": found.plan.to_dict()}
+            print(json.dumps(facts))
             return 0
         print_lines(*(f"{name}: {fact}" for name, fact in found.facts.items()))
-        if found.explanation:
-            print_lines("", *found.explanation.splitlines())
+        print_lines("", *found.explanation.splitlines(), "", *str(found.plan).splitlines())
         return 0

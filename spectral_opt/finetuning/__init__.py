@@ -5,7 +5,8 @@ model with its card, its record and its page in one folder. A run that is killed
 when the same is asked for again, bitwise as if it had not been.
 
 - What is asked for: `FineTuneOptions`; from a file and a command line: `read_options`, `read_assignments`.
-- The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`.
+- The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`;
+  of a model that does not fit here: `plan_shapes`.
 - What is made of its record: `tune_page`, `score_tables`. Inside: `split_parts`, and what it gives, `Parts`.
 """
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
         read_options as read_options,
     )
     from spectral_opt.finetuning.page import tune_page as tune_page
+    from spectral_opt.finetuning.previewing import (
+        TunePreview as TunePreview,
+        plan_shapes as plan_shapes,
+        preview as preview,
+    )
     from spectral_opt.finetuning.running import (
         FinishedTuning as FinishedTuning,
-        TunePreview as TunePreview,
         finetune as finetune,
-        preview as preview,
     )
 
 if not TYPE_CHECKING:

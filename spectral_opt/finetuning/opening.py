@@ -67,11 +67,7 @@ class RunInputs:
         self.configs = read_configs(options)
         if self.configs:
             SpectralCallback(self.configs)  # refuses what a callback cannot do
-        self.adapter = (
-            None
-            if options.peft is None
-            else adapter_config(options.peft, options.peft_options, kind.peft_type)
-        )
+        self.adapter = adapter_of(options, kind)
         check_trainer_fields(options.trainer, _arguments_class(kind))
         _check_bfloat16(options)
         self.task = kind(options)
@@ -164,6 +160,13 @@ def _loaded(options: FineTuneOptions, task: TunedTask) -> LoadedModel:
         raise
     _check_body(loaded)
     return loaded
+
+
+def adapter_of(options: FineTuneOptions, kind: type[TunedTask]) -> Any:  # PEFT's config
+    """Make the config of the adapter that is asked for; None where there is none."""
+    if options.peft is None:
+        return None
+    return adapter_config(options.peft, options.peft_options, kind.peft_type)
 
 
 def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:

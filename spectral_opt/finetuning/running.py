@@ -3,9 +3,8 @@
 import contextlib
 import dataclasses
 import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from paramgraph.environment import hardware, peak_megabytes, versions, versions_
 from paramgraph.sources import RandomStates
 from paramgraph.whole_files import write_text
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.explanation import explain
 from spectral_opt.finetuning._arguments import learning_rate
 from spectral_opt.finetuning._callbacks import Advance, Explained
 from spectral_opt.finetuning._card import model_card
@@ -34,6 +32,7 @@ from spectral_opt.finetuning._run_folder import (
     stopped_early,
     whole_checkpoints,
 )
+from spectral_opt.finetuning._terminal import quiet_libraries
 from spectral_opt.finetuning.opening import OpenedRun, RunInputs, open_run
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.finetuning.page import tune_page
@@ -49,14 +48,6 @@ class FinishedTuning:
     folder: Path
     record: Mapping[str, Any]  # JSON
     trained: bool
-
-
-@dataclass(frozen=True)
-class TunePreview:
-    """What a run would do: facts by their names, and what penalty and filter would touch ("" without them)."""
-
-    facts: Mapping[str, str]
-    explanation: str
 
 
 def finetune(
@@ -86,42 +77,10 @@ def finetune(
     check_can_write(out)
     states = RandomStates.capture()
     try:
-        with _quiet():
+        with quiet_libraries():
             return _finetune(options, out, known, command, advance)
     finally:
         states.restore()
-
-
-def preview(options: FineTuneOptions) -> TunePreview:
-    """Open a run as `finetune` does, with all that it refuses, and say what it would do; nothing is written."""
-    states = RandomStates.capture()
-    try:
-        # The Trainer makes its folder when it is made.
-        with _quiet(), tempfile.TemporaryDirectory() as folder:
-            run = open_run(RunInputs(options), Path(folder), lambda share, what: None)
-            explanation = ""
-            if run.configs:
-                run.trainer.create_optimizer()
-                explanation = str(
-                    explain(run.trainer.model, run.configs, run.batches or None, run.trainer.optimizer)
-                )
-    finally:
-        states.restore()
-    trained = sum(p.numel() for p in run.trainer.model.parameters() if p.requires_grad)
-    schedule = dataclasses.asdict(run.schedule)
-    facts = {
-        "model": str(run.loaded.provenance),
-        "texts": run.task.parts.description,
-        "examples": ", ".join(f"{count} {part}" for part, count in run.examples.sizes.items()),
-        "tokens of an example": f"up to {run.examples.max_length}",
-        "trained weights": f"{trained:,} of {sum(p.numel() for p in run.trainer.model.parameters()):,}",
-        "memory": "unknown: no safetensors" if run.memory is None else str(run.memory),
-        **{name.replace("_", " "): str(value) for name, value in schedule.items()},
-        "learning rate": f"{learning_rate(options):g}",
-        **{name: str(count) for name, count in run.examples.told.items()},
-        **({"remarks": "; ".join(run.remarks)} if run.remarks else {}),
-    }
-    return TunePreview(facts, explanation)
 
 
 def _finetune(
@@ -156,7 +115,12 @@ def _finetune(
     clock.tick("training")
     metrics = _measured(run, begun["before"])
     clock.tick("evaluating")
-    write_model(trainer, out)
+    try:
+        write_model(trainer, out)
+    except SafetensorError as error:  # its own error of a full disk
+        raise OSError(
+            f"the model could not be written to {out}: {error}; make room and run it again"
+        ) from error
     clock.tick("writing")
     resumed = [] if last is None else [f"went on from step {step_of(last)}"]
     resumed += [f"removed what was not written to its end: {', '.join(removed)}"] if removed else []
@@ -335,19 +299,3 @@ class _Clock:
         now = time.perf_counter()
         self.spent[what] = self.spent.get(what, 0.0) + now - self._since
         self._since = now
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' bars, and hints about fresh heads, off the terminal: the record says what counts."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune, preview
+from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune
 
 STEPS = {"max_steps": 4, "evaluate_every": 2, "batch_size": 4, "max_length": 16}
 PRESERVE = {
@@ -242,12 +242,3 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(finished, decoder, data, t
             finetune(asked, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["checkpoint-2"]
     assert same(finetune(asked, tmp_path / "out").folder, finished.folder)
-
-
-def test_a_preview_trains_and_writes_nothing(encoder, data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = preview(options(encoder, data, spectral="l2sp", spectral_options={"strength": 1.0}))
-    assert found.facts["steps"] == "4"
-    assert "million weights need" in found.facts["memory"]
-    assert "no graph: L = 0" in found.explanation
-    assert not list(tmp_path.iterdir())

@@ -1,0 +1,39 @@
+"""What a run would do and need, before anything is trained or even loaded."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from spectral_opt.finetuning import FineTuneOptions, plan_shapes, preview
+
+
+@pytest.fixture
+def asked(encoder, data) -> FineTuneOptions:
+    return FineTuneOptions(
+        model=str(encoder), data=str(data / "reviews.csv"), task="classification", max_steps=4, max_length=16
+    )
+
+
+def test_a_preview_trains_and_writes_nothing(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = preview(replace(asked, spectral="l2sp", spectral_options={"strength": 1.0}))
+    assert found.facts["steps"] == "4"
+    assert "million weights need" in found.facts["memory"]
+    assert "no graph: L = 0" in found.explanation
+    assert found.plan.memory["optimizer"] == 2 * found.plan.memory["gradients"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_is_made_of_the_config_alone(asked, decoder, tmp_path):
+    shutil.copy(decoder / "config.json", tmp_path)
+    shapes = replace(asked, model=str(tmp_path), data="nowhere", task="causal-lm")
+    entries = sum(value.numel() for value in load_file(Path(decoder, "model.safetensors")).values())
+    plan = plan_shapes(shapes)
+    assert plan.memory["gradients"] == 4 * entries
+    assert plan.memory["optimizer"] == 8 * entries
+    assert plan_shapes(shapes, ranks=2, sharded=True).memory["gradients"] == 2 * entries
+    adapted = plan_shapes(replace(shapes, peft="lora", peft_options={"r": 1}), ranks=2)
+    assert 0 < adapted.memory["gradients"] < entries
