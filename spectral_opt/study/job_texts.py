@@ -1,19 +1,22 @@
 """The texts of a job, all told apart before a model is loaded: of its task, to preserve, to measure forgetting on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, product
 
 import numpy as np
 from jaxtyping import Int
 
-from paramgraph.errors import UnknownNameError
 from spectral_opt.errors import DataError
 from spectral_opt.study.plan import Job, StudyPlan, StudyTask
+from spectral_opt.study.text_sources import (
+    labelled_data,
+    refuse_shared_names,
+    refuse_shared_texts,
+    sources_of,
+)
 from spectral_opt.tasks import (
     LabelledText,
-    TokenizerLike,
     UnlabelledText,
     few_shot_split,
     is_same_source,
@@ -60,15 +63,6 @@ class JobTexts:
     origins: Mapping[str, str]
 
 
-def check_sources(plan: StudyPlan) -> None:
-    """Read all texts of a plan, and raise DataError where a task's sources share one, by name or by content."""
-    tokenizer = partial(load_tokenizer, plan.model)
-    for task in plan.tasks:
-        _refuse_shared_names(plan, task)
-        several = {role: read_paragraphs(name, tokenizer=tokenizer) for role, name in _sources(task)}
-        _refuse_shared_texts(task, several | {f"data {task.data!r}": _labelled(task, tokenizer)})
-
-
 def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
     """Read, split and draw the texts of a job under its seed; no model is loaded.
 
@@ -77,14 +71,14 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
     `task.held_out` is in any part. DataError says which sources share texts, and what is too small.
     """
     task, is_tuning = job.task, job.part.stage == "tuning"
-    _refuse_shared_names(plan, task)
+    refuse_shared_names(plan, task)
     tokenizer = partial(load_tokenizer, plan.model)
-    data = with_test_part(_labelled(task, tokenizer))
+    data = with_test_part(labelled_data(task, tokenizer))
     unread = f"held_out {task.held_out!r}" if is_tuning else ""
     sources = {
-        role: read_paragraphs(name, tokenizer=tokenizer) for role, name in _sources(task) if role != unread
+        role: read_paragraphs(name, tokenizer=tokenizer) for role, name in sources_of(task) if role != unread
     }
-    _refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
+    refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
     split = few_shot_split(data, job.shots, task.dev_per_class, task.test_size, job.seed)
     wanted, notes = TASK_BATCHES * task.batch_size, list[str]()
     rest = rest_of_split(data, split)
@@ -111,7 +105,7 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
             notes.append(f"the probe on {name} is left out in tuning: its texts are held out")
             continue
         labelled = load_labelled_text(name, tokenizer=tokenizer)
-        _refuse_shared_texts(task, {f"probe {name!r}": labelled, f"data {task.data!r}": data})
+        refuse_shared_texts(task, {f"probe {name!r}": labelled, f"data {task.data!r}": data})
         probes[name] = _probe(labelled, used, job.seed)
         origins[f"probe {name!r}"] = str(labelled.provenance)
     return JobTexts(
@@ -129,75 +123,8 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
     )
 
 
-def _labelled(task: StudyTask, tokenizer: TokenizerLike) -> LabelledText:
-    return load_labelled_text(
-        task.data,
-        task.text_column,
-        task.label_column,
-        task.group_column,
-        subset=task.subset,
-        tokenizer=tokenizer,
-    )
-
-
 def _part(data: LabelledText, places: Int[np.ndarray, " part"]) -> LabelledPart:
     return LabelledPart([data.texts[at] for at in places], data.labels[places])
-
-
-def _sources(task: StudyTask) -> Iterator[tuple[str, str]]:
-    """Yield what each source of text is for, with its name, and its name alone."""
-    for name in task.calibration:
-        yield f"calibration {name!r}", name
-    yield f"selection {task.selection!r}", task.selection
-    yield f"held_out {task.held_out!r}", task.held_out
-
-
-def _refuse_shared_names(plan: StudyPlan, task: StudyTask) -> None:
-    if not task.calibration:
-        raise DataError(f"task {task.name!r} has no calibration text: name at least one source to preserve")
-    named = list(_sources(task))
-    own = [(f"data {one.data!r}", one.data) for one in tasks_before(plan, task)]
-    for (role, name), (other_role, other) in [*combinations(named, 2), *product(named, own)]:
-        if is_same_source(name, other):
-            raise DataError(
-                f"task {task.name!r}: {role} and {other_role} are the same texts; calibration, selection, held_out "
-                "and the data of a task have to be sources that share nothing"
-            )
-    for name in task.probes:
-        if any(is_same_source(name, place) for _, place in own):
-            raise DataError(
-                f"task {task.name!r}: the probe {name!r} is the task's own data; name labelled texts of another task"
-            )
-
-
-def tasks_before(plan: StudyPlan, task: StudyTask) -> list[StudyTask]:
-    """List a task and those that are learned before it, the last one first; a circle of them raises ValueError."""
-    known = {one.name: one for one in plan.tasks}
-    found = [task]
-    while (first := found[-1].first) is not None:
-        if first not in known:
-            raise UnknownNameError.among(f"first task of {found[-1].name}", first, sorted(known))
-        if known[first] in found:
-            raise ValueError(
-                f"the tasks {', '.join(one.name for one in found)} come before each other: leave out one `first`"
-            )
-        found.append(known[first])
-    return found
-
-
-def _refuse_shared_texts(task: StudyTask, sources: Mapping[str, LabelledText | UnlabelledText]) -> None:
-    # Neither case nor white space makes another text.
-    alike = {
-        role: {" ".join(text.split()).casefold() for text in found.texts} for role, found in sources.items()
-    }
-    for (role, found), (other_role, other) in combinations(alike.items(), 2):
-        shared = found & other
-        if shared:
-            example = min(shared)
-            raise DataError(
-                f"task {task.name!r}: {role} and {other_role} share {len(shared)} texts, such as {example[:60]!r}; "
-                "calibration, selection, held_out and the data of a task have to be sources that share nothing"
-            )
 
 
 def _evenly(sources: Sequence[UnlabelledText], task: StudyTask, seed: int) -> list[str]:

@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from paramgraph.digests import text_digest
-from spectral_opt.study.records import Stage
+from spectral_opt.study.records import CAUSAL_LM, CLASSIFICATION, TaskKind, Stage
 
 # What an option of a method may be: all that YAML and JSON both write.
 Value = str | int | float | bool | None
@@ -14,7 +14,7 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class StudyTask:
-    """A task: which texts it is learned from, how long, and on what its forgetting is measured.
+    """A task of classes: which texts it is learned from, how long, and on what its forgetting is measured.
 
     `data` is an embedded name, a file or a Hugging Face name, of which `subset` is a part; its columns are named, and
     that of groups, which a split keeps together, where there is one. Texts that methods preserve come from
@@ -23,6 +23,8 @@ class StudyTask:
     embeddings. With `first`, the name of another task of the study, the run starts from a model tuned on that one, and
     its score there is measured too. Sizes are in texts and tokens; `steps` are of `batch_size` texts.
     """
+
+    kind: ClassVar[TaskKind] = CLASSIFICATION
 
     name: str
     data: str
@@ -43,6 +45,50 @@ class StudyTask:
     preserved: int = 96
     neighbours: int = 200
     preserved_length: int = 64
+
+    @property
+    def state_size(self) -> int:
+        """How many texts pass the model where a state is measured."""
+        return self.test_size + self.neighbours
+
+
+@dataclass(frozen=True)
+class LanguageTask:
+    """A task of a causal language model: documents that it is tuned on, and other texts whose loss should not rise.
+
+    `data` is as of a `StudyTask`; texts with one value in `document_column` are one document, which a split keeps
+    together. `selection` and `held_out` are one source of text or more, on each of which forgetting is measured. All
+    texts are cut into blocks of `length` tokens: `steps` are of `batch_size` blocks, and the sizes, `measured` of each
+    source, are in blocks.
+    """
+
+    kind: ClassVar[TaskKind] = CAUSAL_LM
+    first: ClassVar[str | None] = None  # no task comes before
+
+    name: str
+    data: str
+    calibration: tuple[str, ...]
+    selection: tuple[str, ...]
+    held_out: tuple[str, ...]
+    text_column: str = "text"
+    document_column: str | None = None
+    subset: str | None = None
+    steps: int = 60
+    batch_size: int = 4
+    length: int = 128
+    dev_size: int = 24
+    test_size: int = 24
+    preserved: int = 64
+    measured: int = 24
+
+    @property
+    def state_size(self) -> int:
+        """How many blocks pass the model where a state is measured."""
+        return self.test_size + self.measured * len(self.held_out)
+
+
+Task = StudyTask | LanguageTask
+TASKS: Mapping[TaskKind, type[Task]] = {task.kind: task for task in (StudyTask, LanguageTask)}
 
 
 @dataclass(frozen=True)
@@ -79,6 +125,7 @@ class AfterGrid:
 class Part:
     """Cells of one stage that belong together: every method and variant on every task, number of shots and seed.
 
+    `shots` are training texts of each class, or training blocks of a language model.
     `factors` scale the whole change of a finished state, 1 is the state itself: the method's own scaling curve; of a
     filtered one `after_factors` do, where they are given.
     `steps` takes the place of the task's. The loss on the development texts is measured every `evaluate_every` steps, 0
@@ -141,7 +188,7 @@ class Job:
     """The cells of one part, task, number of shots and seed: they share texts, model and graphs, and one process."""
 
     part: Part
-    task: StudyTask
+    task: Task
     shots: int
     seed: int
     cells: tuple[Cell, ...]
@@ -162,7 +209,7 @@ class StudyPlan:
 
     title: str
     model: str
-    tasks: tuple[StudyTask, ...]
+    tasks: tuple[Task, ...]
     parts: tuple[Part, ...]
     hypotheses: tuple[Mapping[str, Any], ...] = ()  # Any: what YAML has, checked where it is used
     keep_states: tuple[str, ...] = ()

@@ -22,8 +22,8 @@ from spectral_opt.study.method import (
     get_after_training,
     get_method,
 )
-from spectral_opt.study.plan import AfterGrid, MethodGrid, Part, StudyPlan, StudyTask, Value
-from spectral_opt.study.records import Stage
+from spectral_opt.study.plan import TASKS, AfterGrid, MethodGrid, Part, StudyPlan, Task, Value
+from spectral_opt.study.records import CLASSIFICATION, Stage
 from spectral_opt.study.store import STATES
 
 PLAN = "study.yaml"
@@ -96,7 +96,7 @@ def plan_content(plan: StudyPlan) -> dict[str, Any]:
         "title": plan.title,
         "model": plan.model,
         "keep_states": list(plan.keep_states),
-        "tasks": {task.name: _without(_listed(asdict(task)), "name") for task in plan.tasks},
+        "tasks": {task.name: _task_content(task) for task in plan.tasks},
         "parts": [
             {
                 **{
@@ -160,10 +160,15 @@ def _plan(place: _Place, content: object) -> StudyPlan:
     )
 
 
-def _task(place: _Place, name: str, content: object) -> StudyTask:
+def _task(place: _Place, name: str, content: object) -> Task:
     _check_name(place, name)
-    given = _mapping(place, content, [field.name for field in fields(StudyTask) if field.name != "name"])
-    task = _filled(StudyTask, place, {"name": name, **given})
+    given: Any = dict(content) if isinstance(content, dict) else content
+    kind = given.pop("kind", CLASSIFICATION) if isinstance(given, dict) else CLASSIFICATION
+    made = next((task for known, task in TASKS.items() if known == kind), None)
+    if made is None:
+        raise place.at("kind").unknown("kind of task", kind, list(TASKS))
+    _mapping(place, given, [field.name for field in fields(made) if field.name != "name"])
+    task: Task = _filled(made, place, {"name": name, **given})
     for first, second in (
         ("calibration", "selection"),
         ("calibration", "held_out"),
@@ -272,6 +277,11 @@ def _check_whole(place: _Place, plan: StudyPlan) -> None:
         if task.first not in known or task.first == task.name:
             others = [name for name in names if name != task.name]
             raise place.at(f"task {task.name}, first").unknown("other task of the study", task.first, others)
+        if known[task.first].kind != task.kind:
+            raise place.wrong(
+                f"task {task.name}, first: {task.first} is of the kind {known[task.first].kind}, and {task.name} of "
+                f"{task.kind}: a model goes from one to the other of its kind alone"
+            )
         if known[task.first].first is not None:
             raise place.wrong(
                 f"task {task.name}, first: {task.first} itself starts from {known[task.first].first}; a pair is all "
@@ -285,6 +295,7 @@ def _check_whole(place: _Place, plan: StudyPlan) -> None:
             if task_name not in known:
                 raise here.at("tasks").unknown("task of the study", task_name, names)
             seeds.setdefault((task_name, part.stage), {}).update(dict.fromkeys(part.seeds, part.name))
+        _check_kinds(here, part, [known[name] for name in part.tasks])
         _check_cells(here, part)
     for task_name in names:
         tuned, confirmed = (seeds.get((task_name, stage), {}) for stage in ("tuning", "confirmation"))
@@ -297,6 +308,21 @@ def _check_whole(place: _Place, plan: StudyPlan) -> None:
     for name in plan.keep_states:
         if name not in trained:
             raise place.at("keep_states").unknown("method of the study", name, sorted(trained))
+
+
+def _check_kinds(place: _Place, part: Part, tasks: Sequence[Task]) -> None:
+    """Refuse methods and filters that cannot do what a task is."""
+    grids: list[tuple[str, Method | AfterTraining]] = [
+        ("methods", get_method(grid.name)) for grid in part.methods
+    ]
+    grids += [("after", get_after_training(grid.name)) for grid in part.after]
+    for where, declared in grids:
+        for task in tasks:
+            if task.kind not in declared.kinds:
+                raise place.wrong(
+                    f"{where}: {declared.name} can do tasks of the kind {', '.join(declared.kinds)}, and task "
+                    f"{task.name} is of {task.kind}: leave it out, or give {task.name} a part of its own"
+                )
 
 
 def _check_cells(place: _Place, part: Part) -> None:
@@ -458,8 +484,10 @@ def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != name}
+def _task_content(task: Task) -> dict[str, Any]:
+    """Give a task without its name; of what every plan had before there were kinds, none is told."""
+    kind = {} if task.kind == CLASSIFICATION else {"kind": task.kind}
+    return kind | {key: value for key, value in _listed(asdict(task)).items() if key != "name"}
 
 
 def _presets() -> Iterator[Any]:  # Any: what importlib.resources has of a file

@@ -5,12 +5,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from paramgraph.environment import hardware, versions
 from paramgraph.whole_files import append_line, replacing, write_text
 
 Stage = Literal["tuning", "confirmation", "exploration"]
+# What is learned: classes of texts, or the next token.
+TaskKind = Literal["classification", "causal-lm"]
+CLASSIFICATION: TaskKind = "classification"
+CAUSAL_LM: TaskKind = "causal-lm"
+# Scores that every state has, more is better; the first is what methods are tuned by, the last what is compared at.
+SCORES: Mapping[TaskKind, tuple[str, ...]] = {CLASSIFICATION: ("accuracy", "auc"), CAUSAL_LM: ("log_likelihood",)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,10 @@ class CellRecord:
     "filter", "measuring"; `peak_megabytes` are of the process until then. A run whose loss was no number, or whose
     logits are none, is "diverged", with `message`, and has no points. `digest` is of the settings that the cell does
     not name itself; `config` has them, and as "left_alone" the matrices that the method does not act on, with reasons.
+
+    Of a language model the scores are "loss", the mean cross-entropy of a next token in nats, and "log_likelihood", its
+    negative; "texts" has the loss on each text that forgetting is measured on, and "lost" is the mean over these of
+    what it is above the start's; there are neither "cosine", "probes" nor "bands".
     """
 
     method: str
@@ -73,6 +83,16 @@ class CellRecord:
     schema: int = SCHEMA
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
+
+    @property
+    def kind(self) -> TaskKind:
+        """What was learned; ValueError where the settings name nothing that there is."""
+        settings = self.config.get("settings")
+        kind = settings.get("kind", CLASSIFICATION) if isinstance(settings, Mapping) else CLASSIFICATION
+        for known in get_args(TaskKind):
+            if kind == known:
+                return cast(TaskKind, known)
+        raise ValueError(f"corrupt: its task is of the kind {kind!r}; there are {', '.join(get_args(TaskKind))}")
 
 
 def write_results(

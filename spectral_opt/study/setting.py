@@ -1,27 +1,53 @@
 """One task, number of shots and seed, made real: model, texts, splits; the same for every method."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
-from spectral_opt.study.plan import StudyTask
+from spectral_opt.study.plan import Task
 from spectral_opt.study.records import Stage
-from spectral_opt.tasks import MeanPooledClassifier, TokenizedBatches
+from spectral_opt.tasks import TokenizedBatches
+
+if TYPE_CHECKING:
+    from spectral_opt.study.state_measures import StateMeasures
 
 T = TypeVar("T")
+Batches = Sequence[Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class ProbeTask:
-    """Labelled texts of another task: a linear probe is fitted to the embeddings of some, and scored on the others."""
+class Anatomy:
+    """Where the pretrained model is in a start, and how names of a head begin that was made for the task.
 
-    name: str
-    batches: TokenizedBatches
-    labels: Int[np.ndarray, " texts"]
-    fitted: int  # the first texts, on which the probe is fitted
+    An empty `encoder` is the start itself, an empty `head` none.
+    """
+
+    encoder: str = "encoder"
+    head: str = "classifier."
+
+    def encoder_of(self, model: nn.Module) -> Any:  # of transformers, or PEFT
+        """Give the part that was pretrained."""
+        return getattr(model, self.encoder) if self.encoder else model
+
+    def with_encoder(self, model: nn.Module, encoder: nn.Module) -> nn.Module:
+        """Put another module in the place of that part, and give the whole."""
+        if not self.encoder:
+            return encoder
+        setattr(model, self.encoder, encoder)
+        return model
+
+    def is_head(self, name: str) -> bool:
+        """Say whether a parameter is of the head."""
+        return bool(self.head) and name.startswith(self.head)
+
+
+CLASSIFIER = Anatomy()
+LANGUAGE_MODEL = Anatomy("", "")
 
 
 @dataclass(frozen=True)
@@ -36,33 +62,37 @@ class EarlierTask:
 
 
 @dataclass
-class StudySetting:
-    """What the cells of a job share.
+class StudySetting(ABC):
+    """What the cells of a job share; what differs by the kind of a task is what the kinds of settings say of themselves.
 
-    `start` is a mean-pooled classifier in evaluation mode with frozen embeddings, its head a linear probe chosen on
-    dev. `training` has one batch a step, in their order, labels in each. `scored` are the texts that a state's score is
-    measured on: those of dev in tuning, of test in other stages. `calibration` has "task", other texts of the task with
-    labels drawn from the start's own prediction, and "preserve". `neighbours` are the texts of which nearest neighbours
-    are counted. `facts` go into every record: sizes, split, truncated texts, and a checksum of each list of texts.
+    `start` is in evaluation mode with frozen embeddings. `training` has one batch a step, in their order, labels in
+    each. `scored` are the texts that a state's score is measured on: those of dev in tuning, of test in other stages.
+    `calibration` has "task", other texts of the task with labels, and "preserve". `facts` go into every record: sizes,
+    split, what was cut off, and a checksum of each list of texts.
     """
 
-    task: StudyTask
+    anatomy: ClassVar[Anatomy]
+
+    task: Task
     shots: int
     seed: int
     stage: Stage
-    start: MeanPooledClassifier
-    training: TokenizedBatches
-    dev: TokenizedBatches
-    scored: TokenizedBatches
-    labels: Mapping[
-        str, Int[np.ndarray, " texts"]
-    ]  # of "train", "dev" and "scored", in the order of the texts
-    calibration: Mapping[str, TokenizedBatches]
-    neighbours: TokenizedBatches
-    probes: tuple[ProbeTask, ...] = ()
-    earlier: EarlierTask | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)  # Any: plain values of JSON
-    _kept: dict[object, Any] = field(default_factory=dict)
+    start: Any  # nn.Module, whose parts a kind knows
+    training: Batches
+    dev: Batches
+    scored: Batches
+    calibration: Mapping[str, Batches]
+    earlier: EarlierTask | None = field(default=None, kw_only=True)
+    facts: Mapping[str, Any] = field(default_factory=dict, kw_only=True)  # Any: plain values of JSON
+    _kept: dict[object, Any] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
+    def measures(self) -> "StateMeasures":
+        """Make what measures states."""
+
+    @abstractmethod
+    def embed(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts width"]:
+        """Represent texts by a model like the start, differentiable."""
 
     @property
     def kept(self) -> int:

@@ -2,10 +2,10 @@
 
 import copy
 import math
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.spectra import Spectrum, eigenpairs
 from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.study.evaluation import relative_drift, retention
-from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import (
     MeanPooledClassifier,
     TokenizedBatches,
@@ -28,21 +27,22 @@ from spectral_opt.tasks import (
     unused_by_mean_pooling,
 )
 
+if TYPE_CHECKING:
+    from spectral_opt.study.classifier_setting import ClassifierSetting
+    from spectral_opt.study.setting import StudySetting
+
 # Of states: plain values, as they stand in a record.
 Metrics = dict[str, Any]
 
 
-class StateMeasures:
-    """Measure states of one job, all on the same texts."""
+class StateMeasures(ABC):
+    """Measure states of one job, all on the same texts; how, each kind of task says."""
 
-    def __init__(self, setting: StudySetting) -> None:
+    def __init__(self, setting: "StudySetting") -> None:
         self.setting = setting
-        self._start = {name: value.clone() for name, value in setting.start.state_dict().items()}
-        self._scratch = copy.deepcopy(setting.start)
+        self._start = setting.start.state_dict()
         tables = node_tables(setting.start, exclude=unused_by_mean_pooling(setting.start)).values()
         self._matrices = list(dict.fromkeys(name for table in tables for name in table.parameters))
-        self._before = embed_texts(setting.start, setting.neighbours).numpy()
-        self.seconds = 0.0  # of the process, spent in measuring
 
     def start(self) -> Metrics:
         """Measure the start itself, once."""
@@ -55,13 +55,45 @@ class StateMeasures:
 
     def measure(self, state: Mapping[str, Tensor], whole: bool = False) -> Metrics:
         """Measure a state with the names of the start; `whole`: with probes on other tasks."""
-        self._scratch.load_state_dict(state)
-        found = self.measure_model(self._scratch, whole)
+        found = self.measure_model(self.loaded(state), whole)
         return found | {"drift": relative_drift(self._start, state, self._matrices)}
 
-    def measure_model(self, model: MeanPooledClassifier, whole: bool = False) -> Metrics:
+    @abstractmethod
+    def loaded(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """Give a model of these weights, which lasts until the next one."""
+
+    @abstractmethod
+    def measure_model(self, model: nn.Module, whole: bool = False) -> Metrics:
         """Measure a model, of whatever weights; TrainingDivergedError where what it makes of a text is no number."""
-        began, setting = time.process_time(), self.setting
+
+    @abstractmethod
+    def look(self, model: nn.Module) -> dict[str, float]:
+        """Measure the loss on dev, and what goes with it, while a model is trained; its mode stays."""
+
+    def bands(self, tuned: Mapping[str, Tensor]) -> list[float]:
+        """Measure the share of the change's energy by fifth of the spectrum; empty where it is not measured."""
+        return []
+
+
+class ClassifierMeasures(StateMeasures):
+    """Measure classes of texts, and how many of the nearest neighbours of other texts are lost."""
+
+    setting: "ClassifierSetting"
+
+    def __init__(self, setting: "ClassifierSetting") -> None:
+        super().__init__(setting)
+        self._scratch = copy.deepcopy(setting.start)
+        self._before = embed_texts(setting.start, setting.neighbours).numpy()
+
+    def loaded(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """Copy the weights into a copy of the start."""
+        self._scratch.load_state_dict(state)
+        return self._scratch
+
+    def measure_model(self, model: nn.Module, whole: bool = False) -> Metrics:
+        """Score classes, count neighbours; `whole`: fit probes."""
+        assert isinstance(model, MeanPooledClassifier), "a task of classes tunes mean-pooled classifiers"
+        setting = self.setting
         found = task_scores(_logits(model, setting.scored), setting.labels["scored"])
         kept = retention(self._before, embed_texts(model, setting.neighbours).numpy())
         found |= {"lost": 1 - kept.neighbours_kept, "cosine": kept.cosine}
@@ -78,7 +110,6 @@ class StateMeasures:
                 )
                 for probe in setting.probes
             }
-        self.seconds += time.process_time() - began
         return found
 
     def look(self, model: nn.Module) -> dict[str, float]:

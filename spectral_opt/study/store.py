@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -11,11 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from paramgraph._checks import is_number
 from paramgraph.whole_files import write_text
 from spectral_opt.study.plan import Cell, Part, StudyPlan
-from spectral_opt.study.records import SCHEMA, CellRecord, Stage, Status
+from spectral_opt.study.records import SCHEMA, SCORES, CellRecord, Stage, Status
 
 CELLS, STATES = "cells", "states"
-# What is read of every state.
-SCORES = ("accuracy", "auc", "lost")
 
 
 @dataclass(frozen=True)
@@ -145,18 +143,20 @@ def record_from_json(text: str) -> CellRecord:
         isinstance(point, dict) and is_number(point.get("factor")) for point in points
     ):
         raise ValueError("corrupt: its points are no list of states, each with a factor")
-    if content["status"] == "finished":
-        _check_states(content["metrics"])
-    return CellRecord(**content)
+    record = CellRecord(**content)
+    needed = (*SCORES[record.kind], "lost")
+    if record.status == "finished":
+        _check_states(record.metrics, needed)
+    return record
 
 
-def _check_states(metrics: Mapping[str, Any]) -> None:
+def _check_states(metrics: Mapping[str, Any], needed: Sequence[str]) -> None:
     """Refuse states without the numbers that every report reads: the start, a filter's fine-tune, each point."""
     states = {"start": metrics.get("start"), **({"tuned": metrics["tuned"]} if "tuned" in metrics else {})}
     states |= {f"the point at factor {point['factor']:g}": point for point in metrics["points"]}
     for name, state in states.items():
         lacking = [
-            score for score in SCORES if not isinstance(state, dict) or not is_number(state.get(score))
+            score for score in needed if not isinstance(state, dict) or not is_number(state.get(score))
         ]
         if lacking:
             raise ValueError(f"corrupt: {name} has no number under {', '.join(lacking)}")

@@ -21,7 +21,7 @@ class Pace:
         self._sizes = {
             (part.name, name, is_filtered): float(
                 (0 if is_filtered else OF_A_STEP * (part.steps or task.steps) * task.batch_size)
-                + len(part.factors_of(is_filtered)) * (task.test_size + task.neighbours)
+                + len(part.factors_of(is_filtered)) * task.state_size
             )
             for part in plan.parts
             for name in part.tasks
