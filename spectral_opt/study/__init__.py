@@ -8,13 +8,17 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   a `METHOD` in `methods/`. Filters of a `FinishedTune`: `AfterTraining`, `get_after_training`, `list_after_training`; a
   new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`;
   before any work: `check_installed`.
-- A study: `StudyPlan` of `StudyTask` and `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is
-  what YAML and JSON both write. As a file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is
-  a file in `presets/`. A job made real: `StudySetting`, with `ProbeTask` and `EarlierTask`, by `open_setting`; its
-  texts alone: `read_job_texts`, `JobTexts` of `LabelledPart`; before all jobs, `check_sources`.
+- A study: `StudyPlan` of `Task`s, each of a `TaskKind` (`CLASSIFICATION`: `StudyTask`, `CAUSAL_LM`: `LanguageTask`),
+  and of `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is what YAML and JSON both write. As a
+  file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is a file in `presets/`.
+- A job made real: `StudySetting`, by `open_setting`, with its `Batches` and the `Anatomy` of its start; of classes
+  `ClassifierSetting`, with `ProbeTask` and `EarlierTask`, of a language model that of the room `causal_lm`. Its texts:
+  `read_job_texts`, `JobTexts` of `LabelledPart`, graphs of at most `TASK_BATCHES`. Before all jobs, `check_sources`, of
+  what `sources_of`, `measured_on` and `unlabelled_data` name, by `refuse_shared_names` and `refuse_shared_texts`.
 - Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`.
 - Running: `run_job` makes a job's records.
-- What a state of a job is worth: `StateMeasures`, of `task_scores` and `mean_auc`.
+- What a state of a job is worth, in `Metrics`: `StateMeasures` of its setting; of classes `ClassifierMeasures`, of
+  `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`; of single
   weights, `diagonal_fisher`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
@@ -35,6 +39,10 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.study.classifier_setting import (
+        ClassifierSetting as ClassifierSetting,
+        ProbeTask as ProbeTask,
+    )
     from spectral_opt.study.evaluation import (
         accuracy_interval as accuracy_interval,
         neighbours_kept as neighbours_kept,
@@ -55,9 +63,9 @@ if TYPE_CHECKING:
         read_hypotheses as read_hypotheses,
     )
     from spectral_opt.study.job_texts import (
+        TASK_BATCHES as TASK_BATCHES,
         JobTexts as JobTexts,
         LabelledPart as LabelledPart,
-        check_sources as check_sources,
         read_job_texts as read_job_texts,
     )
     from spectral_opt.study.method import (
@@ -78,10 +86,12 @@ if TYPE_CHECKING:
         AfterGrid as AfterGrid,
         Cell as Cell,
         Job as Job,
+        LanguageTask as LanguageTask,
         MethodGrid as MethodGrid,
         Part as Part,
         StudyPlan as StudyPlan,
         StudyTask as StudyTask,
+        Task as Task,
         Value as Value,
     )
     from spectral_opt.study.reading import (
@@ -94,20 +104,26 @@ if TYPE_CHECKING:
         stored_plan as stored_plan,
     )
     from spectral_opt.study.records import (
+        CAUSAL_LM as CAUSAL_LM,
+        CLASSIFICATION as CLASSIFICATION,
         CellRecord as CellRecord,
         RunRecord as RunRecord,
         Stage as Stage,
+        TaskKind as TaskKind,
         append_record as append_record,
         write_results as write_results,
         write_rows as write_rows,
     )
     from spectral_opt.study.running import run_job as run_job
     from spectral_opt.study.setting import (
+        Anatomy as Anatomy,
+        Batches as Batches,
         EarlierTask as EarlierTask,
-        ProbeTask as ProbeTask,
         StudySetting as StudySetting,
     )
     from spectral_opt.study.state_measures import (
+        ClassifierMeasures as ClassifierMeasures,
+        Metrics as Metrics,
         StateMeasures as StateMeasures,
         mean_auc as mean_auc,
         task_scores as task_scores,
@@ -126,6 +142,14 @@ if TYPE_CHECKING:
         record_of as record_of,
         record_text as record_text,
         write_record as write_record,
+    )
+    from spectral_opt.study.text_sources import (
+        check_sources as check_sources,
+        measured_on as measured_on,
+        refuse_shared_names as refuse_shared_names,
+        refuse_shared_texts as refuse_shared_texts,
+        sources_of as sources_of,
+        unlabelled_data as unlabelled_data,
     )
     from spectral_opt.study.tuned_inputs import open_inputs as open_inputs
     from spectral_opt.study.verdicts import Comparison as Comparison, Verdict as Verdict, judge as judge

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_opt.study.plan import StudyTask
-from spectral_opt.study.setting import CLASSIFIER, Anatomy, StudySetting
+from spectral_opt.study.setting import CLASSIFIER, Anatomy, Batches, StudySetting
 from spectral_opt.study.state_measures import ClassifierMeasures
 from spectral_opt.tasks import MeanPooledClassifier, TokenizedBatches
 
@@ -44,6 +44,11 @@ class ClassifierSetting(StudySetting):
     labels: Mapping[str, Int[np.ndarray, " texts"]]
     neighbours: TokenizedBatches
     probes: tuple[ProbeTask, ...] = ()
+
+    @property
+    def read(self) -> tuple[Batches, ...]:
+        """All batches that pass the model."""
+        return (*super().read, self.neighbours)
 
     def measures(self) -> ClassifierMeasures:
         """Measure accuracy and neighbours."""

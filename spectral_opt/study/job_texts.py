@@ -71,6 +71,7 @@ def read_job_texts(plan: StudyPlan, job: Job) -> JobTexts:
     `task.held_out` is in any part. DataError says which sources share texts, and what is too small.
     """
     task, is_tuning = job.task, job.part.stage == "tuning"
+    assert isinstance(task, StudyTask), "its kind has chosen this reader"
     refuse_shared_names(plan, task)
     tokenizer = partial(load_tokenizer, plan.model)
     data = with_test_part(labelled_data(task, tokenizer))

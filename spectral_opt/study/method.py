@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.study import after_training, methods
 from spectral_opt.study.plan import Value
-from spectral_opt.study.setting import StudySetting
+from spectral_opt.study.records import TaskKind
+from spectral_opt.study.setting import CLASSIFIER, Anatomy, StudySetting
 
 T = TypeVar("T")
 Options = Mapping[str, Value]
@@ -49,6 +50,19 @@ class Training:
     finish: Callable[[Any], Any] = lambda model: model
     is_mergeable: bool = True
 
+    @property
+    def encoder(self) -> Any:  # of transformers, or PEFT
+        """The part of the model that was pretrained; another module may be put in its place."""
+        return self._anatomy.encoder_of(self.model)
+
+    @encoder.setter
+    def encoder(self, encoder: nn.Module) -> None:
+        self.model = self._anatomy.with_encoder(self.model, encoder)
+
+    @property
+    def _anatomy(self) -> Anatomy:
+        return CLASSIFIER if self.setting is None else self.setting.anatomy
+
     def needed_setting(self) -> StudySetting:
         """Give the setting to a method that needs preserved text or other texts of the task; else ValueError."""
         if self.setting is None:
@@ -62,7 +76,8 @@ class Method:
 
     `configure` gives the configurations where they depend on the options of a run, `prepare` changes anything else.
     `options` are its own, beside "learning_rate", each with its default. `null_of` is the method whose control this is;
-    `paper` its source; `extra` the distribution that it needs and pip installs, whose module has its name.
+    `paper` its source; `extra` the distribution that it needs and pip installs, whose module has its name. `kinds` are
+    those of the tasks that it can do.
     """
 
     name: str
@@ -76,6 +91,7 @@ class Method:
     prepare: Callable[[Training], None] | None = None
     trains: bool = True  # False: the start itself is the result, as of a linear probe
     extra: str = ""
+    kinds: tuple[TaskKind, ...] = get_args(TaskKind)
 
     def permuted_null(self) -> "Method":
         """Return the control: the same graph, spectrum and strength, with the nodes permuted."""
@@ -90,7 +106,7 @@ class Method:
 
 @dataclass(frozen=True)
 class FinishedTune:
-    """A finished fine-tune, to be filtered: states under the names of the `MeanPooledClassifier`, head included."""
+    """A finished fine-tune, to be filtered: states under the names of the start, a head included."""
 
     setting: StudySetting
     base: Mapping[str, Tensor]
@@ -115,7 +131,7 @@ class AfterTraining:
     """A filter of a finished fine-tune, without training.
 
     `apply` gives a new state with the names of `tuned`; what it does not act on, such as the head, is that of `tuned`.
-    `options` has each of its options with its default.
+    `options` has each of its options with its default, `kinds` those of the tasks that it can do.
     """
 
     name: str
@@ -125,6 +141,7 @@ class AfterTraining:
     options: Options = field(default_factory=dict)
     null_of: str | None = None
     paper: str = ""
+    kinds: tuple[TaskKind, ...] = get_args(TaskKind)
 
 
 def list_methods() -> list[str]:

@@ -1,15 +1,19 @@
 """A job made real: its texts as batches, and the model that all of its runs start from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from paramgraph.digests import text_digest
+from spectral_opt.study.causal_lm import open_language_setting
+from spectral_opt.study.classifier_setting import ClassifierSetting, ProbeTask
 from spectral_opt.study.fine_tuning import WARMUP, WEIGHT_DECAY, fine_tune
-from spectral_opt.study.job_texts import JobTexts, read_job_texts, tasks_before
+from spectral_opt.study.job_texts import JobTexts, read_job_texts
 from spectral_opt.study.method import get_method
-from spectral_opt.study.plan import Job, StudyPlan
-from spectral_opt.study.setting import EarlierTask, ProbeTask, StudySetting
+from spectral_opt.study.plan import Job, StudyPlan, StudyTask
+from spectral_opt.study.records import CAUSAL_LM, CLASSIFICATION, TaskKind
+from spectral_opt.study.setting import EarlierTask, StudySetting
+from spectral_opt.study.text_sources import tasks_before
 from spectral_opt.tasks import (
     LoadedModel,
     MeanPooledClassifier,
@@ -30,17 +34,18 @@ READING = 64
 
 
 def open_setting(plan: StudyPlan, job: Job) -> StudySetting:
-    """Read the texts of a job, load the model, and fit the head: the same in every process.
+    """Read the texts of a job and load the model, as its kind of task has it: the same in every process.
 
-    With `task.first`, the model is tuned on that task first, by AdamW with that task's steps and the job's shots and
-    seed, and the head is fitted to what it has become. Mistakes in texts are the errors of `read_job_texts`, before a
-    model is loaded; a model that cannot be had is a ModelError.
+    Of classes, a head is fitted. With `task.first`, the model is tuned on that task first, by AdamW with that task's
+    steps and the job's shots and seed, and the head is fitted to what it has become. Mistakes in texts are the errors
+    of `read_job_texts`, before a model is loaded; a model that cannot be had is a ModelError.
     """
-    return _open(plan, job)[0]
+    return OPENERS[job.task.kind](plan, job)
 
 
-def _open(plan: StudyPlan, job: Job) -> tuple[StudySetting, LoadedModel]:
+def _open(plan: StudyPlan, job: Job) -> tuple[ClassifierSetting, LoadedModel]:
     task, steps = job.task, job.part.steps or job.task.steps
+    assert isinstance(task, StudyTask), "its kind has chosen this door"
     texts = read_job_texts(plan, job)
     loaded, earlier = _loaded(plan, job)
     start = MeanPooledClassifier(loaded.encoder, len(texts.label_names)).eval()
@@ -66,7 +71,7 @@ def _open(plan: StudyPlan, job: Job) -> tuple[StudySetting, LoadedModel]:
         texts.dev.labels,
     )
     drawn = draw_labels(start, batches["task"], job.seed)
-    setting = StudySetting(
+    setting = ClassifierSetting(
         task=task,
         shots=job.shots,
         seed=job.seed,
@@ -144,3 +149,9 @@ def _facts(texts: JobTexts, loaded: LoadedModel, batches: dict[str, TokenizedBat
         "classes": list(texts.label_names),
         "notes": list(texts.notes),
     }
+
+
+OPENERS: Mapping[TaskKind, Callable[[StudyPlan, Job], StudySetting]] = {
+    CLASSIFICATION: lambda plan, job: _open(plan, job)[0],
+    CAUSAL_LM: open_language_setting,
+}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from paramgraph.digests import text_digest
-from spectral_opt.study.records import CAUSAL_LM, CLASSIFICATION, TaskKind, Stage
+from spectral_opt.study.records import CAUSAL_LM, CLASSIFICATION, Stage, TaskKind
 
 # What an option of a method may be: all that YAML and JSON both write.
 Value = str | int | float | bool | None

@@ -16,7 +16,10 @@ TaskKind = Literal["classification", "causal-lm"]
 CLASSIFICATION: TaskKind = "classification"
 CAUSAL_LM: TaskKind = "causal-lm"
 # Scores that every state has, more is better; the first is what methods are tuned by, the last what is compared at.
-SCORES: Mapping[TaskKind, tuple[str, ...]] = {CLASSIFICATION: ("accuracy", "auc"), CAUSAL_LM: ("log_likelihood",)}
+SCORES: Mapping[TaskKind, tuple[str, ...]] = {
+    CLASSIFICATION: ("accuracy", "auc"),
+    CAUSAL_LM: ("log_likelihood",),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class CellRecord:
         for known in get_args(TaskKind):
             if kind == known:
                 return cast(TaskKind, known)
-        raise ValueError(f"corrupt: its task is of the kind {kind!r}; there are {', '.join(get_args(TaskKind))}")
+        raise ValueError(
+            f"corrupt: its task is of the kind {kind!r}; there are {', '.join(get_args(TaskKind))}"
+        )
 
 
 def write_results(

@@ -24,11 +24,10 @@ from spectral_opt.study.fine_tuning import (
 )
 from spectral_opt.study.method import FinishedTune, chosen_options, get_after_training, get_method
 from spectral_opt.study.opening import open_setting
-from spectral_opt.study.plan import Cell, Job, StudyPlan
-from spectral_opt.study.records import CellRecord
-from spectral_opt.study.state_measures import Metrics, StateMeasures
+from spectral_opt.study.plan import Cell, Job, StudyPlan, Task
+from spectral_opt.study.records import CLASSIFICATION, CellRecord
+from spectral_opt.study.state_measures import Metrics
 from spectral_opt.study.store import record_of
-from spectral_opt.tasks import MeanPooledClassifier
 
 OnRecord = Callable[[Cell, CellRecord], object]
 OnFailure = Callable[[Cell, Exception], object]
@@ -112,7 +111,7 @@ class _RunningJob:
     def __init__(self, plan: StudyPlan, job: Job, states: Path | None) -> None:
         self.plan, self.job, self.states = plan, job, states
         self.setting = open_setting(plan, job)
-        self.measures = StateMeasures(self.setting)
+        self.measures = self.setting.measures()
         self._digest = plan.task_digest(job)
         self._trained = _Trained("")
 
@@ -202,7 +201,6 @@ class _RunningJob:
             if any(other.after and other.trained.key == cell.key for other in others):
                 self._write_state(cell, state)
         else:
-            assert isinstance(done.model, MeanPooledClassifier), "a study tunes mean-pooled classifiers"
             point = {"factor": 1.0, **self.measures.measure_model(done.model, whole=True)}
             found = {"points": [point], "bands": []}
         clock.tick("measuring")
@@ -245,7 +243,7 @@ class _RunningJob:
         left_alone = {} if cell.after else dict(self._trained.left_alone)
         return {
             "model": self.plan.model,
-            "settings": asdict(self.job.task),
+            "settings": _settings(self.job.task),
             "steps": len(self.setting.training),
             "evaluate_every": self.job.part.evaluate_every,
             "weight_decay": WEIGHT_DECAY,
@@ -280,9 +278,13 @@ class _RunningJob:
         return self._finished({**start, **changed}) if is_own else None
 
 
+def _settings(task: Task) -> dict[str, Any]:
+    """Write down a task; of what each had before there were kinds, none is told."""
+    return asdict(task) | ({} if task.kind == CLASSIFICATION else {"kind": task.kind})
+
+
 def _curve(done: FineTuned) -> Metrics:
-    names = ("dev_step", "dev_cpu_seconds", "dev_loss", "dev_accuracy")
-    looks = {name: [look[name] for look in done.looks] for name in names} if done.looks else {}
+    looks = {name: [look[name] for look in done.looks] for name in (done.looks[0] if done.looks else ())}
     return {"losses": list(done.losses), **looks}
 
 

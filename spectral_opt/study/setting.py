@@ -46,8 +46,8 @@ class Anatomy:
         return bool(self.head) and name.startswith(self.head)
 
 
+# Of a mean-pooled classifier.
 CLASSIFIER = Anatomy()
-LANGUAGE_MODEL = Anatomy("", "")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class EarlierTask:
 
 @dataclass
 class StudySetting(ABC):
-    """What the cells of a job share; what differs by the kind of a task is what the kinds of settings say of themselves.
+    """What the cells of a job share; what differs by the kind of a task is abstract here.
 
     `start` is in evaluation mode with frozen embeddings. `training` has one batch a step, in their order, labels in
     each. `scored` are the texts that a state's score is measured on: those of dev in tuning, of test in other stages.
@@ -93,6 +93,11 @@ class StudySetting(ABC):
     @abstractmethod
     def embed(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Float[Tensor, "texts width"]:
         """Represent texts by a model like the start, differentiable."""
+
+    @property
+    def read(self) -> tuple[Batches, ...]:
+        """All batches that pass the model."""
+        return (self.training, self.dev, self.scored, *self.calibration.values())
 
     @property
     def kept(self) -> int:

@@ -1,6 +1,6 @@
 """The sources of a task's texts, by what each is for, held apart: none of them has a text of another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import combinations, product
 from typing import Literal
@@ -94,21 +94,21 @@ def refuse_shared_texts(task: Task, sources: Mapping[str, LabelledText | Unlabel
 
 
 def data_of(task: Task, tokenizer: TokenizerLike) -> LabelledText | UnlabelledText:
-    """Read what a task is learned from, with classes or as documents."""
+    """Read what a task is learned from, with classes or without."""
     if isinstance(task, LanguageTask):
-        return documents_of(task, tokenizer)
+        return unlabelled_data(task, tokenizer)
     return labelled_data(task, tokenizer)
 
 
-def documents_of(task: LanguageTask, tokenizer: TokenizerLike) -> UnlabelledText:
-    """Read the documents of a task, its texts put together by their column."""
+def unlabelled_data(task: LanguageTask, tokenizer: TokenizerLike) -> UnlabelledText:
+    """Read the texts of a task, with the column by which they are documents."""
     return read_paragraphs(
         task.data,
         task.text_column,
         tokenizer=tokenizer,
         document_column=task.document_column,
         subset=task.subset,
-    ).as_documents()
+    )
 
 
 def labelled_data(task: StudyTask, tokenizer: TokenizerLike) -> LabelledText:

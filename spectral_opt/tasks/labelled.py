@@ -114,3 +114,25 @@ class UnlabelledText:
         if len(self) < size:
             raise DataError(f"{self.name}: {size} texts were asked for, and it has {len(self)}")
         return [self.texts[at] for at in np.random.default_rng(seed).permutation(len(self))[:size]]
+
+    def as_documents(self, column: str | None = None) -> "UnlabelledText":
+        """Join texts with one value in a column of `metadata` into one, with empty lines between, in their order.
+
+        Without a column each text is a document already. One that is not there is a DataError.
+        """
+        if column is None:
+            return self
+        if column not in self.metadata:
+            known = ", ".join(map(repr, self.metadata)) or "no column besides its texts"
+            raise DataError(f"{self.name!r} has no column {column!r}; it has {known}")
+        documents: dict[str | int, list[str]] = {}
+        for text, value in zip(self.texts, self.metadata[column], strict=True):
+            documents.setdefault(value, []).append(text)
+        return UnlabelledText(
+            self.name,
+            tuple("\n\n".join(texts) for texts in documents.values()),
+            self.provenance.with_note(
+                f"{len(self)} texts joined into {len(documents)} documents by {column}"
+            ),
+            {column: tuple(documents)},
+        )

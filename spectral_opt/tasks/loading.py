@@ -96,18 +96,20 @@ def load_text(
     subset: str | None = None,
     revision: str | None = None,
     tokenizer: TokenizerLike | None = None,
+    document_column: str | None = None,
 ) -> UnlabelledText:
     """Load texts without labels; those of a labelled text too.
 
     Arguments and errors are those of `load_labelled_text`. Empty and duplicate texts are dropped, and counted
-    in the provenance.
+    in the provenance. `document_column` of a file or data set becomes metadata; embedded texts have their own.
 
     >>> len(load_text("plots"))
     1083
     """
-    return clean_unlabelled(
-        _draw(_read(name_or_path, {"text": text_column}, subset, revision, tokenizer), max_rows, seed)
-    )
+    columns = {"text": text_column} | ({document_column: document_column} if document_column else {})
+    if document_column in ("text", text_column):
+        raise DataError(f"one column cannot serve twice: text={text_column!r}, document={document_column!r}")
+    return clean_unlabelled(_draw(_read(name_or_path, columns, subset, revision, tokenizer), max_rows, seed))
 
 
 def load_answers(
@@ -146,6 +148,7 @@ def read_paragraphs(
     *,
     max_rows: int | None = None,
     subset: str | None = None,
+    document_column: str | None = None,
 ) -> UnlabelledText:
     """Read unlabelled text: a plain text file, whose paragraphs are texts, or whatever `load_text` reads.
 
@@ -158,7 +161,15 @@ def read_paragraphs(
             f"no file {name!r}: give a text file, a table ({', '.join(SUFFIXES)}), or an embedded name"
         )
     if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
-        return load_text(name, text_column, seed, max_rows=max_rows, subset=subset, tokenizer=tokenizer)
+        return load_text(
+            name,
+            text_column,
+            seed,
+            max_rows=max_rows,
+            subset=subset,
+            tokenizer=tokenizer,
+            document_column=document_column,
+        )
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -168,6 +179,10 @@ def read_paragraphs(
     ]
     if not paragraphs:
         raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
+    if document_column is not None:
+        raise DataError(
+            f"{path} is plain text and has no column {document_column!r}: its paragraphs are texts"
+        )
     return clean_unlabelled(
         _draw(Table(path.stem, f"file {path.name}", {"text": paragraphs}), max_rows, seed)
     )

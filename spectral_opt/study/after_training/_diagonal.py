@@ -20,7 +20,7 @@ from spectral_opt.study.after_training._options import objective_of, strength_of
 def divided_by_fisher(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     """Divide each entry of the change by 1 + strength times its Fisher information over the mean of all."""
     strength, setting = strength_of(options), tune.setting
-    objective = objective_of(options)
+    objective = objective_of(options, setting.start)
     fisher = setting.once(("diagonal Fisher", objective), lambda: _relative_fisher(setting, objective))
     filters = {group: _divide(1 + strength * F) for group, F in fisher.items()}
     return filter_tables(tune, filters, norm_matched=switch_of(options, "norm_matched"))

@@ -7,7 +7,7 @@ r"""Two texts in one matrix: outputs of the tuned one on the task's inputs, of t
 with the Gram matrices :math:`G = X X^T` of a layer's inputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -15,38 +15,36 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.measures import SecondMoments, second_moments
-from spectral_opt.study import FinishedTune, StudySetting
+from spectral_opt.study import Batches, FinishedTune, StudySetting
 from spectral_opt.study.after_training._matrices import TableFilter, filter_tables, tables_of
-from spectral_opt.tasks import TokenizedBatches
 
 # Sums of float32 products have eigenvalues down to some -1e-7 of the largest: below that no text says anything.
 ROUNDING = 1e-6
-Gram = Float[Tensor, "inputs inputs"]
-Grams = Mapping[str, Float[Tensor, "_ _"]]  # by table, each of its own size, in float64
+# By table, in float64, made where it is used: those of all tables of a language model take gigabytes.
+GramOf = Callable[[str], Float[Tensor, "_ _"]]
 
 
-def input_moments(setting: StudySetting, model: nn.Module, batches: TokenizedBatches) -> SecondMoments:
+def input_moments(setting: StudySetting, model: nn.Module, batches: Batches) -> SecondMoments:
     """Measure the second moments of the inputs of all matrices in one pass."""
     return second_moments(model, tables_of(setting, "columns"), "activations", batches)
 
 
-def between_texts(tune: FinishedTune, task: Grams, preserved: Grams, strength: float) -> dict[str, Tensor]:
+def between_texts(tune: FinishedTune, task: GramOf, preserved: GramOf, strength: float) -> dict[str, Tensor]:
     """Put in what is least wrong on both texts together; directions that neither has stay as tuned."""
-    filters = {group: _filter(task[group], preserved[group], strength) for group in preserved}
+    filters: dict[str, TableFilter] = {
+        group: partial(_filtered, group, task, preserved, strength)
+        for group in tables_of(tune.setting, "columns")
+    }
     return filter_tables(tune, filters, "columns")
 
 
-def _filter(task: Gram, preserved: Gram, strength: float) -> TableFilter:
+def _filtered(
+    group: str, task: GramOf, preserved: GramOf, strength: float, X: Float[Tensor, "inputs outputs"]
+) -> Float[Tensor, "inputs outputs"]:
     if not strength:
-        return lambda X: X
-    strong = strength * preserved
-    whole = task + strong
+        return X
+    strong = strength * preserved(group)
+    whole = task(group) + strong
     # The largest sum of a row is no less than the largest eigenvalue.
     whole.diagonal().add_(ROUNDING * whole.abs().sum(dim=1).max())
-    return partial(_solved, strong, torch.linalg.cholesky(whole))
-
-
-def _solved(
-    strong: Gram, factor: Gram, X: Float[Tensor, "inputs outputs"]
-) -> Float[Tensor, "inputs outputs"]:
-    return X - torch.cholesky_solve(strong @ X.double(), factor).to(X.dtype)
+    return X - torch.cholesky_solve(strong @ X.double(), torch.linalg.cholesky(whole)).to(X.dtype)

@@ -4,7 +4,7 @@ Norms and biases of the encoder go back to the start as far as the matrices do, 
 
 .. math:: \theta = \theta_0 + \frac{\lVert \Delta' \rVert}{\lVert \Delta \rVert} (\theta_{tuned} - \theta_0)
 
-Frozen embeddings have no change, the head stays as tuned.
+Frozen embeddings have no change, a head stays as tuned.
 """
 
 import math
@@ -21,13 +21,12 @@ from spectral_opt.functional import match_norm, put_back
 from spectral_opt.study import FinishedTune, StudySetting
 from spectral_opt.tasks import unused_by_mean_pooling
 
-HEAD = "classifier."
 # The change of a table, (nodes, width), to what becomes of it.
 TableFilter = Callable[[Float[Tensor, "nodes width"]], Float[Tensor, "nodes width"]]
 
 
 def tables_of(setting: StudySetting, scheme: Literal["rows", "columns"] = "rows") -> dict[str, NodeTable]:
-    """Give the tables of the matrices that are filtered, by their names in the classifier."""
+    """Give the tables of the matrices that are filtered, by their names in the start."""
     model = setting.start
     exclude = unused_by_mean_pooling(model)
     return setting.once(("filtered", scheme), lambda: dict(node_tables(model, scheme, "all-linear", exclude)))
@@ -77,7 +76,7 @@ def put_in(
         after += float(change.double().square().sum())
     kept = math.sqrt(after / before) if before else 1.0
     for name, _ in tune.setting.start.named_parameters():
-        if name not in matrices and not name.startswith(HEAD):
+        if name not in matrices and not tune.setting.anatomy.is_head(name):
             state[name] = torch.lerp(wide(tune.base[name]), wide(tune.tuned[name]), kept).to(
                 tune.tuned[name].dtype
             )

@@ -2,7 +2,10 @@
 
 from typing import Literal, cast
 
+from torch import nn
+
 from paramgraph._checks import is_number, known_choice, non_negative
+from paramgraph.sources import usual_objective
 from spectral_opt.study import Options
 
 
@@ -26,8 +29,8 @@ def switch_of(options: Options, name: str) -> bool:
     return bool(options[name])
 
 
-def objective_of(options: Options) -> Literal["representation", "labels"]:
-    """Read what gradients are of, the representation where it is open; ValueError for anything else."""
+def objective_of(options: Options, model: nn.Module) -> Literal["representation", "labels"]:
+    """Read what gradients are of, what is usual for the model where it is open; ValueError for anything else."""
     objective = options["objective"]
     known_choice("objective", objective, (None, "representation", "labels"))
-    return cast(Literal["representation", "labels"], objective or "representation")
+    return cast(Literal["representation", "labels"], objective or usual_objective(model))

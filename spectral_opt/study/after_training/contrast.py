@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._grams import Grams, between_texts, input_moments
+from spectral_opt.study.after_training._grams import GramOf, between_texts, input_moments
 from spectral_opt.study.after_training._options import strength_of
 
 
@@ -17,13 +17,17 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     strength, ridge = strength_of(options), strength_of(options, "ridge")
     setting = tune.setting
 
-    def graphs(which: str) -> Grams:
+    def graphs(which: str) -> GramOf:
         found = input_moments(setting, setting.start, setting.calibration[which])
-        return {group: torch.from_numpy(found.operator(group).to_dense()) for group in found.groups}
+        return lambda group: torch.from_numpy(found.operator(group).to_dense())
 
     task = setting.once("columns of the task", lambda: graphs("task"))
     preserved = setting.once("columns to be preserved", lambda: graphs("preserve"))
-    needed = {group: graph + ridge * torch.eye(len(graph)) for group, graph in task.items()}
+
+    def needed(group: str) -> Tensor:
+        graph = task(group)
+        return graph + ridge * torch.eye(len(graph))
+
     return between_texts(tune, needed, preserved, strength)
 
 

@@ -1,4 +1,4 @@
-"""Distillation after training: some more steps on the task and towards the start's embeddings of the preserved text."""
+"""Distillation after training: some more steps on the task and towards what the start makes of the preserved text."""
 
 import copy
 import itertools
@@ -17,7 +17,9 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     setting = tune.setting
     model = copy.deepcopy(setting.start)
     model.load_state_dict(tune.tuned)
-    model.classifier.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if setting.anatomy.is_head(name):
+            parameter.requires_grad_(False)
     again = list(itertools.islice(itertools.cycle(setting.training), steps))
     own = {name: options[name] for name in DISTILLATION.options}
     done = fine_tune(
@@ -29,7 +31,7 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
 AFTER = AfterTraining(
     name="distilled",
     title="distilled after training",
-    description="Further steps on training batches that hold the preserved text's embeddings; the head stays as tuned.",
+    description="Further steps on training batches that hold the preserved text; a head stays as tuned.",
     apply=_apply,
     options={"steps": 60, "learning_rate": 1e-4, **DISTILLATION.options},
     paper=DISTILLATION.paper,

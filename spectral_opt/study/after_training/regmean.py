@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._grams import Grams, between_texts, input_moments
+from spectral_opt.study.after_training._grams import GramOf, between_texts, input_moments
 from spectral_opt.study.after_training._options import share_of, strength_of
 
 
@@ -17,22 +17,24 @@ def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
     strength, off_diagonal = strength_of(options), share_of(options, "off_diagonal")
     setting = tune.setting
 
-    def of_preserved() -> Grams:
-        found = input_moments(setting, setting.start, setting.calibration["preserve"])
-        return {group: found.gram(group) for group in found.groups}
+    def of_preserved() -> GramOf:
+        return input_moments(setting, setting.start, setting.calibration["preserve"]).gram
 
-    def of_task() -> Grams:
+    def of_task() -> GramOf:
         tuned = copy.deepcopy(setting.start)
         tuned.load_state_dict(tune.tuned)
-        found = input_moments(setting, tuned, setting.calibration["task"])
-        return {group: found.gram(group) for group in found.groups}
+        return input_moments(setting, tuned, setting.calibration["task"]).gram
 
     preserved, task = setting.once("regmean, preserved", of_preserved), tune.once("regmean, task", of_task)
     return between_texts(tune, _shrunk(task, off_diagonal), _shrunk(preserved, off_diagonal), strength)
 
 
-def _shrunk(grams: Grams, factor: float) -> Grams:
-    return {group: torch.lerp(torch.diag(gram.diagonal()), gram, factor) for group, gram in grams.items()}
+def _shrunk(gram_of: GramOf, factor: float) -> GramOf:
+    def shrunk(group: str) -> Tensor:
+        gram = gram_of(group)
+        return torch.lerp(torch.diag(gram.diagonal()), gram, factor)
+
+    return shrunk
 
 
 AFTER = AfterTraining(

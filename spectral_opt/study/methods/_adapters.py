@@ -1,6 +1,7 @@
-"""Adapters of PEFT on the encoder of a run; its head is trained as a whole."""
+"""Adapters of PEFT on the encoder of a run; a head is trained as a whole."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,20 +22,20 @@ def adapt(training: Training, make_config: MakeConfig, *, merges: bool = True) -
     """
     from peft import get_peft_model
 
-    model = training.model
-    layers = [name.removesuffix(".weight") for name in matrix_names(model.encoder)]
+    layers = [name.removesuffix(".weight") for name in matrix_names(training.encoder)]
     states = RandomStates.capture()
     try:
         # PEFT draws from the global generator.
         torch.manual_seed(0 if training.setting is None else training.setting.seed)
-        model.encoder = get_peft_model(model.encoder, make_config(layers))
+        training.encoder = get_peft_model(training.encoder, make_config(layers))
     finally:
         states.restore()
     training.is_mergeable = merges
     if merges:
-        training.finish = _merged
+        training.finish = partial(_merged, training)
 
 
-def _merged(model: Any) -> Any:
-    model.encoder = model.encoder.merge_and_unload()
-    return model
+def _merged(training: Training, model: Any) -> Any:
+    training.model = model
+    training.encoder = training.encoder.merge_and_unload()
+    return training.model

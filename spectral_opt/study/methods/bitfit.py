@@ -4,7 +4,7 @@ from spectral_opt.study import Method, Training
 
 
 def _prepare(training: Training) -> None:
-    encoder = training.model.encoder
+    encoder = training.encoder
     for name, parameter in encoder.named_parameters():
         if not name.endswith("bias"):
             parameter.requires_grad_(False)

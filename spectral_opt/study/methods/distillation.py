@@ -1,6 +1,7 @@
-"""Distillation on the preserved text: its embeddings are held where those of the start are."""
+"""Distillation on the preserved text: what the model makes of it is held where it was at the start."""
 
 import itertools
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph._checks import known_choice, non_negative
-from spectral_opt.study import Method, Training
+from spectral_opt.study import CAUSAL_LM, Method, StudySetting, Training, Value
 
 
 def _distance(
@@ -26,29 +27,56 @@ def _distance(
 def _prepare(training: Training) -> None:
     options, setting = training.options, training.needed_setting()
     weight = non_negative("weight", options["weight"])
-    kind = options["distance"]
-    known_choice("distance", kind, ("cosine", "squared"))
+    known_choice("distance", options["distance"], (None, "cosine", "squared", "divergence"))
+    kind = options["distance"] or ("divergence" if setting.task.kind == CAUSAL_LM else "cosine")
+    distance = _of_tokens(setting) if kind == "divergence" else _of_embeddings(setting, kind)
+    training.extra_losses.append(lambda model: weight * distance(model))
+
+
+def _of_embeddings(setting: StudySetting, kind: Value) -> Callable[[nn.Module], Tensor]:
     batches = setting.calibration["preserve"]
     # The start is in evaluation mode. Each run embeds for itself, so that its time is counted.
     with torch.no_grad():
-        targets = [setting.start.embed(**batch).float() for batch in batches]
+        targets = [setting.embed(setting.start, batch).float() for batch in batches]
     pairs = itertools.cycle(zip(batches, targets, strict=True))
 
-    def loss(model: nn.Module) -> Tensor:
+    def distance(model: nn.Module) -> Tensor:
         batch, target = next(pairs)
-        distance = _distance(
-            model(**batch).embeddings.float(), target, "cosine" if kind == "cosine" else "squared"
+        return _distance(
+            setting.embed(model, batch).float(), target, "cosine" if kind == "cosine" else "squared"
         )
-        return weight * distance
 
-    training.extra_losses.append(loss)
+    return distance
+
+
+def _of_tokens(setting: StudySetting) -> Callable[[nn.Module], Tensor]:
+    batches = itertools.cycle(setting.calibration["preserve"])
+
+    def distance(model: nn.Module) -> Tensor:
+        batch = next(batches)
+        # Anew at each step: probabilities of all tokens of all texts over a vocabulary are gigabytes.
+        with torch.no_grad():
+            target = _log_chances(setting.start, batch)
+        return nn.functional.kl_div(
+            _log_chances(model, batch), target, reduction="batchmean", log_target=True
+        )
+
+    return distance
+
+
+def _log_chances(model: nn.Module, batch: Mapping[str, Tensor]) -> Float[Tensor, "places classes"]:
+    """Run a batch and return log-probabilities: of a text's class, or of the next at each real token."""
+    logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    real = logits[batch["attention_mask"].bool()] if logits.ndim == 3 else logits
+    return real.float().log_softmax(dim=1)
 
 
 METHOD = Method(
     name="distillation",
     title="distillation",
-    description="Each step adds the distance of a batch of preserved text's embeddings from those of the start.",
+    description="Each step adds how far a batch of preserved text is from the start: its embeddings, or next tokens.",
     prepare=_prepare,
-    options={"weight": 3.0, "distance": "cosine"},
-    paper="arXiv 1606.09282 (learning without forgetting), on embeddings",
+    # None: "cosine", and of a language model "divergence", of the next token's distribution.
+    options={"weight": 3.0, "distance": None},
+    paper="arXiv 1606.09282 (learning without forgetting)",
 )

@@ -6,7 +6,7 @@ import itertools
 from torch import Tensor, nn
 
 from paramgraph._checks import non_negative
-from spectral_opt.study import Method, Training
+from spectral_opt.study import CLASSIFICATION, Method, Training
 
 
 def _prepare(training: Training) -> None:
@@ -33,4 +33,5 @@ METHOD = Method(
     description="Each step adds the earlier task's loss on a batch of its training texts, through its own frozen head.",
     prepare=_prepare,
     options={"weight": 1.0},
+    kinds=(CLASSIFICATION,),
 )

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from paramgraph._checks import whole_number
-from spectral_opt.study import Method, Training
+from spectral_opt.study import CLASSIFICATION, Method, Training
 from spectral_opt.study.methods._adapters import adapt
 
 
@@ -16,7 +16,7 @@ def _prepare(training: Training) -> None:
 
         return PrefixTuningConfig(num_virtual_tokens=tokens, task_type="FEATURE_EXTRACTION")
 
-    encoder = training.model.encoder
+    encoder = training.encoder
     if "past_key_values" not in inspect.signature(encoder.forward).parameters:
         # MPNet, ModernBERT and ALBERT would take it without a word and never look at it.
         raise ValueError(
@@ -32,8 +32,7 @@ def _check_positions(training: Training, tokens: int) -> None:
     positions, setting = getattr(training.model.config, "max_position_embeddings", None), training.setting
     if positions is None or setting is None:
         return
-    sets = (setting.training, setting.dev, setting.scored, setting.neighbours, *setting.calibration.values())
-    longest = max(batch["input_ids"].shape[1] for batches in sets for batch in batches)
+    longest = max(batch["input_ids"].shape[1] for batches in setting.read for batch in batches)
     if longest + tokens > positions:
         raise ValueError(
             f"tokens is {tokens}, and with texts of {longest} tokens they take more than the {positions} positions of "
@@ -48,5 +47,6 @@ METHOD = Method(
     prepare=_prepare,
     options={"tokens": 10},
     paper="arXiv 2101.00190",
+    kinds=(CLASSIFICATION,),
     extra="peft",
 )

@@ -13,10 +13,10 @@ from spectral_opt import SpectralConfig
 from spectral_opt.study import (
     AfterGrid,
     AfterTraining,
+    ClassifierMeasures,
     Method,
     MethodGrid,
     Part,
-    StateMeasures,
     get_method,
     mean_auc,
     run_job,
@@ -122,7 +122,7 @@ def test_a_change_without_relation_to_the_texts_has_a_fifth_of_its_energy_in_eac
         if value.ndim == 2:
             state[name] = value + torch.randn(value.shape, generator=generator)
     # Some 8,000 independent entries: three standard errors of a share are 0.015.
-    assert StateMeasures(setting).bands(state) == pytest.approx([0.2] * 5, abs=0.03)
+    assert ClassifierMeasures(setting).bands(state) == pytest.approx([0.2] * 5, abs=0.03)
 
 
 def test_bands_add_up_to_the_whole_change():
@@ -133,7 +133,7 @@ def test_bands_add_up_to_the_whole_change():
 def test_the_start_of_a_setting_is_left_as_it_was():
     setting = tiny_setting()
     before = {name: value.clone() for name, value in setting.start.state_dict().items()}
-    StateMeasures(setting).scaled({name: value + 1 for name, value in before.items()}, 0.5)
+    ClassifierMeasures(setting).scaled({name: value + 1 for name, value in before.items()}, 0.5)
     assert all(torch.equal(value, before[name]) for name, value in setting.start.state_dict().items())
 
 
@@ -329,7 +329,7 @@ def test_bands_and_drift_are_of_matrices_that_are_stored_the_other_way_round():
         inputs = encoder.h[0].ln_1(encoder.wte(texts) + encoder.wpe(places)).reshape(-1, 16)
     strongest = torch.linalg.svd(inputs, full_matrices=False).Vh[0]
     state["encoder.h.0.attn.c_attn.weight"] += torch.outer(strongest, torch.ones(48))
-    measures = StateMeasures(setting)
+    measures = ClassifierMeasures(setting)
     assert measures.bands(state) == pytest.approx([1, 0, 0, 0, 0], abs=1e-6)
     assert measures.measure(state)["drift"] > 0
 

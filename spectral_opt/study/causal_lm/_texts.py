@@ -1,0 +1,166 @@
+"""The blocks of tokens of a job: documents are told apart first, and cut then."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from spectral_opt.errors import DataError
+from spectral_opt.study import (
+    TASK_BATCHES,
+    Job,
+    LanguageTask,
+    StudyPlan,
+    measured_on,
+    refuse_shared_names,
+    refuse_shared_texts,
+    sources_of,
+    unlabelled_data,
+)
+from spectral_opt.tasks import UnlabelledText, load_tokenizer, read_paragraphs, token_blocks
+
+# Of the documents, set apart for testing, the same under every seed.
+TEST_SHARE = 1 / 3
+Blocks = Mapping[str, Tensor]  # inputs of a model, each (blocks, length)
+
+
+@dataclass(frozen=True)
+class LanguageTexts:
+    """The blocks of a job; no document has blocks in two parts but for `train` and `rest`, which share no block.
+
+    `rest` are blocks of the task that are neither trained on nor scored, `preserved` those that methods may preserve,
+    `measured` by source those on which forgetting is measured. `documents` are the numbers of documents that parts of
+    the task are cut from; `notes` say what was left out or chosen here, `origins` where all came from.
+    """
+
+    train: Blocks
+    dev: Blocks
+    scored: Blocks
+    rest: Blocks
+    preserved: Blocks
+    measured: Mapping[str, Blocks]
+    documents: Mapping[str, int]
+    split: str
+    notes: tuple[str, ...]
+    origins: Mapping[str, str]
+
+
+def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
+    """Read, split and cut the texts of a job under its seed; no model is loaded.
+
+    A third of the task's documents, the same under every seed, is its test part; dev takes of the others as many as it
+    needs, in an order of the seed, and training blocks are drawn from what is left. Within a part blocks run from one
+    document into the next, closed by the end token. In the stage "tuning" blocks of dev are scored and forgetting is
+    measured on `task.selection`, and neither the test part nor a source of `task.held_out` is read. DataError says
+    which sources share texts, and what is too small.
+    """
+    task = job.task
+    assert isinstance(task, LanguageTask), "its kind has chosen this reader"
+    is_tuning = job.part.stage == "tuning"
+    refuse_shared_names(plan, task)
+    tokenizer = load_tokenizer(plan.model)
+    data = unlabelled_data(task, tokenizer)
+    role: Literal["selection", "held_out"] = "selection" if is_tuning else "held_out"
+    sources = {
+        shown: read_paragraphs(name, tokenizer=tokenizer)
+        for shown, name in sources_of(task)
+        if not (is_tuning and shown.startswith("held_out"))
+    }
+    refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
+    cut = partial(_blocks, tokenizer, task.length)
+    documents = data.as_documents(task.document_column)
+    parts = _split(documents, tokenizer, task, job.seed)
+    train, notes = cut(documents, parts["train"]), list[str]()
+    wanted = TASK_BATCHES * task.batch_size
+    order = np.random.default_rng(job.seed).permutation(_count(train))
+    if len(order) <= job.shots:
+        raise DataError(
+            f"{task.data}: {len(order)} blocks of {task.length} tokens are left beside dev and test, {job.shots} are "
+            "to be trained on, and some of the others to build graphs from; ask for fewer shots"
+        )
+    rest = order[job.shots : job.shots + wanted]
+    if len(rest) < wanted:
+        notes.append(f"graphs of the task are built from {len(rest)} blocks, all that the split leaves")
+    dev = _drawn(cut(documents, parts["dev"]), task.dev_size, job.seed, "dev")
+    scored = dev
+    if not is_tuning:
+        scored = _drawn(cut(documents, parts["test"]), task.test_size, job.seed, "the test part")
+    preserved = [sources[f"calibration {name!r}"] for name in task.calibration]
+    return LanguageTexts(
+        train=_taken(train, order[: job.shots]),
+        dev=dev,
+        scored=scored,
+        rest=_taken(train, rest),
+        preserved=_evenly(preserved, cut, task.preserved, job.seed),
+        measured={
+            name: _drawn(cut(sources[f"{role} {name!r}"]), task.measured, job.seed, name)
+            for name in measured_on(task, role)
+        },
+        documents={part: len(own) for part, own in parts.items()},
+        split=f"{job.shots} blocks of {task.length} tokens, split by document, seed {job.seed}",
+        notes=tuple(notes),
+        origins={"data": str(documents.provenance)}
+        | {shown: str(found.provenance) for shown, found in sources.items()},
+    )
+
+
+def _split(
+    documents: UnlabelledText, tokenizer: PreTrainedTokenizerBase, task: LanguageTask, seed: int
+) -> dict[str, list[int]]:
+    """Deal whole documents: a third of the tokens to the test part, then to dev what it needs, the rest to train."""
+    tokens = tokenizer(list(documents.texts), add_special_tokens=True, verbose=False)["input_ids"]
+    sizes = np.array([len(one) for one in tokens])
+    if len(sizes) < 3:
+        raise DataError(
+            f"{task.data} has {len(sizes)} documents, and a split by document needs three at least, one for each of "
+            "train, dev and test: name a `document_column`, or give texts in more paragraphs"
+        )
+    order = np.random.default_rng(0).permutation(len(sizes))
+    ends = np.cumsum(sizes[order])
+    tested = 1 + int(np.searchsorted(ends, TEST_SHARE * ends[-1]))
+    left = np.random.default_rng(seed).permutation(np.sort(order[tested:]))
+    needed = task.dev_size * task.length
+    held = 1 + int(np.searchsorted(np.cumsum(sizes[left]), needed))
+    if held >= len(left):
+        raise DataError(
+            f"{task.data}: {len(left)} documents are left beside the test part, and dev takes {held} of them for "
+            f"{task.dev_size} blocks of {task.length} tokens: ask for fewer, or give more documents"
+        )
+    parts = {"test": order[:tested], "dev": left[:held], "train": left[held:]}
+    return {part: sorted(own.tolist()) for part, own in parts.items()}
+
+
+def _blocks(
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    documents: UnlabelledText,
+    places: Sequence[int] | None = None,
+) -> Blocks:
+    texts = documents.texts if places is None else [documents.texts[at] for at in places]
+    return token_blocks(tokenizer, texts, length=length, across=True)[:]
+
+
+def _drawn(blocks: Blocks, size: int, seed: int, what: str) -> Blocks:
+    if _count(blocks) < size:
+        raise DataError(f"{what} has {_count(blocks)} blocks, and {size} are to be drawn: ask for fewer")
+    return _taken(blocks, np.random.default_rng(seed).permutation(_count(blocks))[:size])
+
+
+def _evenly(sources: Sequence[UnlabelledText], cut: "partial[Blocks]", wanted: int, seed: int) -> Blocks:
+    """Draw as many blocks from each source, one more from the first ones where the number does not divide."""
+    each, more = divmod(wanted, len(sources))
+    drawn = [_drawn(cut(source), each + (at < more), seed, source.name) for at, source in enumerate(sources)]
+    return {name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}
+
+
+def _taken(blocks: Blocks, places: np.ndarray) -> Blocks:
+    return {name: value[torch.from_numpy(places)] for name, value in blocks.items()}
+
+
+def _count(blocks: Blocks) -> int:
+    return len(blocks["input_ids"])
