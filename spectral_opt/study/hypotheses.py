@@ -8,7 +8,10 @@ from typing import Any, Literal, cast, get_args
 from paramgraph.errors import UnknownNameError
 from spectral_opt.study.method import get_after_training, get_method
 from spectral_opt.study.plan import Cell, Part, StudyPlan
+from spectral_opt.study.records import CAUSAL_LM, TaskKind
 from spectral_opt.study.statistics import (
+    RATIOS,
+    SCORES,
     Kind,
     Measure,
     Score,
@@ -16,6 +19,7 @@ from spectral_opt.study.statistics import (
     has_label,
     read_label,
     telling_label,
+    tuned_by,
 )
 
 Over = Literal["each", "pooled"]
@@ -26,6 +30,7 @@ Direction = Literal["below", "within", "above", "noninferior"]
 # What can be claimed of each measure, and what else may be said of it.
 KINDS: Mapping[Kind, tuple[tuple[Direction, ...], tuple[Option, ...]]] = {
     "lost_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
+    "lost_difference": (("below",), ("score", "level")),
     "perturbation_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
     "score_difference": (("above", "noninferior"), ("score",)),
     "best_scaling_difference": (("above", "noninferior"), ("score",)),
@@ -127,8 +132,9 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
                 f"{where}: estimate_at_most, {most:g}, is above 0 and at most what the claim is below"
             )
         told_bound += f", and the estimate at most {most:g}"
-    measure = _measure(kind, values, where)
     part = _part(plan, values["part"], where)
+    tasks = tuple(_some(values, "tasks", part.tasks, where))
+    measure = _measure(kind, values, _kind_of(plan, tasks, where), where)
     _fits(part, measure, where)
     methods, rivals = (
         tuple(
@@ -145,7 +151,7 @@ def _claim(plan: StudyPlan, told: object, where: str) -> Claim:
     return Claim(
         measure,
         part,
-        tuple(_some(values, "tasks", part.tasks, where)),
+        tasks,
         tuple(_some(values, "shots", part.shots, where)),
         methods,
         rivals,
@@ -175,7 +181,7 @@ def _bounds(kind: Kind, direction: Direction, told: object, where: str) -> tuple
         return low, high, f"within {low:g} and {high:g}"
     bound = _number(told, where)
     if direction == "below":
-        if bound <= 0:
+        if bound <= 0 and kind in RATIOS:
             raise ValueError(f"{where}: of a {kind} the bound is above 0, got {bound:g}")
         return -math.inf, bound, f"below {bound:g}"
     if direction == "noninferior":
@@ -185,15 +191,28 @@ def _bounds(kind: Kind, direction: Direction, told: object, where: str) -> tuple
     return bound, math.inf, f"above {bound:g}"
 
 
-def _measure(kind: Kind, values: Mapping[str, Any], where: str) -> Measure:
+def _kind_of(plan: StudyPlan, tasks: Sequence[str], where: str) -> TaskKind:
+    kinds = list(dict.fromkeys(task.kind for task in plan.tasks if task.name in tasks))
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{where}: tasks are of the kinds {' and '.join(kinds)}, which have no score in common: name those of one"
+        )
+    return kinds[0]
+
+
+def _measure(kind: Kind, values: Mapping[str, Any], task_kind: TaskKind, where: str) -> Measure:
     level = _number(values.get("level", 0.0), f"{where}: level")
     if level > 0:
         raise ValueError(
             f"{where}: level is added to the reference's own score, and is 0 or below; got {level:g}"
         )
+    if kind == "lost_ratio" and task_kind == CAUSAL_LM:
+        raise ValueError(
+            f"{where}: what a language model loses may be below 0, and has no ratio then: claim a lost_difference"
+        )
     return Measure(
         kind,
-        cast(Score, _among(values.get("score", "accuracy"), get_args(Score), f"{where}: score")),
+        cast(Score, _among(values.get("score", tuned_by(task_kind)), SCORES[task_kind], f"{where}: score")),
         level,
         cast(
             Literal["end", "target"],
@@ -219,7 +238,12 @@ def _part(plan: StudyPlan, name: object, where: str) -> Part:
 
 
 def _fits(part: Part, measure: Measure, where: str) -> None:
-    needs_curve = measure.kind in ("lost_ratio", "perturbation_ratio", "best_scaling_difference")
+    needs_curve = measure.kind in (
+        "lost_ratio",
+        "lost_difference",
+        "perturbation_ratio",
+        "best_scaling_difference",
+    )
     if needs_curve and len(part.factors) < 2:
         raise ValueError(
             f"{where}: a {measure.kind} needs scaling curves; give part {part.name!r} more factors than 1"

@@ -25,6 +25,7 @@ class StudyTask:
     """
 
     kind: ClassVar[TaskKind] = CLASSIFICATION
+    shots_of: ClassVar[str] = "a class"
 
     name: str
     data: str
@@ -63,6 +64,7 @@ class LanguageTask:
     """
 
     kind: ClassVar[TaskKind] = CAUSAL_LM
+    shots_of: ClassVar[str] = "blocks"
     first: ClassVar[str | None] = None  # no task comes before
 
     name: str

@@ -15,7 +15,7 @@ Stage = Literal["tuning", "confirmation", "exploration"]
 TaskKind = Literal["classification", "causal-lm"]
 CLASSIFICATION: TaskKind = "classification"
 CAUSAL_LM: TaskKind = "causal-lm"
-# Scores that every state has, more is better; the first is what methods are tuned by, the last what is compared at.
+# Scores that every state has, more is better.
 SCORES: Mapping[TaskKind, tuple[str, ...]] = {
     CLASSIFICATION: ("accuracy", "auc"),
     CAUSAL_LM: ("log_likelihood",),

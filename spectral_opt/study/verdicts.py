@@ -59,6 +59,7 @@ class Comparison:
     left_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     decides: bool = True
+    shots_of: str = "a class"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def judge(plan: StudyPlan, records: Iterable[CellRecord]) -> list[Verdict]:
     """
     hypotheses = read_hypotheses(plan)
     by_key = _by_key(records)
-    rows = [_comparisons(hypothesis, by_key) for hypothesis in hypotheses]
+    units = {task.name: task.shots_of for task in plan.tasks}
+    rows = [_comparisons(hypothesis, by_key, units) for hypothesis in hypotheses]
     raw = [_p_value(hypothesis, own) for hypothesis, own in zip(hypotheses, rows, strict=True)]
     corrected = holm(raw)
     return [_verdict(*told) for told in zip(hypotheses, rows, corrected, strict=True)]
@@ -112,7 +114,9 @@ def _by_key(records: Iterable[CellRecord]) -> dict[str, CellRecord]:
     return found
 
 
-def _comparisons(hypothesis: Hypothesis, by_key: Mapping[str, CellRecord]) -> list[Comparison]:
+def _comparisons(
+    hypothesis: Hypothesis, by_key: Mapping[str, CellRecord], units: Mapping[str, str]
+) -> list[Comparison]:
     """Make all comparisons of a hypothesis: of each task, and where there are several, pooled over them."""
     rows = []
     for claim in hypothesis.claims:
@@ -128,7 +132,7 @@ def _comparisons(hypothesis: Hypothesis, by_key: Mapping[str, CellRecord]) -> li
                     for task, own in effects.items():
                         row = _compared(claim, method, rival, task, shots, own, missing[task])
                         is_whole = len(claim.tasks) == 1 or (task == POOLED) == (claim.over == "pooled")
-                        rows.append(replace(row, decides=is_whole))
+                        rows.append(replace(row, decides=is_whole, shots_of=units[claim.tasks[0]]))
     return rows
 
 
@@ -244,6 +248,7 @@ def _verdict(hypothesis: Hypothesis, rows: Sequence[Comparison], p_value: float)
 
 _SAID: Mapping[Kind, str] = {
     "lost_ratio": "{method} loses {estimate} times what {rival} loses at equal {score}",
+    "lost_difference": "{method} loses {estimate} nats beside {rival} at equal {score}",
     "perturbation_ratio": "{method} moves {estimate} times as far as {rival} at equal {score}",
     "score_difference": "the {score} of {method} is {estimate} beside {rival}",
     "best_scaling_difference": "the {score} of {method} is {estimate} beside the best scaling of {rival}",
@@ -289,9 +294,7 @@ def _told(row: Comparison) -> str:
         for reason, seeds in by_reason.items()
     ]
     place = "pooled over tasks" if row.task == POOLED else f"on {row.task}"
-    return (
-        f"{said} {place} with {row.shots} a class ({'; '.join([f'{row.n} of {row.seeds} seeds', *reasons])})"
-    )
+    return f"{said} {place} with {row.shots} {row.shots_of} ({'; '.join([f'{row.n} of {row.seeds} seeds', *reasons])})"
 
 
 def _by_reason(reasons: Mapping[int, str]) -> dict[str, tuple[int, ...]]:

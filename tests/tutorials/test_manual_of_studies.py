@@ -14,13 +14,16 @@ from paramgraph.cli import read_command
 from spectral_opt.cli import COMMANDS
 from spectral_opt.study import (
     CellRecord,
+    LanguageTask,
     Method,
     Part,
     StudyPlan,
     StudyTask,
+    Task,
     fine_tune,
     plan_from_text,
     read_hypotheses,
+    read_plan,
 )
 from spectral_opt.study.statistics import Kind
 
@@ -28,6 +31,7 @@ from helpers.study_records import synthetic_plan, synthetic_records
 from helpers.study_settings import tiny_setting
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "studies.md"
+STAGES = ("tuning", "confirmation")
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
@@ -48,13 +52,14 @@ def test_examples_run_as_they_are_printed() -> None:
     [
         ("key of the plan", StudyPlan),
         ("key of a task", StudyTask),
+        ("key of a language task", LanguageTask),
         ("key of a part", Part),
         ("field", CellRecord),
     ],
 )
 def test_the_tables_name_every_field_once(head: str, kind: type) -> None:
     named = [field.name for field in fields(kind)]
-    assert sorted(first_cells(head)) == sorted(set(named) - ({"name"} if kind is StudyTask else set()))
+    assert sorted(first_cells(head)) == sorted(set(named) - ({"name"} if issubclass(kind, Task) else set()))
 
 
 def test_the_table_of_kinds_names_all_of_them() -> None:
@@ -65,6 +70,17 @@ def test_the_table_of_metrics_names_what_a_record_has() -> None:
     plan = synthetic_plan(1, tasks=("rotten_tomatoes",), methods=("adamw",), after=("product",))
     records = synthetic_records(plan).values()
     assert sorted(first_cells("metric")) == sorted({name for record in records for name in record.metrics})
+
+
+def test_the_plan_of_the_language_models_is_what_the_page_says() -> None:
+    plan = read_plan(PAGE.parents[1] / "records" / "language_models" / "study.yaml")
+    assert {task.kind for task in plan.tasks} == {"causal-lm"}
+    cells = sum(len(job.cells) for job in plan.jobs())
+    assert f"{cells} cells" in TEXT
+    tuned, confirmed = (
+        {seed for part in plan.parts if part.stage == stage for seed in part.seeds} for stage in STAGES
+    )
+    assert (len(tuned), len(confirmed)) == (2, 5)
 
 
 def test_the_plan_is_read_and_its_hypothesis_is_one() -> None:

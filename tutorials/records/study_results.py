@@ -15,7 +15,7 @@ from spectral_opt.study.report import (
     Overview,
     baseline_of,
     draw_front,
-    lost_ratio_cells,
+    lost_cells,
     marks_of_parts,
     verdicts_table,
 )
@@ -62,7 +62,7 @@ def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
         cells = []
         for own in panels.values():
             series = next((one for one in own if one.name == name), None)
-            shown = lost_ratio_cells(series, baseline_of(own)) if series is not None else []
+            shown = lost_cells(series, baseline_of(own)) if series is not None else []
             cells.append(" ".join(shown))
         rows.append((name, *cells))
     return TableView(

@@ -26,6 +26,8 @@ from spectral_opt.tasks import UnlabelledText, load_tokenizer, read_paragraphs, 
 
 # Of the documents, set apart for testing, the same under every seed.
 TEST_SHARE = 1 / 3
+# Letters that are read for a token that is drawn: an English token has four or five.
+PLENTY = 16
 Blocks = Mapping[str, Tensor]  # inputs of a model, each (blocks, length)
 
 
@@ -98,7 +100,7 @@ def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
         rest=_taken(train, rest),
         preserved=_evenly(preserved, cut, task.preserved, job.seed),
         measured={
-            name: _drawn(cut(sources[f"{role} {name!r}"]), task.measured, job.seed, name)
+            name: _from_source(sources[f"{role} {name!r}"], cut, task.measured, job.seed, name)
             for name in measured_on(task, role)
         },
         documents={part: len(own) for part, own in parts.items()},
@@ -151,10 +153,23 @@ def _drawn(blocks: Blocks, size: int, seed: int, what: str) -> Blocks:
     return _taken(blocks, np.random.default_rng(seed).permutation(_count(blocks))[:size])
 
 
+def _from_source(source: UnlabelledText, cut: "partial[Blocks]", size: int, seed: int, what: str) -> Blocks:
+    """Draw blocks of documents in an order of the seed: of so many that there are plenty, else of all."""
+    order = np.random.default_rng(seed).permutation(len(source))
+    letters = np.cumsum([len(source.texts[at]) for at in order])
+    enough = 1 + int(np.searchsorted(letters, PLENTY * size * cut.args[1]))
+    blocks = cut(source, order[:enough].tolist())
+    if _count(blocks) < size and enough < len(source):
+        blocks = cut(source, order.tolist())
+    return _drawn(blocks, size, seed, what)
+
+
 def _evenly(sources: Sequence[UnlabelledText], cut: "partial[Blocks]", wanted: int, seed: int) -> Blocks:
     """Draw as many blocks from each source, one more from the first ones where the number does not divide."""
     each, more = divmod(wanted, len(sources))
-    drawn = [_drawn(cut(source), each + (at < more), seed, source.name) for at, source in enumerate(sources)]
+    drawn = [
+        _from_source(source, cut, each + (at < more), seed, source.name) for at, source in enumerate(sources)
+    ]
     return {name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}
 
 

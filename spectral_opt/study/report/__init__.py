@@ -7,7 +7,7 @@ files that were refused. A study that is not finished says so in its first sente
 - `write_report` writes the files; `make_report` makes the `StudyReport` of an `Overview`: a plan and its records, put
   together by `Panel` as `Series`.
 - Parts for records that are told elsewhere: `results_table`, `verdicts_table`, `front_figures` or one by `draw_front`,
-  with `marks_of_parts`; `lost_ratio_cells` of a `Series` beside its `baseline_of`.
+  with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`.
 - Inside: `write_names` beside the ends of lines, `LINE` points apart; controls are `GREY`; `mean_interval` over runs.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         baseline_of as baseline_of,
     )
     from spectral_opt.study.report._results_table import (
-        lost_ratio_cells as lost_ratio_cells,
+        lost_cells as lost_cells,
         results_table as results_table,
     )
     from spectral_opt.study.report._verdicts import verdicts_table as verdicts_table

@@ -4,7 +4,7 @@ import math
 
 from paramgraph.display import TableView
 from spectral_opt.study.report._overview import Overview, baseline_of
-from spectral_opt.study.report._results_table import effects_of, ratio_cells
+from spectral_opt.study.report._results_table import effect_cells, effects_of
 from spectral_opt.study.statistics import Measure
 
 STEPS = Measure("steps_ratio")
@@ -34,7 +34,7 @@ def convergence_table(overview: Overview) -> TableView:
                 muted.add(len(rows))
             kinds.append(panel.part)
             counted = f"{reached} of {len(steps.values)}"
-            cells = (*ratio_cells(steps, series.planned), *ratio_cells(seconds, series.planned))
+            cells = (*effect_cells(steps, series.planned), *effect_cells(seconds, series.planned))
             rows.append((series.name, panel.name, counted, *cells))
     return TableView(
         ("method", "part", "reached", "steps", "95 %", "seconds", "95 %"),

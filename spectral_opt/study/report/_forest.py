@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paramgraph.display import GRID, INK, FigureView, new_figure, some_names, themed_svg
 from spectral_opt.study.report._marks import GREY, Mark
 from spectral_opt.study.report._overview import Overview, Panel, Series, baseline_of
-from spectral_opt.study.report._results_table import DIFFERENCE, LEVEL, RATIO, effects_of
+from spectral_opt.study.report._results_table import effects_of
 from spectral_opt.study.statistics import Measure, PairedSummary
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # More of them do not read as one figure; the others are in the table.
 ROWS = 16
-TITLES = (("AUC, difference", 0.0), (f"lost at AUC {LEVEL:+g}, ratio", 1.0))
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,12 @@ def _row(series: Series, baseline: Series, mark: Mark | None) -> _Row:
         return effects_of(measure, series, baseline).summary()
 
     colour = GREY if series.is_null else mark.colour if mark else INK
-    return _Row(series.name, colour, (summary(DIFFERENCE), summary(RATIO)))
+    words = series.panel.words
+    return _Row(series.name, colour, (summary(words.difference), summary(words.lost)))
 
 
 def _figure(panel: Panel, baseline: Series, rows: list[_Row], hidden: list[str], place: int) -> FigureView:
-    narrow, wide = (_draw(rows, f"forest{name}-{place}", is_wide=bool(name)) for name in ("", "-wide"))
+    narrow, wide = (_draw(rows, panel, f"forest{name}-{place}", is_wide=bool(name)) for name in ("", "-wide"))
     seeds = sorted({effect.n for row in rows for effect in row.effects if effect is not None})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     remarks = [
@@ -71,18 +71,24 @@ def _figure(panel: Panel, baseline: Series, rows: list[_Row], hidden: list[str],
     return FigureView(panel.name, narrow, " ".join(remarks), wide_svg=wide)
 
 
-def _draw(rows: list[_Row], name: str, *, is_wide: bool) -> str:
+def _draw(rows: list[_Row], panel: Panel, name: str, *, is_wide: bool) -> str:
+    words = panel.words
+    ratio = words.lost.is_ratio
+    titles = (
+        (f"{words.score_name}, difference", 0.0),
+        (f"lost at {words.score_name} {words.lost.level:+g}, {words.beside}", 1.0 if ratio else 0.0),
+    )
     height = 0.8 + 0.24 * len(rows)
     figure = new_figure(9.4, height, columns=2) if is_wide else new_figure(5.2, 2 * height, rows=2)
-    for column, (axes, (title, nothing)) in enumerate(zip(figure.axes, TITLES, strict=True)):
+    for column, (axes, (title, nothing)) in enumerate(zip(figure.axes, titles, strict=True)):
         axes.axvline(nothing, color=INK, linewidth=0.8)
         axes.grid(visible=False, axis="y")
-        if column == 1:
+        if column == 1 and ratio:
             _ratio_axis(axes, rows)
         for at, row in enumerate(rows):
             effect = row.effects[column]
             if effect is not None:
-                _interval(axes, at, row, effect, is_ratio=column == 1)
+                _interval(axes, at, row, effect, is_ratio=column == 1 and ratio)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         names = [row.name for row in rows]
         axes.set_yticks(range(len(rows)), names if column == 0 or not is_wide else [""] * len(rows))

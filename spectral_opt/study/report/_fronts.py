@@ -17,14 +17,18 @@ WIDTH, HEIGHT = 5.2, 3.5
 
 
 def front_figures(
-    overview: Overview, marks: Mapping[tuple[str, str], Mark], score: str = "auc"
+    overview: Overview, marks: Mapping[tuple[str, str], Mark], score: str | None = None
 ) -> list[FigureView]:
-    """Draw a front for each panel with scaled states; where no panel has them, the finished states themselves."""
+    """Draw a front for each panel with scaled states; where no panel has them, the finished states themselves.
+
+    Without a `score` it is the one at which methods are compared.
+    """
     finished = {panel: own for panel, own in overview.shown.items() if any(series.finished for series in own)}
     scaled = {part.name for part in overview.plan.parts if len(part.factors) > 1}
     drawn = {panel: own for panel, own in finished.items() if panel.part in scaled} or finished
     return [
-        _front(panel, own, marks, score, f"front-{place}") for place, (panel, own) in enumerate(drawn.items())
+        _front(panel, own, marks, score or panel.words.score, f"front-{place}")
+        for place, (panel, own) in enumerate(drawn.items())
     ]
 
 
@@ -65,8 +69,9 @@ def draw_front(
     axes.plot(*start, "s", color=INK, markersize=5, zorder=5)
     axes.margins(0.05, 0.08)
     axes.annotate("start", start, (6, -11), textcoords="offset points", color=INK, fontsize=8.5)
-    axes.set_xlabel("share of the 10 nearest neighbours that are lost")
-    axes.set_ylabel({"auc": "AUC of the task"}.get(score, f"{score} of the task"))
+    words = own[0].panel.words
+    axes.set_xlabel(words.lost_axis)
+    axes.set_ylabel(words.score_axis if score == words.score else f"{score} of the task")
     write_names(axes, ends, height)
     return hidden
 

@@ -7,16 +7,19 @@ from typing import Any
 
 from paramgraph.errors import UnknownNameError
 from spectral_opt.study import (
+    CLASSIFICATION,
     AfterTraining,
     Cell,
     CellRecord,
     Method,
     Stage,
     StudyPlan,
+    TaskKind,
     Value,
     get_after_training,
     get_method,
 )
+from spectral_opt.study.report._kinds import WORDS, KindWords
 from spectral_opt.study.statistics import full_label, label_of
 
 BASELINE = "adamw"
@@ -30,11 +33,17 @@ class Panel:
     stage: Stage
     task: str
     shots: int
+    kind: TaskKind = CLASSIFICATION
 
     @property
     def name(self) -> str:
         """How a reader is told."""
-        return f"{self.part}: {self.task}, {self.shots} a class"
+        return f"{self.part}: {self.task}, {self.shots} {self.words.shots_of}"
+
+    @property
+    def words(self) -> KindWords:
+        """How its kind of task is told of."""
+        return WORDS[self.kind]
 
 
 @dataclass
@@ -130,7 +139,7 @@ class Overview:
         """The variants of each panel in the order of the plan, whether there is a record or not."""
         found: dict[Panel, dict[str, Series]] = {}
         for job in self.plan.jobs():
-            panel = Panel(job.part.name, job.part.stage, job.task.name, job.shots)
+            panel = Panel(job.part.name, job.part.stage, job.task.name, job.shots, job.task.kind)
             for cell in job.cells:
                 series = found.setdefault(panel, {}).setdefault(full_label(cell), Series(panel, cell))
                 series.planned += 1

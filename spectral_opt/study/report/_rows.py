@@ -22,7 +22,7 @@ CELL_COLUMNS = (
 NUMBER_COLUMNS = (*CELL_COLUMNS, "metric", "at", "value")
 SCORES = ("accuracy", "auc", "balanced_accuracy", "macro_f1", "loss", "lost", "cosine", "drift")
 RUN_COLUMNS = (
-    *("schema", *CELL_COLUMNS, "digest", *SCORES, "probes", "earlier", "seconds"),
+    *("schema", *CELL_COLUMNS, "digest", *SCORES, "probes", "earlier", "texts", "seconds"),
     *("preparing_seconds", "training_seconds", "filter_seconds", "measuring_seconds"),
     *("peak_megabytes", "message", "versions", "hardware"),
 )
@@ -37,7 +37,7 @@ def run_rows(overview: Overview) -> Iterator[dict[str, Any]]:
             **_cell(record),
             "digest": record.digest,
             **{name: state.get(name, "") for name in SCORES},
-            **{name: _told(state.get(name, {})) for name in ("probes", "earlier")},
+            **{name: _told(state.get(name, {})) for name in ("probes", "earlier", "texts")},
             "seconds": record.seconds,
             **{
                 f"{part}_seconds": spent
@@ -71,7 +71,7 @@ def _numbers(record: CellRecord) -> Iterator[tuple[str, Any, Any]]:
             elif name != "factor" and not isinstance(value, str):  # which texts were right is text
                 yield name, point["factor"], value
     curve = metrics.get("curve", {})
-    for name in ("dev_loss", "dev_accuracy", "dev_cpu_seconds"):
+    for name in (one for one in ("dev_loss", "dev_accuracy", "dev_cpu_seconds") if one in curve):
         for step, value in zip(curve.get("dev_step", ()), curve.get(name, ()), strict=True):
             yield name, step, value
     for place, share in enumerate(metrics.get("bands") or (), start=1):

@@ -25,7 +25,7 @@ def stability_table(overview: Overview) -> TableView:
         (
             "method",
             "part",
-            "sd of accuracy",
+            "sd of score",
             "95 %",
             "of AdamW's",
             "p",
@@ -34,9 +34,9 @@ def stability_table(overview: Overview) -> TableView:
             "diverged",
         ),
         tuple(rows),
-        "Stability: standard deviations over seeds (texts and start differ, too), with 95 % ends by the chi-square "
-        "distribution, and over AdamW's on the seeds of both, with the p-value of Pitman and Morgan; spikes: steps "
-        "whose loss is above twice the median of the 25 before, and above .1",
+        "Stability: standard deviations over seeds of accuracy, or of a token's loss (texts and start differ, too), "
+        "with 95 % ends by the chi-square distribution, and over AdamW's on the seeds of both, with the p-value of "
+        "Pitman and Morgan; spikes: steps whose loss is above twice the median of the 25 before, and above .1",
         muted=frozenset(muted),
         words=frozenset({1}),
         sortable=True,
@@ -46,7 +46,7 @@ def stability_table(overview: Overview) -> TableView:
 
 def rate_table(overview: Overview) -> TableView:
     """Put what each method loses at three times a rate side by side, where a part has both."""
-    rows = []
+    rows, units = [], {task.name: task.shots_of for task in overview.plan.tasks}
     for one in rate_sensitivity(overview.records.values()):
         summary = one.effects.summary()
         if summary is None:
@@ -55,7 +55,7 @@ def rate_table(overview: Overview) -> TableView:
         rows.append(
             (
                 one.label,
-                f"{one.part}: {one.task}, {one.shots} a class",
+                f"{one.part}: {one.task}, {one.shots} {units[one.task]}",
                 f"{one.learning_rate:g}",
                 shown,
                 between(summary.low, summary.high),
@@ -65,15 +65,16 @@ def rate_table(overview: Overview) -> TableView:
     return TableView(
         ("method", "part", "rate", "at 3 x", "95 %", "seeds"),
         tuple(rows),
-        "Three times the rate: the difference in accuracy, paired by seed; a run that diverged is infinitely worse",
+        "Three times the rate: the difference in accuracy, or log-likelihood, paired by seed; a run that diverged is "
+        "infinitely worse",
         words=frozenset({1}),
         sortable=True,
     )
 
 
 def _cells(series: Series, baseline: Series | None) -> list[str]:
-    accuracy, lost = series.values("accuracy"), series.values("lost")
-    sd, low, high = spread(accuracy) if len(accuracy) > 1 else (None, None, None)
+    scores, lost = series.values(_metric(series)), series.values("lost")
+    sd, low, high = spread(scores) if len(scores) > 1 else (None, None, None)
     losses = [record.metrics.get("curve", {}).get("losses", ()) for record in series.finished.values()]
     return [
         number(sd),
@@ -85,6 +86,10 @@ def _cells(series: Series, baseline: Series | None) -> list[str]:
     ]
 
 
+def _metric(series: Series) -> str:
+    return next(iter(series.panel.words.metrics))
+
+
 def _beside(series: Series, baseline: Series | None) -> list[str]:
     """Write the spread over the plain fine-tune's on the seeds of both, and its p-value; of three seeds at least."""
     shared = (
@@ -93,7 +98,8 @@ def _beside(series: Series, baseline: Series | None) -> list[str]:
     if baseline is None or len(shared) < 3:
         return [number(None), number(None)]
     own, rival = (
-        [float(final_state(one.finished[seed])["accuracy"]) for seed in shared] for one in (series, baseline)
+        [float(final_state(one.finished[seed])[_metric(series)]) for seed in shared]
+        for one in (series, baseline)
     )
     ratio, p_value = compare_spreads(own, rival)
     return [number(ratio, ".2f"), number(p_value, ".2g")]

@@ -6,15 +6,13 @@ from paramgraph.display import TableView
 from spectral_opt.study import CellRecord, Value
 from spectral_opt.study.report._overview import Overview, options_text
 from spectral_opt.study.report._words import between, counted, number
-from spectral_opt.study.statistics import Score, budgets, gate, select
-
-FILTER_SCORE: Score = "auc"
+from spectral_opt.study.statistics import budgets, gate, select
 
 
 def tuning_tables(overview: Overview) -> list[TableView]:
     """Make the tables of the tuning; those of which there is nothing have no rows."""
     records = [record for record in overview.records.values() if record.stage == "tuning"]
-    return [_chosen_table(overview, records), _gate_table(records), _budget_table(overview)]
+    return [_chosen_table(overview, records), _gate_table(overview, records), _budget_table(overview)]
 
 
 def tuning_remarks(overview: Overview) -> list[str]:
@@ -37,18 +35,19 @@ def _chosen_table(overview: Overview, records: list[CellRecord]) -> TableView:
             if series.is_null:
                 muted.add(len(rows))
             kinds.append(part)
-            # Filters are compared as everywhere in the report: at equal AUC.
+            # Filters are compared as everywhere in the report.
+            is_filter = series.cell.after is not None
             selection = select(
                 [record for record in records if record.part == part],
                 series.kind_label,
-                "accuracy" if series.cell.after is None else FILTER_SCORE,
+                series.panel.words.score if is_filter else None,
             )
             best, used = selection.chosen, _used(overview, kind, {(one.task, one.shots) for one in panels})
             if best is None:
                 reasons = dict.fromkeys(one.why_not for one in selection.tried)
                 cells = [f"none: {'; '.join(reasons)}", *([number(None)] * 4)]
             else:
-                values = (best.score, best.loss, best.lost_ratio)
+                values = (best.score, best.loss, best.lost)
                 cells = [
                     _options({**best.options, **best.after_options}),
                     *map(number, values),
@@ -56,11 +55,13 @@ def _chosen_table(overview: Overview, records: list[CellRecord]) -> TableView:
                 ]
             rows.append((kind, part, *cells, used))
     return TableView(
-        ("method", "part", "best", "score", "loss", "lost / scaling", "of variants", "in other stages"),
+        ("method", "part", "best", "score", "loss", "lost, scaling", "of variants", "in other stages"),
         tuple(rows),
         "Chosen by the tuning runs of each part alone: of a trained method the best mean accuracy on dev texts, then "
         "the least loss; of a filter the least lost over scaling at the fine-tune's AUC less .01, on selection texts. "
-        "Score: accuracy, of a filter AUC. In other stages: with which options it runs there on the part's tasks",
+        "Score: accuracy, of a filter AUC. Of a language model the score is the log-likelihood of a token, and of a "
+        "filter what is lost less what scaling loses at .03 below the fine-tune's. In other stages: with which options "
+        "it runs there on the part's tasks",
         muted=frozenset(muted),
         words=frozenset({1, 2, 7}),
         sortable=True,
@@ -80,8 +81,8 @@ def _used(overview: Overview, kind: str, places: set[tuple[str, int]]) -> str:
     return "; ".join(dict.fromkeys(told)) or "in no other stage"
 
 
-def _gate_table(records: list[CellRecord]) -> TableView:
-    rows = []
+def _gate_table(overview: Overview, records: list[CellRecord]) -> TableView:
+    rows, units = [], {task.name: task.shots_of for task in overview.plan.tasks}
     for one in gate(records):
         found = one.difference
         cells = (
@@ -89,11 +90,18 @@ def _gate_table(records: list[CellRecord]) -> TableView:
             if found
             else [number(None)] * 3
         )
-        rows.append((f"{one.task}, {one.shots}", one.label, *cells, "passed" if one.passed else "not passed"))
+        rows.append(
+            (
+                f"{one.task}, {one.shots} {units[one.task]}",
+                one.label,
+                *cells,
+                "passed" if one.passed else "not passed",
+            )
+        )
     return TableView(
-        ("task, a class", "with", "gain in accuracy", "95 %", "seeds", "gate"),
+        ("task", "with", "gain in score", "95 %", "seeds", "gate"),
         tuple(rows),
-        "The gate: a fine-tune that does not beat the linear probe it starts from, on dev texts, is no baseline",
+        "The gate: a fine-tune that does not beat what it starts from, on dev texts, is no baseline",
         words=frozenset({1, 5}),
     )
 

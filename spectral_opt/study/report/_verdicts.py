@@ -44,7 +44,7 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
         (
             verdict.id,
             f"{one.method} / {one.rival}",
-            f"{one.task}, {one.shots}",
+            f"{one.task}, {one.shots} {one.shots_of}",
             f"{one.kind.replace('_', ' ')}, {one.score}",
             _value(one.estimate) + (" (median)" if one.center == "median" else ""),
             between(one.low, one.high),
@@ -64,7 +64,7 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
         (
             "hypothesis",
             "method / rival",
-            "task, a class",
+            "task",
             "what",
             "estimate",
             "95 %",

@@ -14,7 +14,7 @@ from spectral_opt.study.report._fronts import front_figures
 from spectral_opt.study.report._learning import learning_figures
 from spectral_opt.study.report._marks import marks_of_parts
 from spectral_opt.study.report._overview import Overview
-from spectral_opt.study.report._results_table import other_tasks_table, results_table
+from spectral_opt.study.report._results_table import other_tasks_table, results_tables
 from spectral_opt.study.report._stability import rate_table, stability_table
 from spectral_opt.study.report._tuning import tuning_remarks, tuning_tables
 from spectral_opt.study.report._verdicts import comparisons_table, verdict_sentences, verdicts_table
@@ -25,9 +25,9 @@ TUNING_ALONE = (
 )
 SCALING = (
     "A line is the mean over seeds of a method's own scaling curve: from its state to the start, the whole change "
-    "times a factor. The square is the start (a linear probe on the pretrained model), the diamond the plain "
-    "fine-tune. In colour are those that a hypothesis names, then those that come first in the plan; thin lines are "
-    "the plain fine-tune's seeds; controls are grey."
+    "times a factor. The square is the start (the pretrained model, of classes under a linear probe), the diamond "
+    "the plain fine-tune. In colour are those that a hypothesis names, then those that come first in the plan; thin "
+    "lines are the plain fine-tune's seeds; controls are grey."
 )
 
 
@@ -106,7 +106,7 @@ def _sections(overview: Overview, verdicts: Sequence[Verdict]) -> list[Section]:
             tables=_filled(convergence_table(overview)),
             figures=learning_figures(overview, marks),
         ),
-        Section(RESULTS, tables=_filled(results_table(overview), other_tasks_table(overview))),
+        Section(RESULTS, tables=_filled(*results_tables(overview), other_tasks_table(overview))),
         Section("Each comparison of the verdicts", tables=_filled(comparisons_table(verdicts))),
         Section("Cost, stability and perturbation", tables=_filled(*tables)),
         Section("Tuning", points=tuning_remarks(overview), tables=_filled(*tuning_tables(overview))),

@@ -1,11 +1,12 @@
 """Statistics of a study: records in, frozen values out; nothing here knows of pages.
 
 - At equal score, by interpolation on scaling curves: `least_lost`, `scaling_curve`, `whole_path`, what is lost, a
-  `Cost`, at a `Score`. Fronts: `hypervolume`.
+  `Cost`, at a `Score`; which of the `SCORES` of a kind of task: `tuned_by`, `compared_at`, `level_of`. Fronts:
+  `hypervolume`.
 - Paired by seed: `summarize_paired` gives a `PairedSummary`; `one_sided_p_value`, `minimum_detectable`,
   `two_level_interval` over seeds and texts.
-- Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `seed_effects`, `pooled_effects` over tasks,
-  `SeedEffects`; `answers_of` a record.
+- Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `lost_measure`, `seed_effects`, `pooled_effects` over
+  tasks, `SeedEffects`; `answers_of` a record.
 - Convergence: `smoothed_losses`, `best_smoothed_loss`, `reached_at`.
 - Stability: `loss_spikes`, `spread`, `compare_spreads`, `rate_sensitivity` (`RateSensitivity`).
 - Tuning: `select` gives a `Selection` of what was `Tried`; the `gate` (`Gate`); `budgets` (`Budget`).
@@ -28,14 +29,19 @@ if TYPE_CHECKING:
         Measure as Measure,
         SeedEffects as SeedEffects,
         answers_of as answers_of,
+        lost_measure as lost_measure,
         pooled_effects as pooled_effects,
         seed_effects as seed_effects,
     )
     from spectral_opt.study.statistics._equal_score import (
+        SCORES as SCORES,
         Cost as Cost,
         Score as Score,
+        compared_at as compared_at,
         least_lost as least_lost,
+        level_of as level_of,
         scaling_curve as scaling_curve,
+        tuned_by as tuned_by,
         whole_path as whole_path,
     )
     from spectral_opt.study.statistics._hypervolume import hypervolume as hypervolume

@@ -20,6 +20,7 @@ from spectral_opt.study.statistics._paired import (
 
 Kind = Literal[
     "lost_ratio",
+    "lost_difference",
     "perturbation_ratio",
     "score_difference",
     "best_scaling_difference",
@@ -27,6 +28,8 @@ Kind = Literal[
     "time_ratio",
 ]
 RATIOS: frozenset[Kind] = frozenset({"lost_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"})
+# Of which less is better.
+COSTS: frozenset[Kind] = RATIOS | {"lost_difference"}
 # What compares two states alone: how the reference's run went has no say in it.
 WITHOUT_REFERENCE: frozenset[Kind] = frozenset({"score_difference", "best_scaling_difference"})
 
@@ -36,7 +39,7 @@ class Measure:
     r"""What is compared, seed by seed; of ratios the logarithm.
 
     - "lost_ratio", "perturbation_ratio": least lost, or least drift, on each one's own scaling curve at the score
-      of the reference plus `level`.
+      of the reference plus `level`; "lost_difference" the same of what is lost, where that may be below 0.
     - "score_difference": of the states themselves.
     - "best_scaling_difference": the method's score over the best on the rival's own scaling curve, start and factor
       picked on the same texts, which favours the rival.
@@ -75,6 +78,11 @@ class SeedEffects:
     def p_value(self, bound: float, side: Literal["below", "above"]) -> float:
         """Return the one-sided p-value that the effect is on a side of `bound`; 1 without any effect."""
         return one_sided_p_value(list(self.values.values()), bound, side) if self.values else 1.0
+
+
+def lost_measure(score: Score, level: float) -> Measure:
+    """Compare what is lost at equal score: a rise of a loss, which may be a fall, by its difference, else by ratio."""
+    return Measure("lost_difference" if score == "log_likelihood" else "lost_ratio", score, level)
 
 
 def seed_effects(
@@ -149,7 +157,7 @@ def answers_of(record: CellRecord) -> Bool[np.ndarray, " texts"]:
 
 
 def _effect(measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord) -> tuple[float, str]:
-    worse = math.inf if measure.is_ratio else -math.inf
+    worse = math.inf if measure.kind in COSTS else -math.inf
     needed = (own, rival) if measure.kind in WITHOUT_REFERENCE else (own, rival, reference)
     ended = [record for record in needed if record.status == "diverged"]
     if reference in ended and measure.kind not in WITHOUT_REFERENCE:
@@ -174,6 +182,7 @@ def _lacking(measure: Measure, record: CellRecord) -> str:
         )
     needed = {
         "lost_ratio": (measure.score, "lost"),
+        "lost_difference": (measure.score, "lost"),
         "perturbation_ratio": (measure.score, "drift"),
         "time_ratio": (),
     }.get(measure.kind, (measure.score,))
@@ -190,16 +199,29 @@ def _is_told(record: CellRecord, name: str) -> bool:
     return all(point.get(name) is not None for point in record.metrics["points"])
 
 
-def _lost_ratio(
+def _least_lost(
     measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
 ) -> tuple[float, str]:
-    cost: Cost = "lost" if measure.kind == "lost_ratio" else "drift"
+    cost: Cost = "drift" if measure.kind == "perturbation_ratio" else "lost"
     wanted = float(scores_along(reference, measure.score)[0]) + measure.level
     if own.metrics["start"][measure.score] >= wanted:
         return math.nan, "the start has the score already"
     found = [float(least_lost(*whole_path(one, measure.score, cost), wanted)) for one in (own, rival)]
     reached = [math.inf if math.isnan(value) else value for value in found]
+    if measure.kind == "lost_difference":
+        return _difference(reached[0], reached[1], own, rival)
+    if min(reached) < 0:
+        return math.nan, "what is lost is below 0, of which there is no ratio"
     return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
+
+
+def _difference(first: float, second: float, own: CellRecord, rival: CellRecord) -> tuple[float, str]:
+    """Subtract what is lost, infinite where the score is never there."""
+    if math.isinf(first) and math.isinf(second):
+        return math.nan, f"neither {_name(own)} nor {_name(rival)} ever has the score"
+    reason = f"{_name(own)} never has the score" if math.isinf(first) else ""
+    reason = f"{_name(rival)} never has the score" if math.isinf(second) else reason
+    return first - second, reason
 
 
 def _score_difference(
@@ -236,8 +258,9 @@ def _time_ratio(
 
 
 _KINDS: Mapping[Kind, Callable[[Measure, CellRecord, CellRecord, CellRecord], tuple[float, str]]] = {
-    "lost_ratio": _lost_ratio,
-    "perturbation_ratio": _lost_ratio,
+    "lost_ratio": _least_lost,
+    "lost_difference": _least_lost,
+    "perturbation_ratio": _least_lost,
     "score_difference": _score_difference,
     "best_scaling_difference": _best_scaling_difference,
     "steps_ratio": _steps_ratio,

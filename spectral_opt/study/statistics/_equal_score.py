@@ -1,14 +1,35 @@
 """What is lost at one score, on the lines between the states of a curve."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from spectral_opt.study import CellRecord
+from spectral_opt.study import CAUSAL_LM, CLASSIFICATION, CellRecord, TaskKind
 
 Cost = Literal["lost", "drift"]
-Score = Literal["accuracy", "auc", "balanced_accuracy", "macro_f1"]
+Score = Literal["accuracy", "auc", "balanced_accuracy", "macro_f1", "log_likelihood"]
+# What each kind of task has of them: methods are tuned by the first, and compared at the second, if there is one.
+SCORES: Mapping[TaskKind, tuple[Score, ...]] = {
+    CLASSIFICATION: ("accuracy", "auc", "balanced_accuracy", "macro_f1"),
+    CAUSAL_LM: ("log_likelihood",),
+}
+
+
+def tuned_by(kind: TaskKind) -> Score:
+    """Give the score by which a method's options are chosen."""
+    return SCORES[kind][0]
+
+
+def compared_at(kind: TaskKind) -> Score:
+    """Give the score at which what is lost is compared."""
+    return SCORES[kind][:2][-1]
+
+
+def level_of(score: Score) -> float:
+    """Give how far below the fine-tune's own score filters are compared: in nats .03 are 3 % of the perplexity."""
+    return -0.03 if score == "log_likelihood" else -0.01
 
 
 def least_lost(

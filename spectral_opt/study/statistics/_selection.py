@@ -7,13 +7,10 @@ import numpy as np
 
 from paramgraph.display import TableView
 from spectral_opt.study import CellRecord, StudyPlan, Value, get_method
-from spectral_opt.study.statistics._effects import Measure, seed_effects
-from spectral_opt.study.statistics._equal_score import Score
+from spectral_opt.study.statistics._effects import lost_measure, seed_effects
+from spectral_opt.study.statistics._equal_score import Score, level_of, tuned_by
 from spectral_opt.study.statistics._labels import full_label, has_label
 from spectral_opt.study.statistics._paired import PairedSummary, summarize_paired
-
-# How far below the fine-tune's own score filters are compared.
-LEVEL = -0.01
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,8 @@ class Tried:
     """A variant in tuning: means over its `runs`, and why it cannot be chosen, if so.
 
     `score` and `loss` are of the states themselves. Of a filter, `lost_ratio` is the geometric mean of what it loses
-    over what scaling its fine-tune loses at the level, over the runs that have the score; `never` do not.
+    over what scaling its fine-tune loses at the level, over the runs that have the score; `never` do not. Of a language
+    model `lost_difference` is the mean of the one less the other in its place.
     """
 
     label: str
@@ -33,6 +31,12 @@ class Tried:
     lost_ratio: float | None = None
     never: int = 0
     why_not: str = ""
+    lost_difference: float | None = None
+
+    @property
+    def lost(self) -> float | None:
+        """What it loses beside scaling, as a ratio or a difference."""
+        return self.lost_ratio if self.lost_difference is None else self.lost_difference
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,7 @@ class Selection:
             (
                 one.label,
                 str(one.runs),
-                *(
-                    "-" if value is None else f"{value:.4f}"
-                    for value in (one.score, one.loss, one.lost_ratio)
-                ),
+                *("-" if value is None else f"{value:.4f}" for value in (one.score, one.loss, one.lost)),
                 str(one.never),
                 one.why_not or ("chosen" if one is self.chosen else ""),
             )
@@ -68,13 +69,14 @@ class Selection:
         return TableView(header, rows, self.rule, muted)
 
 
-def select(records: Iterable[CellRecord], label: str, score: Score = "accuracy") -> Selection:
+def select(records: Iterable[CellRecord], label: str, score: Score | None = None) -> Selection:
     """Choose the options of a label by its tuning records, each measured on development or selection texts.
 
     Of a trained method the variant of the best mean score wins, the mean loss decides between equals. Of a filter the
-    one that loses least at the score of its own fine-tune less .01, along each one's scaling curve; one that more often
-    never has that score stands behind. A variant that lacks a run that another one has, or diverged in one, is not
-    chosen, and says so. No tuning record of the label: ValueError.
+    one that loses least at the score of its own fine-tune less .01, of a language model .03 nats, along each one's
+    scaling curve; one that more often never has that score stands behind. Without a `score` it is that of `tuned_by`. A
+    variant that lacks a run that another one has, or diverged in one, is not chosen, and says so. No tuning record of
+    the label: ValueError.
     """
     every = [record for record in records if record.stage == "tuning"]
     by_run = dict[str, dict[tuple[str, int, int], CellRecord]]()
@@ -84,6 +86,7 @@ def select(records: Iterable[CellRecord], label: str, score: Score = "accuracy")
     found = {name: list(own.values()) for name, own in by_run.items()}
     if not found:
         raise ValueError(f"no tuning record of {label!r} to choose its options by")
+    score = score or tuned_by(next(iter(found.values()))[0].kind)
     trained = {_place(record): record for record in every if record.after is None}
     wanted = {_run(record) for own in found.values() for record in own}
     tried = [_tried(name, own, wanted, trained, score) for name, own in found.items()]
@@ -91,10 +94,11 @@ def select(records: Iterable[CellRecord], label: str, score: Score = "accuracy")
         rule = f"the best mean {score} on development texts, then the least loss"
         tried.sort(key=lambda one: (bool(one.why_not), _or_worst(one.score, -1), _or_worst(one.loss)))
     else:
+        level = -level_of(score)
         rule = (
-            f"the least lost over scaling at the fine-tune's own {score} less {-LEVEL:g}, on selection texts"
+            f"the least lost over scaling at the fine-tune's own {score} less {level:g}, on selection texts"
         )
-        tried.sort(key=lambda one: (bool(one.why_not), one.never, _or_worst(one.lost_ratio)))
+        tried.sort(key=lambda one: (bool(one.why_not), one.never, _or_worst(one.lost)))
     return Selection(label, rule, tuple(tried))
 
 
@@ -112,8 +116,8 @@ class Gate:
 def gate(records: Iterable[CellRecord], label: str = "adamw") -> list[Gate]:
     """Compare a method at its best options with the start, for each task and number of shots of the tuning records.
 
-    It passes where the mean difference in accuracy over the seeds is above 0. Where it does not, nothing that the
-    records say of other methods is beside a baseline.
+    It passes where the mean difference over the seeds, in the score of `tuned_by`, is above 0. Where it does not,
+    nothing that the records say of other methods is beside a baseline.
     """
     every = [record for record in records if record.stage == "tuning" and has_label(record, label)]
     gates = []
@@ -125,7 +129,8 @@ def gate(records: Iterable[CellRecord], label: str = "adamw") -> list[Gate]:
             continue
         # By seed: a run that stands in two parts counts once.
         pairs = {
-            record.seed: _state(record)["accuracy"] - record.metrics["start"]["accuracy"]
+            record.seed: _state(record)[tuned_by(record.kind)]
+            - record.metrics["start"][tuned_by(record.kind)]
             for record in own
             if full_label(record) == chosen.label
         }
@@ -208,13 +213,16 @@ def _tried(
     without = [_place(record) for record in own if _place(record) not in trained]
     if without:
         return replace(row, why_not=f"{len(without)} of its fine-tunes have no record of their own")
-    measure, effects, never = Measure("lost_ratio", score, LEVEL), list[float](), 0
+    measure, effects, never = lost_measure(score, level_of(score)), list[float](), 0
     for record in own:
         tune = {record.seed: trained[_place(record)]}
         found = seed_effects(measure, {record.seed: record}, tune, tune)
         never += len(found.infinite)
         effects += [value for value in found.values.values() if np.isfinite(value)]
-    return replace(row, never=never, lost_ratio=float(np.exp(np.mean(effects))) if effects else None)
+    mean = float(np.mean(effects)) if effects else None
+    if not measure.is_ratio:
+        return replace(row, never=never, lost_difference=mean)
+    return replace(row, never=never, lost_ratio=None if mean is None else float(np.exp(mean)))
 
 
 def _run(record: CellRecord) -> tuple[str, int, int]:

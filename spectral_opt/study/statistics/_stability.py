@@ -9,7 +9,7 @@ from scipy import stats
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._effects import Measure, SeedEffects, seed_effects
-from spectral_opt.study.statistics._equal_score import Score
+from spectral_opt.study.statistics._equal_score import Score, tuned_by
 from spectral_opt.study.statistics._labels import label_of
 from spectral_opt.study.statistics._paired import CONFIDENCE
 
@@ -82,10 +82,11 @@ class RateSensitivity:
 
 
 def rate_sensitivity(
-    records: Iterable[CellRecord], score: Score = "accuracy", factor: float = 3.0
+    records: Iterable[CellRecord], score: Score | None = None, factor: float = 3.0
 ) -> list[RateSensitivity]:
     """Compare runs that are alike but for a learning rate that is `factor` times as large, in one part.
 
+    Without a `score`, it is that by which methods are tuned.
     A run that diverged at the larger rate is infinitely worse. Methods that ran at one rate alone are not there.
     """
     groups = dict[tuple[object, ...], dict[float, dict[int, CellRecord]]]()
@@ -104,7 +105,8 @@ def rate_sensitivity(
             )
             if larger is None:
                 continue
-            effects = seed_effects(Measure("score_difference", score), rates[larger], own, own)
+            measured = score or tuned_by(next(iter(own.values())).kind)
+            effects = seed_effects(Measure("score_difference", measured), rates[larger], own, own)
             one = next(iter(own.values()))
             found.append(RateSensitivity(one.part, one.task, one.shots, _full(one), rate, effects))
     return found

