@@ -19,9 +19,16 @@ from transformers import (
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, check_causal, length_of
+from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.tasks import LoadedModel, UnlabelledText, load_tokenizer, read_paragraphs, token_blocks
+from spectral_opt.tasks import (
+    LoadedModel,
+    UnlabelledText,
+    check_causal,
+    load_tokenizer,
+    read_paragraphs,
+    token_blocks,
+)
 
 
 class CausalLanguage(TunedTask):

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import split_parts
-from spectral_opt.finetuning._task import Examples, TunedTask, check_causal, length_of
+from spectral_opt.finetuning._task import Examples, TunedTask, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.tasks import Answers, LoadedModel, load_answers
+from spectral_opt.tasks import Answers, LoadedModel, check_causal, load_answers
 
 # Tokens of a conversation; TRL's own default.
 USUAL_CONVERSATION = 1024

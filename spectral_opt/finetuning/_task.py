@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
-from spectral_opt.errors import ModelError
 from spectral_opt.finetuning._parts import Parts
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import Head, LoadedModel, Provenance, usable_length
@@ -84,22 +82,6 @@ class TunedTask(ABC):
     def baseline(self) -> dict[str, Any]:
         """Score what looks at no text, where there is such a thing."""
         return {}
-
-
-def check_causal(loaded: LoadedModel) -> None:
-    """Refuse, with a ModelError, a model whose tokens see those behind them: it would learn to copy the next one."""
-    model: Any = loaded.encoder  # what a forward pass returns is transformers' own
-    words = sorted(loaded.tokenizer.get_vocab().values())
-    first = words[len(words) // 2]
-    others = [word for word in words if word != first][:2]
-    rows = torch.tensor([[first, first, first, other] for other in others], device=model.device)
-    with torch.no_grad():
-        logits = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, :3].float()
-    # Sums of different length round differently; what is seen changes logits by far more.
-    if not torch.allclose(logits[0], logits[1], rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-        raise ModelError(
-            f"{loaded.name!r} is no causal language model: its tokens see those behind them; take a decoder"
-        )
 
 
 def length_of(options: FineTuneOptions, loaded: LoadedModel, usual: int) -> tuple[int, list[str]]:

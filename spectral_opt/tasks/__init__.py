@@ -8,7 +8,7 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`,
   `text_licences`, which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
   return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
-  `Answers`: `load_answers`.
+  `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
   `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.models import (
         Head as Head,
         LoadedModel as LoadedModel,
+        check_causal as check_causal,
         embedded_folder as embedded_folder,
         load_model as load_model,
         load_tokenizer as load_tokenizer,

@@ -160,6 +160,22 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise ModelError(_describe(error, name, str(place))) from error
 
 
+def check_causal(loaded: LoadedModel) -> None:
+    """Refuse, with a ModelError, a model whose tokens see those behind them: it would learn to copy the next one."""
+    model: Any = loaded.encoder  # what a forward pass returns is transformers' own
+    words = sorted(loaded.tokenizer.get_vocab().values())
+    first = words[len(words) // 2]
+    others = [word for word in words if word != first][:2]
+    rows = torch.tensor([[first, first, first, other] for other in others], device=model.device)
+    with torch.no_grad():
+        logits = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, :3].float()
+    # Sums of different length round differently; what is seen changes logits by far more.
+    if not torch.allclose(logits[0], logits[1], rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+        raise ModelError(
+            f"{loaded.name!r} is no causal language model: its tokens see those behind them; take a decoder"
+        )
+
+
 def embedded_folder(name: str) -> Path | None:
     """Give the folder of an embedded model in the cache, which is filled where it is empty; None for other names."""
     known = EMBEDDED_MODELS.get(name)

@@ -1,12 +1,10 @@
 """A job made real: its texts as batches of blocks, and the language model that all of its runs start from."""
 
 from paramgraph.digests import text_digest
-from paramgraph.sources import usual_objective
-from spectral_opt.errors import ModelError
 from spectral_opt.study import Batches, Job, LanguageTask, StudyPlan
 from spectral_opt.study.causal_lm._setting import LanguageSetting
 from spectral_opt.study.causal_lm._texts import Blocks, LanguageTexts, read_language_texts
-from spectral_opt.tasks import LoadedModel, epoch_order, freeze_embeddings, load_model
+from spectral_opt.tasks import LoadedModel, check_causal, epoch_order, freeze_embeddings, load_model
 
 # Blocks of a batch that is only read; the logits of one over a vocabulary are 25 MB.
 READING = 4
@@ -20,14 +18,14 @@ def open_language_setting(plan: StudyPlan, job: Job) -> LanguageSetting:
     """Read the texts of a job and load the model: the same in every process.
 
     Mistakes in texts are the errors of `read_language_texts`, before a model is loaded; a model that cannot be had, or
-    predicts no next token, is a ModelError.
+    sees the tokens ahead, is a ModelError.
     """
     task, steps = job.task, job.part.steps or job.task.steps
     assert isinstance(task, LanguageTask), "its kind has chosen this door"
     texts = read_language_texts(plan, job)
     loaded = load_model(plan.model, head="language_model")
     model = loaded.encoder
-    _check_model(plan.model, loaded)
+    check_causal(loaded)
     freeze_embeddings(model)
     order = epoch_order(job.shots, steps * task.batch_size, job.seed)
     return LanguageSetting(
@@ -46,16 +44,6 @@ def open_language_setting(plan: StudyPlan, job: Job) -> LanguageSetting:
         texts={name: _batches(blocks) for name, blocks in texts.measured.items()},
         facts=_facts(texts, loaded) | {"steps": steps},
     )
-
-
-def _check_model(name: str, loaded: LoadedModel) -> None:
-    stated = getattr(loaded.encoder.config, "architectures", None) or []
-    is_causal = any(str(one).endswith(("ForCausalLM", "LMHeadModel")) for one in stated) or not stated
-    if usual_objective(loaded.encoder) != "labels" or not is_causal:
-        raise ModelError(
-            f"{name} holds a {', '.join(stated) or type(loaded.encoder).__name__}, which predicts no next token: a "
-            "task of the kind causal-lm needs a causal language model, such as SmolLM2-135M-Instruct"
-        )
 
 
 def _batches(blocks: Blocks, size: int = READING) -> Batches:

@@ -153,5 +153,5 @@ def test_a_job_made_real_trains_on_all_of_its_blocks_and_freezes_embeddings(task
 
 def test_what_predicts_no_next_token_is_refused(task, tmp_path):
     plan = planned(task, str(save_word_model(tmp_path / "word-bert")))
-    with pytest.raises(ModelError, match="holds a BertModel, which predicts no next token"):
+    with pytest.raises(ModelError, match="is no causal language model"):
         open_setting(plan, plan.jobs()[0])
