@@ -34,7 +34,7 @@ class MappedMemory:
             return torch.zeros(*shape, dtype=dtype)
         descriptor, name = tempfile.mkstemp(prefix="paramgraph-", suffix=".mapped", dir=self.folder)
         try:
-            _take_room(descriptor, count * dtype.itemsize)
+            _take_room(descriptor, count * dtype.itemsize, Path(name).parent)
             found = torch.from_file(name, shared=True, size=count, dtype=dtype)
         finally:
             os.close(descriptor)
@@ -49,11 +49,18 @@ class MappedMemory:
         return self.zeros(*tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
 
 
-def _take_room(descriptor: int, size: int) -> None:
+def _take_room(descriptor: int, size: int, folder: Path) -> None:
     """Make a file of zeros that has its place on the disk."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-        return
-    nothing = bytes(1 << 20)
-    for start in range(0, size, len(nothing)):
-        os.write(descriptor, nothing[: size - start])
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        nothing = bytes(1 << 20)
+        for start in range(0, size, len(nothing)):
+            os.write(descriptor, nothing[: size - start])
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"no room for a temporary file of {size / 1e9:.2g} GB in {folder} ({error.strerror}): set TMPDIR to a "
+            "folder on a larger disk",
+        ) from error

@@ -136,6 +136,14 @@ def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:
     return 8 * rows**2 if is_moment_gram(config, config.scheme) else 0
 
 
+def _matrix_bytes(table: NodeTable, config: SpectralConfig) -> int:
+    """Estimate what one table takes while its operator and filter are made, and its delta filtered."""
+    rows, columns = table.shape
+    nodes = max(rows, columns) if config.scheme == "entries" else rows
+    is_dense = config.scheme == "entries" or is_moment_gram(config, config.scheme)
+    return (MATRICES * 8 * nodes**2 if is_dense else 0) + WEIGHTS * 4 * rows * columns
+
+
 def _width(model: nn.Module) -> int:
     dtype: Any = getattr(getattr(model, "config", None), "dtype", None)
     return int(getattr(dtype, "itemsize", 4))
