@@ -11,13 +11,13 @@ def model_card(record: Mapping[str, Any]) -> str:
     """Write a record as README.md, with the head that the hub reads."""
     from huggingface_hub import ModelCardData
 
-    options, is_adapter = record["options"], record["config"]["peft"] is not None
+    is_adapter = record["config"]["peft"] is not None
     licence = str(record["licences"]["model"])
     is_name = " " not in licence and licence.isascii()
     head = ModelCardData(
         license=licence.lower() if is_name else "other",
         license_name=None if is_name else licence,
-        base_model=options["model"],
+        base_model=record["base"],
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="text-classification" if record["task"] == "classification" else "text-generation",
         tags=["spectral-opt", record["task"]],
@@ -30,7 +30,7 @@ def model_card(record: Mapping[str, Any]) -> str:
 def _lines(record: Mapping[str, Any], kind: str) -> list[str]:
     options, origins = record["options"], record["origins"]
     return [
-        f"# {Path(options['model']).name}, tuned on {Path(options['data']).name}",
+        f"# {record['base']}, tuned on {Path(options['data']).name}",
         "",
         f"This {kind} was made by `spectral-opt finetune`: {record['task']}, {record['method']}, {record['steps']} "
         f"steps, seed {options['seed']}. `run.json` has all that was measured, `report.html` shows it.",

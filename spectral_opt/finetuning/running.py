@@ -223,6 +223,7 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
         "status": "running",
         "method": (options.peft or "full") + spectral,
         "task": options.task,
+        "base": run.loaded.name,
         "stage": "exploration",
         "seed": options.seed,
         "command": command,
