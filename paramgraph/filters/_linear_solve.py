@@ -135,8 +135,12 @@ def solve_shifted(
 
 
 def _cholesky(operator: ShiftOperator, gamma: float) -> LinearSolve:
+    system = operator.to_dense()
+    system *= gamma
+    np.fill_diagonal(system, 1.0 + system.diagonal())
     try:
-        factor = scipy.linalg.cho_factor(np.eye(operator.nodes) + gamma * operator.to_dense())
+        # Symmetric to the last bit, so that its transpose is itself, in the order in which LAPACK overwrites it.
+        factor = scipy.linalg.cho_factor(system.T, overwrite_a=True)
     except np.linalg.LinAlgError:
         _raise_pole(gamma, float(np.linalg.eigvalsh(operator.to_dense())[0]))
     entries = operator.nodes**2

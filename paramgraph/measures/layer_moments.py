@@ -8,7 +8,6 @@ same input (query, key and value; gate and up) have the same A.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Failures, Loss, OnFailure, activation_passes, output_gradient_passes
-from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs
+from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs, full_adjacency
 
 BLOCK = 384
 # Scheme and source of which the Gram matrix of features is a second moment at a layer.
@@ -107,11 +106,8 @@ class SecondMoments:
                     f"all inputs of {group!r} are zero on this text, so their Gram matrix cannot be normalized to mean "
                     "diagonal 1: leave this table out with `exclude`"
                 )
-            operator = adjacency(_normalized(self._totals.pop(leader)))
-            if self._memory is not None and isinstance(operator.matrix, np.ndarray):
-                operator = replace(
-                    operator, matrix=self._memory.keep(torch.from_numpy(operator.matrix)).numpy()
-                )
+            total = self._totals.pop(leader)
+            operator = adjacency(_normalized(total)) if self._memory is None else _in_place(total)
             self._operators[leader] = operator
         return self._operators[leader]
 
@@ -194,6 +190,17 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 def _normalized(total: Tensor) -> np.ndarray:
     matrix: np.ndarray = (_whole(total) * (len(total) / float(total.diagonal().sum()))).cpu().numpy()
     return matrix
+
+
+def _in_place(total: Tensor) -> ShiftOperator:
+    """Make the adjacency of the matrix where its sum lies: number by number that of `_normalized`, and no copy."""
+    total.mul_(len(total) / float(total.diagonal().sum()))
+    for start in range(0, len(total), BLOCK):
+        rows = slice(start, start + BLOCK)
+        corner = total[rows, rows]
+        corner.copy_(_whole(corner))
+        total[:start, rows] = total[rows, :start].T
+    return full_adjacency(total.numpy())
 
 
 def _whole(total: Tensor) -> Tensor:

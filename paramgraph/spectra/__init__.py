@@ -5,7 +5,8 @@ the solver that suits it (one file each in `solvers/`), and says in the result w
 asked, a proof that no eigenvalue was passed over. Two operators make a pencil, or a Kronecker sum or product, which is
 never formed.
 
-* from a graph: `laplacian`, `adjacency`, `zero_operator`; what they give, a `ShiftOperator`
+* from a graph: `laplacian`, `adjacency`, `zero_operator`, of a full matrix without a copy `full_adjacency`; what they
+  give, a `ShiftOperator`
 * `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; `smallest_eigenvalue`
 * scalars as nodes: `KroneckerSum` and `KroneckerProduct`, each a `KroneckerPair`, and `KroneckerModes` with eigenvalues
   of their own: all are a `KroneckerOperator`; `product_modes`, `product_eigenpairs`, `ProductModes`
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     )
     from paramgraph.spectra.shifts import (
         adjacency as adjacency,
+        full_adjacency as full_adjacency,
         laplacian as laplacian,
         zero_operator as zero_operator,
     )

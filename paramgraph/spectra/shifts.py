@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float
 from torch_geometric.data import Data
 
 from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, is_signed, weight_matrix
@@ -183,6 +184,23 @@ def adjacency(graph: GraphLike) -> ShiftOperator:
     return _operator(matrix, edge_part(matrix), "adjacency", None)
 
 
+def full_adjacency(matrix: Float[np.ndarray, "nodes nodes"]) -> ShiftOperator:
+    """Use a float64 matrix, symmetric to the last bit, as shift operator: as :func:`adjacency`, and it is not copied.
+
+    Where every entry counts, no sparse copy of it is made on the way, which takes several times its memory.
+    """
+    if not matrix.size or np.count_nonzero(matrix) < matrix.size:
+        return adjacency(matrix)
+    # By rows: the absolute values of all would be another matrix.
+    broken = sum(not np.isfinite(row).all() for row in matrix)
+    if broken:
+        raise ValueError(f"{broken} rows of the matrix have entries that are not finite")
+    with np.errstate(over="ignore"):
+        degrees = np.array([np.abs(row).sum() for row in matrix]) - np.abs(matrix.diagonal())
+    _check_degrees(degrees, float(degrees.max()))
+    return ShiftOperator(matrix, "adjacency", None, degrees, np.zeros(len(matrix), dtype=np.int64))
+
+
 def zero_operator(nodes: int) -> ShiftOperator:
     """Build the Laplacian of no graph at all: L = 0, so that a ridge alone is L2-SP."""
     return laplacian(sp.csr_array((nodes, nodes), dtype=np.float64), normalization=None)
@@ -205,14 +223,18 @@ def _degrees(edges: sp.csr_array) -> np.ndarray:
     """Add the absolute weights of each node up; a ValueError where float64 has no room for eigenvalues."""
     with np.errstate(over="ignore"):
         degrees = np.asarray(abs(edges).sum(axis=1), dtype=np.float64).reshape(edges.shape[0])
+    _check_degrees(degrees, float(abs(edges.data).max(initial=0.0)))
+    return degrees
+
+
+def _check_degrees(degrees: np.ndarray, largest: float) -> None:
     if not degrees.max(initial=0.0) <= LARGEST_DEGREE:
         raise ValueError(
-            f"weights of up to {abs(edges.data).max():.2g} add up to more than {LARGEST_DEGREE:.2g} at a node, where "
+            f"weights of up to {largest:.2g} add up to more than {LARGEST_DEGREE:.2g} at a node, where "
             "eigenvalues leave the range of float64; divide all weights by the largest"
         )
     if 0 < degrees.max(initial=0.0) < SMALLEST_DEGREE:
         raise ValueError(
-            f"weights of at most {abs(edges.data).max():.2g} lie where float64 loses its digits, below "
-            f"{SMALLEST_DEGREE:.2g}; divide all weights by the largest"
+            f"weights of at most {largest:.2g} lie where float64 loses its digits, below {SMALLEST_DEGREE:.2g}; divide "
+            "all weights by the largest"
         )
-    return degrees

@@ -15,7 +15,7 @@ from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import is_moment_gram, match_tables, reads_features
 
 Memory = Literal["auto", "whole", "blocks"]
-# Of the largest Gram matrix: its sum, what is normalized, three copies on the way to an operator, a factor.
+# Of the largest Gram matrix: what an eigensolver works with, or the factors that are kept and one in the making.
 MATRICES = 6
 # Of the largest weight, in float32: base, tuned, delta, filtered, and one of each side of a product.
 WEIGHTS = 6

@@ -105,8 +105,5 @@ def test_moments_and_energies_in_files_are_the_same(tiny_transformer, tiny_batch
         for where in (None, memory)
     ]
     assert torch.equal(*energies)
-    # A sum of each table; of one of them an operator and a basis; and its energies.
-    assert (
-        memory.size
-        == sum(8 * table.shape[0] ** 2 for table in tables.values()) + (8 + 4) * 32**2 + 4 * 32 * 64
-    )
+    # A sum of each table, which becomes its operator; a basis of one, and its energies.
+    assert memory.size == sum(8 * table.shape[0] ** 2 for table in tables.values()) + 4 * 32**2 + 4 * 32 * 64

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from torch_geometric.data import Data
 
 from paramgraph import adjacency, laplacian
-from paramgraph.spectra import zero_operator
+from paramgraph.spectra import full_adjacency, zero_operator
 
 NORMALIZATIONS = [None, "sym", "rw"]
 
@@ -335,3 +335,27 @@ def test_weights_whose_sums_leave_float64_are_refused(shift):
 def test_a_diagonal_that_leaves_float64_is_refused():
     with pytest.raises(ValueError, match="divide all weights by the largest"):
         adjacency(np.diag([1.0, 1e308]))
+
+
+@pytest.mark.parametrize("zero", [False, True], ids=["full", "two components"])
+def test_a_full_matrix_is_the_same_operator_without_a_copy(zero):
+    signs = np.random.default_rng(0).standard_normal((6, 9))
+    matrix = signs @ signs.T
+    matrix = np.tril(matrix) + np.tril(matrix, -1).T
+    if zero:
+        matrix[:2, 2:] = matrix[2:, :2] = 0.0
+    plain, full = adjacency(matrix), full_adjacency(matrix)
+    np.testing.assert_array_equal(full.to_dense(), plain.to_dense())
+    np.testing.assert_array_equal(full.component_labels, plain.component_labels)
+    np.testing.assert_allclose(full.degrees, plain.degrees, rtol=1e-14)  # the diagonal is taken off again
+    assert (full.matrix is matrix) is not zero
+    assert full.components == 1 + zero
+
+
+def test_a_full_matrix_is_checked_as_any_other():
+    matrix = np.ones((3, 3))
+    with pytest.raises(ValueError, match="add up to more than"):
+        full_adjacency(matrix * 1e308)
+    with pytest.raises(ValueError, match="2 rows of the matrix have entries that are not finite"):
+        full_adjacency(np.array([[1.0, np.nan, 1.0], [np.nan, 1.0, 1.0], [1.0, 1.0, 1.0]]))
+    assert full_adjacency(np.zeros((0, 0))).nodes == 0
