@@ -118,21 +118,28 @@ class UnlabelledText:
     def as_documents(self, column: str | None = None) -> "UnlabelledText":
         """Join texts with one value in a column of `metadata` into one, with empty lines between, in their order.
 
-        Without a column each text is a document already. One that is not there is a DataError.
+        Without a column each text is a document already. Of the other columns those stay that have one value in each
+        document. One that is not there is a DataError.
         """
         if column is None:
             return self
         if column not in self.metadata:
             known = ", ".join(map(repr, self.metadata)) or "no column besides its texts"
             raise DataError(f"{self.name!r} has no column {column!r}; it has {known}")
-        documents: dict[str | int, list[str]] = {}
-        for text, value in zip(self.texts, self.metadata[column], strict=True):
-            documents.setdefault(value, []).append(text)
+        places: dict[str | int, list[int]] = {}
+        for at, value in enumerate(self.metadata[column]):
+            places.setdefault(value, []).append(at)
+        documents = list(places.values())
+        kept = {
+            name: tuple(values[own[0]] for own in documents)
+            for name, values in self.metadata.items()
+            if all(len({values[at] for at in own}) == 1 for own in documents)
+        }
         return UnlabelledText(
             self.name,
-            tuple("\n\n".join(texts) for texts in documents.values()),
+            tuple("\n\n".join(self.texts[at] for at in own) for own in documents),
             self.provenance.with_note(
                 f"{len(self)} texts joined into {len(documents)} documents by {column}"
             ),
-            {column: tuple(documents)},
+            kept,
         )

@@ -48,7 +48,7 @@ def save_word_llama(folder: Path) -> Path:
         eos_token_id=3,
     )
     special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
-    return _saved(folder, LlamaForCausalLM, config, _words(), special)
+    return _saved(folder, LlamaForCausalLM, config, _words(), special, longest=512)
 
 
 def _words() -> Tokenizer:
@@ -63,9 +63,12 @@ def _saved(
     config: BertConfig | LlamaConfig,
     words: Tokenizer,
     special: dict[str, str],
+    longest: int = 64,
 ) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model(config).eval().save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **special).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=longest, **special).save_pretrained(
+        folder
+    )
     return folder

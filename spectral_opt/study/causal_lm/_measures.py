@@ -40,6 +40,13 @@ class LanguageMeasures(StateMeasures):
             "measures of the start", lambda: self._state(self._before()) | {"drift": 0.0}
         )
 
+    def measure(self, state: Mapping[str, Tensor], whole: bool = False) -> Metrics:
+        """Measure a state with the names of the start, and let go of it."""
+        try:
+            return super().measure(state, whole)
+        finally:
+            self.loaded(self._start)
+
     def loaded(self, state: Mapping[str, Tensor]) -> nn.Module:
         """Put the weights, not copied, into a copy of the start."""
         self._scratch.load_state_dict(state, assign=True)

@@ -1,6 +1,7 @@
 """A job made real: its texts as batches of blocks, and the language model that all of its runs start from."""
 
 from paramgraph.digests import text_digest
+from spectral_opt.errors import ModelError
 from spectral_opt.study import Batches, Job, LanguageTask, StudyPlan
 from spectral_opt.study.causal_lm._setting import LanguageSetting
 from spectral_opt.study.causal_lm._texts import Blocks, LanguageTexts, read_language_texts
@@ -26,6 +27,11 @@ def open_language_setting(plan: StudyPlan, job: Job) -> LanguageSetting:
     loaded = load_model(plan.model, head="language_model")
     model = loaded.encoder
     check_causal(loaded)
+    if task.length > loaded.tokenizer.model_max_length:
+        raise ModelError(
+            f"task {task.name!r}: length is {task.length}, and {plan.model} has {loaded.tokenizer.model_max_length} "
+            "positions: take shorter blocks"
+        )
     freeze_embeddings(model)
     order = epoch_order(job.shots, steps * task.batch_size, job.seed)
     return LanguageSetting(

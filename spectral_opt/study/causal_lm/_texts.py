@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -55,11 +54,11 @@ class LanguageTexts:
 def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
     """Read, split and cut the texts of a job under its seed; no model is loaded.
 
-    A third of the task's documents, the same under every seed, is its test part; dev takes of the others as many as it
-    needs, in an order of the seed, and training blocks are drawn from what is left. Within a part blocks run from one
-    document into the next, closed by the end token. In the stage "tuning" blocks of dev are scored and forgetting is
-    measured on `task.selection`, and neither the test part nor a source of `task.held_out` is read. DataError says
-    which sources share texts, and what is too small.
+    A third of the task's documents, the same under every seed, is its test part where the source ships none; dev takes
+    of the others as many as it needs, in an order of the seed, and training blocks are drawn from what is left. Within
+    a part blocks run from one document into the next, closed by the end token. In the stage "tuning" blocks of dev are
+    scored and forgetting is measured on `task.selection`, and neither the test part nor a source of `task.held_out` is
+    read. DataError says which sources share texts, and what is too small.
     """
     task = job.task
     assert isinstance(task, LanguageTask), "its kind has chosen this reader"
@@ -74,10 +73,10 @@ def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
         if not (is_tuning and shown.startswith("held_out"))
     }
     refuse_shared_texts(task, {**sources, f"data {task.data!r}": data})
-    cut = partial(_blocks, tokenizer, task.length)
+    cutter = _Cutter(tokenizer, task.length, job.seed)
     documents = data.as_documents(task.document_column)
     parts = _split(documents, tokenizer, task, job.seed)
-    train, notes = cut(documents, parts["train"]), list[str]()
+    train, notes = cutter.blocks(documents, parts["train"], f"train of {task.data}"), list[str]()
     wanted = TASK_BATCHES * task.batch_size
     order = np.random.default_rng(job.seed).permutation(_count(train))
     if len(order) <= job.shots:
@@ -88,19 +87,20 @@ def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
     rest = order[job.shots : job.shots + wanted]
     if len(rest) < wanted:
         notes.append(f"graphs of the task are built from {len(rest)} blocks, all that the split leaves")
-    dev = _drawn(cut(documents, parts["dev"]), task.dev_size, job.seed, "dev")
-    scored = dev
+    dev = scored = cutter.drawn(cutter.blocks(documents, parts["dev"], "dev"), task.dev_size, "dev")
     if not is_tuning:
-        scored = _drawn(cut(documents, parts["test"]), task.test_size, job.seed, "the test part")
-    preserved = [sources[f"calibration {name!r}"] for name in task.calibration]
+        tested = cutter.blocks(documents, parts["test"], "the test part")
+        scored = cutter.drawn(tested, task.test_size, "the test part")
     return LanguageTexts(
         train=_taken(train, order[: job.shots]),
         dev=dev,
         scored=scored,
         rest=_taken(train, rest),
-        preserved=_evenly(preserved, cut, task.preserved, job.seed),
+        preserved=cutter.evenly(
+            {name: sources[f"calibration {name!r}"] for name in task.calibration}, task.preserved
+        ),
         measured={
-            name: _from_source(sources[f"{role} {name!r}"], cut, task.measured, job.seed, name)
+            name: cutter.of_source(sources[f"{role} {name!r}"], task.measured, name)
             for name in measured_on(task, role)
         },
         documents={part: len(own) for part, own in parts.items()},
@@ -114,7 +114,7 @@ def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
 def _split(
     documents: UnlabelledText, tokenizer: PreTrainedTokenizerBase, task: LanguageTask, seed: int
 ) -> dict[str, list[int]]:
-    """Deal whole documents: a third of the tokens to the test part, then to dev what it needs, the rest to train."""
+    """Deal whole documents: to the test part what is shipped as such, or a third; then to dev what it needs."""
     tokens = tokenizer(list(documents.texts), add_special_tokens=True, verbose=False)["input_ids"]
     sizes = np.array([len(one) for one in tokens])
     if len(sizes) < 3:
@@ -122,10 +122,15 @@ def _split(
             f"{task.data} has {len(sizes)} documents, and a split by document needs three at least, one for each of "
             "train, dev and test: name a `document_column`, or give texts in more paragraphs"
         )
-    order = np.random.default_rng(0).permutation(len(sizes))
-    ends = np.cumsum(sizes[order])
-    tested = 1 + int(np.searchsorted(ends, TEST_SHARE * ends[-1]))
-    left = np.random.default_rng(seed).permutation(np.sort(order[tested:]))
+    shipped = np.array(documents.metadata.get("split", ()), dtype=object) == "test"
+    if shipped.any():
+        tested, others = np.flatnonzero(shipped), np.flatnonzero(~shipped)
+    else:
+        order = np.random.default_rng(0).permutation(len(sizes))
+        ends = np.cumsum(sizes[order])
+        count = 1 + int(np.searchsorted(ends, TEST_SHARE * ends[-1]))
+        tested, others = order[:count], np.sort(order[count:])
+    left = np.random.default_rng(seed).permutation(others)
     needed = task.dev_size * task.length
     held = 1 + int(np.searchsorted(np.cumsum(sizes[left]), needed))
     if held >= len(left):
@@ -133,44 +138,50 @@ def _split(
             f"{task.data}: {len(left)} documents are left beside the test part, and dev takes {held} of them for "
             f"{task.dev_size} blocks of {task.length} tokens: ask for fewer, or give more documents"
         )
-    parts = {"test": order[:tested], "dev": left[:held], "train": left[held:]}
+    parts = {"test": tested, "dev": left[:held], "train": left[held:]}
     return {part: sorted(own.tolist()) for part, own in parts.items()}
 
 
-def _blocks(
-    tokenizer: PreTrainedTokenizerBase,
-    length: int,
-    documents: UnlabelledText,
-    places: Sequence[int] | None = None,
-) -> Blocks:
-    texts = documents.texts if places is None else [documents.texts[at] for at in places]
-    return token_blocks(tokenizer, texts, length=length, across=True)[:]
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts documents into blocks, and draws some of them by the seed of a job."""
 
+    tokenizer: PreTrainedTokenizerBase
+    length: int
+    seed: int
 
-def _drawn(blocks: Blocks, size: int, seed: int, what: str) -> Blocks:
-    if _count(blocks) < size:
-        raise DataError(f"{what} has {_count(blocks)} blocks, and {size} are to be drawn: ask for fewer")
-    return _taken(blocks, np.random.default_rng(seed).permutation(_count(blocks))[:size])
+    def blocks(self, documents: UnlabelledText, places: Sequence[int], shown: str) -> Blocks:
+        """Cut some documents, one after the other."""
+        texts = [documents.texts[at] for at in places]
+        try:
+            return token_blocks(self.tokenizer, texts, length=self.length, across=True)[:]
+        except DataError:
+            raise DataError(
+                f"{shown} fills no block of {self.length} tokens: give more text, or a smaller `length`"
+            ) from None
 
+    def drawn(self, blocks: Blocks, size: int, shown: str) -> Blocks:
+        """Draw blocks."""
+        if _count(blocks) < size:
+            raise DataError(f"{shown} has {_count(blocks)} blocks, and {size} are to be drawn: ask for fewer")
+        return _taken(blocks, np.random.default_rng(self.seed).permutation(_count(blocks))[:size])
 
-def _from_source(source: UnlabelledText, cut: "partial[Blocks]", size: int, seed: int, what: str) -> Blocks:
-    """Draw blocks of documents in an order of the seed: of so many that there are plenty, else of all."""
-    order = np.random.default_rng(seed).permutation(len(source))
-    letters = np.cumsum([len(source.texts[at]) for at in order])
-    enough = 1 + int(np.searchsorted(letters, PLENTY * size * cut.args[1]))
-    blocks = cut(source, order[:enough].tolist())
-    if _count(blocks) < size and enough < len(source):
-        blocks = cut(source, order.tolist())
-    return _drawn(blocks, size, seed, what)
+    def of_source(self, source: UnlabelledText, size: int, shown: str) -> Blocks:
+        """Draw blocks of so many documents, in an order of the seed, that there are plenty, or of all."""
+        order = np.random.default_rng(self.seed).permutation(len(source))
+        letters = np.cumsum([len(source.texts[at]) for at in order])
+        enough = 1 + int(np.searchsorted(letters, PLENTY * size * self.length))
+        blocks = self.blocks(source, order[:enough].tolist(), shown)
+        if _count(blocks) < size and enough < len(source):
+            blocks = self.blocks(source, order.tolist(), shown)
+        return self.drawn(blocks, size, shown)
 
-
-def _evenly(sources: Sequence[UnlabelledText], cut: "partial[Blocks]", wanted: int, seed: int) -> Blocks:
-    """Draw as many blocks from each source, one more from the first ones where the number does not divide."""
-    each, more = divmod(wanted, len(sources))
-    drawn = [
-        _from_source(source, cut, each + (at < more), seed, source.name) for at, source in enumerate(sources)
-    ]
-    return {name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}
+    def evenly(self, sources: Mapping[str, UnlabelledText], size: int) -> Blocks:
+        """Draw as many blocks from each source, one more from the first ones where the number does not divide."""
+        each, more = divmod(size, len(sources))
+        sizes = {name: each + (at < more) for at, name in enumerate(sources)}
+        drawn = [self.of_source(sources[name], own, name) for name, own in sizes.items() if own]
+        return {name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}
 
 
 def _taken(blocks: Blocks, places: np.ndarray) -> Blocks:

@@ -93,7 +93,7 @@ def test_addresses_of_this_century_become_documents_by_year(stand_in):
     assert dict(data.provenance.dropped) == {"paragraph before 2000": 3, "duplicate text": 1}
     documents = data.as_documents("year")
     assert documents.texts == ("In 2000.\n\nWe met.\n\nAgain 2000.", "In 2024.\n\nAgain 2024.")
-    assert documents.metadata == {"year": (2000, 2024)}
+    assert documents.metadata == {"year": (2000, 2024), "president": ("P", "P")}
     assert "5 texts joined into 2 documents by year" in str(documents.provenance)
     with pytest.raises(DataError, match="has no column 'month'; it has 'year', 'president'"):
         data.as_documents("month")

@@ -10,7 +10,7 @@ from spectral_opt.errors import DataError, ModelError
 from spectral_opt.study import LanguageTask, MethodGrid, Part, StudyPlan, check_sources, open_setting
 from spectral_opt.study.causal_lm import read_language_texts
 
-from helpers.word_models import FILLER, OPINIONS, save_word_llama, save_word_model
+from helpers.word_models import FILLER, OPINIONS, VOCABULARY, save_word_llama, save_word_model
 
 WORDS = (*FILLER, *OPINIONS[0], *OPINIONS[1])
 
@@ -149,6 +149,31 @@ def test_a_job_made_real_trains_on_all_of_its_blocks_and_freezes_embeddings(task
     assert (facts["sizes"]["train"], facts["documents"]["test"]) == (8, 4)
     assert set(facts["checksums"]) == set(facts["sizes"])
     assert "12 documents by letter" in facts["provenance"]["data"]
+
+
+def test_a_test_part_that_is_shipped_stays(task, model, tmp_path):
+    for split, numbers in (("train", range(24)), ("test", range(24, 36))):
+        rows = [f'{{"text": "{paragraph(0, at)}"}}' for at in numbers]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    found = read(replace(task, data=str(tmp_path), document_column=None, test_size=10), model)
+    assert found.documents["test"] == 12
+    words = {word: at for at, word in enumerate(VOCABULARY)}
+    tested = [words[word] for at in range(24, 36) for word in [*paragraph(0, at).split(), "[SEP]"]]
+    text = " ".join(map(str, tested))
+    assert all(" ".join(map(str, row)) in text for row in found.scored["input_ids"].tolist())
+
+
+def test_a_source_that_fills_no_block_and_positions_that_are_too_few_are_said(task, model, tmp_path):
+    (tmp_path / "short.txt").write_text("a film")
+    with pytest.raises(
+        DataError, match=r"short\.txt fills no block of 16 tokens: give more text, or a smaller"
+    ):
+        read(replace(task, calibration=(str(tmp_path / "short.txt"),)), model)
+    # One block of the first of two sources.
+    assert len(read(replace(task, preserved=1), model).preserved["input_ids"]) == 1
+    plan = planned(replace(task, length=100, dev_size=1, test_size=1, measured=1), model, shots=1)
+    with pytest.raises(ModelError, match=r"length is 100, and .* has 64 positions: take shorter blocks"):
+        open_setting(plan, plan.jobs()[0])
 
 
 def test_what_predicts_no_next_token_is_refused(task, tmp_path):

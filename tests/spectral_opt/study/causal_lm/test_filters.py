@@ -1,0 +1,76 @@
+"""Filters and methods on a language model: what each is held to on a classifier, where it differs."""
+
+import copy
+
+import pytest
+import torch
+
+from spectral_opt.study import (
+    FinishedTune,
+    chosen_options,
+    fine_tune,
+    get_after_training,
+    get_method,
+    list_after_training,
+    prepare_method,
+)
+
+from helpers.gradients import give_gradients
+from helpers.study_settings import state_of, tiny_language_setting
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SHORT = {"distilled": {"steps": 2}}
+IDLE = {"strength": 0.0, "share": 1.0, "factor": 1.0, "alpha": 1.0, "beta": 0.0, "steps": 0}
+
+
+@pytest.fixture(scope="module")
+def tune():
+    """Changes of full rank in all that is trained, of the size that a fine-tune has."""
+    setting = tiny_language_setting(seed=3)
+    tuned = copy.deepcopy(setting.start)
+    give_gradients(tuned, seed=5)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(parameter.grad, alpha=0.02)
+    return FinishedTune(setting, copy.deepcopy(setting.start.state_dict()), tuned.state_dict())
+
+
+@pytest.mark.parametrize("name", list_after_training())
+def test_a_filter_changes_matrices_and_leaves_tied_embeddings_alone(tune, name):
+    after = get_after_training(name)
+    state = after.apply(tune, chosen_options(SHORT.get(name, {}), after))
+    assert state.keys() == tune.tuned.keys()
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    moved = {key for key in state if not torch.equal(state[key], tune.tuned[key])}
+    assert "model.layers.0.mlp.down_proj.weight" in moved
+    tied = ("lm_head.weight", "model.embed_tokens.weight")
+    assert not moved.intersection(tied)
+    idle = {key: IDLE[key] for key in after.options if key in IDLE}
+    same = after.apply(tune, chosen_options(idle, after))
+    assert all(torch.equal(value, tune.tuned[key]) for key, value in same.items())
+
+
+@pytest.mark.parametrize(
+    "name", ["adamw", "l2sp", "distillation", "spectral_both", "preserve_columns", "preserve_product"]
+)
+def test_a_method_trains_a_language_model_and_leaves_the_start_alone(name):
+    setting, method = tiny_language_setting(), get_method(name)
+    before = state_of(setting.start)
+    prepared = prepare_method(setting.start, method, setting.calibration, seed=setting.seed)
+    done = fine_tune(
+        setting.start,
+        setting.training[:2],
+        method,
+        learning_rate=1e-2,
+        prepared=prepared,
+        setting=setting,
+    )
+    after = state_of(done.model)
+    assert after.keys() == before.keys()
+    moved = {key for key in after if not torch.equal(after[key], before[key])}
+    assert "model.layers.0.mlp.up_proj.weight" in moved
+    assert not moved & {"lm_head.weight", "model.embed_tokens.weight"}
+    assert all(torch.equal(value, before[key]) for key, value in setting.start.state_dict().items())
+    # Of eight rows, fewer than neighbours are asked of, a graph is not built, and the run says so.
+    assert bool(done.left_alone) == (name == "spectral_both")
