@@ -171,7 +171,9 @@ def test_a_source_that_fills_no_block_and_positions_that_are_too_few_are_said(ta
         read(replace(task, calibration=(str(tmp_path / "short.txt"),)), model)
     # One block of the first of two sources.
     assert len(read(replace(task, preserved=1), model).preserved["input_ids"]) == 1
-    plan = planned(replace(task, length=100, dev_size=1, test_size=1, measured=1), model, shots=1)
+    plan = planned(
+        replace(task, length=100, dev_size=1, test_size=1, measured=1, preserved=2), model, shots=1
+    )
     with pytest.raises(ModelError, match=r"length is 100, and .* has 64 positions: take shorter blocks"):
         open_setting(plan, plan.jobs()[0])
 
