@@ -21,8 +21,8 @@ MATRICES = 6
 WEIGHTS = 6
 # Of the logits of a batch, in float32: themselves, their logarithms, their probabilities.
 LOGITS = 3
-# What torch and transformers take, and a shard that is being written.
-RUNNING, SHARD_BYTES = 4 * 10**8, 4 * 10**8
+# What torch and transformers take and what an allocator cannot give back, and a shard that is being written.
+RUNNING, SHARD_BYTES = 7 * 10**8, 4 * 10**8
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,7 @@ class _Need:
             found, _ = match_tables(model, config)
             tables |= found
             graphs += sum(_graph_bytes(table, config) for table in found.values())
-            for table in found.values():
-                nodes = max(table.shape) if config.scheme == "entries" else table.shape[0]
-                largest = max(
-                    largest, MATRICES * 8 * nodes**2 + WEIGHTS * 4 * table.shape[0] * table.shape[1]
-                )
+            largest = max([largest, *(_matrix_bytes(table, config) for table in found.values())])
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
         # A shard is written while the next weight is there already, which may be an embedding.

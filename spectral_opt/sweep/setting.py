@@ -114,10 +114,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     batches = tokenize_batches(
         tokenizer, texts.build, batch_size=options.batch_size, max_length=longest, order="length"
     )
-    if batches.truncated:
-        remarks.append(
-            f"{batches.truncated} of {len(texts.build)} preserved texts were cut at {longest} tokens"
-        )
+    remarks += told_cut(batches, len(texts.build), longest)
     config = SpectralConfig.preserve(DEFAULT_STRENGTH[options.graph], options.graph)
     with open_tuned(tuned_folder, base.model) as checkpoint:
         tables, _ = match_tables(base.model, config)
@@ -146,6 +143,13 @@ def check_two_models(options: RefinementOptions) -> None:
 def has_next_token(tokenizer: PreTrainedTokenizerBase, options: RefinementOptions) -> Callable[[str], bool]:
     """Make the question whether a text has two tokens, so that one can be predicted."""
     return lambda text: len(tokenizer(text, truncation=True, max_length=options.max_length)["input_ids"]) > 1
+
+
+def told_cut(batches: TokenizedBatches, texts: int, longest: int) -> list[str]:
+    """Say how many preserved texts were cut; nothing where none was."""
+    if not batches.truncated:
+        return []
+    return [f"{batches.truncated} of {texts} preserved texts were cut at {longest} tokens"]
 
 
 def model_folder(name: str) -> Path:

@@ -11,7 +11,14 @@ from spectral_opt.refinement import Memory, Refiner, choose_placement
 from spectral_opt.sweep._measures import run_body
 from spectral_opt.sweep._texts import read_texts
 from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
-from spectral_opt.sweep.setting import check_two_models, has_next_token, kind_of, model_folder, tokenizer_of
+from spectral_opt.sweep.setting import (
+    check_two_models,
+    has_next_token,
+    kind_of,
+    model_folder,
+    tokenizer_of,
+    told_cut,
+)
 from spectral_opt.tasks import limit_to_positions, tokenize_batches, usable_length
 
 
@@ -73,7 +80,12 @@ def refine_unmeasured(
         "form": state.form,
         "norm_kept": state.norm_kept,
         "memory": state.memory,
-        "remarks": [*texts.remarks, *([shortened] if shortened else []), *state.remarks],
+        "remarks": [
+            *texts.remarks,
+            *([shortened] if shortened else []),
+            *([] if known else told_cut(batches, len(texts.build), longest)),
+            *state.remarks,
+        ],
         "skipped": state.skipped,
         "versions": versions(),
         "hardware": hardware(),

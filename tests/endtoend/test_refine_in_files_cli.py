@@ -1,4 +1,4 @@
-"""`spectral-opt refine --memory blocks`: one strength, base and graphs in files; one file of graphs for several."""
+"""`spectral-opt refine --memory`: what cannot be, is told in one line before anything is loaded."""
 
 from pathlib import Path
 
@@ -12,19 +12,14 @@ SIZES = ["--texts", "16", "--held-out", "12", "--max-length", "16", "--graph", "
 
 
 @pytest.fixture(scope="module")
-def fine_tunes(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two fine-tunes of one base."""
-    folders = []
-    for seed in (1, 2):
-        model = BertModel.from_pretrained(word_model_folder)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-        folders.append(tmp_path_factory.mktemp("tuned") / str(seed))
-        model.save_pretrained(folders[-1])
-        AutoTokenizer.from_pretrained(word_model_folder).save_pretrained(folders[-1])
-    return folders
+def tuned(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "word-bert"
+    model = BertModel.from_pretrained(word_model_folder)
+    with torch.no_grad():
+        model.pooler.dense.weight.mul_(1.1)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(word_model_folder).save_pretrained(folder)
+    return folder
 
 
 def refined(base: Path, tuned: Path, texts: Path, out: Path, *more: str) -> int:
@@ -41,10 +36,22 @@ def refined(base: Path, tuned: Path, texts: Path, out: Path, *more: str) -> int:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    word_model_folder, fine_tunes, texts, tmp_path, capsys, more, words
+    word_model_folder, tuned, texts, tmp_path, capsys, more, words
 ):
     filled = [one.format(texts=texts["preserve"]) for one in more]
-    code = refined(word_model_folder, fine_tunes[0], texts["preserve"], tmp_path / "out", *filled)
+    code = refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out", *filled)
     assert code == 2
     assert words in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_for_one_block_is_told_before_anything_is_loaded(
+    word_model_folder, tuned, texts, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("spectral_opt.refinement._memory.available_bytes", lambda: 10**6)
+    monkeypatch.setattr(BertModel, "from_pretrained", None)
+    assert refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out") == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "not enough memory: one block at a time needs about" in told
+    assert "0.001 GB are free" in told
     assert not (tmp_path / "out").exists()
