@@ -1,6 +1,7 @@
 """`spectral-opt finetune`: one run on one data set, from a model's name to a folder that transformers or PEFT loads."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,20 +127,23 @@ class FineTune:
             )
         if self.device is None and (self.ranks != 1 or self.sharded):
             raise ValueError("--ranks and --sharded are planned from shapes: add --device meta")
-        print_lines("loading model and texts", to_stderr=True)
+        # Of several processes, as torchrun starts them, the first one speaks.
+        speaks = os.environ.get("RANK", "0") == "0"
+        print_lines(*(["loading model and texts"] if speaks else []), to_stderr=True)
         if self.dry_run:
             return self._preview(options)
         from paramgraph.display import print_views, progress_bar
         from spectral_opt.finetuning import finetune, score_tables
 
         try:
-            with progress_bar(1.0) as advance:
+            with progress_bar(1.0, shown=speaks) as advance:
                 done = finetune(options, self.out, command=line, advance=advance)
         except KeyboardInterrupt:
             print_lines("interrupted; the same line goes on from the last whole checkpoint", to_stderr=True)
             return 130
-        if self.json:
+        if self.json and speaks:
             print(json.dumps(done.record, allow_nan=False))
+        if self.json or not speaks:
             return 0
         if not done.trained:
             print_lines(

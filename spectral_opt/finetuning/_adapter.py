@@ -43,12 +43,20 @@ def adapter_config(
 
 
 def adapt(model: Any, config: Any, seed: int) -> Any:
-    """Put the adapter on a model, drawn from the seed; global random states stay as they are."""
+    """Put the adapter on a model, drawn from the seed; ValueError where it finds nothing to act on.
+
+    Global random states stay as they are.
+    """
     from peft import get_peft_model
 
     states = RandomStates.capture()
     try:
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+    except ValueError as error:
+        targets = getattr(config, "target_modules", None)
+        raise ValueError(
+            f"the adapter (target_modules {targets}) does not fit the model: {' '.join(str(error).split())}"
+        ) from error
     finally:
         states.restore()

@@ -70,6 +70,8 @@ def finetune(
     """
     out = Path(out)
     known = read_run(out)
+    if known is not None and not all((out / name).exists() for name in known.get("files", ())):
+        known = {**known, "status": "running"}  # some of its model is gone: it is written anew
     if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
         known = None  # it had begun, and nothing is lost of it
     if known is not None:
@@ -116,7 +118,7 @@ def _finetune(
     metrics = _measured(run, begun["before"])
     clock.tick("evaluating")
     try:
-        write_model(trainer, out)
+        files = write_model(trainer, out)
     except SafetensorError as error:  # its own error of a full disk
         raise OSError(
             f"the model could not be written to {out}: {error}; make room and run it again"
@@ -124,7 +126,7 @@ def _finetune(
     clock.tick("writing")
     resumed = [] if last is None else [f"went on from step {step_of(last)}"]
     resumed += [f"removed what was not written to its end: {', '.join(removed)}"] if removed else []
-    record = {**begun, **_finished(run, metrics, resumed, clock.spent)}
+    record = {**begun, **_finished(run, metrics, resumed, clock.spent), "files": files}
     if is_first:
         write_text(out / "README.md", model_card(record))
         write_text(out / "report.html", tune_page(record))

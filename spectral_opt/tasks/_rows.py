@@ -45,6 +45,9 @@ def join_rows(
     """Put parts one after another, by the split that each belongs to ("" for none); their columns are what all have."""
     order = [(split, rows) for split in sorted(parts, key=_rank) for rows in parts[split]]
     several = [rows for _, rows in order]
+    empty = next((split for split, rows in order if split and not rows.count), None)
+    if empty is not None:
+        raise DataError(f"the part {empty!r} of {shown} is empty: give it rows, or leave it out")
     ends = np.cumsum([rows.count for rows in several])
 
     def place(at: int) -> str:

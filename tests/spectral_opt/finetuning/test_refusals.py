@@ -35,6 +35,9 @@ def places(encoder, decoder, data, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.tex").write_text("mine")
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "parts").mkdir()
+    shutil.copy(data / "reviews.csv", tmp_path / "parts" / "train.csv")
+    (tmp_path / "parts" / "validation.csv").write_text("text,label\n")
     return {
         "bert": encoder,
         "llama": decoder,
@@ -59,6 +62,9 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --text-column review", "has no column 'review'; it has 'text', 'label'"),
         (f"{CLASSIFY} --data {{here}}/once.csv", "have fewer than two examples: 'bad' (1)"),
         (f"{CLASSIFY} --data {{here}}/empty.csv", "the data set 'empty' is empty"),
+        (f"{CLASSIFY} --data {{here}}/parts", "the part 'validation' of"),
+        (f"{CLASSIFY} --peft adalora", "peft 'adalora' refuses its options"),
+        (f"{CLASSIFY} --peft lora --peft-options target_modules=[nowhere]", "nowhere"),
         (f"{CLASSIFY} --data {{here}}/none.csv", "no file"),
         (f"{CLASSIFY} --evaluate-on {{here}}/other.csv", "has the label 'fine', which"),
         (f"{CLASSIFY} --evaluation-share 1.5", "evaluation_share is 1.5"),

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,25 @@ def test_an_ended_run_goes_on_bitwise(encoder, decoder, data, tmp_path, task, mo
     assert same(whole.folder, resumed.folder)
     assert curve(whole) == curve(resumed)
     assert whole.record["metrics"] == resumed.record["metrics"]
+
+
+@pytest.mark.slow  # four processes, each of which imports torch, transformers and PEFT anew
+def test_a_run_that_is_killed_while_it_writes_goes_on_bitwise(decoder, data, tmp_path):
+    asked = ["--model", str(decoder), "--data", str(data / "plain.jsonl"), "--task", "causal-lm"]
+    asked += ["--max-steps", "6", "--evaluate-every", "2", "--batch-size", "4", "--max-length", "16"]
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "spectral_opt", "finetune", *asked, "--out", str(out)])
+
+    whole = start(tmp_path / "whole")
+    for moment in ("checkpoints/checkpoint-2", ".unfinished"):
+        killed = start(tmp_path / "killed")
+        while killed.poll() is None and not (tmp_path / "killed" / moment).exists():
+            time.sleep(0.001)
+        killed.kill()
+        killed.wait()
+    assert start(tmp_path / "killed").wait() == whole.wait() == 0
+    assert same(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_a_finished_run_is_read_and_not_run_again(finished, decoder, data):
