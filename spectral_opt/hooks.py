@@ -41,6 +41,7 @@ from spectral_opt.training import (
     Refresher,
     SpectralHandle as SpectralHandle,
     check_groups,
+    describe_tables,
     learning_rates,
     live_optimizers,
     stepping_optimizer,
@@ -130,6 +131,10 @@ def attach(
     with ranks.together():
         request = _check_request(bare, optimizer, config, batches, loss, prepared)
     configs, bare_optimizer, parameters, named, sets = request
+    # Before any pass: ranks that ask for other things would wait for each other for good.
+    ranks.check_equal(
+        {"config": describe_tables(configs, [])["config"]}, "give attach the same configs on every rank"
+    )
     if prepared is None:
         prepared = [
             prepare_on_ranks(ranks, bare, item, sets, loss, parameters=parameters) for item in configs

@@ -5,7 +5,8 @@ Rules for targets choose linear layers (`matched_layers`), a scheme cuts their m
 such a matrix back: everything later works on X and never on the model.
 
 - Tables: `node_tables`, and `rows`, `columns`, `blocks`, `heads`, `layers`; `NodeTable`, made of `ParameterSlice`s;
-  `one_table`; `TableAssembly` gathers from parameters that come one at a time; `ParameterGraph`, the `Data` they make.
+  `one_table`; `TableAssembly` gathers from parameters that come one at a time; `ParameterGraph`, the `Data` they make;
+  `NumberedNames` of nodes, written when they are read.
 - Schemes: `SCHEMES`, the table of `Scheme` values, and `list_schemes`. A new scheme is one value in it.
 - Layers: `Targets`, and `targets_of_words` of a command line; `matched_layers` and `linear_layers`; `weighted_layers`
   without a rule; `LinearLayer`; `depth_of` and `role_of` read names; `storage_key` finds tied weights, `is_quantized`
@@ -22,6 +23,7 @@ from paramgraph._lazy import lazy_names
 if TYPE_CHECKING:
     from paramgraph.nodes._attention_layout import attention_module as attention_module
     from paramgraph.nodes._attention_names import FUSED as FUSED, is_attention as is_attention
+    from paramgraph.nodes._numbered_names import NumberedNames as NumberedNames
     from paramgraph.nodes.assembly import TableAssembly as TableAssembly
     from paramgraph.nodes.linear_modules import (
         LinearLayer as LinearLayer,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import gcd, prod
 
 from paramgraph._checks import is_whole
+from paramgraph.nodes._numbered_names import NumberedNames
 from paramgraph.nodes.linear_modules import LinearLayer
 from paramgraph.nodes.slices import ParameterSlice
 from paramgraph.nodes.table import NodeTable
@@ -71,8 +72,8 @@ def _line_table(layer: LinearLayer, scheme: str) -> NodeTable:
     # Stored rows are nodes for the rows of a Linear and the columns of a Conv1D.
     axis = 0 if (scheme == "rows") != layer.transposed else 1
     part = _part(layer, layer.shape, (axis, 1 - axis), 1)
-    index = "[{}]" if axis == 0 else "[:, {}]"
-    names = [layer.group + index.format(i) for i in range(layer.shape[axis])]
+    before = "[" if axis == 0 else "[:, "
+    names = NumberedNames(f"{layer.group}{before}", "]", range(layer.shape[axis]))
     return _table(layer.group, scheme, [part], names, [layer])
 
 
@@ -110,7 +111,7 @@ def _table(
         group=group,
         scheme=scheme,
         slices=tuple(slices),
-        names=tuple(names),
+        names=names if isinstance(names, NumberedNames) else tuple(names),
         layer=tuple(layer.layer for layer in layers) * each,
         head=(-1,) * len(names),
         role=tuple(layer.role for layer in layers) * each,

@@ -5,7 +5,7 @@ as one matrix `X` with a row per node (`gather`) and writes such a matrix back (
 Everything later, graphs, spectra, penalties and filters, works on `X` and never on the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -55,8 +55,8 @@ class NodeTable:
         Name of the scheme that made it, as "rows".
     slices : tuple of ParameterSlice
         Where the nodes' features lie.
-    names : tuple of str
-        One name per node, unique in the table.
+    names : sequence of str
+        One name per node, unique in the table: a tuple, or what writes them when they are read.
     layer, head : tuple of int
         Index of the layer and of the attention head per node, -1 where none.
     role : tuple of str
@@ -87,7 +87,7 @@ class NodeTable:
     group: str
     scheme: str
     slices: tuple[ParameterSlice, ...]
-    names: tuple[str, ...]
+    names: Sequence[str]
     layer: tuple[int, ...]
     head: tuple[int, ...]
     role: tuple[str, ...]

@@ -7,7 +7,8 @@ an accumulator keeps what is needed of them, so memory does not grow with the ba
 on the tokens that are routed to it.
 
 - Features of one table: `weights`, `gradients`, `activations`, `output_gradients`, `attention_maps`, `updates`.
-- Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch).
+- Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch), and
+  `collect_in_turn`, whose `PendingFeatures` are made one table at a time.
 - What a source is: `SOURCES` holds one `Source` each, a new one is one more value; `as_source` finds it by name,
   `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments.
 - What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
@@ -80,10 +81,12 @@ if TYPE_CHECKING:
     from paramgraph.sources.collection import (
         collect as collect,
         collect_batch_gradients as collect_batch_gradients,
+        collect_in_turn as collect_in_turn,
     )
     from paramgraph.sources.parameter_updates import collect_updates as collect_updates, updates as updates
     from paramgraph.sources.source import (
         SOURCES as SOURCES,
+        PendingFeatures as PendingFeatures,
         Source as Source,
         SourceLike as SourceLike,
         as_source as as_source,

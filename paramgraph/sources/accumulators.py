@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph.sources._feature_file import FeatureFile
+
 # Adds up a tensor over processes, and takes the first process's; both return it on each of them.
 Join = Callable[[Tensor], Tensor]
 
@@ -53,23 +55,32 @@ class AllColumns:
 
 
 class MeanFeatures:
-    """Keep the mean of equally large pieces (nodes, columns)."""
+    """Keep the mean of equally large pieces (nodes, columns), their sum in memory or in a file."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, file: FeatureFile | None = None) -> None:
         self.nodes = nodes
         self.count = 0
         self._total: Tensor = torch.zeros((), device="cpu")
+        self._file, self._place = file, -1
 
     def add(self, piece: Float[Tensor, "nodes columns"]) -> None:
         """Take one more piece into the mean."""
-        self._total = self._total.to(piece) + piece
+        if self._file is None or not self.count:
+            self._total = self._total.to(piece) + piece
+        else:
+            self._total = self._file.read(self._place, piece) + piece
+        if self._file is not None:
+            self._place = self._file.write(self._total, self._place if self.count else None)
+            # Of the shape, type and device, without memory.
+            self._total = piece.new_empty(()).expand(piece.shape)
         self.count += 1
 
     def features(self) -> Float[Tensor, "nodes features"]:
         """Return the sum over the pieces, divided by their number; ValueError if none was added."""
         if not self.count:
             raise ValueError("no features were added")
-        return self._total / self.count
+        total = self._total if self._file is None else self._file.read(self._place, self._total)
+        return total / self.count
 
     @property
     def is_empty(self) -> bool:

@@ -80,6 +80,22 @@ def collect(
     return as_source(source, **(options or {})).collect(model, tables, batches, loss, tuned, on_failure)
 
 
+def collect_in_turn(
+    model: nn.Module,
+    tables: Mapping[str, NodeTable],
+    source: SourceLike,
+    batches: Batches | None = None,
+    loss: Loss | None = None,
+    options: Mapping[str, object] | None = None,
+    on_failure: OnFailure | None = None,
+) -> Mapping[str, Float[Tensor, "nodes features"]]:
+    """Measure as `collect` does, and give a mapping with `pop` whose features are made one table at a time.
+
+    No second model's worth of features is in memory: sums that are large lie in a temporary file meanwhile.
+    """
+    return as_source(source, **(options or {})).collect_in_turn(model, tables, batches, loss, on_failure)
+
+
 def collect_batch_gradients(
     model: nn.Module,
     tables: Mapping[str, NodeTable],

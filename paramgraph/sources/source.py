@@ -18,6 +18,7 @@ from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._activation_passes import activation_passes
 from paramgraph.sources._attention_passes import attention_passes
 from paramgraph.sources._failures import Failures, OnFailure
+from paramgraph.sources._feature_file import file_for
 from paramgraph.sources._gradient_passes import gradient_passes
 from paramgraph.sources._output_gradient_passes import output_gradient_passes
 from paramgraph.sources._passes import Batches, Loss
@@ -60,6 +61,8 @@ class Source:
     # each batch; tell on_failure of tables without features, or raise where it is None (`Failures` does both).
     passes: Passes | None = None
     accumulator: Callable[[int], SharedAccumulator] | None = None  # of a number of nodes
+    # The accumulator also takes a file, in which it keeps what all tables together have no room for.
+    takes_file: bool = False
     read: Read | None = None  # (model or weights, tuned, tables, on_failure)
     function: OwnSource | None = None  # (model, table, batches)
     needs_loss: bool = False  # the passes differentiate a loss
@@ -121,7 +124,29 @@ class Source:
         if self.passes is None or self.accumulator is None:
             raise ValueError(f"the source {self.name!r} does not run the model, so nothing is accumulated")
         self.check_scheme(tables)
-        return run_passes(self.passes, self.accumulator, model, tables, batches, loss, on_failure)
+        keep: Callable[..., SharedAccumulator] = self.accumulator
+        if self.takes_file:
+            shapes = [table.shape for table in tables.values()]
+            keep = functools.partial(keep, file=file_for(sum(self.bytes_between(*shape) for shape in shapes)))
+        return run_passes(self.passes, keep, model, tables, batches, loss, on_failure)
+
+    def collect_in_turn(
+        self,
+        model: Weights,
+        tables: Mapping[str, NodeTable],
+        batches: Batches | None = None,
+        loss: Loss | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Mapping[str, Tensor]:
+        """Measure as `collect` does, and give features that are made one table at a time, with a `pop`."""
+        if self.passes is None:
+            return self.collect(model, tables, batches, loss, on_failure=on_failure)
+        kept = self.measure(run_by(self, model), tables, batches, loss, on_failure)
+        failures = Failures(tables, on_failure)
+        for group in [group for group, one in kept.items() if one.is_empty]:
+            with failures.of_table(group):
+                kept.pop(group).features()
+        return PendingFeatures({group: one.features for group, one in kept.items()})
 
     def collect(
         self,
@@ -144,14 +169,18 @@ class Source:
                     f"the source {self.name!r} needs tuned=..., the fine-tuned model, its folder or adapter"
                 )
             return self.read(model, tuned, tables, **_told(self.read, on_failure))
-        if isinstance(model, Mapping) and not isinstance(model, nn.Module):
-            raise TypeError(
-                f"the source {self.name!r} runs the model; got {type(model).__name__}, its weights"
-            )
+        model = run_by(self, model)
         if self.function is not None:
             return _of_function(self.function, model, tables, batches, on_failure)
         kept = self.measure(model, tables, batches, loss, on_failure)
         return features_of(kept, Failures(tables, on_failure))
+
+
+def run_by(source: Source, model: Weights) -> nn.Module:
+    """Give the model that a source runs; a TypeError for weights alone."""
+    if isinstance(model, Mapping) and not isinstance(model, nn.Module):
+        raise TypeError(f"the source {source.name!r} runs the model; got {type(model).__name__}, its weights")
+    return model
 
 
 def as_source(source: SourceLike, **options: object) -> Source:
@@ -228,6 +257,39 @@ def features_of(kept: Mapping[str, Accumulator], failures: Failures) -> dict[str
         with failures.of_table(group):
             found[group] = accumulator.features()
     return found
+
+
+class PendingFeatures(Mapping[str, Tensor]):
+    """Features of many tables, each made when it is asked for and not kept: one matrix in memory at a time.
+
+    `pop` forgets what it is made of, too.
+
+    >>> import torch
+    >>> features = PendingFeatures({"w": lambda: torch.ones(1)})
+    >>> features.pop("w"), len(features)
+    (tensor([1.]), 0)
+    """
+
+    def __init__(self, make: Mapping[str, Callable[[], Tensor]]) -> None:
+        self._make = dict(make)
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._make[key]()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._make
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make)
+
+    def __len__(self) -> int:
+        return len(self._make)
+
+    def pop(self, key: str, default: Tensor | None = None) -> Tensor:
+        """Make the features of a table and let go of the rest; the default where there are none."""
+        if key not in self._make and default is not None:
+            return default
+        return self._make.pop(key)()
 
 
 def read_weights(
@@ -315,6 +377,7 @@ SOURCES: dict[str, Source] = {
             name="gradients",
             passes=gradient_passes,
             accumulator=MeanFeatures,
+            takes_file=True,
             needs_loss=True,
             is_signal=True,
         ),

@@ -8,6 +8,7 @@ rows the ranks add up rank x width numbers, in buffers of few rows.
 - Refused before anything moves: `check_layout`, `check_sharded`, `check_split_filters`.
 - Tables on this rank: `bind_on_ranks`; which part it has, `shard_of` and `splits_nodes`.
 - What moves between ranks, for `explain`: `rank_traffic`, `traffic_text`.
+- Resume from torch.distributed.checkpoint: `read_checkpoint_state`.
 - Inside: `NodeSplit`, `SplitOperator`, `SplitFilter`, exact products of split nodes.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.distributed._checkpoint import read_checkpoint_state as read_checkpoint_state
     from spectral_opt.distributed._node_split import (
         NodeSplit as NodeSplit,
         SplitFilter as SplitFilter,

@@ -20,6 +20,7 @@ from spectral_opt.preparation import (
     PreparedTable,
     config_on,
     is_basis_worth,
+    keeps_few_modes,
     measured_table,
     starts_with_an_update,
 )
@@ -144,7 +145,7 @@ def estimate_table(
     if config.energy is not None:
         operator_bytes = 4 * (nodes**2 + width**2 + nodes * width)
         products = _modes_product(table, nodes, width)
-    filter_bytes, flops = _estimated_filter(config, nodes, width, products)
+    filter_bytes, flops = _estimated_filter(config, nodes, width, products, keeps_few_modes(config, table))
     memory = _memory(config, table, named, operator_bytes, filter_bytes)
     return TableExplanation(
         config=index,
@@ -168,7 +169,9 @@ def estimate_table(
     )
 
 
-def _estimated_filter(config: SpectralConfig, nodes: int, width: int, products: float) -> tuple[int, float]:
+def _estimated_filter(
+    config: SpectralConfig, nodes: int, width: int, products: float, is_thin: bool
+) -> tuple[int, float]:
     """Estimate the bytes and the operations of a filter whose graph is not built, as `_filter_cost` counts them."""
     if not config.has_filter:
         return 0, 0.0
@@ -179,6 +182,8 @@ def _estimated_filter(config: SpectralConfig, nodes: int, width: int, products: 
         held = 0 if config.energy is not None else 12 * sum(side**2 for side in sides)
         return held, times * nodes * width * sum(sides)
     method, rank = config.filter_method, min(config.rank, nodes)
+    if is_thin:
+        return 8 * nodes * rank, 4.0 * nodes * rank * width
     if method == "auto":
         method = "exact" if nodes <= EXACT_NODES else "chebyshev"
     if method == "exact" or (method == "lowrank" and 2 * rank >= nodes):
@@ -271,7 +276,9 @@ def _filter_cost(ready: PreparedTable, products: float, in_basis: bool) -> tuple
         return 0, 2.0 * products
     if 2 * rank >= nodes:
         return 12 * nodes * nodes, 2.0 * nodes * nodes * width
-    return 16 * nodes * rank, 4.0 * nodes * rank * width
+    # Once as they are kept, and two factors in float32, of which one is what is kept where that is float32.
+    kept = ready.filter.modes[0].element_size() if ready.filter.modes else 8
+    return (8 if kept == 4 else 8 + kept) * nodes * rank, 4.0 * nodes * rank * width
 
 
 def _penalty_text(config: SpectralConfig) -> str:

@@ -5,7 +5,8 @@ a builder makes a graph of each, and the graph an operator and a filter. What co
 all that training, explanation and refinement read; it goes to tensors and back.
 
 Matching: `as_configs`, `bare_model`, `match_tables`; beside frozen matrices `adapter_tables`, whose tables are
-`FactorTable`s (`measured_table`, `config_on`), and `check_starts`, `low_rank_scale`, `starts_with_an_update`.
+`FactorTable`s (`measured_table`, `config_on`, `keeps_few_modes`), and `check_starts`, `low_rank_scale`,
+`starts_with_an_update`.
 Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `calibration_sets`, `loss_on` a set,
 `check_calibration`, `check_filled`, `needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each
 side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from spectral_opt.preparation.factor_table import (
         FactorTable as FactorTable,
         config_on as config_on,
+        keeps_few_modes as keeps_few_modes,
         measured_table as measured_table,
         told_factors as told_factors,
     )

@@ -15,7 +15,7 @@ from paramgraph.errors import NumericalWarning, users_level
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
-from paramgraph.sources import Batches, Loss, collect, passes, run_batch
+from paramgraph.sources import Batches, Loss, collect_in_turn, passes, run_batch
 from paramgraph.spectra import (
     KroneckerModes,
     KroneckerOperator,
@@ -93,7 +93,7 @@ def prepare_entries(
     batches: Batches | None,
     loss: Loss | None,
     make_ready: Callable[[NodeTable, EntryOperator, int, float], PreparedTable],
-    measure: Measure = collect,
+    measure: Measure = collect_in_turn,
     measure_energy: Measure = product_energy,
     share: Share | None = None,
     memory: MappedMemory | None = None,

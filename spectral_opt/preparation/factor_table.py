@@ -11,9 +11,12 @@ from math import prod
 
 from torch import Tensor
 
-from paramgraph.nodes import NodeTable, ParameterSlice, expert_key
+from paramgraph.nodes import NodeTable, NumberedNames, ParameterSlice, expert_key
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.adapter_layers import AdapterPart
+
+# So many times the rank of a low-rank filter make a complete basis that is no longer small beside a factor.
+MANY_MODES = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +86,7 @@ def factor_table(
     entries = ParameterSlice(
         part.parameter, size, view, ((0, view[0]), (0, view[1])), (1, 0) if across else (0, 1), node_axes=1
     )
-    return _of_part(measured, part, layer_name, entries, "[:, {}]" if across else "[{}]")
+    return _of_part(measured, part, layer_name, entries, "[:, " if across else "[")
 
 
 def _expert_table(
@@ -116,19 +119,19 @@ def _expert_table(
             (0, 1, 2),
             node_axes=1,
         )
-    return _of_part(measured, part, layer_name, entries, "[{}]")
+    return _of_part(measured, part, layer_name, entries, "[")
 
 
 def _of_part(
-    measured: NodeTable, part: AdapterPart, layer_name: str, entries: ParameterSlice, index: str
+    measured: NodeTable, part: AdapterPart, layer_name: str, entries: ParameterSlice, before: str
 ) -> FactorTable:
-    """Make the table of a part from its slice; `index` names a node in it."""
+    """Make the table of a part from its slice; `before` is what comes before the number of a node in its name."""
     key = expert_key(part.parameter, part.expert)
     return FactorTable(
         group=key,
         scheme=measured.scheme,
         slices=(entries,),
-        names=tuple(key + index.format(node) for node in range(measured.shape[0])),
+        names=NumberedNames(key + before, "]", range(measured.shape[0])),
         layer=measured.layer,
         head=measured.head,
         role=measured.role,
@@ -169,6 +172,23 @@ def config_on(config: SpectralConfig, table: NodeTable) -> SpectralConfig:
         energy=None,
         penalty=config.penalty if table.penalizes(config) else 0.0,
         ridge=config.ridge if has_ridge else 0.0,
+    )
+
+
+def keeps_few_modes(config: SpectralConfig, table: NodeTable) -> bool:
+    """Say whether "auto" keeps `rank` modes beside a factor, where all modes are many times as large as it is.
+
+    A factor of rank 8 on 1,536 nodes has 12 thousand entries, a complete basis 2.4 million. For smooth low-passes of a
+    Laplacian alone, whose other modes are damped about as much as the last one that is kept.
+    """
+    return (
+        isinstance(table, FactorTable)
+        and config.has_filter
+        and not config.runs_in_basis
+        and config.filter_method == "auto"
+        and config.shift == "laplacian"
+        and config.response in ("tikhonov", "heat")
+        and table.shape[0] > MANY_MODES * config.rank
     )
 
 

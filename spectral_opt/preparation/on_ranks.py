@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from paramgraph.sources import (
     Batches,
     Loss,
     OnFailure,
+    PendingFeatures,
     SharedAccumulator,
     Source,
     SourceLike,
     as_source,
     batch_loss,
-    collect,
+    collect_in_turn,
 )
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
@@ -31,7 +33,7 @@ from spectral_opt.preparation.calibration import (
     needs_batches,
 )
 from spectral_opt.preparation.matching import match_tables
-from spectral_opt.preparation.prepared_table import PreparedTable, told_failure
+from spectral_opt.preparation.prepared_table import PreparedTable
 from spectral_opt.preparation.preparing import prepare_tables
 from spectral_opt.preparation.table_state import restore_table, table_tensors
 from spectral_opt.ranks import Ranks, is_sharded, is_sharding, whole
@@ -75,7 +77,7 @@ def prepare_on_ranks(
         loss: Loss | None,
         options: Mapping[str, Any],
         on_failure: OnFailure,
-    ) -> dict[str, Tensor]:
+    ) -> Mapping[str, Tensor]:
         return collect_on_ranks(ranks, model, tables, source, batches, loss, options, on_failure)
 
     def measure_energy(
@@ -113,21 +115,23 @@ def collect_on_ranks(
     loss: Loss | None = None,
     options: Mapping[str, Any] | None = None,
     on_failure: OnFailure | None = None,
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     r"""Measure features as one process would on the batches of all ranks; all of them call this.
 
     Gradients are averaged over all batches of all ranks, :math:`\sum_r \sum_b G_{rb} / \sum_r B_r`; where the ranks
     have equally many batches that is the mean over ranks. Of sources with a column per batch or token the sums
     :math:`X X^T` and :math:`X 1` are added up; features of a user's callable are averaged. Of sharded weights one
-    matrix is gathered at a time, when its table is taken out with `pop`; in a pass FSDP2 itself gathers layer by layer.
-    What one rank raises, all raise; a table that fails on one is told to `on_failure` on all.
+    matrix is gathered at a time, when its table is taken out; in a pass FSDP2 itself gathers layer by layer.
+    What one rank raises, all raise; a table that fails on one is told to `on_failure` on all. Of several ranks features
+    are made when they are asked for, on all ranks in one order.
     """
     if ranks.size == 1:
-        return collect(model, tables, source, batches, loss, options=options, on_failure=on_failure)
+        return collect_in_turn(model, tables, source, batches, loss, options, on_failure)
     asked, sharded = as_source(source, **dict(options or {})), is_sharded(model)
     if asked.from_checkpoint and sharded:
         named = dict(model.named_parameters(remove_duplicate=False))
-        return _GatheredFeatures(asked, _WholeWeights(named), tables)
+        weights = _WholeWeights(named)
+        return PendingFeatures({key: partial(_gathered, asked, weights, key, t) for key, t in tables.items()})
     found: dict[str, Tensor] = {}
     kept: dict[str, SharedAccumulator] = {}
     failed: dict[str, str] = {}
@@ -152,16 +156,12 @@ def collect_on_ranks(
             kept.pop(group, None)
             found.pop(group, None)
             on_failure(group, reason)
-    for group, accumulator in kept.items():
-        try:
-            found[group] = accumulator.features_over(ranks.sum_, ranks.first_)
-        except ValueError as error:  # of sums that all ranks have alike
-            if on_failure is None:
-                raise
-            on_failure(group, told_failure(error))
     if asked.function is not None:
         found = {group: ranks.sum_(X.clone()) / ranks.size for group, X in found.items()}
-    return found
+    return PendingFeatures(
+        {group: partial(one.features_over, ranks.sum_, ranks.first_) for group, one in kept.items()}
+        | {group: partial(_itself, X) for group, X in found.items()}
+    )
 
 
 def _energy_on_ranks(
@@ -225,18 +225,12 @@ class _WholeWeights(Mapping[str, Tensor]):
         return len(self._parameters)
 
 
-class _GatheredFeatures(dict[str, Tensor]):
-    """Features of sharded weights, each table's read when it is taken out: all ranks take them in one order."""
+def _itself(features: Tensor) -> Tensor:
+    return features
 
-    def __init__(self, source: Source, weights: _WholeWeights, tables: Mapping[str, NodeTable]) -> None:
-        super().__init__()
-        self._source, self._weights, self._tables = source, weights, tables
 
-    def pop(self, key: str, *default: Any) -> Tensor:
-        return self._source.collect(self._weights, {key: self._tables[key]})[key].clone()
-
-    def __getitem__(self, key: str) -> Tensor:
-        return self.pop(key)
+def _gathered(source: Source, weights: _WholeWeights, key: str, table: NodeTable) -> Tensor:
+    return source.collect(weights, {key: table})[key].clone()
 
 
 def _agreed_loss(ranks: Ranks, loss: Loss | None) -> Loss:

@@ -23,10 +23,11 @@ from paramgraph.graphs import as_builder
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
-from paramgraph.sources import SOURCES, SourceLike, as_source, collect
+from paramgraph.sources import SOURCES, SourceLike, as_source, collect_in_turn
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective, told_texts
+from spectral_opt.preparation._freed_memory import give_back_freed_memory
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
     CalibrationLoss,
@@ -36,9 +37,16 @@ from spectral_opt.preparation.calibration import (
     reads_features,
     source_of,
 )
-from spectral_opt.preparation.factor_table import FactorTable, config_on, measured_table, told_factors
+from spectral_opt.preparation.factor_table import (
+    FactorTable,
+    config_on,
+    keeps_few_modes,
+    measured_table,
+    told_factors,
+)
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import (
+    FAILURES,
     UNREACHED,
     EntryOperator,
     PreparedTable,
@@ -87,7 +95,8 @@ def prepare(
     tuple of PreparedTable
         In the order of the model. One that cannot have a graph (its layer never runs, it has no more nodes than the
         builder asks for, or it fails in another way of its own) is left alone: it has no operator, and `reason` says
-        why. Memory: the features of all tables at once, then one graph at a time.
+        why. Memory: of gradients the features of one table at a time (sums that are large lie in a file), of
+        other sources the sums of all; and one graph at a time.
 
     Raises
     ------
@@ -112,14 +121,14 @@ def prepare_tables(
     batches: CalibrationBatches = None,
     loss: CalibrationLoss = None,
     keep_spectra: bool = False,
-    measure: Callable[..., Any] = collect,
+    measure: Callable[..., Any] = collect_in_turn,
     share: Callable[..., PreparedTable] | None = None,
     measure_energy: Callable[..., Any] = product_energy,
     memory: MappedMemory | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of these tables, from :func:`match_tables` or some of them; see :func:`prepare`.
 
-    `measure` gives the features, called as :func:`paramgraph.collect` is, and `measure_energy` energies of modes, as
+    `measure` gives the features, called as `collect_in_turn` is, and `measure_energy` energies of modes, as
     :func:`paramgraph.product_energy`: ranks put their own in their place. `share` (table, config, make) runs `make()`
     for a table on one rank for all. With a `memory` second moments of products are in its files. What fails at one
     table leaves that one alone; a ValueError where none is left.
@@ -183,7 +192,7 @@ def prepare_tables(
                 continue
             try:
                 found = features.pop(key, torch.zeros(table.shape[0], 0))
-            except ValueError as error:  # of sharded weights, which are read only now
+            except FAILURES as error:  # made only now
                 ready[key] = _left_alone(table, config, told_failure(error))
                 continue
             if is_unreached(of_table.source, found):
@@ -199,6 +208,7 @@ def prepare_tables(
         # Of several ranks each has a part of the texts alone.
         remarks += told_texts(model, config, chosen) if share is None else told_objective(model, config)
     ready |= {key: replace(ready[key], remarks=remarks) for key in tables_left}
+    give_back_freed_memory()
     return tuple(ready[key] for key in tables)
 
 
@@ -264,9 +274,16 @@ def _prepare_table(
         spectrum = eigenpairs(operator, seed=config.seed)
         reason = f"basis: complete spectrum by {spectrum.solver}; the optimizer runs on U^T G and U^T Theta"
     elif config.has_filter:
+        is_thin = keeps_few_modes(config, table)
+        config = replace(config, filter_method="lowrank") if is_thin else config
         spectrum = _spectrum(operator, config) if keep_spectra else None
         graph_filter = make_filter(operator, config, spectrum=spectrum)
         reason = f"{graph_filter.method}: {graph_filter.reason}"
+        if is_thin:
+            # What it filters is float32 too.
+            graph_filter = graph_filter if features.dtype == torch.float64 else _in_float32(graph_filter)
+            more = f"all modes would be many times as large as a factor of width {table.shape[1]}"
+            reason = f"{graph_filter.method}: {more}{graph_filter.reason.removeprefix('asked for')}"
         if config.filter_method == "lowrank" and config.rank > operator.nodes:
             reason += f"; rank {config.rank} is more than there are modes, so all {operator.nodes} are kept"
     return PreparedTable(
@@ -280,6 +297,19 @@ def _prepare_table(
         reason=reason,
         spectrum=spectrum,
     )
+
+
+def _in_float32(graph_filter: GraphFilter | ProductFilter) -> GraphFilter | ProductFilter:
+    """Keep the eigenvectors of a low-rank filter once, as a step reads them, and not in float64 beside that."""
+    if isinstance(graph_filter, ProductFilter) or graph_filter.design.basis is None:
+        return graph_filter
+    design = graph_filter.design
+    assert design.basis is not None
+    assert design.gain is not None
+    # Columns of zeros up to a multiple of 16, which a step would add to a copy.
+    missing = -len(design.gain) % 16 if len(design.gain) >= 16 else 0
+    basis, gain = (torch.nn.functional.pad(part, (0, missing)) for part in (design.basis, design.gain))
+    return replace(graph_filter, design=replace(design, basis=basis.float(), gain=gain))
 
 
 def _with_filter(

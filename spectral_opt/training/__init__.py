@@ -10,7 +10,7 @@ Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`, and wh
 are a step in the basis of a graph.
 Optimizers: `stepping_optimizer` inside of an `OptimizerWrapper`; `check_groups`, `learning_rates`, `read_scaling`.
 Graphs built anew: `Refresher`. Graphs of each step's own gradients: the optimizer `SpectralPower`.
-State: `checksum`, `prepared_from_state`.
+State: `checksum`, `describe_tables`, `prepared_from_state`.
 Inside: `PenaltyForm`, `filter_` and `writable_view`, products in place; `gradient_gram` and `relative_change`, the
 drift; `move_moments`, of an optimizer into another basis.
 """
@@ -53,7 +53,11 @@ if TYPE_CHECKING:
         relative_change as relative_change,
     )
     from spectral_opt.training.spectral_power import SpectralPower as SpectralPower
-    from spectral_opt.training.state import checksum as checksum, prepared_from_state as prepared_from_state
+    from spectral_opt.training.state import (
+        checksum as checksum,
+        describe_tables as describe_tables,
+        prepared_from_state as prepared_from_state,
+    )
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paramgraph.spectra import KroneckerOperator, SignalOperator, wide
+from paramgraph.spectra import KroneckerOperator, ShiftOperator, SignalOperator, wide
 from spectral_opt.config import SpectralConfig
 from spectral_opt.functional import Axis, low_rank_penalty_gradient, low_rank_penalty_value
 from spectral_opt.preparation import (
@@ -29,6 +29,31 @@ from spectral_opt.preparation import (
     starts_with_an_update,
 )
 from spectral_opt.training.bound_table import BoundTable, Live
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored(SignalOperator):
+    """Multiply by a sparse operator as it is stored: its copy for torch is larger than the factor that it is for."""
+
+    operator: ShiftOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Square."""
+        return self.operator.shape
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes."""
+        return self.operator.nodes
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the absolute eigenvalues."""
+        return self.operator.bound
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        return torch.from_numpy(self.operator.matrix @ X.detach().numpy()).to(X.dtype)
 
 
 @dataclass(frozen=True)
@@ -112,9 +137,12 @@ class AdapterTable(BoundTable):
     @property
     def _operator(self) -> tuple[SignalOperator | KroneckerOperator | None, Axis]:
         """Give the operator of the penalty and what its nodes are: rows, columns, or all entries of the update."""
-        operator = self.prepared.operator
+        operator: SignalOperator | None = self.prepared.operator
         if isinstance(operator, EntryOperator):
             return operator.operator, "entries"
+        on_cpu = next(iter(self.factors.values())).device.type == "cpu"
+        if on_cpu and isinstance(operator, ShiftOperator) and operator.symmetric and not operator.is_dense:
+            operator = _Stored(operator)
         return operator, "columns" if self._table.scheme == "columns" else "rows"
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:

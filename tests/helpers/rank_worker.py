@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
@@ -21,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from paramgraph import NumericalWarning, collect, product_energy, rows
 from paramgraph.sources import as_source
 from spectral_opt import attach, explain, prepare
+from spectral_opt.distributed import read_checkpoint_state
 from spectral_opt.preparation import prepare_on_ranks
 from spectral_opt.ranks import Ranks, whole
 
@@ -116,7 +119,20 @@ def moved(size: int, rank: int) -> dict[str, Any]:
     loaded = attach(again, steps, config, batches=batches, loss=cases.mean_square)
     loaded.load_state_dict(state)
     loaded.load_start({name: whole(p.detach()) for name, p in again.named_parameters()})
+    with tempfile.TemporaryDirectory() as own:
+        place: list[Any] = [own]
+        dist.broadcast_object_list(place)
+        dcp.save({"spectral": state}, checkpoint_id=place[0])
+        restored = read_checkpoint_state(place[0])
+        # Other graphs than those in the file, as after a refresh.
+        ring = attached(sharded(cases.make_model()), builder="ring", builder_options={}).state_dict()
+        dist.barrier()
     return {
+        "restored": restored.keys() == state.keys()
+        and all(torch.equal(value, state[key]) for key, value in restored.items()),
+        "sizes differ": any(
+            key in ring and ring[key].shape != value.shape for key, value in restored.items()
+        ),
         "untouched": same,
         "sizes": sizes,
         "traffic": traffic,
@@ -167,20 +183,14 @@ def refused(size: int, rank: int) -> dict[str, str]:
     )
 
     def broken(data: Any) -> Any:
-        raise ValueError("no graph today")
+        raise RuntimeError("out of luck") if rank else ValueError("no graph today")
 
-    def broken_twice(data: Any) -> Any:
-        raise RuntimeError("out of luck")
-
-    found["builder"] = refusal(
-        lambda: attached(
-            cases.make_model(), builder=broken if rank == 0 else broken_twice, builder_options={}
-        )
-    )
+    found["builder"] = refusal(lambda: attached(cases.make_model(), builder=broken, builder_options={}))
     other = cases.make_model()
     with torch.no_grad():
         other[0].weight[0, 0] += rank
     found["other weights"] = refusal(lambda: attached(other, builder="ring", builder_options={}))
+    found["other configs"] = refusal(lambda: attached(cases.make_model(), penalty=0.1 + rank))
     model = cases.make_model()
     ring, other_ring = (
         cases.make_config({"builder": "ring", "builder_options": {}, "normalization": name})

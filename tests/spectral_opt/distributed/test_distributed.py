@@ -1,9 +1,5 @@
 import functools
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,39 +9,28 @@ from paramgraph import collect, rows
 from spectral_opt import prepare
 
 from helpers import rank_cases as cases
-
-TESTS = Path(__file__).parents[2]
+from helpers.launches import launch, torchrun
 
 # Sums over two ranks round in another order than sums over one: some 2^-23 of what is added, and Adam divides by
 # gradients that are small.
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-6}
 
 
-def launch(command: list[str], out: Path) -> list[dict[str, Any]]:
-    """Run processes and read what each rank has written; a rank that failed says so in a text file."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    failures = [path.read_text() for path in sorted(out.glob("*.txt"))]
-    assert done.returncode == 0, "\n".join([*failures, done.stderr[-3000:]])
-    return [torch.load(path, weights_only=True) for path in sorted(out.glob("rank*.pt"))]
-
-
-def torchrun(ranks: int) -> list[str]:
-    # Port 0: the system gives a free one.
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    run = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), *where]
-    return [*run, "--module", "helpers.rank_worker"]
-
-
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("two")
-    return launch([*torchrun(2), str(out), "trained", "moved", "refused", "preserved", "left_alone"], out)
+    return launch(
+        [
+            *torchrun("helpers.rank_worker", 2),
+            str(out),
+            "trained",
+            "moved",
+            "refused",
+            "preserved",
+            "left_alone",
+        ],
+        out,
+    )
 
 
 @functools.cache
@@ -149,6 +134,12 @@ def test_sharded_state_loads_again(two_ranks):
         assert found["moved"]["penalty"] == 0
 
 
+def test_a_distributed_checkpoint_gives_the_state_back_whatever_its_sizes(two_ranks):
+    for found in two_ranks:
+        assert found["moved"]["restored"]
+        assert found["moved"]["sizes differ"]
+
+
 def test_one_rank_may_explain_replicas_alone(two_ranks):
     assert "between 2 ranks" in two_ranks[0]["moved"]["alone"]
 
@@ -168,6 +159,7 @@ REFUSED = {
     "one rank lacks batches": "calibration batches 'task', which are missing",
     "builder": "failed: no graph today \\('0.weight', '2.weight'\\)",
     "other weights": "rank 1 has another Theta_0 than rank 0",
+    "other configs": "rank 1 has another config than rank 0: give attach the same configs",
     "other graphs": "rank 1 has another set of graphs than rank 0",
     "uneven batches": r"\[1, 2\] calibration batches 'task'",
     "NaN loss": "the loss of batch 0 is nan",
