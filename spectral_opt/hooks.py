@@ -111,8 +111,8 @@ def attach(
 
     Where torch.distributed runs with more than one rank, all ranks call this together. Calibration gradients are
     averaged over the batches of all ranks; graphs are built on rank 0 and sent, and compared, as are the weights; what
-    fails on one rank raises on all, and a table that fails on one is left alone on all. FSDP2: rows and columns of
-    matrices, and no basis; `explain` says what is moved.
+    fails on one rank raises on all, and a table that fails on one is left alone on all. FSDP2: all
+    schemes but "entries", heads and blocks where no shard cuts one, and no basis; `explain` says what is moved.
 
     Examples
     --------

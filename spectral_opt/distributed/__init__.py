@@ -2,11 +2,12 @@
 
 Under DistributedDataParallel every rank holds all, and sharing graphs (`preparation`) and comparing them (`training`)
 suffices. Under FSDP2 each parameter is a DTensor split by its first axis. `attach` first refuses layouts and requests
-that cannot work, then binds each prepared table to the part that lies here: columns are filtered where they lie, for
-rows the ranks add up rank x width numbers, in buffers of few rows.
+that cannot work, then binds each prepared table to the parts that lie here: of columns and whole matrices, which are
+filtered where they lie, and of rows, blocks and heads, for which the ranks add up rank x width numbers, in buffers of
+few rows.
 
 - Refused before anything moves: `check_layout`, `check_sharded`, `check_split_filters`.
-- Tables on this rank: `bind_on_ranks`; which part it has, `shard_of` and `splits_nodes`.
+- Tables on this rank: `bind_on_ranks`; which parts it has, `shards_of` and `splits_nodes`.
 - What moves between ranks, for `explain`: `rank_traffic`, `traffic_text`.
 - Resume from torch.distributed.checkpoint: `read_checkpoint_state`.
 - Inside: `NodeSplit`, `SplitOperator`, `SplitFilter`, exact products of split nodes.
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         check_layout as check_layout,
         check_sharded as check_sharded,
         check_split_filters as check_split_filters,
-        shard_of as shard_of,
+        shards_of as shards_of,
         splits_nodes as splits_nodes,
     )
     from spectral_opt.distributed._sharded_table import bind_on_ranks as bind_on_ranks

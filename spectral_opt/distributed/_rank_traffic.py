@@ -10,7 +10,7 @@ from paramgraph.sources import as_source
 from paramgraph.spectra import ShiftOperator
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed._node_split import NodeSplit
-from spectral_opt.distributed._shard_layout import shard_of, splits_nodes
+from spectral_opt.distributed._shard_layout import shards_of
 from spectral_opt.preparation import PreparedTable, measured_table, reads_features
 from spectral_opt.ranks import Ranks, is_split
 
@@ -95,21 +95,18 @@ def _graph_bytes(ready: PreparedTable) -> int:
 
 def _step_bytes(ranks: Ranks, config: SpectralConfig, ready: PreparedTable) -> list[int]:
     """Payload of each reduction that a sharded table makes in a step, in float32."""
-    width = ready.table.shape[1]
-    moved = [0]
+    moved, piece = [0], config.rank
     if config.has_filter and ready.filter is not None and not ready.filter.is_identity:
         moved.append(8)  # two squared norms
-    if not splits_nodes(ready.table):
-        return moved
-    row, piece = 4 * width, config.rank
-    for basis in _modes(ready)[:1]:
-        moved += _pieces(basis.shape[1], piece, row)
-    if config.penalty and config.penalty_mode != "loss" and isinstance(ready.operator, ShiftOperator):
-        shard = shard_of(ready.table, ranks.size, ranks.rank)
-        assert shard.owner is not None
-        assert shard.nodes is not None
-        split = NodeSplit(ranks, shard.owner, shard.nodes, piece)
-        moved += _pieces(len(split.boundary(ready.operator.matrix)), piece, row)
+    for shard in shards_of(ready.table, ranks.size, ranks.rank):
+        if shard.nodes is None or shard.owner is None:
+            continue
+        row = 4 * shard.table.shape[1]
+        for basis in _modes(ready)[:1]:
+            moved += _pieces(basis.shape[1], piece, row)
+        if config.penalty and config.penalty_mode != "loss" and isinstance(ready.operator, ShiftOperator):
+            split = NodeSplit(ranks, shard.owner, shard.nodes, piece)
+            moved += _pieces(len(split.boundary(ready.operator.matrix)), piece, row)
     return moved
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from paramgraph.nodes import NodeTable
+from paramgraph.nodes import NodeTable, ParameterSlice
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
 from spectral_opt.ranks import is_sharding, is_split
@@ -21,9 +21,9 @@ SUPPORTED = (
 
 @dataclass(frozen=True)
 class TableShard:
-    """The part of a table that lies on this rank."""
+    """What lies on this rank of some columns of a table."""
 
-    table: NodeTable  # of some nodes in full width, or of all nodes in some of their width
+    table: NodeTable  # of some nodes in the full width of these columns, or of all nodes in some of it
     nodes: Int64[np.ndarray, " own"] | None = None  # which of the whole table; None: all
     owner: Int64[np.ndarray, " nodes"] | None = None  # rank of each; None: each rank has all
 
@@ -62,9 +62,9 @@ def check_layout(model: nn.Module) -> None:
 
 
 def check_sharded(
-    config: SpectralConfig, tables: Mapping[str, NodeTable], parameters: Mapping[str, Tensor]
+    config: SpectralConfig, tables: Mapping[str, NodeTable], parameters: Mapping[str, Any]
 ) -> None:
-    """Refuse, on split parameters, placement "basis" and tables that are not rows or columns of one matrix."""
+    """Refuse, on split parameters, placement "basis", scheme "entries", and tables whose nodes the shards cut."""
     split = {
         key: table
         for key, table in tables.items()
@@ -77,13 +77,26 @@ def check_sharded(
             "placement 'basis' gives the optimizer U^T Theta in place of Theta, and under FSDP2 no rank holds a whole "
             "column of Theta to rotate: use placement='update' or 'gradient'"
         )
-    broken = [key for key, table in split.items() if not _is_lines(table)]
-    if broken or config.scheme not in ("rows", "columns"):
+    if config.scheme == "entries":
         raise ValueError(
-            f"under FSDP2 a table is the rows or the columns of one matrix; scheme={config.scheme!r} makes "
-            f"{(broken or list(split))[0]!r}, whose nodes are cut by the shards: use scheme='rows' or 'columns', or "
+            f"scheme='entries' has a graph of the rows and one of the columns of {next(iter(split))!r}, and every "
+            "product with both would move the whole matrix between ranks: use scheme='rows' or 'columns', or "
             "DistributedDataParallel"
         )
+    for key, table in split.items():
+        kept = [name for name in table.parameters if not is_split(parameters[name])]
+        if kept:
+            raise ValueError(
+                f"of table {key!r} the parameter {kept[0]!r} is whole on each rank and others are split: give all of "
+                "them to fully_shard, or none"
+            )
+        try:
+            shards_of(table, parameters[table.parameters[0]].device_mesh.size(), 0)
+        except ValueError as error:
+            raise ValueError(
+                f"table {key!r} cannot be split as FSDP2 splits its parameters: {error}; use scheme='rows' or "
+                "'columns', or DistributedDataParallel"
+            ) from error
 
 
 def check_split_filters(
@@ -99,7 +112,7 @@ def check_split_filters(
         for ready in of_config:
             method = None if ready.filter is None else ready.filter.method
             split = any(is_split(named[name]) for name in ready.table.parameters)
-            if split and splits_nodes(ready.table) and method in ("chebyshev", "solve"):
+            if split and method in ("chebyshev", "solve") and splits_nodes(ready.table):
                 raise ValueError(
                     f"table {ready.table.group!r} has its {ready.nodes} nodes on several ranks, and filter_method="
                     f"{config.filter_method!r} chose {method!r}, each product of which would move the whole table "
@@ -107,40 +120,113 @@ def check_split_filters(
                 )
 
 
-def shard_of(table: NodeTable, size: int, rank: int) -> TableShard:
-    """Find the part of a table, rows or columns of one matrix, that lies on a rank.
+def shards_of(table: NodeTable, size: int, rank: int) -> tuple[TableShard, ...]:
+    """Find the parts of a table that lie on a rank, one for all columns that are split alike.
 
-    The first axis of the matrix is split as `torch.chunk` splits it: rows are nodes of one rank each, of columns each
-    rank has a part of every node's width. The other way round where the matrix is stored transposed.
+    The first axis of each matrix is split as `torch.chunk` splits it. Where it counts nodes (rows, blocks, the heads of
+    queries, keys and values) a node is on one rank; where it counts features (columns, whole matrices, the output
+    projections of heads) each rank has a part of every node's width. Nodes without entries there are the first rank's.
+    A ValueError where a shard ends within a node.
     """
-    (part,) = table.slices
-    chunk = max(-(-part.shape[0] // size), 1)
-    first, last = (min(edge * chunk, part.shape[0]) for edge in (rank, rank + 1))
-    low, high = (min(max(edge, first), last) for edge in part.bounds[0])
-    shape = (last - first, part.shape[1])
-    bounds = ((low - first, high - first), part.bounds[1])
-    local = replace(part, shape=shape, view=shape, bounds=bounds)
-    if part.order[0] == 1:
-        return TableShard(replace(table, slices=(local,)))
-    begin = part.bounds[0][0]
-    nodes = np.arange(low - begin, high - begin, dtype=np.int64)
-    chosen = slice(low - begin, high - begin)
-    own = NodeTable(
-        group=table.group,
-        scheme=table.scheme,
-        slices=(local,),
-        names=table.names[chosen],
-        layer=table.layer[chosen],
-        head=table.head[chosen],
-        role=table.role[chosen],
+    by_columns: dict[tuple[int, bool], list[ParameterSlice]] = {}
+    for part in table.slices:
+        by_columns.setdefault((part.at[1], _counts_nodes(part)), []).append(part)
+    return tuple(
+        _split_nodes(table, parts, size, rank) if of_nodes else _split_width(table, parts, size, rank)
+        for (_, of_nodes), parts in by_columns.items()
     )
-    owner = (np.arange(*part.bounds[0], dtype=np.int64)) // chunk
-    return TableShard(own, nodes, owner)
 
 
 def splits_nodes(table: NodeTable) -> bool:
-    """Say whether the nodes of a table, and not their width, are what Shard(0) splits."""
-    return table.slices[0].order[0] == 0
+    """Say whether nodes of a table, and not their width alone, are what Shard(0) splits."""
+    return any(map(_counts_nodes, table.slices))
+
+
+def _counts_nodes(part: ParameterSlice) -> bool:
+    return part.order.index(0) < part.node_axes
+
+
+def _split_nodes(table: NodeTable, parts: Sequence[ParameterSlice], size: int, rank: int) -> TableShard:
+    nodes: list[Int64[np.ndarray, " some"]] = []
+    slices, owner = [], np.zeros(len(table.names), dtype=np.int64)
+    covered = np.zeros(len(table.names), dtype=bool)
+    count = 0
+    for part in parts:
+        axes = part.order[: part.node_axes]
+        places = np.arange(part.at[0], part.at[0] + part.nodes).reshape([part.sizes[axis] for axis in axes])
+        covered[places] = True
+        for other in range(size):
+            low, high = _range(part, size, other)
+            start = part.bounds[0][0]
+            own = places.take(range(low - start, high - start), axis=axes.index(0)).reshape(-1)
+            owner[own] = other
+            if other == rank:
+                slices.append(replace(_local(part, size, rank), at=(count, 0)))
+                nodes.append(own)
+                count += len(own)
+    if rank == 0:
+        nodes.append(np.flatnonzero(~covered))
+    chosen = np.concatenate(nodes).astype(np.int64)
+    own_table = NodeTable(
+        group=table.group,
+        scheme=table.scheme,
+        slices=tuple(slices),
+        names=tuple(table.names[node] for node in chosen),
+        layer=tuple(table.layer[node] for node in chosen),
+        head=tuple(table.head[node] for node in chosen),
+        role=tuple(table.role[node] for node in chosen),
+    )
+    return TableShard(own_table, chosen, owner)
+
+
+def _split_width(table: NodeTable, parts: Sequence[ParameterSlice], size: int, rank: int) -> TableShard:
+    slices = [replace(_local(part, size, rank), at=(part.at[0], 0)) for part in parts]
+    widths = {part.width for part in slices}
+    if len(widths) > 1:
+        raise ValueError(f"its matrices have parts of {sorted(widths)} entries a node on rank {rank}")
+    own = NodeTable(
+        table.group, table.scheme, tuple(slices), table.names, table.layer, table.head, table.role
+    )
+    return TableShard(own)
+
+
+def _units(part: ParameterSlice, rows: int) -> int:
+    """Count what lies before a row of the parameter along the first axis of the view; ValueError within a unit."""
+    first, whole = part.view[0], part.shape[0]
+    if first % whole == 0:
+        return rows * (first // whole)
+    if whole % first or rows % (whole // first):
+        raise ValueError(
+            f"a shard of {part.parameter!r} ends at row {rows} of {whole}, within a node of {whole // first} rows"
+        )
+    return rows // (whole // first)
+
+
+def _edges(part: ParameterSlice, size: int, rank: int) -> tuple[int, int]:
+    """Give the first row on a rank, and one past the last."""
+    chunk = max(-(-part.shape[0] // size), 1)
+    first, last = (min(edge * chunk, part.shape[0]) for edge in (rank, rank + 1))
+    return first, last
+
+
+def _range(part: ParameterSlice, size: int, rank: int) -> tuple[int, int]:
+    """Give what of the bounds of the first axis of the view lies on a rank."""
+    first, last = (_units(part, edge) for edge in _edges(part, size, rank))
+    low, high = (min(max(edge, first), last) for edge in part.bounds[0])
+    return low, high
+
+
+def _local(part: ParameterSlice, size: int, rank: int) -> ParameterSlice:
+    """Cut a slice to what lies on a rank, of a parameter that is that alone."""
+    first, last = _edges(part, size, rank)
+    start, stop = _units(part, first), _units(part, last)
+    low, high = _range(part, size, rank)
+    return replace(
+        part,
+        shape=(last - first, *part.shape[1:]),
+        view=(stop - start, *part.view[1:]),
+        bounds=((low - start, high - start), *part.bounds[1:]),
+    )
 
 
 def _is_plain_shard(parameter: Any) -> bool:
@@ -152,11 +238,3 @@ def _is_plain_shard(parameter: Any) -> bool:
         and type(placements[0]).__name__ == "Shard"
         and placements[0].dim == 0
     )
-
-
-def _is_lines(table: NodeTable) -> bool:
-    """Whether the table is one slice of rows or columns of one matrix."""
-    if type(table) is not NodeTable or len(table.slices) != 1:
-        return False
-    part = table.slices[0]
-    return len(part.shape) == 2 and part.view == part.shape and part.node_axes == 1 and part.at == (0, 0)

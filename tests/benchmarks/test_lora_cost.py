@@ -1,9 +1,10 @@
 """What the method adds to the memory and to a step of LoRA r8 on a causal LM of SmolLM2's shape.
 
 Run by `pytest tests/benchmarks/test_lora_cost.py -m bench -s` with OMP_WAIT_POLICY=passive and JAXTYPING_DISABLE=1,
-on a machine that does nothing else. Memory: the largest resident size that Linux counts of a process of its own, of a plain
-step, while graphs are built, and of a step with the hooks; freed memory is given back before each. Time: steps of the
-same model with and without its hooks in turn, and the time in the hooks over the plain step beside it, median of pairs.
+on a machine that does nothing else. Memory: the largest resident size that Linux counts of a process of its own, of a
+plain step, while graphs are built, and of a step with the hooks; freed memory is given back before each. Time: steps of
+the same model with and without its hooks in turn, and the time in the hooks over the plain step beside it, median of
+pairs.
 LAYERS is SmolLM2's own number; with fewer the embedding and the logits weigh more, and the method less.
 """
 

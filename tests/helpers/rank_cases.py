@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from spectral_opt import SpectralConfig, attach
 from spectral_opt.preparation import PreparedTable
@@ -163,6 +168,40 @@ def make_texts(size: int, rank: int) -> list[dict[str, Tensor]]:
 
 def first_class(model: nn.Module, batch: Any) -> Tensor:
     return model(**batch).logits.log_softmax(dim=1)[:, 0]
+
+
+def make_decoder() -> nn.Module:
+    """Two layers with fewer key/value heads than heads, of sizes that two ranks share without cutting a head."""
+    shape = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(LlamaConfig(**shape, **heads))
+
+
+# Blocks of 4 x 4; of two layers a graph of two nodes, or of four where a role has two shapes.
+SCHEMES: dict[str, dict[str, Any]] = {
+    f"{scheme}, {name}": {"scheme": scheme, "builder": "complete", "builder_options": {}, **fields}
+    for scheme in ("blocks", "heads", "layers")
+    for name, fields in {
+        "update": {"placement": "update", "filter_method": "exact", "penalty": 0.1, "norm_matching": True},
+        "gradient": {"filter_method": "exact", "penalty": 0.1, "penalty_mode": "decoupled", "ridge": 0.1},
+        "proximal": {"response": None, "placement": None, "penalty": 20.0, "penalty_mode": "decoupled"},
+    }.items()
+}
+
+
+def train_decoder(model: nn.Module, config: SpectralConfig, size: int, rank: int) -> dict[str, Tensor]:
+    """Train a few steps on this rank's share of each batch; metrics come back."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    handle = attach(model, optimizer, config)
+    source = torch.Generator().manual_seed(5)
+    for _ in range(STEPS):
+        tokens = torch.randint(0, 20, (4, 6), generator=source).chunk(size)[rank]
+        optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+    return {key: torch.tensor(value) for key, value in handle.metrics().items() if key != "spectral/ms"}
 
 
 # What the first class depends on, measured in the modes of both graphs.

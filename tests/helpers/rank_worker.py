@@ -150,9 +150,10 @@ def refused(size: int, rank: int) -> dict[str, str]:
     found["chebyshev"] = refusal(lambda: attached(sharded(cases.make_model()), filter_method="chebyshev"))
     found["solve"] = refusal(lambda: attached(sharded(cases.make_model()), filter_method="solve"))
     found["entries"] = refusal(lambda: attached(sharded(cases.make_model()), scheme="entries"))
-    found["layers"] = refusal(
-        lambda: attached(sharded(cases.make_model()), scheme="layers", source="weights")
-    )
+    square = nn.Sequential(nn.Linear(14, 14))
+    fully_shard(square)
+    # Blocks of 2 x 2, and seven rows on each rank.
+    found["cut blocks"] = refusal(lambda: attached(square, scheme="blocks", source="weights"))
     hybrid = cases.make_model()
     fully_shard(hybrid, mesh=mesh)
     found["hybrid"] = refusal(lambda: attached(hybrid))
@@ -264,7 +265,26 @@ def left_alone(size: int, rank: int) -> dict[str, Any]:
     return found
 
 
+def schemes(size: int, rank: int) -> dict[str, Any]:
+    """Train with nodes that are no lines of one matrix, split over ranks and whole."""
+    found: dict[str, Any] = {}
+    for name, changes in cases.SCHEMES.items():
+        config = cases.make_config(changes | {"exclude": None})
+        split, bare = cases.make_decoder(), cases.make_decoder()
+        for block in split.model.layers:
+            fully_shard(block)
+        fully_shard(split)
+        found[f"{name}: split"] = cases.train_decoder(split, config, size, rank) | {
+            key: whole(p.detach()).clone() for key, p in split.named_parameters()
+        }
+        found[f"{name}: whole"] = cases.train_decoder(DistributedDataParallel(bare), config, size, rank) | {
+            key: p.detach().clone() for key, p in bare.named_parameters()
+        }
+    return found
+
+
 PARTS = {
+    "schemes": schemes,
     "trained": trained,
     "moved": moved,
     "refused": refused,

@@ -66,6 +66,19 @@ Experts that share one parameter (Mixtral, Qwen3-MoE, gpt-oss, ...) have a table
 one. `coverage(model)` says which share of the weights is in nodes, and what is left out for which reason: routers and
 state spaces with bare parameters, convolutions, parametrized layers.
 
+Under FSDP2 (`fully_shard`) each rank has a share of the rows of every matrix, and graphs act on it so:
+
+- `rows`: a node is on one rank; the ranks add up rank x width numbers.
+- `columns`, `layers`: all nodes are on each rank with a part of their width; nothing is moved but two norms.
+- `blocks`: as rows, where the rows of a rank are a multiple of the side of a block; else refused: a shard would cut it.
+- `heads`: queries, keys and values as rows, where no shard cuts a head (the number of ranks divides that of heads and
+  of pairs), else refused; output projections as columns.
+- `entries`: refused, as each product with both graphs would move the whole matrix between ranks.
+- placement "basis": refused, as no rank holds a whole column of the matrix to rotate.
+- A penalty on LoRA's s B A: refused where the factors are split, as their product needs both. Keep adapters out of
+  `fully_shard`, or train under DDP. Their filters act on split factors.
+- Stacks of experts: left alone by name, as each expert is whole on one rank.
+
 Wrappers (`DistributedDataParallel`, `torch.compile`, PEFT) change no table. Adapters' own layers are no nodes.
 """
 

@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import columns, node_tables, rows
 from spectral_opt import SpectralConfig
-from spectral_opt.distributed import check_layout, rank_traffic, shard_of, splits_nodes
+from spectral_opt.distributed import check_layout, rank_traffic, shards_of, splits_nodes
 from spectral_opt.preparation import collect_on_ranks, prepare_on_ranks
 from spectral_opt.ranks import Ranks, find_ranks, is_split, local, whole
 
@@ -57,7 +58,7 @@ def test_shards_are_those_of_torch_chunk_and_cover_the_table_once(outputs, size,
     parts = list(weight.chunk(size)) + [weight[:0]] * size
     found = []
     for rank in range(size):
-        shard = shard_of(table, size, rank)
+        (shard,) = shards_of(table, size, rank)
         found.append(shard.table.gather({"0.weight": parts[rank]}))
         back = shard.table.scatter(found[-1])["0.weight"]
         assert torch.equal(back, parts[rank])
@@ -66,6 +67,44 @@ def test_shards_are_those_of_torch_chunk_and_cover_the_table_once(outputs, size,
             assert shard.table.names == tuple(table.names[node] for node in shard.nodes)
     joined = torch.cat(found, dim=0 if splits_nodes(table) else 1)
     assert torch.equal(joined, table.gather({"0.weight": weight}))
+
+
+def make_decoder():
+    sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("scheme", ["blocks", "heads", "layers"])
+def test_every_entry_of_other_schemes_lies_on_one_rank_once(scheme, size):
+    decoder = make_decoder()
+    whole = {name: p.detach() for name, p in decoder.named_parameters()}
+    for table in node_tables(decoder, scheme).values():
+        X = table.gather(whole)
+        back = {name: torch.zeros_like(whole[name]) for name in table.parameters}
+        energy = 0.0
+        for rank in range(size):
+            own = {
+                name: [*whole[name].chunk(size), *[whole[name][:0]] * size][rank] for name in table.parameters
+            }
+            for shard in shards_of(table, size, rank):
+                part = shard.table.gather(own)
+                energy += float(part.square().sum())
+                if shard.nodes is not None:
+                    assert (shard.owner[shard.nodes] == rank).all()
+                    assert shard.table.names == tuple(table.names[node] for node in shard.nodes)
+                for name, change in shard.table.scatter(part).items():
+                    first = rank * -(-len(whole[name]) // size)
+                    back[name][first : first + len(change)] += change
+        assert energy == pytest.approx(float(X.square().sum()), rel=1e-5)  # summed in another order
+        for name, value in table.scatter(X).items():
+            assert torch.equal(back[name], value)
+
+
+def test_a_shard_that_ends_within_a_head_is_refused():
+    tables = node_tables(make_decoder(), "heads")
+    with pytest.raises(ValueError, match=r"q_proj.*ends at row 6 of 16, within a node of 4 rows"):
+        shards_of(tables["query"], 3, 0)
 
 
 def test_a_transposed_matrix_is_split_the_other_way_round():

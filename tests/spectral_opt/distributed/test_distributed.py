@@ -28,6 +28,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             "refused",
             "preserved",
             "left_alone",
+            "schemes",
         ],
         out,
     )
@@ -90,6 +91,20 @@ def test_sharded_state_is_that_of_one_process(two_ranks, case):
         assert torch.equal(theirs[f"state/{key}"], own[key])
 
 
+@pytest.mark.parametrize("name", list(cases.SCHEMES))
+def test_split_blocks_heads_and_layers_train_as_whole_ones(two_ranks, name):
+    split, whole = (two_ranks[0]["schemes"][f"{name}: {kind}"] for kind in ("split", "whole"))
+    assert split.keys() == whole.keys()
+    for key, value in whole.items():
+        torch.testing.assert_close(split[key], value, **TOLERANCE)
+        assert torch.equal(split[key], two_ranks[1]["schemes"][f"{name}: split"][key])
+    if "proximal" in name:
+        # So strong a pull keeps linked nodes together.
+        assert whole["spectral/penalty"] > 0
+    else:
+        assert whole["spectral/kept_energy"] < 0.999
+
+
 def test_sharded_bfloat16_stays_near_one_process(two_ranks):
     _, found, model = reference("bfloat16", torch.bfloat16)
     theirs = two_ranks[0]["trained"]["fsdp: bfloat16"]
@@ -149,7 +164,7 @@ REFUSED = {
     "chebyshev": "0.weight.*chebyshev.*use filter_method='lowrank'",
     "solve": "0.weight.*solve.*use filter_method='lowrank'",
     "entries": "scheme='entries'.*use scheme='rows' or 'columns'",
-    "layers": "scheme='layers'.*use scheme='rows' or 'columns'",
+    "cut blocks": "'0.weight' cannot be split.*ends at row 7 of 14, within a node of 2 rows; use scheme='rows'",
     "hybrid": r"Replicate\(\), Shard\(dim=0\).*supported are",
     "Shard(1)": r"Shard\(dim=1\).*supported are",
     "tensor parallel, rows": "no fully_shard has made.*supported are",
