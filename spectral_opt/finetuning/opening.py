@@ -68,7 +68,8 @@ class RunInputs:
         if self.configs:
             SpectralCallback(self.configs)  # refuses what a callback cannot do
         self.adapter = adapter_of(options, kind)
-        check_trainer_fields(options.trainer, _arguments_class(kind))
+        if options.trainer:  # the class may take seconds to import
+            check_trainer_fields(options.trainer, _arguments_class(kind))
         _check_bfloat16(options)
         self.task = kind(options)
         self.preserved = read_preserved(options, self.task.trained_texts())

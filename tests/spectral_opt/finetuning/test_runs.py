@@ -71,7 +71,10 @@ def end_at(step: int):
 def finished(decoder, data, tmp_path_factory):
     """A run on plain text, which tests must leave as it is."""
     folder = tmp_path_factory.mktemp("finished") / "out"
-    return finetune(options(decoder, data, "causal-lm"), folder, command="spectral-opt finetune ...")
+    state = torch.get_rng_state()
+    done = finetune(options(decoder, data, "causal-lm"), folder, command="spectral-opt finetune ...")
+    assert torch.equal(torch.get_rng_state(), state), "global random states are as before"
+    return done
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -110,9 +113,13 @@ def test_a_run_without_options_is_the_plain_trainer_bitwise(encoder, data, tmp_p
 @pytest.mark.parametrize(
     ("task", "more"),
     [
-        ("classification", {"peft": "lora", "peft_options": {"r": 2}, "patience": 3}),
-        ("causal-lm", {**PRESERVE, "accumulate": 2, "bf16": True}),
-        pytest.param("instruction", {"gradient_checkpointing": True}, marks=pytest.mark.slow),
+        ("causal-lm", {**PRESERVE, "accumulate": 2, "patience": 3}),
+        pytest.param(
+            "classification",
+            {"peft": "lora", "peft_options": {"r": 2}, "patience": 3},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("instruction", {"gradient_checkpointing": True, "bf16": True}, marks=pytest.mark.slow),
     ],
 )
 def test_an_ended_run_goes_on_bitwise(encoder, decoder, data, tmp_path, task, more):
@@ -190,12 +197,6 @@ AutoTokenizer.from_pretrained({str(adapter)!r})
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_global_random_states_are_as_before(decoder, data, tmp_path):
-    state = torch.get_rng_state()
-    finetune(options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "out")
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_loss_of_an_evaluation_is_the_mean_over_all_tokens(decoder, data, tmp_path):
