@@ -30,6 +30,13 @@ def adapt(training: Training, make_config: MakeConfig, *, merges: bool = True) -
         training.encoder = get_peft_model(training.encoder, make_config(layers))
     finally:
         states.restore()
+    # PEFT passes over layers that a method of it does not know, such as GPT-2's transposed ones.
+    if not any(parameter.requires_grad for parameter in training.encoder.parameters()):
+        kind = type(next(iter(training.encoder.peft_config.values()))).__name__.removesuffix("Config")
+        raise ValueError(
+            f"PEFT's {kind} has found none of the {len(layers)} layers of the model that it could act on: leave the "
+            "method out, or take lora"
+        )
     training.is_mergeable = merges
     if merges:
         training.finish = partial(_merged, training)

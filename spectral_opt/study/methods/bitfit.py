@@ -11,8 +11,8 @@ def _prepare(training: Training) -> None:
     # Nothing is thawed: a bias that is frozen in the start, of the embeddings, stays frozen.
     if not any(parameter.requires_grad for parameter in encoder.parameters()):
         raise ValueError(
-            f"{type(encoder).__name__} has no bias that could be trained, so BitFit would train the head alone: leave "
-            "the method out"
+            f"{type(encoder).__name__} has no bias that could be trained, so BitFit would train a head alone, or "
+            "nothing: leave the method out"
         )
 
 

@@ -1,9 +1,11 @@
 """Filters and methods on a language model: what each is held to on a classifier, where it differs."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from spectral_opt.study import (
     FinishedTune,
@@ -49,6 +51,16 @@ def test_a_filter_changes_matrices_and_leaves_tied_embeddings_alone(tune, name):
     idle = {key: IDLE[key] for key in after.options if key in IDLE}
     same = after.apply(tune, chosen_options(idle, after))
     assert all(torch.equal(value, tune.tuned[key]) for key, value in same.items())
+
+
+def test_an_adapter_that_finds_no_layer_is_refused():
+    # Its matrices are (inputs, outputs), which OSF passes over.
+    config = GPT2Config(
+        vocab_size=40, n_embd=24, n_layer=1, n_head=3, n_positions=32, bos_token_id=0, eos_token_id=0
+    )
+    setting = replace(tiny_language_setting(), start=GPT2LMHeadModel(config).eval(), _kept={})
+    with pytest.raises(ValueError, match="PEFT's OSF has found none of the 4 layers of the model"):
+        fine_tune(setting.start, setting.training[:1], get_method("osf"), learning_rate=1e-3, setting=setting)
 
 
 @pytest.mark.parametrize(
