@@ -31,8 +31,9 @@ def adapt(training: Training, make_config: MakeConfig, *, merges: bool = True) -
     finally:
         states.restore()
     # PEFT passes over layers that a method of it does not know, such as GPT-2's transposed ones.
-    if not any(parameter.requires_grad for parameter in training.encoder.parameters()):
-        kind = type(next(iter(training.encoder.peft_config.values()))).__name__.removesuffix("Config")
+    adapted: Any = training.encoder
+    if not any(parameter.requires_grad for parameter in adapted.parameters()):
+        kind = type(adapted.peft_config["default"]).__name__.removesuffix("Config")
         raise ValueError(
             f"PEFT's {kind} has found none of the {len(layers)} layers of the model that it could act on: leave the "
             "method out, or take lora"
