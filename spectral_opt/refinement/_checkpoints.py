@@ -91,8 +91,10 @@ def load_base(
 
 
 @contextmanager
-def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
+def open_tuned(tuned: ModelLike, base: nn.Module, mapped: bool = False) -> Iterator[TunedCheckpoint]:
     """Open a fine-tuned model, or an adapter on `base`, in any form, for as long as the block runs.
+
+    `mapped` is for files, as in `open_files`.
 
     ValueError if it cannot be read safely, or the adapter is of a kind whose update is not s B A.
     """
@@ -111,7 +113,7 @@ def open_tuned(tuned: ModelLike, base: nn.Module) -> Iterator[TunedCheckpoint]:
     elif isinstance(tuned, Mapping):
         yield _of_state(tuned)
     else:
-        weights = where.weights(open_module(base))
+        weights = where.weights(open_module(base), mapped)
         _check_quantization("tuned", weights.quantized)
         yield TunedCheckpoint(weights, _local_folder(where))
 

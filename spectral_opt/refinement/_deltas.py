@@ -22,6 +22,7 @@ from paramgraph.checkpoints import (
     wide_weight,
 )
 from paramgraph.errors import NotConvergedError
+from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
@@ -47,7 +48,8 @@ class DeltaStream:
     With a `factor` every delta that has a base is multiplied by it instead (WiSE-FT), of all weights. Without one,
     `rest` says what becomes of deltas that no filter acts on. `remarks` say what is left as tuned. `ranks` are those of
     an adapter's updates, to which filters on entries are cut as where it stays an adapter. A table whose delta cannot
-    be filtered is `skipped`, with its reason; a ValueError at the end where that holds for all.
+    be filtered is `skipped`, with its reason; a ValueError at the end where that holds for all. With a `memory` what is
+    made anew is in its files, so that a shard of many weights takes no memory.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class DeltaStream:
         remarks: tuple[str, ...] = (),
         rest: Rest = "tuned",
         ranks: Mapping[str, int] | None = None,
+        memory: MappedMemory | None = None,
     ) -> None:
         self._given = remarks
+        self._memory = memory
         self._ranks = ranks or {}
         self._rest: Rest = rest
         self._checkpoint = checkpoint
@@ -144,9 +148,10 @@ class DeltaStream:
             own = of_tuned.get(kept)
             factor = self._factor if self._factor is not None else rest.get(kept, 1.0)
             if kept not in ready and factor != 1 and kept in self._match.origins:
-                ready[kept] = self._scaled(kept, self._match.origins[kept], factor)
+                ready[kept] = self._put(self._scaled(kept, self._match.origins[kept], factor))
             elif kept not in ready and own is not None and own in self._groups:
-                ready |= self._filtered(self._groups[own], of_skipped)
+                made = self._filtered(self._groups[own], of_skipped)
+                ready |= {each: self._put(value) for each, value in made.items()}
             # Held for the other names of a tied weight, and no longer.
             value = ready.get(kept, None) if last[kept] != name else ready.pop(kept, None)
             if value is None:
@@ -158,6 +163,9 @@ class DeltaStream:
             yield name, value
         if self._groups and not self._has_filtered:
             raise ValueError(f"nothing can be filtered: {told_reasons(self.skipped)}")
+
+    def _put(self, value: Tensor) -> Tensor:
+        return value if self._memory is None else self._memory.keep(value)
 
     def _scaled(self, name: str, origin: str, factor: float) -> Tensor:
         """Go from base to tuned by a factor, a weight that the base has."""

@@ -21,8 +21,10 @@ MATRICES = 6
 WEIGHTS = 6
 # Of the logits of a batch, in float32: themselves, their logarithms, their probabilities.
 LOGITS = 3
-# What torch and transformers take and what an allocator cannot give back, and a shard that is being written.
-RUNNING, SHARD_BYTES = 7 * 10**8, 4 * 10**8
+# What torch and transformers take, and what an allocator cannot give back.
+RUNNING = 7 * 10**8
+# Of a base in files: a shard of the result lies in files until it is written.
+SHARD_BYTES = 4 * 10**8
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,7 @@ class _Need:
             largest = max([largest, *(_matrix_bytes(table, config) for table in found.values())])
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
-        # A shard is written while the next weight is there already, which may be an embedding.
-        return cls(2 * sum(sizes) + graphs + working, max(SHARD_BYTES, max(sizes)) + max(sizes) + working)
+        return cls(2 * sum(sizes) + graphs + working, max(sizes) + working)
 
 
 def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:

@@ -194,7 +194,7 @@ class Refiner:
             If `tuned` and the base are two different models, or `responses` has another length.
         """
         filters = self.filters.of(responses)
-        with open_tuned(tuned, self.base.model) as checkpoint:
+        with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
@@ -279,12 +279,12 @@ class Refiner:
         multiplies the whole delta (WiSE-FT) instead of filtering it, 0 is the base. The stream is
         iterable once, over pairs of name and refined weight, and knows `norm_kept` at its end.
         """
-        with open_tuned(tuned, self.base.model) as checkpoint:
+        with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             remarks = (*self.filters.remarks, *match.remarks, *merged)
             ranks = {} if merged or factor is not None else self._ranks(checkpoint, match)
             yield DeltaStream(
-                checkpoint, match, self.filters.of(responses), factor, remarks, self.rest, ranks
+                checkpoint, match, self.filters.of(responses), factor, remarks, self.rest, ranks, self._memory
             )
 
     def save(
@@ -313,7 +313,7 @@ class Refiner:
         """
         folder = check_folder(out, overwrite, (place_of(tuned, "tuned"), self._place, self.base.folder))
         filters = self.filters.of(responses)
-        with open_tuned(tuned, self.base.model) as checkpoint:
+        with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             if factor is not None and checkpoint.adapter is not None:
                 whole = sorted(filter(checkpoint.adapter.is_whole, match.origins))
@@ -333,7 +333,7 @@ class Refiner:
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
                 return state
             remarks = (*self.filters.remarks, *match.remarks, *merged)
-            found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest)
+            found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest, memory=self._memory)
             in_files = self.placement.in_files
             shard_bytes = SHARD_BYTES if in_files else LARGE_SHARD_BYTES
             write_folder(folder, found.on_disk(), checkpoint, self.base, shard_bytes=shard_bytes)

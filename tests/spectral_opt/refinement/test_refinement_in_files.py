@@ -112,9 +112,8 @@ def test_files_are_chosen_where_memory_does_not_suffice(folders, monkeypatch):
         monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: free)
         return Refiner(folders["base"], "preserve", BATCHES, graph="columns").placement
 
-    # What libraries and a shard take outweighs a tiny model: without it 120 kB are needed, or 54 kB by blocks.
+    # What libraries take outweighs a tiny model: without it 120 kB are needed, or 57 kB by blocks.
     monkeypatch.setattr(f"{PLACE}.RUNNING", 0)
-    monkeypatch.setattr(f"{PLACE}.SHARD_BYTES", 0)
     assert [placed(free).chosen for free in (10**9, None, 90_000)] == ["whole", "whole", "blocks"]
     assert "in memory about 0.00012 GB would be needed" in placed(90_000).reason
     with pytest.raises(ValueError, match=r"not enough memory: one block at a time needs about .* free"):
