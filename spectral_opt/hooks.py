@@ -22,7 +22,7 @@ from spectral_opt.distributed import (
     check_sharded,
     check_split_filters,
 )
-from spectral_opt.explanation import explain_prepared
+from spectral_opt.explanation import explain_prepared, told_start
 from spectral_opt.preparation import (
     CalibrationBatches,
     CalibrationLoss,
@@ -40,8 +40,10 @@ from spectral_opt.training import (
     OptimizerWrapper as OptimizerWrapper,
     Refresher,
     SpectralHandle as SpectralHandle,
+    StartLike,
     check_groups,
     describe_tables,
+    find_stored,
     learning_rates,
     live_optimizers,
     stepping_optimizer,
@@ -55,6 +57,7 @@ def attach(
     batches: CalibrationBatches = None,
     loss: CalibrationLoss = None,
     prepared: Sequence[tuple[PreparedTable, ...]] | None = None,
+    start: StartLike | None = None,
 ) -> SpectralHandle:
     """Put penalty and filter of one or more configs on an optimizer.
 
@@ -75,6 +78,11 @@ def attach(
     prepared : sequence of tuple of PreparedTable, optional
         One tuple per config, from `prepare`: graphs and filters of an earlier run from the same start.
         Nothing is calibrated or built then, and `batches` and `loss` are read for a `refresh` only.
+    start : str, path or mapping of str to Tensor, optional
+        Where Theta_0 of a penalty on the delta is stored to the last bit, so that it is read there and not copied: a
+        safetensors file or folder, which must not be written to while training, or tensors by the parameters' names.
+        "copy": nowhere. None: in the hub's cache, where the model was loaded from it, else nowhere. What is stored in
+        another type or on another device is copied. `explanation` says which.
 
     Returns
     -------
@@ -87,7 +95,8 @@ def attach(
     ValueError
         If targets match nothing that the optimizer trains, calibration batches are missing, no table can have a graph,
         `prepared` is of other tables, a decoupled penalty finds no learning rate, two configs run one parameter in
-        a basis, or the optimizer has a live handle. Model and optimizer are untouched then.
+        a basis, `start` is a file or folder with other weights, or the optimizer has a live handle. Model and optimizer
+        are untouched then.
     TypeError
         If `model`, `optimizer`, `config`, `batches` or `loss` is of the wrong kind.
 
@@ -147,7 +156,10 @@ def attach(
         for ready in of_config
     ]
     refresher = Refresher(bare, sets, loss, tables, ranks)
-    return SpectralHandle(bare, bare_optimizer, configs, tables, explanation, refresher, ranks)
+    stored = find_stored(bare, start)
+    handle = SpectralHandle(bare, bare_optimizer, configs, tables, explanation, refresher, ranks, stored)
+    handle.explanation = told_start(explanation, stored.names, stored.size, stored.where)
+    return handle
 
 
 def _check_request(

@@ -3,7 +3,8 @@
 Matched or prepared tables and the configs that act on them become lines of text with sizes, methods and costs, and
 sentences on what follows. Nothing is trained; a step is timed on stand-ins.
 
-Doors: `explain` before anything is attached, `explain_prepared` for what `attach` has built; an `Explanation`.
+Doors: `explain` before anything is attached, `explain_prepared` for what `attach` has built; an `Explanation`;
+`told_start`, where Theta_0 is read.
 What each rank of a run needs, from shapes alone: `plan_run`, a `RunPlan`.
 """
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         Explanation as Explanation,
         explain as explain,
         explain_prepared as explain_prepared,
+        told_start as told_start,
     )
     from spectral_opt.explanation.run_plan import RunPlan as RunPlan, plan_run as plan_run
 

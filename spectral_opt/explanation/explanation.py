@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -286,6 +286,25 @@ def explain_prepared(
         notes.append(f"acts in the steps of {type(stepping).__name__}, which {outside} holds")
     told = dict.fromkeys(map(str, covered))
     return Explanation(tuple(configs), tuple(tables), tuple(left.items()), tuple(notes), traffic, tuple(told))
+
+
+def told_start(explanation: Explanation, names: Collection[str], size: int, where: str) -> Explanation:
+    """Say that Theta_0 of some parameters, of so many bytes, is read where it is stored, and count no copy of it."""
+    if not names:
+        return explanation
+    tables = tuple(
+        dataclasses.replace(
+            table, memory={**table.memory, "start": 0}, extra_bytes=table.extra_bytes - table.memory["start"]
+        )
+        if set(table.parameters) <= set(names)
+        else table
+        for table in explanation.tables
+    )
+    note = (
+        f"Theta_0 of {len(names)} parameters, {size / 2**20:.1f} MiB, is read from {where}, where it lies, and not "
+        "copied"
+    )
+    return dataclasses.replace(explanation, tables=tables, notes=(*explanation.notes, note))
 
 
 def _without_experts(names: Sequence[str], sizes: Mapping[str, int]) -> list[str]:

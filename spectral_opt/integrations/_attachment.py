@@ -94,7 +94,9 @@ class Attachment:
     def _begun(
         self, model: nn.Module, optimizer: Optimizer | OptimizerWrapper, draw: Draw, loss: CalibrationLoss
     ) -> SpectralHandle:
-        handle = attach(model, optimizer, self.configs, self._calibration(model, draw), loss)
+        # What the start has in memory already is shared, not copied a second time.
+        known = None if self.start is None else self.start.tensors
+        handle = attach(model, optimizer, self.configs, self._calibration(model, draw), loss, start=known)
         if self.start is None:
             self.start = StartWeights(model, self.configs)
         moved = self.start.moved(model)

@@ -10,6 +10,7 @@ Tables: `bind_table` makes a `BoundTable`, whose filters give `Energies`, and wh
 are a step in the basis of a graph.
 Optimizers: `stepping_optimizer` inside of an `OptimizerWrapper`; `check_groups`, `learning_rates`, `read_scaling`.
 Graphs built anew: `Refresher`. Graphs of each step's own gradients: the optimizer `SpectralPower`.
+Theta_0 that is stored elsewhere: `find_stored`, a `StoredStart`, of what is `StartLike`.
 State: `checksum`, `describe_tables`, `prepared_from_state`.
 Inside: `PenaltyForm`, `filter_` and `writable_view`, products in place; `gradient_gram` and `relative_change`, the
 drift; `move_moments`, of an optimizer into another basis.
@@ -57,6 +58,11 @@ if TYPE_CHECKING:
         checksum as checksum,
         describe_tables as describe_tables,
         prepared_from_state as prepared_from_state,
+    )
+    from spectral_opt.training.stored_start import (
+        StartLike as StartLike,
+        StoredStart as StoredStart,
+        find_stored as find_stored,
     )
 
 if not TYPE_CHECKING:

@@ -10,7 +10,7 @@ operator on all entries of the update, a tensor product or measured modes, has a
 step.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from spectral_opt.preparation import (
     low_rank_scale,
     starts_with_an_update,
 )
-from spectral_opt.training.bound_table import BoundTable, Live
+from spectral_opt.training.bound_table import BoundTable, Live, copied
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,9 @@ class AdapterTable(BoundTable):
         """All parameters that the methods read or change."""
         return self.factors
 
-    def copy_start(self, known: Collection[str] = ()) -> dict[str, Tensor]:
+    def copy_start(
+        self, known: Collection[str] = (), keep: Callable[[str, Tensor], Tensor] = copied
+    ) -> dict[str, Tensor]:
         """Copy the factors, where the update does not start at zero.
 
         Where B_0 A_0 = 0, zeros without memory of their own, so that a resumed run finds the start there.
@@ -83,7 +85,7 @@ class AdapterTable(BoundTable):
         factors = {name: p.detach() for name, p in self.factors.items() if name not in known}
         if self.start_scale is None:
             return {name: p.new_zeros(()).expand(p.shape) for name, p in factors.items()}
-        return {name: p.clone() for name, p in factors.items()}
+        return {name: keep(name, p) for name, p in factors.items()}
 
     def with_start(self, start: Mapping[str, Tensor]) -> "AdapterTable":
         """Take other factors at the start, of the same scale; a decoupled penalty refuses a start that is not zero."""

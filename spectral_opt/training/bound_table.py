@@ -44,6 +44,11 @@ Live = Mapping[str, Tensor | Sequence[Tensor]]
 Table = TypeVar("Table", bound="BoundTable")
 
 
+def copied(name: str, parameter: Tensor) -> Tensor:
+    """Copy a parameter as it is now."""
+    return parameter.detach().clone()
+
+
 @dataclass(frozen=True)
 class BoundTable:
     """A prepared table with its config and its live parameters, and all that is done to them in a step.
@@ -108,18 +113,19 @@ class BoundTable:
         """Take another Theta_0 than the parameters at `attach`."""
         return self
 
-    def copy_start(self, known: Collection[str] = ()) -> dict[str, Tensor]:
-        """Copy what the penalty reads of the present parameters as Theta_0, but for those that are `known` already.
+    def copy_start(
+        self, known: Collection[str] = (), keep: Callable[[str, Tensor], Tensor] = copied
+    ) -> dict[str, Tensor]:
+        """Keep what the penalty reads of the present parameters as Theta_0, but for those that are `known` already.
 
-        Empty without a penalty on the delta. Experts share a parameter, which is copied once.
+        `keep` (name, parameter) copies a parameter, or gives what is stored of it elsewhere. Empty without a penalty on
+        the delta. Experts share a parameter, which is copied once.
         """
         # Also of a table that is left alone: a state may have its graph.
         if not self._own_config.penalty or self.config.penalty_on != "delta":
             return {}
         return {
-            name: parameter.detach().clone()
-            for name, parameter in self.parameters.items()
-            if name not in known
+            name: keep(name, parameter) for name, parameter in self.parameters.items() if name not in known
         }
 
     def signal(self, start: Mapping[str, Tensor], live: Live | None = None) -> Float[Tensor, "nodes width"]:

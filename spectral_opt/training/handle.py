@@ -15,9 +15,10 @@ from spectral_opt.ranks import ALONE, Ranks
 from spectral_opt.training._adapter_watch import AdapterWatch
 from spectral_opt.training._optimizer_hooks import OptimizerHooks
 from spectral_opt.training._step import ParameterWatch, SpectralStep
-from spectral_opt.training.bound_table import BoundTable
+from spectral_opt.training.bound_table import BoundTable, copied
 from spectral_opt.training.refresh import Refresher
 from spectral_opt.training.state import check_graphs, check_state, checksum, describe_tables, restored
+from spectral_opt.training.stored_start import StoredStart
 
 if TYPE_CHECKING:
     from spectral_opt.explanation import Explanation
@@ -50,6 +51,8 @@ class SpectralHandle:
     ranks : Ranks
         Who trains together. All of them call `penalty`, `metrics`, `load_state_dict` and `load_start` together;
         `state_dict` gives whole tensors, the same on each, so that one may write them and any number load them.
+    stored : StoredStart, optional
+        Where Theta_0 lies already, so that it need not be copied.
 
     Raises
     ------
@@ -75,12 +78,13 @@ class SpectralHandle:
         explanation: "Explanation",
         refresher: Refresher,
         ranks: Ranks = ALONE,
+        stored: StoredStart | None = None,
     ) -> None:
         self.explanation = explanation
         self.configs = tuple(configs)
         start: dict[str, Tensor] = {}
         for table in tables:
-            start |= table.copy_start(start.keys())
+            start |= table.copy_start(start.keys(), copied if stored is None else stored.keep)
         self._steps = SpectralStep(tables, start, ParameterWatch(model, tables))
         self._adapters = AdapterWatch(model, tables)
         self._refresher = refresher
