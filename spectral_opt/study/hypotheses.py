@@ -31,6 +31,7 @@ Direction = Literal["below", "within", "above", "noninferior"]
 KINDS: Mapping[Kind, tuple[tuple[Direction, ...], tuple[Option, ...]]] = {
     "lost_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
     "lost_difference": (("below",), ("score", "level")),
+    "scaling_ratio": (("below", "within"), ("score", "estimate_at_most")),
     "perturbation_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
     "score_difference": (("above", "noninferior"), ("score",)),
     "best_scaling_difference": (("above", "noninferior"), ("score",)),
@@ -206,7 +207,7 @@ def _measure(kind: Kind, values: Mapping[str, Any], task_kind: TaskKind, where: 
         raise ValueError(
             f"{where}: level is added to the reference's own score, and is 0 or below; got {level:g}"
         )
-    if kind == "lost_ratio" and task_kind == CAUSAL_LM:
+    if kind in ("lost_ratio", "scaling_ratio") and task_kind == CAUSAL_LM:
         raise ValueError(
             f"{where}: what a language model loses may be below 0, and has no ratio then: claim a lost_difference"
         )
@@ -241,6 +242,7 @@ def _fits(part: Part, measure: Measure, where: str) -> None:
     needs_curve = measure.kind in (
         "lost_ratio",
         "lost_difference",
+        "scaling_ratio",
         "perturbation_ratio",
         "best_scaling_difference",
     )

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._convergence import best_smoothed_loss, reached_at
-from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scores_along, whole_path
+from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve, scores_along, whole_path
 from spectral_opt.study.statistics._paired import (
     PairedSummary,
     one_sided_p_value,
@@ -21,13 +21,16 @@ from spectral_opt.study.statistics._paired import (
 Kind = Literal[
     "lost_ratio",
     "lost_difference",
+    "scaling_ratio",
     "perturbation_ratio",
     "score_difference",
     "best_scaling_difference",
     "steps_ratio",
     "time_ratio",
 ]
-RATIOS: frozenset[Kind] = frozenset({"lost_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"})
+RATIOS: frozenset[Kind] = frozenset(
+    {"lost_ratio", "scaling_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"}
+)
 # Of which less is better.
 COSTS: frozenset[Kind] = RATIOS | {"lost_difference"}
 # What compares two states alone: how the reference's run went has no say in it.
@@ -40,6 +43,8 @@ class Measure:
 
     - "lost_ratio", "perturbation_ratio": least lost, or least drift, on each one's own scaling curve at the score
       of the reference plus `level`; "lost_difference" the same of what is lost, where that may be below 0.
+    - "scaling_ratio": what the state itself has lost over what the reference has, scaled to the state's own score; for
+      two filters the one such ratio over the other. No line from a fine-tune to a distant state decides it.
     - "score_difference": of the states themselves.
     - "best_scaling_difference": the method's score over the best on the rival's own scaling curve, start and factor
       picked on the same texts, which favours the rival.
@@ -183,6 +188,7 @@ def _lacking(measure: Measure, record: CellRecord) -> str:
     needed = {
         "lost_ratio": (measure.score, "lost"),
         "lost_difference": (measure.score, "lost"),
+        "scaling_ratio": (measure.score, "lost"),
         "perturbation_ratio": (measure.score, "drift"),
         "time_ratio": (),
     }.get(measure.kind, (measure.score,))
@@ -213,6 +219,26 @@ def _least_lost(
     if min(reached) < 0:
         return math.nan, "what is lost is below 0, of which there is no ratio"
     return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
+
+
+def _scaling_ratio(
+    measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
+) -> tuple[float, str]:
+    (first, why), (second, other) = (_over_scaling(measure, one, reference) for one in (own, rival))
+    if math.isnan(first) or math.isnan(second):
+        return math.nan, why if math.isnan(first) else other
+    if math.isinf(first) and first == second:
+        return math.nan, f"{why}; {other}"
+    return first - second, why or other
+
+
+def _over_scaling(measure: Measure, record: CellRecord, reference: CellRecord) -> tuple[float, str]:
+    if record is reference:
+        return 0.0, ""  # scaling beside itself, whichever of its states is the best
+    lost, score = (float(values[0]) for values in scaling_curve(record, measure.score))
+    scaled = float(least_lost(*scaling_curve(reference, measure.score), score))
+    scaled = math.inf if math.isnan(scaled) else scaled
+    return _log_ratio(lost, scaled, record, reference, "never has the score")
 
 
 def _difference(first: float, second: float, own: CellRecord, rival: CellRecord) -> tuple[float, str]:
@@ -260,6 +286,7 @@ def _time_ratio(
 _KINDS: Mapping[Kind, Callable[[Measure, CellRecord, CellRecord, CellRecord], tuple[float, str]]] = {
     "lost_ratio": _least_lost,
     "lost_difference": _least_lost,
+    "scaling_ratio": _scaling_ratio,
     "perturbation_ratio": _least_lost,
     "score_difference": _score_difference,
     "best_scaling_difference": _best_scaling_difference,

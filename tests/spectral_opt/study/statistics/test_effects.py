@@ -46,6 +46,29 @@ def test_each_curve_is_met_at_the_references_own_score_and_level():
     assert drifted.values == pytest.approx(found.values)
 
 
+def test_a_state_is_held_against_scaling_at_its_own_score_and_two_states_by_both_ratios():
+    measure = Measure("scaling_ratio", "auc")
+    # AdamW has lost .2 - .2 x 1/3 at .7, between its half and the start, and .04 / .15 of .2 at .64.
+    own, other = record([(0.1, 0.7), (0.05, 0.65)]), record([(0.1, 0.64), (0.01, 0.61)], method="other")
+    beside = effect(measure, own).values[0]
+    assert math.exp(beside) == pytest.approx(0.1 / (0.2 * 2 / 3))
+    assert math.exp(effect(measure, own, other).values[0]) == pytest.approx(
+        math.exp(beside) / (0.1 / (0.2 * 0.04 / 0.15))
+    )
+    # Any strength on the way there would be another comparison: the states behind the first have no say.
+    assert effect(measure, record([(0.1, 0.7), (0.3, 0.2)])).values[0] == beside
+
+
+def test_a_state_that_scaling_never_equals_is_infinitely_better_and_one_that_is_none_infinitely_worse():
+    measure = Measure("scaling_ratio", "auc")
+    better, worse = record([(0.1, 0.9)], method="better"), record([(0.1, 0.55)], method="worse")
+    assert effect(measure, better).values == {0: -math.inf}
+    assert effect(measure, better).infinite == {0: "adamw never has the score"}
+    assert effect(measure, worse).values == {0: math.inf}
+    assert effect(measure, better, worse).values == {0: -math.inf}
+    assert effect(measure, better, better).values == {}
+
+
 def test_what_never_has_the_score_is_infinitely_worse_and_told():
     weak, measure = record([(0.1, 0.7), (0.05, 0.65)], method="weak"), Measure("lost_ratio", "auc", -0.02)
     found = effect(measure, weak)
