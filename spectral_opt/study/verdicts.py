@@ -249,7 +249,7 @@ def _verdict(hypothesis: Hypothesis, rows: Sequence[Comparison], p_value: float)
 _SAID: Mapping[Kind, str] = {
     "lost_ratio": "{method} loses {estimate} times what {rival} loses at equal {score}",
     "lost_difference": "{method} loses {estimate} nats beside {rival} at equal {score}",
-    "scaling_ratio": "over what scaling loses at each one's own {score}, {method} loses {estimate} times what {rival} does",
+    "scaling_ratio": "beside scaling at the own {score}, {method} loses {estimate} times what {rival} does",
     "perturbation_ratio": "{method} moves {estimate} times as far as {rival} at equal {score}",
     "score_difference": "the {score} of {method} is {estimate} beside {rival}",
     "best_scaling_difference": "the {score} of {method} is {estimate} beside the best scaling of {rival}",

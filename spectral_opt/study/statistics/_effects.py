@@ -10,7 +10,14 @@ from jaxtyping import Bool
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._convergence import best_smoothed_loss, reached_at
-from spectral_opt.study.statistics._equal_score import Cost, Score, least_lost, scaling_curve, scores_along, whole_path
+from spectral_opt.study.statistics._equal_score import (
+    Cost,
+    Score,
+    least_lost,
+    scaling_curve,
+    scores_along,
+    whole_path,
+)
 from spectral_opt.study.statistics._paired import (
     PairedSummary,
     one_sided_p_value,
