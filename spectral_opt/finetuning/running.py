@@ -37,8 +37,8 @@ from spectral_opt.finetuning.opening import OpenedRun, RunInputs, open_run
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.finetuning.page import tune_page
 
-# What the Trainer logs of an evaluation that is not about its texts.
-OF_THE_MACHINE = ("_runtime", "_per_second", "_preparation_time", "_num_tokens")
+# What is logged that is not about the texts; TRL counts tokens anew in a run that goes on.
+OF_THE_MACHINE = ("_runtime", "_per_second", "_preparation_time", "num_tokens")
 
 
 @dataclass(frozen=True)
