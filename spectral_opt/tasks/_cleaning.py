@@ -90,8 +90,7 @@ def clean_labelled(table: Table) -> LabelledText:
     split = table.columns.get("split")
     groups = table.columns.get("group")
     # A film with a space behind its name must not stand in two parts of a split.
-    tidied = None if groups is None else tuple(_tidy(str(_present(groups[i]))) for i in kept)
-    tidied = tidied and tuple("" if name.casefold() in MISSING else name for name in tidied)
+    tidied = None if groups is None else tuple(str(_named(groups[i])) for i in kept)
     if tidied and (without := tidied.count("")):
         provenance = provenance.with_note(
             f"texts without a group, which a split keeps together as one: {without}"
@@ -108,10 +107,13 @@ def clean_labelled(table: Table) -> LabelledText:
 
 
 def clean_unlabelled(table: Table) -> UnlabelledText:
-    """Drop empty texts and all later copies of a text, and count them; further columns become metadata."""
+    """Drop empty texts and all later copies of a text, and count them; further columns become metadata.
+
+    Values there are tidied as groups are, so that two spellings of one document are one; a missing one is "".
+    """
     kept, provenance = _drop(table, {})
     metadata: dict[str, tuple[str | int, ...]] = {
-        column: tuple(_present(values[i]) for i in kept)
+        column: tuple(_named(values[i]) for i in kept)
         for column, values in table.columns.items()
         if column != "text"
     }
@@ -196,8 +198,12 @@ def _spelling(name: str) -> str:
     return re.sub(r"(?<=\w)[\s_\u2010-\u2015-]+(?=\w)", "", plain)
 
 
-def _present(value: str | int | None) -> str | int:
-    return "" if value is None else value
+def _named(value: str | int | None) -> str | int:
+    """Tidy what names a group or a document; "" where nothing does."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    name = _tidy(value)
+    return "" if name.casefold() in MISSING else name
 
 
 def _by_value(label: str) -> tuple[int, float, str]:

@@ -118,8 +118,9 @@ class UnlabelledText:
     def as_documents(self, column: str | None = None) -> "UnlabelledText":
         """Join texts with one value in a column of `metadata` into one, with empty lines between, in their order.
 
-        Without a column each text is a document already. Of the other columns those stay that have one value in each
-        document. One that is not there is a DataError.
+        Without a column each text is a document already. Texts without a value are one document, and counted in the
+        provenance. Of the other columns those stay that have one value in each document. One that is not there is a
+        DataError, and so is a document with texts in two of the parts that the source ships.
         """
         if column is None:
             return self
@@ -129,7 +130,22 @@ class UnlabelledText:
         places: dict[str | int, list[int]] = {}
         for at, value in enumerate(self.metadata[column]):
             places.setdefault(value, []).append(at)
+        parts = self.metadata.get("split", ())
+        for value, own in places.items():
+            found = sorted({str(parts[at]) for at in own}) if parts else []
+            if len(found) > 1:
+                raise DataError(
+                    f"{self.name!r}: the document {value!r} by {column!r} has texts in the parts {', '.join(found)}; "
+                    "give each document to one part, or all texts as one file"
+                )
         documents = list(places.values())
+        provenance = self.provenance.with_note(
+            f"{len(self)} texts joined into {len(documents)} documents by {column}"
+        )
+        if "" in places:
+            provenance = provenance.with_note(
+                f"texts without {column}, which stand together as one document: {len(places[''])}"
+            )
         kept = {
             name: tuple(values[own[0]] for own in documents)
             for name, values in self.metadata.items()
@@ -138,8 +154,6 @@ class UnlabelledText:
         return UnlabelledText(
             self.name,
             tuple("\n\n".join(self.texts[at] for at in own) for own in documents),
-            self.provenance.with_note(
-                f"{len(self)} texts joined into {len(documents)} documents by {column}"
-            ),
+            provenance,
             kept,
         )

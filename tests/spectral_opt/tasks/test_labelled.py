@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import LabelledText, Provenance, UnlabelledText
+from spectral_opt.tasks import LabelledText, Provenance, UnlabelledText, load_text
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,24 @@ def test_texts_are_drawn_once_each_and_never_more_than_there_are():
     assert data.drawn(3, seed=0) == data.drawn(8, seed=0)[:3] != data.drawn(3, seed=1)
     with pytest.raises(DataError, match="toy: 9 texts were asked for, and it has 8"):
         data.drawn(9, seed=0)
+
+
+def test_texts_become_documents_however_their_names_are_written(tmp_path):
+    rows = ["one,letter 1", "two,letter  1 ", "three,", "four,nan", "five,letter 2"]
+    (tmp_path / "letters.csv").write_text("\n".join(["text,letter", *rows]))
+    documents = load_text(tmp_path / "letters.csv", document_column="letter").as_documents("letter")
+    assert documents.texts == ("one\n\ntwo", "three\n\nfour", "five")
+    assert documents.metadata["letter"] == ("letter 1", "", "letter 2")
+    assert "texts without letter, which stand together as one document: 2" in str(documents.provenance)
+
+
+def test_a_document_of_two_shipped_parts_is_refused(tmp_path):
+    for part, letters in (("train", (1, 2)), ("test", (2, 3))):
+        rows = [f"{part} {letter},{letter}" for letter in letters]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["text,letter", *rows]))
+    data = load_text(tmp_path, document_column="letter")
+    # Else the shipped test part would be given up without a word.
+    with pytest.raises(
+        DataError, match="the document '2' by 'letter' has texts in the parts test, train; give"
+    ):
+        data.as_documents("letter")
