@@ -1,5 +1,6 @@
 """Blocks of a job: documents are told apart, and nothing of a test part is chosen on."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -134,6 +135,20 @@ def test_a_paragraph_of_two_sources_is_refused_before_any_work(task, model, tmp_
     twice = replace(task, held_out=(task.held_out[0], task.calibration[0]))
     with pytest.raises(DataError, match="are the same texts"):
         check_sources(planned(twice, model))
+
+
+def test_a_paragraph_of_a_document_is_not_measured_on_elsewhere(task, model, tmp_path):
+    documents = [
+        "\n\n".join(["Enter the king.", *map(paragraph, [0] * 3, [at, at + 9, at + 18])]) for at in range(9)
+    ]
+    (tmp_path / "whole.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in documents))
+    whole = replace(task, data=str(tmp_path / "whole.jsonl"), document_column=None)
+    (tmp_path / "cut.txt").write_text(f"Enter the king.\n\n{paragraph(9, 0)}")
+    same = replace(whole, held_out=(str(tmp_path / "cut.txt"),))
+    check_sources(planned(same, model))  # three words are nobody's own
+    (tmp_path / "cut.txt").write_text(f"{paragraph(9, 0)}\n\n{paragraph(0, 4)}")
+    with pytest.raises(DataError, match="share 1 texts"):
+        read(same, model)
 
 
 def test_a_job_made_real_trains_on_all_of_its_blocks_and_freezes_embeddings(task, model):
