@@ -31,7 +31,7 @@ T = TypeVar("T")
 # A name becomes a part of a file's name and of a cell's key, which "/" and "," cut.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The smallest whole number where it is not 1.
-LOWEST = {"seeds": 0, "evaluate_every": 0}
+LOWEST = {"seeds": 0, "evaluate_every": 0, "length": 2}  # a block of one token predicts nothing
 MAY_BE_EMPTY = ("probes", "keep_states", "after", "after_factors", "hypotheses")
 
 

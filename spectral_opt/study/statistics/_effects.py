@@ -223,8 +223,6 @@ def _least_lost(
     reached = [math.inf if math.isnan(value) else value for value in found]
     if measure.kind == "lost_difference":
         return _difference(reached[0], reached[1], own, rival)
-    if min(reached) < 0:
-        return math.nan, "what is lost is below 0, of which there is no ratio"
     return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
 
 
@@ -305,7 +303,9 @@ _KINDS: Mapping[Kind, Callable[[Measure, CellRecord, CellRecord, CellRecord], tu
 def _log_ratio(
     first: float, second: float, own: CellRecord, rival: CellRecord, never: str
 ) -> tuple[float, str]:
-    """Take the logarithm of first over second, both from 0 to infinity."""
+    """Take the logarithm of first over second, none of which may be below 0."""
+    if min(first, second) < 0:
+        return math.nan, "what is lost is below 0, of which there is no ratio"
     if math.isinf(first) and math.isinf(second):
         return math.nan, f"neither {_name(own)} nor {_name(rival)} ever {never.removeprefix('never ')}"
     if first == second == 0:

@@ -64,7 +64,7 @@ class Selection:
             )
             for one in self.tried
         )
-        header = ("variant", "runs", "score", "loss", "lost / scaling", "never there", "")
+        header = ("variant", "runs", "score", "loss", "lost, scaling", "never there", "")
         muted = frozenset(place for place, one in enumerate(self.tried) if one.why_not)
         return TableView(header, rows, self.rule, muted)
 
@@ -95,9 +95,8 @@ def select(records: Iterable[CellRecord], label: str, score: Score | None = None
         tried.sort(key=lambda one: (bool(one.why_not), _or_worst(one.score, -1), _or_worst(one.loss)))
     else:
         level = -level_of(score)
-        rule = (
-            f"the least lost over scaling at the fine-tune's own {score} less {level:g}, on selection texts"
-        )
+        beside = "over" if lost_measure(score, level_of(score)).is_ratio else "less what is lost by"
+        rule = f"the least lost {beside} scaling at the fine-tune's own {score} less {level:g}, on selection texts"
         tried.sort(key=lambda one: (bool(one.why_not), one.never, _or_worst(one.lost)))
     return Selection(label, rule, tuple(tried))
 

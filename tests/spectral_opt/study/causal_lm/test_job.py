@@ -74,6 +74,7 @@ def test_a_plan_says_of_which_kind_a_task_is_and_is_written_as_it_was_read():
         ({"tasks__hamlet__kind": "causal_lm"}, "no kind of task named 'causal_lm'; did you mean 'causal-lm'"),
         ({"tasks__hamlet__kind": ["causal-lm"]}, "kind of task"),
         ({"tasks__hamlet__probes": ["bbc"]}, "no key named 'probes'"),
+        ({"tasks__hamlet__length": 1}, "length: 1 is no whole number of at least 2"),
         ({"tasks__hamlet__selection": "plots"}, r"a list is needed here, such as \[plots\]"),
         ({"tasks__hamlet__selection": ["plots"]}, "plots is in selection and in held_out"),
         (

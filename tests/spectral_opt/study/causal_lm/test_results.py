@@ -46,9 +46,18 @@ def test_what_is_lost_at_equal_loss_is_compared_by_its_difference(study):
 def test_a_ratio_of_what_is_below_0_says_nothing(study):
     _, records = study
     own, adamw = (by_seed(records, "posthoc", after) for after in ("columns", None))
-    effects = seed_effects(Measure("lost_ratio", "log_likelihood", -0.3), own, adamw, adamw)
-    assert not effects.values
-    assert set(effects.left_out.values()) == {"what is lost is below 0, of which there is no ratio"}
+    better = {seed: replace(one, metrics=gained(one.metrics)) for seed, one in own.items()}
+    measures = (Measure("lost_ratio", "log_likelihood", -0.3), Measure("scaling_ratio", "log_likelihood"))
+    for measure, states in zip(measures, (own, better), strict=True):
+        effects = seed_effects(measure, states, adamw, adamw)
+        assert not effects.values
+        assert set(effects.left_out.values()) == {"what is lost is below 0, of which there is no ratio"}
+
+
+def gained(metrics):
+    """The same states, but the first has made the other texts likelier."""
+    first, *others = metrics["points"]
+    return {**metrics, "points": [{**first, "lost": -0.1}, *others]}
 
 
 def test_who_never_has_the_score_or_diverges_is_infinitely_worse(study):
@@ -68,6 +77,9 @@ def test_tuning_chooses_by_the_loss_and_filters_by_the_difference(study):
     _, records = study
     chosen = select(records.values(), "adamw+columns", "log_likelihood")
     assert all(one.lost_ratio is None and one.lost_difference is not None for one in chosen.tried)
+    assert chosen.rule.startswith(
+        "the least lost less what is lost by scaling at the fine-tune's own log_likelihood"
+    )
     assert select(records.values(), "adamw").chosen.score == pytest.approx(-3.3, abs=0.03)  # its noise
     (passed,) = gate(records.values())
     assert passed.passed
