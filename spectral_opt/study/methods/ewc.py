@@ -4,13 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph._checks import known_choice, non_negative
+from paramgraph.sources import usual_objective
 from spectral_opt.study import Method, Training, diagonal_fisher
 
 
 def _prepare(training: Training) -> None:
     strength = non_negative("strength", training.options["strength"])
-    objective, setting = training.options["objective"], training.needed_setting()
-    known_choice("objective", objective, ("representation", "labels"))
+    setting = training.needed_setting()
+    known_choice("objective", training.options["objective"], (None, "representation", "labels"))
+    objective = training.options["objective"] or usual_objective(setting.start)
 
     def measured() -> dict[str, Tensor]:
         return diagonal_fisher(
@@ -48,6 +50,7 @@ METHOD = Method(
     title="EWC",
     description="Each step adds a quadratic penalty with the diagonal Fisher matrix of the preserved text.",
     prepare=_prepare,
-    options={"strength": 1.0, "objective": "representation"},
+    # None: what is usual for the model.
+    options={"strength": 1.0, "objective": None},
     paper="arXiv 1612.00796",
 )

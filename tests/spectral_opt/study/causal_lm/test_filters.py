@@ -9,7 +9,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from spectral_opt.study import (
     FinishedTune,
+    Training,
     chosen_options,
+    diagonal_fisher,
     fine_tune,
     get_after_training,
     get_method,
@@ -61,6 +63,28 @@ def test_an_adapter_that_finds_no_layer_is_refused():
     setting = replace(tiny_language_setting(), start=GPT2LMHeadModel(config).eval(), _kept={})
     with pytest.raises(ValueError, match="PEFT's OSF has found none of the 4 layers of the model"):
         fine_tune(setting.start, setting.training[:1], get_method("osf"), learning_rate=1e-3, setting=setting)
+
+
+def test_ewc_holds_the_weights_that_next_tokens_depend_on():
+    setting, method = tiny_language_setting(), get_method("ewc")
+    moved = copy.deepcopy(setting.start)
+    training = Training(moved, setting, chosen_options({"strength": 3.0}, method), 1e-3, 0.0)
+    method.prepare(training)
+    fisher = diagonal_fisher(
+        setting.start, setting.calibration["preserve"], objective="labels", seed=setting.seed
+    )
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 0.1
+    total = sum(float(value.double().sum()) for value in fisher.values())
+    count = sum(value.numel() for value in fisher.values())
+    # All weights are .1 off: strength / 2 times .01 times the sum of F over its mean.
+    (loss,) = training.extra_losses
+    assert loss(moved).item() == pytest.approx(3 / 2 * 0.01 * count, rel=1e-4)  # float32 weights
+    name = "model.layers.1.mlp.down_proj.weight"
+    gradient = torch.autograd.grad(loss(moved), dict(moved.named_parameters())[name])[0]
+    expected = 3 * 0.1 * fisher[name] * count / total
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
