@@ -161,7 +161,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def check_causal(loaded: LoadedModel) -> None:
-    """Refuse, with a ModelError, a model whose tokens see those behind them: it would learn to copy the next one."""
+    """Refuse, with a ModelError, a model whose tokens see those behind them: it would learn to copy the next one.
+
+    One whose logits are not finite is refused too, since nothing can be said of it.
+    """
     model: Any = loaded.encoder  # what a forward pass returns is transformers' own
     words = sorted(loaded.tokenizer.get_vocab().values())
     first = words[len(words) // 2]
@@ -169,6 +172,10 @@ def check_causal(loaded: LoadedModel) -> None:
     rows = torch.tensor([[first, first, first, other] for other in others], device=model.device)
     with torch.no_grad():
         logits = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, :3].float()
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            f"the logits of {loaded.name!r} are not finite: its checkpoint is broken, or has diverged"
+        )
     # Sums of different length round differently; what is seen changes logits by far more.
     if not torch.allclose(logits[0], logits[1], rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
         raise ModelError(

@@ -18,8 +18,8 @@ FORGETTING = (
 def open_language_setting(plan: StudyPlan, job: Job) -> LanguageSetting:
     """Read the texts of a job and load the model: the same in every process.
 
-    Mistakes in texts are the errors of `read_language_texts`, before a model is loaded; a model that cannot be had, or
-    sees the tokens ahead, is a ModelError.
+    Mistakes in texts are the errors of `read_language_texts`, before a model is loaded; a model that cannot be had,
+    lacks weights, or sees the tokens ahead, is a ModelError.
     """
     task, steps = job.task, job.part.steps or job.task.steps
     assert isinstance(task, LanguageTask), "its kind has chosen this door"
@@ -27,6 +27,12 @@ def open_language_setting(plan: StudyPlan, job: Job) -> LanguageSetting:
     loaded = load_model(plan.model, head="language_model")
     model = loaded.encoder
     check_causal(loaded)
+    if loaded.fresh:
+        # What reads tokens out is frozen: drawn at random it would be in the way of every run.
+        raise ModelError(
+            f"{plan.model} lacks {len(loaded.fresh)} weights, such as {loaded.fresh[0]}, which would be drawn at "
+            "random: take a checkpoint that predicts tokens already"
+        )
     if task.length > loaded.tokenizer.model_max_length:
         raise ModelError(
             f"task {task.name!r}: length is {task.length}, and {plan.model} has {loaded.tokenizer.model_max_length} "

@@ -10,6 +10,7 @@ import torch
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.study import LanguageTask, MethodGrid, Part, StudyPlan, check_sources, open_setting
 from spectral_opt.study.causal_lm import read_language_texts
+from spectral_opt.tasks import check_causal, load_model
 
 from helpers.word_models import FILLER, OPINIONS, VOCABULARY, save_word_llama, save_word_model
 
@@ -197,3 +198,22 @@ def test_what_predicts_no_next_token_is_refused(task, tmp_path):
     plan = planned(task, str(save_word_model(tmp_path / "word-bert")))
     with pytest.raises(ModelError, match="is no causal language model"):
         open_setting(plan, plan.jobs()[0])
+
+
+def test_a_checkpoint_without_what_reads_tokens_out_is_refused(task, model, tmp_path):
+    loaded = load_model(model, head="language_model")
+    body = loaded.encoder.model
+    body.config.tie_word_embeddings = False
+    for part in (body, loaded.tokenizer):
+        part.save_pretrained(tmp_path)
+    plan = planned(task, str(tmp_path))
+    with pytest.raises(ModelError, match=r"lacks 1 weights, such as lm_head\.weight"):
+        open_setting(plan, plan.jobs()[0])
+
+
+def test_a_broken_checkpoint_is_told_from_one_that_sees_ahead(model):
+    loaded = load_model(model, head="language_model")
+    with torch.no_grad():
+        loaded.encoder.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ModelError, match="are not finite: its checkpoint is broken"):
+        check_causal(loaded)
