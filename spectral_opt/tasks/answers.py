@@ -96,7 +96,7 @@ def read_answers(rows: Rows, chosen: Sequence[int], dropped: Mapping[str, int]) 
 
 
 def _of_columns(where: str, row: Mapping[str, Any]) -> Iterator[tuple[Said, Said]]:
-    if any(part is None or part in ("", []) for part in row.values()):
+    if not all(_is_said(part) for part in row.values()):
         return
     if len(row) == 2:
         kinds = {isinstance(part, str) for part in row.values()}
@@ -111,7 +111,7 @@ def _of_columns(where: str, row: Mapping[str, Any]) -> Iterator[tuple[Said, Said
     ((name, value),) = row.items()
     messages = messages_of(where, name, value)
     for at, message in enumerate(messages):
-        if message["role"] == "assistant" and at and message["content"]:
+        if message["role"] == "assistant" and at and _is_said(message["content"]):
             yield tuple(messages[:at]), (message,)
 
 
@@ -119,6 +119,11 @@ def _of_instruction(
     row: Mapping[str, Any], asked: str, beside: str, answered: str
 ) -> Iterator[tuple[Said, Said]]:
     answer, said = row[answered], [row[asked], row.get(beside)]
-    if answer and said[0]:
-        content = "\n\n".join(str(part) for part in said if part)
+    if _is_said(answer) and _is_said(said[0]):
+        content = "\n\n".join(str(part) for part in said if _is_said(part))
         yield ({"role": "user", "content": content},), ({"role": "assistant", "content": str(answer)},)
+
+
+def _is_said(part: object) -> bool:
+    """Say whether there is anything: nothing and white space are not, 0 is an answer."""
+    return part is not None and part != [] and bool(str(part).strip())

@@ -61,6 +61,17 @@ def test_what_has_no_answer_or_is_there_twice_is_counted(tmp_path):
     assert list(drawn.provenance.dropped.values()) == [2]
 
 
+def test_zero_is_an_answer_and_white_space_is_none(tmp_path):
+    sums = lines(tmp_path, {"question": "2 - 2?", "answer": 0}, {"question": "1 + 1?", "answer": " \n"})
+    found = load_answers(sums)
+    assert [answer[0]["content"] for answer in found.answered] == ["0"]
+    assert dict(found.provenance.dropped) == {"no answer": 1}
+    silent = lines(
+        tmp_path, {"messages": [ASK, {"role": "assistant", "content": " "}]}, {"messages": [ASK, REPLY]}
+    )
+    assert dict(load_answers(silent).provenance.dropped) == {"no answer": 1}
+
+
 def test_parts_that_files_name_are_known(tmp_path):
     lines(tmp_path, {"messages": [ASK, REPLY]}, name="train.jsonl")
     lines(tmp_path, {"messages": [MORE, AGAIN]}, name="test.jsonl")
