@@ -139,6 +139,7 @@ def attach(
     ranks = find_ranks(model)
     with ranks.together():
         request = _check_request(bare, optimizer, config, batches, loss, prepared)
+        stored = find_stored(bare, start)
     configs, bare_optimizer, parameters, named, sets = request
     # Before any pass: ranks that ask for other things would wait for each other for good.
     ranks.check_equal(
@@ -156,7 +157,6 @@ def attach(
         for ready in of_config
     ]
     refresher = Refresher(bare, sets, loss, tables, ranks)
-    stored = find_stored(bare, start)
     handle = SpectralHandle(bare, bare_optimizer, configs, tables, explanation, refresher, ranks, stored)
     handle.explanation = told_start(explanation, stored.names, stored.size, stored.where)
     return handle

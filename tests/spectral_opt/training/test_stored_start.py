@@ -130,3 +130,18 @@ def test_files_of_plain_modules_will_do(tmp_path):
     handle = attach(model, torch.optim.SGD(model.parameters(), lr=0.1), CONFIG, start=str(tmp_path))
     assert torch.equal(handle.start["0.weight"], model[0].weight)
     assert "not copied" in str(handle.explanation)
+
+
+def test_a_start_that_is_not_there_is_told_before_any_pass(base, tmp_path):
+    model = load(base)
+    config = SpectralConfig(targets=["q_proj"], source="gradients", penalty=0.1)
+
+    def passed(*_: object) -> None:
+        raise AssertionError("a pass was made")
+
+    model.forward = passed
+    batch = {"input_ids": torch.arange(6)[None], "labels": torch.arange(6)[None]}
+    with pytest.raises(ValueError, match="nowhere"):
+        attach(
+            model, torch.optim.SGD(model.parameters(), lr=0.1), config, [batch], start=tmp_path / "nowhere"
+        )
