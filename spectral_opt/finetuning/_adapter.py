@@ -1,6 +1,6 @@
 """Adapters by their names in PEFT, with its own options."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ ALSO_CALLED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rslora": ("lora", {"use_rslora": True}),
     "pissa": ("lora", {"init_lora_weights": "pissa"}),
 }
+
+# What PEFT trains and saves whole of a classifier by itself: modules whose names end so.
+TRAINED_HEADS = ("classifier", "score")
 
 
 def adapter_config(
@@ -40,6 +43,34 @@ def adapter_config(
         return make(**{"task_type": peft_type, **given})
     except (TypeError, ValueError, ImportError) as error:
         raise ValueError(f"peft {name!r} refuses its options: {' '.join(str(error).split())}") from error
+
+
+def keep_fresh(model: Any, config: Any, fresh: Iterable[str]) -> list[str]:
+    """Have PEFT train and save whole the modules with weights that the checkpoint lacks; return their names.
+
+    Who loads the adapter would draw other weights for them. A ValueError where the method cannot.
+    """
+    # PEFT finds modules by the ends of their names, and keeps adapters off those alone that it is told in full.
+    of_itself = [
+        name
+        for name, _ in model.named_modules()
+        if config.task_type == "SEQ_CLS" and name.endswith(TRAINED_HEADS)
+    ]
+    modules = [
+        module
+        for module in dict.fromkeys(name.rpartition(".")[0] for name in fresh)
+        if not any(f"{module}.".startswith(f"{head}.") for head in of_itself)
+    ]
+    if modules and ("" in modules or not hasattr(config, "modules_to_save")):
+        raise ValueError(
+            f"the checkpoint lacks weights, such as {next(iter(fresh))}, that an adapter of this kind cannot save: "
+            "tune all weights, or take lora"
+        )
+    if hasattr(config, "modules_to_save"):
+        config.modules_to_save = (
+            list(dict.fromkeys([*(config.modules_to_save or ()), *of_itself, *modules])) or None
+        )
+    return modules
 
 
 def adapt(model: Any, config: Any, seed: int) -> Any:

@@ -47,9 +47,24 @@ def _lines(record: Mapping[str, Any], kind: str) -> list[str]:
         "## Scores",
         "",
         *(f"{table.to_markdown()}\n" for table in score_tables(record)),
+        "## Load it",
+        "",
+        *_loading(record),
+        "",
         "## Made with",
         "",
         f"- Command: `{record['command'] or 'spectral_opt.finetuning.finetune'}`",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
         f"- Hardware: {', '.join(f'{name} {value}' for name, value in record['hardware'].items())}",
     ]
+
+
+def _loading(record: Mapping[str, Any]) -> list[str]:
+    """Say which class loads it; the base of an adapter does not know the classes."""
+    labels = record["config"]["labels"]
+    head = "CausalLM" if labels is None else "SequenceClassification"
+    is_adapter = record["config"]["peft"] is not None
+    name = f"peft.AutoPeftModelFor{head}" if is_adapter else f"transformers.AutoModelFor{head}"
+    classes = f", num_labels={len(labels)}" if is_adapter and labels else ""
+    said = [f"Classes, in the order of the scores: {', '.join(labels)}."] if labels else []
+    return [f"`{name}.from_pretrained(FOLDER{classes})`, from this folder.", *said]

@@ -143,7 +143,8 @@ def _row_losses(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
     scores = logits[0] if isinstance(logits, tuple) else logits
     sums = [
         # Row by row: a batch of float32 over a vocabulary is the largest tensor of an evaluation.
-        torch.nn.functional.cross_entropy(row[:-1].float(), target[1:], reduction="sum")
+        # Tokens that an adapter puts before the text have no label.
+        torch.nn.functional.cross_entropy(row[-len(target) : -1].float(), target[1:], reduction="sum")
         for row, target in zip(scores, labels, strict=True)
     ]
     return torch.stack([torch.stack(sums), (labels[:, 1:] != -100).sum(1).to(sums[0])], 1)

@@ -12,8 +12,8 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from paramgraph.checkpoints import locate
 from paramgraph.digests import tensor_digest, text_digest
 from spectral_opt.config import SpectralConfig
-from spectral_opt.errors import ModelError
-from spectral_opt.finetuning._adapter import adapt, adapter_config
+from spectral_opt.errors import DataError, ModelError
+from spectral_opt.finetuning._adapter import adapt, adapter_config, keep_fresh
 from spectral_opt.finetuning._arguments import (
     Schedule,
     argument_fields,
@@ -107,6 +107,9 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
         remarks.append(
             f"preserved texts: {len(inputs.preserved[1])}" + (f", {cut} of them cut" if cut else "")
         )
+        whole = keep_fresh(model, inputs.adapter, loaded.fresh)
+        if whole:
+            remarks.append(f"trained and saved whole, since the checkpoint lacks them: {', '.join(whole)}")
     if inputs.adapter is not None:
         model = adapt(model, inputs.adapter, options.seed)
     callbacks: list[TrainerCallback] = []

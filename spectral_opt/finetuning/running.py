@@ -247,6 +247,7 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
         },
         "licences": {
             "model": run.loaded.provenance.licence,
+            "labels": _labels(run),
             "data": [origin.licence for origin in run.task.origins],
         },
         "parts": run.task.parts.description,
@@ -268,6 +269,14 @@ def _finished(
     else:
         kept = f"the state of the last step, {state.global_step}, is kept"
     return {
+def _labels(run: OpenedRun) -> list[str] | None:
+    """Name the classes in the order of the model's scores; None where there are none."""
+    if run.task.label_names is None:
+        return None
+    config: Any = run.loaded.encoder.config  # transformers' own
+    return [str(config.id2label[number]) for number in range(config.num_labels)]
+
+
         "status": "finished",
         "steps": state.global_step,
         "metrics": dict(metrics),

@@ -1,0 +1,60 @@
+"""What is tuned beside a frozen model is complete, and what stands before the text is no text."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
+
+from spectral_opt.finetuning import FineTuneOptions, finetune
+
+
+def options(model: Path, data: Path, task: Any, **more: Any) -> FineTuneOptions:
+    steps = {"max_steps": 1, "evaluate_every": 1, "batch_size": 4, "max_length": 16}
+    return FineTuneOptions(model=str(model), data=str(data), task=task, **steps, **more)
+
+
+def test_an_adapter_has_all_weights_that_its_base_lacks(encoder, data, tmp_path):
+    base = tmp_path / "base"  # as of a masked language model: no pooler
+    AutoModel.from_pretrained(encoder, add_pooling_layer=False).save_pretrained(base)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(base)
+    done = finetune(options(base, data / "reviews.csv", "classification", peft="lora"), tmp_path / "out")
+    assert (
+        "trained and saved whole, since the checkpoint lacks them: bert.pooler.dense"
+        in done.record["remarks"]
+    )
+    assert (
+        "AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=2)"
+        in (done.folder / "README.md").read_text()
+    )
+    inputs = AutoTokenizer.from_pretrained(done.folder)("the story of a film", return_tensors="pt")
+    logits = []
+    for seed in (1, 2):  # nothing that is loaded is drawn
+        torch.manual_seed(seed)
+        model = AutoPeftModelForSequenceClassification.from_pretrained(done.folder, num_labels=2)
+        logits.append(model.eval()(**inputs).logits)
+    assert torch.equal(*logits)
+
+
+def test_tokens_that_an_adapter_puts_before_a_text_have_no_loss(decoder, data, tmp_path):
+    more = {"peft": "prompt_tuning", "peft_options": {"num_virtual_tokens": 3}}
+    asked = options(decoder, data / "plain.jsonl", "causal-lm", **more)
+    done = finetune(asked, tmp_path / "out")
+    assert math.isfinite(done.record["metrics"]["last"]["loss"])
+
+
+def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):
+    base, tokenizer = tmp_path / "base", AutoTokenizer.from_pretrained(encoder)
+    sizes = {"dim": 16, "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "max_position_embeddings": 32}
+    config = DistilBertConfig(**sizes, vocab_size=len(tokenizer), id2label={0: "bad", 1: "good"})
+    DistilBertForSequenceClassification(config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    done = finetune(options(base, data / "reviews.csv", "classification", peft="lora"), tmp_path / "out")
+    assert {"pre_classifier", "classifier"} <= set(done.record["config"]["peft"]["modules_to_save"])
