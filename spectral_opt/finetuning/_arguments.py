@@ -24,6 +24,8 @@ OWN = {
     "output_dir": "--out",
     "per_device_train_batch_size": "batch_size",
     "per_device_eval_batch_size": "batch_size",
+    "auto_find_batch_size": "batch_size",
+    "dataloader_drop_last": "the evaluation, which reads all texts",
     "gradient_accumulation_steps": "accumulate",
     "num_train_epochs": "epochs",
     "max_steps": "max_steps",
@@ -75,6 +77,15 @@ def learning_rate(options: FineTuneOptions) -> float:
     return options.learning_rate or (RATE if options.peft is None else ADAPTER_RATE)
 
 
+def interval_fields(schedule: Schedule) -> dict[str, int]:
+    """Write the fields that a schedule decides."""
+    return {
+        "logging_steps": schedule.log_every,
+        "eval_steps": schedule.evaluate_every,
+        "save_steps": schedule.checkpoint_every,
+    }
+
+
 def argument_fields(
     options: FineTuneOptions, task: TunedTask, out: Path, schedule: Schedule
 ) -> dict[str, Any]:
@@ -100,13 +111,11 @@ def argument_fields(
         "seed": options.seed,
         "data_seed": options.seed,
         "logging_strategy": "steps",
-        "logging_steps": schedule.log_every,
         # A mean without the steps that were no number would hide them.
         "logging_nan_inf_filter": False,
         "eval_strategy": "steps",
-        "eval_steps": schedule.evaluate_every,
         "save_strategy": "steps",
-        "save_steps": schedule.checkpoint_every,
+        **interval_fields(schedule),
         # The last and, while the next one is written, the one before it.
         "save_total_limit": 2,
         "load_best_model_at_end": keeps_best,

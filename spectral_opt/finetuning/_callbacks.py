@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spectral_opt.errors import TrainingDivergedError
@@ -22,7 +23,9 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
-        """Mark it; it comes after callbacks that were there before."""
+        """Mark it; it comes after callbacks that were there before, and after what other ranks write."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
         if args.should_save:
             mark_whole(Path(str(args.output_dir), f"checkpoint-{state.global_step}"))
 

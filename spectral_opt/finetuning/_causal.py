@@ -19,7 +19,7 @@ from transformers import (
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, length_of
+from spectral_opt.finetuning._task import Examples, TunedTask, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
     LoadedModel,
@@ -66,7 +66,7 @@ class CausalLanguage(TunedTask):
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
         """Cut the texts into blocks; the end of each is padded, of texts that run into each other it is dropped."""
         check_causal(loaded)
-        length, remarks = length_of(options, loaded, USUAL_LENGTH)
+        length, remarks = length_of(options, loaded, self.usual_length)
         made = {
             part: token_blocks(
                 loaded.tokenizer,

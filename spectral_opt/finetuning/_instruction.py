@@ -22,6 +22,7 @@ class Instruction(TunedTask):
     head = "language_model"
     peft_type = "CAUSAL_LM"
     needs = ("trl", "datasets")
+    usual_length = USUAL_CONVERSATION
 
     def __init__(self, options: FineTuneOptions) -> None:
         """Read conversations; all answers of one go to one part."""
@@ -62,7 +63,7 @@ class Instruction(TunedTask):
                 "model's version for chat, or give the columns 'prompt' and 'completion' as plain texts"
             )
         check_causal(loaded)
-        length, remarks = length_of(options, loaded, USUAL_CONVERSATION)
+        length, remarks = length_of(options, loaded, self.usual_length)
         told = {}
         for part, pairs in self._parts.items():
             cut = sum(_length(tokenizer, pair) > length for pair in pairs)

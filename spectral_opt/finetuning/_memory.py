@@ -8,8 +8,9 @@ import torch
 from paramgraph.checkpoints import checkpoint_inventory
 from paramgraph.environment import available_bytes
 
-# Of float32: the weight; of what is trained also its gradient and AdamW's two moments.
-WEIGHT_BYTES, TRAINED_BYTES = 4, 12
+# Of float32: the weight; of what is trained also its gradient, and AdamW's two moments.
+WEIGHT_BYTES, GRADIENT_BYTES, MOMENT_BYTES = 4, 4, 8
+FULL_MOMENTS = ("adamw_torch", "adamw_torch_fused")
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,14 @@ class MemoryNeed:
         )
 
 
-def memory_need(folder: Path, is_adapter: bool) -> MemoryNeed:
-    """Estimate what weights, gradients and moments of a checkpoint need; those of an adapter are not counted."""
+def memory_need(folder: Path, is_adapter: bool, optimizer: str = "adamw_torch") -> MemoryNeed:
+    """Estimate what weights, gradients and moments of a checkpoint need; those of an adapter are not counted.
+
+    `optimizer` is transformers' name: others than AdamW keep less than two moments in float32, and none is counted.
+    """
     entries = checkpoint_inventory(folder).entries
-    needed = entries * (WEIGHT_BYTES if is_adapter else WEIGHT_BYTES + TRAINED_BYTES)
+    trained = GRADIENT_BYTES + (MOMENT_BYTES if optimizer in FULL_MOMENTS else 0)
+    needed = entries * (WEIGHT_BYTES if is_adapter else WEIGHT_BYTES + trained)
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return MemoryNeed(entries, needed, int(free), torch.cuda.get_device_name())

@@ -21,12 +21,12 @@ Begun = Literal["new", "interrupted", "finished"]
 
 
 def read_run(out: Path) -> dict[str, Any] | None:
-    """Read the record in a folder; None where the folder is empty or not there, ValueError where it is another's."""
+    """Read the record in a folder; None where a run has yet to begin there, ValueError where it is another's."""
     if not out.exists():
         return None
     if not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder with --out")
-    inside = sorted(entry.name for entry in out.iterdir())
+    inside = sorted(entry.name for entry in out.iterdir() if not _is_left_over(entry))
     if not inside:
         return None
     try:
@@ -96,6 +96,13 @@ def stopped_early(checkpoint: Path, patience: int | None) -> bool:
     state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     found = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
     return int(found.get("attributes", {}).get("early_stopping_patience_counter", 0)) >= patience
+
+
+def _is_left_over(entry: Path) -> bool:
+    """Say whether a run left this that ended before its record was there, or another rank has made it just now."""
+    if entry.name == CHECKPOINTS:
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name.startswith(".") and entry.suffix == ".part"
 
 
 def _checkpoints(out: Path) -> list[Path]:

@@ -36,14 +36,15 @@ class Examples:
 class TunedTask(ABC):
     """One kind of task: made of options, it has read and split the texts; a ValueError says what is wrong with them.
 
-    `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages. `score` chooses
-    the best state. `origins` say where texts came from, `digest` pins all of them, `baseline` is what a score stands
-    beside.
+    `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages, `usual_length`
+    the tokens of an example where nothing says how many. `score` chooses the best state. `origins` say where texts came
+    from, `digest` pins all of them, `baseline` is what a score stands beside.
     """
 
     head: ClassVar[Head]
     peft_type: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    usual_length: ClassVar[int] = USUAL_LENGTH
     score: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool] = False
 

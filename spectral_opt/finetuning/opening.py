@@ -18,6 +18,7 @@ from spectral_opt.finetuning._arguments import (
     Schedule,
     argument_fields,
     check_trainer_fields,
+    interval_fields,
     make_schedule,
 )
 from spectral_opt.finetuning._callbacks import Advance, Explained, Progress, StopAtNaN, WholeCheckpoints
@@ -92,10 +93,8 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     }
     tokenizer = loaded.tokenizer
     model: Any = loaded.encoder
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.pad_token_id = (
-            tokenizer.pad_token_id
-        )  # a decoder's classifier looks for the last token by it
+    # A decoder's classifier looks for the last token by it; the Trainer makes them alike when it trains, not before.
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     examples = task.examples(loaded, options)
     remarks = [*loaded.provenance.notes, *examples.remarks]
     if loaded.unread:
@@ -107,10 +106,10 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
         remarks.append(
             f"preserved texts: {len(inputs.preserved[1])}" + (f", {cut} of them cut" if cut else "")
         )
+    if inputs.adapter is not None:
         whole = keep_fresh(model, inputs.adapter, loaded.fresh)
         if whole:
             remarks.append(f"trained and saved whole, since the checkpoint lacks them: {', '.join(whole)}")
-    if inputs.adapter is not None:
         model = adapt(model, inputs.adapter, options.seed)
     callbacks: list[TrainerCallback] = []
     if inputs.configs:
@@ -119,18 +118,32 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
     callbacks += [StopAtNaN(), WholeCheckpoints(), Progress(advance)]
-    world = TrainingArguments(output_dir="unused", report_to="none").world_size
+    own = TrainingArguments(output_dir="unused", report_to="none")
+    world = own.world_size * max(1, own.n_gpu)  # one process may feed several devices
     schedule = make_schedule(options, len(examples.train), world)
     fields = argument_fields(options, task, out, schedule)
     arguments = task.arguments(fields, examples.max_length)
     trainer = task.trainer(model, arguments, examples, tokenizer, callbacks)
     trainer.remove_callback(PrinterCallback)  # what it prints stands in the record
-    for part, given in (("train", examples.train), ("evaluation", examples.evaluation)):
-        taken = trainer.train_dataset if part == "train" else trainer.eval_dataset
-        if len(taken) < len(given):
+    for part, given, taken in (
+        ("train", examples.train, trainer.train_dataset),
+        ("evaluation", examples.evaluation, trainer.eval_dataset),
+    ):
+        if not len(taken):
+            raise DataError(
+                f"of all {len(given)} examples of {part} the cut at {examples.max_length} tokens left nothing to "
+                "learn: take a larger max_length"
+            )
+        if options.trainer.get("packing"):
+            remarks.append(f"examples of {part} packed into {len(taken)} of {examples.max_length} tokens")
+        elif len(taken) < len(given):
             remarks.append(
                 f"examples of {part} of which the cut left nothing to learn: {len(given) - len(taken)}"
             )
+    # TRL may have left some out, or put several into one.
+    schedule = make_schedule(options, len(trainer.train_dataset), world)
+    for name, value in interval_fields(schedule).items():
+        setattr(trainer.args, name, value)
     return OpenedRun(
         options,
         task,
@@ -205,7 +218,8 @@ def _memory(options: FineTuneOptions) -> MemoryNeed | None:
     try:
         # Of a model on the hub the weights are fetched here, and not loaded.
         folder = embedded_folder(options.model) or located.files()
-        need = memory_need(folder, options.peft is not None)
+        optimizer = str(options.trainer.get("optim", "adamw_torch"))
+        need = memory_need(folder, options.peft is not None, optimizer)
     except ValueError:  # no such model, or no safetensors: loading says so in its own words
         return None
     check_memory(need, options.peft is not None)

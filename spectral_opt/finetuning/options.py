@@ -1,6 +1,7 @@
 """What a fine-tuning run is asked for: one frozen value, checked before any work; from a file, a command line, code."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,10 @@ class FineTuneOptions:
         elif name in ("peft_options", "spectral_options", "trainer"):
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
                 raise TypeError(f"{name} is {value!r}: names with their values are needed")
+            try:
+                json.dumps(dict(value), allow_nan=False)
+            except (TypeError, ValueError) as error:  # the record could not hold it
+                raise TypeError(f"{name} is {value!r}: plain values are needed ({error})") from None
             object.__setattr__(self, name, dict(value))
         elif not (isinstance(value, str) and value) and not (value is None and name in DEFAULTS):
             raise TypeError(f"{name} is {value!r}: a name is needed")
@@ -116,6 +121,23 @@ class FineTuneOptions:
         for name, (value, needed, other) in alone.items():
             if value and needed is None:
                 raise ValueError(f"{name} is {value!r}, and without {other} it would be ignored")
+        labelled, read = (
+            self.task == "classification",
+            self.task != "instruction" or self.preserve is not None,
+        )
+        unread = {
+            "label_column": (labelled, f"{self.task} reads no labels"),
+            "group_column": (labelled, f"the texts of {self.task} have no groups of yours"),
+            "text_column": (read, "conversations have columns of their own"),
+            "evaluation_share": (
+                self.evaluate_on is None,
+                f"{self.evaluate_on} evaluates, and nothing is set apart",
+            ),
+            "preserve_texts": (self.preserve is not None, "no text is to be preserved"),
+        }
+        for name, (is_read, reason) in unread.items():
+            if not is_read and getattr(self, name) != DEFAULTS[name]:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, and would be ignored: {reason}")
         if self.across and self.task != "causal-lm":
             raise ValueError(f"across is for causal-lm: the texts of {self.task} stay apart")
         if self.patience is not None and self.checkpoint_every not in (None, self.evaluate_every):

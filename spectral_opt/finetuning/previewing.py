@@ -12,7 +12,6 @@ from spectral_opt.explanation import RunPlan, explain, plan_run
 from spectral_opt.finetuning._adapter import adapt
 from spectral_opt.finetuning._arguments import learning_rate
 from spectral_opt.finetuning._spectral_part import read_configs
-from spectral_opt.finetuning._task import USUAL_LENGTH
 from spectral_opt.finetuning._terminal import quiet_libraries
 from spectral_opt.finetuning.opening import TASKS, RunInputs, adapter_of, open_run
 from spectral_opt.finetuning.options import FineTuneOptions
@@ -69,5 +68,7 @@ def plan_shapes(options: FineTuneOptions, ranks: int = 1, sharded: bool = False)
     model = open_skeleton(embedded_folder(options.model) or options.model)
     if adapter is not None:
         model = adapt(model, adapter, options.seed)
-    tokens = options.batch_size * options.accumulate * (options.max_length or USUAL_LENGTH)
+    tokens = (
+        options.batch_size * options.accumulate * (options.max_length or TASKS[options.task].usual_length)
+    )
     return plan_run(model, configs, ranks=ranks, sharded=sharded, tokens=tokens)

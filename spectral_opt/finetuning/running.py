@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import TrainerState
+from transformers import GenerationConfig, TrainerState
 
 from paramgraph.environment import hardware, peak_megabytes, versions, versions_beside
 from paramgraph.sources import RandomStates
@@ -175,6 +175,16 @@ def _take_up_trained(run: OpenedRun, last: Path) -> None:
     best = last.parent / f"checkpoint-{trainer.state.best_global_step}"
     kept = best if run.options.patience is not None else last
     trainer._load_from_checkpoint(str(kept))  # no public name loads the weights alone
+    model: Any = trainer.model
+    if run.adapter is None:
+        # `train` makes the special tokens those of the tokenizer, and the checkpoint has them so.
+        own = model.config.get_text_config()
+        written = type(model.config).from_pretrained(kept).get_text_config()
+        for name in ("bos_token_id", "eos_token_id"):
+            if hasattr(written, name):
+                setattr(own, name, getattr(written, name))
+        if model.can_generate():
+            model.generation_config = GenerationConfig.from_pretrained(kept)
 
 
 def _kept(out: Path) -> str:
@@ -237,6 +247,7 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
             "batch_size": options.batch_size,
             "accumulate": options.accumulate,
             "max_length": run.examples.max_length,
+            "labels": _labels(run),
             "peft": run.adapter,
             "spectral": [config.to_dict() for config in run.configs],
         },
@@ -247,7 +258,6 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
         },
         "licences": {
             "model": run.loaded.provenance.licence,
-            "labels": _labels(run),
             "data": [origin.licence for origin in run.task.origins],
         },
         "parts": run.task.parts.description,
@@ -257,6 +267,14 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
         "versions": {**versions(), **versions_beside()},
         "hardware": hardware(),
     }
+
+
+def _labels(run: OpenedRun) -> list[str] | None:
+    """Name the classes in the order of the model's scores; None where there are none."""
+    if run.task.label_names is None:
+        return None
+    config: Any = run.loaded.encoder.config  # transformers' own
+    return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
 def _finished(
@@ -269,14 +287,6 @@ def _finished(
     else:
         kept = f"the state of the last step, {state.global_step}, is kept"
     return {
-def _labels(run: OpenedRun) -> list[str] | None:
-    """Name the classes in the order of the model's scores; None where there are none."""
-    if run.task.label_names is None:
-        return None
-    config: Any = run.loaded.encoder.config  # transformers' own
-    return [str(config.id2label[number]) for number in range(config.num_labels)]
-
-
         "status": "finished",
         "steps": state.global_step,
         "metrics": dict(metrics),

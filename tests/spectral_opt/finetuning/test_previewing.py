@@ -27,6 +27,20 @@ def test_a_preview_trains_and_writes_nothing(asked, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_memory_is_that_of_the_optimizer(asked, encoder, monkeypatch):
+    entries = sum(value.numel() for value in load_file(encoder / "model.safetensors").values())
+    # Weights and gradients, and no moments.
+    monkeypatch.setattr("spectral_opt.finetuning._memory.available_bytes", lambda: 10 * entries)
+    assert preview(replace(asked, trainer={"optim": "sgd"})).facts["steps"] == "4"
+    with pytest.raises(ValueError, match="not enough memory"):
+        preview(asked)
+
+
+def test_a_plan_counts_the_tokens_of_its_task(decoder):
+    shapes = FineTuneOptions(model=str(decoder), data="nowhere", task="instruction")
+    assert plan_shapes(shapes).operations == plan_shapes(replace(shapes, max_length=1024)).operations
+
+
 def test_a_plan_is_made_of_the_config_alone(asked, decoder, tmp_path):
     shutil.copy(decoder / "config.json", tmp_path)
     shapes = replace(asked, model=str(tmp_path), data="nowhere", task="causal-lm")

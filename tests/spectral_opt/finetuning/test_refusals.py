@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from spectral_opt.cli import main
+from spectral_opt.finetuning import FineTuneOptions
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -87,6 +88,19 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         ),
         (f"{CLASSIFY} --spectral l2sp", "needs 'strength'"),
         (f"{CLASSIFY} --trainer seed=3", "which is decided by seed"),
+        (f"{CLASSIFY} --trainer auto_find_batch_size=true", "which is decided by batch_size"),
+        (
+            f"{CLASSIFY} --trainer dataloader_drop_last=true",
+            "decided by the evaluation, which reads all texts",
+        ),
+        (
+            f"{CLASSIFY} --evaluate-on {{reviews}} --evaluation-share 0.2",
+            "evaluation_share is 0.2, and would be",
+        ),
+        (f"{CLASSIFY} --preserve-texts 5", "preserve_texts is 5, and would be ignored"),
+        (f"{PLAIN} --group-column author", "group_column is 'author', and would be ignored"),
+        (f"{PLAIN} --label-column rating", "label_column is 'rating', and would be ignored"),
+        (f"{CHAT} --text-column said", "text_column is 'said', and would be ignored"),
         (f"{CLASSIFY} --trainer weight_decays=3", "did you mean 'weight_decay'?"),
         (f"{CLASSIFY} --ranks 8", "are of --dry-run"),
         (f"{CLASSIFY} --dry-run --ranks 8", "add --device meta"),
@@ -166,6 +180,13 @@ def test_too_little_memory_is_refused_before_the_model_is_loaded(decoder, data, 
     assert "not enough memory" in told
     assert ("--peft lora" in told) == (not peft)
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_a_record_cannot_hold_are_refused():
+    with pytest.raises(TypeError, match="plain values are needed"):
+        FineTuneOptions(
+            model="m", data="d", task="causal-lm", peft="lora", peft_options={"target_modules": {"q_proj"}}
+        )
 
 
 def test_a_folder_of_another_run_is_left_alone(finished_folder, decoder, data):

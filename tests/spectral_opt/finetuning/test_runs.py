@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,69 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(finished, decoder, data, t
             finetune(asked, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["checkpoint-2"]
     assert same(finetune(asked, tmp_path / "out").folder, finished.folder)
+
+
+def test_a_run_that_ended_before_its_record_begins_anew(decoder, data, tmp_path, monkeypatch):
+    asked = options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1)
+
+    def ended(*_: object, **__: object) -> None:
+        (tmp_path / "out" / ".0123456789abcdef.part").write_text("{")  # what writing the record had begun
+        raise EndedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "evaluate", ended)
+        with pytest.raises(EndedError):
+            finetune(asked, tmp_path / "out")
+    assert finetune(asked, tmp_path / "out").trained
+
+
+@pytest.mark.slow  # imports TRL
+def test_what_the_cut_leaves_nothing_of_is_not_counted_as_a_step(decoder, data, tmp_path):
+    chats = (data / "chat.jsonl").read_text().splitlines()
+    long = [chat.replace('"content": "', '"content": "' + "the story " * 40, 1) for chat in chats[:20]]
+    (tmp_path / "chat.jsonl").write_text("\n".join([*long, *chats[20:]]))
+    more = {"max_steps": None, "evaluate_every": None, "epochs": 1.0, "batch_size": 4, "max_length": 40}
+    asked = options(decoder, data, "instruction", **more)
+    record = finetune(replace(asked, data=str(tmp_path / "chat.jsonl")), tmp_path / "out").record
+    assert record["config"]["steps"] == record["steps"] < 9
+
+
+def test_a_classifier_looks_for_the_last_token_as_the_tokenizer_pads(decoder, data, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(decoder, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "pad_token_id": 2}))  # the end token, 1, pads
+    done = finetune(options(model, data, max_steps=1, evaluate_every=1), tmp_path / "out")
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    torch.manual_seed(0)
+    alone = AutoModelForSequenceClassification.from_pretrained(model, num_labels=2)
+    rows = [line.rpartition(",") for line in (data / "reviews.csv").read_text().splitlines()[1:]]
+    labels = [("bad", "good").index(label) for _, _, label in rows]
+    _, held_out = train_test_split(range(len(rows)), test_size=4, random_state=0, stratify=labels)
+    # One by one nothing is padded.
+    losses = [
+        alone(**tokenizer(rows[at][0], return_tensors="pt"), labels=torch.tensor([labels[at]])).loss.item()
+        for at in held_out
+    ]
+    assert done.record["metrics"]["before"]["loss"] == pytest.approx(sum(losses) / 4, rel=1e-5)  # float32
+
+
+def test_the_special_tokens_are_the_tokenizers_also_where_the_run_was_killed_at_its_end(
+    decoder, data, tmp_path
+):
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(decoder, model)
+    for name in ("config.json", "generation_config.json"):
+        written = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps({**written, "eos_token_id": 2}))  # of the tokenizer it is 1
+    asked = options(model, data, "causal-lm", max_steps=1, evaluate_every=1)
+    done = finetune(asked, out)
+    names = ("config.json", "generation_config.json")
+    whole = [json.loads((out / name).read_text()) for name in names]
+    assert [found["eos_token_id"] for found in whole] == [1, [1, 2]]
+    (out / "run.json").write_text(json.dumps({**done.record, "status": "running"}))
+    for name in (*names, "model.safetensors"):
+        (out / name).unlink()
+    finetune(asked, out)
+    assert [json.loads((out / name).read_text()) for name in names] == whole
