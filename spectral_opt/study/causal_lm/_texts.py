@@ -25,6 +25,8 @@ from spectral_opt.tasks import UnlabelledText, load_tokenizer, read_paragraphs, 
 
 # Of the documents, set apart for testing, the same under every seed.
 TEST_SHARE = 1 / 3
+# Parts of a source of which the first that is there is its test part.
+HELD_OUT = ("test", "validation", "dev")
 # Letters that are read for a token that is drawn: an English token has four or five.
 PLENTY = 16
 Blocks = Mapping[str, Tensor]  # inputs of a model, each (blocks, length)
@@ -54,11 +56,11 @@ class LanguageTexts:
 def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
     """Read, split and cut the texts of a job under its seed; no model is loaded.
 
-    A third of the task's documents, the same under every seed, is its test part where the source ships none; dev takes
-    of the others as many as it needs, in an order of the seed, and training blocks are drawn from what is left. Within
-    a part blocks run from one document into the next, closed by the end token. In the stage "tuning" blocks of dev are
-    scored and forgetting is measured on `task.selection`, and neither the test part nor a source of `task.held_out` is
-    read. DataError says which sources share texts, and what is too small.
+    A third of the task's documents, the same under every seed, is its test part where the source ships none (one for
+    validation is as good); dev takes of the others as many as it needs, in an order of the seed, and training blocks
+    are drawn from what is left. Within a part blocks run from one document into the next, closed by the end token. In
+    the stage "tuning" blocks of dev are scored and forgetting is measured on `task.selection`, and neither the test
+    part nor a source of `task.held_out` is read. DataError says which sources share texts, and what is too small.
     """
     task = job.task
     assert isinstance(task, LanguageTask), "its kind has chosen this reader"
@@ -77,6 +79,8 @@ def read_language_texts(plan: StudyPlan, job: Job) -> LanguageTexts:
     documents = data.as_documents(task.document_column)
     parts = _split(documents, tokenizer, task, job.seed)
     train, notes = cutter.blocks(documents, parts["train"], f"train of {task.data}"), list[str]()
+    if shipped := _shipped_test(documents):
+        notes.append(f"the test part is the part {shipped!r} that the source ships")
     wanted = TASK_BATCHES * task.batch_size
     order = np.random.default_rng(job.seed).permutation(_count(train))
     if len(order) <= job.shots:
@@ -122,9 +126,10 @@ def _split(
             f"{task.data} has {len(sizes)} documents, and a split by document needs three at least, one for each of "
             "train, dev and test: name a `document_column`, or give texts in more paragraphs"
         )
-    shipped = np.array(documents.metadata.get("split", ()), dtype=object) == "test"
-    if shipped.any():
-        tested, others = np.flatnonzero(shipped), np.flatnonzero(~shipped)
+    shipped = _shipped_test(documents)
+    if shipped is not None:
+        is_tested = np.array(documents.metadata["split"], dtype=object) == shipped
+        tested, others = np.flatnonzero(is_tested), np.flatnonzero(~is_tested)
     else:
         order = np.random.default_rng(0).permutation(len(sizes))
         ends = np.cumsum(sizes[order])
@@ -140,6 +145,12 @@ def _split(
         )
     parts = {"test": tested, "dev": left[:held], "train": left[held:]}
     return {part: sorted(own.tolist()) for part, own in parts.items()}
+
+
+def _shipped_test(documents: UnlabelledText) -> str | None:
+    """Name the part that the source ships for testing, as of classes; None where there is none."""
+    parts = documents.metadata.get("split", ())
+    return next((part for part in HELD_OUT if part in parts and "train" in parts), None)
 
 
 @dataclass(frozen=True)

@@ -167,12 +167,14 @@ def test_a_job_made_real_trains_on_all_of_its_blocks_and_freezes_embeddings(task
     assert "12 documents by letter" in facts["provenance"]["data"]
 
 
-def test_a_test_part_that_is_shipped_stays(task, model, tmp_path):
-    for split, numbers in (("train", range(24)), ("test", range(24, 36))):
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_test_part_that_is_shipped_stays(task, model, tmp_path, part):
+    for split, numbers in (("train", range(24)), (part, range(24, 36))):
         rows = [f'{{"text": "{paragraph(0, at)}"}}' for at in numbers]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
     found = read(replace(task, data=str(tmp_path), document_column=None, test_size=10), model)
     assert found.documents["test"] == 12
+    assert f"the test part is the part {part!r} that the source ships" in found.notes
     words = {word: at for at, word in enumerate(VOCABULARY)}
     tested = [words[word] for at in range(24, 36) for word in [*paragraph(0, at).split(), "[SEP]"]]
     text = " ".join(map(str, tested))
