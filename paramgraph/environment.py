@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, PackageNotFoundError
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import paramgraph
 
@@ -90,7 +90,8 @@ def peak_megabytes() -> float | None:
 def available_bytes() -> int | None:
     """Read how much memory the process may take now without paging; None where the system does not say.
 
-    What Linux has free or can free, or what is left to a control group, as of a container, where that is less.
+    What Linux has free or can free, or what is left to a control group, as of a container or a batch job, where that is
+    less.
     """
     found = [_linux_available(), _group_available()]
     known = [size for size in found if size is not None]
@@ -106,19 +107,44 @@ def _linux_available() -> int | None:
 
 
 def _group_available() -> int | None:
+    """Read what is left to the tightest of the groups that the process is in, and those around them."""
+    found = [_left(*group) for group in _memory_groups()]
+    return min((left for left in found if left is not None), default=None)
+
+
+def _memory_groups() -> Iterator[tuple[Path, str, str]]:
+    """Give each folder of a memory group, with the names of its files of limit and use, innermost first."""
     try:
-        limit, used = (
-            Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
-            for name in ("memory.max", "memory.current")
-        )
-        stated = Path("/sys/fs/cgroup/memory.stat").read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    second, first = "/", "/"
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        second = path if number == "0" and not controllers else second
+        first = path if "memory" in controllers.split(",") else first
+    for root, path, limit, used in (
+        ("/sys/fs/cgroup", second, "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", first, "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        # In a container its own group is the root, and the path may be that outside, of which nothing is there.
+        inside = PurePosixPath(path.lstrip("/"))
+        for part in (inside, *inside.parents):
+            yield Path(root) / part, limit, used
+
+
+def _left(group: Path, limit_name: str, used_name: str) -> int | None:
+    try:
+        limit, used = ((group / name).read_text(encoding="ascii").strip() for name in (limit_name, used_name))
+        stated = (group / "memory.stat").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     if limit == "max":
         return None
-    # Pages of files count as used, and are given up first.
+    values = dict(line.split()[:2] for line in stated)
+    # Pages of files count as used, and are given up first. In the first version "total_" counts the groups inside too.
     of_files = sum(
-        int(line.split()[1]) for line in stated if line.startswith(("inactive_file", "active_file"))
+        int(values.get(f"total_{name}", values.get(name, 0))) for name in ("inactive_file", "active_file")
     )
     return max(int(limit) - int(used) + of_files, 0)
 

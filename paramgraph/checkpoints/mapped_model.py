@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from paramgraph.checkpoints._architecture import named_class
 from paramgraph.checkpoints.correspondence import told
 from paramgraph.checkpoints.location import Located, locate
 from paramgraph.checkpoints.names_on_disk import ModuleWeights, in_module_names
-from paramgraph.checkpoints.safetensors_files import checkpoint_inventory, open_files
+from paramgraph.checkpoints.safetensors_files import open_files, stored_files
 from paramgraph.checkpoints.skeleton import loadable_configuration
 from paramgraph.checkpoints.weight_mapping import WeightMapping
 from paramgraph.mapped_memory import MappedMemory
 
-# As safetensors names them; of other types transformers takes the first floating one, and so do we.
+# As safetensors names them.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -50,16 +51,34 @@ def _without_weights(kind: Any, config: Any, folder: Path) -> nn.Module:
         from accelerate import init_empty_weights
     except ImportError as error:
         raise ImportError('weights in their files need accelerate: pip install "paramgraph[peft]"') from error
-    dtype = config.dtype
-    if dtype is None:
-        stored = next((DTYPES[name] for name in checkpoint_inventory(folder).dtypes if name in DTYPES), None)
-        dtype = stored or torch.get_default_dtype()
+    dtype = config.dtype or _first_dtype(folder) or torch.get_default_dtype()
     # Nothing is drawn for what has no memory; the caller's random state must not hang on that.
     with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         made = kind._from_config(config, dtype=dtype)
     made.tie_weights()  # undone where each was put on the meta device
+    _keep_wide(made, dtype)
     found: nn.Module = made
     return found
+
+
+def _first_dtype(folder: Path) -> torch.dtype | None:
+    """Find the type that transformers takes where none is described: the first floating one of the first file."""
+    with safe_open(min(stored_files(folder)), framework="pt") as file:
+        names = (file.get_slice(name).get_dtype() for name in file.keys())  # noqa: SIM118  # no mapping
+        return next((DTYPES[name] for name in names if name in DTYPES), None)
+
+
+def _keep_wide(model: Any, dtype: torch.dtype) -> None:
+    """Widen what transformers keeps in float32 in a model of half precision, such as outputs in T5."""
+    from transformers.core_model_loading import build_glob_alternation
+
+    plan = model._get_dtype_plan(dtype)
+    if not plan:
+        return
+    pattern, parts, _ = build_glob_alternation(list(plan))
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if (found := pattern.search(name)) is not None:
+            value.data = value.data.to(plan[parts[found.lastgroup]])
 
 
 def _check_weights(model: nn.Module, weights: WeightMapping, source: str) -> None:

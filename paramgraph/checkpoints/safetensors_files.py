@@ -73,11 +73,7 @@ class CheckpointInventory:
 
 def checkpoint_inventory(path: Path) -> CheckpointInventory:
     """Count what `open_files` would open, from the headers: no tensor is read. Raises as it does."""
-    open_files(path)  # finds what is missing, truncated or broken
-    file = _pick_file(path)
-    stored = [file]
-    if file.name.endswith(INDEX):
-        stored = [file.parent / place for place in dict.fromkeys(read_json(file)["weight_map"].values())]
+    stored = stored_files(path)
     tensors, dtypes = 0, Counter[str]()
     for part in stored:
         with safe_open(part, framework="pt") as opened:
@@ -92,6 +88,15 @@ def checkpoint_inventory(path: Path) -> CheckpointInventory:
         sum(part.stat().st_size for part in stored),
         MappingProxyType(dict(dtypes.most_common())),
     )
+
+
+def stored_files(path: Path) -> list[Path]:
+    """List the files that `open_files` would read, in the order in which an index names them; raises as it does."""
+    open_files(path)  # finds what is missing, truncated or broken
+    file = _pick_file(path)
+    if not file.name.endswith(INDEX):
+        return [file]
+    return [file.parent / place for place in dict.fromkeys(read_json(file)["weight_map"].values())]
 
 
 def _pick_file(path: Path) -> Path:

@@ -31,19 +31,22 @@ def checkpointed_blocks(model: nn.Module) -> Iterator[None]:
     Each block runs a second time when the backward pass comes to it. Caches of keys and values are off, as they would
     hold those of both runs.
     """
-    blocks = blocks_of(model)
+    # Of some blocks it may have been replaced by another already.
+    own = [(block, vars(block).get("forward")) for block in blocks_of(model)]
     # Parts of a model may have a description of their own.
     configs = {id(one): one for part in model.modules() if (one := getattr(part, "config", None)) is not None}
     caching = [one for one in configs.values() if getattr(one, "use_cache", False)]
     try:
         for config in caching:
             config.use_cache = False
-        for block in blocks:
+        for block, _ in own:
             block.forward = _checkpointed(block.forward)
         yield
     finally:
-        for block in blocks:
+        for block, forward in own:
             vars(block).pop("forward", None)
+            if forward is not None:
+                block.forward = forward
         for config in caching:
             config.use_cache = True
 

@@ -62,20 +62,53 @@ def test_both_packages_run_as_modules_and_state_their_versions(package):
     assert "peft" in shown
 
 
-def test_memory_that_is_left_is_that_of_the_machine_or_of_its_group(tmp_path, monkeypatch):
-    def read(file, **options):
-        return files[str(file)]
+@pytest.fixture
+def files(monkeypatch):
+    """Stand in for the files of the system; the machine has 700 kB free."""
+    found = {"/proc/meminfo": "MemTotal: 900 kB\nMemAvailable:     700 kB\n"}
 
-    files = {
-        "/proc/meminfo": "MemTotal: 900 kB\nMemAvailable:     700 kB\n",
+    def read(file, **options):
+        if str(file) not in found:
+            raise FileNotFoundError(file)
+        return found[str(file)]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    return found
+
+
+def test_memory_that_is_left_is_that_of_the_machine_or_of_its_group(files):
+    files |= {
         "/sys/fs/cgroup/memory.max": "500000\n",
         "/sys/fs/cgroup/memory.current": "300000\n",
         "/sys/fs/cgroup/memory.stat": "anon 7\nactive_file 1000\ninactive_file 20000\n",
     }
-    monkeypatch.setattr(Path, "read_text", read)
     assert available_bytes() == 500_000 - 300_000 + 21_000
     files["/sys/fs/cgroup/memory.max"] = "max"
     assert available_bytes() == 700 * 1024
+
+
+def test_the_tightest_of_nested_groups_counts(files):
+    files["/proc/self/cgroup"] = "0::/system.slice/job.scope\n"
+    for group, limit in (("system.slice", 90_000), ("system.slice/job.scope", 400_000)):
+        files |= {
+            f"/sys/fs/cgroup/{group}/memory.max": f"{limit}\n",
+            f"/sys/fs/cgroup/{group}/memory.current": "30000\n",
+            f"/sys/fs/cgroup/{group}/memory.stat": "inactive_file 0\n",
+        }
+    assert available_bytes() == 90_000 - 30_000
+
+
+@pytest.mark.parametrize("folder", ["", "/batch/job 7"])
+def test_groups_of_the_first_version_count_too(files, folder):
+    files["/proc/self/cgroup"] = "5:cpu,cpuacct:/\n4:memory:/batch/job 7\n0::/\n"
+    files |= {
+        f"/sys/fs/cgroup/memory{folder}/memory.limit_in_bytes": "500000\n",
+        f"/sys/fs/cgroup/memory{folder}/memory.usage_in_bytes": "300000\n",
+        # Those of the group alone come first, those of the groups inside are counted with it in the total.
+        f"/sys/fs/cgroup/memory{folder}/memory.stat": "inactive_file 7\nactive_file 1\ntotal_inactive_file 2000\n"
+        "total_active_file 1000\n",
+    }
+    assert available_bytes() == 500_000 - 300_000 + 3000
 
 
 def test_memory_that_is_left_is_not_known_everywhere(monkeypatch):

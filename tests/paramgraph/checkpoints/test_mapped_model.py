@@ -83,6 +83,43 @@ def test_weights_of_another_type_than_described_are_cast_once(tmp_path):
     assert all(map(torch.equal, mapped.parameters(), loaded.parameters()))
 
 
+def test_what_is_kept_wide_in_half_precision_stays_so(tmp_path):
+    config = transformers.T5Config(
+        vocab_size=40,
+        d_model=16,
+        d_kv=8,
+        d_ff=24,
+        num_layers=1,
+        num_heads=2,
+        architectures=["T5ForConditionalGeneration"],
+    )
+    transformers.T5ForConditionalGeneration.from_pretrained(
+        saved(tmp_path / "half", config, torch.float16), dtype="auto"
+    ).save_pretrained(tmp_path / "saved")
+    mapped = open_mapped(tmp_path / "saved", MappedMemory())
+    loaded = type(mapped).from_pretrained(tmp_path / "saved", dtype="auto")
+    theirs = dict(loaded.named_parameters())
+    assert {value.dtype for value in theirs.values()} == {torch.float16, torch.float32}
+    for name, value in mapped.named_parameters():
+        assert value.dtype == theirs[name].dtype
+        assert torch.equal(value, theirs[name])
+
+
+def test_a_type_that_is_not_described_is_that_of_the_first_weight(tmp_path):
+    file = saved(tmp_path) / "model.safetensors"
+    tensors = {name: value.bfloat16() for name, value in load_file(file).items()}
+    tensors["lm_head.weight"] = tensors[
+        "lm_head.weight"
+    ].float()  # first in the file, and not the most frequent
+    save_file(tensors, file, {"format": "pt"})
+    described = json.loads((tmp_path / "config.json").read_text())
+    del described["dtype"]
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    mapped = open_mapped(tmp_path, MappedMemory())
+    assert mapped.dtype == loaded.dtype == torch.float32
+
+
 def test_global_random_state_is_left_alone(tmp_path):
     saved(tmp_path)
     before = torch.get_rng_state()

@@ -75,3 +75,12 @@ def test_what_flows_between_blocks_alone_is_kept():
         assert kept_bytes(lambda: stack(x)) == 3 * x.nbytes < whole
         with torch.no_grad():
             stack(x)
+
+
+def test_a_forward_of_ones_own_is_there_again():
+    stack = Stack()
+    own = stack.blocks[1].forward = lambda x: 2 * x
+    with checkpointed_blocks(stack):
+        assert torch.equal(stack.blocks[1](torch.ones(2, 4)), torch.full((2, 4), 2.0))
+    assert stack.blocks[1].forward is own
+    assert "forward" not in vars(stack.blocks[0])
