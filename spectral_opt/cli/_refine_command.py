@@ -1,6 +1,7 @@
 """`spectral-opt refine`: recover pretrained ability of a finished fine-tune, without training."""
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -133,6 +134,7 @@ class Refine:
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
         _check_folder(self.out, self.overwrite)
+        _check_moments(self.moments)
         from paramgraph.checkpoints import locate
         from spectral_opt.refinement import check_inputs
 
@@ -199,8 +201,9 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     )
 
     unfinished = command.out / UNFINISHED  # results of an earlier run stay until this one is done
-    key = sweep_key(sweep.setting)
-    known = read_states(key, unfinished)
+    known = read_states(sweep_key(sweep.setting, sweep.moments), unfinished)
+    # What a run has written of graphs itself, the one that goes on reads.
+    key = functools.cache(lambda: sweep_key(sweep.setting, sweep.moments))
     if known is None and unfinished.is_dir() and any(unfinished.iterdir()) and not command.overwrite:
         raise ValueError(
             f"what is in {unfinished} is of another run (options, texts, weights or versions): name another folder "
@@ -217,7 +220,7 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         write_refinement(results, folder)
         if not finished:
             # What the run before has measured stays until this one is as far.
-            write_states([*sweep.points, *sweep.known[len(sweep.points) :]], key, folder)
+            write_states([*sweep.points, *sweep.known[len(sweep.points) :]], key(), folder)
         return results
 
     sweep.on_point = keep
@@ -270,6 +273,19 @@ READ: dict[str, Callable[[str, str], tuple[float | str, ...]]] = {
     "scales": _numbers,
     "nulls": _words,
 }
+
+
+def _check_moments(file: Path | None) -> None:
+    """Refuse, before any work, a file of graphs that could not be written at its end."""
+    if file is None or file.is_file():
+        return
+    if file.is_dir():
+        raise ValueError(f"--moments {file} is a folder: name a file in it")
+    folder = file.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(
+            f"--moments {file} cannot be written: make the folder {folder}, or name a file elsewhere"
+        )
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:

@@ -45,11 +45,17 @@ class Placement:
 
 
 def choose_placement(
-    asked: Memory, base: ModelLike, configs: Sequence[SpectralConfig], sets: Mapping[str, Batches]
+    asked: Memory,
+    base: ModelLike,
+    configs: Sequence[SpectralConfig],
+    sets: Mapping[str, Batches],
+    measured: bool = False,
+    nulls: bool = False,
 ) -> Placement:
     """Choose what was asked, or for "auto" memory where the estimate fits into what is free, else files.
 
-    A ValueError where files cannot be, or where there is not memory enough for one block either.
+    Where states are `measured` in memory, a copy of the model in float32 is counted too, with `nulls` the graphs of
+    one. A ValueError where files cannot be, or where there is not memory enough for one block either.
     """
     known_choice("memory", asked, get_args(Memory))
     where = locate(base, "base")
@@ -66,7 +72,7 @@ def choose_placement(
         raise ValueError(f"memory='blocks' {reason}")
     free = available_bytes()
     try:
-        need = _Need.of(where, configs, sets)
+        need = _Need.of(where, configs, sets, measured, nulls)
     except ValueError as error:
         if asked == "blocks":
             raise
@@ -108,7 +114,14 @@ class _Need:
     blocks: int
 
     @classmethod
-    def of(cls, where: Located, configs: Sequence[SpectralConfig], sets: Mapping[str, Batches]) -> "_Need":
+    def of(
+        cls,
+        where: Located,
+        configs: Sequence[SpectralConfig],
+        sets: Mapping[str, Batches],
+        measured: bool = False,
+        nulls: bool = False,
+    ) -> "_Need":
         """Estimate from the description alone; ValueError where there is none, or nothing matches."""
         model = open_skeleton(where)
         width = _width(model)
@@ -122,7 +135,8 @@ class _Need:
             largest = max([largest, *(_matrix_bytes(table, config) for table in found.values())])
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
-        return cls(2 * sum(sizes) + graphs + working, max(sizes) + working)
+        other = 4 * sum(sizes) // width if measured else sum(sizes)
+        return cls(sum(sizes) + other + (2 if nulls else 1) * graphs + working, max(sizes) + working)
 
 
 def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:

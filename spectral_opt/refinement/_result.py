@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from paramgraph.mapped_memory import MappedMemory
 
@@ -63,6 +64,7 @@ def own_memory(
     )
     theirs = {value.data_ptr() for value in state.values() if not nn.parameter.is_lazy(value)}
     copies: dict[tuple[Any, ...], Tensor] = {}
+    made = WeakTensorKeyDictionary()  # by identity: the next weight may lie where this one was
     tensors = {}
     for name, value in stream:
         key = value.data_ptr(), value.shape, value.stride()
@@ -70,7 +72,9 @@ def own_memory(
             if key not in copies:
                 copies[key] = value.clone() if memory is None else memory.keep(value)
             value = copies[key]
-        elif memory is not None:  # the next weight may lie where this one was
-            value = memory.keep(value)
+        elif memory is not None:
+            if value not in made:
+                made[value] = memory.keep(value)
+            value = made[value]
         tensors[name] = value
     return tensors

@@ -27,6 +27,7 @@ from spectral_opt.preparation import (
     calibration_sets,
     check_calibration,
     check_filled,
+    match_tables,
     told_reasons,
 )
 from spectral_opt.refinement._checkpoints import (
@@ -85,8 +86,9 @@ class Refiner:
         Calibration sets, as in `attach`; under "held_out" texts to measure retention on, which build no graph.
     loss : callable, optional
         As in `attach`.
-    like : nn.Module, str or Path, optional
-        A model of the same architecture, for a base that is weights alone.
+    like : nn.Module, mapping of str to Tensor, str or Path, optional
+        A model of the same architecture, for a base that is weights alone; or what is going to be refined: where it
+        does not match the base, that is told before graphs are built.
     rest : {"tuned", "scaled", "base"}, default "tuned"
         What becomes of weights that the base has and no filter acts on, such as embeddings, norms, biases and heads:
         they stay as tuned; their change is scaled as the norm of the filtered changes was, which are filtered twice for
@@ -98,8 +100,8 @@ class Refiner:
     memory : {"auto", "whole", "blocks"}, default "auto"
         Where base and graphs are: in memory ("whole"), or in files ("blocks"), for a base that is given as a folder
         and graphs of second moments. Weights are mapped then, gradients go backward block by block, and sums, bases
-        and energies lie in temporary files (of TMPDIR). "auto" is "whole" where that is estimated to fit into what is
-        free. `placement` says what was chosen, and why.
+        and energies lie in temporary files (of TMPDIR, which must be on a disk: a tmpfs is memory). "auto" is "whole"
+        where that is estimated to fit into what is free. `placement` says what was chosen, and why.
 
     Raises
     ------
@@ -163,7 +165,10 @@ class Refiner:
         self.placement = choose_placement(memory, base, self.configs, sets)
         self._memory = MappedMemory() if self.placement.in_files else None
         self.base = load_base(base, like, self._memory)
+        self._weights = open_module(self.base.model)
         self._place = place_of(base, "base")
+        if like is not None:
+            self._check_match(like)
         if moments is None:
             self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss, self._memory)
         else:
@@ -171,7 +176,6 @@ class Refiner:
             self.filters = RefinementFilters(self.configs, tables, self._memory)
         # Texts to measure retention on: held out where there are any.
         self._texts = ("held_out", held_out) if held_out is not None else ("preserve", sets.get("preserve"))
-        self._weights = open_module(self.base.model)
         self._is_null = False
 
     def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
@@ -342,6 +346,13 @@ class Refiner:
         form: Form = "merged" if merged else "weights"
         tensors, memory = read_folder(folder, mapped=in_files), str(self.placement)
         return RefinedState(tensors, form, remarks, kept, skipped=found.skipped, memory=memory)
+
+    def _check_match(self, tuned: ModelLike) -> None:
+        """Refuse two states of different models: names and shapes tell them."""
+        found = (match_tables(self.base.model, config)[0] for config in self.configs)
+        targeted = [name for tables in found for table in tables.values() for name in table.parameters]
+        with open_tuned(tuned, self.base.model, mapped=True) as checkpoint:
+            match_checkpoints(self.base, self._weights, checkpoint, targeted)
 
     def _match(self, checkpoint: TunedCheckpoint) -> tuple[CheckpointMatch, tuple[str, ...]]:
         """Match names; say, for an adapter, why its result cannot be one."""
@@ -539,7 +550,8 @@ def refine(
     chosen = _chosen(configs, strength=strength, graph=graph, objective=objective)
     if keep is not None:
         _check_keep(keep, chosen)
-        if memory == "blocks":
+        batches = calibration_sets(batches, ("task", "preserve", "held_out"))  # read more than once
+        if choose_placement(memory, base, chosen, batches).in_files:
             raise ValueError(IN_FILES_NO_KEEP)
     refiner = Refiner(base, chosen, batches, loss, like=tuned, rest=rest, moments=moments, memory=memory)
     found = None if keep is None else refiner.find_strength(tuned, keep)

@@ -1,5 +1,6 @@
 """Measured states of a sweep that was interrupted: written after each, taken up by the same sweep alone."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -26,8 +27,11 @@ STATES = "states.safetensors"
 PARTS: dict[str, type[Any]] = {"forgotten": Forgotten, "dev": TaskResult, "test": TaskResult}
 
 
-def sweep_key(setting: RefinementSetting) -> str:
-    """Hash what the numbers of a sweep follow from: options, texts, all weights of base and fine-tune, versions."""
+def sweep_key(setting: RefinementSetting, moments: Path | None = None) -> str:
+    """Hash what the numbers of a sweep follow from: options, texts, all weights of base and fine-tune, versions.
+
+    And, where it is there, the file of graphs, which may be of other texts.
+    """
     texts = setting.texts
     task = None if texts.task is None else asdict(texts.task)
     told = [asdict(setting.options), texts.build, texts.held_out, task, setting.config.to_dict(), versions()]
@@ -35,7 +39,11 @@ def sweep_key(setting: RefinementSetting) -> str:
     with open_tuned(setting.tuned, setting.base.model) as checkpoint:
         tuned = checkpoint.weights if checkpoint.adapter is None else checkpoint.adapter.stored
         weights = [f"{name} {tensor_digest(opened[name])}" for opened in (base, tuned) for name in opened]
-    return text_digest(json.dumps(told), *weights)
+    graphs = []
+    if moments is not None and moments.is_file():
+        with moments.open("rb") as file:
+            graphs.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return text_digest(json.dumps(told), *weights, *graphs)
 
 
 def write_states(points: Sequence[SweepPoint], key: str, folder: Path) -> None:

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from paramgraph.checkpoints import open_skeleton
 from paramgraph.environment import hardware, versions
 from spectral_opt.config import SpectralConfig
@@ -23,12 +25,16 @@ from spectral_opt.tasks import limit_to_positions, tokenize_batches, usable_leng
 
 
 def is_in_files(options: RefinementOptions, memory: str) -> bool:
-    """Say whether base and graphs are to be in files: as asked, or for "auto" where they do not fit in memory.
+    """Say whether base and graphs are to be in files: as asked, or for "auto" where a sweep does not fit in memory.
 
     ValueError for another word, or where there is not memory enough for one block either.
     """
     base, config = model_folder(options.base), SpectralConfig.preserve(graph=options.graph)
-    return choose_placement(cast(Memory, memory), base, [config], {}).in_files  # refuses other words
+    # Texts are not read yet: batches as large as they may be.
+    batches = [torch.empty(options.batch_size, options.max_length, device="meta")]
+    nulls = bool(options.nulls) and options.task is not None
+    asked = cast(Memory, memory)  # other words are refused
+    return choose_placement(asked, base, [config], {"preserve": batches}, True, nulls).in_files
 
 
 def refine_unmeasured(
@@ -63,6 +69,7 @@ def refine_unmeasured(
         [config],
         None if known else {"preserve": list(batches)},
         run_body,
+        like=tuned,
         rest=options.rest,
         moments=moments if known else None,
         memory=memory,

@@ -414,7 +414,8 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     finished, word_model_folder, classifier, texts, tmp_path, monkeypatch
 ):
     given = (word_model_folder, classifier, texts["preserve"])
-    more, whole = ("--task", str(texts["labelled"])), finished.results
+    moments = tmp_path / "base.moments"
+    more, whole = ("--task", str(texts["labelled"]), "--moments", str(moments)), finished.results
     measure, count = Sweep._measure, []
 
     def interrupted(self, family, strength):
@@ -427,6 +428,9 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
         patched.setattr(Sweep, "_measure", interrupted)
         assert run(*given, out, *more).code == 130
     other = run(*given, out, *more, "--seed", "1")
+    assert (other.code, "is of another run" in other.last_line) == (2, True)
+    (tmp_path / "of_other_texts.moments").write_bytes(b"other graphs")
+    other = run(*given, out, *more[:-1], str(tmp_path / "of_other_texts.moments"))
     assert (other.code, "is of another run" in other.last_line) == (2, True)
     load = Sweep._load
     monkeypatch.setattr(Sweep, "_load", lambda self, *of: count.append(of) or load(self, *of))

@@ -33,6 +33,11 @@ def refined(base: Path, tuned: Path, texts: Path, out: Path, *more: str) -> int:
         (["--memory", "disk"], "memory is 'disk' (allowed"),
         (["--memory", "blocks", "--keep", "0.9"], "--keep is of what is measured"),
         (["--memory", "blocks", "--moments", "{texts}"], "holds no moments that can be read"),
+        (
+            ["--moments", "nowhere/base.moments"],
+            "--moments nowhere/base.moments cannot be written: make the folder",
+        ),
+        (["--moments", "."], "--moments . is a folder: name a file in it"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

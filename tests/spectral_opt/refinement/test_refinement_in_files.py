@@ -9,7 +9,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, LlamaConfig, LlamaForCausalLM
 
+from paramgraph.checkpoints import locate
 from spectral_opt import Refiner, SpectralConfig, refine
+from spectral_opt.refinement._memory import _Need
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* equally strong ones")
 TEXTS = torch.randint(1, 40, (2, 2, 6), generator=torch.Generator().manual_seed(2))
@@ -90,6 +92,25 @@ def test_an_adapter_stays_one(folders, tmp_path):
         torch.testing.assert_close(states[1][name], expected, rtol=0, atol=2e-6)
 
 
+def test_names_of_one_tensor_share_it_in_files_too(folders):
+    tuned = LlamaForCausalLM.from_pretrained(folders["tuned"])
+    state = refine(
+        folders["base"], tuned, "preserve", BATCHES, graph="columns", rest="scaled", memory="blocks"
+    )
+    embeddings = state["model.embed_tokens.weight"]
+    assert state["lm_head.weight"].data_ptr() == embeddings.data_ptr()
+    assert not torch.equal(embeddings, tuned.model.embed_tokens.weight)
+
+
+def test_another_model_is_told_before_graphs_are_built(folders, tmp_path, monkeypatch):
+    config = LlamaConfig.from_pretrained(folders["base"], num_hidden_layers=3)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    monkeypatch.setattr("spectral_opt.refinement.refiner.RefinementFilters.build", None)
+    for memory in ("whole", "blocks"):
+        with pytest.raises(ValueError, match="not two states of one model: base lacks"):
+            refine(folders["base"], tmp_path, "preserve", BATCHES, graph="columns", memory=memory)
+
+
 def test_several_fine_tunes_share_moments_that_were_written_once(folders, tmp_path):
     refiner = Refiner(folders["base"], "preserve", BATCHES, graph="product", memory="blocks")
     refiner.write_moments(tmp_path / "moments")
@@ -118,6 +139,28 @@ def test_files_are_chosen_where_memory_does_not_suffice(folders, monkeypatch):
     assert "in memory about 0.00012 GB would be needed" in placed(90_000).reason
     with pytest.raises(ValueError, match=r"not enough memory: one block at a time needs about .* free"):
         placed(1000)
+
+
+def test_a_share_to_keep_is_refused_before_graphs_are_built_where_files_were_chosen(folders, monkeypatch):
+    monkeypatch.setattr(f"{PLACE}.RUNNING", 0)
+    monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: 90_000)
+    monkeypatch.setattr("spectral_opt.refinement.refiner.RefinementFilters.build", None)
+    paths = folders["base"], folders["tuned"]
+    with pytest.raises(ValueError, match="keep compares a copy of the base in memory"):
+        refine(*paths, "preserve", {"preserve": iter(BATCHES["preserve"])}, graph="columns", keep=0.9)
+
+
+def test_where_states_are_measured_a_wide_copy_and_a_null_are_counted(folders, monkeypatch):
+    monkeypatch.setattr(f"{PLACE}.RUNNING", 0)
+    monkeypatch.setattr(f"{PLACE}._width", lambda model: 2)
+    model = LlamaForCausalLM.from_pretrained(folders["base"])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    graphs = 8 * 2 * (6 * 16**2 + 24**2)
+    configs = [SpectralConfig.preserve(graph="columns")]
+    needs = [
+        _Need.of(locate(folders["base"]), configs, {}, *more).whole for more in ((), (True,), (True, True))
+    ]
+    assert [need - needs[0] for need in needs] == [0, 2 * count, 2 * count + graphs]
 
 
 def test_a_base_too_large_for_memory_is_refused_before_it_is_loaded(folders, monkeypatch):
