@@ -31,9 +31,11 @@ from spectral_opt.preparation import (
     as_configs,
     bare_model,
     calibration_sets,
+    check_left,
     match_tables,
     needs_batches,
     prepare_on_ranks,
+    refused_tables,
 )
 from spectral_opt.ranks import Ranks, find_ranks, is_sharded
 from spectral_opt.training import OptimizerWrapper, learning_rates, stepping_optimizer
@@ -223,7 +225,9 @@ def explain(
     without_values = any(parameter.is_meta for parameter in model.parameters())
     for item in configs:
         if without_values or (needs_batches(item) and item.batches not in sets):
-            prepared.append(match_tables(model, item, parameters)[0])
+            matched = match_tables(model, item, parameters)[0]
+            check_left(item, refused_tables(matched, item), len(matched))
+            prepared.append(matched)
         else:
             # A sharded model cannot run on one rank; with replicas this may be called on one alone.
             ranks = find_ranks(model) if is_sharded(model) else Ranks()
@@ -255,7 +259,13 @@ def explain_prepared(
     for index, (config, ready) in enumerate(zip(configs, prepared, strict=True)):
         skipped |= match_tables(model, config, parameters)[1]
         if isinstance(ready, Mapping):
-            tables += [estimate_table(index, config, table, named) for table in ready.values()]
+            refused = refused_tables(ready, config)
+            skipped |= refused
+            tables += [
+                estimate_table(index, config, table, named)
+                for key, table in ready.items()
+                if key not in refused
+            ]
             continue
         acting = [item for item in ready if not item.left_alone]
         found = [explain_table(index, config, item, named, rates) for item in acting]

@@ -12,7 +12,8 @@ Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `cal
 side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`; what
-has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`;
+has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`; which cannot have
+one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
@@ -73,10 +74,12 @@ if TYPE_CHECKING:
     )
     from spectral_opt.preparation.preparing import (
         basis_filters as basis_filters,
+        check_left as check_left,
         is_basis_worth as is_basis_worth,
         make_filter as make_filter,
         prepare as prepare,
         prepare_tables as prepare_tables,
+        refused_tables as refused_tables,
     )
     from spectral_opt.preparation.table_state import (
         decode_text as decode_text,

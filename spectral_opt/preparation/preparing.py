@@ -139,7 +139,7 @@ def prepare_tables(
     check_calibration(config, sets, loss)
     loss = loss_on(loss, config.batches)
     # Before any pass: there may be thousands of experts that are too small for the graph.
-    refused = _refused(tables, config)
+    refused = refused_tables(tables, config)
     ready = {key: _left_alone(tables[key], config, reason) for key, reason in refused.items()}
     possible = {key: table for key, table in tables.items() if key not in refused}
     entries = {key: table for key, table in possible.items() if config_on(config, table).scheme == "entries"}
@@ -202,7 +202,9 @@ def prepare_tables(
             make = functools.partial(prepared_or_left_alone, table, table.shape[0], prepare_it)
             ready[key] = share(table, of_table, make) if share else make()
         check_reached([key for key in part if ready[key].reason != UNREACHED], part)
-    _check_left(config, ready, unread)
+    check_left(
+        config, {key: each.reason for key, each in ready.items() if each.left_alone}, len(ready), unread
+    )
     remarks = told_factors(config, tables_left.values())
     if tables_left and reads_features(config):
         # Of several ranks each has a part of the texts alone.
@@ -355,7 +357,7 @@ def _check_factors(tables: Mapping[str, NodeTable], source: SourceLike) -> None:
         )
 
 
-def _refused(tables: Mapping[str, NodeTable], config: SpectralConfig) -> dict[str, str]:
+def refused_tables(tables: Mapping[str, NodeTable], config: SpectralConfig) -> dict[str, str]:
     """Say, before anything is measured, which tables have too few nodes for the builder or too many for the basis."""
     builder, refused = as_builder(config.make_builder()), {}
     for key, table in tables.items():
@@ -382,15 +384,18 @@ def _left_alone(table: NodeTable, config: SpectralConfig, reason: str) -> Prepar
     )
 
 
-def _check_left(config: SpectralConfig, ready: Mapping[str, PreparedTable], unread: bool) -> None:
-    """Refuse a config of which nothing is left; `unread` where weights could not be read, as of a quantized layer."""
-    if not ready or not all(each.left_alone for each in ready.values()):
+def check_left(config: SpectralConfig, reasons: Mapping[str, str], tried: int, unread: bool = False) -> None:
+    """Refuse a config of which nothing is left of all tables that were tried, for these reasons.
+
+    `unread` where weights could not be read, as of a quantized layer.
+    """
+    if not tried or len(reasons) < tried:
         return
     running = [
         name for name, source in SOURCES.items() if source.needs_batches and not source.refuses(config.scheme)
     ]
     hint = f"; sources that need no weights: {', '.join(running)}" if unread else ""
     raise ValueError(
-        f"of what targets={config.targets!r} matches no table ({len(ready)} tried) can have a graph: "
-        f"{told_reasons({key: each.reason for key, each in ready.items()})}{hint}"
+        f"of what targets={config.targets!r} matches no table ({tried} tried) can have a graph: "
+        f"{told_reasons(reasons)}{hint}"
     )

@@ -146,6 +146,7 @@ def finished(
 def test_a_run_leaves_a_table_numbers_a_page_and_a_model(finished):
     assert finished.code == 0, finished.err
     assert {path.name for path in finished.folder.iterdir()} == {
+        "mergekit.yaml",
         "model",
         "report.html",
         "results.csv",

@@ -127,6 +127,14 @@ def test_a_side_that_is_too_large_is_refused():
         explain(model, SpectralConfig(**(FIELDS | {"builder": "ring"})))
 
 
+def test_a_side_that_is_too_large_leaves_the_other_tables_without_values_too():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(5000, 8), nn.Linear(8, 8))
+    found = explain(model, SpectralConfig(**(FIELDS | {"builder": "ring", "targets": ("0", "1")})))
+    assert [table.parameter for table in found.tables] == ["1.weight"]
+    assert "up to 4096 nodes" in dict(found.skipped)["0.weight"]
+
+
 def test_a_table_without_an_operator_is_trained_as_if_nothing_were_attached(model):
     # As one that the gradients of preserved text do not reach.
     config = SpectralConfig(**FIELDS, filter_method="exact")
