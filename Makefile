@@ -37,7 +37,7 @@ browser:
 	else echo "no chromium or chrome here: tests of pages will be skipped"; fi
 
 # A file's tests stay in one process: what they share is made once.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --durations=30 --durations-min=3
 # What a change is measured against: where it left origin/main, or the last commit.
 BASE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || echo HEAD)
 
