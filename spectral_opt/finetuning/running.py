@@ -11,7 +11,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 from transformers import GenerationConfig, TrainerState
+from transformers.utils import GENERATION_CONFIG_NAME
 
+from paramgraph.checkpoints import read_json
 from paramgraph.environment import hardware, peak_megabytes, versions, versions_beside
 from paramgraph.sources import RandomStates
 from paramgraph.whole_files import write_text
@@ -179,12 +181,12 @@ def _take_up_trained(run: OpenedRun, last: Path) -> None:
     if run.adapter is None:
         # `train` makes the special tokens those of the tokenizer, and the checkpoint has them so.
         own = model.config.get_text_config()
-        written = type(model.config).from_pretrained(kept).get_text_config()
+        written = type(model.config).from_pretrained(kept, trust_remote_code=False).get_text_config()
         for name in ("bos_token_id", "eos_token_id"):
             if hasattr(written, name):
                 setattr(own, name, getattr(written, name))
         if model.can_generate():
-            model.generation_config = GenerationConfig.from_pretrained(kept)
+            model.generation_config = GenerationConfig.from_dict(read_json(kept / GENERATION_CONFIG_NAME))
 
 
 def _kept(out: Path) -> str:

@@ -388,10 +388,18 @@ def test_explain_lists_each_pair_with_rank_scale_and_graph():
 
 def test_explain_estimates_pairs_without_batches():
     model = wrap(KINDS["lora"]())
-    explanation = explain(model, SpectralConfig())
+    explanation = explain(model, SpectralConfig(builder_options={"k": 3}))
     assert [table.nodes for table in explanation.tables] == [8, 6, 5, 8]
     assert not any(table.edges_known for table in explanation.tables)
     assert explanation.to_dict()["tables"][0]["adapter"].startswith("LoRA")
+
+
+def test_explain_refuses_without_batches_what_attach_would_refuse():
+    with pytest.raises(ValueError, match="k=10 neighbours asked of a graph of 8 nodes"):
+        explain(wrap(KINDS["lora"]()), SpectralConfig())
+    some = explain(wrap(KINDS["lora"]()), SpectralConfig(builder_options={"k": 6}))
+    assert {table.nodes for table in some.tables} == {8}
+    assert any("k=6 neighbours asked of a graph of 5 nodes" in reason for _, reason in some.skipped)
 
 
 def test_a_start_that_is_not_zero_is_counted_as_memory():
