@@ -19,7 +19,7 @@ from transformers import (
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import Examples, TunedTask, length_of
+from spectral_opt.finetuning._task import Examples, TunedTask, length_of, told_shared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
     LoadedModel,
@@ -94,8 +94,7 @@ class CausalLanguage(TunedTask):
                 )
             rows = [train[at] for at in range(len(train))]
             train, evaluation = rows[:-last], rows[-last:]
-        shared = len(set(self._parts["train"]) & set(self._parts["evaluation"]))
-        remarks += [f"texts that train and evaluate: {shared}"] if shared else []
+        remarks += told_shared(self._parts["train"], self._parts["evaluation"])
         remarks.append(
             f"blocks of {length} tokens"
             + (", from one text into the next" if options.across else ", none of two texts")

@@ -16,7 +16,7 @@ from transformers import (
 from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import split_parts
-from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask
+from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, told_shared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
     LabelledText,
@@ -92,8 +92,7 @@ class Classification(TunedTask):
             if texts
         }
         remarks += [note] if note and options.max_length is not None else []
-        shared = len(set(self._parts["train"][0]) & set(self._parts["evaluation"][0]))
-        remarks += [f"texts that train and evaluate: {shared}"] if shared else []
+        remarks += told_shared(self._parts["train"][0], self._parts["evaluation"][0])
         return Examples(made["train"], made["evaluation"], made.get("test"), longest, told, remarks)
 
     def trainer(

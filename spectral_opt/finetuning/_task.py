@@ -85,6 +85,12 @@ class TunedTask(ABC):
         return {}
 
 
+def told_shared(trained: Sequence[str], evaluating: Sequence[str]) -> list[str]:
+    """Say how many texts train and evaluate, where there are any."""
+    shared = len(set(trained) & set(evaluating))
+    return [f"texts that train and evaluate: {shared}"] if shared else []
+
+
 def length_of(options: FineTuneOptions, loaded: LoadedModel, usual: int) -> tuple[int, list[str]]:
     """Give the tokens of an example: those asked for, or else the usual, as far as the model allows; and say so."""
     length, note = usable_length(loaded.tokenizer, options.max_length or usual)

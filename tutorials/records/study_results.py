@@ -68,7 +68,8 @@ def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
     return TableView(
         ("method", *(f"{panel.task}, {panel.shots} a class" for panel in panels)),
         tuple(rows),
-        "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval",
+        "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
+        "filter, which has one strength, on a straight line from the fine-tune to it",
         frozenset(place for place, is_null in enumerate(names.values()) if is_null),
     )
 
