@@ -537,7 +537,7 @@ def refine(
 
     Text to be preserved, here a matrix of inputs; with a keep of 0.99 the strength is found:
 
-    >>> texts = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    >>> texts = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     >>> kept = refine(base, tuned, "preserve", {"preserve": [texts]}, keep=0.99, rest="base")
     >>> kept.remarks[0].startswith("strength")
     True
