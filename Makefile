@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks api support clean
+.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks results api support clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ tutorials: install  ## run the notebooks in full, up to 3 minutes each
 
 notebooks: install  ## make the notebooks again from their sources in tutorials/
 	$(BIN)/python tutorials/build_notebooks.py
+
+results: install  ## write the tables of the README and the manual's page of results from the committed records, and their figures
+	$(BIN)/python tutorials/records/write_results.py
 
 api: install  ## freeze public names and signatures, and write the support page, after a deliberate change
 	cd tests && ../$(BIN)/python -m helpers.freeze_public_api && ../$(BIN)/python -m helpers.write_support_table

@@ -1,19 +1,13 @@
 """The README's code runs as it stands, and a builder really is one file."""
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import refinement_results
-import study_results
 import torch
-from comparison_results import results_table
 from torch_geometric.data import Data
-
-from spectral_opt.demo import demo_tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,44 +61,6 @@ def test_the_builder_of_the_readme_is_found_by_its_name():
         assert wide.edge_weight.dtype == torch.float64
     finally:
         del registry._registered["path"]
-
-
-@pytest.mark.parametrize("part", [0, 1, 2], ids=["graphs", "training", "refinement"])
-def test_every_number_of_its_tables_is_in_the_committed_record(part):
-    record = json.loads((ROOT / "tutorials" / "records" / "demo_seed_0.json").read_text(encoding="utf-8"))
-    assert demo_tables(record)[part].to_markdown() in README
-
-
-def test_its_table_of_comparisons_is_that_of_the_committed_records():
-    assert results_table().to_markdown() in README
-
-
-def test_its_table_of_refinements_is_that_of_the_committed_records():
-    assert refinement_results.results_table().to_markdown() in README
-
-
-def test_what_it_says_of_refinements_beside_the_table_is_in_the_records():
-    lost = {
-        task: [
-            refinement_results.path_of(record, "scaling")[0][0] for record in refinement_results.read(task)
-        ]
-        for task in (*refinement_results.TASKS, "20_newsgroups")
-    }
-    percent = {task: [f"{100 * end:.0f}" for end in (min(found), max(found))] for task, found in lost.items()}
-    words = " ".join(README.split())
-    assert "{} to {} % (film reviews)".format(*percent["rotten_tomatoes"]) in words
-    assert "{} to {} % (State of the Union addresses by era)".format(*percent["sotu_eras"]) in words
-    assert "one seed, loses {} %".format(percent["20_newsgroups"][0]) in words
-    ratios = [
-        ratio
-        for task in refinement_results.TASKS
-        for ratio in refinement_results.ratios(task, "product", -0.01)
-    ]
-    assert f"({min(ratios):.2f} to {max(ratios):.2f})" in words
-
-
-def test_what_it_shows_of_the_study_is_that_of_the_committed_records():
-    assert study_results.readme_part(study_results.read()) in README
 
 
 def test_every_file_that_it_names_is_there():

@@ -1,4 +1,4 @@
-"""What the README shows of a study's records, tried on records that are made up."""
+"""What the page of results shows of a study's records, tried on records that are made up."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,15 @@ def test_table_and_front_come_from_the_records_of_a_folder(tmp_path: Path) -> No
     # A third is lost, at nearly the score.
     assert all(0.3 < float(cell.split()[0]) < 0.6 for cell in table.rows[0][1:])
     assert all(float(cell.split()[0]) > 0.8 for cell in table.rows[1][1:])
-    assert f"{len(records)} of {len(records)} cells" in study_results.readme_part(overview)
+    own = study_results.results_table(overview, study_results.OWN_SCORE, study_results.AT_OWN_AUC)
+    assert [row[0] for row in own.rows] == [row[0] for row in table.rows]
+    assert own.rows != table.rows
+    assert all(float(cell.split()[0]) < 0.8 for cell in own.rows[0][1:])
+    assert all(float(cell.split()[0]) > 0.8 for cell in own.rows[1][1:])
+    told = study_results.results_part(overview)
+    assert f"{len(records)} of {len(records)} cells" in told
+    assert table.to_markdown() in told
+    assert own.to_markdown() in told
     drawn = study_results.write_figure(overview, tmp_path)
     assert drawn is not None
     assert drawn.read_text(encoding="utf-8").startswith("<?xml")
@@ -51,8 +59,8 @@ def test_tasks_with_parts_and_frozen_options_of_their_own_stand_in_one_row(tmp_p
     drawn = study_results.write_figure(overview, tmp_path)
     assert drawn is not None
     assert "20_newsgroups, 50 a class" in drawn.read_text(encoding="utf-8")
-    assert study_results.FRONT in study_results.readme_part(overview)
+    assert study_results.FRONT in study_results.results_part(overview)
 
 
-def test_without_records_the_readme_says_so(tmp_path: Path) -> None:
-    assert study_results.readme_part(study_results.read(tmp_path)) == study_results.NOTHING_YET
+def test_without_records_the_page_says_so(tmp_path: Path) -> None:
+    assert study_results.results_part(study_results.read(tmp_path)) == study_results.NOTHING_YET

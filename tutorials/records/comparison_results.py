@@ -1,7 +1,4 @@
-"""What the records of comparisons show, as the README's table and its two figures.
-
-`python tutorials/records/comparison_results.py` prints the table and draws the figures again.
-"""
+"""What the records of comparisons show, as the table and its two figures of the manual's page of results."""
 
 from pathlib import Path
 from typing import Any
@@ -137,9 +134,3 @@ def write_figures(folder: Path = FIGURES) -> None:
             figure.savefig(
                 folder / f"{name}.svg", facecolor="white", metadata={"Date": None, "Creator": None}
             )
-
-
-if __name__ == "__main__":
-    table = results_table()
-    print(f"{table.to_markdown()}\n\n{table.caption}")
-    write_figures()

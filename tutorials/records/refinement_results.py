@@ -1,7 +1,4 @@
-"""What the records of refinements show, as the README's table and its figure.
-
-`python tutorials/records/refinement_results.py` prints the table and draws the figure again.
-"""
+"""What the records of refinements show, as the table and its figure of the manual's page of results."""
 
 import json
 from pathlib import Path
@@ -119,9 +116,3 @@ def write_figure(folder: Path = FIGURES) -> None:
         front_figure().savefig(
             folder / "refinement.svg", facecolor="white", metadata={"Date": None, "Creator": None}
         )
-
-
-if __name__ == "__main__":
-    table = results_table()
-    print(f"{table.to_markdown()}\n\n{table.caption}")
-    write_figure()

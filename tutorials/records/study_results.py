@@ -1,7 +1,6 @@
-"""What the records of the study show, as the README's tables and figure.
+"""What the records of the study show, as the tables and figures of the manual's page of results.
 
-`python tutorials/records/study_results.py` prints what stands in the README and draws the figures again, from the
-committed records in study/ alone: study.yaml, and a file for each cell.
+All of it comes from the committed records in study/ alone: study.yaml, and a file for each cell.
 """
 
 from collections.abc import Sequence
@@ -19,17 +18,20 @@ from spectral_opt.study.report import (
     marks_of_parts,
     verdicts_table,
 )
+from spectral_opt.study.statistics import Measure
 
 RECORDS = Path(__file__).with_name("study")
 FIGURES = Path(__file__).with_name("figures")
 # The parts that the main table and the front are of: tasks differ in their number of shots, which a part has one of.
 MAIN = ("posthoc", "posthoc_sotu", "posthoc_20")
+# Beside them the further seeds, on which the measure at a filter's own score is tested (see hypotheses S1 to S5).
+OWN_SCORE = ("posthoc_again", *MAIN)
+AT_OWN_AUC = Measure("scaling_ratio", score="auc")
 NOTHING_YET = (
     "Its confirmation is not recorded yet, only what tunes it. The table, the front, and each hypothesis as confirmed, "
-    "refuted or undecided will stand here, made by [study_results.py](tutorials/records/study_results.py) from "
-    "committed records alone."
+    "refuted or undecided will stand here, made from committed records alone."
 )
-FRONT = "![AUC of the task over the share of neighbours lost, by task](tutorials/records/figures/study.svg)"
+FRONT = "![AUC of the task over the share of neighbours lost, by task](../records/figures/study.svg)"
 # In inches, of a panel.
 WIDTH, HEIGHT = 5.6, 3.8
 
@@ -48,9 +50,15 @@ def hypotheses_table(overview: Overview) -> TableView:
     return verdicts_table(judge(overview.plan, overview.records.values()))
 
 
-def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
-    """Put what each method loses over what scaling loses at equal AUC side by side, a column for each task."""
+def results_table(
+    overview: Overview, parts: Sequence[str] = MAIN, measure: Measure | None = None
+) -> TableView:
+    """Put what each method loses over what scaling loses at equal AUC side by side, a column for each task.
+
+    Equal AUC is AdamW's less .01, or of the measure `AT_OWN_AUC` each state's own.
+    """
     panels = {panel: own for panel, own in overview.shown.items() if panel.part in parts}
+    panels = {panel: own for panel, own in panels.items() if any(series.finished for series in own)}
     names = {
         series.name: series.is_null
         for own in panels.values()
@@ -62,26 +70,39 @@ def results_table(overview: Overview, parts: Sequence[str] = MAIN) -> TableView:
         cells = []
         for own in panels.values():
             series = next((one for one in own if one.name == name), None)
-            shown = lost_cells(series, baseline_of(own)) if series is not None else []
+            shown = lost_cells(series, baseline_of(own), measure) if series is not None else []
             cells.append(" ".join(shown))
         rows.append((name, *cells))
-    return TableView(
-        ("method", *(f"{panel.task}, {panel.shots} a class" for panel in panels)),
-        tuple(rows),
+    again = {panel: " again" for panel in panels if panel.part not in MAIN}
+    at_adamw = (
         "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
-        "filter, which has one strength, on a straight line from the fine-tune to it",
+        "filter, which has one strength, on a straight line from the fine-tune to it"
+    )
+    at_own = "The same at the AUC that each state has itself, so that no line from the fine-tune decides it"
+    return TableView(
+        ("method", *(f"{panel.task}{again.get(panel, '')}, {panel.shots} a class" for panel in panels)),
+        tuple(rows),
+        at_adamw if measure is None else at_own,
         frozenset(place for place, is_null in enumerate(names.values()) if is_null),
     )
 
 
-def readme_part(overview: Overview | None) -> str:
-    """Write what the README says of the study."""
-    if overview is None or not any(one.stage == "confirmation" for one in overview.records.values()):
+def is_confirming(overview: Overview | None) -> bool:
+    """Tell whether anything is recorded of what hypotheses are judged by."""
+    return overview is not None and any(one.stage == "confirmation" for one in overview.records.values())
+
+
+def results_part(overview: Overview | None) -> str:
+    """Write what the page of results says of the study."""
+    if overview is None or not is_confirming(overview):
         return NOTHING_YET
+    hypotheses = hypotheses_table(overview)
     done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
-    said = [done, hypotheses_table(overview).to_markdown()]
+    said = [done, hypotheses.to_markdown(), f"*{hypotheses.caption}.*"]
     if (table := results_table(overview)).rows:
         said += [FRONT, table.to_markdown(), f"*{table.caption}.*"]
+    if (table := results_table(overview, OWN_SCORE, AT_OWN_AUC)).rows:
+        said += [table.to_markdown(), f"*{table.caption}.*"]
     return "\n\n".join(said)
 
 
@@ -107,11 +128,9 @@ def write_figure(
     return path
 
 
-if __name__ == "__main__":
-    study = read()
-    print(readme_part(study))
-    if study is not None:
-        write_figure(study)
-        for one in study.plan.parts:
-            if one.stage == "confirmation" and one.name not in MAIN:
-                write_figure(study, parts=(one.name,), name=f"study_{one.name}")
+def write_figures(overview: Overview, folder: Path = FIGURES) -> None:
+    """Draw the front of the main parts, and one of each other part that confirms."""
+    write_figure(overview, folder)
+    for one in overview.plan.parts:
+        if one.stage == "confirmation" and one.name not in MAIN:
+            write_figure(overview, folder, (one.name,), f"study_{one.name}")

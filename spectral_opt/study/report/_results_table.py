@@ -136,11 +136,14 @@ def effect_cells(found: SeedEffects, planned: int) -> list[str]:
     return [shown + count, between(ends[0], ends[1], form)]
 
 
-def lost_cells(series: Series, baseline: Series | None) -> list[str]:
-    """Write what a series loses beside the plain fine-tune at equal score, of how many seeds, and 95 % ends."""
+def lost_cells(series: Series, baseline: Series | None, measure: Measure | None = None) -> list[str]:
+    """Write what a series loses beside the plain fine-tune at equal score, of how many seeds, and 95 % ends.
+
+    Equal score is that of the panel, the fine-tune's less a level, unless another `measure` is meant.
+    """
     if baseline is None or not series.finished:
         return [number(None), number(None)]
-    return effect_cells(effects_of(series.panel.words.lost, series, baseline), series.planned)
+    return effect_cells(effects_of(measure or series.panel.words.lost, series, baseline), series.planned)
 
 
 def _front(record: CellRecord) -> float:

@@ -1,0 +1,152 @@
+"""Write what the records show into the pages that show it, and draw their figures again: `make results`.
+
+Each generated part stands between `<!-- results: NAME -->` and `<!-- end -->`, with the prose around it by hand.
+Nothing is measured: records come from the scripts beside this one, from `spectral-opt demo` and `spectral-opt study`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import comparison_results
+import refinement_results
+import study_results
+
+from paramgraph.display import TableView
+from spectral_opt.demo import demo_tables
+from spectral_opt.study import judge
+from spectral_opt.study.report import Overview, verdicts_table
+
+RECORDS = Path(__file__).parent
+ROOT = RECORDS.parents[1]
+PAGE = ROOT / "tutorials" / "manual" / "results.md"
+README = ROOT / "README.md"
+# Where the README's table points to: the page, from the repository's root.
+TOLD = "tutorials/manual/results.md"
+SIGNIFICANCE = 0.05
+HALF = 0.5
+
+
+@cache
+def study() -> Overview | None:
+    """Read the study once: it has a thousand files."""
+    return study_results.read()
+
+
+def demonstration() -> dict[str, Any]:
+    """Read the committed run of `spectral-opt demo`."""
+    found: dict[str, Any] = json.loads((RECORDS / "demo_seed_0.json").read_text(encoding="utf-8"))
+    return found
+
+
+def demo_part(place: int) -> str:
+    """Write one of the demonstration's tables: graphs, fine-tuning, refinement."""
+    return demo_tables(demonstration())[place].to_markdown()
+
+
+def findings(overview: Overview | None) -> TableView:
+    """Put what was found into one table: claims of single records first, then the study's hypotheses.
+
+    A graph carries a gradient where the permutation test says so on every task and half of the energy or more lies in
+    the lowest fifth of its modes; where a fifth does, as on permuted nodes, that it does is refuted.
+    """
+    rows = [
+        *(_carries(*one) for one in (("gradients", "batch_gradients"), ("similar weights", "weights"))),
+        _training(demonstration()),
+    ]
+    if overview is not None and study_results.is_confirming(overview):
+        numbers = verdicts_table(judge(overview.plan, overview.records.values())).rows
+        for name, verdict, estimate, between, n, _, _, claim in numbers:
+            shown = f"{estimate} {between} (n {n})" if int(n) else "-"
+            rows.append((claim, f"**{verdict}**", shown, f"[{name}]({TOLD}#the-study)"))
+    return TableView(("claim", "found", "numbers, 95 %", "where"), tuple(rows), "")
+
+
+def _carries(words: str, source: str) -> tuple[str, str, str, str]:
+    cells = [
+        comparison_results.read(task, "start")[f"cosine_knn of {source}"] for task in comparison_results.TASKS
+    ]
+    shares = [cell["compaction"] for cell in cells]
+    chance = sum(cell["compaction_permuted"] for cell in cells) / len(cells)
+    if max(shares) < HALF:
+        verdict = "refuted"
+    else:
+        beyond = all(cell["p_holm"] < SIGNIFICANCE for cell in cells)
+        verdict = "confirmed" if beyond and min(shares) >= HALF else "undecided"
+    return (
+        f"A graph of {words} gathers half or more of the gradient of unseen text in its lowest fifth, on three tasks.",
+        f"**{verdict}**",
+        f"{min(shares):.2f} to {max(shares):.2f}; permuted nodes {chance:.2f}",
+        f"[comparison]({TOLD}#which-graph-carries-anything)",
+    )
+
+
+def _training(results: dict[str, Any]) -> tuple[str, str, str, str]:
+    rows = {row["method"]: row for row in results["training"]}
+    plain = rows["adamw"]
+    spectral = [
+        row for row in results["training"] if row["method"].startswith("spectral") and not row["null_of"]
+    ]
+    level = SIGNIFICANCE / (len(rows))  # as on the demonstration's page: the probe and all other rows
+    sides = {
+        "confirmed" if row["accuracy"] > plain["accuracy"] else "refuted"
+        for row in spectral
+        if row["p_value"] < level
+    }
+    verdict = sides.pop() if len(sides) == 1 else "undecided"
+    shown = ", ".join(f"{row['accuracy']:.3f}" for row in spectral)
+    return (
+        "A spectral penalty or filter in training does the task better than AdamW (one seed, 1,000 texts).",
+        f"**{verdict}**",
+        f"{shown} against {plain['accuracy']:.3f}",
+        f"[demonstration]({TOLD}#the-demonstration)",
+    )
+
+
+PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    PAGE: {
+        "refinements": lambda: refinement_results.results_table().to_markdown(),
+        "study": lambda: study_results.results_part(study()),
+        "comparisons": lambda: comparison_results.results_table().to_markdown(),
+        "demo-graphs": lambda: demo_part(0),
+        "demo-training": lambda: demo_part(1),
+        "demo-refinement": lambda: demo_part(2),
+    },
+    README: {"findings": lambda: findings(study()).to_markdown()},
+}
+
+
+def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """Put the parts between their markers; ValueError where a page's markers are not those of its parts."""
+    named = re.findall(r"^<!-- results: ([\w-]+) -->$", text, flags=re.MULTILINE)
+    if sorted(named) != sorted(parts):
+        raise ValueError(f"the page has markers of {sorted(named)}, and its parts are {sorted(parts)}")
+    for name, write in parts.items():
+        made = f"<!-- results: {name} -->\n\n{write()}\n\n<!-- end -->"
+        pattern = re.compile(rf"<!-- results: {name} -->\n.*?<!-- end -->", flags=re.DOTALL)
+        text, count = pattern.subn(made.replace("\\", r"\\"), text)
+        if count != 1:
+            raise ValueError(f"{count} parts {name!r} end with <!-- end -->, one is needed")
+    return text
+
+
+def write_pages() -> list[Path]:
+    """Write every page anew, draw the figures, and give the pages that have changed."""
+    changed = []
+    for page, parts in PARTS.items():
+        text = page.read_text(encoding="utf-8")
+        if (made := filled(text, parts)) != text:
+            page.write_text(made, encoding="utf-8")
+            changed.append(page)
+    comparison_results.write_figures()
+    refinement_results.write_figure()
+    if (overview := study()) is not None:
+        study_results.write_figures(overview)
+    return changed
+
+
+if __name__ == "__main__":
+    print("\n".join(f"written: {page.relative_to(ROOT)}" for page in write_pages()) or "nothing has changed")
