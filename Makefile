@@ -72,7 +72,7 @@ bench: install  ## benchmarks, with their peers in the same run
 	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest tests/benchmarks -m bench -s
 
 # Without the settings of the test suite: a notebook runs as its reader runs it. 180 s is the limit of one cell.
-tutorials: install  ## run the notebooks in full, up to 3 minutes each
+tutorials: install  ## run the notebooks in full, up to 5 minutes each
 	$(BIN)/python -m pytest -o addopts= -o filterwarnings= --nbmake --nbmake-timeout=180 --durations=0 -v tutorials/*.ipynb
 
 notebooks: install  ## make the notebooks again from their sources in tutorials/

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 01 · Graph signal processing in ten minutes, on a parameter matrix you can see
 #
+# [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/paramgraph/paramgraph/blob/main/tutorials/01_graph_signal_processing.ipynb)
+#
 # A weight matrix is a table of numbers. This notebook makes a **graph** of its rows, and treats its columns as
 # **signals** on that graph: with frequencies, filters and energy by band, as one does with sound or images.
 #
@@ -11,7 +13,15 @@
 # - filter a matrix, and see what heat, Tikhonov and low-pass responses do to it;
 # - ask of every result: *would a graph with its nodes shuffled have done the same?*
 #
-# It takes about ten minutes to read and ten seconds to run. It needs `pip install -e '.[demo]'` and no network.
+# It takes about ten minutes to read and ten seconds to run. It needs
+# `pip install 'paramgraph[demo]'` and no network.
+
+# %%
+from importlib.util import find_spec
+
+if find_spec("paramgraph") is None:  # as on Colab
+    # %pip install --quiet "paramgraph[demo]"
+    pass
 
 # %%
 import os
@@ -30,7 +40,7 @@ from torch import nn
 import paramgraph
 from paramgraph.display import MIDDLE_GREY, PALETTE
 
-plt.style.use("figures.mplstyle")
+plt.style.use("paramgraph.plotting.figures")
 BLUE, ORANGE, GREEN, _, RED = PALETTE[:5]
 SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "white", ORANGE])
 

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 02 · Graphs of a transformer: rows, columns, blocks, heads, layers, scalars
 #
+# [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/paramgraph/paramgraph/blob/main/tutorials/02_graphs_of_a_transformer.ipynb)
+#
 # A transformer has no one graph. It has as many as there are answers to three questions: what is a **node**, by
 # what are nodes **compared**, and when are two of them **linked**? This notebook goes through the answers on a real
 # model, draws what comes out, and puts a null beside every number.
@@ -13,9 +15,16 @@
 # - write a builder of your own in ten lines;
 # - say what each graph is for, and what it cannot tell.
 #
-# It takes about 25 minutes to read and one minute to run. It needs `pip install -e '.[demo]'`; the model
-# (all-MiniLM-L6-v2, 83 MB) and 9 MB of film reviews are downloaded once. Notebook 01 explains Laplacians and
+# It takes about 25 minutes to read and one minute to run. It needs `pip install 'paramgraph[demo]'`; the
+# model (all-MiniLM-L6-v2, 83 MB) and 9 MB of film reviews are downloaded once. Notebook 01 explains Laplacians and
 # frequencies.
+
+# %%
+from importlib.util import find_spec
+
+if find_spec("paramgraph") is None:  # as on Colab
+    # %pip install --quiet "paramgraph[demo]"
+    pass
 
 # %%
 import copy
@@ -46,7 +55,7 @@ from spectral_opt.tasks import (
     tokenize_batches,
 )
 
-plt.style.use("figures.mplstyle")
+plt.style.use("paramgraph.plotting.figures")
 transformers.utils.logging.disable_progress_bar()
 BLUE, ORANGE, GREEN, PURPLE, RED = PALETTE[:5]
 SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "white", ORANGE])

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 · Which graph carries the gradient? Nulls, signal-to-noise, stability
 #
+# [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/paramgraph/paramgraph/blob/main/tutorials/03_which_graph_carries_the_gradient.ipynb)
+#
 # A low-pass filter on a graph helps a gradient only if the gradient's **signal** lies in the graph's low frequencies
 # and its **noise** does not. Whether that is so is a question of measurement, and it is easy to fool oneself. This
 # notebook asks it of a real model, first by hand on one matrix, then of many constructions with `paramgraph.compare`.
@@ -13,8 +15,15 @@
 # - ask whether the edges would be there again with other batches;
 # - recognize two ways to get a beautiful and wrong answer.
 #
-# It takes about 20 minutes to read and two minutes to run. It needs `pip install -e '.[demo,compare]'`; the model
+# It takes about 20 minutes to read and two minutes to run. It needs `pip install 'paramgraph[compare]'`; the model
 # (all-MiniLM-L6-v2, 83 MB) and 9 MB of film reviews are downloaded once. Notebooks 01 and 02 explain the words.
+
+# %%
+from importlib.util import find_spec
+
+if find_spec("paramgraph") is None:  # as on Colab
+    # %pip install --quiet "paramgraph[compare]"
+    pass
 
 # %%
 import os
@@ -35,7 +44,7 @@ from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.inputs import InputOptions, open_inputs
 from paramgraph.measures import permuted_energies, permuted_moments, rotated_moments
 
-plt.style.use("figures.mplstyle")
+plt.style.use("paramgraph.plotting.figures")
 transformers.utils.logging.disable_progress_bar()
 BLUE, ORANGE, GREEN, PURPLE, RED = PALETTE[:5]
 
@@ -46,7 +55,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED = PALETTE[:5]
 # from the beginning. One **builds** graphs, the other **measures** on them, and no text is in both.
 
 # %%
-inputs = open_inputs("embedded", "rotten_tomatoes", InputOptions(batches=8 if FAST else 16))
+inputs = open_inputs("embedded", "rotten_tomatoes", InputOptions(batches=6 if FAST else 16))
 model, half = inputs.model, len(inputs.batches) // 2
 build, measure = inputs.batches[:half], inputs.batches[half:]
 print(inputs.name, "on film reviews;", inputs.notes[2])
@@ -117,7 +126,7 @@ print(f"z-score {permuted.z_score(T):.0f} against permuted nodes, {rotated.z_sco
 # stability and agreement. It draws itself which half of the batches builds.
 
 # %%
-where = r".*layer\.2\.attention\..*" if FAST else r".*layer\.2\..*"
+where = r".*layer\.2\.attention\.output\..*" if FAST else r".*layer\.2\..*"
 found = paramgraph.compare(
     model,
     builders=["cosine_knn", "correlation", "gram", "ring"],
@@ -177,7 +186,7 @@ found.summary().set_index("construction")[noise].astype(float).round(2)
 # **Gain** says how many times larger an unfiltered batch would have to be to point as well as a filtered one. It uses
 # the best gain for each band, taken from these very batches, which flatters it; that is why its null stands beside it.
 #
-# And yet training with such a filter gains little or nothing (README, notebook 04). One reason can be read off here:
+# And yet training with such a filter gains little or nothing (notebook 04). One reason can be read off here:
 # momentum of 0.9 already averages about 19 batches, and what it has averaged away cannot be gained a second time.
 
 # %%
@@ -256,7 +265,7 @@ print(circular.verdict)
 # <details><summary>Hint and solution</summary>
 #
 # Much of it: the graph of gradients reflects which activations and which backward signals go together, and that
-# needs no right labels. The README's demonstration finds the same with labels drawn from the probe.
+# needs no right labels. `spectral-opt demo` finds the same with labels drawn from the probe.
 # </details>
 #
 # 3. Take `signal="activations"`. Which graph carries the activations of other texts?

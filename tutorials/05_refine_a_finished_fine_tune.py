@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 05 · Refine a finished fine-tune: recover what it forgot, without training
 #
+# [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/paramgraph/paramgraph/blob/main/tutorials/05_refine_a_finished_fine_tune.ipynb)
+#
 # A fine-tuned model is better at its task and worse at what it knew before. This notebook takes a **finished**
 # fine-tune and filters what it has changed by a graph of text that should not have been forgotten. No training, no
 # labels, no data of the task: three passes over 96 unlabelled texts.
@@ -13,8 +15,15 @@
 # - draw the result as a front beside plain scaling and two nulls, and compare at equal forgetting;
 # - do the same with an adapter, with folders and on the command line.
 #
-# It takes about 25 minutes to read and five minutes to run. It needs `pip install -e '.[demo]'`; model and texts are
-# downloaded once (110 MB) and cached.
+# It takes about 25 minutes to read and five minutes to run. It needs `pip install 'paramgraph[compare,peft]'`;
+# model and texts are downloaded once (110 MB) and cached.
+
+# %%
+from importlib.util import find_spec
+
+if find_spec("paramgraph") is None:  # as on Colab
+    # %pip install --quiet "paramgraph[compare,peft]"
+    pass
 
 # %%
 import copy
@@ -52,12 +61,12 @@ from spectral_opt.tasks import (
     tokenize_batches,
 )
 
-plt.style.use("figures.mplstyle")
+plt.style.use("paramgraph.plotting.figures")
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
 PER_CLASS, TEST, STEPS, PRESERVED, HELD_OUT = (16, 64, 3, 32, 40) if FAST else (500, 700, 125, 96, 160)
-LAYERS = "5" if FAST else "012345"
+LAYERS = "0" if FAST else "012345"
 BATCH = 16
 
 # %% [markdown]
@@ -75,6 +84,9 @@ BATCH = 16
 
 # %%
 loaded, reviews = load_model(), load_labelled_text("rotten_tomatoes")
+if FAST:  # one layer of six
+    loaded.encoder.encoder.layer = loaded.encoder.encoder.layer[-1:]
+    loaded.encoder.config.num_hidden_layers = 1
 split = few_shot_split(reviews, per_class=PER_CLASS, dev_per_class=0, test_size=TEST, seed=0)
 
 
@@ -204,7 +216,7 @@ plt.show()
 # change itself, $|u_i^\top \Delta v_j|^2$.
 
 # %%
-SHOWN = "encoder.encoder.layer.5.attention.output.dense.weight"
+SHOWN = f"encoder.encoder.layer.{LAYERS[-1]}.attention.output.dense.weight"
 row_table = paramgraph.rows(base, targets=TARGETS)[SHOWN]
 column_table = paramgraph.columns(base, targets=TARGETS)[SHOWN]
 

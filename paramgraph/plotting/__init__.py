@@ -5,6 +5,7 @@ values; `draw_spectrum` draws eigenvalues by mode and marks the gap. Both draw o
 ground of their own, so that they suit light and dark pages.
 
 - `draw_graph` (negative edges are `NEGATIVE`), `draw_spectrum`.
+- The look of the notebooks: `plt.style.use("paramgraph.plotting.figures")`.
 - Inside: `node_positions` in the plane; `node_colours`, which tell up to `MOST_KINDS` kinds apart.
 """
 

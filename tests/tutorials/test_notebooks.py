@@ -2,20 +2,24 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 import build_notebooks
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from paramgraph.display import PALETTE
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
-# Of a whole notebook in fast mode: 35 s on two free cores, and these may be shared.
+# Of a whole notebook in fast mode: 35 s at most on two free cores, and these may be shared.
 LONGEST_FAST_RUN = 180
 
 
@@ -33,7 +37,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 def should_show_something(code: str) -> bool:
     """Tell whether a cell ends in an expression, as a notebook shows it, and not in `;`, which hides it."""
-    statements = ast.parse(code).body
+    statements = ast.parse(TransformerManager().transform_cell(code)).body
     return bool(statements) and isinstance(statements[-1], ast.Expr) and not code.rstrip().endswith(";")
 
 
@@ -86,6 +90,24 @@ def test_it_begins_with_what_is_learnt_and_how_long_it_takes(source: Path) -> No
 
 
 @each_notebook
+def test_it_runs_alone_in_colab(source: Path) -> None:
+    cells = kept(source).cells
+    (opened,) = re.findall(r"\(https://colab\.research\.google\.com/github/(\S+?)\)", cells[0].source)
+    assert opened == f"paramgraph/paramgraph/blob/main/tutorials/{source.stem}.ipynb"
+    # Where the package is installed the cell does nothing, so the line that installs is looked at instead.
+    (extras,) = re.findall(
+        r"^    %pip install --quiet \"paramgraph\[([\w,]+)\]\"$", cells[1].source, re.MULTILINE
+    )
+    assert cells[1].source.startswith(
+        'from importlib.util import find_spec\n\nif find_spec("paramgraph") is None:'
+    )
+    assert set(extras.split(",")) <= set(metadata("paramgraph").get_all("Provides-Extra"))
+    assert f"paramgraph[{extras}]" in cells[0].source
+    # Of files beside it a reader of Colab has none.
+    assert "mplstyle" not in source.read_text(encoding="utf-8")
+
+
+@each_notebook
 def test_it_ends_with_three_to_five_exercises_and_folded_solutions(source: Path) -> None:
     prose = "\n".join(cell.source for cell in kept(source).cells if cell.cell_type == "markdown")
     _, heading, exercises = prose.partition("## Exercises")
@@ -127,8 +149,8 @@ def test_every_notebook_has_a_source() -> None:
 
 
 def test_style_of_the_figures_has_the_colours_of_the_package() -> None:
-    style = mpl.rc_params_from_file(TUTORIALS / "figures.mplstyle", use_default_template=False)
-    assert style["axes.prop_cycle"].by_key()["color"] == list(PALETTE)
+    with plt.style.context("paramgraph.plotting.figures"):
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(PALETTE)
 
 
 @pytest.mark.parametrize(
