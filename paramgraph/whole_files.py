@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, for both packages."""
+"""Files that are written whole or not at all, and the place for them, for both packages."""
 
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,24 @@ def append_line(path: str | Path, line: str, first: str = "") -> None:
         file.write(f"{ahead}{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def check_can_write(folder: Path) -> None:
+    """Refuse with a ValueError a folder that cannot be written, or cannot be made, without making it."""
+    nearest = nearest_folder(folder)
+    try:
+        # A right to write says nothing of a disk that is full, or of a place like /proc.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
+        ) from error
+
+
+def nearest_folder(place: Path) -> Path:
+    """Give the innermost folder on the way to a place that is there."""
+    return next(path for path in (place, *place.absolute().parents) if path.exists())
 
 
 def _to_disk(file: Path) -> None:

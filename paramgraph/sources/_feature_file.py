@@ -1,13 +1,14 @@
 """Sums of features that together are as large as the model: in a file without a name, each read when it is its turn."""
 
 import logging
-import shutil
 import tempfile
 import weakref
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from paramgraph.environment import free_disk_bytes, lies_in_memory
 
 # Sums of all tables that are kept in memory; of most encoders they are smaller.
 IN_MEMORY = 2**26
@@ -49,11 +50,13 @@ def file_for(size: int) -> FeatureFile | None:
     if size <= IN_MEMORY:
         return None
     folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < 2 * size:
+    free = free_disk_bytes(folder)
+    in_memory = lies_in_memory(folder)
+    if in_memory or free < 2 * size:
+        why = "lies in memory itself" if in_memory else f"has {free / 2**30:.1f} GiB free"
         _logger.warning(
-            "features of %.1f GiB are kept in memory: %s has %.1f GiB free; set TMPDIR to a folder with room",
-            *(size / 2**30, folder, free / 2**30),
+            "features of %.1f GiB are kept in memory: %s %s; set TMPDIR to a folder on a disk with room",
+            *(size / 2**30, folder, why),
         )
         return None
     _logger.info("features of %.1f GiB are kept in a file in %s while batches come", size / 2**30, folder)

@@ -178,7 +178,7 @@ class FineTune:
             plan = plan_shapes(options, self.ranks, self.sharded)
             print_lines(*([json.dumps(plan.to_dict())] if self.json else str(plan).splitlines()))
             return 0
-        found = preview(options)
+        found = preview(options, self.out)
         if self.json:
             facts = {**found.facts, "explanation": found.explanation, "plan": found.plan.to_dict()}
             print(json.dumps(facts))

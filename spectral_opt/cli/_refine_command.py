@@ -20,7 +20,7 @@ from paramgraph.cli import (
     option,
 )
 from paramgraph.display import print_lines
-from paramgraph.whole_files import write_text
+from paramgraph.whole_files import check_can_write, write_text
 
 if TYPE_CHECKING:
     from spectral_opt.sweep import RefinementOptions, Sweep
@@ -290,9 +290,7 @@ def _check_moments(file: Path | None) -> None:
 
 def _check_folder(out: Path, overwrite: bool) -> None:
     """Refuse a folder that has something in it, or that cannot be written, before any work and without making it."""
-    nearest = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ValueError(f"cannot write to {out}; name another folder with --out")
+    check_can_write(out)
     # An interrupted run goes on in its folder.
     if out.exists() and any(entry.name != UNFINISHED for entry in out.iterdir()) and not overwrite:
         raise ValueError(f"{out} is not empty: name another folder with --out, or add --overwrite")

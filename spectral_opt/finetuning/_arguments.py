@@ -5,12 +5,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
+from transformers.integrations import get_reporting_integration_callbacks
 
-from paramgraph._checks import known_choice
+from paramgraph._checks import is_number, is_whole, known_choice
+from spectral_opt.finetuning._launch import Launch
 from spectral_opt.finetuning._run_folder import CHECKPOINTS
 from spectral_opt.finetuning._task import TunedTask
 from spectral_opt.finetuning.options import FineTuneOptions
@@ -19,13 +21,27 @@ from spectral_opt.finetuning.options import FineTuneOptions
 RATE, ADAPTER_RATE = 5e-5, 2e-4
 # Evaluations of a run, and losses logged between two of them, where the options do not say.
 EVALUATIONS, LOGS = 10, 10
-# Fields that options decide, or on which checkpoints, resumption and records stand.
+# Passes over the texts where neither steps nor epochs are asked for; transformers' own.
+EPOCHS = 3.0
+# Fields that options decide, or on which checkpoints, resumption, records and scores stand, and what decides them.
+RESUMED, SCORED = "what a run can resume from", "the evaluation, which reads all texts in one way"
 OWN = {
     "output_dir": "--out",
     "per_device_train_batch_size": "batch_size",
     "per_device_eval_batch_size": "batch_size",
     "auto_find_batch_size": "batch_size",
-    "dataloader_drop_last": "the evaluation, which reads all texts",
+    **dict.fromkeys(
+        (
+            "dataloader_drop_last",
+            "prediction_loss_only",
+            "batch_eval_metrics",
+            "eval_do_concat_batches",
+            "include_for_metrics",
+        ),
+        SCORED,
+    ),
+    # The first evaluation comes before training, and would leave the weights rounded.
+    **dict.fromkeys(("fp16_full_eval", "bf16_full_eval"), "the weights, which stay float32"),
     "gradient_accumulation_steps": "accumulate",
     "num_train_epochs": "epochs",
     "max_steps": "max_steps",
@@ -40,9 +56,30 @@ OWN = {
         ("save_strategy", "save_steps", "save_total_limit", "save_only_model"), "checkpoint_every"
     ),
     **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), "patience"),
-    **dict.fromkeys(("logging_nan_inf_filter", "restore_callback_states_from_checkpoint"), "nothing"),
-    **dict.fromkeys(("disable_tqdm", "label_names", "remove_unused_columns", "ignore_data_skip"), "nothing"),
+    "resume_from_checkpoint": "--out: the same command goes on",
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "what the command does: it trains and evaluates"),
+    **dict.fromkeys(
+        (
+            "push_to_hub",
+            "hub_model_id",
+            "hub_strategy",
+            "hub_token",
+            "hub_private_repo",
+            "hub_always_push",
+            "hub_revision",
+        ),
+        "you: upload the finished folder",
+    ),
+    **dict.fromkeys(("logging_nan_inf_filter", "restore_callback_states_from_checkpoint"), RESUMED),
+    **dict.fromkeys(("disable_tqdm", "label_names", "remove_unused_columns", "ignore_data_skip"), RESUMED),
 }
+# What a field must be that has these types alone.
+KINDS = (
+    (bool, lambda value: isinstance(value, bool), "true or false"),
+    (int, is_whole, "a whole number"),
+    (float, is_number, "a number"),
+    (str, lambda value: isinstance(value, str), "a word"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +98,7 @@ def make_schedule(options: FineTuneOptions, examples: int, world: int = 1) -> Sc
     ValueError where evaluations or checkpoints would come after the end.
     """
     batches = math.ceil(examples / (options.batch_size * world))
-    steps = options.max_steps or math.ceil(options.epochs * math.ceil(batches / options.accumulate))
+    steps = options.max_steps or math.ceil(epochs(options) * math.ceil(batches / options.accumulate))
     evaluate = options.evaluate_every or max(1, steps // EVALUATIONS)
     checkpoint = options.checkpoint_every or evaluate
     for name, every in (("evaluate_every", evaluate), ("checkpoint_every", checkpoint)):
@@ -70,6 +107,11 @@ def make_schedule(options: FineTuneOptions, examples: int, world: int = 1) -> Sc
     common = math.gcd(evaluate, checkpoint)
     log = next(every for every in range(min(LOGS, common), 0, -1) if common % every == 0)
     return Schedule(steps, log, evaluate, checkpoint)
+
+
+def epochs(options: FineTuneOptions) -> float:
+    """Give the passes over the texts that were asked for, or the usual number."""
+    return options.epochs or EPOCHS
 
 
 def learning_rate(options: FineTuneOptions) -> float:
@@ -103,7 +145,7 @@ def argument_fields(
         "per_device_train_batch_size": options.batch_size,
         "per_device_eval_batch_size": options.batch_size,
         "gradient_accumulation_steps": options.accumulate,
-        "num_train_epochs": options.epochs,
+        "num_train_epochs": epochs(options),
         "max_steps": options.max_steps or -1,
         "learning_rate": learning_rate(options),
         "bf16": options.bf16,
@@ -124,8 +166,7 @@ def argument_fields(
         "restore_callback_states_from_checkpoint": keeps_best,
         "label_names": ["labels"],
         "disable_tqdm": True,
-        # transformers refuses bf16 on the CPU unless it is told that the CPU is meant.
-        "use_cpu": not torch.accelerator.is_available(),
+        **_device_fields(),
         # Pinned pages are for copies to a device: without one, torch warns.
         "dataloader_pin_memory": torch.cuda.is_available(),
         "report_to": "none",
@@ -133,11 +174,63 @@ def argument_fields(
     }
 
 
-def check_trainer_fields(given: Mapping[str, Any], known: Any) -> None:
-    """Refuse further fields that are none of the arguments, or that an option decides."""
+def check_trainer_fields(options: FineTuneOptions, known: Any, launch: Launch) -> None:
+    """Refuse further fields that are none of the arguments, that an option decides, or that cannot be meant so.
+
+    Raises a ValueError, with what transformers, accelerate or a service for logs says where they refuse.
+    """
     names = [item.name for item in dataclasses.fields(known)]
-    for name in given:
+    types = get_type_hints(known)
+    for name, value in options.trainer.items():
         known_choice("a field of trainer", name, names)
         if name in OWN:
-            by = f"by {OWN[name]}" if OWN[name] != "nothing" else "by what a run can resume from"
-            raise ValueError(f"trainer has {name!r}, which is decided {by}")
+            raise ValueError(f"trainer has {name!r}, which is decided by {OWN[name]}")
+        allowed = set(get_args(types[name])) or {types[name]}
+        found = [(is_kind, word) for kind, is_kind, word in KINDS if kind in allowed]
+        is_plain = allowed <= {*(kind for kind, _, _ in KINDS), type(None)}
+        if (
+            is_plain
+            and not (value is None and type(None) in allowed)
+            and not any(ok(value) for ok, _ in found)
+        ):
+            raise ValueError(
+                f"trainer has {name}={value!r}: {' or '.join(word for _, word in found)} is needed"
+            )
+    launch.check(options)
+    if not options.trainer:  # the class may take a second to make
+        return
+    try:
+        made = known(
+            **{
+                "output_dir": "unused",
+                "bf16": options.bf16,
+                "report_to": "none",
+                **_device_fields(),
+                **options.trainer,
+            }
+        )
+        for callback in get_reporting_integration_callbacks(made.report_to):
+            callback()
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"trainer {options.trainer}: {' '.join(str(error).split())}") from error
+
+
+def check_steps(trainer: Trainer, steps: int) -> None:
+    """Have the Trainer name its optimizer and make its schedule: it would do so after the first evaluation alone."""
+    arguments = trainer.args
+    try:
+        trainer.get_optimizer_cls_and_kwargs(arguments, trainer.model)
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]),
+            num_warmup_steps=arguments.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        )
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _device_fields() -> dict[str, bool]:
+    """Say that the CPU is meant where there is nothing else: transformers refuses bf16 there unless it is told."""
+    return {"use_cpu": not torch.accelerator.is_available()}

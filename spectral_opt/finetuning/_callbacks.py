@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spectral_opt.errors import TrainingDivergedError
@@ -59,8 +60,19 @@ class StopAtNaN(TrainerCallback):  # type: ignore[misc]
         """Look at what is logged; the loss of each step counts in it."""
         for name in ("loss", "grad_norm", "eval_loss"):
             value = (logs or {}).get(name)
-            if value is not None and not math.isfinite(float(value)):
+            if value is None or math.isfinite(float(value)):
+                continue
+            if not (name == "grad_norm" and _is_scaled_down(given.get("optimizer"))):
                 raise TrainingDivergedError(f"{name} is {float(value)} at step {state.global_step}")
+
+
+def _is_scaled_down(optimizer: object) -> bool:
+    """Say whether float16 overflowed under a scale of the loss: the scaler has skipped such a step, as the first are.
+
+    Below a scale of 1 it is the gradient itself that overflows. Fused optimizers do not say what they have skipped.
+    """
+    scaler = optimizer.scaler if isinstance(optimizer, AcceleratedOptimizer) else None
+    return scaler is not None and scaler.get_scale() >= 1
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]

@@ -36,12 +36,17 @@ def memory_need(folder: Path, is_adapter: bool, optimizer: str = "adamw_torch") 
     `optimizer` is transformers' name: others than AdamW keep less than two moments in float32, and none is counted.
     """
     entries = checkpoint_inventory(folder).entries
-    trained = GRADIENT_BYTES + (MOMENT_BYTES if optimizer in FULL_MOMENTS else 0)
+    trained = GRADIENT_BYTES + moment_bytes(optimizer)
     needed = entries * (WEIGHT_BYTES if is_adapter else WEIGHT_BYTES + trained)
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return MemoryNeed(entries, needed, int(free), torch.cuda.get_device_name())
     return MemoryNeed(entries, needed, available_bytes(), "this machine")
+
+
+def moment_bytes(optimizer: str) -> int:
+    """Give the bytes of an optimizer's moments of one weight, by transformers' name of it."""
+    return MOMENT_BYTES if optimizer in FULL_MOMENTS else 0
 
 
 def check_memory(need: MemoryNeed, is_adapter: bool) -> None:

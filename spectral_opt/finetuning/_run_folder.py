@@ -1,14 +1,14 @@
 """The folder of a run: what began there, which checkpoints are whole, and what another run may not touch."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from paramgraph.whole_files import write_text
+from paramgraph.checkpoints import existing_path
+from paramgraph.whole_files import check_can_write, write_text
 
 RECORD, CHECKPOINTS, WHOLE = "run.json", "checkpoints", "whole.json"
 # What is written at the end before it takes its place; a killed run leaves it.
@@ -16,8 +16,6 @@ STAGED = ".unfinished"
 # transformers' names.
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
-
-Begun = Literal["new", "interrupted", "finished"]
 
 
 def read_run(out: Path) -> dict[str, Any] | None:
@@ -40,6 +38,32 @@ def read_run(out: Path) -> dict[str, Any] | None:
     return found
 
 
+def run_taken_up(out: Path, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read the record of the run that goes on in a folder; None where it begins anew.
+
+    ValueError where the folder is the model's, holds something else or a run with other options, or cannot be written.
+    """
+    model = existing_path(str(options["model"]))
+    if model is not None and out.resolve() == model.resolve():
+        raise ValueError(f"{out} holds the model that is tuned: name another folder with --out")
+    known = read_run(out)
+    if known is not None and not all((out / name).exists() for name in known.get("files", ())):
+        known = {**known, "status": "running"}  # some of its model is gone: it is written anew
+    if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
+        known = None  # it had begun, and nothing is lost of it
+    if known is not None:
+        check_same(out, "options", known["options"], options)
+    check_can_write(out)
+    return known
+
+
+def check_identity(out: Path, known: Mapping[str, Any] | None, found: Mapping[str, str]) -> None:
+    """Refuse to go on where texts, weights or configs, as far as they are found by now, are others."""
+    if known is not None:
+        there = {name: known["identity"].get(name) for name in found}
+        check_same(out, ", ".join(name for name in found if there[name] != found[name]), there, found)
+
+
 def check_same(out: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Refuse to go on with a run of other options, or of other texts, weights or configs; a ValueError names them."""
     plain = json.loads(json.dumps(here))
@@ -49,13 +73,6 @@ def check_same(out: Path, what: str, there: Mapping[str, Any], here: Mapping[str
             f"{name} {_short(there.get(name))} there, {_short(plain.get(name))} here" for name in other[:3]
         )
         raise ValueError(f"{out} holds a run with other {what}: {shown}; name another folder with --out")
-
-
-def check_can_write(out: Path) -> None:
-    """Refuse a place where nothing can be made, without making it."""
-    nearest = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ValueError(f"cannot write to {out}; name another folder with --out")
 
 
 def mark_whole(checkpoint: Path) -> None:

@@ -17,6 +17,7 @@ from spectral_opt.finetuning._adapter import adapt, adapter_config, keep_fresh
 from spectral_opt.finetuning._arguments import (
     Schedule,
     argument_fields,
+    check_steps,
     check_trainer_fields,
     interval_fields,
     make_schedule,
@@ -24,7 +25,9 @@ from spectral_opt.finetuning._arguments import (
 from spectral_opt.finetuning._callbacks import Advance, Explained, Progress, StopAtNaN, WholeCheckpoints
 from spectral_opt.finetuning._causal import CausalLanguage
 from spectral_opt.finetuning._classification import Classification
+from spectral_opt.finetuning._disk import DiskNeed, check_disk, disk_need
 from spectral_opt.finetuning._instruction import Instruction
+from spectral_opt.finetuning._launch import Launch
 from spectral_opt.finetuning._memory import MemoryNeed, check_memory, memory_need
 from spectral_opt.finetuning._spectral_part import preserved_batches, read_configs, read_preserved
 from spectral_opt.finetuning._task import Examples, TunedTask
@@ -57,6 +60,13 @@ class OpenedRun:
     preserved: str | None
     remarks: tuple[str, ...]
 
+    def disk(self, out: Path) -> DiskNeed:
+        """Estimate what the run writes into a folder, and refuse with a ValueError what has no room there."""
+        optimizer = str(self.trainer.args.optim.value)
+        need = disk_need(self.trainer.model, self.schedule, optimizer, out)
+        check_disk(need)
+        return need
+
 
 class RunInputs:
     """What can be known of a run without its weights: options, configs and texts are held against each other."""
@@ -69,8 +79,8 @@ class RunInputs:
         if self.configs:
             SpectralCallback(self.configs)  # refuses what a callback cannot do
         self.adapter = adapter_of(options, kind)
-        if options.trainer:  # the class may take seconds to import
-            check_trainer_fields(options.trainer, _arguments_class(kind))
+        self.launch = Launch.of(options)
+        check_trainer_fields(options, _arguments_class(kind, options), self.launch)
         _check_bfloat16(options)
         self.task = kind(options)
         self.preserved = read_preserved(options, self.task.trained_texts())
@@ -144,6 +154,7 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     schedule = make_schedule(options, len(trainer.train_dataset), world)
     for name, value in interval_fields(schedule).items():
         setattr(trainer.args, name, value)
+    check_steps(trainer, schedule.steps)
     return OpenedRun(
         options,
         task,
@@ -196,8 +207,10 @@ def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:
         raise ImportError(f"finetune needs {' and '.join(missing)}: pip install 'paramgraph[finetune]'")
 
 
-def _arguments_class(kind: type[TunedTask]) -> Any:  # a class of transformers or TRL
-    if "trl" not in kind.needs:
+def _arguments_class(
+    kind: type[TunedTask], options: FineTuneOptions
+) -> Any:  # a class of transformers or TRL
+    if "trl" not in kind.needs or not options.trainer:  # TRL takes seconds to import
         return TrainingArguments
     from trl import SFTConfig
 

@@ -62,7 +62,7 @@ class FineTuneOptions:
     preserve_texts: int = 96
     learning_rate: float | None = None
     max_steps: int | None = None
-    epochs: float = 3.0
+    epochs: float | None = None
     batch_size: int = 8
     accumulate: int = 1
     evaluate_every: int | None = None
@@ -138,6 +138,10 @@ class FineTuneOptions:
         for name, (is_read, reason) in unread.items():
             if not is_read and getattr(self, name) != DEFAULTS[name]:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, and would be ignored: {reason}")
+        if self.epochs is not None and self.max_steps is not None:
+            raise ValueError(
+                f"epochs is {self.epochs:g} and max_steps {self.max_steps}: each says when the run ends; leave one out"
+            )
         if self.across and self.task != "causal-lm":
             raise ValueError(f"across is for causal-lm: the texts of {self.task} stay apart")
         if self.patience is not None and self.checkpoint_every not in (None, self.evaluate_every):
@@ -161,7 +165,7 @@ DEFAULTS = {
 
 
 def read_options(given: Mapping[str, Any], file: str | Path | None = None) -> FineTuneOptions:
-    """Make options of those given and, beneath them, those of a YAML file.
+    """Make options of those given and, beneath them, those of a YAML file; names with values are put together.
 
     ValueError or TypeError names a file that cannot be read, an option that does not exist, with the nearest one, or
     one that is missing.
@@ -170,7 +174,12 @@ def read_options(given: Mapping[str, Any], file: str | Path | None = None) -> Fi
     names = [item.name for item in dataclasses.fields(FineTuneOptions)]
     for name in written:
         known_choice(f"an option in {file}", name, names)
-    options = {**written, **given}
+    together = {
+        name: {**written[name], **value}
+        for name, value in given.items()
+        if isinstance(value, Mapping) and isinstance(written.get(name), Mapping)
+    }
+    options = {**written, **given, **together}
     missing = [name for name in names if name not in DEFAULTS and name not in options]
     if missing:
         raise ValueError(

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,10 +27,9 @@ from spectral_opt.finetuning._run_folder import (
     CHECKPOINTS,
     RECORD,
     STATE,
-    check_can_write,
-    check_same,
-    read_run,
+    check_identity,
     remove_unfinished,
+    run_taken_up,
     step_of,
     stopped_early,
     whole_checkpoints,
@@ -71,14 +71,7 @@ def finetune(
     written, as on a full disk; the last whole checkpoint stays.
     """
     out = Path(out)
-    known = read_run(out)
-    if known is not None and not all((out / name).exists() for name in known.get("files", ())):
-        known = {**known, "status": "running"}  # some of its model is gone: it is written anew
-    if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
-        known = None  # it had begun, and nothing is lost of it
-    if known is not None:
-        check_same(out, "options", known["options"], options.to_dict())
-    check_can_write(out)
+    known = run_taken_up(out, options.to_dict())
     states = RandomStates.capture()
     try:
         with quiet_libraries():
@@ -92,13 +85,10 @@ def _finetune(
 ) -> FinishedTuning:
     clock = _Clock()
     inputs = RunInputs(options)
-    if known is not None:
-        check_same(out, "texts", {"texts": known["identity"]["texts"]}, {"texts": inputs.text_digest})
-        if known["status"] == "finished":
-            return FinishedTuning(out, known, trained=False)
-    run = _opened(inputs, out, advance)
-    if known is not None:
-        check_same(out, "weights or configs", known["identity"], run.identity)
+    check_identity(out, known, {"texts": inputs.text_digest})
+    if known is not None and known["status"] == "finished":
+        return FinishedTuning(out, known, trained=False)
+    run = _opened(inputs, out, known, advance)
     clock.tick("preparing")
     trainer = run.trainer
     is_first = trainer.is_world_process_zero()
@@ -155,10 +145,13 @@ def _train(run: OpenedRun, last: Path | None, out: Path) -> None:
         ) from error
 
 
-def _opened(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
+def _opened(inputs: RunInputs, out: Path, known: Mapping[str, Any] | None, advance: Advance) -> OpenedRun:
     """Open the run; a folder that the Trainer made for one that is refused is taken away."""
     try:
-        return open_run(inputs, out, advance)
+        run = open_run(inputs, out, advance)
+        check_identity(out, known, run.identity)
+        run.disk(out)
+        return run
     except BaseException:
         for folder in (out / CHECKPOINTS, out):
             with contextlib.suppress(OSError):
@@ -294,18 +287,25 @@ def _finished(
         "metrics": dict(metrics),
         "curve": [_plain_row(row) for row in state.log_history if "train_runtime" not in row],
         "explanation": explained[0] if explained else None,
-        "remarks": [*run.remarks, kept, *remarks],
+        "remarks": [*run.remarks, kept, *remarks, *_overflows(state)],
         "seconds": dict(seconds),
         "peak_megabytes": peak_megabytes(),
     }
 
 
 def _plain_row(row: Mapping[str, Any]) -> dict[str, float]:
+    # JSON has no infinity; `_overflows` tells them.
     return {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and not name.endswith(OF_THE_MACHINE)
+        if isinstance(value, int | float) and math.isfinite(value) and not name.endswith(OF_THE_MACHINE)
     }
+
+
+def _overflows(state: TrainerState) -> list[str]:
+    """Count the logged steps that the scaler of float16 has skipped: of others a run ends."""
+    count = sum(not math.isfinite(row.get("grad_norm", 0.0)) for row in state.log_history)
+    return [f"logged steps that float16 overflowed in, and that were skipped: {count}"] if count else []
 
 
 def _write_record(out: Path, record: Mapping[str, Any]) -> None:

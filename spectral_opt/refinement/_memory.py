@@ -1,5 +1,6 @@
 """Where a refinement has base and graphs: in memory, or in files, block by block; estimated before any loading."""
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from paramgraph._checks import known_choice
 from paramgraph.checkpoints import Located, ModelLike, locate, open_skeleton
-from paramgraph.environment import available_bytes
+from paramgraph.environment import available_bytes, free_disk_bytes, lies_in_memory
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, blocks_of
 from spectral_opt.config import SpectralConfig
@@ -90,8 +91,25 @@ def choose_placement(
             f"not enough memory: one block at a time needs about {_gigabytes(need.blocks)}, and {room} free; give "
             "batches of fewer or shorter texts, leave the widest layers out (exclude=...), or free memory"
         )
+    _check_files(need, free)
     why = "as asked" if asked == "blocks" else f"in memory about {_gigabytes(need.whole)} would be needed"
     return Placement("blocks", f"{why}; about {_gigabytes(need.blocks)} are needed so, and {room} free")
+
+
+def _check_files(need: "_Need", free: int | None) -> None:
+    """Refuse with a ValueError temporary files that have no room, be it on a disk or, in a tmpfs, in memory."""
+    folder = tempfile.gettempdir()
+    room = free_disk_bytes(folder)
+    if need.files > room:
+        raise ValueError(
+            f"no room for about {_gigabytes(need.files)} of temporary files in {folder}, which has {_gigabytes(room)} "
+            "free: set TMPDIR to a folder on a larger disk"
+        )
+    if lies_in_memory(folder) and free is not None and need.blocks + need.files > free:
+        raise ValueError(
+            f"not enough memory: temporary files of about {_gigabytes(need.files)} would lie in {folder}, which is "
+            f"memory itself, and {_gigabytes(free)} are free: set TMPDIR to a folder on a disk"
+        )
 
 
 def _not_in_files(configs: Sequence[SpectralConfig]) -> str:
@@ -108,10 +126,11 @@ def _not_in_files(configs: Sequence[SpectralConfig]) -> str:
 
 @dataclass(frozen=True)
 class _Need:
-    """Estimated bytes: with all in memory, and with base and graphs in files."""
+    """Estimated bytes: with all in memory, with base and graphs in files, and of those files that are made for it."""
 
     whole: int
     blocks: int
+    files: int
 
     @classmethod
     def of(
@@ -136,7 +155,8 @@ class _Need:
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
         other = 4 * sum(sizes) // width if measured else sum(sizes)
-        return cls(sum(sizes) + other + (2 if nulls else 1) * graphs + working, max(sizes) + working)
+        whole = sum(sizes) + other + (2 if nulls else 1) * graphs + working
+        return cls(whole, max(sizes) + working, graphs + SHARD_BYTES)
 
 
 def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from spectral_opt.finetuning import FineTuneOptions, plan_shapes, preview
+from spectral_opt.finetuning import FineTuneOptions, plan_shapes, preview, read_options
 
 
 @pytest.fixture
@@ -25,6 +25,44 @@ def test_a_preview_trains_and_writes_nothing(asked, tmp_path, monkeypatch):
     assert "no graph: L = 0" in found.explanation
     assert found.plan.memory["optimizer"] == 2 * found.plan.memory["gradients"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_preview_says_what_becomes_of_the_folder(decoder, data, finished_folder, tmp_path):
+    there = FineTuneOptions(
+        model=str(decoder),
+        data=str(data / "plain.jsonl"),
+        task="causal-lm",
+        max_steps=1,
+        evaluate_every=1,
+        max_length=16,
+    )
+    before = sorted(finished_folder.rglob("*"))
+    assert (
+        preview(there, finished_folder).facts["folder"].endswith("which is finished: it would only be read")
+    )
+    assert sorted(finished_folder.rglob("*")) == before
+    facts = preview(there, tmp_path / "new").facts
+    assert facts["folder"].endswith("which begins anew")
+    entries = sum(value.numel() for value in load_file(decoder / "model.safetensors").values())
+    # One checkpoint, with two moments, and the model.
+    assert f"1 checkpoints at a time and the model need {16 * entries / 1e9:.2g} GB" in facts["disk"]
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="holds a run with other options: learning_rate"):
+        preview(replace(there, learning_rate=1e-3), finished_folder)
+    (tmp_path / "cut").mkdir()
+    shutil.copytree(finished_folder, tmp_path / "cut", dirs_exist_ok=True)
+    (tmp_path / "cut" / "model.safetensors").unlink()
+    assert preview(there, tmp_path / "cut").facts["folder"].endswith("which goes on from checkpoint-1")
+
+
+def test_options_of_a_file_and_of_the_line_are_put_together(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model: m\ndata: d\ntask: causal-lm\nseed: 3\ntrainer: {warmup_steps: 5, weight_decay: 1.0}\n"
+    )
+    found = read_options({"seed": 4, "trainer": {"weight_decay": 0.5}}, file)
+    assert found.seed == 4
+    assert found.trainer == {"warmup_steps": 5, "weight_decay": 0.5}
 
 
 def test_the_memory_is_that_of_the_optimizer(asked, encoder, monkeypatch):

@@ -31,6 +31,7 @@ def places(encoder, decoder, data, tmp_path):
     )
     (tmp_path / "tasks.yaml").write_text("task: classification\nlearning_rates: 1e-4\n")
     (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    (tmp_path / "half.yaml").write_text("bf16: true\ntrainer: {fp16: true}\n")
     (tmp_path / "train.json").write_text("[]")
     (tmp_path / "one.txt").write_text("the story")
     (tmp_path / "used").mkdir()
@@ -88,6 +89,19 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         ),
         (f"{CLASSIFY} --spectral l2sp", "needs 'strength'"),
         (f"{CLASSIFY} --trainer seed=3", "which is decided by seed"),
+        (f"{CLASSIFY} --trainer fp16=true", "on the CPU accelerate would compute in float32"),
+        (f"{CLASSIFY} --config {{here}}/half.yaml --trainer weight_decay=0.1", "accelerate would compute in"),
+        (f"{CLASSIFY} --trainer fsdp=full_shard", "accelerate shards weights on accelerators alone"),
+        (f"{CLASSIFY} --trainer bf16_full_eval=true", "decided by the weights, which stay float32"),
+        (f"{CLASSIFY} --trainer prediction_loss_only=true", "decided by the evaluation"),
+        (f"{CLASSIFY} --trainer push_to_hub=true", "decided by you: upload the finished folder"),
+        (f"{CLASSIFY} --trainer resume_from_checkpoint=here", "decided by --out: the same command goes on"),
+        (f"{CLASSIFY} --trainer weight_decay=much", "weight_decay='much': a number is needed"),
+        (f"{CLASSIFY} --trainer torch_compile=3", "torch_compile=3: true or false is needed"),
+        (f"{CLASSIFY} --trainer optim=adam", "adam is not a valid OptimizerNames"),
+        (f"{CLASSIFY} --trainer report_to=nowhere", "nowhere is not supported"),
+        (f"{CLASSIFY} --trainer lr_scheduler_type=cosine_with_min_lr", "min_lr"),
+        (f"{CLASSIFY} --epochs 2 --max-steps 3", "epochs is 2 and max_steps 3: each says when the run ends"),
         (f"{CLASSIFY} --trainer auto_find_batch_size=true", "which is decided by batch_size"),
         (
             f"{CLASSIFY} --trainer dataloader_drop_last=true",
@@ -109,6 +123,14 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --patience 2 --checkpoint-every 3 --evaluate-every 2", "leave checkpoint_every out"),
         (f"{CLASSIFY} --out {{here}}/used", "is not empty and holds no run of finetune (thesis.tex)"),
         (f"{CLASSIFY} --out {{here}}/file", "is a file: name a folder"),
+        (f"{CLASSIFY} --out {{bert}}", "holds the model that is tuned"),
+        (f"{CLASSIFY} --out {{here}}/file/in", "cannot write to"),
+        (
+            f"{CLASSIFY} --dry-run --out {{here}}/used",
+            "is not empty and holds no run of finetune (thesis.tex)",
+        ),
+        (f"{CLASSIFY} --dry-run --out {{bert}}", "holds the model that is tuned"),
+        (f"{CLASSIFY} --dry-run --out {{here}}/file/in", "cannot write to"),
         (f"{CLASSIFY} --model {{here}}/none", "no folder '"),
         (f"{PLAIN} --model {{bert}}", "'bert' is no causal language model: its tokens see those behind"),
         (f"{PLAIN} --data {{here}}/one.txt", "none is left to train on"),
@@ -179,6 +201,19 @@ def test_too_little_memory_is_refused_before_the_model_is_loaded(decoder, data, 
     assert code == 2
     assert "not enough memory" in told
     assert ("--peft lora" in told) == (not peft)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_too_little_room_for_checkpoints_is_refused_before_training(
+    encoder, data, tmp_path, monkeypatch, dry
+):
+    entries = sum(value.numel() for value in load_file(encoder / "model.safetensors").values())
+    # Three checkpoints of weights and two moments, and the model; the fresh head is more.
+    monkeypatch.setattr("spectral_opt.finetuning._disk.free_disk_bytes", lambda place: 40 * entries)
+    line = ["--model", encoder, "--data", data / "reviews.csv", "--task", "classification", *dry]
+    code, told = run(*line, "--out", tmp_path / "out")
+    assert (code, "not enough room on the disk: 3 checkpoints at a time" in told) == (2, True), told
     assert not (tmp_path / "out").exists()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from sklearn.model_selection import train_test_split
 from transformers import (
@@ -246,6 +247,58 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_last_checkpoint_stays(dec
     assert finetune(
         options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "out"
     ).trained
+
+
+def test_steps_that_float16_skips_are_no_divergence(decoder, data, tmp_path, monkeypatch):
+    asked = options(decoder, data, "causal-lm")
+    made = Accelerator.__init__
+
+    def in_float16(scale: float):
+        def begin(self: Accelerator, *given: Any, **named: Any) -> None:
+            made(self, *given, **named)
+            # What accelerate does on a GPU.
+            self.state._mixed_precision, self.native_amp = "fp16", True
+            self.scaler = torch.amp.GradScaler("cpu", init_scale=scale, backoff_factor=2.0**-10)
+
+        return begin
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Accelerator, "__init__", in_float16(2.0**30))
+        done = finetune(asked, tmp_path / "skipped")
+        assert any(row.get("loss") and "grad_norm" not in row for row in done.record["curve"])
+        assert any(
+            "float16 overflowed in, and that were skipped: " in told for told in done.record["remarks"]
+        )
+        # A scale below 1 is no cause of an overflow.
+        patched.setattr(Accelerator, "__init__", in_float16(1.0))
+        patched.setattr(
+            Accelerator, "backward", lambda self, loss: (self.scaler.scale(loss) * 1e30).backward()
+        )
+        with pytest.raises(TrainingDivergedError, match="grad_norm is"):
+            finetune(asked, tmp_path / "diverged")
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_what_was_trained(
+    finished, decoder, data, tmp_path, monkeypatch
+):
+    asked = options(decoder, data, "causal-lm")
+    with monkeypatch.context() as patched:
+        saved = Trainer.save_model
+
+        def full(self: Trainer, folder: str | None = None, **named: Any) -> None:
+            if folder is not None and folder.endswith(".unfinished"):
+                Path(folder).mkdir()
+                raise OSError(28, "No space left on device")
+            saved(self, folder, **named)
+
+        patched.setattr(Trainer, "save_model", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            finetune(asked, tmp_path / "out")
+    again = finetune(asked, tmp_path / "out")
+    assert {"went on from step 4", "removed what was not written to its end: .unfinished"} <= set(
+        again.record["remarks"]
+    )
+    assert same(again.folder, finished.folder)
 
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(finished, decoder, data, tmp_path, monkeypatch):
