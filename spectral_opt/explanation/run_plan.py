@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paramgraph.nodes import weighted_layers
 from paramgraph.sources import as_source
 from spectral_opt.config import SpectralConfig
 from spectral_opt.explanation._tables import TableExplanation
@@ -32,6 +33,10 @@ _ABOUT = {
     "copies": "copies during a step of a filter on the update or in a basis",
 }
 
+# What configs call the number of experts, and of those that a token is sent to.
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "top_k_experts")
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -39,7 +44,8 @@ class RunPlan:
 
     `memory` has bytes by kind, `attach` the bytes of features beside them while graphs are built, `traffic` the bytes
     that a rank hands over in a step, for the training itself ("training") and for penalty and filter ("spectral"), and
-    `operations` likewise those of a rank's step, of the model's products with weights where tokens are known.
+    `operations` likewise those of a rank's step, of the model's products with weights where tokens are known; of
+    experts those that a token is sent to count there, and all of them in memory.
     Activations are not among them.
     """
 
@@ -128,6 +134,8 @@ def plan_run(
     weights = sum(value.numel() * size[name] for name, value in named.items())
     gradient = sum(named[name].numel() * size[name] for name in trained)
     notes = ["activations are not counted: they depend on batch, length and checkpointing", *_notes(found)]
+    experts, used = _experts(model), _stated(model, USED)
+    notes += _told_experts(experts, used) if tokens else []
     if whole:
         notes.append(
             f"{len(whole)} factors of adapters are counted whole on each rank: their penalty needs them so under FSDP2"
@@ -145,7 +153,7 @@ def plan_run(
             else 0,
         },
         operations={
-            **({"the model": tokens * _products(model)} if tokens else {}),
+            **({"the model": tokens * _products(model, experts, used)} if tokens else {}),
             "penalty and filter": found.flops_per_step if found else 0.0,
         },
         notes=tuple(notes),
@@ -214,15 +222,61 @@ def _moved(config: SpectralConfig, table: TableExplanation) -> int:
     return moved
 
 
-def _products(model: nn.Module) -> float:
-    """Count the operations of one token with all weights: forward, back to the inputs, and of what is trained."""
+def _products(model: nn.Module, experts: Mapping[str, int], used: int | None) -> float:
+    """Count the operations of one token with the weights it meets: forward, to the inputs, and of what is trained."""
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     tied = {id(module._parameters["weight"]) for module in model.modules() if isinstance(module, nn.Linear)}
     total = 0.0
-    for value in model.parameters():
+    for name, value in model.named_parameters():
         if value.ndim >= 2 and (id(value) not in embedded or id(value) in tied):
-            total += value.numel() * (6.0 if value.requires_grad else 4.0)
+            share = min(1.0, used / experts[name]) if used and name in experts else 1.0
+            total += share * value.numel() * (6.0 if value.requires_grad else 4.0)
     return total
+
+
+def _experts(model: nn.Module) -> dict[str, int]:
+    """Map each parameter of experts, of which a token meets some, to their number: in a stack, or in modules."""
+    found = {
+        found.layer.parameter: found.layer.experts
+        for found in weighted_layers(model).values()
+        if found.layer.experts
+    }
+    modules = dict(model.named_modules())
+    stated = _stated(model, EXPERTS)
+    for name, _ in model.named_parameters():
+        # Adapters beside a stack make the change of all of it; shared experts have another name.
+        path, mark, rest = name.partition(".experts.")
+        if mark and name not in found and "lora_" not in rest:
+            held = modules[f"{path}.experts"]
+            number = len(held) if isinstance(held, nn.ModuleList) else stated
+            found |= {} if number is None else {name: number}
+    return found
+
+
+def _stated(model: nn.Module, words: Sequence[str]) -> int | None:
+    """Read a number off the model's config, under any of the words that configs have for it; the largest of a list."""
+    config: Any = getattr(model, "config", None)  # of transformers, one within another
+    inner = [getattr(config, name, None) for name in ("text_config", "ffn_config")]
+    for place in (config, *inner):
+        for word in words:
+            value = getattr(place, word, None)
+            number = max(value, default=None) if isinstance(value, list) else value
+            if isinstance(number, int) and number > 0:
+                return number
+    return None
+
+
+def _told_experts(experts: Mapping[str, int], used: int | None) -> list[str]:
+    if not experts:
+        return []
+    most = max(experts.values())
+    if used is None:
+        return [
+            f"the config does not say how many of {most} experts a token is sent to: operations count all"
+        ]
+    return [
+        f"operations count {min(used, most)} of {most} experts, those that a token is sent to; memory has all"
+    ]
 
 
 def _notes(found: Explanation | None) -> list[str]:

@@ -10,7 +10,7 @@ from spectral_opt.finetuning.options import FineTuneOptions
 
 @dataclass(frozen=True)
 class Launch:
-    """The number of ranks, of them those on this machine, whether they share the weights, and the precision asked for."""
+    """The number of ranks, of them those on this machine, whether they share weights, and the precision asked for."""
 
     ranks: int
     ranks_here: int

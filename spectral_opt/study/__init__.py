@@ -7,7 +7,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Methods: `Method`, which changes a `Training` by its `Options`, `get_method`, `list_methods`; a new one is a file with
   a `METHOD` in `methods/`. Filters of a `FinishedTune`: `AfterTraining`, `get_after_training`, `list_after_training`; a
   new one is a file with an `AFTER` in `after_training/`. Options with defaults: `chosen_options`;
-  before any work: `check_installed`.
+  before any work: `check_installed`, `check_values`.
 - A study: `StudyPlan` of `Task`s, each of a `TaskKind` (`CLASSIFICATION`: `StudyTask`, `CAUSAL_LM`: `LanguageTask`),
   and of `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is what YAML and JSON both write. As a
   file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is a file in `presets/`.
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         Options as Options,
         Training as Training,
         check_installed as check_installed,
+        check_values as check_values,
         chosen_options as chosen_options,
         get_after_training as get_after_training,
         get_method as get_method,

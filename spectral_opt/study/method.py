@@ -75,7 +75,8 @@ class Method:
     """A way to fine-tune: AdamW with `configs` attached to it, none for the plain optimizer.
 
     `configure` gives the configurations where they depend on the options of a run, `prepare` changes anything else.
-    `options` are its own, beside "learning_rate", each with its default. `null_of` is the method whose control this is;
+    `options` are its own, beside "learning_rate", each with its default; `check` and `configure` raise a ValueError or
+    TypeError where a value is not allowed, before anything is run. `null_of` is the method whose control this is;
     `paper` its source; `extra` the distribution that it needs and pip installs, whose module has its name. `kinds` are
     those of the tasks that it can do.
     """
@@ -87,6 +88,7 @@ class Method:
     null_of: str | None = None
     paper: str = ""
     options: Options = field(default_factory=dict)
+    check: Callable[[Options], object] | None = None
     configure: Callable[[Options], Sequence[SpectralConfig]] | None = None
     prepare: Callable[[Training], None] | None = None
     trains: bool = True  # False: the start itself is the result, as of a linear probe
@@ -131,7 +133,8 @@ class AfterTraining:
     """A filter of a finished fine-tune, without training.
 
     `apply` gives a new state with the names of `tuned`; what it does not act on, such as the head, is that of `tuned`.
-    `options` has each of its options with its default, `kinds` those of the tasks that it can do.
+    `options` has each of its options with its default; `check` refuses values as that of a method, and `kinds` are
+    those of the tasks that it can do.
     """
 
     name: str
@@ -139,6 +142,7 @@ class AfterTraining:
     description: str
     apply: Callable[[FinishedTune, Options], dict[str, Tensor]]
     options: Options = field(default_factory=dict)
+    check: Callable[[Options], object] | None = None
     null_of: str | None = None
     paper: str = ""
     kinds: tuple[TaskKind, ...] = get_args(TaskKind)
@@ -177,6 +181,14 @@ def chosen_options(given: Options, method: Method | AfterTraining) -> dict[str, 
         if name not in known:
             raise UnknownNameError.among(f"option of {method.name}", name, sorted(known))
     return {**method.options, **given}
+
+
+def check_values(options: Options, method: Method | AfterTraining) -> None:
+    """Refuse values that a method or filter does not allow, as it does when it runs: ValueError or TypeError."""
+    if method.check is not None:
+        method.check(options)
+    if isinstance(method, Method) and method.configure is not None:
+        method.configure(options)
 
 
 def check_installed(method: Method) -> None:

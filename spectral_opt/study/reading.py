@@ -18,6 +18,7 @@ from spectral_opt.study.hypotheses import check_hypotheses
 from spectral_opt.study.method import (
     AfterTraining,
     Method,
+    check_values,
     chosen_options,
     get_after_training,
     get_method,
@@ -342,11 +343,10 @@ def _check_cells(place: _Place, part: Part) -> None:
                     told = ", ".join(f"{name}={value}" for name, value in filled) or "its defaults"
                     raise place.wrong(f"{kind}: {grid.name} with {told} is there twice")
                 seen.add(run)
-                if isinstance(declared, Method) and declared.configure is not None:
-                    try:
-                        declared.configure(chosen)
-                    except (ValueError, TypeError) as error:
-                        raise place.wrong(f"{kind} {grid.name}: {error}") from None
+                try:
+                    check_values(chosen, declared)
+                except (ValueError, TypeError) as error:
+                    raise place.wrong(f"{kind} {grid.name}: {error}") from None
 
 
 def _filled(kind: type[T], place: _Place, given: Mapping[str, Any]) -> T:

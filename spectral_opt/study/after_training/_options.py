@@ -8,6 +8,9 @@ from paramgraph._checks import is_number, known_choice, non_negative
 from paramgraph.sources import usual_objective
 from spectral_opt.study import Options
 
+# None: what is usual for the model.
+OBJECTIVES = (None, "representation", "labels")
+
 
 def strength_of(options: Options, name: str = "strength") -> float:
     """Read a factor that is not negative; TypeError or ValueError for anything else."""
@@ -32,5 +35,5 @@ def switch_of(options: Options, name: str) -> bool:
 def objective_of(options: Options, model: nn.Module) -> Literal["representation", "labels"]:
     """Read what gradients are of, what is usual for the model where it is open; ValueError for anything else."""
     objective = options["objective"]
-    known_choice("objective", objective, (None, "representation", "labels"))
+    known_choice("objective", objective, OBJECTIVES)
     return cast(Literal["representation", "labels"], objective or usual_objective(model))

@@ -10,7 +10,7 @@ from paramgraph.spectra import Null
 from spectral_opt import Refiner, SpectralConfig
 from spectral_opt.study import FinishedTune, Options, StudySetting
 from spectral_opt.study.after_training._matrices import put_in, tables_of
-from spectral_opt.study.after_training._options import strength_of, switch_of
+from spectral_opt.study.after_training._options import OBJECTIVES, strength_of, switch_of
 from spectral_opt.tasks import unused_by_mean_pooling
 
 Graph = Literal["product", "columns", "rows"]
@@ -18,9 +18,16 @@ Graph = Literal["product", "columns", "rows"]
 USUAL: Options = {"strength": 1.0, "null": None, "norm_matched": False}
 CHOICES = {
     "null": (None, *get_args(Null)),
-    "objective": (None, "representation", "labels"),
+    "objective": OBJECTIVES,
     "energy": (None, "model", "matrix"),
 }
+
+
+def read_usual(options: Options) -> tuple[float, bool]:
+    """Read strength and whether norms are matched, and check all words; TypeError or ValueError for anything else."""
+    for name, choices in CHOICES.items():
+        known_choice(name, options.get(name), choices)
+    return strength_of(options), switch_of(options, "norm_matched")
 
 
 def refined(tune: FinishedTune, graph: Graph, options: Options) -> dict[str, Tensor]:
@@ -28,9 +35,7 @@ def refined(tune: FinishedTune, graph: Graph, options: Options) -> dict[str, Ten
 
     Options beside the usual ones are fields of the preset.
     """
-    strength, norm_matched = strength_of(options), switch_of(options, "norm_matched")
-    for name, choices in CHOICES.items():
-        known_choice(name, options.get(name), choices)
+    strength, norm_matched = read_usual(options)
     fields = {name: value for name, value in options.items() if name not in USUAL}
     state = _refiner(tune.setting, graph, fields, options["null"]).apply(tune.tuned, [tikhonov(strength)])
     names = (name for table in tables_of(tune.setting).values() for name in table.parameters)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
-from spectral_opt.study.after_training._refiners import USUAL, refined
+from spectral_opt.study.after_training._refiners import USUAL, read_usual, refined
 
 
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
@@ -15,5 +15,6 @@ AFTER = AfterTraining(
     title="refined by columns",
     description="Each column mode of the change over 1 + strength times what the preserved text has in it.",
     apply=_apply,
+    check=read_usual,
     options=USUAL,
 )

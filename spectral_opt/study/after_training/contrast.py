@@ -13,8 +13,12 @@ from spectral_opt.study.after_training._grams import GramOf, between_texts, inpu
 from spectral_opt.study.after_training._options import strength_of
 
 
+def _read(options: Options) -> tuple[float, float]:
+    return strength_of(options), strength_of(options, "ridge")
+
+
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
-    strength, ridge = strength_of(options), strength_of(options, "ridge")
+    strength, ridge = _read(options)
     setting = tune.setting
 
     def graphs(which: str) -> GramOf:
@@ -36,5 +40,6 @@ AFTER = AfterTraining(
     title="contrast of task and preserved text",
     description="Each mode of the change over 1 + strength times what preserved text has in it in units of the task's.",
     apply=_apply,
+    check=_read,
     options={"strength": 1.0, "ridge": 0.1},
 )

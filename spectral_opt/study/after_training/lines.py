@@ -13,8 +13,12 @@ from spectral_opt.study.after_training._matrices import filter_tables, tables_of
 from spectral_opt.study.after_training._options import strength_of
 
 
+def _read(options: Options) -> tuple[float, float]:
+    return strength_of(options, "alpha"), strength_of(options, "beta")
+
+
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
-    first, rise = strength_of(options, "alpha"), strength_of(options, "beta")
+    first, rise = _read(options)
     # Before the layers, as a projection of the embeddings, is as deep as the first; layers of one weight are all deep.
     depths = {group: max(0, *table.layer) for group, table in tables_of(tune.setting).items()}
     last = max(depths.values())
@@ -27,6 +31,7 @@ AFTER = AfterTraining(
     title="scaled by depth (LiNeS)",
     description="The change of each layer times alpha + beta times its depth, from 0 at the first to 1 at the last.",
     apply=_apply,
+    check=_read,
     options={"alpha": 0.5, "beta": 0.5},
     paper="LiNeS, arXiv 2410.17146",
 )

@@ -22,6 +22,7 @@ AFTER = AfterTraining(
     title="largest entries",
     description="The entries of the change that are largest over all matrices, a share of them; the others go back.",
     apply=_apply,
+    check=share_of,
     options={"share": 0.5},
     paper="trimming of TIES, arXiv 2306.01708",
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spectral_opt.study import AfterTraining, FinishedTune, Options
 from spectral_opt.study.after_training._diagonal import divided_by_fisher
-from spectral_opt.study.after_training._refiners import USUAL, refined
+from spectral_opt.study.after_training._refiners import USUAL, read_usual, refined
 
 
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
@@ -23,6 +23,7 @@ AFTER = AfterTraining(
     title="refined by the product graph",
     description="Each entry of the change over 1 + strength times the energy of the preserved text in its mode.",
     apply=_apply,
+    check=read_usual,
     options={**USUAL, "objective": None, "energy": "model"},
     paper="EK-FAC's basis, arXiv 1806.03884",
 )

@@ -13,8 +13,12 @@ from spectral_opt.study.after_training._grams import GramOf, between_texts, inpu
 from spectral_opt.study.after_training._options import share_of, strength_of
 
 
+def _read(options: Options) -> tuple[float, float]:
+    return strength_of(options), share_of(options, "off_diagonal")
+
+
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
-    strength, off_diagonal = strength_of(options), share_of(options, "off_diagonal")
+    strength, off_diagonal = _read(options)
     setting = tune.setting
 
     def of_preserved() -> GramOf:
@@ -42,6 +46,7 @@ AFTER = AfterTraining(
     title="RegMean of start and fine-tune",
     description="Outputs nearest to the tuned ones on task text and, strength times, to the start's on preserved text.",
     apply=_apply,
+    check=_read,
     options={"strength": 1.0, "off_diagonal": 0.9},
     paper="RegMean, arXiv 2212.09849",
 )

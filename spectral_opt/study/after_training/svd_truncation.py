@@ -22,16 +22,20 @@ class _Directions(NamedTuple):
     on_rows: bool
 
 
-def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
-    share = share_of(options)
+def _read(options: Options) -> tuple[float, bool]:
     known_choice("of", options["of"], ("rank", "energy"))
+    return share_of(options), options["of"] == "energy"
+
+
+def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
+    share, of_energy = _read(options)
     found = tune.once(
         "directions",
         lambda: {
             name: _directions(change_of(tune, table)) for name, table in tables_of(tune.setting).items()
         },
     )
-    ranks = {name: _rank(one.squares, share, options["of"] == "energy") for name, one in found.items()}
+    ranks = {name: _rank(one.squares, share, of_energy) for name, one in found.items()}
     return filter_tables(tune, {name: partial(_cut, found[name], rank) for name, rank in ranks.items()})
 
 
@@ -62,6 +66,7 @@ AFTER = AfterTraining(
     title="strongest directions (SVD)",
     description="The strongest singular directions of each matrix's change: a share of the rank, or of the energy.",
     apply=_apply,
+    check=_read,
     options={"share": 0.5, "of": "rank"},
     paper="C. Eckart, G. Young, Psychometrika, 1936",
 )

@@ -12,7 +12,7 @@ from paramgraph import NodeTable, eigenpairs, node_tables
 from paramgraph._checks import check_number, known_choice
 from paramgraph.measures import second_moments
 from spectral_opt.functional import put_back
-from spectral_opt.study import Options, StudySetting, Training
+from spectral_opt.study import Options, StudySetting, Training, Value
 from spectral_opt.tasks import unused_by_mean_pooling
 
 # The share of the inputs' energy of a layer that its subspace holds, as in the papers; and where the step is filtered:
@@ -29,6 +29,13 @@ class _Modes:
     singular_values: Float[Tensor, " modes"]
 
 
+def read_subspace(options: Options) -> tuple[float, Value]:
+    """Read the share and where the step is filtered; TypeError or ValueError for anything else."""
+    check_number("input subspace", "share", options["share"], 0.0, 1.0)
+    known_choice("placement", options["placement"], ("gradient", "update"))
+    return float(str(options["share"])), options["placement"]
+
+
 def keep_out(training: Training, weigh: Callable[[Float[Tensor, " modes"]], Float[Tensor, " modes"]]) -> None:
     r"""Take from each step of a matrix what lies in the input subspace of the preserved text.
 
@@ -38,12 +45,10 @@ def keep_out(training: Training, weigh: Callable[[Float[Tensor, " modes"]], Floa
     weights w of their singular values. What counts is a share of each layer's own spectrum, so that w is no response of
     the eigenvalue alone. Other parameters are trained freely.
     """
-    share, placement = training.options["share"], training.options["placement"]
-    check_number("input subspace", "share", share, 0.0, 1.0)
-    known_choice("placement", placement, ("gradient", "update"))
+    share, placement = read_subspace(training.options)
     setting, make = training.needed_setting(), training.make_optimizer
     all_modes = setting.once("input_modes", lambda: _input_modes(setting))
-    modes = [_leading(one, float(str(share))) for one in all_modes]
+    modes = [_leading(one, share) for one in all_modes]
     weights = [weigh(one.singular_values) for one in modes]
     named = dict(training.model.named_parameters())
 

@@ -10,10 +10,14 @@ from spectral_opt.study.methods._adapters import adapt
 OPTIONS: Options = {"rank": 8, "alpha": 16.0}
 
 
+def read_low_rank(options: Options) -> tuple[int, float]:
+    """Read rank and alpha; TypeError or ValueError for anything else."""
+    return whole_number("rank", options["rank"], 1), non_negative("alpha", options["alpha"])
+
+
 def prepare_low_rank(training: Training, *, use_dora: bool) -> None:
     """Put W + alpha / rank B A in place of each W, B = 0 at the start; DoRA trains lengths of columns too."""
-    rank = whole_number("rank", training.options["rank"], 1)
-    alpha = non_negative("alpha", training.options["alpha"])
+    rank, alpha = read_low_rank(training.options)
 
     def config(layers: list[str]) -> Any:
         from peft import LoraConfig

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph._checks import known_choice, non_negative
-from spectral_opt.study import CAUSAL_LM, Method, StudySetting, Training, Value
+from spectral_opt.study import CAUSAL_LM, Method, Options, StudySetting, Training, Value
 
 
 def _distance(
@@ -24,11 +24,15 @@ def _distance(
     return ((found - target).square().sum(1) / target.square().sum(1).clamp(min=1e-16)).mean()
 
 
-def _prepare(training: Training) -> None:
-    options, setting = training.options, training.needed_setting()
-    weight = non_negative("weight", options["weight"])
+def _read(options: Options) -> tuple[float, Value]:
     known_choice("distance", options["distance"], (None, "cosine", "squared", "divergence"))
-    kind = options["distance"] or ("divergence" if setting.task.kind == CAUSAL_LM else "cosine")
+    return non_negative("weight", options["weight"]), options["distance"]
+
+
+def _prepare(training: Training) -> None:
+    setting = training.needed_setting()
+    weight, asked = _read(training.options)
+    kind = asked or ("divergence" if setting.task.kind == CAUSAL_LM else "cosine")
     distance = _of_tokens(setting) if kind == "divergence" else _of_embeddings(setting, kind)
     training.extra_losses.append(lambda model: weight * distance(model))
 
@@ -75,6 +79,7 @@ METHOD = Method(
     name="distillation",
     title="distillation",
     description="Each step adds how far a batch of preserved text is from the start: its embeddings, or next tokens.",
+    check=_read,
     prepare=_prepare,
     # None: "cosine", and of a language model "divergence", of the next token's distribution.
     options={"weight": 3.0, "distance": None},

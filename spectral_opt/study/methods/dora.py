@@ -3,12 +3,13 @@
 from functools import partial
 
 from spectral_opt.study import Method
-from spectral_opt.study.methods._low_rank import OPTIONS, prepare_low_rank
+from spectral_opt.study.methods._low_rank import OPTIONS, prepare_low_rank, read_low_rank
 
 METHOD = Method(
     name="dora",
     title="DoRA",
     description="LoRA on the directions of weights, with their lengths trained beside it, and the head.",
+    check=read_low_rank,
     prepare=partial(prepare_low_rank, use_dora=True),
     options=OPTIONS,
     paper="arXiv 2402.09353",

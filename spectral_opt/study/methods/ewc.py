@@ -5,14 +5,18 @@ from torch import Tensor, nn
 
 from paramgraph._checks import known_choice, non_negative
 from paramgraph.sources import usual_objective
-from spectral_opt.study import Method, Training, diagonal_fisher
+from spectral_opt.study import Method, Options, Training, Value, diagonal_fisher
+
+
+def _read(options: Options) -> tuple[float, Value]:
+    known_choice("objective", options["objective"], (None, "representation", "labels"))
+    return non_negative("strength", options["strength"]), options["objective"]
 
 
 def _prepare(training: Training) -> None:
-    strength = non_negative("strength", training.options["strength"])
     setting = training.needed_setting()
-    known_choice("objective", training.options["objective"], (None, "representation", "labels"))
-    objective = training.options["objective"] or usual_objective(setting.start)
+    strength, asked = _read(training.options)
+    objective = asked or usual_objective(setting.start)
 
     def measured() -> dict[str, Tensor]:
         return diagonal_fisher(
@@ -49,6 +53,7 @@ METHOD = Method(
     name="ewc",
     title="EWC",
     description="Each step adds a quadratic penalty with the diagonal Fisher matrix of the preserved text.",
+    check=_read,
     prepare=_prepare,
     # None: what is usual for the model.
     options={"strength": 1.0, "objective": None},

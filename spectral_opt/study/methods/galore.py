@@ -6,13 +6,17 @@ import torch
 from torch import nn
 
 from paramgraph._checks import non_negative, whole_number
-from spectral_opt.study import Method, Training
+from spectral_opt.study import Method, Options, Training
 from spectral_opt.study.methods._matrices import split_matrices
 
 
+def _read(options: Options) -> tuple[int, int, float]:
+    rank, refresh = (whole_number(name, options[name], 1) for name in ("rank", "refresh"))
+    return rank, refresh, non_negative("scale", options["scale"])
+
+
 def _prepare(training: Training) -> None:
-    rank, refresh = (whole_number(name, training.options[name], 1) for name in ("rank", "refresh"))
-    scale = non_negative("scale", training.options["scale"])
+    rank, refresh, scale = _read(training.options)
 
     def make(
         parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
@@ -37,6 +41,7 @@ METHOD = Method(
     name="galore",
     title="GaLore",
     description="Adam on the encoder's matrices in the leading subspace of their gradients, AdamW on all else.",
+    check=_read,
     prepare=_prepare,
     # The paper's scale, a third of MiniLM's width, and the library's interval: a run has few hundred steps.
     options={"rank": 128, "refresh": 50, "scale": 0.25},

@@ -3,7 +3,7 @@
 import torch
 
 from spectral_opt.study import Method, Training
-from spectral_opt.study.methods._input_subspace import OPTIONS, keep_out
+from spectral_opt.study.methods._input_subspace import OPTIONS, keep_out, read_subspace
 
 
 def _prepare(training: Training) -> None:
@@ -14,6 +14,7 @@ METHOD = Method(
     name="gpm",
     title="GPM",
     description="Steps of the encoder's matrices are orthogonal to the subspace of their inputs on the preserved text.",
+    check=read_subspace,
     prepare=_prepare,
     options=OPTIONS,
     paper="arXiv 2103.09762",

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph._checks import check_number, non_negative
-from spectral_opt.study import Method, Training
+from spectral_opt.study import Method, Options, Training
+
+
+def _read(options: Options) -> tuple[float, float]:
+    check_number("grokfast", "decay", options["decay"], 0.0, 1.0)
+    return float(str(options["decay"])), non_negative("factor", options["factor"])
 
 
 def _prepare(training: Training) -> None:
-    decay, factor = training.options["decay"], non_negative("factor", training.options["factor"])
-    check_number("grokfast", "decay", decay, 0.0, 1.0)
+    decay, factor = _read(training.options)
     make = training.make_optimizer
 
     def filtered(
@@ -24,7 +28,7 @@ def _prepare(training: Training) -> None:
 
         def before_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             r"""Turn G into G + factor M, with the running mean M of gradients."""
-            gradfilter_ema(training.model, means, alpha=float(str(decay)), lamb=factor)
+            gradfilter_ema(training.model, means, alpha=decay, lamb=factor)
 
         optimizer = make(parameters, learning_rate, weight_decay)
         optimizer.register_step_pre_hook(before_step)
@@ -37,6 +41,7 @@ METHOD = Method(
     name="grokfast",
     title="Grokfast",
     description="The running mean of the gradients is added to them, amplified, before AdamW.",
+    check=_read,
     prepare=_prepare,
     options={"decay": 0.98, "factor": 2.0},
     paper="arXiv 2405.20233",

@@ -6,11 +6,15 @@ import itertools
 from torch import Tensor, nn
 
 from paramgraph._checks import non_negative
-from spectral_opt.study import CLASSIFICATION, Method, Training
+from spectral_opt.study import CLASSIFICATION, Method, Options, Training
+
+
+def _read(options: Options) -> float:
+    return non_negative("weight", options["weight"])
 
 
 def _prepare(training: Training) -> None:
-    weight, earlier = non_negative("weight", training.options["weight"]), training.needed_setting().earlier
+    weight, earlier = _read(training.options), training.needed_setting().earlier
     if earlier is None:
         raise ValueError(
             "joint training needs an earlier task: give the study's task one by its name, first: ..., or leave "
@@ -31,6 +35,7 @@ METHOD = Method(
     name="joint",
     title="joint training",
     description="Each step adds the earlier task's loss on a batch of its training texts, through its own frozen head.",
+    check=_read,
     prepare=_prepare,
     options={"weight": 1.0},
     kinds=(CLASSIFICATION,),

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph._checks import non_negative
-from spectral_opt.study import Method, Training
+from spectral_opt.study import Method, Options, Training
 
 
 def _smooth(gradient: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:
@@ -24,8 +24,12 @@ def _smooth(gradient: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*
     return smooth.view_as(gradient).to(gradient.dtype)
 
 
+def _read(options: Options) -> float:
+    return non_negative("gamma", options["gamma"])
+
+
 def _prepare(training: Training) -> None:
-    gamma, make = non_negative("gamma", training.options["gamma"]), training.make_optimizer
+    gamma, make = _read(training.options), training.make_optimizer
 
     def smoothed(
         parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
@@ -46,6 +50,7 @@ METHOD = Method(
     name="laplacian_smoothing",
     title="Laplacian smoothing",
     description="Gradients through the low-pass 1/(1 + gamma lambda) on the ring of a tensor's entries, before AdamW.",
+    check=_read,
     prepare=_prepare,
     options={"gamma": 1.0},
     paper="arXiv 1806.06317",

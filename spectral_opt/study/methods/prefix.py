@@ -4,12 +4,16 @@ import inspect
 from typing import Any
 
 from paramgraph._checks import whole_number
-from spectral_opt.study import CLASSIFICATION, Method, Training
+from spectral_opt.study import CLASSIFICATION, Method, Options, Training
 from spectral_opt.study.methods._adapters import adapt
 
 
+def _read(options: Options) -> int:
+    return whole_number("tokens", options["tokens"], 1)
+
+
 def _prepare(training: Training) -> None:
-    tokens = whole_number("tokens", training.options["tokens"], 1)
+    tokens = _read(training.options)
 
     def config(layers: list[str]) -> Any:
         from peft import PrefixTuningConfig
@@ -44,6 +48,7 @@ METHOD = Method(
     name="prefix",
     title="prefix tuning",
     description="Each layer attends to a few trained keys and values before the text; they and the head are trained.",
+    check=_read,
     prepare=_prepare,
     options={"tokens": 10},
     paper="arXiv 2101.00190",

@@ -4,14 +4,17 @@ import torch
 from torch import nn
 
 from paramgraph._checks import whole_number
-from spectral_opt.study import Method, Training
+from spectral_opt.study import Method, Options, Training
 from spectral_opt.study.methods._joined_optimizers import JoinedOptimizers
 from spectral_opt.study.methods._matrices import split_matrices
 
 
+def _read(options: Options) -> tuple[int, int]:
+    return whole_number("refresh", options["refresh"], 1), whole_number("block", options["block"], 2)
+
+
 def _prepare(training: Training) -> None:
-    every = whole_number("refresh", training.options["refresh"], 1)
-    block = whole_number("block", training.options["block"], 2)
+    every, block = _read(training.options)
     usual = training.make_optimizer
 
     def make(
@@ -42,6 +45,7 @@ METHOD = Method(
     name="shampoo",
     title="Shampoo",
     description="Gradients over the fourth roots of their Grams on the encoder's matrices, AdamW on all else.",
+    check=_read,
     prepare=_prepare,
     options={"refresh": 10, "block": 512},
     paper="arXiv 1802.09568; grafted, arXiv 2002.11803",

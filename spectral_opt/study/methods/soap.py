@@ -4,11 +4,15 @@ import torch
 from torch import nn
 
 from paramgraph._checks import whole_number
-from spectral_opt.study import Method, Training
+from spectral_opt.study import Method, Options, Training
+
+
+def _read(options: Options) -> int:
+    return whole_number("refresh", options["refresh"], 1)
 
 
 def _prepare(training: Training) -> None:
-    every = whole_number("refresh", training.options["refresh"], 1)
+    every = _read(training.options)
 
     def make(
         parameters: list[nn.Parameter], learning_rate: float, weight_decay: float
@@ -24,6 +28,7 @@ METHOD = Method(
     name="soap",
     title="SOAP",
     description="Adam in the eigenbasis of each matrix's running gradient Grams; plain Adam on vectors.",
+    check=_read,
     prepare=_prepare,
     options={"refresh": 10},
     paper="arXiv 2409.11321",

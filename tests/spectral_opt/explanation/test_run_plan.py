@@ -117,6 +117,57 @@ def test_a_token_takes_six_operations_for_each_trained_weight_and_four_for_a_fro
     assert plan_run(model, tokens=7).operations["the model"] == 7 * (4 * entries + 6 * beside)
 
 
+EXPERTS, SENT, SHARED = 8, 2, 48
+MIXTURE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": HIDDEN,
+    "intermediate_size": INNER,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "num_local_experts": EXPERTS,
+    "num_experts": EXPERTS,
+    "num_experts_per_tok": SENT,
+    "moe_intermediate_size": INNER,
+    "shared_expert_intermediate_size": SHARED,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "beside"), [("Mixtral", 0), ("Qwen2Moe", 3 * HIDDEN * SHARED + HIDDEN)], ids=["stack", "shared"]
+)
+def test_a_token_meets_the_experts_it_is_sent_to_and_memory_has_all(tmp_path, kind, beside):
+    described = {**MIXTURE, "architectures": [f"{kind}ForCausalLM"]}
+    described["model_type"] = {"Mixtral": "mixtral", "Qwen2Moe": "qwen2_moe"}[kind]
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    model = open_skeleton(tmp_path)
+    expert = 3 * HIDDEN * INNER
+    dense = 4 * HIDDEN**2 + EXPERTS * HIDDEN + beside
+    found = plan_run(model, tokens=7)
+    met = VOCABULARY * HIDDEN + BLOCKS * (dense + SENT * expert)
+    assert found.operations["the model"] == 7 * 6 * met
+    held = sum(value.numel() for value in model.parameters())
+    assert held > 2 * VOCABULARY * HIDDEN + BLOCKS * (dense + EXPERTS * expert)
+    assert found.memory["gradients"] == 4 * held
+    assert any("operations count 2 of 8 experts" in note for note in found.notes)
+
+
+class Mixture(torch.nn.Module):
+    """Experts in a list, as models of one's own have them; nothing says how many are met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = torch.nn.Module()
+        self.mlp.experts = torch.nn.ModuleList(torch.nn.Linear(4, 4, bias=False) for _ in range(3))
+
+
+def test_experts_of_which_nothing_is_known_count_whole():
+    found = plan_run(Mixture(), tokens=1)
+    assert found.operations["the model"] == 6 * 3 * 16
+    assert any("does not say how many of 3 experts" in note for note in found.notes)
+
+
 def test_beside_a_frozen_base_nothing_of_it_is_copied(skeleton):
     found = plan_run(adapted(skeleton), SpectralConfig(**KNN), ranks=8, sharded=True, **BF16)
     assert found.memory["start"] == 0

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectral_opt.study import StudyPlan, list_presets, plan_from_text, plan_text, read_plan
+from spectral_opt.study import (
+    StudyPlan,
+    get_after_training,
+    get_method,
+    list_after_training,
+    list_methods,
+    list_presets,
+    plan_from_text,
+    plan_text,
+    read_plan,
+)
 
 PLAN = """
 title: Two tasks
@@ -46,6 +56,44 @@ def changed(path: str, value: object) -> str:
     else:
         place[last] = value
     return yaml.safe_dump(content, sort_keys=False)
+
+
+# Any number is an exponent, and in a plan `of` names the methods that are filtered.
+ANYTHING = {("spectral_power", "p"), ("svd_truncation", "of")}
+WRONG = [
+    (
+        kind,
+        declared.name,
+        option,
+        "no_such_word" if default is None or isinstance(default, str | bool) else -1,
+    )
+    for kind, found in (
+        ("methods", map(get_method, list_methods())),
+        ("after", map(get_after_training, list_after_training())),
+    )
+    for declared in found
+    for option, default in declared.options.items()
+    if (declared.name, option) not in ANYTHING
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "option", "value"), WRONG, ids=[f"{name}-{option}" for _, name, option, _ in WRONG]
+)
+def test_a_wrong_value_of_any_option_is_refused_with_the_plan(kind, name, option, value) -> None:
+    grid = {"name": name, option: value} | (
+        {"learning_rate": 1e-4} if kind == "methods" else {"of": ["adamw"]}
+    )
+    if kind == "methods" and not get_method(name).trains:
+        del grid["learning_rate"]
+    text = changed(f"parts.0.{kind}.0", grid)
+    if kind == "methods":
+        content = yaml.safe_load(text)
+        del content["parts"][0]["after"]
+        content["keep_states"] = [name]
+        text = yaml.safe_dump(content)
+    with pytest.raises(ValueError, match=option):
+        plan_from_text(text)
 
 
 def test_a_plan_is_what_its_file_says() -> None:
