@@ -114,7 +114,7 @@ def lies_in_memory(folder: str | Path) -> bool:
     real = Path(folder).resolve()
     # The innermost place, and what was mounted there last; a space in its name is written as octal.
     mounts = [(line.split()[1].replace("\\040", " "), line.split()[2]) for line in lines]
-    around = [(len(place), kind) for place, kind in mounts if real.is_relative_to(place)]
+    around = [(len(place), kind) for place, kind in reversed(mounts) if real.is_relative_to(place)]
     return bool(around) and max(around, key=lambda found: found[0])[1] in ("tmpfs", "ramfs")
 
 

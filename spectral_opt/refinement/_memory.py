@@ -156,7 +156,7 @@ class _Need:
         working = RUNNING + largest + states
         other = 4 * sum(sizes) // width if measured else sum(sizes)
         whole = sum(sizes) + other + (2 if nulls else 1) * graphs + working
-        return cls(whole, max(sizes) + working, graphs + SHARD_BYTES)
+        return cls(whole, max(sizes) + working, graphs + min(SHARD_BYTES, sum(sizes)))
 
 
 def _graph_bytes(table: NodeTable, config: SpectralConfig) -> int:

@@ -54,6 +54,7 @@ def test_too_little_memory_for_one_block_is_told_before_anything_is_loaded(
     word_model_folder, tuned, texts, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("spectral_opt.refinement._memory.available_bytes", lambda: 10**6)
+    monkeypatch.setattr("spectral_opt.refinement._memory.lies_in_memory", lambda folder: False)
     monkeypatch.setattr(BertModel, "from_pretrained", None)
     assert refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out") == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from paramgraph.whole_files import append_line, replacing, write_text
+from paramgraph.whole_files import append_line, check_can_write, replacing, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
@@ -65,3 +65,11 @@ def test_a_line_is_added_behind_whatever_is_there(tmp_path, there, then):
         file.write_text(there)
     append_line(file, "new", first="first")
     assert file.read_text() == then
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    check_can_write(tmp_path / "to" / "be" / "made")
+    with pytest.raises(ValueError, match=r"cannot write to .*in: Not a directory; name another folder"):
+        check_can_write(tmp_path / "file" / "in")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

@@ -67,9 +67,11 @@ def test_what_is_taken_out_is_let_go(in_a_file):
         found.pop("0.weight")
 
 
-def test_without_room_on_the_disk_sums_stay_in_memory_and_that_is_told(in_a_file, monkeypatch, caplog):
-    usage = type("Usage", (), {"free": 10})()
-    monkeypatch.setattr(f"{MODULE}.shutil.disk_usage", lambda folder: usage)
+@pytest.mark.parametrize(("what", "found"), [("free_disk_bytes", 10), ("lies_in_memory", True)])
+def test_without_room_on_a_disk_sums_stay_in_memory_and_that_is_told(
+    in_a_file, monkeypatch, caplog, what, found
+):
+    monkeypatch.setattr(f"{MODULE}.{what}", lambda folder: found)
     model = make_model()
     tables = node_tables(model, "rows")
     found = collect(model, tables, "gradients", make_batches(), loss)

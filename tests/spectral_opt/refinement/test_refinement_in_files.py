@@ -128,6 +128,28 @@ def test_several_fine_tunes_share_moments_that_were_written_once(folders, tmp_pa
 PLACE = "spectral_opt.refinement._memory"
 
 
+@pytest.fixture(autouse=True)
+def on_a_disk(monkeypatch):
+    """Have temporary files on a disk, wherever the tests run."""
+    monkeypatch.setattr(f"{PLACE}.lies_in_memory", lambda folder: False)
+
+
+def test_temporary_files_without_room_are_refused_before_the_base_is_loaded(folders, monkeypatch):
+    monkeypatch.setattr(f"{PLACE}.RUNNING", 0)
+    monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: 90_000)
+    monkeypatch.setattr("spectral_opt.refinement.refiner.load_base", None)  # it must not come to it
+    configs = "preserve", BATCHES
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{PLACE}.lies_in_memory", lambda folder: True)
+        with pytest.raises(
+            ValueError, match=r"not enough memory: temporary files .* set TMPDIR to a folder on a disk"
+        ):
+            Refiner(folders["base"], *configs, graph="columns")
+    monkeypatch.setattr(f"{PLACE}.free_disk_bytes", lambda folder: 1000)
+    with pytest.raises(ValueError, match=r"no room for about .* of temporary files .* set TMPDIR"):
+        Refiner(folders["base"], *configs, graph="columns")
+
+
 def test_files_are_chosen_where_memory_does_not_suffice(folders, monkeypatch):
     def placed(free):
         monkeypatch.setattr(f"{PLACE}.available_bytes", lambda: free)
