@@ -7,7 +7,6 @@ of its pyproject.toml, so that it does what the installed package does.
 import importlib.metadata
 import os
 import platform
-import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path, PurePosixPath
 
 import paramgraph
-from paramgraph.whole_files import nearest_folder
 
 PACKAGES = (
     "torch",
@@ -98,24 +96,6 @@ def available_bytes() -> int | None:
     found = [_linux_available(), _group_available()]
     known = [size for size in found if size is not None]
     return min(known) if known else None
-
-
-def free_disk_bytes(place: str | Path) -> int:
-    """Read how much a file may take at a place, whose folders may have to be made first."""
-    return shutil.disk_usage(nearest_folder(Path(place))).free
-
-
-def lies_in_memory(folder: str | Path) -> bool:
-    """Say whether files of a folder take memory and no disk, as in a tmpfs; False where the system does not say."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    real = Path(folder).resolve()
-    # The innermost place, and what was mounted there last; a space in its name is written as octal.
-    mounts = [(line.split()[1].replace("\\040", " "), line.split()[2]) for line in lines]
-    around = [(len(place), kind) for place, kind in reversed(mounts) if real.is_relative_to(place)]
-    return bool(around) and max(around, key=lambda found: found[0])[1] in ("tmpfs", "ramfs")
 
 
 def _linux_available() -> int | None:

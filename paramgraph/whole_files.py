@@ -67,7 +67,7 @@ def append_line(path: str | Path, line: str, first: str = "") -> None:
 
 def check_can_write(folder: Path) -> None:
     """Refuse with a ValueError a folder that cannot be written, or cannot be made, without making it."""
-    nearest = nearest_folder(folder)
+    nearest = _nearest_folder(folder)
     try:
         # A right to write says nothing of a disk that is full, or of a place like /proc.
         with tempfile.TemporaryFile(dir=nearest):
@@ -78,7 +78,25 @@ def check_can_write(folder: Path) -> None:
         ) from error
 
 
-def nearest_folder(place: Path) -> Path:
+def free_disk_bytes(place: str | Path) -> int:
+    """Read how much a file may take at a place, whose folders may have to be made first."""
+    return shutil.disk_usage(_nearest_folder(Path(place))).free
+
+
+def lies_in_memory(folder: str | Path) -> bool:
+    """Say whether files of a folder take memory and no disk, as in a tmpfs; False where the system does not say."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    real = Path(folder).resolve()
+    # The innermost place, and what was mounted there last; a space in its name is written as octal.
+    mounts = [(line.split()[1].replace("\\040", " "), line.split()[2]) for line in lines]
+    around = [(len(place), kind) for place, kind in reversed(mounts) if real.is_relative_to(place)]
+    return bool(around) and max(around, key=lambda found: found[0])[1] in ("tmpfs", "ramfs")
+
+
+def _nearest_folder(place: Path) -> Path:
     """Give the innermost folder on the way to a place that is there."""
     return next(path for path in (place, *place.absolute().parents) if path.exists())
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paramgraph.environment import free_disk_bytes, lies_in_memory
+from paramgraph.whole_files import free_disk_bytes, lies_in_memory
 
 # Sums of all tables that are kept in memory; of most encoders they are smaller.
 IN_MEMORY = 2**26

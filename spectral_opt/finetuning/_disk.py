@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from paramgraph.environment import free_disk_bytes
+from paramgraph.whole_files import free_disk_bytes
 from spectral_opt.finetuning._arguments import Schedule
 from spectral_opt.finetuning._memory import moment_bytes
 from spectral_opt.finetuning._run_folder import CHECKPOINTS

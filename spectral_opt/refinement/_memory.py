@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from paramgraph._checks import known_choice
 from paramgraph.checkpoints import Located, ModelLike, locate, open_skeleton
-from paramgraph.environment import available_bytes, free_disk_bytes, lies_in_memory
+from paramgraph.environment import available_bytes
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, blocks_of
+from paramgraph.whole_files import free_disk_bytes, lies_in_memory
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import is_moment_gram, match_tables, reads_features
 

@@ -12,9 +12,7 @@ from paramgraph.environment import (
     PACKAGES,
     available_bytes,
     entry_points,
-    free_disk_bytes,
     hardware,
-    lies_in_memory,
     peak_megabytes,
     versions,
     versions_beside,
@@ -119,29 +117,3 @@ def test_memory_that_is_left_is_not_known_everywhere(monkeypatch):
 
     monkeypatch.setattr(Path, "read_text", missing)
     assert available_bytes() is None
-
-
-def test_a_folder_lies_in_memory_where_the_innermost_mount_does(files):
-    files["/proc/self/mounts"] = (
-        "/dev/root / ext4 rw 0 0\ntmpfs /fast tmpfs rw 0 0\n/dev/one /fast/disk ext4 rw 0 0\n"
-        "tmpfs /a\\040b ramfs rw 0 0\n"
-    )
-    found = {
-        name: lies_in_memory(name)
-        for name in ("/", "/faster", "/fast", "/fast/in", "/fast/disk/in", "/a b/in")
-    }
-    assert found == {
-        "/": False,
-        "/faster": False,
-        "/fast": True,
-        "/fast/in": True,
-        "/fast/disk/in": False,
-        "/a b/in": True,
-    }
-    del files["/proc/self/mounts"]
-    assert not lies_in_memory("/fast")
-
-
-def test_room_on_the_disk_is_that_of_a_folder_to_be_made(tmp_path):
-    assert free_disk_bytes(tmp_path / "to" / "be" / "made") > 0
-    assert not (tmp_path / "to").exists()

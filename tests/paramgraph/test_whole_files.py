@@ -1,9 +1,17 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from paramgraph.whole_files import append_line, check_can_write, replacing, write_text
+from paramgraph.whole_files import (
+    append_line,
+    check_can_write,
+    free_disk_bytes,
+    lies_in_memory,
+    replacing,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
@@ -73,3 +81,28 @@ def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path)
     with pytest.raises(ValueError, match=r"cannot write to .*in: Not a directory; name another folder"):
         check_can_write(tmp_path / "file" / "in")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_lies_in_memory_where_the_innermost_mount_does(monkeypatch):
+    mounts = (
+        "/dev/root / ext4 rw 0 0\ntmpfs /fast tmpfs rw 0 0\n/dev/one /fast/disk ext4 rw 0 0\n"
+        "tmpfs /a\\040b ramfs rw 0 0\n"
+    )
+    monkeypatch.setattr(Path, "read_text", lambda file, **options: mounts)
+    found = {
+        name: lies_in_memory(name)
+        for name in ("/", "/faster", "/fast", "/fast/in", "/fast/disk/in", "/a b/in")
+    }
+    assert found == {
+        "/": False,
+        "/faster": False,
+        "/fast": True,
+        "/fast/in": True,
+        "/fast/disk/in": False,
+        "/a b/in": True,
+    }
+
+
+def test_room_on_the_disk_is_that_of_a_folder_to_be_made(tmp_path):
+    assert free_disk_bytes(tmp_path / "to" / "be" / "made") > 0
+    assert not (tmp_path / "to").exists()
