@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo check test test-slow test-gpu coverage lint format bench tutorials notebooks results api support clean
+.PHONY: help install browser demo check test test-slow test-gpu coverage lint docs docs-links format bench tutorials notebooks results api support clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,17 @@ tutorials: install  ## run the notebooks in full, up to 5 minutes each
 
 notebooks: install  ## make the notebooks again from their sources in tutorials/
 	$(BIN)/python tutorials/build_notebooks.py
+
+# Warnings are errors, except those of other hosts: without a connection their names stay text.
+SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -c tutorials/manual tutorials
+
+docs: install  ## build the documentation site, build/site/index.html, and follow all links within it; runs no notebook
+	rm -rf build/site tutorials/manual/reference
+	$(SPHINX) build/site
+	$(BIN)/python tutorials/check_site.py build/site
+
+docs-links: install  ## ask whether the other hosts that the site links to answer (needs a connection)
+	$(SPHINX) -b linkcheck build/links
 
 results: install  ## write the tables of the README and the manual's page of results from the committed records, and their figures
 	$(BIN)/python tutorials/records/write_results.py

@@ -1,7 +1,7 @@
 """Builders: the ways to link nodes, one file each, which the registry finds by being here.
 
 Each takes a `Data` of nodes, most of them with features, and gives the graph: what builders are, and what they share,
-is in `paramgraph.graphs`. To add one, write a file as in the README; no list names it.
+is in `paramgraph.graphs`. To add one, write a file as in CONTRIBUTING.md; no list names it.
 
 - By features: `CosineKNN`, `GaussianKNN`, `Correlation`, `Gram`.
 - By depth: `AttentionHead`, `LayerAdjacency`.

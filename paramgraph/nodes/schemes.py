@@ -301,9 +301,9 @@ def layers(
     Returns
     -------
     dict of str to NodeTable
-        Under the parameter's name with "*" for the index, as "encoder.layer.*.output.dense.weight". Where
+        Under the parameter's name with ``*`` for the index, as ``"encoder.layer.*.output.dense.weight"``. Where
         the matrices of one role differ in shape, nothing is cut or padded: there is one table per stored
-        shape, with the shape behind the name, as "*.weight[8x4]".
+        shape, with the shape behind the name, as ``"*.weight[8x4]"``.
 
     Examples
     --------

@@ -10,15 +10,17 @@ from pathlib import Path
 import networkx as nx
 import pytest
 import torch
+from torch_geometric.data import Data
 
 import paramgraph
 from paramgraph.filters import responses
+from paramgraph.graphs import registry
 from paramgraph.sources import SOURCES, source
 from spectral_opt import SpectralConfig
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-SOURCE, RESPONSE, SOLVER, METHOD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+BUILDER, SOURCE, RESPONSE, SOLVER, METHOD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 
 
@@ -42,6 +44,15 @@ def test_the_picture_of_the_house_shows_the_rooms_in_their_order(package: str) -
     shown = [name for line in picture.splitlines() for name in re.findall(r"\w+", line[8:46])]
     named = [name for layer in layers for name in re.findall(r"\w+", layer)]
     assert shown == [name for name in named if name != "__main__"]  # which has nothing in it but the command
+
+
+def test_a_builder_is_one_file_and_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    exec(BUILDER, {"__name__": "contributing"})
+    graph = paramgraph.get_builder("path")(Data(num_nodes=4))
+    assert graph.edge_index.tolist() == [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
+    wide = paramgraph.get_builder("path")(Data(x=torch.ones(2, 1, dtype=torch.float64)))
+    assert wide.edge_weight.dtype == torch.float64
 
 
 def test_a_source_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch_geometric.data import Data
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,20 +46,6 @@ def test_the_refinement_example_runs_on_two_models():
     }
     exec("import spectral_opt\n" + BLOCKS[1], names)
     assert set(names["state"]) == set(Wrapped(tuned).state_dict())
-
-
-def test_the_builder_of_the_readme_is_found_by_its_name():
-    from paramgraph import get_builder
-    from paramgraph.graphs import registry
-
-    exec(BLOCKS[2], {"__name__": "readme"})
-    try:
-        graph = get_builder("path")(Data(num_nodes=4))
-        assert graph.edge_index.tolist() == [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
-        wide = get_builder("path")(Data(x=torch.ones(2, 1, dtype=torch.float64)))
-        assert wide.edge_weight.dtype == torch.float64
-    finally:
-        del registry._registered["path"]
 
 
 def test_every_file_that_it_names_is_there():

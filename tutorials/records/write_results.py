@@ -23,6 +23,7 @@ from spectral_opt.study.report import Overview, verdicts_table
 RECORDS = Path(__file__).parent
 ROOT = RECORDS.parents[1]
 PAGE = ROOT / "tutorials" / "manual" / "results.md"
+CHOOSING = ROOT / "tutorials" / "manual" / "choosing.md"
 README = ROOT / "README.md"
 # Where the README's table points to: the page, from the repository's root.
 TOLD = "tutorials/manual/results.md"
@@ -106,6 +107,18 @@ def _training(results: dict[str, Any]) -> tuple[str, str, str, str]:
     )
 
 
+def penalty_ratio() -> TableView:
+    """Put the norm of a penalty's gradient over that of the task's, by step, into a table."""
+    record = json.loads((RECORDS / "penalty_ratio.json").read_text(encoding="utf-8"))
+    steps = sorted({one["step"] for one in record["measured"]})
+    cells = {
+        (one["config"], one["step"]): f"{one['ratio']:{'.2f' if one['ratio'] < 10 else ',.0f'}}"
+        for one in record["measured"]
+    }
+    rows = tuple((name, *(cells[name, step] for step in steps)) for name in record["configs"])
+    return TableView(("ratio at penalty 1", *(f"step {step}" for step in steps)), rows, "")
+
+
 PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     PAGE: {
         "refinements": lambda: refinement_results.results_table().to_markdown(),
@@ -115,6 +128,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "demo-training": lambda: demo_part(1),
         "demo-refinement": lambda: demo_part(2),
     },
+    CHOOSING: {"penalty-ratio": lambda: penalty_ratio().to_markdown()},
     README: {"findings": lambda: findings(study()).to_markdown()},
 }
 

@@ -5,11 +5,11 @@ the JSON file alone. `_values` puts rows in order, pools them and writes numbers
 the page puts them together with their numbers as CSV and the words explained.
 
 Figures: `heatmap_figure`, `energy_figure`, `snr_figure`, `spectra_figure`, `agreement_figure`, `subgraph_figure`. The
-whole: `comparison_page`, `print_comparison`. Inside: what these draw and write (`spectra`, `agreement_pairs`,
-`heatmap_scale`, `summary_table`, `layer_table`, `summary_view`), and what they share: rows and columns (`LAYERS`,
-`SUMMARY`, `columns_of`, `summary_rows`, `layer_names`, `construction_names`, `short_name`, `band_labels`), pooling
-(`measured`, `is_number`, `stacked`, `quartiles`, `median_cells`, `layer_cells`), and writing (`number_text`,
-`csv_text`, `panel_grid`, `panel_title`).
+whole: `comparison_page`, `print_comparison`, with the words explained, `GLOSSARY`. Inside: what these draw and write
+(`spectra`, `agreement_pairs`, `heatmap_scale`, `summary_table`, `layer_table`, `summary_view`), and what they share:
+rows and columns (`LAYERS`, `SUMMARY`, `columns_of`, `summary_rows`, `layer_names`, `construction_names`, `short_name`,
+`band_labels`), pooling (`measured`, `is_number`, `stacked`, `quartiles`, `median_cells`, `layer_cells`), and writing
+(`number_text`, `csv_text`, `panel_grid`, `panel_title`).
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from paramgraph.comparison.report._glossary import GLOSSARY as GLOSSARY
     from paramgraph.comparison.report._panels import (
         columns_of as columns_of,
         panel_grid as panel_grid,
