@@ -161,7 +161,7 @@ def _paragraph(module: Any) -> list[str]:
 
 
 def link_repository(app: Sphinx, name: str, source: list[str]) -> None:
-    """Turn links to what is no page of the site, as records, into links to the repository."""
+    """Turn links to what is no page of the site, as records, into links to the repository; badges into their words."""
 
     def outside(found: re.Match[str]) -> str:
         path = (Path(app.srcdir) / name).parent.joinpath(found[1]).resolve()
@@ -169,6 +169,7 @@ def link_repository(app: Sphinx, name: str, source: list[str]) -> None:
             return found[0]
         return f"]({REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()})"
 
+    source[0] = re.sub(r"!\[([^\]]*)\]\(https?://[^)\s]+\)", r"\1", source[0])
     source[0] = re.sub(r"\]\((\.\.?/[^)#:\s]+)\)", outside, source[0])
 
 
