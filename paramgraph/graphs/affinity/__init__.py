@@ -9,7 +9,7 @@ each once, lower node first, sorted; what stays apart can be joined.
   as `partial_correlations`.
 - Edges by distance: `nearest_by_distance` with `linked_pairs`, and `pair_distance`.
 - Joining components: `join_by_cosine`, or `joining_pairs` by `distance_outside` or `cosine_outside`.
-- Inside: `CandidateSearch`, `nearest_neighbours`, `pair_similarity`, `sparse_precision`.
+- Inside: `CandidateSearch`, `nearest_neighbours`, `neighbour_pairs`, `pair_similarity`, `sparse_precision`.
 """
 
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from paramgraph.graphs.affinity.inner_product import (
         nearest_neighbours as nearest_neighbours,
+        neighbour_pairs as neighbour_pairs,
         pair_similarity as pair_similarity,
     )
     from paramgraph.graphs.affinity.neighbour_builder import NeighbourBuilder as NeighbourBuilder

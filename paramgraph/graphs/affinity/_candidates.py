@@ -14,6 +14,10 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
+SYMMETRIC_ELEMENTS = 2**24  # 64 MB: of the products of up to 4,096 rows with themselves, half are computed
+_PANEL = (
+    192  # rows of a panel of these: of 64 to 512 about the best from 384 to 4,096 rows, by a few per cent
+)
 Search = Literal["exact", "faiss"]
 
 
@@ -57,10 +61,21 @@ class CandidateSearch:
         # A caller's autocast would round the product to bf16, which the bound on its error does not know of.
         with torch.autocast(left.device.type, enabled=False):
             score = left @ self.rows.T  # (chunk, nodes)
-        score = score.abs_() if signed else score
-        score[torch.arange(len(own), device=own.device), own] = -torch.inf
-        best = score.topk(count, dim=1)
-        return best.values, best.indices
+        return _largest(score, own, count, signed)
+
+    def best_of_all(
+        self, count: int, *, signed: bool = False
+    ) -> tuple[Float32[Tensor, "nodes count"], Int64[Tensor, "nodes count"]]:
+        """Find as `best` does for every row among all others; of up to 4,096 rows with half of the products."""
+        nodes = self.rows.shape[0]
+        everyone = torch.arange(nodes, device=self.rows.device)
+        if self._index is None and nodes**2 <= SYMMETRIC_ELEMENTS:  # type: ignore[attr-defined]  # as in `best`
+            return _largest(_products(self.rows), everyone, count, signed)
+        chunks = [
+            self.best(self.rows[own], own, count, signed=signed)
+            for own in torch.split(everyone, max(1, CHUNK_ELEMENTS // nodes))
+        ]
+        return torch.cat([scores for scores, _ in chunks]), torch.cat([rows for _, rows in chunks])
 
     def _by_faiss(self, left: Tensor, own: Tensor, count: int, signed: bool) -> tuple[Tensor, Tensor]:
         score, index = self._query(left, own, count)
@@ -81,6 +96,24 @@ class CandidateSearch:
         kept = rows != own.cpu()[:, None]
         kept[kept.all(dim=1), -1] = False
         return score[kept].view(-1, count), rows[kept].view(-1, count)
+
+
+def _largest(score: Tensor, own: Tensor, count: int, signed: bool) -> tuple[Tensor, Tensor]:
+    score = score.abs_() if signed else score
+    score[torch.arange(len(own), device=own.device), own] = -torch.inf
+    best = score.topk(count, dim=1)
+    return best.values, best.indices
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Multiply all rows with all, panel by panel from the diagonal on; what is left of it is mirrored."""
+    score = rows.new_empty(len(rows), len(rows))
+    with torch.autocast(rows.device.type, enabled=False):
+        for start in range(0, len(rows), _PANEL):
+            stop = start + _PANEL
+            torch.mm(rows[start:stop], rows[start:].T, out=score[start:stop, start:])
+            score[stop:, start:stop] = score[start:stop, stop:].T
+    return score
 
 
 def check_search(name: str, value: object) -> None:

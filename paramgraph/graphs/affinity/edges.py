@@ -15,7 +15,7 @@ from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, Search
 from paramgraph.graphs.affinity.inner_product import (
     GRID,
     check_neighbours,
-    nearest_neighbours,
+    neighbour_pairs,
     pair_similarity,
 )
 
@@ -41,8 +41,9 @@ def node_features(data: Data, wanted_by: str) -> Float[Tensor, "nodes width"]:
     features = features.detach()
     if features.dtype not in (torch.float32, torch.float64):
         features = features.to(torch.float32)
-    broken = int((~torch.isfinite(features)).any(dim=1).sum())
-    if broken:
+    # One number that is finite only if all are, without a mask of all.
+    if features.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(features))).all()):
+        broken = int((~torch.isfinite(features)).any(dim=1).sum())
         raise ValueError(
             f"{wanted_by} needs finite features, but {broken} of {features.shape[0]} rows of data.x contain "
             "NaN or infinity: look for a diverged model or an overflow in half precision"
@@ -62,15 +63,20 @@ def unit_rows(
         rows = torch.zeros_like(features, dtype=torch.float64)
         zero = torch.ones(features.shape[0], dtype=torch.bool, device=features.device)
     else:
-        # The largest entry comes out first, so that no square overflows or underflows.
-        largest = features.abs().amax(dim=1, keepdim=True).to(torch.float64)
-        rows = features.to(torch.float64) / torch.where(largest > 0, largest, 1.0)
+        # The largest entry comes out first, so that no square overflows or underflows. In place: fresh memory for
+        # each step takes longer than the step.
+        largest = torch.maximum(
+            features.amax(dim=1, keepdim=True), -features.amin(dim=1, keepdim=True)
+        ).double()
+        rows = features.to(torch.float64, copy=True).div_(torch.where(largest > 0, largest, 1.0))
         if centred:
-            rows = rows - rows.mean(dim=1, keepdim=True)
+            rows.sub_(rows.mean(dim=1, keepdim=True))
         length = rows.norm(dim=1, keepdim=True)
         # 1e-12: what the mean of equal numbers misses by rounding, relative to the largest entry.
         zero = (length <= (1e-12 if centred else 0.0)).squeeze(1)
-        rows = torch.where(zero[:, None], 0.0, rows / torch.where(length > 0, length, 1.0))
+        rows.div_(torch.where(length > 0, length, 1.0))
+        if bool(zero.any()):
+            rows[zero] = 0.0
     count = int(zero.sum())
     if count:
         what = "constant" if centred else "zero"
@@ -99,8 +105,10 @@ def neighbour_edges(
     >>> neighbour_edges(unit_rows(torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0]])), k=1)[0].tolist()
     [[0, 0], [1, 2]]
     """
-    indices, values = nearest_neighbours(unit, k, signed=signed, search=search)
-    return linked_pairs(indices, values, _is_edge(values, signed), mutual=mutual)
+    pairs, values, chosen = neighbour_pairs(unit, k, signed=signed, search=search)
+    times = torch.bincount(chosen.flatten(), minlength=len(values))
+    kept = (times >= (2 if mutual else 1)) & _is_edge(values, signed)
+    return pairs[:, kept], values[kept]
 
 
 def linked_pairs(

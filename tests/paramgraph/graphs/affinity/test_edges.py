@@ -7,7 +7,13 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph import NumericalWarning
-from paramgraph.graphs.affinity import neighbour_edges, node_features, threshold_edges, unit_rows
+from paramgraph.graphs.affinity import (
+    inner_product,
+    neighbour_edges,
+    node_features,
+    threshold_edges,
+    unit_rows,
+)
 
 
 def features(nodes: int = 30, width: int = 8) -> Tensor:
@@ -134,3 +140,48 @@ def test_threshold_works_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     chunked = threshold_edges(rows, 0.2)
     assert torch.equal(whole[0], chunked[0])
     assert torch.equal(whole[1], chunked[1])
+
+
+def edges_of_all_pairs(x: Tensor, k: int, signed: bool, mutual: bool) -> tuple[list[list[int]], Tensor]:
+    """Rank, for each node, all others in float64 on the grid, the lower index first among equals."""
+    unit = unit_rows(node_features(Data(x=x), "test"))
+    cosine = torch.stack([(row * unit).sum(dim=1) for row in unit]).clamp(-1.0, 1.0)
+    grid = ((cosine.abs() if signed else cosine) * inner_product.GRID).round()
+    grid.fill_diagonal_(-torch.inf)
+    near = torch.zeros_like(grid, dtype=torch.bool)
+    near.scatter_(1, grid.sort(dim=1, descending=True, stable=True).indices[:, :k], True)
+    linked = (near & near.T if mutual else near | near.T) & (grid >= 1.0)
+    pairs = linked.triu(diagonal=1).nonzero().T
+    return pairs.tolist(), cosine[pairs[0], pairs[1]]
+
+
+def awkward(kind: str) -> Tensor:
+    x = features(450, 12)  # more than two panels of the product of all rows with themselves
+    generator = torch.Generator().manual_seed(4)
+    if kind == "ties":
+        return torch.randint(-1, 2, x.shape, generator=generator).float()
+    if kind == "duplicates":
+        return x[torch.randint(40, (450,), generator=generator)]
+    if kind == "zero rows":
+        x[::3] = 0.0
+        return x
+    if kind == "near ties":
+        steps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        return x[torch.arange(450) % 50].double() + 1e-8 * steps
+    return x.bfloat16() if kind == "bf16" else x.double()
+
+
+@pytest.mark.filterwarnings("ignore:.* feature rows are zero:paramgraph.NumericalWarning")
+@pytest.mark.parametrize("k", [3, 10])
+@pytest.mark.parametrize(("signed", "mutual"), [(False, False), (True, True)])
+@pytest.mark.parametrize("kind", ["ties", "duplicates", "zero rows", "near ties", "bf16", "float64"])
+def test_edges_and_weights_are_those_of_all_pairs_to_the_last_bit(
+    kind: str, signed: bool, mutual: bool, k: int
+) -> None:
+    x = awkward(kind)
+    pairs, similarity = neighbour_edges(
+        unit_rows(node_features(Data(x=x), "test")), k, signed=signed, mutual=mutual
+    )
+    expected, cosine = edges_of_all_pairs(x, k, signed, mutual)
+    assert pairs.tolist() == expected
+    assert torch.equal(similarity, cosine)

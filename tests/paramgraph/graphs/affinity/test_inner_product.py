@@ -44,7 +44,9 @@ def test_neighbours_are_those_of_sorting_all_pairs(
 def test_chunk_size_changes_no_bit(monkeypatch: pytest.MonkeyPatch, chunk_size: int) -> None:
     rows = unit(60, 16)
     whole = nearest_neighbours(rows, 5)
-    monkeypatch.setattr(inner_product, "CHUNK_ELEMENTS", chunk_size * 60)
+    # As of many nodes: chunk after chunk, and not the symmetric product.
+    monkeypatch.setattr("paramgraph.graphs.affinity._candidates.SYMMETRIC_ELEMENTS", 0)
+    monkeypatch.setattr("paramgraph.graphs.affinity._candidates.CHUNK_ELEMENTS", chunk_size * 60)
     chunked = nearest_neighbours(rows, 5)
     assert torch.equal(whole[0], chunked[0])
     assert torch.equal(whole[1], chunked[1])
