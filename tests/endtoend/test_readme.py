@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, and a builder really is one file."""
+"""The README's code runs as it stands, and all that it names is there."""
 
 import re
 import subprocess
@@ -10,6 +10,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -52,6 +53,20 @@ def test_every_file_that_it_names_is_there():
     named = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(named) > 10
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_its_pictures_are_addressed_where_the_package_index_finds_them():
+    (repository,) = re.findall(r'^Repository = "https://github.com/(.+)"$', SETTINGS, flags=re.MULTILINE)
+    assert f'repository-code: "https://github.com/{repository}"' in (ROOT / "CITATION.cff").read_text()
+    root = f"https://raw.githubusercontent.com/{repository}/main/"
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / one.removeprefix(root)).is_file() for one in pictures if one.startswith(root))
+    assert all(one.startswith(root) for one in pictures)
+
+
+def test_it_is_read_in_a_few_minutes():
+    assert len(README.splitlines()) <= 130
 
 
 def test_its_first_example_has_twelve_lines():
