@@ -1,15 +1,13 @@
-"""The manual's page on comparing: its examples and commands run, and its table names the columns that there are."""
+"""The manual's page on comparing: its examples run, and its table names the columns that there are."""
 
 import doctest
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
 import paramgraph
-from paramgraph.cli import COMMANDS, read_command
 from paramgraph.sources import SOURCES
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "comparing.md"
@@ -19,11 +17,6 @@ def first_cells(head: str) -> list[str]:
     """Read what the first column of a table names in code."""
     table = PAGE.read_text(encoding="utf-8").split(head, 1)[1].split("\n\n", 1)[0]
     return re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines()[2:]))
-
-
-def commands() -> list[str]:
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
-    return [line.split("#")[0].strip() for line in lines if line.startswith("    paramgraph ")]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +68,3 @@ def test_every_measure_is_a_number_of_the_result(found: paramgraph.Comparison) -
 def test_parts_of_the_result_are_there(found: paramgraph.Comparison, name: str) -> None:
     assert f"found.{name}" in PAGE.read_text(encoding="utf-8")
     assert hasattr(found, name)
-
-
-@pytest.mark.parametrize("command", commands())
-def test_commands_are_understood(command: str) -> None:
-    assert read_command("paramgraph", "", COMMANDS, shlex.split(command)[1:])

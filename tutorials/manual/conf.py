@@ -102,7 +102,8 @@ def inventories() -> dict[str, tuple[str, str]]:
                 found = answer.read()
         except OSError:
             return
-        (folder / f"{name}.inv").write_bytes(found)
+        if found.startswith(b"# Sphinx inventory"):  # and no page of a network that asks to log in
+            (folder / f"{name}.inv").write_bytes(found)
 
     threads = [
         threading.Thread(target=fetch, args=one, daemon=True)
