@@ -30,7 +30,7 @@ from paramgraph.whole_files import replacing
 
 # What a builder adds to the nodes that it was given; everything else is there already.
 GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
-GRAPH_FACTS = ("signed", "rewired_share")
+GRAPH_FACTS = ("num_nodes", "signed", "rewired_share")
 
 
 class GraphCache:

@@ -44,6 +44,16 @@ def test_graph_that_is_found_is_the_one_that_was_made_bit_for_bit(tmp_path, dtyp
     assert torch.equal(found.x, data.x)
 
 
+def test_graph_of_nodes_that_are_counted_by_their_features_alone_is_kept(tmp_path):
+    data = Data(x=nodes().x)
+    made = cached(GraphCache(tmp_path), CosineKNN(k=3), data)
+    cache = GraphCache(tmp_path)
+    found = cached(cache, CosineKNN(k=3), data)
+    assert (cache.hits, cache.misses) == (1, 0)
+    assert set(found.keys()) == set(made.keys())
+    assert found.num_nodes == made.num_nodes
+
+
 def test_spectrum_that_is_found_is_the_one_that_was_made_bit_for_bit(tmp_path, graphs):
     operator = laplacian(graphs["weighted_random"])
     made = GraphCache(tmp_path).spectrum(operator, k=5)
