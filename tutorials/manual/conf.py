@@ -161,7 +161,7 @@ def _paragraph(module: Any) -> list[str]:
     return [*re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", first).splitlines(), ""]
 
 
-def link_repository(app: Sphinx, name: str, source: list[str]) -> None:
+def adapt_source(app: Sphinx, name: str, source: list[str]) -> None:
     """Turn links to what is no page of the site, as records, into links to the repository; badges into their words."""
 
     def outside(found: re.Match[str]) -> str:
@@ -170,6 +170,8 @@ def link_repository(app: Sphinx, name: str, source: list[str]) -> None:
             return found[0]
         return f"]({REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()})"
 
+    # Cells of notebooks may begin with % and !, which only IPython's lexer knows.
+    source[0] = source[0].replace('"language_info": {', '"language_info": {"pygments_lexer": "ipython3", ', 1)
     source[0] = re.sub(r"!\[([^\]]*)\]\(https?://[^)\s]+\)", r"\1", source[0])
     source[0] = re.sub(r"\]\((\.\.?/[^)#:\s]+)\)", outside, source[0])
 
@@ -191,4 +193,4 @@ def setup(app: Sphinx) -> None:
     """Add what the settings above name."""
     app.add_html_math_renderer("mathml", (write_formula, None), (write_displayed_formula, None))
     app.connect("builder-inited", write_reference, priority=100)  # before autosummary looks for names
-    app.connect("source-read", link_repository)
+    app.connect("source-read", adapt_source)
