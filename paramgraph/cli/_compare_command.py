@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shlex
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,6 +120,18 @@ class Compare:
     cache: Annotated[
         Path | None, option("folder that keeps graphs and spectra for other runs", metavar="DIR", group=HOW)
     ] = None
+    workers: Annotated[
+        int | None,
+        option("processes of one thread each that measure layers [this one, by its own threads]", group=HOW),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        option("a Dask scheduler whose workers measure layers instead", metavar="ADDRESS", group=HOW),
+    ] = None
+    memory_budget: Annotated[
+        float | None,
+        option("that all processes together may take [80 % of what is free]", metavar="GB", group=HOW),
+    ] = None
     verify: Annotated[
         Path | None, option("measure random cells of records again", metavar="RECORDS", group=CHECK)
     ] = None
@@ -163,9 +176,25 @@ def _compare(arguments: Compare, command: str) -> Any:
     inputs = _open(arguments)
     # What was dropped, cut or guessed is known before an hour of work, not after it.
     print_lines(*(inputs.notes if inputs else ()), to_stderr=True)
-    found = _measure(arguments, inputs, folder=arguments.out, cache=arguments.cache, progress=True)
+    with _cluster(arguments.scheduler) as client:
+        found = _measure(
+            arguments,
+            inputs,
+            folder=arguments.out,
+            cache=arguments.cache,
+            progress=True,
+            workers=arguments.workers,
+            client=client,
+            memory_budget=None if arguments.memory_budget is None else int(1e9 * arguments.memory_budget),
+        )
     notes = [*found.setting["chosen"], *(inputs.notes if inputs else ())]
     return dataclasses.replace(found, setting={**found.setting, "command": command, "chosen": notes})
+
+
+def _cluster(address: str | None) -> AbstractContextManager[Any]:
+    from paramgraph.workers import connect_to_scheduler
+
+    return nullcontext() if address is None else connect_to_scheduler(address)
 
 
 def _open(arguments: Compare) -> Any:

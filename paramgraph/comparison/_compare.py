@@ -14,6 +14,7 @@ from paramgraph.comparison._constructions import buildable_constructions, plan_c
 from paramgraph.comparison._contents import Contents
 from paramgraph.comparison._layer_loop import choose_tables, compare_layers, worth_drawing
 from paramgraph.comparison._layer_reading import LayerReader
+from paramgraph.comparison._layer_workers import LayerSettings, choose_workers
 from paramgraph.comparison._left_out import coverage_of, left_out, told_coverage
 from paramgraph.comparison._options import (
     NULLS,
@@ -68,6 +69,9 @@ def compare(
     progress: bool = False,
     name: str | None = None,
     layers: Collection[str] | None = None,
+    workers: int | None = None,
+    client: Any | None = None,  # Any: distributed's Client, of an optional and untyped library
+    memory_budget: int | None = None,
 ) -> Comparison:
     r"""Compare constructions of graphs by what they gather of a signal, beside null models.
 
@@ -133,6 +137,16 @@ def compare(
     layers : collection of str, optional
         Names of the tables to measure, of those that scheme and targets give; all by default. The numbers of a layer
         do not depend on which others are measured.
+    workers : int, optional
+        So many processes of one thread each measure layers, while this one reads them; the result is that of one. By
+        default this process measures them, by its own threads. No more are started than have memory. A layer whose
+        process dies is tried again, twice at most. Builders must stand in a module that can be imported, and a script
+        needs ``if __name__ == "__main__":``.
+    client : distributed.Client, optional
+        The workers of this Dask cluster measure layers instead. Needs ``pip install 'paramgraph[dask]'``.
+    memory_budget : int, optional
+        Bytes that all processes together may take, by an estimate of the largest layer; by default 80 % of what is
+        free. `setting["chosen"]` says how many processes that made, and which died.
 
     Returns
     -------
@@ -203,6 +217,7 @@ def compare(
         )
     tables = choose_tables(node_tables(reader.model, scheme, targets, exclude), layers)
     covered = coverage_of(coverage(reader.model, targets, exclude), tables)
+    measuring = choose_workers(workers, client, memory_budget, reader, tables, constructions)
     buildable, too_small = buildable_constructions(constructions, tables)
     setting: dict[str, Any] = {
         "model": name or name_of_model(model),
@@ -222,7 +237,8 @@ def compare(
         asked = setting | {"constructions": [one.name for one in constructions], "layers": list(tables)}
         kept = ComparisonStore(Path(folder), plain(asked, None)), Contents(reader, constructions)
     cached = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
-    measurements = compare_layers(reader, tables, buildable, options, drawn, cached, kept, progress=progress)
+    settings = LayerSettings(measured, options, drawn, cached)
+    measurements = compare_layers(reader, tables, buildable, settings, measuring, kept, progress=progress)
     zero = [layer["layer"] for layer in measurements if layer["zero"]]
     if any(layer["cells"] and not layer["zero"] for layer in measurements):
         measurements = [layer for layer in measurements if not layer["zero"]]
@@ -250,6 +266,7 @@ def compare(
             *automatic_choices(reader),
             *choices_of_cells(setting, cells, zero),
             *(kept[1].remarks if kept else ()),
+            *measuring.remarks,
         ],
         "command": python_line(setting, builders, sources),
         "versions": versions(),

@@ -58,7 +58,7 @@ def compare_layer(
     try:
         zero = not any(bool(reading.signal(seed).X.any()) for seed in seeds)
     except Exception as error:  # without a signal there is nothing to measure on any graph of this layer
-        failure = {"layer": table.group, "construction": "*", "error": _described(error)}
+        failure = {"layer": table.group, "construction": "*", "error": described(error)}
         return nothing | {"failures": [failure], "zero": False}
     if zero:
         built = [one for one in constructions if not _is_circular(one, signal_name)]
@@ -71,7 +71,7 @@ def compare_layer(
             except Exception as error:  # a builder of the user's may raise what it likes; the others go on
                 failures.setdefault(
                     (construction.name, str(error)),
-                    {"layer": table.group, "construction": construction.name, "error": _described(error)},
+                    {"layer": table.group, "construction": construction.name, "error": described(error)},
                 )
             else:
                 done[construction.name] = measured
@@ -216,7 +216,8 @@ def _drawing(table: NodeTable, construction: Construction, measured: MeasuredCon
     }
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
+    """Say what went wrong in one line, with the error's type where that is no plain refusal."""
     # A KeyError shows its message in quotes.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())

@@ -1,15 +1,12 @@
-"""The layers of a comparison, one after the other: read together where that saves passes, kept as they are finished."""
+"""The layers of a comparison, in their order: read together where that saves passes, kept as they are finished."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from paramgraph.cache import GraphCache
 from paramgraph.comparison._constructions import Construction
 from paramgraph.comparison._contents import Contents
-from paramgraph.comparison._layer_comparison import compare_layer
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.comparison._options import MeasurementOptions
+from paramgraph.comparison._layer_workers import LayerSettings, LayerTask, LayerWorkers
 from paramgraph.comparison._store import ComparisonStore
 from paramgraph.display import progress_bar
 from paramgraph.errors import UnknownNameError
@@ -38,9 +35,8 @@ def compare_layers(
     reader: LayerReader,
     tables: Mapping[str, NodeTable],
     buildable: Mapping[str, Sequence[Construction]],
-    options: MeasurementOptions,
-    seeds: Sequence[int],
-    cache: GraphCache | None,
+    settings: LayerSettings,
+    workers: LayerWorkers,
     kept: tuple[ComparisonStore, Contents] | None,
     *,
     progress: bool,
@@ -60,32 +56,31 @@ def compare_layers(
     known = [tables[group] for group, layer in finished.items() if not layer["zero"] and layer["cells"]]
     best = min((worth_drawing(table) for table in known), default=None)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
-    total = sum(len(buildable[group]) for group in todo) * len(seeds)
+    total = sum(len(buildable[group]) for group in todo) * len(settings.seeds)
     with progress_bar(total, shown=progress) as advance:
-        for part in _chunks(todo, reader):
-            advance(0, f"reading {len(part)} layers" if reader.runs else "reading")
-            for reading in reader.read(part):
-                group = reading.table.group
-                worth = worth_drawing(reading.table)
-                layer = compare_layer(
-                    reading,
-                    buildable[group],
-                    reader.signal,
-                    options,
-                    seeds,
-                    cache,
-                    draw=best is None or worth < best,
-                    on_cell=partial(advance, 1),
-                    pass_over_zero=best is not None,
-                )
-                if layer["cells"] and not layer["zero"]:
-                    best = worth if best is None else min(best, worth)
-                if layer["zero"]:
-                    advance(0 if layer["cells"] else len(buildable[group]) * len(seeds), group)
-                finished[group] = layer
-                if kept:
-                    store.append(layer, contents.of(reading.table))
-                del reading  # the next one is read while this name would still hold it
+
+        def tasks() -> Iterator[LayerTask]:
+            for part in _chunks(todo, reader):
+                advance(0, f"reading {len(part)} layers" if reader.runs else "reading")
+                for reading in reader.read(part):
+                    is_best = best is None or worth_drawing(reading.table) < best
+                    yield LayerTask(reading, buildable[reading.table.group], is_best, best is not None)
+                    del reading  # the next one is read while this name would still hold it
+
+        for group, layer in workers.measure(settings, tasks(), advance):
+            worth = worth_drawing(tables[group])
+            if layer["zero"]:
+                advance(0 if layer["cells"] else len(buildable[group]) * len(settings.seeds), group)
+            # Several workers have begun it before those before it were known.
+            if best is not None and layer["zero"]:
+                layer |= {"cells": [], "agreements": [], "failures": [], "drawings": []}
+            if best is not None and worth >= best:
+                layer |= {"drawings": []}
+            if layer["cells"] and not layer["zero"]:
+                best = worth if best is None else min(best, worth)
+            finished[group] = layer
+            if kept:
+                store.append(layer, contents.of(tables[group]))
     return [finished[group] for group in tables if group in finished]
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from paramgraph import Comparison
 from paramgraph.cli import THREADS, main
-from paramgraph.comparison import _layer_loop as layer_loop
+from paramgraph.comparison import _layer_workers as layer_workers
 
 from helpers.saved_architectures import make_saved, save
 
@@ -189,7 +189,7 @@ def test_text_without_labels_gives_activations_and_no_gradients(word_model_folde
 def test_json_is_printed_alone_and_a_second_run_takes_what_is_there(
     finished, word_model_folder, texts, monkeypatch
 ):
-    monkeypatch.setattr(layer_loop, "compare_layer", None)  # nothing is measured again
+    monkeypatch.setattr(layer_workers, "compare_layer", None)  # nothing is measured again
     again = run(
         word_model_folder,
         finished.folder,
@@ -201,7 +201,7 @@ def test_json_is_printed_alone_and_a_second_run_takes_what_is_there(
 
 def test_an_interrupted_run_says_so_and_goes_on(word_model_folder, tmp_path, monkeypatch):
     arguments = (word_model_folder, tmp_path / "out", "--builders", "ring", "--targets", "query")
-    real, measured = layer_loop.compare_layer, []
+    real, measured = layer_workers.compare_layer, []
 
     def one_then_interrupted(reading, *more, **options):
         measured.append(reading.table.group)
@@ -209,7 +209,7 @@ def test_an_interrupted_run_says_so_and_goes_on(word_model_folder, tmp_path, mon
             raise KeyboardInterrupt
         return real(reading, *more, **options)
 
-    monkeypatch.setattr(layer_loop, "compare_layer", one_then_interrupted)
+    monkeypatch.setattr(layer_workers, "compare_layer", one_then_interrupted)
     stopped = run(*arguments)
     assert stopped.code == 130
     assert "the same command goes on" in stopped.last_line

@@ -5,29 +5,21 @@ try has a name that its first worker puts down; a second one finds it, does noth
 """
 
 import json
-import os
 import queue
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from paramgraph.workers import PATIENCE, WAIT, alone_on_one_thread, connect_to_scheduler
 from spectral_opt.study import STATES, Job, StudyPlan
 from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
-from spectral_opt.study.scheduling._local_workers import ENVIRONMENT, WAIT
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-
-# Seconds for a scheduler to answer, and for a worker to come or to come back.
-PATIENCE = 60.0
-# Cells draw from torch's global generator: two of them in one process would draw from each other's.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 class DaskWorkers:
@@ -111,23 +103,12 @@ class DaskWorkers:
 @contextmanager
 def dask_workers(address: str, plan: StudyPlan, run: RunJob) -> Iterator[Workers]:
     """Connect to a scheduler, and leave it as it was; ImportError without dask, OSError where nobody answers."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError("a scheduler needs dask: pip install 'paramgraph[dask]'") from error
-    # Any: an address may also be refused for how it is written.
-    try:
-        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise OSError(f"no Dask scheduler answers at {address}: {' '.join(str(error).split())}") from error
-    try:
+    with connect_to_scheduler(address, PATIENCE) as client:
         workers = DaskWorkers(client, address, plan, run)
         try:
             yield workers
         finally:
             workers.stop()
-    finally:
-        client.close()
 
 
 def _run_remotely(
@@ -151,11 +132,7 @@ def _run_remotely(
         tell(Event("died", job_name, text=f"worker {before}"))
         return said
     client.set_metadata([topic, name], worker.address)
-    with _ONE_AT_A_TIME:
-        # As a process of `_local_workers` has it; libraries read it as they load, torch may be loaded already.
-        os.environ.update(ENVIRONMENT)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
+    with alone_on_one_thread():
         read = plan_from_text(plan)
         job = next(job for job in read.jobs() if job.name == job_name)
         states = Path(worker.local_directory, STATES)

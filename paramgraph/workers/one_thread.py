@@ -1,0 +1,32 @@
+"""One thread for each worker: spinning threads, and more of them than cores, cost five times the work they do."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Read as libraries load; with another number of threads sums round otherwise. Bars of libraries would write over
+# the one of the run, and a process that is ended would leave their locks behind.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+# What draws from torch's global generator would draw from that of another in the same process.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def alone_on_one_thread() -> Iterator[None]:
+    """Wait until nothing else is inside, and compute by one thread; for a process that others have started."""
+    with _ONE_AT_A_TIME:
+        os.environ.update(ONE_THREAD)
+        # Libraries read it as they load; torch may be loaded already.
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        yield

@@ -1,0 +1,142 @@
+"""Processes of this machine, of one thread each: started as they are needed, and anew where one died."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from paramgraph.workers.one_thread import ONE_THREAD
+
+# Seconds for which one loop waits at most: a bar and a deadline are looked at in between.
+WAIT = 1.0
+# What a worker does with a message: called with `tell`, the message, and what all of them are given. Any: whatever
+# can be sent, and who hands out the work knows.
+Work = Callable[..., object]
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a process at its task, and how it came."""
+
+    how: str
+
+
+class _Done:
+    """Last word of a worker on a task."""
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    task: str | None = None
+
+
+class WorkerProcesses:
+    """So many processes, each of which calls `work(tell, message, *arguments)` for each message that it is sent.
+
+    `work` and all that is sent or told must be picklable. An exception that `work` raises ends its process.
+    """
+
+    def __init__(self, number: int, work: Work, arguments: tuple[Any, ...] = ()) -> None:
+        self._number, self._serve = number, (work, arguments)
+        self._context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._workers: list[_Worker] = []
+
+    def free(self) -> int:
+        """Count those that have nothing to do."""
+        return self._number - sum(worker.task is not None for worker in self._workers)
+
+    def start(self, task: str, message: Any) -> None:  # Any: what `work` takes
+        """Send one of them a message; `task` is what it is called."""
+        idle = next((worker for worker in self._workers if worker.task is None), None) or self._new()
+        idle.task = task
+        try:
+            idle.connection.send(message)
+        except OSError:  # it died while it had nothing to do; `heard` says so
+            return
+
+    def heard(self) -> Iterator[tuple[str, Any]]:  # Any: what `work` tells, or a `Death`
+        """Give what was told, with its task, after a second at most; last words come before the death."""
+        ready = wait(
+            [one for worker in self._workers for one in (worker.connection, worker.process.sentinel)], WAIT
+        )
+        for worker in list(self._workers):
+            if worker.connection not in ready and worker.process.sentinel not in ready:
+                continue
+            dead = worker.process.sentinel in ready
+            yield from _said(worker)
+            if dead:
+                self._workers.remove(worker)
+                worker.process.join()
+                if worker.task is not None:
+                    yield worker.task, Death(_how(worker.process))
+
+    def stop(self) -> None:
+        """End all; what they are at is lost."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+
+    def _new(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, *self._serve), daemon=True)
+        before = {name: os.environ.get(name) for name in ONE_THREAD}
+        os.environ.update(ONE_THREAD)  # a process inherits what is there as it starts
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+
+def _said(worker: _Worker) -> Iterator[tuple[str, Any]]:
+    try:
+        while worker.connection.poll():
+            said = worker.connection.recv()
+            if isinstance(said, _Done):
+                worker.task = None
+            elif worker.task is not None:
+                yield worker.task, said
+    except (EOFError, OSError):
+        return
+
+
+def _serve(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the parent decides
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    while True:
+        try:
+            message = connection.recv()
+        except EOFError:
+            return
+        work(connection.send, message, *arguments)
+        connection.send(_Done())
+
+
+def _end_with_the_parent() -> None:
+    """End at once where the parent is killed: its next run must find nobody at work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _how(process: SpawnProcess) -> str:
+    code = process.exitcode
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    return f"process {process.pid}, {how}"

@@ -1,0 +1,48 @@
+"""Processes that are handed work: one thread each, deaths told after last words, nothing left of the environment."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from paramgraph.workers import ONE_THREAD, Death, WorkerProcesses
+
+
+def work(tell: Callable[[Any], None], message: str, word: str) -> None:
+    tell((word, message, os.environ["OMP_NUM_THREADS"]))
+    if message == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def processes() -> Iterator[WorkerProcesses]:
+    made = WorkerProcesses(1, work, ("said",))
+    yield made
+    made.stop()
+
+
+def all_heard(processes: WorkerProcesses) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    while not processes.free():
+        found += processes.heard()
+    return found
+
+
+def test_last_words_come_before_a_death_and_the_next_task_has_a_new_process(
+    processes: WorkerProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    processes.start("first", "die")
+    assert processes.free() == 0
+    said, death = all_heard(processes)
+    assert said == ("first", ("said", "die", ONE_THREAD["OMP_NUM_THREADS"]))
+    assert death[0] == "first"
+    assert isinstance(death[1], Death)
+    assert death[1].how.endswith(", signal 9")
+    processes.start("second", "live")
+    assert all_heard(processes) == [("second", ("said", "live", "1"))]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
