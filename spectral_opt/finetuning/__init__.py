@@ -7,7 +7,8 @@ when the same is asked for again, bitwise as if it had not been.
 - What is asked for: `FineTuneOptions`; from a file and a command line: `read_options`, `read_assignments`.
 - The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`;
   of a model that does not fit here: `plan_shapes`.
-- What is made of its record: `tune_page`, `score_tables`. Inside: `split_parts`, and what it gives, `Parts`.
+- What is made of its record: `tune_page`, `score_tables`. Inside: `split_parts`, and what it gives, `Parts`; `Launch`,
+  what torchrun or accelerate have said.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.finetuning._launch import Launch as Launch
     from spectral_opt.finetuning._parts import Parts as Parts, split_parts as split_parts
     from spectral_opt.finetuning._scores import score_tables as score_tables
     from spectral_opt.finetuning.options import (

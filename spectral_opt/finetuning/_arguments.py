@@ -72,12 +72,11 @@ OWN = {
     **dict.fromkeys(("logging_nan_inf_filter", "restore_callback_states_from_checkpoint"), RESUMED),
     **dict.fromkeys(("disable_tqdm", "label_names", "remove_unused_columns", "ignore_data_skip"), RESUMED),
 }
-# What a field must be that has these types alone.
+# What a field must be that has these types alone; of words transformers takes more than it says.
 KINDS = (
     (bool, lambda value: isinstance(value, bool), "true or false"),
     (int, is_whole, "a whole number"),
     (float, is_number, "a number"),
-    (str, lambda value: isinstance(value, str), "a word"),
 )
 
 
@@ -128,7 +127,7 @@ def interval_fields(schedule: Schedule) -> dict[str, int]:
 
 
 def argument_fields(
-    options: FineTuneOptions, task: TunedTask, out: Path, schedule: Schedule
+    options: FineTuneOptions, task: TunedTask[Any], out: Path, schedule: Schedule
 ) -> dict[str, Any]:
     """Write the fields of the Trainer's arguments; what the options do not say is transformers' own default."""
     keeps_best = options.patience is not None

@@ -16,7 +16,6 @@ from transformers import (
     default_data_collator,
 )
 
-from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
 from spectral_opt.finetuning._task import Examples, TunedTask, length_of, told_shared
@@ -31,37 +30,48 @@ from spectral_opt.tasks import (
 )
 
 
-class CausalLanguage(TunedTask):
+class CausalLanguage(TunedTask[UnlabelledText]):
     """Plain texts, each its own blocks unless the options say across; the best state is that of the lowest loss."""
 
     head = "language_model"
     peft_type = "CAUSAL_LM"
 
-    def __init__(self, options: FineTuneOptions) -> None:
-        """Read texts; one text alone is cut in two, its last share evaluates."""
-        data = self._read(options, options.data)
+    def read(self, options: FineTuneOptions, name: str) -> UnlabelledText:
+        """Read texts, or the paragraphs of one."""
+        return read_paragraphs(
+            name,
+            options.text_column,
+            lambda: load_tokenizer(options.model),
+            options.seed,
+            max_rows=options.max_rows,
+            subset=options.subset,
+        )
+
+    def split(self, data: UnlabelledText, options: FineTuneOptions) -> Parts:
+        """Split by texts; one text alone is cut in two, its last share evaluates."""
         elsewhere = options.evaluate_on is not None
         self.cut_share = options.evaluation_share if len(data) == 1 and not elsewhere else 0.0
-        shipped = data.metadata.get("split")
         if self.cut_share:
             share = f"{options.evaluation_share:.0%} of its blocks, the last ones, evaluate"
-            self.parts = Parts((0,), (), (), f"one text trains, {share}")
-        else:
-            self.parts = split_parts(
-                len(data),
-                options.evaluation_share,
-                options.seed,
-                shipped=None if shipped is None else [str(part) for part in shipped],
-                evaluates_elsewhere=elsewhere,
-            )
-        places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
-        self._parts = {part: [data.texts[at] for at in found] for part, found in places.items()}
-        self.origins = (data.provenance,)
-        if options.evaluate_on is not None:
-            other = self._read(options, options.evaluate_on)
-            self._parts["evaluation"] = list(other.texts)
-            self.origins += (other.provenance,)
-        self.digest = text_digest(*(repr(part) for part in self._parts.items()))
+            return Parts((0,), (), (), f"one text trains, {share}")
+        shipped = data.metadata.get("split")
+        return split_parts(
+            len(data),
+            options.evaluation_share,
+            options.seed,
+            shipped=None if shipped is None else [str(part) for part in shipped],
+            evaluates_elsewhere=elsewhere,
+        )
+
+    def taken(self, data: UnlabelledText, places: Sequence[int]) -> list[str]:
+        """Take texts."""
+        return [data.texts[at] for at in places]
+
+    def taken_elsewhere(
+        self, other: UnlabelledText, data: UnlabelledText, options: FineTuneOptions
+    ) -> list[str]:
+        """Take all texts."""
+        return list(other.texts)
 
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
         """Cut the texts into blocks; the end of each is padded, of texts that run into each other it is dropped."""
@@ -125,16 +135,6 @@ class CausalLanguage(TunedTask):
     def trained_texts(self) -> set[str]:
         """Return the texts that are trained on."""
         return set(self._parts["train"])
-
-    def _read(self, options: FineTuneOptions, name: str) -> UnlabelledText:
-        return read_paragraphs(
-            name,
-            options.text_column,
-            lambda: load_tokenizer(options.model),
-            options.seed,
-            max_rows=options.max_rows,
-            subset=options.subset,
-        )
 
 
 def _row_losses(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:

@@ -13,9 +13,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
-from spectral_opt.finetuning._parts import split_parts
+from spectral_opt.finetuning._parts import Parts, split_parts
 from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, told_shared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
@@ -30,7 +29,7 @@ from spectral_opt.tasks import (
 )
 
 
-class Classification(TunedTask):
+class Classification(TunedTask[LabelledText]):
     """Texts of one class each; the best state is that of the highest accuracy."""
 
     head = "classifier"
@@ -39,9 +38,33 @@ class Classification(TunedTask):
     higher_is_better = True
 
     def __init__(self, options: FineTuneOptions) -> None:
-        """Read labelled texts, and hold the classes of other data to evaluate on against theirs."""
-        data = self._read(options, options.data)
-        self.parts = split_parts(
+        """Read and split labelled texts; each class must be trained on."""
+        super().__init__(options)
+        assert self.label_names is not None, "of labelled texts"
+        lost = set(range(len(self.label_names))) - set(self._parts["train"][1])
+        if lost:
+            raise DataError(
+                f"the label {self.label_names[min(lost)]!r} has no text to train on: all of them evaluate or test "
+                f"({self.parts.description})"
+            )
+
+    def read(self, options: FineTuneOptions, name: str) -> LabelledText:
+        """Read labelled texts."""
+        return load_labelled_text(
+            name,
+            options.text_column,
+            options.label_column,
+            options.group_column,
+            options.seed,
+            max_rows=options.max_rows,
+            subset=options.subset,
+            tokenizer=lambda: load_tokenizer(options.model),
+        )
+
+    def split(self, data: LabelledText, options: FineTuneOptions) -> Parts:
+        """Split groups as a whole, or each class in its proportion."""
+        self.label_names = data.label_names
+        return split_parts(
             len(data),
             options.evaluation_share,
             options.seed,
@@ -50,32 +73,23 @@ class Classification(TunedTask):
             labels=data.labels.tolist(),
             evaluates_elsewhere=options.evaluate_on is not None,
         )
-        self.label_names = data.label_names
+
+    def taken(self, data: LabelledText, places: Sequence[int]) -> tuple[list[str], list[int]]:
+        """Take texts with their labels."""
+        return [data.texts[at] for at in places], [int(data.labels[at]) for at in places]
+
+    def taken_elsewhere(
+        self, other: LabelledText, data: LabelledText, options: FineTuneOptions
+    ) -> tuple[list[str], list[int]]:
+        """Take all texts, with the labels that their classes have here."""
         numbers = {name: number for number, name in enumerate(data.label_names)}
-        places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
-        self._parts = {
-            part: ([data.texts[at] for at in found], [int(data.labels[at]) for at in found])
-            for part, found in places.items()
-        }
-        self.origins = (data.provenance,)
-        if options.evaluate_on is not None:
-            other = self._read(options, options.evaluate_on)
-            unknown = [name for name in other.label_names if name not in numbers]
-            if unknown:
-                raise DataError(
-                    f"{options.evaluate_on} has the label {unknown[0]!r}, which {options.data} does not have (it has "
-                    f"{', '.join(data.label_names)})"
-                )
-            labels = [numbers[other.label_names[label]] for label in other.labels]
-            self._parts["evaluation"] = (list(other.texts), labels)
-            self.origins += (other.provenance,)
-        lost = set(range(len(data.label_names))) - set(self._parts["train"][1])
-        if lost:
+        unknown = [name for name in other.label_names if name not in numbers]
+        if unknown:
             raise DataError(
-                f"the label {data.label_names[min(lost)]!r} has no text to train on: all of them evaluate or test "
-                f"({self.parts.description})"
+                f"{options.evaluate_on} has the label {unknown[0]!r}, which {options.data} does not have (it has "
+                f"{', '.join(data.label_names)})"
             )
-        self.digest = text_digest(*(repr(part) for part in self._parts.items()), repr(data.label_names))
+        return list(other.texts), [numbers[other.label_names[label]] for label in other.labels]
 
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
         """Tokenize the texts; longer ones are cut at the end, and counted."""
@@ -135,18 +149,6 @@ class Classification(TunedTask):
                     "class_counts": scored.class_counts,
                 }
         return found
-
-    def _read(self, options: FineTuneOptions, name: str) -> LabelledText:
-        return load_labelled_text(
-            name,
-            options.text_column,
-            options.label_column,
-            options.group_column,
-            options.seed,
-            max_rows=options.max_rows,
-            subset=options.subset,
-            tokenizer=lambda: load_tokenizer(options.model),
-        )
 
 
 def _encoded(

@@ -31,8 +31,13 @@ class DiskNeed:
         )
 
 
-def disk_need(model: nn.Module, schedule: Schedule, optimizer: str, out: Path) -> DiskNeed:
-    """Estimate it from what is trained and, where that is no adapter, saved with all the rest."""
+def disk_need(
+    model: nn.Module, schedule: Schedule, optimizer: str, out: Path, is_sharded: bool = False
+) -> DiskNeed:
+    """Estimate it from what is trained and, where that is no adapter, saved with all the rest.
+
+    A checkpoint of sharded weights has them twice: as a model, and as accelerate reads them.
+    """
     trained = [value for value in model.parameters() if value.requires_grad]
     is_adapter = hasattr(model, "peft_config")
     saved = sum(value.nbytes for value in (trained if is_adapter else {*model.parameters()}))
@@ -41,7 +46,7 @@ def disk_need(model: nn.Module, schedule: Schedule, optimizer: str, out: Path) -
     files = [file for file in (out / CHECKPOINTS).rglob("*") if file.is_file()]
     return DiskNeed(
         checkpoints=count,
-        needed=count * (saved + moments) + saved,
+        needed=count * ((2 if is_sharded else 1) * saved + moments) + saved,
         there=sum(file.stat().st_size for file in files),
         free=free_disk_bytes(out),
         place=out,

@@ -5,9 +5,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
-from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
-from spectral_opt.finetuning._parts import split_parts
+from spectral_opt.finetuning._parts import Parts, split_parts
 from spectral_opt.finetuning._task import Examples, TunedTask, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import Answers, LoadedModel, check_causal, load_answers
@@ -16,7 +15,7 @@ from spectral_opt.tasks import Answers, LoadedModel, check_causal, load_answers
 USUAL_CONVERSATION = 1024
 
 
-class Instruction(TunedTask):
+class Instruction(TunedTask[Answers]):
     """Answers beside what they answer; the loss is of the answers alone, and its lowest is the best."""
 
     head = "language_model"
@@ -24,10 +23,14 @@ class Instruction(TunedTask):
     needs = ("trl", "datasets")
     usual_length = USUAL_CONVERSATION
 
-    def __init__(self, options: FineTuneOptions) -> None:
-        """Read conversations; all answers of one go to one part."""
-        data = self._read(options, options.data)
-        self.parts = split_parts(
+    def read(self, options: FineTuneOptions, name: str) -> Answers:
+        """Read conversations, each with all of its answers."""
+        return load_answers(name, options.seed, max_rows=options.max_rows, subset=options.subset)
+
+    def split(self, data: Answers, options: FineTuneOptions) -> Parts:
+        """Split so that all answers of one conversation go to one part."""
+        self.has_messages = data.has_messages
+        return split_parts(
             len(data),
             options.evaluation_share,
             options.seed,
@@ -35,22 +38,22 @@ class Instruction(TunedTask):
             groups=data.rows,
             evaluates_elsewhere=options.evaluate_on is not None,
         )
-        pairs = _pairs(data)
-        self._parts = {
-            "train": [pairs[at] for at in self.parts.train],
-            "evaluation": [pairs[at] for at in self.parts.evaluation],
-        }
-        self.origins = (data.provenance,)
-        self.has_messages = data.has_messages
-        if options.evaluate_on is not None:
-            other = self._read(options, options.evaluate_on)
-            if other.has_messages != data.has_messages:
-                raise DataError(
-                    f"{options.evaluate_on} and {options.data} must both be of texts, or of messages"
-                )
-            self._parts["evaluation"] = _pairs(other)
-            self.origins += (other.provenance,)
-        self.digest = text_digest(*(repr(part) for part in self._parts.items()))
+
+    def taken(self, data: Answers, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Take answers, each beside what it answers."""
+
+        def plain(said: Any) -> Any:
+            return said if isinstance(said, str) else [dict(message) for message in said]
+
+        return [{"prompt": plain(data.asked[at]), "completion": plain(data.answered[at])} for at in places]
+
+    def taken_elsewhere(
+        self, other: Answers, data: Answers, options: FineTuneOptions
+    ) -> list[dict[str, Any]]:
+        """Take all answers."""
+        if other.has_messages != data.has_messages:
+            raise DataError(f"{options.evaluate_on} and {options.data} must both be of texts, or of messages")
+        return self.taken(other, range(len(other)))
 
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
         """Hand the answers to TRL, which writes them out and cuts them at the end; those that it cuts are counted."""
@@ -69,13 +72,11 @@ class Instruction(TunedTask):
             cut = sum(_length(tokenizer, pair) > length for pair in pairs)
             if cut:
                 told[f"conversations of {part} cut at {length} tokens"] = cut
-        if self.parts.test:
-            remarks.append(f"answers shipped as test, which nothing scores here: {len(self.parts.test)}")
         remarks.append(
             "the loss of an evaluation is TRL's, the mean over its batches of the loss of their answers"
         )
-        made = {part: datasets.Dataset.from_list(pairs) for part, pairs in self._parts.items()}
-        return Examples(made["train"], made["evaluation"], None, length, told, remarks)
+        made = {part: datasets.Dataset.from_list(pairs) for part, pairs in self._parts.items() if pairs}
+        return Examples(made["train"], made["evaluation"], made.get("test"), length, told, remarks)
 
     def trained_texts(self) -> set[str]:
         """Return the answers that are trained on, as they stand."""
@@ -96,37 +97,32 @@ class Instruction(TunedTask):
         tokenizer: PreTrainedTokenizerBase,
         callbacks: Sequence[TrainerCallback],
     ) -> Trainer:
-        """Make an SFTTrainer."""
+        """Make an SFTTrainer; what is scored once at the end it writes out together with what evaluates."""
         import datasets
         from trl import SFTTrainer
 
         shown = not datasets.utils.are_progress_bars_disabled()
         datasets.disable_progress_bars()
         try:
-            return SFTTrainer(
+            trainer = SFTTrainer(
                 model=model,
                 args=arguments,
                 train_dataset=examples.train,
-                eval_dataset=examples.evaluation,
+                eval_dataset={"evaluation": examples.evaluation}
+                | ({} if examples.test is None else {"test": examples.test}),
                 processing_class=tokenizer,
                 callbacks=list(callbacks),
             )
         finally:
             if shown:
                 datasets.enable_progress_bars()
+        written: Any = trainer.eval_dataset
+        trainer.eval_dataset, self._tested = written["evaluation"], written.get("test")
+        return trainer
 
-    def _read(self, options: FineTuneOptions, name: str) -> Answers:
-        return load_answers(name, options.seed, max_rows=options.max_rows, subset=options.subset)
-
-
-def _pairs(data: Answers) -> list[dict[str, Any]]:
-    def plain(said: Any) -> Any:
-        return said if isinstance(said, str) else [dict(message) for message in said]
-
-    return [
-        {"prompt": plain(asked), "completion": plain(answered)}
-        for asked, answered in zip(data.asked, data.answered, strict=True)
-    ]
+    def tested(self, examples: Examples) -> Any:  # of datasets
+        """Give the test answers as the trainer has written them out."""
+        return self._tested
 
 
 def _length(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any]) -> int:

@@ -10,10 +10,11 @@ from spectral_opt.finetuning.options import FineTuneOptions
 
 @dataclass(frozen=True)
 class Launch:
-    """The number of ranks, of them those on this machine, whether they share weights, and the precision asked for."""
+    """The number of ranks, of them those on this machine, this one's device, whether weights are shared, precision."""
 
     ranks: int
     ranks_here: int
+    device: int
     is_sharded: bool
     precision: str
 
@@ -24,6 +25,7 @@ class Launch:
         precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         return cls(
             ranks=ranks,
+            device=int(os.environ.get("LOCAL_RANK", 0)),
             ranks_here=int(os.environ.get("LOCAL_WORLD_SIZE", ranks)),
             is_sharded=bool(options.trainer.get("fsdp")) or os.environ.get("ACCELERATE_USE_FSDP") == "true",
             precision="fp16" if options.trainer.get("fp16") else "bf16" if options.bf16 else precision,

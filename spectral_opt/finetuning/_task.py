@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
+from paramgraph.digests import text_digest
 from spectral_opt.finetuning._parts import Parts
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import Head, LoadedModel, Provenance, usable_length
@@ -33,7 +34,18 @@ class Examples:
         return {name: len(part) for name, part in parts.items() if part is not None}
 
 
-class TunedTask(ABC):
+class Texts(Protocol):
+    """What a task reads: its own kind of texts, and where they came from."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where they came from."""
+
+
+T = TypeVar("T", bound=Texts)
+
+
+class TunedTask(ABC, Generic[T]):
     """One kind of task: made of options, it has read and split the texts; a ValueError says what is wrong with them.
 
     `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages, `usual_length`
@@ -48,14 +60,36 @@ class TunedTask(ABC):
     score: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool] = False
 
-    parts: Parts
-    origins: tuple[Provenance, ...]
-    digest: str
     label_names: tuple[str, ...] | None = None
 
-    @abstractmethod
     def __init__(self, options: FineTuneOptions) -> None:
-        """Read and split the texts."""
+        """Read and split the texts; other data that evaluate take the place of their own."""
+        data = self.read(options, options.data)
+        self.parts: Parts = self.split(data, options)
+        places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
+        self._parts: dict[str, Any] = {part: self.taken(data, found) for part, found in places.items()}
+        self.origins: tuple[Provenance, ...] = (data.provenance,)
+        if options.evaluate_on is not None:
+            other = self.read(options, options.evaluate_on)
+            self._parts["evaluation"] = self.taken_elsewhere(other, data, options)
+            self.origins += (other.provenance,)
+        self.digest = text_digest(*(repr(part) for part in self._parts.items()), repr(self.label_names))
+
+    @abstractmethod
+    def read(self, options: FineTuneOptions, name: str) -> T:
+        """Read texts by their name."""
+
+    @abstractmethod
+    def split(self, data: T, options: FineTuneOptions) -> Parts:
+        """Find the parts."""
+
+    @abstractmethod
+    def taken(self, data: T, places: Sequence[int]) -> Any:  # as `examples` takes a part
+        """Take the texts of a part."""
+
+    @abstractmethod
+    def taken_elsewhere(self, other: T, data: T, options: FineTuneOptions) -> Any:
+        """Take all texts of other data to evaluate on, which must be of the kind of `data`."""
 
     @abstractmethod
     def examples(self, loaded: LoadedModel, options: FineTuneOptions) -> Examples:
@@ -79,6 +113,10 @@ class TunedTask(ABC):
     def arguments(self, given: Mapping[str, Any], max_length: int) -> TrainingArguments:
         """Make the arguments of the trainer; the tokens of an example are its own affair where it cuts them itself."""
         return TrainingArguments(**given)
+
+    def tested(self, examples: Examples) -> Any:  # as `Examples.test`
+        """Give the test examples as `evaluate` of the trainer that was made takes them; None where there are none."""
+        return examples.test
 
     def baseline(self) -> dict[str, Any]:
         """Score what looks at no text, where there is such a thing."""

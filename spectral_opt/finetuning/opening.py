@@ -35,7 +35,7 @@ from spectral_opt.finetuning.options import FineTuneOptions, TuneTask
 from spectral_opt.integrations import SpectralCallback
 from spectral_opt.tasks import LoadedModel, embedded_folder, load_model
 
-TASKS: Mapping[TuneTask, type[TunedTask]] = {
+TASKS: Mapping[TuneTask, type[TunedTask[Any]]] = {
     "classification": Classification,
     "causal-lm": CausalLanguage,
     "instruction": Instruction,
@@ -47,7 +47,7 @@ class OpenedRun:
     """All that a run needs; `identity` pins texts, weights and configs, for a run that goes on."""
 
     options: FineTuneOptions
-    task: TunedTask
+    task: TunedTask[Any]
     loaded: LoadedModel
     examples: Examples
     schedule: Schedule
@@ -63,7 +63,7 @@ class OpenedRun:
     def disk(self, out: Path) -> DiskNeed:
         """Estimate what the run writes into a folder, and refuse with a ValueError what has no room there."""
         optimizer = str(self.trainer.args.optim.value)
-        need = disk_need(self.trainer.model, self.schedule, optimizer, out)
+        need = disk_need(self.trainer.model, self.schedule, optimizer, out, self.trainer.is_fsdp_enabled)
         check_disk(need)
         return need
 
@@ -94,7 +94,7 @@ class RunInputs:
 def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     """Load the model and make the trainer; ModelError or ValueError refuses what cannot be trained."""
     options, task = inputs.options, inputs.task
-    memory = _memory(options)
+    memory = _memory(options, inputs.launch)
     loaded = _loaded(options, task)
     identity = {
         "texts": inputs.text_digest,
@@ -138,8 +138,9 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     for part, given, taken in (
         ("train", examples.train, trainer.train_dataset),
         ("evaluation", examples.evaluation, trainer.eval_dataset),
+        ("test", examples.test or (), task.tested(examples) or ()),
     ):
-        if not len(taken):
+        if len(given) and not len(taken):
             raise DataError(
                 f"of all {len(given)} examples of {part} the cut at {examples.max_length} tokens left nothing to "
                 "learn: take a larger max_length"
@@ -172,7 +173,7 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     )
 
 
-def _loaded(options: FineTuneOptions, task: TunedTask) -> LoadedModel:
+def _loaded(options: FineTuneOptions, task: TunedTask[Any]) -> LoadedModel:
     try:
         loaded = load_model(
             options.model,
@@ -190,14 +191,14 @@ def _loaded(options: FineTuneOptions, task: TunedTask) -> LoadedModel:
     return loaded
 
 
-def adapter_of(options: FineTuneOptions, kind: type[TunedTask]) -> Any:  # PEFT's config
+def adapter_of(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> Any:  # PEFT's config
     """Make the config of the adapter that is asked for; None where there is none."""
     if options.peft is None:
         return None
     return adapter_config(options.peft, options.peft_options, kind.peft_type)
 
 
-def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:
+def check_installed(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> None:
     """Refuse, with the line for pip, what further packages are needed for."""
     import importlib.util
 
@@ -208,7 +209,7 @@ def check_installed(options: FineTuneOptions, kind: type[TunedTask]) -> None:
 
 
 def _arguments_class(
-    kind: type[TunedTask], options: FineTuneOptions
+    kind: type[TunedTask[Any]], options: FineTuneOptions
 ) -> Any:  # a class of transformers or TRL
     if "trl" not in kind.needs or not options.trainer:  # TRL takes seconds to import
         return TrainingArguments
@@ -225,14 +226,14 @@ def _check_bfloat16(options: FineTuneOptions) -> None:
         )
 
 
-def _memory(options: FineTuneOptions) -> MemoryNeed | None:
+def _memory(options: FineTuneOptions, launch: Launch) -> MemoryNeed | None:
     """Estimate from the headers what the run needs, and refuse what cannot fit; None where there are none."""
     located = locate(options.model)
     try:
         # Of a model on the hub the weights are fetched here, and not loaded.
         folder = embedded_folder(options.model) or located.files()
         optimizer = str(options.trainer.get("optim", "adamw_torch"))
-        need = memory_need(folder, options.peft is not None, optimizer)
+        need = memory_need(folder, options.peft is not None, optimizer, launch)
     except ValueError:  # no such model, or no safetensors: loading says so in its own words
         return None
     check_memory(need, options.peft is not None)

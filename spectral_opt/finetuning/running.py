@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def _finetune(
     whole = whole_checkpoints(out)
     begun = {**_begun(run, command), "before": dict((known or {}).get("before", {}))}
     if not begun["before"]:
-        begun["before"] = _evaluated(run)
+        begun["before"] = _evaluated(run, whole)
         clock.tick("evaluating before")
     if is_first:
         out.mkdir(parents=True, exist_ok=True)
@@ -106,6 +106,7 @@ def _finetune(
         _take_up_trained(run, last)
     else:
         _train(run, last, out)
+    begun["before"] = begun["before"] or _first_scores(trainer.state)
     clock.tick("training")
     metrics = _measured(run, begun["before"])
     clock.tick("evaluating")
@@ -170,6 +171,8 @@ def _take_up_trained(run: OpenedRun, last: Path) -> None:
     best = last.parent / f"checkpoint-{trainer.state.best_global_step}"
     kept = best if run.options.patience is not None else last
     trainer._load_from_checkpoint(str(kept))  # no public name loads the weights alone
+    # Nothing has sharded them: each rank has them whole.
+    trainer.is_fsdp_enabled = False
     model: Any = trainer.model
     if run.adapter is None:
         # `train` makes the special tokens those of the tokenizer, and the checkpoint has them so.
@@ -187,13 +190,29 @@ def _kept(out: Path) -> str:
     return f"the last whole checkpoint is {whole[-1].name}" if whole else "no checkpoint had been written yet"
 
 
-def _evaluated(run: OpenedRun) -> dict[str, float]:
-    """Score the model before training; what that draws, training does not miss."""
+def _evaluated(run: OpenedRun, whole: Sequence[Path]) -> dict[str, float]:
+    """Score the model before training; what that draws, training does not miss.
+
+    Of several ranks nothing is scored, and the Trainer does it itself as training begins: a model that it has evaluated
+    before it wraps neither for DDP, so that each rank would train alone, nor for FSDP2, which needs the optimizer too.
+    """
+    if run.trainer.args.world_size > 1:
+        run.trainer.args.eval_on_start = not whole
+        return {}
     states = RandomStates.capture()
     try:
         return _scores(run.trainer.evaluate(), "eval_")
     finally:
         states.restore()
+
+
+def _first_scores(state: TrainerState) -> dict[str, float]:
+    """Give what the Trainer scored before its first step, in this run or the one that goes on."""
+    return next((_scores(row, "eval_") for row in state.log_history if _is_first(row)), {})
+
+
+def _is_first(row: Mapping[str, Any]) -> bool:
+    return row["step"] == 0 and "eval_loss" in row
 
 
 def _measured(run: OpenedRun, before: Mapping[str, float]) -> dict[str, Any]:
@@ -208,8 +227,11 @@ def _measured(run: OpenedRun, before: Mapping[str, float]) -> dict[str, Any]:
         found["last"] = _scores(run.trainer.evaluate(), "eval_")
     if kept:
         found["best"] = {**_scores(kept[-1], "eval_"), "step": float(best_step or 0)}
-    if run.examples.test is not None:
-        found["test"] = _scores(run.trainer.evaluate(run.examples.test, metric_key_prefix="test"), "test_")
+    test = run.task.tested(run.examples)
+    if test is not None:
+        scores = _scores(run.trainer.evaluate(test, metric_key_prefix="test"), "test_")
+        # TRL logs what it counts of tokens, under the name of an evaluation.
+        found["test"] = {**_scores(run.trainer.state.log_history[-1], "eval_"), **scores}
     return found
 
 
@@ -285,7 +307,9 @@ def _finished(
         "status": "finished",
         "steps": state.global_step,
         "metrics": dict(metrics),
-        "curve": [_plain_row(row) for row in state.log_history if "train_runtime" not in row],
+        "curve": [
+            _plain_row(row) for row in state.log_history if "train_runtime" not in row and not _is_first(row)
+        ],
         "explanation": explained[0] if explained else None,
         "remarks": [*run.remarks, kept, *remarks, *_overflows(state)],
         "seconds": dict(seconds),

@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from spectral_opt.cli import main
-from spectral_opt.finetuning import FineTuneOptions
+from spectral_opt.errors import ModelError
+from spectral_opt.finetuning import FineTuneOptions, Launch
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -202,6 +203,25 @@ def test_too_little_memory_is_refused_before_the_model_is_loaded(decoder, data, 
     assert "not enough memory" in told
     assert ("--peft lora" in told) == (not peft)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("is_sharded", "fits"), [(True, True), (False, False)])
+def test_ranks_that_share_weights_need_a_share_each(decoder, data, tmp_path, monkeypatch, is_sharded, fits):
+    entries = sum(value.numel() for value in load_file(decoder / "model.safetensors").values())
+    launch = Launch(ranks=4, ranks_here=4, device=0, is_sharded=is_sharded, precision="no")
+    monkeypatch.setattr("spectral_opt.finetuning.opening.Launch.of", lambda options: launch)
+    monkeypatch.setattr("spectral_opt.finetuning.opening.Launch.check", lambda self, options: None)
+    # Weights, gradients and two moments: of all ranks 16 bytes an entry where they share them, else 64.
+    monkeypatch.setattr("spectral_opt.finetuning._memory.available_bytes", lambda: 20 * entries)
+
+    def read(*_: object, **__: object) -> None:
+        raise ModelError("this far it comes")
+
+    monkeypatch.setattr("spectral_opt.finetuning.opening.load_model", read)
+    line = ["--model", decoder, "--data", data / "plain.jsonl", "--task", "causal-lm"]
+    code, told = run(*line, "--out", tmp_path / "out")
+    assert code == 2
+    assert ("this far it comes" if fits else "not enough memory") in told
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])

@@ -335,6 +335,21 @@ def test_a_run_that_ended_before_its_record_begins_anew(decoder, data, tmp_path,
 
 
 @pytest.mark.slow  # imports TRL
+def test_answers_that_are_shipped_as_test_are_scored_once(decoder, data, tmp_path):
+    chats = (data / "chat.jsonl").read_text().splitlines()
+    for name, part in (("train", chats[:20]), ("validation", chats[20:28]), ("test", chats[28:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
+    shipped = replace(options(decoder, data, "instruction", max_length=40), data=str(tmp_path))
+    record = finetune(shipped, tmp_path / "out").record
+    assert record["sizes"] == {"train": 20, "evaluation": 8, "test": 12}
+    assert set(record["metrics"]["test"]) == set(record["metrics"]["last"])
+    # The same texts as those that evaluate.
+    elsewhere = replace(shipped, data=str(tmp_path / "train.jsonl"), evaluate_on=str(tmp_path / "test.jsonl"))
+    last = finetune(elsewhere, tmp_path / "elsewhere").record["metrics"]["last"]
+    assert record["metrics"]["test"] == pytest.approx(last, rel=1e-6)
+
+
+@pytest.mark.slow  # imports TRL
 def test_what_the_cut_leaves_nothing_of_is_not_counted_as_a_step(decoder, data, tmp_path):
     chats = (data / "chat.jsonl").read_text().splitlines()
     long = [chat.replace('"content": "', '"content": "' + "the story " * 40, 1) for chat in chats[:20]]
