@@ -33,24 +33,30 @@ LAUNCHERS = {
         "helpers.rank_finetuned",
     ],
 }
-SHARDED = ["--trainer", "fsdp=true"]
+SHARDED = ["fsdp=true"]
 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory, decoder: Path, data: Path) -> FineTuneOptions:
-    """Ask for six steps of eight blocks, without dropout, which ranks draw for themselves."""
+    """Ask for four steps of eight blocks, within the first pass, as ranks fill up its last batch with blocks again.
+
+    There is no dropout, which ranks draw for themselves.
+    """
     model = tmp_path_factory.mktemp("model") / "llama"
     shutil.copytree(decoder, model)
     config = (model / "config.json").read_text()
     (model / "config.json").write_text(config.replace('"attention_dropout": 0.1', '"attention_dropout": 0.0'))
     texts = {"model": str(model), "data": str(data / "plain.jsonl"), "task": "causal-lm", "max_length": 16}
-    return FineTuneOptions(**texts, max_steps=6, evaluate_every=2, batch_size=8)
+    # Steps in proportion to gradients: AdamW makes of the rounding of the smallest ones whole steps.
+    steps = {"learning_rate": 0.1, "trainer": {"optim": "sgd"}}
+    return FineTuneOptions(**texts, **steps, max_steps=4, evaluate_every=2, batch_size=8)
 
 
 def start(asked: FineTuneOptions, launcher: str, out: Path, *more: str) -> subprocess.Popen[str]:
     """Start two ranks of four blocks each."""
     line = ["--model", asked.model, "--data", asked.data, "--task", asked.task, "--max-length", "16"]
-    line += ["--max-steps", "6", "--evaluate-every", "2", "--batch-size", "4", "--out", str(out), *more]
+    line += ["--max-steps", "4", "--evaluate-every", "2", "--batch-size", "4", "--learning-rate", "0.1"]
+    line += ["--out", str(out), "--trainer", "optim=sgd", *more]
     pids = out.with_name(f"{out.name}-pids")
     pids.mkdir(exist_ok=True)
     environment = {**os.environ, "PIDS": str(pids), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -76,10 +82,9 @@ def test_two_ranks_train_as_one_process_does(asked, tmp_path, launcher, more):
     alone = finetune(asked, tmp_path / "one")
     expected, found = weights(alone.folder), weights(tmp_path / "two")
     for name, value in expected.items():
-        # Sums over ranks are rounded in another order, which AdamW passes on.
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], value)  # sums over ranks are rounded in another order
     start_of = AutoModelForCausalLM.from_pretrained(asked.model).state_dict()
-    assert not torch.allclose(start_of["model.norm.weight"], expected["model.norm.weight"], rtol=0, atol=1e-5)
+    assert not torch.allclose(start_of["model.norm.weight"], expected["model.norm.weight"], rtol=0, atol=1e-3)
 
 
 def test_a_sharded_run_whose_rank_is_killed_goes_on_bitwise(asked, tmp_path):
