@@ -99,5 +99,5 @@ support: install  ## try every model and training program again for the support 
 	cd tests && ../$(BIN)/python -m helpers.support_trials && ../$(BIN)/python -m helpers.write_support_table
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) build dist tutorials/manual/reference .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,7 @@ from typing import Any
 
 import latex2mathml.converter
 from docutils import nodes
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.application import Sphinx
 
 import paramgraph
@@ -55,9 +56,8 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = {"of", "shape", "or", "default", "optional", "from", "to", "a", "the"}
 numpydoc_xref_aliases = {
-    **{name: name for name in ("True", "False", "None", "bool")},  # the defaults are labels of an inventory
-    "sequence": "collections.abc.Sequence",
-    "iterable": "collections.abc.Iterable",
+    # Its own links name an inventory that may not be there, and would show the name.
+    **{name: name for name, link in DEFAULT_LINKS.items() if "python:" in link},
     "Tensor": "torch.Tensor",
     "Module": "torch.nn.Module",
     "Optimizer": "torch.optim.Optimizer",
