@@ -76,7 +76,8 @@ def results_table(
     again = {panel: " again" for panel in panels if panel.part not in MAIN}
     at_adamw = (
         "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
-        "filter, which has one strength, on a straight line from the fine-tune to it"
+        "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds, where "
+        "not all have a number yet"
     )
     at_own = "The same at the AUC that each state has itself, so that no line from the fine-tune decides it"
     return TableView(
