@@ -3,9 +3,10 @@
 import inspect
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from paramgraph.cli.commands import Json, Traceback
+from paramgraph.cli.commands import Json, Quiet, Traceback, argument
+from paramgraph.display import print_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +17,21 @@ class Builders:
     'paramgraph.builders'.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "paramgraph builders",
+        "paramgraph builders cosine_knn",
+        "paramgraph builders --json",
+    )
+
+    name: Annotated[str, argument("NAME", "one of them, with all that is known of it [list all]")] = ""
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
-        """Print builders, null models last."""
+        """Print builders, null models last; or one of them."""
+        if self.name:
+            return self._explain()
         builders = describe_builders()
         if self.json:
             print(json.dumps(builders, allow_nan=False, default=repr))
@@ -38,8 +49,31 @@ class Builders:
         )
         print(
             "\nWith options: --builders cosine_knn:k=20,mutual=true ring. "
-            "Null models of each graph: --nulls permuted rotated random."
+            "Null models of each graph: --nulls permuted rotated random. "
+            "All of one: paramgraph builders cosine_knn."
         )
+        return 0
+
+    def _explain(self) -> int:
+        """Print what one builder does, as it says itself, and a line to take along."""
+        from paramgraph.graphs import find_builder
+
+        kind = find_builder(self.name)  # near names where there is none
+        (builder,) = (one for one in describe_builders() if one["name"] == self.name)
+        text = inspect.getdoc(kind) or ""
+        if self.json:
+            print(json.dumps({**builder, "description": text}, allow_nan=False, default=repr))
+            return 0
+        null = ", a null model" if builder["null"] else ""
+        print_lines(f"{self.name}{null}: {', '.join(_written(builder)) or 'no options'}", "")
+        print_lines(*text.splitlines())
+        pairs = ",".join(f"{option}={_word(default)}" for option, default in builder["options"].items())
+        line = (
+            f"--nulls {self.name}"
+            if builder["required"]
+            else f"--builders {self.name}{pairs and f':{pairs}'}"
+        )
+        print_lines("", f"In a comparison: paramgraph compare MODEL --out DIR {line}")
         return 0
 
 

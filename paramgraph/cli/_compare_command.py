@@ -7,15 +7,17 @@ import shlex
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from paramgraph._checks import known_choice
 from paramgraph.cli._words import EXCLUDE, TARGETS, parse_builders, read_excluded, read_targets
 from paramgraph.cli.commands import (
     LABEL_COLUMN,
+    PARAGRAPHS,
     PLACE,
     TEXT_COLUMN,
     Json,
+    Quiet,
     Traceback,
     argument,
     check_extras,
@@ -43,6 +45,13 @@ class Compare:
     paramgraph compare --verify RECORDS [--cells N] [--seed N]
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "paramgraph compare ./my-model --out results",
+        "paramgraph compare embedded --data rotten_tomatoes --builders cosine_knn:k=20 gram --out results",
+        "paramgraph compare ./base --tuned ./tuned --sources weights updates --seeds 0 1 2 --out results",
+        "paramgraph compare --verify results",
+    )
+
     model: Annotated[str, argument("MODEL", PLACE)] = ""
     out: Annotated[Path | None, option("folder of the results", metavar="DIR")] = None
     tuned: Annotated[
@@ -52,8 +61,8 @@ class Compare:
     data: Annotated[
         str | None,
         option(
-            "text that the model runs on: embedded name, text file, table (.csv, .jsonl, .parquet, ...), folder or "
-            "data set",
+            f"text that the model runs on: embedded name, {PARAGRAPHS}, table (.csv, .jsonl, .parquet, ...), folder "
+            "or data set",
             metavar="TEXT",
             group=WHAT,
         ),
@@ -138,6 +147,7 @@ class Compare:
     cells: Annotated[int, option("how many of them [2]", group=CHECK)] = 2
     seed: Annotated[int, option("of their draw [0]", group=CHECK)] = 0
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:

@@ -4,10 +4,10 @@ import json
 import shlex
 from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from paramgraph.cli._words import EXCLUDE, TARGETS, read_excluded, read_targets
-from paramgraph.cli.commands import PLACE, Json, Traceback, argument, option
+from paramgraph.cli.commands import PLACE, Json, Quiet, Traceback, argument, option
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -19,10 +19,16 @@ class Inspect:
     Reads the description and the headers of the files, and no weight.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "paramgraph inspect sentence-transformers/all-MiniLM-L6-v2",
+        "paramgraph inspect ./my-model --targets query value",
+    )
+
     model: Annotated[str, argument("MODEL", PLACE)]
     targets: Annotated[list[str] | None, option(TARGETS, metavar="NAME...")] = None
     exclude: Annotated[list[str] | None, option(EXCLUDE, metavar="NAME...")] = None
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:

@@ -3,6 +3,8 @@
 A command is a frozen dataclass: its fields are the options, its docstring is the help, `run` does the work.
 """
 
+import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -10,10 +12,10 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, TextIO, runtime_checkable
 
 import typer
 from typer.core import TyperCommand
@@ -43,13 +45,21 @@ def argument(name: str, meaning: str) -> Any:
 PLACE = "embedded name, local folder or Hugging Face name"
 TEXT_COLUMN = "column of the text in your own data [text]"
 LABEL_COLUMN = "column of the label in your own data [label]"
+PARAGRAPHS = "a text file, whose paragraphs (between empty lines) are texts"
 Json = Annotated[bool, option("print JSON instead of tables", "--json")]
+Quiet = Annotated[bool, option("no progress and no remarks, only warnings and errors", "--quiet", "-q")]
 Traceback = Annotated[bool, option("show where an error arose", "--traceback")]
 
 
 @runtime_checkable
 class Command(Protocol):
-    """Options of a command that were read."""
+    """Options of a command that were read; `EXAMPLES` are lines of its help."""
+
+    EXAMPLES: ClassVar[tuple[str, ...]]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether stderr is to have nothing but warnings and errors."""
 
     @property
     def traceback(self) -> bool:
@@ -64,10 +74,10 @@ class CommandGroup:
     """Commands under one name; `about` is its help, which the name alone prints."""
 
     about: str
-    commands: Mapping[str, Callable[..., Command]]
+    commands: Mapping[str, type[Command]]
 
 
-Commands = Mapping[str, Callable[..., Command] | CommandGroup]
+Commands = Mapping[str, type[Command] | CommandGroup]
 
 
 def run_commands(program: str, about: str, commands: Commands, arguments: Sequence[str] | None = None) -> int:
@@ -80,12 +90,16 @@ def run_commands(program: str, about: str, commands: Commands, arguments: Sequen
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = None
+    stderr = sys.stderr
     with warnings.catch_warnings():
         # Names of others stand in warnings too.
-        warnings.showwarning = _show_warning
+        warnings.showwarning = functools.partial(_show_warning, stderr)
         try:
             command = read_command(program, about, commands, words)
-            return command.run(shlex.join([program, *words])) if command else 0
+            if command is None:
+                return 0
+            with _quieted() if command.quiet else contextlib.nullcontext():
+                return command.run(shlex.join([program, *words]))
         except KeyboardInterrupt:
             print_lines("interrupted", to_stderr=True)
             return 130
@@ -98,8 +112,16 @@ def run_commands(program: str, about: str, commands: Commands, arguments: Sequen
 
 
 # Any: its arguments are those of `warnings.showwarning`.
-def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    print_lines(f"{category.__name__}: {' '.join(str(message).split())}", to_stderr=True)
+def _show_warning(stderr: TextIO, message: Any, category: Any, *_: Any, **__: Any) -> None:
+    with contextlib.redirect_stderr(stderr):
+        print_lines(f"{category.__name__}: {' '.join(str(message).split())}", to_stderr=True)
+
+
+@contextlib.contextmanager
+def _quieted() -> Iterator[None]:
+    """Drop what a run and the libraries under it write to stderr, bars among it."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def read_command(program: str, about: str, commands: Commands, words: Sequence[str]) -> Command | None:
@@ -107,9 +129,9 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
 
     Raises `typer.TyperException` with near names where no command or option has a name, or a value does not fit.
     """
-    if not words:
+    if not words and f"_{program}_COMPLETE".upper().replace("-", "_") not in os.environ:
         raise ValueError(f"COMMAND is missing: {', '.join(commands)}; {program} --help says more")
-    app = _app(about, commands, callback=_common)
+    app = _app(about, commands, callback=_common, add_completion=True)
     # Not `app(...)`, which would set the process's excepthook.
     found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
     return found or None
@@ -118,15 +140,14 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
 # Any: Typer's own keywords.
 def _app(about: str, commands: Commands, **more: Any) -> typer.Typer:
     settings = {"help_option_names": ["-h", "--help"]}
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, help=about, context_settings=settings, **more
-    )
+    more = {"add_completion": False} | more
+    app = typer.Typer(rich_markup_mode=None, help=about, context_settings=settings, **more)
     for name, kind in commands.items():
         if isinstance(kind, CommandGroup):
             app.add_typer(_app(kind.about, kind.commands, no_args_is_help=True), name=name)
             continue
         summary = (kind.__doc__ or "").partition("\n")[0]
-        app.command(name, cls=_Reader, short_help=summary)(kind)
+        app.command(name, cls=_Reader, short_help=summary, epilog="\n".join(kind.EXAMPLES))(kind)
     return app
 
 
@@ -156,8 +177,14 @@ def _common(
     pass
 
 
+NUMBERS = ("FLOAT...", "INT...")  # what lists of numbers are called in the help
+
+
 class _Reader(TyperCommand):
-    """Options take several words, as in `--builders gram ring`: click has the option repeated before each of them."""
+    """Options take several words, as in `--builders gram ring`: click has the option repeated before each of them.
+
+    Numbers may also be separated by commas, `0.1,0.3`; a word may hold a comma of its own.
+    """
 
     # ctx and formatter are Any: click's, which Typer keeps private.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -190,6 +217,9 @@ class _Reader(TyperCommand):
                 raise typer.BadParameter("a value is needed", ctx, one)
             given[name] = ahead[:count]
             del ahead[:count]
+        for name, values in given.items():
+            if options[name].metavar in NUMBERS:
+                given[name] = [part for value in values for part in value.split(",") if part]
         pairs = [part for name, values in given.items() for value in values for part in (name, value)]
         try:
             return super().parse_args(ctx, [*pairs, *rest, *ahead])
@@ -198,6 +228,13 @@ class _Reader(TyperCommand):
             if came:
                 error.message = f"got {' '.join(came)}; {error.message}"
             raise
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples, each on a line of its own."""
+        if self.epilog:
+            with formatter.section("examples"):
+                for line in self.epilog.splitlines():
+                    formatter.write_text(line)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the help of all options, those of a group together."""

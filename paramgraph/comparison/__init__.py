@@ -17,9 +17,9 @@ Inside, for tests and for who builds the like, step by step:
 - Asked: `MeasurementOptions`, `check_comparison`, `check_signal`, `choose_signal`, `choose_tables`, `Signal`; which
   batches do what: `list_batches`, `split_batches`; which constructions a layer takes: `buildable_constructions`.
 - Measured: `LayerReader`, `measure_construction`, `energy_by_band`, `noise_by_band`, `noise_facts`, `permuted_noise`,
-  `compaction_beside_nulls`, `rewired_compaction`, `shift_of`.
+  `compaction_beside_nulls`, `rewired_compaction`, `shift_of`, `add_p_values`.
 - Kept and summed up: `ComparisonStore`, `LAYERS_FILE`, `plain`, `name_of_model`, `python_line`;
-  `summarize`, `POOLED`, `holm`, `best_drawing`.
+  `summarize`, `POOLED`, `holm`, `best_drawing`; what it comes to: `carries`, `verdict`.
 """
 
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from paramgraph.comparison._layer_reading import LayerReader as LayerReader, Signal as Signal
     from paramgraph.comparison._measurement import (
         POOLED as POOLED,
+        add_p_values as add_p_values,
         measure_construction as measure_construction,
     )
     from paramgraph.comparison._options import (
@@ -69,8 +70,10 @@ if TYPE_CHECKING:
     )
     from paramgraph.comparison._summary import (
         best_drawing as best_drawing,
+        carries as carries,
         holm as holm,
         summarize as summarize,
+        verdict as verdict,
     )
     from paramgraph.comparison.result import Comparison as Comparison
     from paramgraph.comparison.verification import (

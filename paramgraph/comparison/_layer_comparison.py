@@ -1,7 +1,7 @@
 """All constructions on one layer, and how far they agree."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,11 @@ from torch_geometric.data import Data
 from paramgraph.cache import GraphCache
 from paramgraph.comparison._constructions import Construction
 from paramgraph.comparison._layer_reading import LayerReading
-from paramgraph.comparison._measurement import MeasuredConstruction, measure_construction
+from paramgraph.comparison._measurement import (
+    MeasuredConstruction,
+    add_p_values,
+    measure_construction,
+)
 from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import plain
 from paramgraph.construct import connect
@@ -19,8 +23,6 @@ from paramgraph.graphs import strongest_neighbourhood
 from paramgraph.measures import (
     band_modes,
     edge_agreement,
-    permutation_p_value,
-    permuted_energies,
     spectral_distance,
 )
 from paramgraph.nodes import NodeTable
@@ -80,7 +82,9 @@ def compare_layer(
                 if draw and seed == seeds[0] and not _is_dense(measured.graph):
                     drawings.append(_drawing(table, construction, measured))
             on_cell(f"{construction.name}, {table.group}")
-        _add_p_values(cells, done, reading, options, seed)
+        if done and options.permutations and "permuted" in options.nulls:
+            own = {cell["construction"]: cell for cell in cells if cell["seed"] == seed}
+            add_p_values(own, done, reading.signal(seed).X, options.permutations, seed)
         agreements += [
             {"layer": table.group, "seed": seed, "first": first, "second": second}
             | _agreement(done[first], done[second])
@@ -145,26 +149,6 @@ def _is_circular(construction: Construction, signal_name: str) -> bool:
     """Say whether a graph is built from the signal itself: it always looks good."""
     same = construction.reads_features and construction.source == signal_name
     return same and SOURCES[signal_name].from_checkpoint
-
-
-def _add_p_values(
-    cells: Sequence[dict[str, Any]],
-    done: Mapping[str, MeasuredConstruction],
-    reading: LayerReading,
-    options: MeasurementOptions,
-    seed: int,
-) -> None:
-    """Draw the permutations of one seed, the same for all constructions."""
-    if not done or not options.permutations or "permuted" not in options.nulls:
-        return
-    bases = [band_modes(one.spectrum, 0, one.low) for one in done.values()]
-    draws = dict(
-        zip(done, permuted_energies(bases, reading.signal(seed).X, options.permutations, seed), strict=True)
-    )
-    for cell in cells:
-        if cell["seed"] == seed:
-            cell["p_value"] = permutation_p_value(cell["compaction"], draws[cell["construction"]])
-            cell["evidence"]["draws"] = draws[cell["construction"]]
 
 
 def _agreement(first: MeasuredConstruction, second: MeasuredConstruction) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What one construction shows on one layer: the graph, its spectrum, and a signal in its bands beside the nulls."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.cache import GraphCache
@@ -23,7 +26,10 @@ from paramgraph.graphs import is_signed
 from paramgraph.measures import (
     algebraic_connectivity,
     band_edges,
+    band_modes,
     measured,
+    permutation_p_value,
+    permuted_energies,
     project_gradients,
     spectral_gap,
 )
@@ -84,6 +90,23 @@ def measure_construction(
         name: {key: getattr(found, key) for key in POOLED} for name, found in statistics.items()
     }
     return MeasuredConstruction(graph, spectrum, low, cell)
+
+
+def add_p_values(
+    cells: Mapping[str, dict[str, Any]],
+    done: Mapping[str, MeasuredConstruction],
+    X: Float[Tensor, "nodes width"],
+    permutations: int,
+    seed: int,
+) -> None:
+    """Test the energy in the low modes of constructions on one layer against permutations, the same ones for all.
+
+    Each one's cell is given its `p_value`, and in its `evidence` the draws, which are pooled over layers.
+    """
+    bases = [band_modes(one.spectrum, 0, one.low) for one in done.values()]
+    for name, draws in zip(done, permuted_energies(bases, X, permutations, seed), strict=True):
+        cells[name]["p_value"] = permutation_p_value(cells[name]["compaction"], draws)
+        cells[name]["evidence"]["draws"] = draws
 
 
 def _graph_facts(graph: Data, operator: ShiftOperator, spectrum: Spectrum) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def verdict(
         kinds = (("circular", "graphs that were built from the signal itself"), ("null", "null models"))
         what = " and ".join(words for kind, words in kinds if any(row[kind] for row in summary))
         return f"Nothing was compared but {what}: none can carry the {signal}.{left_out}"
-    carrying = [row for row in known if _carries(row)]
+    carrying = [row for row in known if carries(row)]
     said = _carried(setting, summary, known, carrying) if carrying else _uncarried(setting, summary, known)
     return f"{said}.{left_out}"
 
@@ -339,7 +339,8 @@ def _better_null(summary: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -
     return f"; the null model {most['construction']} gathers {_percent(most['compaction'])}"
 
 
-def _carries(row: Mapping[str, Any]) -> bool:
+def carries(row: Mapping[str, Any]) -> bool:
+    """Say whether a row of `summarize` carries the signal, by the rule of `verdict`."""
     return row["p_holm"] is not None and row["p_holm"] <= LEVEL and _exceeds(row)
 
 

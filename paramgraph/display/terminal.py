@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from paramgraph.display.page import TableView
 from paramgraph.display.printable_text import printable
 
+GAP = 2  # rich's, between columns
+NAME = 24  # characters of a name, or sentence, that stay on one line
+
 
 def print_lines(*lines: str, to_stderr: bool = False) -> None:
     """Print each text on a line of its own; no name in it can begin another line."""
@@ -16,6 +19,8 @@ def print_lines(*lines: str, to_stderr: bool = False) -> None:
 
 def print_views(views: Iterable[TableView], width: int = 120) -> None:
     """Print tables; `width` is of what goes into a pipe or file, a terminal has its own. ImportError without rich.
+
+    No number and no word is broken: a table that is wider than the terminal goes on below, under its first column.
 
     >>> print_views([TableView(("graph", "share"), (("ring", "0.2"),))])
     <BLANKLINE>
@@ -31,25 +36,55 @@ def print_views(views: Iterable[TableView], width: int = 120) -> None:
     # A pipe has no width of its own: 80 columns would fold every row.
     console = Console() if sys.stdout.isatty() else Console(width=width)
     for view in views:
-        table = Table(
-            title=escape(printable(view.caption, kept="\n")) or None,
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            pad_edge=False,
-        )
-        for place, name in enumerate(view.header):
-            words = place == 0 or place in view.words
-            table.add_column(
-                escape(printable(name, kept="\n")), justify="left" if words else "right", overflow="fold"
+        for place, columns in enumerate(_fitting(view, console.width)):
+            table = Table(
+                title=escape(printable(view.caption, kept="\n")) or None if place == 0 else None,
+                title_justify="left",
+                title_style="bold",
+                box=None,
+                pad_edge=False,
             )
-        for place, row in enumerate(view.rows):
-            # Cells are text: a bracket in one is no markup.
-            table.add_row(
-                *(escape(printable(cell)) for cell in row), style="dim" if place in view.muted else ""
-            )
-        console.print()
-        console.print(table)
+            for column in columns:
+                words = _is_words(view, column)
+                table.add_column(
+                    escape(printable(view.header[column], kept="\n")),
+                    justify="left" if words else "right",
+                    overflow="fold",
+                    no_wrap=not words,
+                    min_width=min(_least(view, column), console.width),
+                )
+            for number, row in enumerate(view.rows):
+                # Cells are text: a bracket in one is no markup.
+                cells = (escape(printable(row[column])) for column in columns)
+                table.add_row(*cells, style="dim" if number in view.muted else "")
+            console.print()
+            console.print(table)
+
+
+def _fitting(view: TableView, width: int) -> list[list[int]]:
+    """Share columns out among tables of at most this width, the first column in each of them."""
+    tables, used = [[0]], _least(view, 0)
+    for column in range(1, len(view.header)):
+        least = _least(view, column) + GAP
+        if used + least > width and len(tables[-1]) > 1:
+            tables.append([0])
+            used = _least(view, 0)
+        tables[-1].append(column)
+        used += least
+    return tables
+
+
+def _least(view: TableView, column: int) -> int:
+    """Count the characters below which a number or a word would be broken, or a name would take many lines."""
+    cells = [printable(row[column]) for row in (view.header, *view.rows)]
+    longest = max(map(len, cells))
+    if not _is_words(view, column):
+        return longest
+    return max(min(longest, NAME), max((len(word) for cell in cells for word in cell.split()), default=0))
+
+
+def _is_words(view: TableView, column: int) -> bool:
+    return column == 0 or column in view.words
 
 
 @contextmanager
@@ -58,7 +93,8 @@ def progress_bar(total: float, shown: bool = True) -> Iterator[Callable[[float, 
     from tqdm import tqdm
 
     shape = "{percentage:3.0f}% {bar:24} {elapsed} gone, {remaining} left  {desc}"
-    with tqdm(total=total, bar_format=shape, mininterval=1.0, disable=not shown) as bar:
+    # The mean pace of the whole run: the last second's would let the time left jump about.
+    with tqdm(total=total, bar_format=shape, mininterval=1.0, smoothing=0, disable=not shown) as bar:
 
         def advance(work: float, what: str) -> None:
             bar.set_description_str(printable(what), refresh=not work)

@@ -14,7 +14,7 @@ could make of that, `measured` gives that filter. Beside every energy stands wha
   `EnergyBands`. Gram graphs at layers without a feature of them: `second_moments`, of `SecondMoments`, for the schemes
   and sources of `MOMENTS`, summed in blocks of `BLOCK`.
 - Chance: `permuted_moments`, `rotated_moments` (exact, from `GramSums`; `narrow` makes a wide signal small),
-  `permuted_energies`, `permutation_p_value`.
+  `permuted_energies`, `permuted_signal_and_noise`, `permutation_p_value`.
 - Two graphs, or one and labels: `edge_agreement`, `subspace_alignment`, `clustering_agreement`, which give an
   `EdgeAgreement`, a `SubspaceAlignment` and a `ClusteringAgreement`; `spectral_distance`; of one graph
   `algebraic_connectivity`.
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         permutation_p_value as permutation_p_value,
         permuted_energies as permuted_energies,
         permuted_moments as permuted_moments,
+        permuted_signal_and_noise as permuted_signal_and_noise,
         rotated_moments as rotated_moments,
     )
     from paramgraph.measures.projection import (

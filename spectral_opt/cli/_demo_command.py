@@ -1,14 +1,17 @@
 """`spectral-opt demo`: graphs, methods and refinement on a real model and real text, small enough for two cores."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from paramgraph.cli import (
     LABEL_COLUMN,
     PLACE,
     TEXT_COLUMN,
+    Json,
+    Quiet,
     Traceback,
     check_extras,
     check_writable,
@@ -17,15 +20,22 @@ from paramgraph.cli import (
 from paramgraph.display import print_lines
 from paramgraph.whole_files import write_text
 
-NOT_SIZES = ("out", "quick", "traceback")
+NOT_SIZES = ("out", "quick", "json", "quiet", "traceback")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
     """Compare graphs, methods and refinement on a real model and real text; a table and a page.
 
-    Under ten minutes on two cores. A demonstration, not a claim.
+    Under twelve minutes on two cores; stop it at any moment, and go on with the same line. A demonstration, not a
+    claim.
     """
+
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "spectral-opt demo",
+        "spectral-opt demo --quick --out quick-report",
+        "spectral-opt demo --model ./my-model --data my.csv --label-column topic --out my-report",
+    )
 
     out: Annotated[Path, option("folder of the results")] = Path("demo-report")
     quick: Annotated[bool, option("a fraction of the size, about three minutes", "--quick")] = False
@@ -37,8 +47,10 @@ class Demonstration:
     ] = None
     text_column: Annotated[str | None, option(TEXT_COLUMN)] = None
     label_column: Annotated[str | None, option(LABEL_COLUMN)] = None
-    preserve: Annotated[str | None, option("text that the refinement protects [sotu]")] = None
-    retention: Annotated[str | None, option("text on which retention is measured [bbc]")] = None
+    preserve: Annotated[str | None, option("text that the refinement protects [bbc]")] = None
+    retention: Annotated[
+        str | None, option("text on which retention is measured, other texts of it where both are one [bbc]")
+    ] = None
     per_class: Annotated[int | None, option("training examples a class [64; quick 16]")] = None
     test_size: Annotated[int | None, option("test texts [1000; quick 200]")] = None
     steps: Annotated[int | None, option("training steps of a run [32; quick 6]")] = None
@@ -48,9 +60,16 @@ class Demonstration:
         list[float] | None,
         option("tried for each method, chosen on dev [5e-5 1e-4; quick 1e-4]", metavar="FLOAT..."),
     ] = None
+    permutations: Annotated[
+        int | None, option("shuffles of the nodes behind a p-value of the graphs [199]")
+    ] = None
+    long_steps: Annotated[int | None, option("steps of the fine-tune that is refined [160; quick 24]")] = None
+    long_rate: Annotated[float | None, option("its learning rate [2e-4]")] = None
     shuffle_labels: Annotated[
         bool, option("a control: accuracy has to fall to chance", "--shuffle-labels")
     ] = False
+    json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
@@ -67,12 +86,17 @@ class Demonstration:
         from transformers.utils import logging as transformers_logging
 
         from paramgraph.display import progress_bar
+        from paramgraph.environment import versions
         from spectral_opt.demo import (
             Demo,
             DemoOptions,
+            FinishedWork,
+            cautions,
+            conclusion,
             demo_page,
             demo_results,
             example_drawings,
+            key_figures,
             make_setting,
             print_tables,
             work_ahead,
@@ -82,29 +106,48 @@ class Demonstration:
         transformers_logging.disable_progress_bar()  # one bar is enough
         options = DemoOptions().quick() if self.quick else DemoOptions()
         setting = make_setting(replace(options, **given))
-        records = self.out / "unfinished.jsonl"  # those of an earlier run stay until this one is done
-        records.unlink(missing_ok=True)
-        with progress_bar(work_ahead(setting)) as advance:
-            demo = Demo(setting, records, advance)
-            demo.measure_graphs()
-            demo.train_methods()
-            demo.refine()
+        # Results of an earlier run stay until this one is done.
+        asked = {"options": vars(setting.options), "origins": setting.origins, "versions": versions()}
+        work = FinishedWork(self.out / "unfinished", asked)
+        if work.known:
+            print_lines(f"going on after {len(work.known)} finished pieces", to_stderr=True)
+        if work.dropped:
+            print_lines(f"{work.dropped} finished pieces of another run were dropped", to_stderr=True)
+        try:
+            with progress_bar(work_ahead(setting, work)) as advance:
+                demo = Demo(setting, work, advance)
+                demo.measure_graphs()
+                demo.train_methods()
+                demo.refine()
+        except KeyboardInterrupt:
+            kept = f"{len(work.known)} finished pieces are kept"
+            print_lines(f"interrupted; {kept}, and the same command goes on from them", to_stderr=True)
+            return 130
         results = demo_results(demo, line)
         page = self.out / "report.html"
         drawn = demo_page(results, example_drawings(setting))
-        records.replace(self.out / "records.jsonl")
+        work.write_records(self.out / "records.jsonl")
         write_results(results, self.out)
         write_text(page, drawn)
+        work.forget()
+        if self.json:
+            print(json.dumps(results, allow_nan=False))
+            return 0
         print_tables(results)
-        print_lines("", f"A demonstration, not a claim. What did and did not help, with figures: {page}")
+        print_lines("", "A demonstration, not a claim: one seed, small samples.", f"With figures: {page}", "")
+        print_lines(*(f"Caution: {caution}" for caution in cautions(results)))
+        print_lines(*(f"{value} {name}" for name, value in key_figures(results)))
+        print_lines("", f"Conclusion: {conclusion(results)}")
         return 0
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
-        lowest = 0 if name == "seed" else 1
+        lowest = {"seed": 0, "permutations": 119}.get(name, 1)  # 119: six tests at .05
         if type(value) is int and value < lowest:
             raise ValueError(f"--{name.replace('_', '-')} is {value}: at least {lowest} is needed")
-    for rate in given.get("learning_rates", ()):
-        if not 0 < rate < float("inf"):
-            raise ValueError(f"--learning-rates has {rate:g}: each must be a positive number")
+    for name in ("learning_rates", "long_rate"):
+        rates = given.get(name, ())
+        for rate in rates if isinstance(rates, tuple) else (rates,):
+            if not 0 < rate < float("inf"):
+                raise ValueError(f"--{name.replace('_', '-')} has {rate:g}: each must be a positive number")

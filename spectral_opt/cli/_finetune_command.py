@@ -4,16 +4,26 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from paramgraph.cli import LABEL_COLUMN, PLACE, TEXT_COLUMN, Json, Traceback, check_extras, option
+from paramgraph.cli import (
+    LABEL_COLUMN,
+    PARAGRAPHS,
+    PLACE,
+    TEXT_COLUMN,
+    Json,
+    Quiet,
+    Traceback,
+    check_extras,
+    option,
+)
 from paramgraph.display import print_lines
 
 if TYPE_CHECKING:
     from spectral_opt.finetuning import FineTuneOptions
 
 PIPE = 140
-NOT_OPTIONS = ("out", "config", "dry_run", "device", "ranks", "sharded", "json", "traceback")
+NOT_OPTIONS = ("out", "config", "dry_run", "device", "ranks", "sharded", "json", "quiet", "traceback")
 ASSIGNMENTS = ("peft_options", "spectral_options", "trainer")
 TEXTS, TRAINING, DRY_RUN = "the texts", "the training", "a dry run"
 ADAPTER, SPECTRAL = "an adapter", "penalty and filter"
@@ -26,12 +36,18 @@ class FineTune:
     Full or by an adapter, with penalty and filter or without. Stop it at any moment, and go on with the same line.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "spectral-opt finetune --model embedded --data my.csv --task classification --out tuned",
+        "spectral-opt finetune --model ./my-model --data texts.txt --task causal-lm --peft lora --out tuned",
+        "spectral-opt finetune --config run.yaml --out tuned --dry-run",
+    )
+
     out: Annotated[Path, option("folder of the model", metavar="OUT")]
     # What is not given is decided by FineTuneOptions, or by the file.
     model: Annotated[str | None, option(PLACE)] = None
     data: Annotated[
         str | None,
-        option("embedded name, table (.csv, .jsonl, .parquet, ...), text file, folder or data set"),
+        option(f"embedded name, table (.csv, .jsonl, .parquet, ...), {PARAGRAPHS}, folder or data set"),
     ] = None
     task: Annotated[str | None, option("classification, causal-lm or instruction")] = None
     config: Annotated[
@@ -111,6 +127,7 @@ class FineTune:
     ranks: Annotated[int, option("processes to plan for, with --device meta [1]", group=DRY_RUN)] = 1
     sharded: Annotated[bool, option("they share the weights (FSDP2)", "--sharded", group=DRY_RUN)] = False
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:

@@ -4,16 +4,18 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from paramgraph.cli import (
     LABEL_COLUMN,
+    PARAGRAPHS,
     PLACE,
     TEXT_COLUMN,
     Json,
+    Quiet,
     Traceback,
     argument,
     check_extras,
@@ -30,7 +32,7 @@ PIPE = 140
 UNFINISHED = "unfinished"
 RECIPE = "mergekit.yaml"
 NOT_SIZES = (
-    *("base", "tuned", "preserve", "out", "quick", "traceback", "json", "overwrite"),
+    *("base", "tuned", "preserve", "out", "quick", "quiet", "traceback", "json", "overwrite"),
     *("memory", "moments"),
 )
 # Of what is measured, in memory.
@@ -44,12 +46,18 @@ class Refine:
     Filter what a fine-tune changed by the graph of what is to be preserved. Scaling is beside it.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "spectral-opt refine ./base ./tuned --preserve bbc --task my.csv --out refined",
+        "spectral-opt refine ./base ./adapter --preserve texts.txt --keep 0.9 --out refined",
+        "spectral-opt refine ./base ./tuned --preserve texts.txt --strengths 0.1 0.3 1 --out refined",
+    )
+
     base: Annotated[str, argument("BASE", PLACE)]
     tuned: Annotated[str, argument("TUNED", "the same, or the folder of a LoRA adapter")]
     preserve: Annotated[
         str,
         option(
-            "text file, table (.csv, .jsonl, .parquet, ...), embedded name, folder or data set",
+            f"{PARAGRAPHS}, table (.csv, .jsonl, .parquet, ...), embedded name, folder or data set",
             metavar="TEXT",
         ),
     ]
@@ -88,16 +96,21 @@ class Refine:
     batch_size: Annotated[int | None, option("texts a batch [16]")] = None
     seed: Annotated[int | None, option("of every draw [0]")] = None
     strengths: Annotated[
-        str | None,
+        list[float] | None,
         option(
-            "gammas of the filter, separated by commas [0.03,0.1,0.3,1,3; columns, rows 0.03,0.1,0.3; quick two]"
+            "gammas of the filter [0.03 0.1 0.3 1 3; columns, rows 0.03 0.1 0.3; quick two]",
+            metavar="FLOAT...",
         ),
     ] = None
     scales: Annotated[
-        str | None, option("factors of the delta for comparison (WiSE-FT) [0.8,0.6,0.4; quick 0.7,0.4]")
+        list[float] | None,
+        option(
+            "factors of the delta for comparison (WiSE-FT) [0.8 0.6 0.4; quick 0.7 0.4]", metavar="FLOAT..."
+        ),
     ] = None
     nulls: Annotated[
-        str | None, option("controls of the filter: permuted, rotated, or none [permuted,rotated]")
+        list[str] | None,
+        option("controls of the filter: permuted, rotated, or none [permuted rotated]", metavar="NAME..."),
     ] = None
     further: Annotated[
         int | None, option("strengths to try beyond those given, where the pick is at their end [3; quick 1]")
@@ -119,13 +132,14 @@ class Refine:
     quick: Annotated[bool, option("a third of the text, two strengths", "--quick")] = False
     json: Json = False
     overwrite: Annotated[bool, option("write into a folder that is not empty", "--overwrite")] = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
         """Sweep, pick and write the model; 130 where it was interrupted, with what is finished on disk."""
         check_extras("refine", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
         given: dict[str, Any] = {
-            name: READ[name](name, value) if name in READ else value
+            name: tuple(_words(value) if name == "nulls" else value) if isinstance(value, list) else value
             for name, value in vars(self).items()
             if name not in NOT_SIZES and value is not None
         }
@@ -255,24 +269,10 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     return 0
 
 
-def _numbers(name: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(
-            f"--{name} is {text!r}: numbers separated by commas are needed, such as 0.1,0.3"
-        ) from None
-
-
-def _words(name: str, text: str) -> tuple[str, ...]:
-    return () if text == "none" else tuple(text.split(","))
-
-
-READ: dict[str, Callable[[str, str], tuple[float | str, ...]]] = {
-    "strengths": _numbers,
-    "scales": _numbers,
-    "nulls": _words,
-}
+def _words(given: Sequence[str]) -> tuple[str, ...]:
+    """Read words that may be separated by commas as well; none for none."""
+    words = tuple(part for word in given for part in word.split(",") if part)
+    return () if words == ("none",) else words
 
 
 def _check_moments(file: Path | None) -> None:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from paramgraph.cli import CommandGroup, Json, Traceback, argument, check_extras, option
+from paramgraph.cli import CommandGroup, Json, Quiet, Traceback, argument, check_extras, option
 from paramgraph.display import print_lines
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ class RunCells:
     A study is a plan in YAML: tasks, methods, seeds, hyperparameters. Each finished cell is one file in DIR/cells.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "spectral-opt study run my-study --preset quick",
+        "spectral-opt study run my-study --part task nulls --minutes 60",
+        "spectral-opt study run my-study --scheduler tcp://host:8786",
+    )
+
     folder: Folder
     preset: Annotated[
         str | None, option("plan of a new study, or of one that has grown: a preset or a YAML file")
@@ -36,6 +42,7 @@ class RunCells:
         str | None, option("run on Dask: address of a scheduler, such as tcp://host:8786", metavar="ADDRESS")
     ] = None
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
@@ -78,8 +85,11 @@ class RunCells:
 class Status:
     """Show how far a study is: cells done, diverged, refused, and the time that is left at the pace so far."""
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = ("spectral-opt study status my-study",)
+
     folder: Folder
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
@@ -116,10 +126,13 @@ class Status:
 class Verify:
     """Run random recorded cells again and compare; exit code 1 where one does not come out again."""
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = ("spectral-opt study verify my-study --cells 5",)
+
     folder: Folder
     cells: Annotated[int, option("cells to run again [2]")] = 2
     seed: Annotated[int, option("of the draw [0]")] = 0
     json: Json = False
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
@@ -143,7 +156,10 @@ class Verify:
 class Report:
     """Write the report of a study, finished or not: a page, Markdown and CSV in DIR/report."""
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = ("spectral-opt study report my-study",)
+
     folder: Folder
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:

@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 from paramgraph.cli import Commands, run_commands
 from spectral_opt.cli._demo_command import Demonstration
+from spectral_opt.cli._embedded_command import Embedded
 from spectral_opt.cli._finetune_command import FineTune
 from spectral_opt.cli._refine_command import Refine
 from spectral_opt.cli._study_command import STUDY
 
 PROGRAM, ABOUT = "spectral-opt", "Fine-tuning with the spectrum of a parameter graph."
-COMMANDS: Commands = {"demo": Demonstration, "finetune": FineTune, "refine": Refine, "study": STUDY}
+COMMANDS: Commands = {
+    "demo": Demonstration,
+    "finetune": FineTune,
+    "refine": Refine,
+    "study": STUDY,
+    "embedded": Embedded,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

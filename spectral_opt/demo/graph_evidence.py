@@ -1,22 +1,44 @@
-"""Which graph of the parameters carries the gradient? Constructions side by side, each with its null."""
+"""Which graph of the parameters carries the gradient? Constructions side by side, judged as `paramgraph.compare` does.
+
+`compare` itself knows one set of building batches, draws their order, and keeps six digits; here two sets build (with
+labels, and with drawn ones), in the order given, so that a record can be made again to the last digit.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from paramgraph import connect, get_builder
-from paramgraph.comparison import MeasurementOptions, Signal, measure_construction
-from paramgraph.measures import BandStatistics, jackknife_statistics, pool_bands
+from paramgraph.comparison import (
+    MeasurementOptions,
+    Signal,
+    add_p_values,
+    carries,
+    measure_construction,
+    plain,
+    summarize,
+    verdict,
+)
+from paramgraph.graphs import list_nulls
+from paramgraph.measures import (
+    band_lift,
+    band_modes,
+    jackknife_statistics,
+    permuted_signal_and_noise,
+    pool_bands,
+)
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect
 
 # All modes, however many nodes, so that every matrix has the same five bands and can be pooled.
 MEASURED = MeasurementOptions(nulls=("permuted",), permutations=0, modes=2**31)
+Features = Mapping[tuple[str, str], Mapping[str, Float[Tensor, "_ _"]]]
 
 
 @dataclass(frozen=True)
@@ -29,22 +51,10 @@ class Construction:
     batches: str = "labelled"
     options: tuple[tuple[str, Any], ...] = ()  # Any: what the builder takes
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one construction shows, pooled over matrices: signal and noise by fifth of the spectrum, low to high.
-
-    The null has the same graph on permuted nodes. Nodes, edges (each once) and components are sums over matrices;
-    seconds are those to build, decompose and measure, the null included.
-    """
-
-    construction: Construction
-    bands: BandStatistics
-    null_bands: BandStatistics
-    nodes: int
-    edges: int
-    components: int
-    seconds: float
+    @property
+    def is_null(self) -> bool:
+        """Whether it is a control, which knows nothing of the model."""
+        return self.builder in list_nulls()
 
 
 CONSTRUCTIONS = (
@@ -64,53 +74,117 @@ def build_graph(
     return connect(table, features, get_builder(construction.builder, **dict(construction.options)))
 
 
-def measure_constructions(
+def collect_features(
     model: nn.Module,
     tables: Mapping[str, NodeTable],
     building: Mapping[str, Sequence[Mapping[str, Tensor]]],
-    gradients: Mapping[str, Float[Tensor, "batches nodes width"]],
-    *,
-    seed: int = 0,
-    on_table: Callable[[], None] | None = None,
-) -> Iterator[Evidence]:
-    """Measure how much of the gradient each construction gathers in its low frequencies, one construction at a time.
-
-    A graph is measured as `paramgraph.compare` measures it. `compare` itself knows one set of building batches, draws
-    their order, and keeps six digits; here two sets build (with labels, and with drawn ones), in the order given, so
-    that a record can be made again to the last digit. The gradients come from other batches, so a graph of
-    gradients cannot profit from the noise it was built on. Time O(nodes^3 + batches nodes^2 width) for each matrix
-    and construction; one matrix's spectrum in memory.
-    """
-    signals = {
-        group: Signal(stacked.double().mean(dim=0), list(stacked)) for group, stacked in gradients.items()
+) -> dict[tuple[str, str], dict[str, Tensor]]:
+    """Collect what all constructions are built from, by source and batches."""
+    keys = dict.fromkeys((one.source, one.batches) for one in CONSTRUCTIONS)
+    return {
+        (source, batches): collect(model, tables, source, batches=building[batches])
+        for source, batches in keys
     }
-    features: dict[tuple[str, str], dict[str, Tensor]] = {}
+
+
+def measure_table(
+    table: NodeTable,
+    features: Features,
+    gradients: Float[Tensor, "batches nodes width"],
+    permutations: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Measure all constructions on one matrix: a cell of plain values each, as `summarize` takes them.
+
+    The gradients come from other batches than the graphs, so a graph of gradients cannot profit from the noise it was
+    built on. Beside them stand what permuted nodes give, in `permutations` draws for the energy, and for signal and
+    noise. Time O(nodes^3 + batches nodes^2 width + permutations nodes^2) for each construction.
+    """
+    signal = Signal(gradients.double().mean(dim=0), list(gradients))
+    cells, done = {}, {}
     for construction in CONSTRUCTIONS:
         started = time.perf_counter()
-        key = (construction.source, construction.batches)
-        if key not in features:
-            features[key] = collect(
-                model, tables, construction.source, batches=building[construction.batches]
-            )
-        found = []
-        for group, table in tables.items():
-            graph = build_graph(construction, table, features[key][group])
-            found.append(measure_construction(graph, signals[group], MEASURED, seed))
-            if on_table is not None:
-                on_table()
-        nodes, edges, components = (
-            sum(one.cell[name] for one in found) for name in ("nodes", "edges", "components")
+        graph = build_graph(
+            construction, table, features[construction.source, construction.batches][table.group]
         )
-        bands, null_bands = (
-            pool_bands([jackknife_statistics(**one.cell["evidence"][kind]) for one in found])
-            for kind in ("statistics", "null_statistics")
+        built = time.perf_counter() - started
+        done[construction.name] = measure_construction(graph, signal, MEASURED, seed)
+        cells[construction.name] = {
+            "layer": table.group,
+            "construction": construction.name,
+            "seed": seed,
+            "circular": False,
+            **done[construction.name].cell,
+            "build_seconds": built,
+            "seconds": time.perf_counter() - started,
+        }
+    add_p_values(cells, done, signal.X, permutations, seed)
+    bases = [band_modes(one.spectrum, 0, one.low) for one in done.values()]
+    drawn = permuted_signal_and_noise(bases, gradients, permutations, seed)
+    for cell, signals, noises in zip(cells.values(), *drawn, strict=True):
+        cell["evidence"]["permuted"] = {"signal": signals, "noise": noises}
+    found: list[dict[str, Any]] = plain(list(cells.values()), digits=None)
+    return found
+
+
+def pool_evidence(cells: Sequence[Mapping[str, Any]], permutations: int) -> tuple[list[dict[str, Any]], str]:
+    """Pool cells over matrices: plain facts of each construction, and in one sentence which of them carries anything.
+
+    A construction carries the gradient by the rule of `paramgraph.compare`. Its lift stands beside that on permuted
+    nodes: the mean of all permutations, and where the middle 95 % of them lie.
+    """
+    constructions = [{**asdict(one), "null": one.is_null} for one in CONSTRUCTIONS]
+    rows = summarize(constructions, cells)
+    found = []
+    for construction, row in zip(constructions, rows, strict=True):
+        own = [cell for cell in cells if cell["construction"] == construction["name"]]
+        bands = pool_bands([_statistics(cell) for cell in own])
+        lift = band_lift(bands)
+        # Where noise leaves no signal in the whole spectrum, a ratio to it would be one of two errors.
+        known = bands.signal.sum() > 0
+        lifts = {"lift": lift.lift, "lift_low": lift.low, "lift_high": lift.high}
+        middle = _permuted_lifts(own, float(bands.signal.sum())) if known else {}
+        row["lift_low_permuted"] = middle.get("mean")
+        names = ("low", "high", "snr", "snr_low", "snr_high", "energy_share")
+        found.append(
+            {
+                **construction,
+                "matrices": len(own),
+                **{name: row[name] for name in ("nodes", "edges", "components", "seconds")},
+                "compaction": row["compaction"],
+                "compaction_permuted": row["compaction_permuted"],
+                "p_value": row["p_value"],
+                "p_holm": row["p_holm"],
+                "carries": carries(row),
+                "bands": {
+                    **{name: _numbers(getattr(bands, name)) for name in names},
+                    **{
+                        name: _numbers(values) if known else [None] * len(values)
+                        for name, values in lifts.items()
+                    },
+                },
+                "permuted_energy": row["null_energy"],
+                "permuted_lift": middle,
+            }
         )
-        yield Evidence(
-            construction,
-            bands,
-            null_bands,
-            nodes,
-            edges,
-            components,
-            time.perf_counter() - started,
-        )
+    setting = {"signal": "gradients", "share": MEASURED.share, "permutations": permutations}
+    return found, verdict(setting, rows)
+
+
+def _statistics(cell: Mapping[str, Any]) -> Any:  # BandStatistics
+    arrays = {name: np.array(value, dtype=float) for name, value in cell["evidence"]["statistics"].items()}
+    return jackknife_statistics(**{**arrays, "modes": arrays["modes"].astype(np.int64)})
+
+
+def _permuted_lifts(cells: Sequence[Mapping[str, Any]], signal: float) -> dict[str, float]:
+    """Pool the draws as `pool_bands` pools matrices: every one in units of its whole noise."""
+    signals, noises = (
+        np.sum([cell["evidence"]["permuted"][name] for cell in cells], axis=0) for name in ("signal", "noise")
+    )
+    lifts = (signals / noises) / (signal / len(cells))
+    low, high = np.quantile(lifts, [0.025, 0.975])
+    return {"mean": float(lifts.mean()), "low": float(low), "high": float(high)}
+
+
+def _numbers(values: Float[np.ndarray, " bands"]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -2,30 +2,42 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import nn
 
 from paramgraph.nodes import node_tables
 from paramgraph.sources import collect_batch_gradients
-from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, Evidence, measure_constructions
-from spectral_opt.demo.refinement_front import FAMILIES, Family, make_refiner, refined_states
+from spectral_opt.demo.finished_work import FinishedWork
+from spectral_opt.demo.graph_evidence import collect_features, measure_table
+from spectral_opt.demo.refinement_front import (
+    FAMILIES,
+    PRODUCT,
+    SCALING,
+    SHOWN_STRENGTH,
+    Family,
+    make_refiner,
+    preserving,
+    refined,
+    scaled,
+)
 from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.preparation import PreparedTable
+from spectral_opt.refinement import Refiner
 from spectral_opt.study import (
     FineTuned,
     Method,
     RunRecord,
     Stage,
     accuracy_interval,
-    append_record,
     fine_tune,
     get_method,
     paired_p_value,
@@ -35,13 +47,20 @@ from spectral_opt.study import (
 )
 from spectral_opt.tasks import (
     MeanPooledClassifier,
+    TokenizedBatches,
     embed_texts,
     predict_logits,
     score_classes,
     unused_by_mean_pooling,
 )
 
-METHODS = ("adamw", "l2sp", "spectral_penalty", "spectral_filter")
+# AdamW, penalty, filter and both of them are two by two; L2-SP is the penalty without a graph.
+METHODS = ("adamw", "spectral_penalty", "spectral_filter", "spectral_both", "l2sp")
+LONGER, EQUAL = "AdamW, longer", "scaled to keep as much as the product graph"
+ANSWERS = "predicted"
+T = TypeVar("T")
+# Seconds of two quiet cores, measured on the embedded model at the usual size: the bar's units.
+GRADIENTS, TABLE, STEP, SCORE, GRAPHS = 0.35, 7.0, 0.5, 5.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -49,9 +68,10 @@ class Score:
     """What one model reached, and what it kept of its start.
 
     Test accuracy, a share of 1, has its 95 % Wilson interval; in balanced accuracy and macro F1 every class counts
-    alike. `p_value` is that of McNemar's exact paired
-    test against plain AdamW, `neighbours_kept` and `cosine` are retention on text of another task, `drift` is
-    the relative distance of the matrices from the pretrained ones.
+    alike. `p_value` is that of McNemar's exact paired test against the row that its part compares with (plain AdamW,
+    the fine-tune that is refined), `p_start` against the linear probe that all start from. `neighbours_kept` and
+    `cosine` are retention on text of another task, `drift` is the relative distance of the matrices from the
+    pretrained ones.
     """
 
     accuracy: float
@@ -60,45 +80,25 @@ class Score:
     balanced_accuracy: float
     macro_f1: float
     p_value: float
+    p_start: float
     neighbours_kept: float
     cosine: float
     drift: float
 
 
-@dataclass(frozen=True)
-class TrainedRow:
-    """One method of the comparison: what was tried on dev, and what the chosen run reached on test."""
-
-    method: Method
-    learning_rate: float
-    tuning: tuple[dict[str, float], ...]
-    losses: tuple[float, ...]
-    score: Score
-    seconds: float
-
-
-@dataclass(frozen=True)
-class RefinedRow:
-    """One point of the refinement's front."""
-
-    family: Family
-    strength: float
-    score: Score
-
-
 @dataclass
 class Demo:
-    """Run the three parts in order, and append each finished run to `records`, a file of JSON lines, at once.
+    """Run the three parts in order; what is finished is kept in `work` at once, and not done again.
 
     `advance` is called with seconds' worth of work done and what comes next; it moves the progress bar.
     """
 
     setting: DemoSetting
-    records: Path
+    work: FinishedWork
     advance: Callable[[float, str], None]
-    evidence: list[Evidence] = field(default_factory=list)
-    trained: list[TrainedRow] = field(default_factory=list)
-    refined: list[RefinedRow] = field(default_factory=list)
+    cells: list[dict[str, Any]] = field(default_factory=list)  # of graphs; all three hold plain values
+    trained: list[dict[str, Any]] = field(default_factory=list)
+    refined: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,61 +107,89 @@ class Demo:
         self._matrices = list(node_tables(start, exclude=unused_by_mean_pooling(start)))
         self._before = embed_texts(start, self.setting.retention).numpy()
         self._features: dict[object, dict[str, torch.Tensor]] = {}
-        self._baseline: Bool[np.ndarray, " texts"] | None = None
-        self._probe_correct = self._correct(start)
-        self.probe_score = self._score(start)
+        self._start_correct = self._predicted(start) == self.setting.labels["test"]
+
+    @property
+    def start_score(self) -> dict[str, Any]:
+        """Score the linear probe that all start from, beside plain AdamW."""
+        return self._score(self.setting.start, self.trained)
 
     def measure_graphs(self) -> None:
-        """Measure signal-to-noise by fifth of the spectrum for every construction and its null."""
-        started = time.perf_counter()
+        """Measure on every matrix what each construction gathers of the gradient, beside permuted nodes."""
+        with self._timed("graphs"):
+            for group, table in self.setting.tables.items():
+                self.cells += self._piece(
+                    _graph_piece(group),
+                    lambda table=table: measure_table(  # type: ignore[misc]  # a default binds the loop's variable
+                        table,
+                        self._built_from,
+                        self._gradients[table.group],
+                        self.setting.options.permutations,
+                        self.setting.options.seed,
+                    ),
+                    TABLE,
+                    "graphs and their spectra",
+                )
+
+    def train_methods(self) -> None:
+        """Tune every method's learning rate on dev with one budget, then test; each null runs at its method's rate."""
+        with self._timed("training"):
+            for name in METHODS:
+                self._train(get_method(name), self.setting.options.learning_rates)
+            for row in [row for row in self.trained if _has_graph(get_method(row["method"]))]:
+                self._train(get_method(row["method"]).permuted_null(), (row["learning_rate"],))
+
+    def refine(self) -> None:
+        """Fine-tune until much is forgotten, then refine that by every family and strength.
+
+        Last comes the delta scaled to what the product graph keeps at its usual strength: a pair to be compared.
+        """
+        with self._timed("refinement"):
+            self._tuned = self.work.state_once(self._forget)
+            self._add_refined(LONGER, None, lambda: self._tuned)
+            for family in FAMILIES:
+                for strength in family.strengths:
+                    self._add_refined(
+                        family.name,
+                        strength,
+                        lambda family=family, strength=strength: self._state(family, strength),  # type: ignore[misc]
+                        family,
+                    )
+            factor = self._equal_factor()
+            if factor is not None:
+                self._add_refined(
+                    EQUAL,
+                    factor,
+                    lambda: scaled(self._start_state, self._tuned, factor),
+                )
+
+    @cached_property
+    def _built_from(self) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
+        return collect_features(self.setting.start, self.setting.tables, self.setting.building)
+
+    @cached_property
+    def _gradients(self) -> dict[str, Float[torch.Tensor, "batches _ _"]]:
         setting = self.setting
         stacked: dict[str, list[Float[torch.Tensor, "nodes width"]]] = {name: [] for name in setting.tables}
         for gradients in collect_batch_gradients(setting.start, setting.tables, setting.measuring):
             for name, gradient in gradients.items():
                 stacked[name].append(gradient)
-            self.advance(0.5, "gradients to be measured")
-        for evidence in measure_constructions(
-            setting.start,
-            setting.tables,
-            setting.building,
-            {name: torch.stack(gradients) for name, gradients in stacked.items()},
-            seed=setting.options.seed,
-            on_table=lambda: self.advance(0.4, "graphs and their spectra"),
-        ):
-            self.evidence.append(evidence)
-        self.seconds["graphs"] = time.perf_counter() - started
+            self.advance(GRADIENTS, "gradients to be measured")
+        return {name: torch.stack(gradients) for name, gradients in stacked.items()}
 
-    def train_methods(self) -> None:
-        """Tune every method's learning rate on dev with one budget, then test; each null runs at its method's rate."""
-        started = time.perf_counter()
-        for name in METHODS:
-            self._tune_and_test(get_method(name), self.setting.options.learning_rates)
-        for row in [row for row in self.trained if row.method.configs and row.method.configs[0].builder]:
-            self._tune_and_test(row.method.permuted_null(), (row.learning_rate,))
-        self.seconds["training"] = time.perf_counter() - started
+    def _train(self, method: Method, rates: tuple[float, ...]) -> None:
+        row = self._piece(method.name, lambda: self._tune_and_test(method, rates), SCORE, method.title)
+        self.trained.append(row)
 
-    def refine(self) -> None:
-        """Refine the AdamW result by every family and strength."""
-        started = time.perf_counter()
-        setting, tuned = self.setting, self._tuned_baseline
-        probe = copy.deepcopy(tuned)
-        refiner = make_refiner(setting.start, {"preserve": setting.preserve})
-        for family in FAMILIES:
-            run_started = time.perf_counter()
-            for strength, state in refined_states(setting.start, tuned, family, refiner):
-                probe.load_state_dict(state)
-                self.refined.append(RefinedRow(family, strength, self._score(probe)))
-                seconds, run_started = time.perf_counter() - run_started, time.perf_counter()
-                config = {
-                    "strength": strength,
-                    "spectral": family.config.to_dict() if family.config else None,
-                    "null": family.null,
-                }
-                self._record(f"refine: {family.name}", config, asdict(self.refined[-1].score), seconds)
-                self.advance(8.0, "refinement without training")
-        self.seconds["refinement"] = time.perf_counter() - started
+    def _piece(self, name: str, make: Callable[[], T], work: float, what: str) -> T:
+        """Make a piece and count its work, or take it as it was finished before."""
+        is_known = name in self.work.known
+        value: T = self.work.once(name, make)
+        if not is_known:
+            self.advance(work, what)
+        return value
 
-    def _tune_and_test(self, method: Method, rates: tuple[float, ...]) -> None:
+    def _tune_and_test(self, method: Method, rates: tuple[float, ...]) -> dict[str, Any]:
         setting = self.setting
         best: tuple[tuple[float, float], float, FineTuned] | None = None
         tuning = []
@@ -169,7 +197,7 @@ class Demo:
         prepared = prepare_method(setting.start, method, {"task": setting.building["drawn"]}, self._features)
         labels = torch.from_numpy(setting.labels["dev"])
         for rate in rates:
-            result = self._fine_tune(method, rate, prepared)
+            result = self._fine_tune(method, rate, setting.training, prepared)
             logits = predict_logits(_classifier(result.model), setting.dev)
             accuracy = float((logits.argmax(1) == labels).float().mean())
             loss = float(nn.functional.cross_entropy(logits, labels))
@@ -194,57 +222,124 @@ class Demo:
                 best = ((accuracy, -loss), rate, result)
         assert best is not None, "options.learning_rates is never empty"
         _, rate, chosen = best
-        if method.name == "adamw":
-            self._tuned_baseline = _classifier(chosen.model)
-            self._baseline = self._correct(self._tuned_baseline)
-            against = paired_p_value(self._probe_correct, self._baseline)
-            self.probe_score = replace(self.probe_score, p_value=against)
-        score = self._score(_classifier(chosen.model))
-        row = TrainedRow(method, rate, tuple(tuning), chosen.losses, score, time.perf_counter() - started)
-        self.trained.append(row)
-        self._record(method.name, _run_config(method, rate), asdict(score), row.seconds)
-        self.advance(8.0, method.title)
+        score = self._score(_classifier(chosen.model), self.trained)
+        seconds = time.perf_counter() - started
+        self._record(method.name, _run_config(method, rate), without_answers(score), seconds)
+        return {
+            "method": method.name,
+            "title": method.title,
+            "description": method.description,
+            "null_of": method.null_of,
+            "learning_rate": rate,
+            "tuning": tuning,
+            "losses": list(chosen.losses),
+            "seconds": seconds,
+            "spectral": [config.to_dict() for config in method.configs],
+            **score,
+        }
+
+    def _forget(self) -> dict[str, torch.Tensor]:
+        rate = self.setting.options.long_rate
+        result = self._fine_tune(get_method("adamw"), rate, self.setting.longer)
+        return {name: tensor.detach() for name, tensor in result.model.state_dict().items()}
+
+    def _state(self, family: Family, strength: float) -> dict[str, torch.Tensor]:
+        if family.graph is None:
+            return scaled(self._start_state, self._tuned, strength)
+        refiner = self._refiner(family)
+        return refined(refiner, self._tuned, strength)
+
+    def _refiner(self, family: Family) -> Refiner:
+        """Build the graphs of one kind, and let go of those of another."""
+        assert family.graph is not None, "scaling has none"
+        if getattr(self, "_built", (None,))[0] != family.graph:
+            batches = {"preserve": self.setting.preserve}
+            self._built = family.graph, make_refiner(self.setting.start, family.graph, batches)
+            self.advance(GRAPHS, "graphs of preserved text")
+        refiner = self._built[1]
+        return refiner if family.null is None else refiner.null(family.null, seed=self.setting.options.seed)
+
+    def _equal_factor(self) -> float | None:
+        """Interpolate the factor at which scaling keeps as many neighbours; None where no scaling keeps so few."""
+        rows = {(row["family"], row["strength"]): row["neighbours_kept"] for row in self.refined}
+        wanted = rows[PRODUCT.name, SHOWN_STRENGTH]
+        curve = [(1.0, rows[LONGER, None]), *((x, rows[SCALING.name, x]) for x in SCALING.strengths)]
+        factors, kept = np.array(sorted((*curve, (0.0, 1.0)), key=lambda point: (point[1], -point[0]))).T
+        return float(np.interp(wanted, kept, factors)) if wanted >= kept[0] else None
+
+    def _add_refined(
+        self,
+        name: str,
+        strength: float | None,
+        make: Callable[[], Mapping[str, torch.Tensor]],
+        family: Family | None = None,
+    ) -> None:
+        def measure() -> dict[str, Any]:
+            started = time.perf_counter()
+            self._probe.load_state_dict(make())
+            score = self._score(self._probe, self.refined)
+            spectral = (
+                preserving(self.setting.start, family.graph).to_dict() if family and family.graph else None
+            )
+            null = family.null if family else None
+            config = {"strength": strength, "spectral": spectral, "null": null}
+            self._record(f"refine: {name}", config, without_answers(score), time.perf_counter() - started)
+            row = {"family": name, "is_null": null is not None, "strength": strength, "spectral": spectral}
+            return {**row, **score}
+
+        row = self._piece(_refined_piece(name, strength), measure, SCORE, "refinement without training")
+        self.refined.append(row)
+
+    @cached_property
+    def _probe(self) -> MeanPooledClassifier:
+        return copy.deepcopy(self.setting.start)
 
     def _fine_tune(
-        self, method: Method, rate: float, prepared: tuple[tuple[PreparedTable, ...], ...]
+        self,
+        method: Method,
+        rate: float,
+        batches: TokenizedBatches,
+        prepared: tuple[tuple[PreparedTable, ...], ...] = (),
     ) -> FineTuned:
         try:
             return fine_tune(
                 self.setting.start,
-                self.setting.training,
+                batches,
                 method,
                 learning_rate=rate,
                 seed=self.setting.options.seed,
                 prepared=prepared,
-                on_step=lambda: self.advance(0.45, f"{method.title}, learning rate {rate:g}"),
+                on_step=lambda: self.advance(STEP, f"{method.title}, learning rate {rate:g}"),
             )
         except TrainingDivergedError as error:
-            finished = (
-                len(self.records.read_text(encoding="utf-8").splitlines()) if self.records.exists() else 0
-            )
             raise TrainingDivergedError(
-                f"{error}; {finished} finished runs are saved in {self.records}"
+                f"{error}; {len(self.work.known)} finished pieces are kept in {self.work.folder}"
             ) from error
 
     def _predicted(self, model: MeanPooledClassifier) -> Int[np.ndarray, " texts"]:
         return np.asarray(predict_logits(model, self.setting.test).argmax(1).numpy())
 
-    def _correct(self, model: MeanPooledClassifier) -> Bool[np.ndarray, " texts"]:
-        return np.asarray(self._predicted(model) == self.setting.labels["test"])
-
-    def _score(self, model: MeanPooledClassifier) -> Score:
-        predicted = self._predicted(model)
-        correct = np.asarray(predicted == self.setting.labels["test"])
+    def _score(self, model: MeanPooledClassifier, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Score a model beside the first of the rows of its part; its answers are kept for the tests of others."""
+        labels, predicted = self.setting.labels["test"], self._predicted(model)
+        correct = np.asarray(predicted == labels)
         kept = retention(self._before, embed_texts(model, self.setting.retention).numpy())
-        state = model.state_dict()
-        return Score(
+        score = Score(
             *accuracy_interval(correct),
-            **asdict(score_classes(predicted, self.setting.labels["test"])),
-            p_value=1.0 if self._baseline is None else paired_p_value(correct, self._baseline),
+            **asdict(score_classes(predicted, labels)),
+            p_value=paired_p_value(correct, np.array(rows[0][ANSWERS]) == labels) if rows else 1.0,
+            p_start=paired_p_value(correct, self._start_correct),
             neighbours_kept=kept.neighbours_kept,
             cosine=kept.cosine,
-            drift=relative_drift(self._start_state, state, self._matrices),
+            drift=relative_drift(self._start_state, model.state_dict(), self._matrices),
         )
+        return {**asdict(score), ANSWERS: predicted.tolist()}
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - started
 
     def _record(
         self,
@@ -256,8 +351,7 @@ class Demo:
     ) -> None:
         options = self.setting.options
         shared = {"model": self.setting.loaded.name, **asdict(options)}
-        append_record(
-            self.records,
+        self.work.add_run(
             RunRecord(
                 method=method,
                 task=self.setting.data.name,
@@ -266,19 +360,46 @@ class Demo:
                 metrics=dict(metrics),
                 seconds=seconds,
                 stage=stage,
-            ),
+            )
         )
 
 
-def work_ahead(setting: DemoSetting) -> float:
-    """Return the work of a demonstration, in the units that `Demo.advance` is given."""
-    options = setting.options
-    graphs = 0.5 * len(setting.measuring) + 0.4 * len(setting.tables) * len(CONSTRUCTIONS)
-    methods = [get_method(name) for name in METHODS]
-    nulls = sum(bool(method.configs and method.configs[0].builder) for method in methods)
-    runs = len(methods) * len(options.learning_rates) + nulls
-    training = 8.0 * (len(methods) + nulls) + 0.45 * options.steps * runs
-    return graphs + training + 8.0 * sum(len(family.strengths) for family in FAMILIES)
+def work_ahead(setting: DemoSetting, work: FinishedWork) -> float:
+    """Return the work that is left of a demonstration, in the units that `Demo.advance` is given."""
+    options, known = setting.options, work.known
+    graphs = sum(_graph_piece(group) not in known for group in setting.tables)
+    ahead = TABLE * graphs + (GRADIENTS * len(setting.measuring) if graphs else 0.0)
+    for method in map(get_method, METHODS):
+        if method.name not in known:
+            ahead += STEP * options.steps * len(options.learning_rates) + SCORE
+        if _has_graph(method) and method.permuted_null().name not in known:
+            ahead += STEP * options.steps + SCORE
+    ahead += STEP * options.long_steps * (not work.has_state) + SCORE * (
+        _refined_piece(LONGER, None) not in known
+    )
+    kinds = set()
+    for family in FAMILIES:
+        left = [one for one in family.strengths if _refined_piece(family.name, one) not in known]
+        ahead += SCORE * len(left)
+        kinds |= {family.graph} if left else set()
+    return ahead + GRAPHS * len(kinds - {None}) + SCORE
+
+
+def without_answers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the answers to single texts."""
+    return {name: value for name, value in row.items() if name != ANSWERS}
+
+
+def _graph_piece(group: str) -> str:
+    return f"graphs of {group}"
+
+
+def _refined_piece(name: str, strength: float | None) -> str:
+    return f"refined: {name}" if strength is None else f"refined: {name}, {strength:g}"
+
+
+def _has_graph(method: Method) -> bool:
+    return bool(method.configs and method.configs[0].builder)
 
 
 def _run_config(method: Method, rate: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Refining a finished fine-tune: accuracy against retention, for the column filter, its nulls and plain scaling."""
+"""Refining a fine-tune that forgot: accuracy against retention, for graphs, nulls and plain scaling."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +11,22 @@ from paramgraph.filters import get_response
 from paramgraph.spectra import Null
 from spectral_opt.config import SpectralConfig
 from spectral_opt.refinement import Refiner
-from spectral_opt.tasks import UNUSED_BY_MEAN_POOLING, for_pooling
+from spectral_opt.tasks import unused_by_mean_pooling
 
-# Delta (I + gamma C)^-1, C the Gram matrix of inputs on preserved text; gamma is set when it is applied.
-COLUMNS = SpectralConfig.preserve(1.0, graph="columns", exclude=UNUSED_BY_MEAN_POOLING, filter_method="exact")
+HEAD = "classifier."
+Graph = Literal["product", "columns"]
 
 
 @dataclass(frozen=True)
 class Family:
     """A way to shrink a delta, with the strengths to try in the order of the curve.
 
-    The strength is the filter's gamma; without a configuration it multiplies the delta (WiSE-FT). A null has the
+    The strength is the filter's gamma; without a graph it multiplies the delta (WiSE-FT). A null has the
     spectrum of the graph and none of its directions.
     """
 
     name: str
-    config: SpectralConfig | None
+    graph: Graph | None
     strengths: tuple[float, ...]
     null: Null | None = None
 
@@ -35,36 +36,42 @@ class Family:
         return self.null is not None
 
 
+PRODUCT = Family("product graph of preserved text", "product", (0.3, 1.0, 3.0))
+SCALING = Family("scaling the delta (WiSE-FT)", None, (0.6, 0.4, 0.3, 0.2))
+# A null knows nothing of where the few large energies belong, and takes far larger strengths to change as much.
 FAMILIES = (
-    Family("column graph of preserved text", COLUMNS, (0.03, 0.1, 0.3)),
-    Family("null: columns permuted", COLUMNS, (0.3, 1.0), "permuted"),
-    Family("null: rotated, same spectrum", COLUMNS, (0.3, 1.0), "rotated"),
-    Family("scaling the delta (WiSE-FT)", None, (0.8, 0.6, 0.4)),
+    PRODUCT,
+    Family("its columns alone", "columns", (0.3, 1.0)),
+    Family("null: product graph, nodes permuted", "product", (10.0, 100.0), "permuted"),
+    SCALING,
 )
+# The preset's own, so that no strength is chosen by its result.
+SHOWN_STRENGTH = 1.0
 
 
-def make_refiner(base: nn.Module, batches: Mapping[str, Sequence[Mapping[str, Tensor]]]) -> Refiner:
-    """Measure the graphs of a base once, for all families."""
-    return Refiner(base, [for_pooling(COLUMNS, base)], batches=batches)
+def preserving(base: nn.Module, graph: Graph) -> SpectralConfig:
+    """Give the preset's configuration for a mean-pooled classifier."""
+    return SpectralConfig.preserve(graph=graph, exclude=unused_by_mean_pooling(base))
 
 
-def refined_states(
-    base: nn.Module, tuned: nn.Module, family: Family, refiner: Refiner
-) -> Iterator[tuple[float, dict[str, Tensor]]]:
-    """Yield each strength of a family with the state that `tuned` loads; eigenvectors of a family are found once."""
-    if family.config is None:
-        start, end = base.state_dict(), tuned.state_dict()
-        for strength in family.strengths:
-            yield (
-                strength,
-                {
-                    name: torch.lerp(start[name], end[name], strength)
-                    if end[name].is_floating_point()
-                    else end[name]
-                    for name in end
-                },
-            )
-        return
-    chosen = refiner if family.null is None else refiner.null(family.null)
-    for strength in family.strengths:
-        yield strength, chosen.apply(tuned, responses=[get_response("tikhonov", gamma=strength)])
+def make_refiner(
+    base: nn.Module, graph: Graph, batches: Mapping[str, Sequence[Mapping[str, Tensor]]]
+) -> Refiner:
+    """Measure the graphs of a base once, for all strengths and nulls; norms and biases are given back to the base."""
+    return Refiner(base, preserving(base, graph), batches=batches, rest="base")
+
+
+def refined(refiner: Refiner, tuned: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+    """Filter the change of the encoder; the head stays as it was tuned."""
+    found = refiner.apply(tuned, responses=[get_response("tikhonov", gamma=strength)])
+    return {**found, **{name: value for name, value in tuned.items() if name.startswith(HEAD)}}
+
+
+def scaled(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """Multiply the change of the encoder; the head stays as it was tuned."""
+    return {
+        name: value
+        if name.startswith(HEAD) or not value.is_floating_point()
+        else torch.lerp(base[name], value, factor)
+        for name, value in tuned.items()
+    }

@@ -15,11 +15,13 @@ from spectral_opt.tasks import (
     MeanPooledClassifier,
     Split,
     TokenizedBatches,
+    TokenizerLike,
     draw_labels,
     embed_texts,
     few_shot_split,
     fit_best_probe,
     freeze_embeddings,
+    is_same_source,
     load_labelled_text,
     load_model,
     load_text,
@@ -39,7 +41,8 @@ class DemoSetting:
     chosen on dev; its embeddings are frozen. Training batches are in the order of the steps. `building`
     batches build graphs, with their labels or with labels drawn from the probe's prediction; of `measuring`
     batches, whose gradients are measured, no graph is built. `tables` are the matrices that the graph
-    measurement looks at.
+    measurement looks at. `longer` are the batches of the fine-tune that is refined: the training texts and
+    others that are in no part.
     """
 
     options: DemoOptions
@@ -48,6 +51,7 @@ class DemoSetting:
     start: MeanPooledClassifier
     probe_strength: float
     training: TokenizedBatches
+    longer: TokenizedBatches
     dev: TokenizedBatches
     test: TokenizedBatches
     labels: Mapping[str, Int[np.ndarray, " texts"]]
@@ -77,9 +81,8 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         test_size=options.test_size,
         seed=options.seed,
     )
-    building, measuring = _rest(data, split, options)
-    preserve = load_text(options.preserve, tokenizer=tokenizer).drawn(options.preserve_size, options.seed)
-    retention = load_text(options.retention, tokenizer=tokenizer).drawn(options.retention_size, options.seed)
+    building, measuring, spare = _rest(data, split, options)
+    preserve, retention = _other_texts(options, tokenizer)
     loaded = load_model(options.model)
     start = MeanPooledClassifier(loaded.encoder, len(data.label_names))
     freeze_embeddings(loaded.encoder)
@@ -95,6 +98,16 @@ def make_setting(options: DemoOptions) -> DemoSetting:
     def part(indices: Int[np.ndarray, " texts"]) -> tuple[list[str], Int[np.ndarray, " texts"]]:
         return [data.texts[index] for index in indices], data.labels[indices]
 
+    def steps_of(indices: Int[np.ndarray, " texts"], steps: int) -> TokenizedBatches:
+        return tokenize_epochs(
+            loaded.tokenizer,
+            *part(indices),
+            steps=steps,
+            batch_size=options.batch_size,
+            max_length=options.max_length,
+            seed=options.seed,
+        )
+
     train_texts, train_labels = part(split.train)
     dev_texts, dev_labels = part(split.dev)
     dev = batches(dev_texts)
@@ -109,15 +122,8 @@ def make_setting(options: DemoOptions) -> DemoSetting:
         data=data,
         start=start,
         probe_strength=probe_strength,
-        training=tokenize_epochs(
-            loaded.tokenizer,
-            train_texts,
-            train_labels,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            max_length=options.max_length,
-            seed=options.seed,
-        ),
+        training=steps_of(split.train, options.steps),
+        longer=steps_of(np.concatenate([split.train, spare]), options.long_steps),
         dev=dev,
         test=batches(part(split.test)[0]),
         labels={"dev": dev_labels, "test": part(split.test)[1]},
@@ -135,8 +141,11 @@ def make_setting(options: DemoOptions) -> DemoSetting:
 
 def _rest(
     data: LabelledText, split: Split, options: DemoOptions
-) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " texts"]]:
-    """Draw texts of groups that are in no part of the split: half to build graphs, half to measure gradients."""
+) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " texts"], Int[np.ndarray, " spare"]]:
+    """Draw texts of groups that are in no part of the split: to build graphs, to measure gradients, and to train on.
+
+    Of the last there are as many as are left, up to `long_texts`.
+    """
     rest = rest_of_split(data, split)
     needed = 2 * options.graph_batches * options.batch_size
     if len(rest) < needed:
@@ -144,8 +153,25 @@ def _rest(
             f"{data.name}: {len(rest)} texts are left beside train, dev and test, and {needed} are needed to build "
             "graphs and to measure gradients; ask for a smaller test set or fewer examples a class"
         )
-    chosen = np.random.default_rng(options.seed).permutation(rest)[:needed]
-    return chosen[: needed // 2], chosen[needed // 2 :]
+    chosen = np.random.default_rng(options.seed).permutation(rest)
+    spare = chosen[needed : needed + options.long_texts]
+    return chosen[: needed // 2], chosen[needed // 2 : needed], spare
+
+
+def _other_texts(options: DemoOptions, tokenizer: TokenizerLike) -> tuple[list[str], list[str]]:
+    """Draw the text to be preserved, and the text on which retention is measured: never a text of both."""
+    if not is_same_source(options.preserve, options.retention):
+        preserve, retention = (
+            load_text(name, tokenizer=tokenizer).drawn(size, options.seed)
+            for name, size in (
+                (options.preserve, options.preserve_size),
+                (options.retention, options.retention_size),
+            )
+        )
+        return preserve, retention
+    sizes = options.retention_size, options.preserve_size
+    drawn = load_text(options.retention, tokenizer=tokenizer).drawn(sum(sizes), options.seed)
+    return drawn[sizes[0] :], drawn[: sizes[0]]
 
 
 def _spread(tables: Mapping[str, NodeTable], count: int) -> dict[str, NodeTable]:

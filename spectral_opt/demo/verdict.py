@@ -4,50 +4,101 @@ from typing import Any
 
 import numpy as np
 
+from spectral_opt.demo.parts import EQUAL, LONGER
+from spectral_opt.demo.refinement_front import PRODUCT, SCALING, SHOWN_STRENGTH
+
 SIGNIFICANCE = 0.05
 
 
-def graph_sentences(results: dict[str, Any]) -> list[str]:
-    """Say of each construction whether its low frequencies gather signal, compared with its own null."""
-    sentences = []
-    for graph in results["graphs"]:
-        bands, null = graph["bands"], graph["null_bands"]
-        energy = (
-            f"{_sentence(graph['name'])}: the lowest fifth of the spectrum holds {_energy(bands)} of the gradient's "
-            f"energy (permuted null {_energy(null)})"
-        )
-        if None in (one[end][0] for one in (bands, null) for end in ("lift", "lift_low", "lift_high")):
-            sentences.append(
-                f"{energy}; noise leaves no signal, so nothing shows whether it carries the gradient."
-            )
-            continue
-        sentences.append(
-            f"{energy}, and its signal-to-noise ratio is {_lift(bands)} times that of the whole (null {_lift(null)}). "
-            + _carrying(bands, null)
-        )
-    return [
-        *sentences,
-        f"Each of the {len(sentences)} graphs is judged by its own 95 % intervals, without correction.",
+def conclusion(results: dict[str, Any]) -> str:
+    """Say in one sentence what the three parts came to."""
+    return f"{_sentence(_graphs_in_short(results))}; {_training_in_short(results)}; {_refinement_in_short(results)}."
+
+
+def key_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Give the three numbers that the conclusion rests on, each beside what it has to be read against."""
+    graph, rows = _best_graph(results), {row["method"]: row for row in results["training"]}
+    tuned, product, scaling = (_refined(results, *which) for which in _SHOWN)
+    figures = [
+        (
+            f"of the gradient's energy in the lowest fifth of {graph['name']}; permuted nodes "
+            f"{_percent(graph['compaction_permuted'])}",
+            _percent(graph["compaction"]),
+        ),
+        (
+            f"of the test texts right by penalty and filter together; AdamW {_percent(rows['adamw']['accuracy'], 1)}",
+            _percent(rows["spectral_both"]["accuracy"], 1),
+        ),
     ]
+    if product is not None and tuned is not None:
+        beside = (
+            f"; scaling that keeps as much {_percent(scaling['accuracy'], 1)}" if scaling is not None else ""
+        )
+        figures.append(
+            (
+                f"right after refinement, {_percent(product['neighbours_kept'])} of the neighbours kept instead of "
+                f"{_percent(tuned['neighbours_kept'])}{beside}",
+                _percent(product["accuracy"], 1),
+            )
+        )
+    return figures
 
 
-def _energy(bands: dict[str, Any]) -> str:
-    share = bands["energy_share"][0]
-    return "no known share" if share is None else f"{share:.0%}"
+def cautions(results: dict[str, Any]) -> list[str]:
+    """Name every fine-tune that is worse than the start it was trained from, those that chance explains apart."""
+    start = results["linear_probe"]["accuracy"]
+    found = [(row["title"], row) for row in results["training"]]
+    found += [(row["family"], row) for row in results["refinement"] if row["family"] == LONGER]
+    worse = [(title, row) for title, row in found if row["accuracy"] < start]
+    told = []
+    for shown, what in (
+        (True, "Training lost what was there"),
+        (False, "No gain, and a loss that this test set cannot tell from chance"),
+    ):
+        some = [one for one in worse if (one[1]["p_start"] < SIGNIFICANCE) is shown]
+        if some:
+            numbers = ", ".join(
+                f"{title} {row['accuracy']:.3f} (p = {row['p_start']:.2g})" for title, row in some
+            )
+            told.append(f"Worse than the linear probe they start from ({start:.3f}): {numbers}. {what}.")
+    return told
 
 
-def _lift(bands: dict[str, Any]) -> str:
-    return f"{bands['lift'][0]:.2f} [{bands['lift_low'][0]:.2f}, {bands['lift_high'][0]:.2f}]"
+def graph_sentences(results: dict[str, Any]) -> list[str]:
+    """Say which graph carries the gradient, by the one rule there is, and of each graph what its lift is."""
+    sentences = [results["graph_verdict"]]
+    for graph in results["graphs"]:
+        said = (
+            f"{_sentence(graph['name'])}: {_percent(graph['compaction'])} of the energy in the lowest fifth, permuted "
+            f"nodes {_percent(graph['compaction_permuted'])}: {_carrying(graph)}"
+        )
+        sentences.append(f"{said} {_lifted(graph)}")
+    return sentences
 
 
-def _carrying(bands: dict[str, Any], null: dict[str, Any]) -> str:
-    if bands["lift_low"][0] > max(1.0, null["lift_high"][0]):
-        return "It carries the gradient."
-    if bands["lift_high"][0] < min(1.0, null["lift_low"][0]):
-        return "Its low frequencies hold less signal than its null: it does not carry the gradient."
-    if bands["lift_low"][0] > null["lift_high"][0] or bands["lift_high"][0] < null["lift_low"][0]:
-        return "It differs from its null, but nothing shows that it carries the gradient."
-    return "On these batches it cannot be told from its null: nothing shows that it carries the gradient."
+def _carrying(graph: dict[str, Any]) -> str:
+    if graph["carries"]:
+        return "it carries the gradient."
+    if graph["p_holm"] is not None and graph["p_holm"] <= SIGNIFICANCE:
+        return "more than by chance, but too little more to say that it carries the gradient."
+    return "nothing shows that it carries the gradient."
+
+
+def _lifted(graph: dict[str, Any]) -> str:
+    """Say what the low frequencies hold of signal against noise, beside all permutations."""
+    bands, permuted = graph["bands"], graph["permuted_lift"]
+    lift, low, high = (bands[name][0] for name in ("lift", "lift_low", "lift_high"))
+    if None in (lift, low, high) or not permuted:
+        return "Noise leaves no signal, so there is no lift."
+    beside = (
+        f"its lift is {lift:.2f} [{low:.2f}, {high:.2f}], on permuted nodes {permuted['low']:.2f} to "
+        f"{permuted['high']:.2f}"
+    )
+    if low > max(1.0, permuted["high"]):
+        return f"There is more signal to the noise there than elsewhere: {beside}."
+    if high < min(1.0, permuted["low"]):
+        return f"There is less signal to the noise there than elsewhere: {beside}."
+    return f"That there is more signal to the noise there than elsewhere is not shown: {beside}."
 
 
 def training_sentences(results: dict[str, Any]) -> list[str]:
@@ -60,8 +111,7 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
     sentences = [
         _compared("AdamW", baseline["accuracy"], start, probe["accuracy"], probe["p_value"] < level, probe)
     ]
-    if majority := results.get("majority"):  # results of earlier versions have none
-        sentences.append(_beside_majority(majority, results))
+    sentences.append(_beside_majority(results["majority"], results))
     for row in results["training"]:
         if row["method"] == "adamw" or row["null_of"]:
             continue
@@ -88,16 +138,17 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in results["refinement"]:
         curves.setdefault(row["family"], []).append(row)
-    baseline = next(row for row in results["training"] if row["method"] == "adamw")
-    scaling_name = next(name for name in curves if name.startswith("scaling"))
-    # The whole scaling curve runs from the fine-tune (strength 1) to the linear probe (strength 0).
-    ends = [baseline, *curves.pop(scaling_name), results["linear_probe"]]
+    (tuned,) = curves.pop(LONGER)
+    sentences = [
+        f"The fine-tune keeps {tuned['neighbours_kept']:.2f} of the neighbours and is right on {tuned['accuracy']:.3f}."
+    ]
+    if tuned["neighbours_kept"] >= 0.9995:  # 1.000 in the table
+        sentences.append("It kept every neighbour of this text: there is nothing to refine.")
+    sentences.append(f"{_sentence(_refinement_in_short(results))}.")
+    ends = [tuned, *curves.pop(SCALING.name), *curves.pop(EQUAL, [])]
     kept = np.array([row["neighbours_kept"] for row in ends])
     accuracy = np.array([row["accuracy"] for row in ends])
     order = np.argsort(kept)
-    sentences = []
-    if baseline["neighbours_kept"] >= 0.9995:  # 1.000 in the table
-        sentences.append("AdamW kept every neighbour of this text: there is nothing to refine.")
     for name, rows in curves.items():
         points = []
         for row in rows:
@@ -105,7 +156,7 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
                 gain = row["accuracy"] - np.interp(row["neighbours_kept"], kept[order], accuracy[order])
                 beside = f"{100 * gain:+.1f}"
             else:
-                beside = "no scaling keeps as few"
+                beside = "no scaling here keeps as much or as little"
             points.append(
                 f"{row['strength']:g}: {row['accuracy']:.3f} at {row['neighbours_kept']:.2f} kept ({beside})"
             )
@@ -113,12 +164,72 @@ def refinement_sentences(results: dict[str, Any]) -> list[str]:
             f"{_sentence(name)}, by strength (points of accuracy against scaling at equal retention): "
             f"{', '.join(points)}."
         )
-    width = 100 * (baseline["accuracy_high"] - baseline["accuracy_low"]) / 2
+    width = 100 * (tuned["accuracy_high"] - tuned["accuracy_low"]) / 2
     sentences.append(
         f"One fine-tune, one seed; an accuracy here is uncertain by about {width:.1f} points, so differences smaller "
-        f"than that show nothing."
+        f"than that show nothing but in a paired test."
     )
     return sentences
+
+
+_SHOWN = ((LONGER, None), (PRODUCT.name, SHOWN_STRENGTH), (EQUAL, None))
+
+
+def _graphs_in_short(results: dict[str, Any]) -> str:
+    carrying = [graph for graph in results["graphs"] if graph["carries"] and not graph["null"]]
+    if not carrying:
+        return "no graph of the rows carries the gradient here"
+    best = _best_graph(results)
+    return (
+        f"the graph by {best['name']} carries the gradient ({_percent(best['compaction'])} of its energy in the lowest "
+        f"fifth of its modes, {_percent(best['compaction_permuted'])} on permuted nodes)"
+    )
+
+
+def _training_in_short(results: dict[str, Any]) -> str:
+    rows = {row["method"]: row for row in results["training"]}
+    both, plain = rows["spectral_both"], rows["adamw"]
+    level = SIGNIFICANCE / len(rows)
+    said = (
+        f"trained with penalty and filter, {both['accuracy']:.3f} of the test texts are right, with AdamW alone "
+        f"{plain['accuracy']:.3f}"
+    )
+    if both["p_value"] >= level:
+        return f"{said}, which is no difference that can be shown"
+    return f"{said}, which is {'better' if both['accuracy'] > plain['accuracy'] else 'worse'}"
+
+
+def _refinement_in_short(results: dict[str, Any]) -> str:
+    tuned, product, scaling = (_refined(results, *which) for which in _SHOWN)
+    assert tuned is not None, "always measured"
+    assert product is not None, "always measured"
+    said = (
+        f"a fine-tune that keeps {tuned['neighbours_kept']:.2f} of the neighbours of other text is refined to keep "
+        f"{product['neighbours_kept']:.2f} with {product['accuracy']:.3f} right instead of {tuned['accuracy']:.3f}"
+    )
+    if scaling is None:
+        return f"{said}, and no scaling of its change keeps so little"
+    p_value = results["equal_retention"]["p_value"]
+    said += f", where scaling its change gives {scaling['accuracy']:.3f} (p = {p_value:.2g}"
+    if p_value >= SIGNIFICANCE:
+        return f"{said}: no difference that can be shown)"
+    return f"{said}: {'better' if product['accuracy'] > scaling['accuracy'] else 'worse'})"
+
+
+def _refined(results: dict[str, Any], family: str, strength: float | None) -> dict[str, Any] | None:
+    rows = [row for row in results["refinement"] if row["family"] == family]
+    return next((row for row in rows if strength is None or row["strength"] == strength), None)
+
+
+def _best_graph(results: dict[str, Any]) -> dict[str, Any]:
+    """Take the graph that gathers most, of those that carry where there are any; nulls do not count."""
+    judged = [graph for graph in results["graphs"] if not graph["null"]]
+    best: dict[str, Any] = max(judged, key=lambda graph: (graph["carries"], graph["compaction"] or 0.0))
+    return best
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "none" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def _sentence(name: str) -> str:

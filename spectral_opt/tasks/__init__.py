@@ -6,7 +6,8 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`,
-  `text_licences`, which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
+  `text_licences`, all that is embedded: `describe_embedded`;
+  which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
   return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
   `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         unused_by_mean_pooling as unused_by_mean_pooling,
     )
     from spectral_opt.tasks.comparison_inputs import folder_of as folder_of, open_inputs as open_inputs
+    from spectral_opt.tasks.embedded_sources import describe_embedded as describe_embedded
     from spectral_opt.tasks.labelled import LabelledText as LabelledText, UnlabelledText as UnlabelledText
     from spectral_opt.tasks.loading import (
         is_same_source as is_same_source,

@@ -1,5 +1,6 @@
 """The Hugging Face hub: data sets through the `datasets` library, and its failures in one clear line."""
 
+import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -79,15 +80,29 @@ def explain_hub_failure(error: BaseException, kind: str, name: str) -> str:
     if ancestors & {"RepositoryNotFoundError", "DatasetNotFoundError"}:
         return (
             f"the hub has no {kind} {name!r}, or it is private: check the spelling of owner/name, or log in"
+            f"{_near_in_cache(kind, name)}"
         )
     if "RevisionNotFoundError" in ancestors:
         return f"the {kind} {name!r} has no such revision on the hub"
     if ancestors & {"LocalEntryNotFoundError", "ConnectionError", "TransportError", "OfflineModeIsEnabled"}:
         return (
             f"the hub cannot be reached for the {kind} {name!r}, and no cache holds it ({reason}); name a "
-            "local folder or an embedded one, or try again with a connection"
+            f"local folder or an embedded one, or try again with a connection{_near_in_cache(kind, name)}"
         )
     return f"cannot load the {kind} {name!r}: {' '.join(str(error).split())}"
+
+
+def _near_in_cache(kind: str, name: str) -> str:
+    """Ask whether one of this machine's own copies was meant: by the name alone where the owner is another."""
+    from huggingface_hub import constants
+
+    prefix = "datasets--" if kind == "data set" else "models--"
+    cache = Path(constants.HF_HUB_CACHE)
+    kept = [path.name.removeprefix(prefix).replace("--", "/") for path in cache.glob(f"{prefix}*")]
+    alike = difflib.get_close_matches(name.lower(), [one.lower() for one in kept], n=1, cutoff=0.75)
+    own = [one for one in kept if one.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]
+    near = [one for one in kept if one.lower() in alike] or own
+    return f"; did you mean {near[0]!r}, which is in the cache?" if near else ""
 
 
 def _chain(error: BaseException) -> list[BaseException]:

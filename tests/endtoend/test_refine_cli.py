@@ -487,7 +487,7 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
     [
         (["--metric", "bleu"], "no metric 'bleu'"),
         (["--metric", "probe", "--strengths", "0"], "--strengths"),
-        (["--strengths", "a,b"], "separated by commas"),
+        (["--strengths", "a,b"], "got a b; Input should be a valid number"),
         (["--strength", "-1"], "--strength is -1"),
         (["--keep", "1"], "--keep is 1"),
         (["--keep", "0.9", "--strength", "1"], "one of them"),

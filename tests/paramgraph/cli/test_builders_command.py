@@ -1,9 +1,12 @@
 """`paramgraph builders`: every builder with its options, nulls last."""
 
 import json
+import shlex
+
+import pytest
 
 from paramgraph import list_builders
-from paramgraph.cli import describe_builders, main
+from paramgraph.cli import describe_builders, main, parse_builders
 from paramgraph.graphs import builder_options
 
 
@@ -41,3 +44,23 @@ def test_json_is_json_and_nothing_else(capsys):
     printed = capsys.readouterr()
     assert {builder["name"] for builder in json.loads(printed.out)} == set(list_builders())
     assert not printed.err
+
+
+@pytest.mark.parametrize("name", list_builders())
+def test_one_builder_says_all_of_itself_and_how_to_take_it_along(name, capsys):
+    assert main(["builders", name]) == 0
+    out = capsys.readouterr().out
+    described = {builder["name"]: builder for builder in describe_builders()}[name]
+    assert described["summary"] in out
+    assert all(option in out for option in (*described["options"], *described["required"]))
+    line = out.rstrip().splitlines()[-1].partition(": ")[2]
+    words = shlex.split(line)
+    if "--builders" in words:
+        assert parse_builders(words[words.index("--builders") + 1 :])
+    else:
+        assert words[-2:] == ["--nulls", name]
+
+
+def test_a_builder_that_is_not_there_is_told_with_a_near_one(capsys):
+    assert main(["builders", "cosine_kn"]) == 2
+    assert "did you mean 'cosine_knn'" in capsys.readouterr().err

@@ -1,14 +1,16 @@
 """How a command is read and run, and what it looks at before it begins to work."""
 
+import shlex
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pytest
 
 from paramgraph.cli import (
+    Quiet,
     Traceback,
     argument,
     check_extras,
@@ -28,16 +30,23 @@ class Greet:
     Politely.
     """
 
+    EXAMPLES: ClassVar[tuple[str, ...]] = (
+        "polite greet Ada --words good day --rates 0.5 1",
+        "polite greet Bob",
+    )
+
     name: Annotated[str, argument("NAME", "whom")]
     words: Annotated[list[str] | None, option("what is said", group="how")] = None
-    rates: Annotated[list[float] | None, option("how loud")] = None
+    rates: Annotated[list[float] | None, option("how loud", metavar="FLOAT...")] = None
     times: Annotated[int, option("how often [1]")] = 1
     fail: Annotated[str, option("how it ends []")] = ""
+    quiet: Quiet = False
     traceback: Traceback = False
 
     def run(self, line: str) -> int:
         if self.fail == "value":
             raise ValueError(f"a mistake\nin two lines of {self.name}")
+        print("greeting", file=sys.stderr)
         if self.fail == "warn":
             warnings.warn(f"a warning about {self.name}", stacklevel=2)
             return 3
@@ -129,14 +138,36 @@ def test_what_a_terminal_would_obey_is_written_out(capsys, name):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert run("greet", name, "--fail", "warn") == 3
-    error, warning = capsys.readouterr().err.splitlines()
+    error, _, warning = capsys.readouterr().err.splitlines()
     assert error == f"polite: a mistake in two lines of {printable(name)}"
     assert warning == f"UserWarning: a warning about {printable(name)}"
 
 
+@pytest.mark.parametrize(
+    "words", [("0.5", "1", "2"), ("0.5,1,2",), ("0.5,1", "2"), ("0.5,", "1,", "2")], ids="/".join
+)
+def test_numbers_are_separated_by_spaces_or_commas(words):
+    assert read("Ada", "--rates", *words).rates == [0.5, 1.0, 2.0]
+    assert read("Ada", "--words", "a,b", "c").words == ["a,b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "left"),
+    [
+        ("", 3, ""),
+        ("warn", 3, "UserWarning: a warning about Ada\n"),
+        ("value", 2, "polite: a mistake in two lines of Ada\n"),
+        ("stop", 130, "interrupted\n"),
+    ],
+)
+def test_a_quiet_run_leaves_warnings_and_errors_on_stderr(capsys, end, code, left):
+    assert run("greet", "Ada", "--quiet", *(["--fail", end] if end else [])) == code
+    assert capsys.readouterr().err == left
+
+
 def test_an_interruption_is_said_and_ends_with_code_130(capsys):
     assert run("greet", "Ada", "--fail", "stop") == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "greeting\ninterrupted\n"
 
 
 def test_a_fault_of_ours_and_a_mistake_whose_place_is_asked_for_go_through():
@@ -144,6 +175,24 @@ def test_a_fault_of_ours_and_a_mistake_whose_place_is_asked_for_go_through():
         run("greet", "Ada", "--fail", "fault")
     with pytest.raises(ValueError, match="a mistake"):
         run("greet", "Ada", "--fail", "value", "--traceback")
+
+
+def test_help_ends_in_examples_that_can_be_read(capsys):
+    assert run("greet", "--help") == 0
+    examples = capsys.readouterr().out.split("examples:")[1].splitlines()
+    assert [line.strip() for line in examples if line.strip()] == list(Greet.EXAMPLES)
+    for line in Greet.EXAMPLES:
+        read(*shlex.split(line)[2:])
+
+
+def test_a_shell_is_told_how_to_complete_and_what_there_is(monkeypatch, capsys):
+    monkeypatch.setenv("_POLITE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "polite gr")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "polite gr")
+    with pytest.raises(SystemExit):
+        run()
+    assert capsys.readouterr().out.strip() == "greet"
 
 
 def test_help_lists_options_by_group_without_boxes_and_is_no_mistake(capsys):

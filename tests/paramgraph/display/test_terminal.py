@@ -1,6 +1,7 @@
 """Tables in the terminal."""
 
 import builtins
+import re
 import unicodedata
 
 import pytest
@@ -86,3 +87,18 @@ def test_without_rich_the_pip_line_is_said(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_rich)
     with pytest.raises(ImportError, match=r"pip install 'paramgraph\[compare\]'"):
         print_views([])
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_number_and_no_word_is_broken_at_any_width(width, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ("correlation of activations", "ring of indices, permuted")
+    rows = tuple((name, *(f"[0.{place}00, 0.{place}99]" for place in range(9))) for name in names)
+    print_views([TableView(("graph of rows", *(f"interval {place}" for place in range(9))), rows, "Nine")])
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(cell in shown for row in rows for cell in row[1:])
+    assert all(word in shown for name in names for word in name.split())
+    # What goes on below has its names again.
+    assert shown.count("activations") == shown.count("graph of rows") >= 1

@@ -12,7 +12,9 @@ from paramgraph.measures import (
     permutation_p_value,
     permuted_energies,
     permuted_moments,
+    permuted_signal_and_noise,
     rotated_moments,
+    signal_to_noise,
 )
 
 
@@ -121,3 +123,28 @@ def test_both_ways_to_draw_give_the_same_energies(monkeypatch, width):
     monkeypatch.setattr("paramgraph.measures.nulls.LARGEST_GRAM", 10)
     assert np.allclose(through_gram, permuted_energies(bases, X, 20, seed=0), rtol=1e-10)  # rounding of sums
     assert np.allclose(through_gram[:1], permuted_energies(bases[:1], X, 20, seed=0), rtol=1e-10)
+
+
+def test_drawn_signal_and_noise_are_those_of_gradients_whose_nodes_are_permuted():
+    spectrum = eigenpairs(laplacian(nx.path_graph(7)))
+    generator = torch.Generator().manual_seed(2)
+    gradients = torch.randn(5, 7, 3, dtype=torch.float64, generator=generator) + some_signal(7, 3)
+    signal, noise = permuted_signal_and_noise([spectrum.eigenvectors[:, :2]], gradients, 4, seed=3)
+    orders = torch.Generator().manual_seed(3)
+    for draw in range(4):
+        order = torch.randperm(7, generator=orders)
+        # Two of seven modes, as the first of two bands.
+        found = signal_to_noise(spectrum, gradients[:, order], bands=(0, 2 / 7, 1))
+        whole = found.noise.sum()
+        assert signal[0, draw] == pytest.approx(found.signal[0] / whole, rel=1e-10)
+        assert noise[0, draw] == pytest.approx(found.noise[0] / whole, rel=1e-10)
+
+
+def test_permutations_of_gradients_that_share_their_mean_over_nodes_have_no_lift_of_one():
+    """What all nodes have in common no permutation takes away, and a graph has it in its lowest mode."""
+    spectrum = eigenpairs(laplacian(nx.cycle_graph(20)))
+    generator = torch.Generator().manual_seed(4)
+    gradients = torch.randn(50, 20, 6, dtype=torch.float64, generator=generator) + 1.0
+    signal, noise = permuted_signal_and_noise([spectrum.eigenvectors[:, :4]], gradients, 50, seed=0)
+    # All signal lies in the constant mode, and a fifth of the noise in a fifth of the modes.
+    assert np.allclose(signal / noise / signal.mean(), 5.0, rtol=0.3)
