@@ -9,21 +9,39 @@ export OMP_WAIT_POLICY ?= passive
 export OPENBLAS_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
+# A failed pip must not be hidden by what counts its lines.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo check test test-slow test-gpu coverage lint docs docs-links format bench tutorials notebooks results api support clean
+.PHONY: help install package browser demo check test test-slow test-gpu coverage lint docs docs-links format bench tutorials notebooks results api support clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/installed  ## create .venv with the pinned versions of constraints.txt
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("paramgraph needs Python >= 3.11; this is %s: make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $@
+# pip's own lines are hundreds, and its silence is minutes: what is counted here says that it goes on.
+PIP = PYTHONUNBUFFERED=1 $(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[$(1)]' \
+	| awk '/^ *Downloading/ { loaded++ } /^Collecting/ { found++; printf "\r%3d packages found, %3d downloaded", found, loaded } \
+	/^Installing collected/ { printf "\ninstalling %d packages, which takes a minute and more without a word\n", found } \
+	{ fflush() } END { print "" }'
 
-demo: install  ## the main job: fine-tuning a real model with its parameter graph, as a table and a page in $(OUT)
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("paramgraph needs Python >= 3.11; this is %s: make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# What the demo needs is less than what the tests need, and comes with them.
+$(VENV)/demo: pyproject.toml constraints.txt | $(BIN)/python
+	@test -e $(VENV)/installed || { echo "setting up $(VENV) with what the demo needs"; $(call PIP,demo); }
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) with what tests need, 2 GB"
+	@$(call PIP,test)
+	@touch $@ $(VENV)/demo
+
+demo: $(VENV)/demo  ## the main job: fine-tuning a real model with its parameter graph, as a table and a page in $(OUT)
 	$(BIN)/spectral-opt demo --out $(OUT)
 
 # The page of a comparison is tested in a browser. Where there is none and none can be installed, its tests are
@@ -56,6 +74,10 @@ test-slow: install  ## the tests that take minutes
 test-gpu: install  ## the tests that need an accelerator; says so where there is none
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "no accelerator here: nothing was tested, and nothing is claimed")'
 	$(BIN)/python -m pytest -m gpu
+
+package: install  ## build wheel and sdist in dist/, and try them in an empty environment outside of the repository
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m pytest -m slow tests/endtoend/test_packages.py
 
 lint: install  ## format, lint, types, docstrings and import direction
 	$(BIN)/ruff format --check .

@@ -44,17 +44,20 @@ def parse_builders(words: Sequence[str]) -> list[str] | dict[str, Any]:
 
 
 def _make(word: str) -> Any:
-    from paramgraph.graphs import get_builder
+    from paramgraph.graphs import builder_options, get_builder
 
     name, _, rest = word.partition(":")
     options = {}
+    # Of an option that is a word, "none" is one too.
+    texts = [option for option, usual in builder_options(name).items() if isinstance(usual, str)]
     for part in rest.split(",") if rest else ():
         option, equals, value = part.partition("=")
         if not equals or not option.strip() or not value.strip():
             raise ValueError(
                 f"{word!r}: {part!r} is no option with its value; write {name}:option=value,other=value"
             )
-        options[option.strip()] = _value(value.strip())
+        is_text = option.strip() in texts
+        options[option.strip()] = value.strip() if is_text else _value(value.strip())
     try:
         return get_builder(name, **options)
     except TypeError as error:

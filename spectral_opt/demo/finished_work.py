@@ -1,5 +1,6 @@
 """What an interrupted demonstration has finished, on disk, so that the same command goes on."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -25,7 +26,6 @@ class FinishedWork:
 
     def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
         self.folder, self._path, self._state = folder, folder / WORK, folder / STATE
-        folder.mkdir(parents=True, exist_ok=True)
         self._header = {"demonstration": text_digest(json.dumps(asked, sort_keys=True, default=str))}
         lines = _read(self._path)
         is_own = bool(lines) and lines[0] == self._header
@@ -33,6 +33,7 @@ class FinishedWork:
         self.dropped = 0 if is_own else sum("piece" in line for line in lines)
         if not is_own:
             self.forget()
+        folder.mkdir(parents=True, exist_ok=True)
         self._runs: list[dict[str, Any]] = []
 
     def once(self, piece: str, make: Callable[[], Any]) -> Any:  # Any: plain values
@@ -69,9 +70,11 @@ class FinishedWork:
         write_text(path, "".join(json.dumps(run, allow_nan=False) + "\n" for run in runs))
 
     def forget(self) -> None:
-        """Take away what was kept; another file in the folder stays."""
+        """Take away what was kept; another file in the folder, and the folder then, stays."""
         for path in (self._path, self._state):
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

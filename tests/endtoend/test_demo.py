@@ -129,31 +129,34 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers_in_one_line_each(
     assert len((folder / "records.jsonl").read_text().splitlines()) == count
 
 
-def test_another_seed_gives_other_numbers_and_begins_anew_for_machines(finished, arguments, tmp_path):
-    folder = tmp_path / "other"
-    FinishedWork(folder / "unfinished", {"of": "another run"}).once("one", lambda: 1)
-    done = run(arguments, folder, "--seed", "1", "--json")
-    assert "1 finished pieces of another run were dropped" in done.err
-    other = json.loads(done.out)
-    assert other == done.results
-    assert losses(finished.results) != losses(other)
-    assert finished.results["graphs"][0]["bands"] != other["graphs"][0]["bands"]
-
-
 def test_another_model_and_data_are_named_in_the_report(finished, word_model_folder):
     assert word_model_folder.name in finished.page
     assert "labelled" in finished.page
     assert "MiniLM" not in finished.page
 
 
-def test_with_shuffled_labels_accuracy_is_at_chance_and_without_it_is_not(finished, arguments, tmp_path):
-    shuffled = run(arguments, tmp_path / "shuffled", "--shuffle-labels")
+def test_another_seed_and_shuffled_labels_give_other_numbers_begun_anew_for_machines(
+    finished, arguments, tmp_path
+):
+    folder = tmp_path / "shuffled"
+    FinishedWork(folder / "unfinished", {"of": "another run"}).once("one", lambda: 1)
+    shuffled = run(arguments, folder, "--seed", "1", "--shuffle-labels", "--json", "--quiet")
+    assert json.loads(shuffled.out) == shuffled.results
+    assert shuffled.err == ""
+    assert losses(finished.results) != losses(shuffled.results)
     learned = [row["accuracy"] for row in finished.results["training"]]
     chance = [row["accuracy"] for row in shuffled.results["training"]]
     # 200 test texts: chance is 0.5 with a standard error of 0.035; four of them, as the methods share a test set.
     assert max(abs(value - 0.5) for value in chance) < 0.14
     assert min(learned) > 0.75
     assert "Labels are shuffled" in shuffled.page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_of_the_page_is_wider_than_a_phone(finished, browser, scheme):
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page.goto((finished.folder / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_the_page_is_self_contained(finished):
