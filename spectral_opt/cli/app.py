@@ -6,6 +6,7 @@ from paramgraph.cli import Commands, run_commands
 from spectral_opt.cli._demo_command import Demonstration
 from spectral_opt.cli._embedded_command import Embedded
 from spectral_opt.cli._finetune_command import FineTune
+from spectral_opt.cli._plan_command import Plan
 from spectral_opt.cli._refine_command import Refine
 from spectral_opt.cli._study_command import STUDY
 
@@ -13,6 +14,7 @@ PROGRAM, ABOUT = "spectral-opt", "Fine-tuning with the spectrum of a parameter g
 COMMANDS: Commands = {
     "demo": Demonstration,
     "finetune": FineTune,
+    "plan": Plan,
     "refine": Refine,
     "study": STUDY,
     "embedded": Embedded,
