@@ -388,9 +388,9 @@ pd.DataFrame(rows).set_index(["family", "strength"])
 #   much as those of news, and not by accuracy (-1.1, -1.2 points): the threshold of the head no longer fits.
 # - **It is not free.** Every strength costs accuracy against the fine-tune as it is; how much forgetting that is worth
 #   is yours to say.
-# - **Not shown:** other fine-tunes. One seed and one task; the points of one curve are not independent, the interval
-#   (grey: 95 % of the fine-tune's accuracy) is wide, and of several *p* some are small by luck. Where nothing was
-#   forgotten there is nothing to win.
+# - **Not shown:** other fine-tunes, of which notebook 06 reads a study. One seed and one task; the points of one curve
+#   are not independent, the interval (grey: 95 % of the fine-tune's accuracy) is wide, and of several *p* some are
+#   small by luck. Where nothing was forgotten there is nothing to win.
 #
 # ## What is to be kept, and what no filter acts on
 #

@@ -277,10 +277,11 @@ for k in (10, 10, 12):
 # %% [markdown]
 # ## Many machines
 #
-# A comparison falls into layers, which know nothing of each other. So it can be cut: each worker measures its own
-# `layers=`, and `Comparison.concat` puts the parts together with summary, corrected p-values and verdict **as of one
-# run**. The cluster here is two threads; in earnest it is `Client("tcp://scheduler:8786")`, and nothing else
-# changes. All of them may share the folder of one cache.
+# A comparison falls into layers, which know nothing of each other. `compare(..., client=...)` gives them to the
+# workers of a Dask cluster, and what comes back is bit by bit what one process would have found. The cluster here is
+# two threads; in earnest it is `Client("tcp://scheduler:8786")`, and nothing else changes. (`workers=2` takes two
+# processes of this machine, and `layers=` with `Comparison.concat` puts together what was measured by hand in
+# several places.)
 #
 # The question is a real one: is the **rounding error** of 8-bit weights smooth on the graph of the weights, so that a
 # filter could tell it from them?
@@ -301,18 +302,18 @@ tuned = f"{place}/rounded.safetensors"  # a file, as workers elsewhere would rea
 save_file({name: rounded(weight) for name, weight in model.state_dict().items() if name in names}, tuned)
 
 
-def measure(layers):
-    """Compare the layers named; weights alone are read, so that threads do not meet in the model."""
+def measure(client=None):
+    """Compare three graphs by what they gather of the rounding error; weights alone are read."""
     return paramgraph.compare(
         str(folder),
         ["cosine_knn", "gram", "ring"],
         "weights",
         targets=["query"],
         tuned=tuned,
-        layers=layers,
+        layers=names,
         permutations=99,
-        cache=place,
         name="MiniLM, rounded",
+        client=client,
     )
 
 
@@ -320,12 +321,10 @@ with (
     LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
     Client(cluster) as client,
 ):
-    futures = [client.submit(measure, [name], pure=False) for name in names]
-    together = paramgraph.Comparison.concat(client.gather(futures))
-alone = measure(names)
+    together = measure(client)
 columns = ["compaction", "compaction_permuted", "z_score", "p_holm"]
-same = together.summary()[columns].equals(alone.summary()[columns])
-print(f"{len(names)} parts from the cluster, put together: the same numbers as one run: {same}")
+same = together.summary()[columns].equals(measure().summary()[columns])
+print(f"{len(names)} layers, measured by the cluster: the same numbers as those of one process: {same}")
 print(together.verdict)
 together.summary().set_index("construction")[columns].astype(float).round(3)
 

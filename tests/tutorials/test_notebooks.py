@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_it_runs_alone_in_colab(source: Path) -> None:
     assert f"paramgraph[{extras}]" in cells[0].source
     # Of files beside it a reader of Colab has none.
     assert "mplstyle" not in source.read_text(encoding="utf-8")
+
+
+@each_notebook
+def test_its_headings_are_a_tree_of_one_root(source: Path) -> None:
+    prose = "\n".join(cell.source for cell in kept(source).cells if cell.cell_type == "markdown")
+    fenced = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", fenced.sub("", prose), re.MULTILINE)]
+    assert levels[0] == 1
+    assert all(1 < level <= before + 1 for before, level in pairwise(levels))
 
 
 @each_notebook
