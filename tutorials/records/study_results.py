@@ -79,7 +79,10 @@ def results_table(
         "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds, where "
         "not all have a number yet"
     )
-    at_own = "The same at the AUC that each state has itself, so that no line from the fine-tune decides it"
+    at_own = (
+        "The same at the AUC that each state has itself, so that no line from the fine-tune decides it; the median "
+        "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where most have"
+    )
     return TableView(
         ("method", *(f"{panel.task}{again.get(panel, '')}, {panel.shots} a class" for panel in panels)),
         tuple(rows),
