@@ -170,6 +170,7 @@ def read_paragraphs(
             tokenizer=tokenizer,
             document_column=document_column,
         )
+    _refuse_words_of_the_hub(str(path), subset, None)
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -196,14 +197,24 @@ def _read(
     tokenizer: TokenizerLike | None,
 ) -> Table:
     if str(name_or_path) in EMBEDDED_TEXTS:
+        _refuse_words_of_the_hub(str(name_or_path), subset, revision)
         return read_embedded(str(name_or_path))
     return choose_columns(_rows(name_or_path, subset, revision), columns, tokenizer)
+
+
+def _refuse_words_of_the_hub(asked: str, subset: str | None, revision: str | None) -> None:
+    for name, value in (("subset", subset), ("revision", revision)):
+        if value is not None:
+            raise DataError(
+                f"{name} is {value!r}, and {asked} is not on the hub: it would be ignored; leave it out"
+            )
 
 
 def _rows(name_or_path: str | Path, subset: str | None, revision: str | None) -> Rows:
     asked = str(name_or_path)
     path = existing_path(asked)
     if path is not None:
+        _refuse_words_of_the_hub(asked, subset, revision)
         return _read_local(path)
     looks_like_path = isinstance(name_or_path, Path) or asked.startswith((".", "/", "~")) or "\\" in asked
     if not asked or looks_like_path or Path(asked).suffix.lower() in SUFFIXES or asked.count("/") > 1:

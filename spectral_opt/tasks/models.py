@@ -126,7 +126,11 @@ def load_model(
     if head not in HEADS:
         raise ModelError(f"no head {head!r}; allowed: {', '.join(map(repr, HEADS))}")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    folder = embedded_folder(asked)
+    folder, path = embedded_folder(asked), locate(asked).path
+    if revision is not None and (folder is not None or (path is not None and path.is_dir())):
+        raise ModelError(
+            f"revision is {revision!r}, and {asked} is not on the hub: it would be ignored; leave it out"
+        )
     if folder is not None:
         known = EMBEDDED_MODELS[asked]
         wheel = known.wheel
@@ -137,7 +141,6 @@ def load_model(
             notes=(known.note,),
         )
         return _load(known.name, str(folder), origin, head, dtype, options, label_names, seed)
-    path = locate(asked).path
     if path is not None and path.is_dir():
         origin = Provenance(f"folder {path.name}", licence=_stated_licence(path))
         return _load(path.resolve().name, str(path), origin, head, dtype, options, label_names, seed)
@@ -191,7 +194,10 @@ def embedded_folder(name: str) -> Path | None:
 
 def refuse_what_is_no_hub_name(asked: str) -> None:
     """Refuse what can be no model on the hub: a path, and an embedded name with a slip of the pen."""
-    near = difflib.get_close_matches(asked.lower(), [n.lower() for n in EMBEDDED_MODELS], n=1, cutoff=0.75)
+    names = [name.lower() for name in EMBEDDED_MODELS]
+    near = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.75)
+    # A name without its size is far from the whole.
+    near = near or [name for name in names if len(asked) > 4 and name.startswith(asked.lower())]
     if near and "/" not in asked:
         right = next(known for known in EMBEDDED_MODELS if known.lower() == near[0])
         raise ModelError(
