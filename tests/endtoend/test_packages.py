@@ -60,6 +60,8 @@ def test_it_installs_into_an_empty_environment_and_works_outside_of_the_reposito
     (package,) = built.glob(kind)
     install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--ignore-installed")
     run(python, *install, package, folder=tmp_path)
+    # The one that comes with a new environment is older than torch asks for; the lent one is not.
+    run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", folder=tmp_path)
     assert "No broken requirements" in run(python, "-m", "pip", "check", folder=tmp_path)
     run(python, "-W", "ignore", "-c", SMOKE, folder=tmp_path)
     for program in ("paramgraph", "spectral-opt"):
