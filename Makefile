@@ -33,7 +33,7 @@ $(BIN)/python:
 
 # What the demo needs is less than what the tests need, and comes with them.
 $(VENV)/demo: pyproject.toml constraints.txt | $(BIN)/python
-	@test -e $(VENV)/installed || { echo "setting up $(VENV) with what the demo needs"; $(call PIP,demo); }
+	@test $(VENV)/installed -nt pyproject.toml -a $(VENV)/installed -nt constraints.txt || { echo "setting up $(VENV) with what the demo needs"; $(call PIP,demo); }
 	@touch $@
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python

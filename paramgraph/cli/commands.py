@@ -6,6 +6,7 @@ A command is a frozen dataclass: its fields are the options, its docstring is th
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import re
 import shlex
@@ -119,9 +120,15 @@ def _show_warning(stderr: TextIO, message: Any, category: Any, *_: Any, **__: An
 
 @contextlib.contextmanager
 def _quieted() -> Iterator[None]:
-    """Drop what a run and the libraries under it write to stderr, bars among it."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield
+    """Drop what a run and the libraries under it write to stderr, bars among it, but for warnings that are logged."""
+    usual, warned = logging.lastResort, logging.StreamHandler(sys.stderr)
+    warned.setLevel(logging.WARNING)
+    logging.lastResort = warned
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            yield
+    finally:
+        logging.lastResort = usual
 
 
 def read_command(program: str, about: str, commands: Commands, words: Sequence[str]) -> Command | None:
@@ -220,6 +227,10 @@ class _Reader(TyperCommand):
         for name, values in given.items():
             if options[name].metavar in NUMBERS:
                 given[name] = [part for value in values for part in value.split(",") if part]
+                if not given[name]:  # else the option would count as not given
+                    raise typer.BadParameter(
+                        f"got {' '.join(values)!r}; numbers are needed", ctx, options[name]
+                    )
         pairs = [part for name, values in given.items() for value in values for part in (name, value)]
         try:
             return super().parse_args(ctx, [*pairs, *rest, *ahead])

@@ -86,7 +86,6 @@ class Demonstration:
         from transformers.utils import logging as transformers_logging
 
         from paramgraph.display import progress_bar
-        from paramgraph.environment import versions
         from spectral_opt.demo import (
             Demo,
             DemoOptions,
@@ -107,8 +106,7 @@ class Demonstration:
         options = DemoOptions().quick() if self.quick else DemoOptions()
         setting = make_setting(replace(options, **given))
         # Results of an earlier run stay until this one is done.
-        asked = {"options": vars(setting.options), "origins": setting.origins, "versions": versions()}
-        work = FinishedWork(self.out / "unfinished", asked)
+        work = FinishedWork(self.out / "unfinished", setting.identity())
         if work.known:
             print_lines(f"going on after {len(work.known)} finished pieces", to_stderr=True)
         if work.dropped:

@@ -272,6 +272,8 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
 def _words(given: Sequence[str]) -> tuple[str, ...]:
     """Read words that may be separated by commas as well; none for none."""
     words = tuple(part for word in given for part in word.split(",") if part)
+    if not words:
+        raise ValueError(f"--nulls is {' '.join(given)!r}: name permuted, rotated, or none")
     return () if words == ("none",) else words
 
 

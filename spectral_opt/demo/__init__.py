@@ -6,8 +6,8 @@ in all; `demo_results` collects the numbers as plain data, from which come files
 - Running: `DemoOptions`, `make_setting`, `Demo`, `work_ahead`; what is finished stays on disk: `FinishedWork`.
 - Results: `demo_results`, `write_results`, `demo_tables`, `print_tables`, `demo_page`, `example_drawings`;
   in words: `conclusion`, `key_figures`, `cautions`.
-- Inside: `CONSTRUCTIONS`, `FAMILIES`, `LONGER`, `EQUAL`, `measure_table`, `pool_evidence`, `tidy_rows`;
-  `graph_sentences`, `training_sentences`, `refinement_sentences`.
+- Inside: `CONSTRUCTIONS`, `FAMILIES`, `LONGER`, `EQUAL`, `equal_factor`, `measure_table`, `pool_evidence`,
+  `tidy_rows`; `graph_sentences`, `training_sentences`, `refinement_sentences`.
 """
 
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Demo as Demo,
         work_ahead as work_ahead,
     )
-    from spectral_opt.demo.refinement_front import FAMILIES as FAMILIES
+    from spectral_opt.demo.refinement_front import FAMILIES as FAMILIES, equal_factor as equal_factor
     from spectral_opt.demo.results import (
         demo_results as demo_results,
         tidy_rows as tidy_rows,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -40,8 +41,10 @@ class FinishedWork:
         """Return a piece that is there; else make it, with the runs that it tells by `add_run`, and keep it."""
         if piece not in self.known:
             self._runs = []
+            started = time.perf_counter()
             value = make()
-            line = {"piece": piece, "value": value, "runs": self._runs}
+            seconds = time.perf_counter() - started
+            line = {"piece": piece, "value": value, "runs": self._runs, "seconds": seconds}
             append_line(self._path, json.dumps(line, allow_nan=False), first=json.dumps(self._header))
             # As it would be read: what goes on is what would have been.
             self.known[piece] = json.loads(json.dumps(line))
@@ -52,7 +55,8 @@ class FinishedWork:
         if not self.has_state:
             made = make()
             with replacing(self._state) as unfinished:
-                save_file({name: value.contiguous() for name, value in made.items()}, unfinished)
+                # Names may share a tensor, as tied embeddings do, and the format takes none twice.
+                save_file({name: value.clone().contiguous() for name, value in made.items()}, unfinished)
         return load_file(self._state)
 
     @property

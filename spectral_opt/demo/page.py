@@ -72,8 +72,9 @@ def demo_page(results: dict[str, Any], drawings: Sequence[FigureView] = ()) -> s
                 f"AdamW again, longer and faster: {results['long_training_texts']} texts, {options['long_steps']} "
                 f"steps at {options['long_rate']:g}. What it forgot is measured on text of another task, "
                 f"{options['retention']}; the graphs are built from {_preserved(options)}. The filter takes out of the "
-                "change what that text's representations depend on. In all rows norms and biases of the encoder are "
-                "those of the start and the head is the tuned one; scaling multiplies the whole change of the encoder.",
+                "change what that text's representations depend on, and gives norms and biases back to the start; "
+                "scaling multiplies the whole change of the encoder, norms and biases too. In all rows the head is the "
+                "tuned one.",
             ),
             points=refinement_sentences(results),
             tables=(refinement,),

@@ -23,6 +23,8 @@ from spectral_opt.demo.refinement_front import (
     SCALING,
     SHOWN_STRENGTH,
     Family,
+    Graph,
+    equal_factor,
     make_refiner,
     preserving,
     refined,
@@ -107,6 +109,8 @@ class Demo:
         self._matrices = list(node_tables(start, exclude=unused_by_mean_pooling(start)))
         self._before = embed_texts(start, self.setting.retention).numpy()
         self._features: dict[object, dict[str, torch.Tensor]] = {}
+        self._built: tuple[Graph, Refiner] | None = None
+        self._earlier = 0.0
         self._start_correct = self._predicted(start) == self.setting.labels["test"]
 
     @property
@@ -145,7 +149,6 @@ class Demo:
         Last comes the delta scaled to what the product graph keeps at its usual strength: a pair to be compared.
         """
         with self._timed("refinement"):
-            self._tuned = self.work.state_once(self._forget)
             self._add_refined(LONGER, None, lambda: self._tuned)
             for family in FAMILIES:
                 for strength in family.strengths:
@@ -185,7 +188,9 @@ class Demo:
         """Make a piece and count its work, or take it as it was finished before."""
         is_known = name in self.work.known
         value: T = self.work.once(name, make)
-        if not is_known:
+        if is_known:
+            self._earlier += self.work.known[name]["seconds"]
+        else:
             self.advance(work, what)
         return value
 
@@ -252,7 +257,8 @@ class Demo:
     def _refiner(self, family: Family) -> Refiner:
         """Build the graphs of one kind, and let go of those of another."""
         assert family.graph is not None, "scaling has none"
-        if getattr(self, "_built", (None,))[0] != family.graph:
+        if self._built is None or self._built[0] != family.graph:
+            self._built = None
             batches = {"preserve": self.setting.preserve}
             self._built = family.graph, make_refiner(self.setting.start, family.graph, batches)
             self.advance(GRAPHS, "graphs of preserved text")
@@ -260,12 +266,13 @@ class Demo:
         return refiner if family.null is None else refiner.null(family.null, seed=self.setting.options.seed)
 
     def _equal_factor(self) -> float | None:
-        """Interpolate the factor at which scaling keeps as many neighbours; None where no scaling keeps so few."""
+        """Find the factor at which scaling keeps as many neighbours as the product graph."""
         rows = {(row["family"], row["strength"]): row["neighbours_kept"] for row in self.refined}
-        wanted = rows[PRODUCT.name, SHOWN_STRENGTH]
-        curve = [(1.0, rows[LONGER, None]), *((x, rows[SCALING.name, x]) for x in SCALING.strengths)]
-        factors, kept = np.array(sorted((*curve, (0.0, 1.0)), key=lambda point: (point[1], -point[0]))).T
-        return float(np.interp(wanted, kept, factors)) if wanted >= kept[0] else None
+        curve = {
+            1.0: rows[LONGER, None],
+            **{factor: rows[SCALING.name, factor] for factor in SCALING.strengths},
+        }
+        return equal_factor(curve, rows[PRODUCT.name, SHOWN_STRENGTH])
 
     def _add_refined(
         self,
@@ -289,6 +296,10 @@ class Demo:
 
         row = self._piece(_refined_piece(name, strength), measure, SCORE, "refinement without training")
         self.refined.append(row)
+
+    @cached_property
+    def _tuned(self) -> dict[str, torch.Tensor]:
+        return self.work.state_once(self._forget)
 
     @cached_property
     def _probe(self) -> MeanPooledClassifier:
@@ -337,9 +348,10 @@ class Demo:
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
+        """Count what a part took, with what its pieces took before an interruption."""
+        self._earlier, started = 0.0, time.perf_counter()
         yield
-        self.seconds[part] = time.perf_counter() - started
+        self.seconds[part] = time.perf_counter() - started + self._earlier
 
     def _record(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,10 +40,11 @@ class Family:
 PRODUCT = Family("product graph of preserved text", "product", (0.3, 1.0, 3.0))
 SCALING = Family("scaling the delta (WiSE-FT)", None, (0.6, 0.4, 0.3, 0.2))
 # A null knows nothing of where the few large energies belong, and takes far larger strengths to change as much.
+# Those of one kind of graph stand together: it is built once, and then let go.
 FAMILIES = (
     PRODUCT,
-    Family("its columns alone", "columns", (0.3, 1.0)),
     Family("null: product graph, nodes permuted", "product", (10.0, 100.0), "permuted"),
+    Family("columns of that text alone", "columns", (0.3, 1.0)),
     SCALING,
 )
 # The preset's own, so that no strength is chosen by its result.
@@ -75,3 +77,14 @@ def scaled(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], factor: floa
         else torch.lerp(base[name], value, factor)
         for name, value in tuned.items()
     }
+
+
+def equal_factor(curve: Mapping[float, float], wanted: float) -> float | None:
+    """Interpolate the factor at which scaling keeps what is wanted; None where no scaling keeps so little.
+
+    `curve` has what each factor keeps. Of factors that keep as much it is the largest, which undoes least: the smallest
+    would let scaling look worse than it is.
+    """
+    largest = {kept: factor for factor, kept in sorted({**curve, 0.0: 1.0}.items())}
+    kept, factors = np.array(sorted(largest.items())).T
+    return float(np.interp(wanted, kept, factors)) if wanted >= kept[0] else None

@@ -1,12 +1,16 @@
 """The demonstration's setting: which model, which texts, split how; made once, checked before any work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
+from paramgraph.digests import tensor_digest
+from paramgraph.environment import versions
 from paramgraph.nodes import NodeTable, node_tables
 from spectral_opt.demo.options import DemoOptions
 from spectral_opt.tasks import (
@@ -61,6 +65,31 @@ class DemoSetting:
     retention: TokenizedBatches
     tables: Mapping[str, NodeTable]
     origins: Mapping[str, str]
+
+    def identity(self) -> dict[str, Any]:
+        """Tell what the numbers follow from: options, versions, and by hash the encoder and all texts.
+
+        Names alone would not do: a folder or a file may have other content under the same name.
+        """
+        parts = (
+            self.training,
+            self.longer,
+            self.dev,
+            self.test,
+            self.measuring,
+            self.preserve,
+            self.retention,
+        )
+        texts = [
+            tensor for part in (*parts, self.building["labelled"]) for one in part for tensor in one.values()
+        ]
+        labels = [torch.from_numpy(labels) for labels in self.labels.values()]
+        return {
+            "options": asdict(self.options),
+            "versions": versions(),
+            "encoder": tensor_digest(*self.loaded.encoder.state_dict().values()),
+            "texts": tensor_digest(*texts, *labels),
+        }
 
 
 def make_setting(options: DemoOptions) -> DemoSetting:

@@ -125,8 +125,24 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers_in_one_line_each(
     assert done.code == 0
     assert "going on after 15 finished pieces" in done.err
     assert without_seconds(done.results) == without_seconds(finished.results)
+    # All graphs were measured before the first interruption; the time that they took is not forgotten.
+    assert done.results["seconds"]["graphs"] > 0.1 * finished.results["seconds"]["graphs"]
     count = len((finished.folder / "records.jsonl").read_text().splitlines())
     assert len((folder / "records.jsonl").read_text().splitlines()) == count
+
+
+def test_other_texts_under_the_same_name_are_other_work(word_model_folder, texts, tmp_path):
+    names = {name: str(texts[name]) for name in ("preserve", "retention")}
+    changed = tmp_path / texts["retention"].name
+    changed.write_bytes(texts["retention"].read_bytes())
+    options = DemoOptions(
+        **names | {"retention": str(changed)}, model=str(word_model_folder), data=str(texts["labelled"])
+    )
+    asked = make_setting(options.quick()).identity()
+    assert make_setting(options.quick()).identity() == asked
+    header, *rows = changed.read_text().splitlines()
+    changed.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert make_setting(options.quick()).identity() != asked
 
 
 def test_another_model_and_data_are_named_in_the_report(finished, word_model_folder):

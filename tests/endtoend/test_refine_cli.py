@@ -493,6 +493,7 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
         (["--keep", "0.9", "--strength", "1"], "one of them"),
         (["--graph", "heads"], "no graph 'heads'"),
         (["--nulls", "ring"], "no null 'ring'"),
+        (["--nulls", ","], "--nulls is ',': name permuted, rotated, or none"),
         (["--rest", "gone"], "no rest 'gone'"),
         (["--metric", "perplexity"], "--metric perplexity does not fit"),
         (["--scales", "1.5"], "--scales"),

@@ -1,5 +1,6 @@
 """How a command is read and run, and what it looks at before it begins to work."""
 
+import logging
 import shlex
 import subprocess
 import sys
@@ -50,6 +51,8 @@ class Greet:
         if self.fail == "warn":
             warnings.warn(f"a warning about {self.name}", stacklevel=2)
             return 3
+        if self.fail == "log":
+            logging.getLogger("polite").warning("a warning that is logged")
         if self.fail == "stop":
             raise KeyboardInterrupt
         if self.fail == "fault":
@@ -151,16 +154,23 @@ def test_numbers_are_separated_by_spaces_or_commas(words):
     assert read("Ada", "--words", "a,b", "c").words == ["a,b", "c"]
 
 
+def test_a_list_of_nothing_but_commas_is_not_taken_as_not_given(capsys):
+    assert run("greet", "Ada", "--rates", ",") == 2
+    assert "got ','; numbers are needed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("end", "code", "left"),
     [
         ("", 3, ""),
         ("warn", 3, "UserWarning: a warning about Ada\n"),
+        ("log", 3, "a warning that is logged\n"),
         ("value", 2, "polite: a mistake in two lines of Ada\n"),
         ("stop", 130, "interrupted\n"),
     ],
 )
-def test_a_quiet_run_leaves_warnings_and_errors_on_stderr(capsys, end, code, left):
+def test_a_quiet_run_leaves_warnings_and_errors_on_stderr(capsys, monkeypatch, end, code, left):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert run("greet", "Ada", "--quiet", *(["--fail", end] if end else [])) == code
