@@ -67,12 +67,11 @@ class Builders:
         null = ", a null model" if builder["null"] else ""
         print_lines(f"{self.name}{null}: {', '.join(_written(builder)) or 'no options'}", "")
         print_lines(*text.splitlines())
-        pairs = ",".join(f"{option}={_word(default)}" for option, default in builder["options"].items())
-        line = (
-            f"--nulls {self.name}"
-            if builder["required"]
-            else f"--builders {self.name}{pairs and f':{pairs}'}"
-        )
+        given = dict.fromkeys(builder["required"], "...") | builder["options"]
+        pairs = ",".join(f"{option}={_word(default)}" for option, default in given.items())
+        # A null model of another graph needs that graph, which `--nulls` gives it.
+        is_of_another = builder["null"] and builder["required"]
+        line = f"--nulls {self.name}" if is_of_another else f"--builders {self.name}{pairs and f':{pairs}'}"
         print_lines("", f"In a comparison: paramgraph compare MODEL --out DIR {line}")
         return 0
 

@@ -17,7 +17,7 @@ from spectral_opt.demo.verdict import (
     training_sentences,
 )
 
-# All nulls lie on the grey line; one is enough to see it.
+# Permuted nodes of the other graphs lie near the same line; one is enough to see it.
 NULL_SHOWN = "cosine of gradients"
 
 

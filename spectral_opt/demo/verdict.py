@@ -36,8 +36,8 @@ def key_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
         )
         figures.append(
             (
-                f"right after refinement, {_percent(product['neighbours_kept'])} of the neighbours kept instead of "
-                f"{_percent(tuned['neighbours_kept'])}{beside}",
+                f"of the test texts right when refined, {_percent(product['neighbours_kept'])} of the neighbours kept "
+                f"instead of {_percent(tuned['neighbours_kept'])}{beside}",
                 _percent(product["accuracy"], 1),
             )
         )

@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from paramgraph import list_builders
+from paramgraph import list_builders, register
 from paramgraph.cli import describe_builders, main, parse_builders
-from paramgraph.graphs import builder_options
+from paramgraph.graphs import builder_options, registry
 
 
 def test_every_builder_is_described_with_all_its_options():
@@ -59,6 +59,13 @@ def test_one_builder_says_all_of_itself_and_how_to_take_it_along(name, capsys):
         assert parse_builders(words[words.index("--builders") + 1 :])
     else:
         assert words[-2:] == ["--nulls", name]
+
+
+def test_a_builder_of_your_own_that_needs_an_option_is_no_null_model(capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    register("needing")(lambda data, size, other=2: data)
+    assert main(["builders", "needing"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("--builders needing:size=...,other=2")
 
 
 def test_a_builder_that_is_not_there_is_told_with_a_near_one(capsys):
