@@ -141,6 +141,10 @@ def choose_workers(
     """
     if memory_budget is not None:
         check_count("compare", "memory_budget", memory_budget)
+        if workers is None:
+            raise ValueError(
+                "memory_budget bounds the processes of workers: give workers too, or leave it out"
+            )
     if workers is None and client is None:
         return OwnProcess()
     if workers is not None and client is not None:
@@ -270,6 +274,13 @@ def _in_order(workers: _Workers, tasks: Iterator[LayerTask], told: Told, remarks
             if isinstance(said, Death):
                 deaths[group] += 1
                 remarks.append(f"A worker died ({said.how}) at {group}.")
+                if said.never_began:
+                    raise ValueError(
+                        f"a process ended as it started ({said.how}; what it wrote says why): it imports the script "
+                        'that gives workers, which needs `if __name__ == "__main__":` around what it runs'
+                    )
+                if group not in sent:  # the layer was its last word
+                    continue
                 if deaths[group] <= TRIES_MORE:
                     workers.start(group, sent[group][0])
                     continue
@@ -277,7 +288,9 @@ def _in_order(workers: _Workers, tasks: Iterator[LayerTask], told: Told, remarks
                 said = _failed(group, reason)
             if isinstance(said, Exception):
                 raise said
-            told(sent.pop(group)[1], group)
+            cells = sent.pop(group)[1]
+            # What was passed over is told by who takes the layer, as of `OwnProcess`.
+            told(0 if said["zero"] and not said["cells"] else cells, group)
             done[group] = said
 
 

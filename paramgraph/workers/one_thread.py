@@ -22,11 +22,34 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def alone_on_one_thread() -> Iterator[None]:
-    """Wait until nothing else is inside, and compute by one thread; for a process that others have started."""
-    with _ONE_AT_A_TIME:
-        os.environ.update(ONE_THREAD)
-        # Libraries read it as they load; torch may be loaded already.
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
+def one_thread_environment() -> Iterator[None]:
+    """Have `ONE_THREAD` in the environment, for processes that start meanwhile, and leave it as it was."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
         yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def alone_on_one_thread() -> Iterator[None]:
+    """Wait until nothing else is inside, and compute by one thread; for a process that others have started.
+
+    Environment and torch are left as they were: what else runs there, be it the caller himself, is not ours.
+    """
+    with _ONE_AT_A_TIME, one_thread_environment():
+        # Libraries read it as they load; torch may be loaded already.
+        torch = sys.modules.get("torch")
+        threads = torch.get_num_threads() if torch else 1
+        if torch:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from paramgraph.workers.one_thread import ONE_THREAD
+from paramgraph.workers.one_thread import one_thread_environment
 
 # Seconds for which one loop waits at most: a bar and a deadline are looked at in between.
 WAIT = 1.0
@@ -21,9 +21,14 @@ Work = Callable[..., object]
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a process at its task, and how it came."""
+    """The end of a process at its task, and how it came; one that `never_began` ended by itself as it started."""
 
     how: str
+    never_began: bool = False
+
+
+class _Begun:
+    """First word of a worker: it could import what it needs."""
 
 
 class _Done:
@@ -35,6 +40,7 @@ class _Worker:
     process: SpawnProcess
     connection: Connection
     task: str | None = None
+    has_begun: bool = False
 
 
 class WorkerProcesses:
@@ -75,7 +81,8 @@ class WorkerProcesses:
                 self._workers.remove(worker)
                 worker.process.join()
                 if worker.task is not None:
-                    yield worker.task, Death(_how(worker.process))
+                    ended = (worker.process.exitcode or 0) >= 0  # and was not killed
+                    yield worker.task, Death(_how(worker.process), ended and not worker.has_begun)
 
     def stop(self) -> None:
         """End all; what they are at is lost."""
@@ -88,16 +95,8 @@ class WorkerProcesses:
     def _new(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, *self._serve), daemon=True)
-        before = {name: os.environ.get(name) for name in ONE_THREAD}
-        os.environ.update(ONE_THREAD)  # a process inherits what is there as it starts
-        try:
+        with one_thread_environment():
             process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -108,7 +107,9 @@ def _said(worker: _Worker) -> Iterator[tuple[str, Any]]:
     try:
         while worker.connection.poll():
             said = worker.connection.recv()
-            if isinstance(said, _Done):
+            if isinstance(said, _Begun):
+                worker.has_begun = True
+            elif isinstance(said, _Done):
                 worker.task = None
             elif worker.task is not None:
                 yield worker.task, said
@@ -119,6 +120,7 @@ def _said(worker: _Worker) -> Iterator[tuple[str, Any]]:
 def _serve(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the parent decides
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    connection.send(_Begun())
     while True:
         try:
             message = connection.recv()

@@ -1,8 +1,8 @@
 """How long a step of a planned run takes: its operations and bytes over rates that are measured here, or given."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -61,7 +61,7 @@ def measure_rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
     return 2.0 * _ROWS**3 / product, 2.0 * _BYTES / copied
 
 
-def _shortest(device: str, run: Any) -> float:  # Any: its result is not looked at
+def _shortest(device: str, run: Callable[[], object]) -> float:
     best = float("inf")
     for _ in range(_TURNS):
         started = time.perf_counter()

@@ -15,9 +15,8 @@ from torch import Tensor
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
 SYMMETRIC_ELEMENTS = 2**24  # 64 MB: of the products of up to 4,096 rows with themselves, half are computed
-_PANEL = (
-    192  # rows of a panel of these: of 64 to 512 about the best from 384 to 4,096 rows, by a few per cent
-)
+# Rows of a panel of these: of 64 to 512 about the best from 384 to 4,096 rows, by a few per cent.
+_PANEL = 192
 Search = Literal["exact", "faiss"]
 
 

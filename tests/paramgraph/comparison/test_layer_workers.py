@@ -1,6 +1,7 @@
 """Layers measured by processes and by a Dask cluster: what one process finds, also where a worker is killed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ class Backwards:
     """Workers of this process, which answer the last layer first, and of which one dies for each death that is left."""
 
     deaths = 0
+    after = 0  # how often one dies right after its layer was told
+    death = Death("process 7, signal 9")
+    stopped = 0
 
     def __init__(self, number: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         self._number, self._work, self._arguments = number, work, arguments
@@ -77,20 +81,25 @@ class Backwards:
         task, message = self._sent.pop()
         if Backwards.deaths and task == "1.weight":
             Backwards.deaths -= 1
-            yield task, Death("process 7, signal 9")
+            yield task, Backwards.death
             return
         told: list[Any] = []
         self._work(told.append, message, *self._arguments)
         yield from ((task, one) for one in told)
+        if Backwards.after and task == "1.weight":
+            Backwards.after -= 1
+            yield task, Backwards.death
 
     def stop(self) -> None:
         self._sent.clear()
+        Backwards.stopped += 1
 
 
 @pytest.fixture
 def backwards(monkeypatch: pytest.MonkeyPatch) -> type[Backwards]:
     monkeypatch.setattr("paramgraph.comparison._layer_workers.WorkerProcesses", Backwards)
-    monkeypatch.setattr(Backwards, "deaths", 0)
+    for name in ("deaths", "after", "death", "stopped"):
+        monkeypatch.setattr(Backwards, name, getattr(Backwards, name))
     return Backwards
 
 
@@ -116,6 +125,40 @@ def test_a_layer_that_kills_its_workers_is_given_up_by_name(
     assert failure["layer"] == "1.weight"
     assert failure["error"] == "given up after 3 tries, the last worker died: process 7, signal 9"
     assert {"name": "1.weight", "reason": failure["error"]} in found["left_out"]
+
+
+def test_a_layer_that_was_a_workers_last_word_is_measured(
+    tmp_path: Path, alone: dict[str, Any], backwards: type[Backwards]
+) -> None:
+    backwards.after = 1
+    found = measured(tmp_path / "last", seeds=(0, 1), workers=2)
+    check_told(found, alone, ["of one thread: each needs up to ", "signal 9) at 1.weight."])
+
+
+def test_a_process_that_cannot_start_is_told_at_once(tmp_path: Path, backwards: type[Backwards]) -> None:
+    backwards.deaths, backwards.death = 1, Death("process 7, exit code 1", never_began=True)
+    with pytest.raises(ValueError, match=r"ended as it started \(process 7, exit code 1;.*__main__"):
+        measured(tmp_path / "unguarded", workers=2)
+    assert backwards.stopped == 1
+
+
+@pytest.mark.parametrize("workers", [None, 1, 2])
+def test_each_cell_is_told_once(
+    tmp_path: Path, backwards: type[Backwards], monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    totals: list[float] = []
+    steps: list[float] = []
+
+    @contextmanager
+    def counted(total: float, shown: bool) -> Iterator[Callable[..., None]]:
+        totals.append(total)
+        yield lambda step, what: steps.append(step)
+
+    monkeypatch.setattr("paramgraph.comparison._layer_loop.progress_bar", counted)
+    measured(
+        tmp_path / "told", workers=workers
+    )  # 2.weight is zero, and passed over where that is known in time
+    assert [sum(steps)] == totals
 
 
 @pytest.mark.slow  # each process loads torch and PyG, 4 s on an idle core
@@ -144,6 +187,7 @@ def test_no_more_processes_than_the_budget_has_room_for(monkeypatch: pytest.Monk
     [
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"workers": 2, "memory_budget": 0}, ValueError, "memory_budget must be at least 1"),
+        ({"memory_budget": 10**9}, ValueError, "memory_budget bounds the processes of workers"),
         ({"workers": 2, "client": object()}, ValueError, "either workers.*or client"),
         ({"client": "tcp://127.0.0.1:9"}, TypeError, "client is a distributed.Client, .* got str"),
         (

@@ -42,7 +42,24 @@ def test_last_words_come_before_a_death_and_the_next_task_has_a_new_process(
     assert death[0] == "first"
     assert isinstance(death[1], Death)
     assert death[1].how.endswith(", signal 9")
+    assert not death[1].never_began
     processes.start("second", "live")
     assert all_heard(processes) == [("second", ("said", "live", "1"))]
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+class Unknown:
+    """What a process cannot make anew, as the builder of a script that is not imported there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (3,)
+
+
+def test_a_process_that_ended_as_it_started_says_so() -> None:
+    made = WorkerProcesses(1, work, (Unknown(),))
+    made.start("first", "live")
+    ((task, death),) = all_heard(made)
+    assert task == "first"
+    assert death.never_began
+    assert death.how.endswith(", exit code 3")
