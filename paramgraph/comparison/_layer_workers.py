@@ -7,6 +7,7 @@ depend on who measured it.
 import pickle
 import queue
 import time
+import traceback
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -327,7 +328,20 @@ def _measured(settings: bytes, message: bytes) -> dict[str, Any] | Exception:
             f"a worker cannot import what it was sent ({type(error).__name__}: {error}): builders and sources must "
             "stand in a module that it can import too"
         )
-    return opened.measure(task)
+    try:
+        return opened.measure(task)
+    except Exception as error:  # ends the comparison, as in one process; as a death it would be tried again
+        error.add_note(f"in a worker, at {task.reading.table.group}:\n{traceback.format_exc()}")
+        return _sendable(error)
+
+
+def _sendable(error: Exception) -> Exception:
+    """Give the error, or what it says where it cannot be made anew from its arguments."""
+    try:
+        pickle.loads(pickled(error))
+    except Exception:  # classes of users raise what they like
+        return RuntimeError(described(error))
+    return error
 
 
 class _Cluster:

@@ -84,7 +84,10 @@ class Backwards:
             yield task, Backwards.death
             return
         told: list[Any] = []
-        self._work(told.append, message, *self._arguments)
+        try:
+            self._work(told.append, message, *self._arguments)
+        except Exception:  # as it ends a process
+            told = [Death("process 7, exit code 1")]
         yield from ((task, one) for one in told)
         if Backwards.after and task == "1.weight":
             Backwards.after -= 1
@@ -140,6 +143,18 @@ def test_a_process_that_cannot_start_is_told_at_once(tmp_path: Path, backwards: 
     with pytest.raises(ValueError, match=r"ended as it started \(process 7, exit code 1;.*__main__"):
         measured(tmp_path / "unguarded", workers=2)
     assert backwards.stopped == 1
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_what_ends_the_comparison_of_one_process_ends_that_of_several(
+    tmp_path: Path, backwards: type[Backwards], monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError("no room for all eigenvectors")
+
+    monkeypatch.setattr("paramgraph.comparison._layer_workers.compare_layer", out_of_memory)
+    with pytest.raises(MemoryError, match="no room for all eigenvectors"):
+        measured(tmp_path / "ended", workers=workers)
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2])
