@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typer.core import TyperCommand
 
 from paramgraph.display import print_lines
 from paramgraph.environment import versions, versions_beside
+from paramgraph.whole_files import check_can_write
 
 # Before torch is imported: spinning threads cost a small machine five times the work they do.
 THREADS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -278,11 +278,5 @@ def check_extras(command: str, packages: Iterable[str], extra: str) -> None:
 
 def check_writable(folder: Path) -> None:
     """Make the folder of results, and raise ValueError where it cannot be made or written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {folder}: {error.strerror}; name another folder with --out"
-        ) from error
+    check_can_write(folder)
+    folder.mkdir(parents=True, exist_ok=True)
