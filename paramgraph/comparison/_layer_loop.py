@@ -57,6 +57,8 @@ def compare_layers(
     best = min((worth_drawing(table) for table in known), default=None)
     todo = {group: table for group, table in tables.items() if group not in finished and buildable[group]}
     total = sum(len(buildable[group]) for group in todo) * len(settings.seeds)
+    if not todo:
+        return [finished[group] for group in tables if group in finished]
     with progress_bar(total, shown=progress) as advance:
 
         def tasks() -> Iterator[LayerTask]:
@@ -67,7 +69,7 @@ def compare_layers(
                     yield LayerTask(reading, buildable[reading.table.group], is_best, best is not None)
                     del reading  # the next one is read while this name would still hold it
 
-        for group, layer in workers.measure(settings, tasks(), advance):
+        for group, layer in workers.measure(settings, tasks(), len(todo), advance):
             worth = worth_drawing(tables[group])
             if layer["zero"]:
                 advance(0 if layer["cells"] else len(buildable[group]) * len(settings.seeds), group)

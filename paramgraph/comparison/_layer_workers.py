@@ -77,8 +77,10 @@ class LayerWorkers(Protocol):
 
     remarks: list[str]
 
-    def measure(self, settings: LayerSettings, tasks: Iterator[LayerTask], told: Told) -> Finished:
-        """Give the layers with their names, in the order of the tasks; `told` is how many cells were finished."""
+    def measure(
+        self, settings: LayerSettings, tasks: Iterator[LayerTask], layers: int, told: Told
+    ) -> Finished:
+        """Give so many layers with their names, in the order of the tasks; `told` is how many cells were finished."""
 
 
 class OwnProcess:
@@ -87,7 +89,9 @@ class OwnProcess:
     def __init__(self) -> None:
         self.remarks: list[str] = []
 
-    def measure(self, settings: LayerSettings, tasks: Iterator[LayerTask], told: Told) -> Finished:
+    def measure(
+        self, settings: LayerSettings, tasks: Iterator[LayerTask], layers: int, told: Told
+    ) -> Finished:
         """Measure each layer before the next one is read."""
         for task in tasks:
             group = task.reading.table.group
@@ -99,12 +103,21 @@ class OwnProcess:
 class LocalProcesses:
     """Processes of this machine of one thread each, no more than have memory."""
 
-    def __init__(self, number: int, remarks: list[str]) -> None:
-        self.number, self.remarks = number, remarks
+    def __init__(self, asked: int, fitting: int, allowed: str) -> None:
+        self._asked, self._fitting, self._allowed = asked, fitting, allowed
+        self.remarks: list[str] = []
 
-    def measure(self, settings: LayerSettings, tasks: Iterator[LayerTask], told: Told) -> Finished:
+    def measure(
+        self, settings: LayerSettings, tasks: Iterator[LayerTask], layers: int, told: Told
+    ) -> Finished:
         """Keep all of them at work; those that died are named, and their layers tried again."""
-        processes = WorkerProcesses(self.number, _measure_sent, (pickled(settings),))
+        number = min(self._asked, self._fitting, layers)
+        fewer = f" in place of {self._asked}" if number < self._asked else ""
+        many = "es" if number > 1 else ""
+        self.remarks.append(
+            f"Layers were measured by {number} process{many} of one thread{fewer}{self._allowed}."
+        )
+        processes = WorkerProcesses(number, _measure_sent, (pickled(settings),))
         try:
             yield from _in_order(processes, tasks, told, self.remarks)
         finally:
@@ -118,7 +131,9 @@ class ClusterWorkers:
         self.remarks: list[str] = []
         self._client = client
 
-    def measure(self, settings: LayerSettings, tasks: Iterator[LayerTask], told: Told) -> Finished:
+    def measure(
+        self, settings: LayerSettings, tasks: Iterator[LayerTask], layers: int, told: Told
+    ) -> Finished:
         """Keep all of them at work; Dask itself tries a layer again whose worker died."""
         cluster = _Cluster(self._client, pickled(settings))
         try:
@@ -138,7 +153,8 @@ def choose_workers(
     """Decide who measures; a ValueError or TypeError says what is wrong with what was asked.
 
     Processes are no more than there are layers, and than fit into `memory_budget` bytes, by default 80 % of what is
-    free, by an estimate of the largest layer.
+    free, by an estimate of the largest layer. A budget that has no room for one is refused; of what is free one is
+    always taken.
     """
     if memory_budget is not None:
         check_count("compare", "memory_budget", memory_budget)
@@ -159,14 +175,16 @@ def choose_workers(
     check_count("compare", "workers", workers)
     free = available_bytes()
     budget = memory_budget or (None if free is None else int(SHARE_OF_FREE * free))
-    need = BYTES_OF_A_PROCESS + max(map(partial(_bytes_of, reader), tables.values()), default=0)
-    number = max(1, min(workers, len(tables), workers if budget is None else budget // need))
-    said = f"Layers were measured by {number} process{'es' if number > 1 else ''} of one thread"
-    if number < workers:
-        said += f" in place of {workers}"
-    if budget is not None:
-        said += f": each needs up to {need / 1e9:.1f} GB, {budget / 1e9:.1f} GB are allowed"
-    return LocalProcesses(number, [f"{said}."])
+    largest = max(tables, key=lambda group: _bytes_of(reader, tables[group]))
+    need = BYTES_OF_A_PROCESS + _bytes_of(reader, tables[largest])
+    if memory_budget is not None and memory_budget < need:
+        raise ValueError(
+            f"memory_budget is {memory_budget:,} bytes, and one process needs up to {need:,} for the largest layer, "
+            f"{largest!r}: allow as much, leave that layer out, or leave workers and memory_budget out"
+        )
+    fitting = workers if budget is None else max(1, budget // need)
+    allowed = f": each needs up to {need / 1e9:.1f} GB, {budget / 1e9:.1f} GB are allowed" if budget else ""
+    return LocalProcesses(workers, fitting, allowed)
 
 
 def pickled(value: object) -> bytes:

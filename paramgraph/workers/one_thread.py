@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from threadpoolctl import threadpool_limits
+
 # Read as libraries load; with another number of threads sums round otherwise. Bars of libraries would write over
 # the one of the run, and a process that is ended would leave their locks behind.
 ONE_THREAD = {
@@ -40,10 +42,10 @@ def one_thread_environment() -> Iterator[None]:
 def alone_on_one_thread() -> Iterator[None]:
     """Wait until nothing else is inside, and compute by one thread; for a process that others have started.
 
-    Environment and torch are left as they were: what else runs there, be it the caller himself, is not ours.
+    Environment, torch and BLAS are left as they were: what else runs there, be it the caller himself, is not ours.
     """
-    with _ONE_AT_A_TIME, one_thread_environment():
-        # Libraries read it as they load; torch may be loaded already.
+    # Libraries read the environment as they load; those that are loaded already are told.
+    with _ONE_AT_A_TIME, one_thread_environment(), threadpool_limits(1):
         torch = sys.modules.get("torch")
         threads = torch.get_num_threads() if torch else 1
         if torch:

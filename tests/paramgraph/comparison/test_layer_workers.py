@@ -191,10 +191,31 @@ def test_no_more_processes_than_the_budget_has_room_for(monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("paramgraph.comparison._layer_workers.WorkerProcesses", counted)
-    for budget in (1, 1_000_000_000, 10_000_000_000):
+    for budget in (500_000_000, 1_000_000_000, 10_000_000_000):
         with pytest.raises(KeyboardInterrupt):
             compare(perceptron(), "ring", workers=9, memory_budget=budget, targets=["0", "1", "2"])
-    assert made == [1, 2, 3]  # one always, two of 450 MB and more, and one for each layer
+    assert made == [1, 2, 3]  # one or two of 450 MB and more, and one for each layer
+
+
+def test_of_what_is_free_one_process_is_always_taken(
+    backwards: type[Backwards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paramgraph.comparison._layer_workers.available_bytes", lambda: 100_000_000)
+    found = compare(perceptron(), "ring", workers=9)
+    said = "by 1 process of one thread in place of 9: each needs up to 0.5 GB, 0.1 GB are allowed."
+    assert any(said in line for line in found.setting["chosen"])
+
+
+def test_only_processes_that_measured_layers_are_told(tmp_path: Path, backwards: type[Backwards]) -> None:
+    def told() -> list[str]:
+        found = compare(perceptron(), "ring", folder=tmp_path, workers=2, targets=["0", "1", "2"])
+        return [line.partition(":")[0] for line in found.setting["chosen"] if "process" in line]
+
+    assert told() == ["Layers were measured by 2 processes of one thread"]
+    assert told() == []  # all are kept
+    kept = (tmp_path / "layers.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "layers.jsonl").write_text("".join(kept[:-1]))
+    assert told() == ["Layers were measured by 1 process of one thread in place of 2"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +224,7 @@ def test_no_more_processes_than_the_budget_has_room_for(monkeypatch: pytest.Monk
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"workers": 2, "memory_budget": 0}, ValueError, "memory_budget must be at least 1"),
         ({"memory_budget": 10**9}, ValueError, "memory_budget bounds the processes of workers"),
+        ({"workers": 2, "memory_budget": 10**8}, ValueError, "is 100,000,000 bytes, .*needs up to 4.*'0.weight'"),
         ({"workers": 2, "client": object()}, ValueError, "either workers.*or client"),
         ({"client": "tcp://127.0.0.1:9"}, TypeError, "client is a distributed.Client, .* got str"),
         (
