@@ -145,8 +145,8 @@ def compare(
     client : distributed.Client, optional
         The workers of this Dask cluster measure layers instead. Needs ``pip install 'paramgraph[dask]'``.
     memory_budget : int, optional
-        Bytes that all processes of `workers` together may take, by an estimate of the largest layer; by default 80 % of
-        what is free. `setting["chosen"]` says how many processes that made, and which died.
+        Bytes that all processes of `workers` together may take, by an estimate of the largest layer, and at least room
+        for one; by default 80 % of what is free. `setting["chosen"]` says how many processes that made, and which died.
 
     Returns
     -------

@@ -224,7 +224,11 @@ def test_only_processes_that_measured_layers_are_told(tmp_path: Path, backwards:
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"workers": 2, "memory_budget": 0}, ValueError, "memory_budget must be at least 1"),
         ({"memory_budget": 10**9}, ValueError, "memory_budget bounds the processes of workers"),
-        ({"workers": 2, "memory_budget": 10**8}, ValueError, "is 100,000,000 bytes, .*needs up to 4.*'0.weight'"),
+        (
+            {"workers": 2, "memory_budget": 10**8},
+            ValueError,
+            "is 100,000,000 bytes, .*needs up to 4.*'0.weight'",
+        ),
         ({"workers": 2, "client": object()}, ValueError, "either workers.*or client"),
         ({"client": "tcp://127.0.0.1:9"}, TypeError, "client is a distributed.Client, .* got str"),
         (
