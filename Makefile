@@ -89,9 +89,17 @@ format: install  ## apply the formatter and the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The shapes that tests check at every call would be part of what is timed.
-bench: install  ## benchmarks, with their peers in the same run
-	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest tests/benchmarks -m bench -s
+# The shapes that tests check at every call would be part of what is timed. RECORD is made anew; with ONLY="filters steps" these alone
+# are measured anew in it, and with GO_ON=1 those that it lacks, as after an interruption.
+RECORD ?= build/benchmarks.json
+$(VENV)/peers: pyproject.toml constraints.txt | $(VENV)/installed
+	@echo "adding the peers of the benchmarks to $(VENV)"
+	@$(call PIP,bench)
+	@touch $@
+
+bench: $(VENV)/peers  ## benchmarks beside their peers and floors, as one record and a table (8 minutes on two quiet cores)
+	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks $(ONLY) --record $(abspath $(RECORD)) $(if $(GO_ON),--go-on)
+	$(BIN)/python tutorials/records/benchmark_results.py $(RECORD)
 
 # Without the settings of the test suite: a notebook runs as its reader runs it. 180 s is the limit of one cell.
 tutorials: install  ## run the notebooks in full, up to 5 minutes each
