@@ -9,12 +9,15 @@ whenever they were registered.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches
+from paramgraph.workers import check_workers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.distributed import (
     bind_on_ranks,
@@ -32,6 +35,7 @@ from spectral_opt.preparation import (
     calibration_sets,
     check_calibration,
     check_starts,
+    choose_graph_workers,
     match_tables,
     prepare_on_ranks,
 )
@@ -58,6 +62,10 @@ def attach(
     loss: CalibrationLoss = None,
     prepared: Sequence[tuple[PreparedTable, ...]] | None = None,
     start: StartLike | None = None,
+    *,
+    workers: int | None = None,
+    client: Any | None = None,  # Any: distributed's Client, of an optional and untyped library
+    memory_budget: int | None = None,
 ) -> SpectralHandle:
     """Put penalty and filter of one or more configs on an optimizer.
 
@@ -83,6 +91,9 @@ def attach(
         safetensors file or folder, which must not be written to while training, or tensors by the parameters' names.
         "copy": nowhere. None: in the hub's cache, where the model was loaded from it, else nowhere. What is stored in
         another type or on another device is copied. `explanation` says which.
+    workers, client, memory_budget : optional
+        Processes of this machine, or a Dask cluster, that build graphs and filters from features which this process
+        measures, as in `prepare`; `explanation` says how many, and which died. Of one rank alone, and not at a refresh.
 
     Returns
     -------
@@ -95,8 +106,8 @@ def attach(
     ValueError
         If targets match nothing that the optimizer trains, calibration batches are missing, no table can have a graph,
         `prepared` is of other tables, a decoupled penalty finds no learning rate, two configs run one parameter in
-        a basis, `start` is a file or folder with other weights, or the optimizer has a live handle. Model and optimizer
-        are untouched then.
+        a basis, `start` is a file or folder with other weights, the optimizer has a live handle, or workers would have
+        nothing to do or too little memory. Model and optimizer are untouched then.
     TypeError
         If `model`, `optimizer`, `config`, `batches` or `loss` is of the wrong kind.
 
@@ -138,6 +149,12 @@ def attach(
     bare = bare_model(model)
     ranks = find_ranks(model)
     with ranks.together():
+        check_workers("attach", workers, client, memory_budget)
+        if (workers is not None or client is not None) and (prepared is not None or ranks.size > 1):
+            reason = (
+                "prepared has the graphs" if ranks.size == 1 else f"rank 0 of {ranks.size} builds the graphs"
+            )
+            raise ValueError(f"{reason}, so workers and client would be ignored: leave them out")
         request = _check_request(bare, optimizer, config, batches, loss, prepared)
         stored = find_stored(bare, start)
     configs, bare_optimizer, parameters, named, sets = request
@@ -146,18 +163,23 @@ def attach(
         {"config": describe_tables(configs, [])["config"]}, "give attach the same configs on every rank"
     )
     if prepared is None:
-        prepared = [
-            prepare_on_ranks(ranks, bare, item, sets, loss, parameters=parameters) for item in configs
-        ]
+        matched = [match_tables(bare, item, parameters)[0] for item in configs]
+        with closing(
+            choose_graph_workers("attach", workers, client, memory_budget, configs, matched)
+        ) as chosen:
+            prepared = [
+                prepare_on_ranks(ranks, bare, item, sets, loss, tables, workers=chosen)
+                for item, tables in zip(configs, matched, strict=True)
+            ]
     check_split_filters(configs, prepared, named)
     explanation = explain_prepared(bare, configs, prepared, parameters, optimizer, ranks)
-    tables = [
+    bound = [
         bind_on_ranks(ranks, item, ready, bare, named)
         for item, of_config in zip(configs, prepared, strict=True)
         for ready in of_config
     ]
-    refresher = Refresher(bare, sets, loss, tables, ranks)
-    handle = SpectralHandle(bare, bare_optimizer, configs, tables, explanation, refresher, ranks, stored)
+    refresher = Refresher(bare, sets, loss, bound, ranks)
+    handle = SpectralHandle(bare, bare_optimizer, configs, bound, explanation, refresher, ranks, stored)
     handle.explanation = told_start(explanation, stored.names, stored.size, stored.where)
     return handle
 

@@ -14,7 +14,7 @@ from paramgraph.comparison._constructions import buildable_constructions, plan_c
 from paramgraph.comparison._contents import Contents
 from paramgraph.comparison._layer_loop import choose_tables, compare_layers, worth_drawing
 from paramgraph.comparison._layer_reading import LayerReader
-from paramgraph.comparison._layer_workers import LayerSettings, choose_workers
+from paramgraph.comparison._layer_workers import LayerSettings, choose_measurement
 from paramgraph.comparison._left_out import coverage_of, left_out, told_coverage
 from paramgraph.comparison._options import (
     NULLS,
@@ -217,7 +217,7 @@ def compare(
         )
     tables = choose_tables(node_tables(reader.model, scheme, targets, exclude), layers)
     covered = coverage_of(coverage(reader.model, targets, exclude), tables)
-    measuring = choose_workers(workers, client, memory_budget, reader, tables, constructions)
+    measuring = choose_measurement(workers, client, memory_budget, reader, tables, constructions)
     buildable, too_small = buildable_constructions(constructions, tables)
     setting: dict[str, Any] = {
         "model": name or name_of_model(model),

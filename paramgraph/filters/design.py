@@ -65,6 +65,10 @@ class FilterDesign:
         polynomial = self.coefficients is not None and bool(self.coefficients.any())
         return not (modes or self.rest or polynomial or self.gamma)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the factors of a linear system behind, of which not all can be pickled: they are computed again."""
+        return {name: value for name, value in self.__dict__.items() if name != "solver"}
+
     @cached_property
     def solver(self) -> LinearSolve:
         """The linear system of "solve", factored at the first call."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Failures, Loss, OnFailure, activation_passes, output_gradient_passes
-from paramgraph.spectra import ShiftOperator, adjacency, eigenpairs, full_adjacency
+from paramgraph.spectra import ShiftOperator, adjacency, full_adjacency
 
 BLOCK = 384
 # Scheme and source of which the Gram matrix of features is a second moment at a layer.
@@ -77,14 +77,15 @@ class _Sums:
 class SecondMoments:
     """Gram matrices of tables, one for all that have the same pieces, given out once: the sums are let go.
 
-    A matrix that is asked for as an operator stays one; its eigenvectors alone take half of its memory.
+    A matrix that is asked for as an operator stays one, until it is taken.
     """
 
-    def __init__(self, sums: _Sums, seed: int = 0) -> None:
-        self._totals, self._leaders, self._seed = sums.totals, sums.leaders, seed
+    is_shared = True
+
+    def __init__(self, sums: _Sums) -> None:
+        self._totals, self._leaders = sums.totals, sums.leaders
         self._memory = sums.memory
         self._operators: dict[str, ShiftOperator] = {}
-        self._bases: dict[str, Tensor] = {}
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -92,10 +93,13 @@ class SecondMoments:
         return tuple(self._leaders)
 
     def is_zero(self, group: str) -> bool:
-        """Whether nothing arrived at a table but zeros."""
-        leader = self._leaders[group]
-        has = leader in self._operators or leader in self._bases
-        return not has and not float(self._totals[leader].diagonal().sum()) > 0
+        """Whether nothing arrived at a table but zeros; what was given out did not."""
+        total = self._totals.get(self._leaders[group])
+        return total is not None and not float(total.diagonal().sum()) > 0
+
+    def leader(self, group: str) -> str:
+        """Name the first of the tables that have the matrix of this one."""
+        return self._leaders[group]
 
     def operator(self, group: str) -> ShiftOperator:
         """Give the adjacency of the matrix, of mean diagonal 1; a ValueError where it is zero."""
@@ -115,14 +119,15 @@ class SecondMoments:
         """Copy the sum X X^T itself, in float64, which must not have been asked for as an operator."""
         return _whole(self._totals[self._leaders[group]])
 
-    def basis(self, group: str, dtype: torch.dtype) -> Tensor:
-        """Give all eigenvectors, the strongest first; solved in float64, kept in `dtype`."""
-        leader = self._leaders[group]
-        if leader not in self._bases:
-            basis = eigenpairs(self.operator(group), seed=self._seed).eigenvectors.to(dtype)
-            self._bases[leader] = basis if self._memory is None else self._memory.keep(basis)
-            del self._operators[leader]
-        return self._bases[leader]
+    def take(self, group: str) -> ShiftOperator:
+        """Give the adjacency and let it go: it is not there any more, for the others that have it neither."""
+        operator = self.operator(group)
+        del self._operators[self._leaders[group]]
+        return operator
+
+    def keep(self, basis: Tensor) -> Tensor:
+        """Keep a basis where the sums were, in memory or in a file."""
+        return basis if self._memory is None else self._memory.keep(basis)
 
 
 def second_moments(
@@ -132,7 +137,6 @@ def second_moments(
     batches: Batches,
     loss: Loss | None = None,
     options: Mapping[str, Any] | None = None,
-    seed: int = 0,
     on_failure: OnFailure | None = None,
     memory: MappedMemory | None = None,
 ) -> SecondMoments:
@@ -141,7 +145,7 @@ def second_moments(
     Tables with the same inputs share one matrix. Products are summed over a batch in the dtype of the pieces (float32
     at least) and over batches in float64. Time 2 nodes^2 tokens for each different matrix, memory 8 nodes^2 bytes.
     ValueError if pieces are not finite, or missing; or `on_failure` (group, reason) is told and the others go on.
-    `seed` is that of eigensolvers. With a `memory` sums, operators and bases are in its files.
+    With a `memory` sums, operators and bases are in its files.
     """
     again = list(batches)
     failed: set[str] = set()
@@ -173,7 +177,7 @@ def second_moments(
     failures = Failures(tables, told)
     for group in with_none:
         failures.table(group, ValueError(f"nothing arrived at the layer of {group!r} in these batches"))
-    return SecondMoments(sums.without(failed), seed)
+    return SecondMoments(sums.without(failed))
 
 
 def _add_product(total: Tensor, piece: Tensor) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from spectral_opt.finetuning import FineTuneOptions
 
 PIPE = 140
-NOT_OPTIONS = ("out", "config", "dry_run", "device", "ranks", "sharded", "json", "quiet", "traceback")
+NOT_OPTIONS = (
+    *("out", "config", "workers", "dry_run", "device", "ranks", "sharded"),
+    *("json", "quiet", "traceback"),
+)
 ASSIGNMENTS = ("peft_options", "spectral_options", "trainer")
 TEXTS, TRAINING, DRY_RUN = "the texts", "the training", "a dry run"
 ADAPTER, SPECTRAL = "an adapter", "penalty and filter"
@@ -87,6 +90,13 @@ class FineTune:
         str | None, option("text whose behaviour is to be preserved", metavar="TEXT", group=SPECTRAL)
     ] = None
     preserve_texts: Annotated[int | None, option("texts drawn of it [96]", group=SPECTRAL)] = None
+    workers: Annotated[
+        int | None,
+        option(
+            "processes of one thread each that build the graphs [this one, by its own threads]",
+            group=SPECTRAL,
+        ),
+    ] = None
     learning_rate: Annotated[float | None, option("[5e-5; adapters 2e-4]", group=TRAINING)] = None
     max_steps: Annotated[int | None, option("[as many as the epochs have]", group=TRAINING)] = None
     epochs: Annotated[float | None, option("passes over the texts [3]", group=TRAINING)] = None
@@ -154,7 +164,7 @@ class FineTune:
 
         try:
             with progress_bar(1.0, shown=speaks) as advance:
-                done = finetune(options, self.out, command=line, advance=advance)
+                done = finetune(options, self.out, command=line, advance=advance, workers=self.workers)
         except KeyboardInterrupt:
             print_lines("interrupted; the same line goes on from the last whole checkpoint", to_stderr=True)
             return 130

@@ -33,7 +33,7 @@ UNFINISHED = "unfinished"
 RECIPE = "mergekit.yaml"
 NOT_SIZES = (
     *("base", "tuned", "preserve", "out", "quick", "quiet", "traceback", "json", "overwrite"),
-    *("memory", "moments"),
+    *("memory", "moments", "workers"),
 )
 # Of what is measured, in memory.
 MEASURED = ("task", "metric", "keep", "strengths", "scales", "nulls", "further", "dev", "test")
@@ -129,6 +129,10 @@ class Refine:
             metavar="FILE",
         ),
     ] = None
+    workers: Annotated[
+        int | None,
+        option("processes of one thread each that build the graphs [this one, by its own threads]"),
+    ] = None
     quick: Annotated[bool, option("a third of the text, two strengths", "--quick")] = False
     json: Json = False
     overwrite: Annotated[bool, option("write into a folder that is not empty", "--overwrite")] = False
@@ -163,7 +167,9 @@ class Refine:
         transformers_logging.disable_progress_bar()  # one bar is enough
         # Warnings about heads that are drawn anew: what has no base is said in the results.
         transformers_logging.set_verbosity_error()
-        sweep = Sweep(make_refinement(options), lambda work, what: None, moments=self.moments)
+        sweep = Sweep(
+            make_refinement(options), lambda work, what: None, moments=self.moments, workers=self.workers
+        )
         self.out.mkdir(parents=True, exist_ok=True)
         return _sweep(sweep, self, line)
 
@@ -179,7 +185,9 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
 
     print_lines("refining block by block; nothing is measured", to_stderr=True)
     model = command.out / "model"
-    found = refine_unmeasured(options, model, command.overwrite, moments=command.moments)
+    found = refine_unmeasured(
+        options, model, command.overwrite, moments=command.moments, workers=command.workers
+    )
     results = {"command": line, "model": str(model)} | found
     write_text(command.out / "results.json", json.dumps(results, indent=2, allow_nan=False))
     _write_recipe(command, results["form"] == "adapter")

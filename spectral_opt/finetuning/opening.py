@@ -71,13 +71,15 @@ class OpenedRun:
 class RunInputs:
     """What can be known of a run without its weights: options, configs and texts are held against each other."""
 
-    def __init__(self, options: FineTuneOptions) -> None:
-        self.options = options
+    def __init__(self, options: FineTuneOptions, workers: int | None = None) -> None:
+        self.options, self.workers = options, workers
         kind = TASKS[options.task]
         check_installed(options, kind)
         self.configs = read_configs(options)
         if self.configs:
-            SpectralCallback(self.configs)  # refuses what a callback cannot do
+            SpectralCallback(self.configs, workers=workers)  # refuses what a callback cannot do
+        elif workers is not None:
+            raise ValueError("workers build graphs, and would be ignored without spectral: leave them out")
         self.adapter = adapter_of(options, kind)
         self.launch = Launch.of(options)
         check_trainer_fields(options, _arguments_class(kind, options), self.launch)
@@ -123,7 +125,9 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
         model = adapt(model, inputs.adapter, options.seed)
     callbacks: list[TrainerCallback] = []
     if inputs.configs:
-        spectral = SpectralCallback(inputs.configs, batches or None, calibration_seed=options.seed)
+        spectral = SpectralCallback(
+            inputs.configs, batches or None, calibration_seed=options.seed, workers=inputs.workers
+        )
         callbacks += [spectral, Explained(spectral)]
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))

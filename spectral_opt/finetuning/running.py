@@ -58,12 +58,13 @@ def finetune(
     *,
     command: str = "",
     advance: Advance = lambda share, what: None,
+    workers: int | None = None,
 ) -> FinishedTuning:
     """Tune a model and leave it in `out`, with its tokenizer, README.md, run.json and report.html.
 
     What `out` holds of the same run is taken up: a finished one is only read, of an interrupted one the last whole
     checkpoint in `out`/checkpoints goes on, bitwise as if it had not ended. `advance` is told shares of the training
-    and what comes next; global random states are as before.
+    and what comes next; so many `workers` build the graphs, as in `attach`; global random states are as before.
 
     ValueError or TypeError refuses before training, with nothing written, what cannot go well: options, texts, a model
     that does not fit them or the memory, a folder of something else or of a run with other options.
@@ -75,16 +76,21 @@ def finetune(
     states = RandomStates.capture()
     try:
         with quiet_libraries():
-            return _finetune(options, out, known, command, advance)
+            return _finetune(options, out, known, command, advance, workers)
     finally:
         states.restore()
 
 
 def _finetune(
-    options: FineTuneOptions, out: Path, known: Mapping[str, Any] | None, command: str, advance: Advance
+    options: FineTuneOptions,
+    out: Path,
+    known: Mapping[str, Any] | None,
+    command: str,
+    advance: Advance,
+    workers: int | None,
 ) -> FinishedTuning:
     clock = _Clock()
-    inputs = RunInputs(options)
+    inputs = RunInputs(options, workers)
     check_identity(out, known, {"texts": inputs.text_digest})
     if known is not None and known["status"] == "finished":
         return FinishedTuning(out, known, trained=False)

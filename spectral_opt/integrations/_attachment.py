@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from paramgraph._checks import whole_number
 from paramgraph.sources import Batches
+from paramgraph.workers import check_workers
 from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.hooks import OptimizerWrapper, attach
 from spectral_opt.integrations._start_weights import StartWeights
@@ -39,6 +40,7 @@ class Attachment:
         loss: CalibrationLoss,
         calibration_batches: int,
         calibration_seed: int,
+        workers: int | None = None,
     ) -> None:
         self.configs = as_configs(config)
         if any(item.penalty > 0 and item.penalty_mode == "loss" for item in self.configs):
@@ -47,7 +49,8 @@ class Attachment:
                 "penalty_mode='gradient', which adds the same gradient, or 'decoupled'"
             )
         loss_on(loss, "task")
-        self.loss = loss
+        check_workers("a spectral callback", workers, None, None)
+        self.loss, self._workers = loss, workers
         self.handle: SpectralHandle | None = None
         self.start: StartWeights | None = None
         self.left: dict[str, Tensor] | None = None
@@ -96,7 +99,8 @@ class Attachment:
     ) -> SpectralHandle:
         # What the start has in memory already is shared, not copied a second time.
         known = None if self.start is None else self.start.tensors
-        handle = attach(model, optimizer, self.configs, self._calibration(model, draw), loss, start=known)
+        sets = self._calibration(model, draw)
+        handle = attach(model, optimizer, self.configs, sets, loss, start=known, workers=self._workers)
         if self.start is None:
             self.start = StartWeights(model, self.configs)
         moved = self.start.moved(model)

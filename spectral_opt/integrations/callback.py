@@ -51,6 +51,8 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         How many batches are drawn.
     calibration_seed : int, default 0
         Of the draw, which has a generator of its own.
+    workers : int, optional
+        Processes that build the graphs, as in `attach`.
 
     Attributes
     ----------
@@ -84,8 +86,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         loss: CalibrationLoss = None,
         calibration_batches: int = 16,
         calibration_seed: int = 0,
+        workers: int | None = None,
     ) -> None:
-        self._attached = Attachment(config, batches, loss, calibration_batches, calibration_seed)
+        self._attached = Attachment(config, batches, loss, calibration_batches, calibration_seed, workers)
 
     @property
     def configs(self) -> tuple[SpectralConfig, ...]:

@@ -15,7 +15,7 @@ Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`
 has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`; which cannot have
 one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
-On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
+Who builds graphs: `choose_graph_workers`. On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
 """
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         measured_table as measured_table,
         told_factors as told_factors,
     )
+    from spectral_opt.preparation.graph_workers import choose_graph_workers as choose_graph_workers
     from spectral_opt.preparation.matching import (
         as_configs as as_configs,
         bare_model as bare_model,

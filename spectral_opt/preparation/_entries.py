@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -25,6 +25,7 @@ from paramgraph.spectra import (
     eigenpairs,
     null_operator,
 )
+from paramgraph.workers import CallWorkers, GivenUp, OwnProcess
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     effective_texts,
@@ -37,10 +38,12 @@ from spectral_opt.preparation.prepared_table import (
     FAILURES,
     UNREACHED,
     EntryOperator,
+    Failed,
     PreparedTable,
     build_operator,
     check_form,
     is_unreached,
+    made_or_failed,
     prepared_or_left_alone,
     table_left_alone,
     told_failure,
@@ -50,11 +53,15 @@ Measure = Callable[..., Any]
 Share = Callable[..., PreparedTable]
 # Fewer equally strong texts than that leave the order of modes to chance.
 FEW_TEXTS = 16
+BY_THIS_PROCESS = "filters of graphs that tables have in common were made by this process"
 
 
 @runtime_checkable
 class Side(Protocol):
     """The graphs of the rows of all matrices, or of their columns."""
+
+    # Whether tables have operators in common.
+    is_shared: bool
 
     def is_zero(self, group: str) -> bool:
         """Whether the batches say nothing of a table."""
@@ -62,15 +69,23 @@ class Side(Protocol):
     def operator(self, group: str) -> ShiftOperator:
         """Give the operator of a table."""
 
-    def basis(self, group: str, dtype: torch.dtype) -> Tensor:
-        """Give all eigenvectors of a table's operator; it may be let go."""
+    def leader(self, group: str) -> str:
+        """Name the first of the tables that have the operator of this one."""
+
+    def take(self, group: str) -> ShiftOperator:
+        """Give the operator of a table and let it go."""
+
+    def keep(self, basis: Tensor) -> Tensor:
+        """Keep the eigenvectors of an operator that was taken."""
 
 
 class _Built:
     """Graphs that a builder has made of features."""
 
-    def __init__(self, operators: dict[str, ShiftOperator], seed: int) -> None:
-        self._operators, self._seed = operators, seed
+    is_shared = False
+
+    def __init__(self, operators: dict[str, ShiftOperator]) -> None:
+        self._operators = operators
         self._known = frozenset(operators)
 
     def is_zero(self, group: str) -> bool:
@@ -81,9 +96,17 @@ class _Built:
         """Give the operator of a table."""
         return self._operators[group]
 
-    def basis(self, group: str, dtype: torch.dtype) -> Tensor:
-        """Solve for all eigenvectors in float64 and let the operator go."""
-        return eigenpairs(self._operators.pop(group), seed=self._seed).eigenvectors.to(dtype)
+    def leader(self, group: str) -> str:
+        """Name the table itself."""
+        return group
+
+    def take(self, group: str) -> ShiftOperator:
+        """Give the operator of a table and let it go."""
+        return self._operators.pop(group)
+
+    def keep(self, basis: Tensor) -> Tensor:
+        """Keep eigenvectors in memory."""
+        return basis
 
 
 def prepare_entries(
@@ -97,15 +120,18 @@ def prepare_entries(
     measure_energy: Measure = product_energy,
     share: Share | None = None,
     memory: MappedMemory | None = None,
+    workers: CallWorkers | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build a row graph and a column graph of each matrix and join them, or measure the energy of their modes.
 
     `make_ready` (table, operator, edges, seconds) adds the filter. A source that runs the model runs it for each side,
     and the energies once more; with a `memory` second moments and energies are in its files. A table that the objective
-    does not reach, or that fails on one of its sides, has no operator, and its reason says so.
+    does not reach, or that fails on one of its sides, has no operator, and its reason says so. `workers` build graphs,
+    solve for modes and make filters.
     """
     if not tables:
         return ()
+    workers = workers or OwnProcess()
     started = time.perf_counter()
     if memory is not None:
         measure_energy = partial(measure_energy, memory=memory)
@@ -121,6 +147,7 @@ def prepare_entries(
         is_alone=share is None,
         failures=failures,
         memory=memory,
+        workers=workers,
     )
     rows = side(tables)
     reached = [key for key in tables if key in failures or not rows.is_zero(key)]
@@ -130,28 +157,43 @@ def prepare_entries(
     columns = partial(side, {key: across[key] for key in live})
     remarks = told_objective(model, config) + told_padding(model, config, again)
     make: dict[str, Callable[[float], PreparedTable]]
+    joining: CallWorkers = OwnProcess()
     if config.energy is None:
         beside = columns()
+        # An operator that tables have in common would come back once for each of them.
+        if not (rows.is_shared or beside.is_shared):
+            joining = workers
+        elif config.has_filter and workers.sends:
+            remarks += (BY_THIS_PROCESS,)
         make = {
             key: partial(_join, table, config, rows.operator(key), beside.operator(key), make_ready)
             for key, table in live.items()
             if key not in failures
         }
     else:
-        bases = _bases(model, live, rows, columns, failures)
+        bases = _bases(model, config, live, rows, columns, failures, workers)
         found, few = _measured_modes(model, config, live, bases, again, measure_energy, failures)
         remarks += few
         make = {key: partial(_of_modes, live[key], config, modes, make_ready) for key, modes in found.items()}
     seconds = (time.perf_counter() - started) / len(tables)
-    ready = []
-    for key, table in tables.items():
-        entries = table.shape[0] * table.shape[1]
-        if key not in make:
-            ready.append(table_left_alone(table, entries, failures.get(key, UNREACHED), seconds))
-            continue
-        build = partial(prepared_or_left_alone, table, entries, partial(make[key], seconds))
-        ready.append(build() if share is None else share(table, config, build))
-    return tuple(replace(each, remarks=remarks) for each in ready)
+    entries = {key: table.shape[0] * table.shape[1] for key, table in tables.items()}
+
+    def calls() -> Iterator[tuple[str, Callable[[], PreparedTable]]]:
+        for key in tables:
+            if key in make:
+                build = partial(
+                    prepared_or_left_alone, tables[key], entries[key], partial(make[key], seconds)
+                )
+                yield key, build if share is None else partial(share, tables[key], config, build)
+
+    ready = {
+        key: table_left_alone(table, entries[key], failures.get(key, UNREACHED), seconds)
+        for key, table in tables.items()
+    }
+    for key, made in joining.results(calls(), len(make)):
+        is_lost = isinstance(made, GivenUp)
+        ready[key] = table_left_alone(tables[key], entries[key], made.reason, seconds) if is_lost else made
+    return tuple(replace(each, remarks=remarks) for each in ready.values())
 
 
 def _side(
@@ -164,18 +206,17 @@ def _side(
     is_alone: bool,
     failures: dict[str, str],
     memory: MappedMemory | None,
+    workers: CallWorkers,
 ) -> Side:
     """Measure one side; second moments go without features where no other rank has a part in them."""
     if not tables:
-        return _Built({}, config.seed)
+        return _Built({})
     scheme = next(iter(tables.values())).scheme
     source, options = source_of(model, config, scheme)
     if is_alone and is_moment_gram(config, scheme):
         assert isinstance(source, str)  # a moment gram is of a source by name
         assert batches is not None  # checked before
-        return second_moments(
-            model, tables, source, batches, loss, options, config.seed, failures.__setitem__, memory
-        )
+        return second_moments(model, tables, source, batches, loss, options, failures.__setitem__, memory)
     features: dict[str, Tensor] = {}
     if reads_features(config):
         features = measure(
@@ -190,16 +231,26 @@ def _side(
     operators = {}
     # Other nulls are of both sides together.
     of_side = config if config.null == "random" else replace(config, null=None)
-    for key, table in tables.items():
-        if key in failures:
-            continue
-        try:
-            found = features.pop(key, torch.zeros(table.shape[0], 0))
+
+    def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
+        for key, table in tables.items():
+            if key in failures:
+                continue
+            try:
+                found = features.pop(key, torch.zeros(table.shape[0], 0))
+            except FAILURES as error:  # made only now
+                failures[key] = told_failure(error)
+                continue
             if not is_unreached(source, found):
-                operators[key], _ = build_operator(table, of_side, found)
-        except FAILURES as error:
-            failures[key] = told_failure(error)
-    return _Built(operators, config.seed)
+                yield key, partial(made_or_failed, build_operator, table, of_side, found)
+            del found
+
+    for key, made in workers.results(calls(), len(tables)):
+        if isinstance(made, Failed | GivenUp):
+            failures[key] = made.reason
+        else:
+            operators[key], _ = made
+    return _Built(operators)
 
 
 def _join(
@@ -248,30 +299,61 @@ def _of_modes(
 
 def _bases(
     model: nn.Module,
+    config: SpectralConfig,
     tables: Mapping[str, NodeTable],
     rows: Side,
     columns: Callable[[], Side],
     failures: dict[str, str],
+    workers: CallWorkers,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Solve for all modes of the rows before the columns are measured: sums in float64 are twice as large."""
     named = dict(unwrap(model).named_parameters(remove_duplicate=False))
     dtypes = {key: named[table.parameters[0]].dtype for key, table in tables.items()}
     dtypes = {key: torch.float64 if one == torch.float64 else torch.float32 for key, one in dtypes.items()}
-    left = _solved(rows, dtypes, failures)
+    left = _solved(rows, dtypes, failures, config.seed, workers)
     across = columns()
-    right = _solved(across, {key: dtypes[key] for key in left if key not in failures}, failures)
+    both = {key: dtypes[key] for key in left if key not in failures}
+    right = _solved(across, both, failures, config.seed, workers)
     return {key: (left[key], V) for key, V in right.items()}
 
 
-def _solved(side: Side, dtypes: Mapping[str, torch.dtype], failures: dict[str, str]) -> dict[str, Tensor]:
-    """Solve for all modes of each table, or note why that fails."""
+def _solved(
+    side: Side,
+    dtypes: Mapping[str, torch.dtype],
+    failures: dict[str, str],
+    seed: int,
+    workers: CallWorkers,
+) -> dict[str, Tensor]:
+    """Solve for all modes of each table, once for those that have an operator in common, or note why that fails."""
+    asked: dict[str, str] = {}
+    for key in dtypes:
+        asked.setdefault(side.leader(key), key)
+    failed: dict[str, str] = {}
+
+    def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
+        for key in asked.values():
+            try:
+                operator = side.take(key)
+            except FAILURES as error:
+                failed[key] = told_failure(error)
+                continue
+            yield key, partial(made_or_failed, _all_modes, operator, seed, dtypes[key])
+            del operator
+
     found = {}
-    for key, dtype in dtypes.items():
-        try:
-            found[key] = side.basis(key, dtype)
-        except FAILURES as error:
-            failures[key] = told_failure(error)
-    return found
+    for key, made in workers.results(calls(), len(asked)):
+        if isinstance(made, Failed | GivenUp):
+            failed[key] = made.reason
+        else:
+            found[key] = side.keep(made)
+    firsts = {key: asked[side.leader(key)] for key in dtypes}
+    failures |= {key: failed[first] for key, first in firsts.items() if first in failed}
+    return {key: found[first] for key, first in firsts.items() if first in found}
+
+
+def _all_modes(operator: ShiftOperator, seed: int, dtype: torch.dtype) -> Tensor:
+    """Solve for all eigenvectors, the strongest or lowest first, in float64."""
+    return eigenpairs(operator, seed=seed).eigenvectors.to(dtype)
 
 
 def _measured_modes(

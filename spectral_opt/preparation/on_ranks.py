@@ -24,6 +24,7 @@ from paramgraph.sources import (
     batch_loss,
     collect_in_turn,
 )
+from paramgraph.workers import CallWorkers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation.calibration import (
     CalibrationBatches,
@@ -47,12 +48,14 @@ def prepare_on_ranks(
     loss: CalibrationLoss = None,
     tables: Mapping[str, NodeTable] | None = None,
     parameters: Iterable[Tensor] | None = None,
+    workers: CallWorkers | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of each table once, on rank 0, and hand them to all ranks.
 
     Each rank passes batches of its own, or all the same. Without `tables`, all that the config matches among the
     optimizer's `parameters`. Operators and filters are the same on each rank, bit by bit; a table that fails on one is
-    left alone on all. ValueError on all ranks if calibration batches are missing on one, their numbers differ where
+    left alone on all. `workers` build where there is one rank alone. ValueError on all ranks if calibration batches are
+    missing on one, their numbers differ where
     parameters are sharded, or no table is left.
 
     >>> model = nn.Sequential(nn.Linear(3, 8))
@@ -62,7 +65,7 @@ def prepare_on_ranks(
     if tables is None:
         tables = match_tables(model, config, parameters)[0]
     if ranks.size == 1:
-        return prepare_tables(model, config, tables, batches, loss)
+        return prepare_tables(model, config, tables, batches, loss, workers=workers)
     with ranks.together():
         sets = calibration_sets(batches)
         check_calibration(config, sets, loss)

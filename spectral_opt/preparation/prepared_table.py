@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -121,6 +122,21 @@ def prepared_or_left_alone(table: NodeTable, nodes: int, make: Callable[[], Prep
         return make()
     except FAILURES as error:
         return table_left_alone(table, nodes, told_failure(error))
+
+
+@dataclass(frozen=True)
+class Failed:
+    """In place of what was to be made of a table: why it cannot be."""
+
+    reason: str
+
+
+def made_or_failed(make: Callable[..., Any], *arguments: Any) -> Any:  # Any: what is made, or a `Failed`
+    """Make a part of a table, or say why that fails."""
+    try:
+        return make(*arguments)
+    except FAILURES as error:
+        return Failed(told_failure(error))
 
 
 def told_failure(error: Exception) -> str:

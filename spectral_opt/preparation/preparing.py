@@ -2,7 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from paramgraph.measures import product_energy
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import SOURCES, SourceLike, as_source, collect_in_turn
 from paramgraph.spectra import ShiftOperator, Spectrum, eigenpairs
+from paramgraph.workers import CallWorkers, GivenUp, OwnProcess
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation._entries import check_reached, prepare_entries, told_objective, told_texts
 from spectral_opt.preparation._freed_memory import give_back_freed_memory
@@ -44,6 +46,7 @@ from spectral_opt.preparation.factor_table import (
     measured_table,
     told_factors,
 )
+from spectral_opt.preparation.graph_workers import choose_graph_workers
 from spectral_opt.preparation.matching import match_tables
 from spectral_opt.preparation.prepared_table import (
     FAILURES,
@@ -68,6 +71,10 @@ def prepare(
     loss: CalibrationLoss = None,
     parameters: Iterable[Tensor] | None = None,
     keep_spectra: bool = False,
+    *,
+    workers: int | None = None,
+    client: Any | None = None,  # Any: distributed's Client, of an optional and untyped library
+    memory_budget: int | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of every table that a config acts on.
 
@@ -89,6 +96,16 @@ def prepare(
     keep_spectra : bool, default False
         Keep the eigenpairs of filters that use them, so that another response costs no eigenproblem: O(nodes^2)
         memory for each table.
+    workers : int, optional
+        So many processes of one thread each build graphs and filters from features that this one measures; the result
+        is that of one. By default this process does, by its own threads. No more are started than have memory. A table
+        whose process dies is tried again, twice at most. A builder must stand in a module that can be imported, and a
+        script needs ``if __name__ == "__main__":``.
+    client : distributed.Client, optional
+        The workers of this Dask cluster build them instead. Needs ``pip install 'paramgraph[dask]'``.
+    memory_budget : int, optional
+        Bytes that all processes of `workers` together may take, by an estimate of the largest table, and at least room
+        for one; by default 80 % of what is free. `remarks` say how many processes that made, and which died.
 
     Returns
     -------
@@ -111,7 +128,10 @@ def prepare(
     (8, 8, 1)
     """
     tables, _ = match_tables(model, config, parameters)
-    return prepare_tables(model, config, tables, batches, loss, keep_spectra)
+    with closing(
+        choose_graph_workers("prepare", workers, client, memory_budget, [config], [tables])
+    ) as chosen:
+        return prepare_tables(model, config, tables, batches, loss, keep_spectra, workers=chosen)
 
 
 def prepare_tables(
@@ -125,16 +145,19 @@ def prepare_tables(
     share: Callable[..., PreparedTable] | None = None,
     measure_energy: Callable[..., Any] = product_energy,
     memory: MappedMemory | None = None,
+    workers: CallWorkers | None = None,
 ) -> tuple[PreparedTable, ...]:
     """Build graph, operator and filter of these tables, from :func:`match_tables` or some of them; see :func:`prepare`.
 
     `measure` gives the features, called as `collect_in_turn` is, and `measure_energy` energies of modes, as
     :func:`paramgraph.product_energy`: ranks put their own in their place. `share` (table, config, make) runs `make()`
-    for a table on one rank for all. With a `memory` second moments of products are in its files. What fails at one
-    table leaves that one alone; a ValueError where none is left.
+    for a table on one rank for all. With a `memory` second moments of products are in its files. `workers` make what
+    follows on features, by default this process. What fails at one table leaves that one alone; a ValueError where none
+    is left.
     """
     if config.builder is None:
         return tuple(table_without_graph(table) for table in tables.values())
+    workers = workers or OwnProcess()
     sets = calibration_sets(batches)
     check_calibration(config, sets, loss)
     loss = loss_on(loss, config.batches)
@@ -157,6 +180,7 @@ def prepare_tables(
         measure_energy,
         share,
         memory,
+        workers,
     )
     ready |= {
         key: replace(each, table=table)
@@ -185,22 +209,9 @@ def prepare_tables(
                 on_failure=failures.__setitem__,
             )
             unread = bool(failures) and as_source(source).from_checkpoint
-        for key, table in part.items():
-            of_table = config_on(config, table)
-            if key in failures:
-                ready[key] = _left_alone(table, config, failures[key])
-                continue
-            try:
-                found = features.pop(key, torch.zeros(table.shape[0], 0))
-            except FAILURES as error:  # made only now
-                ready[key] = _left_alone(table, config, told_failure(error))
-                continue
-            if is_unreached(of_table.source, found):
-                ready[key] = _left_alone(table, config, UNREACHED)
-                continue
-            prepare_it = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
-            make = functools.partial(prepared_or_left_alone, table, table.shape[0], prepare_it)
-            ready[key] = share(table, of_table, make) if share else make()
+        calls = _calls(part, config, features, failures, keep_spectra, share, ready)
+        for key, made in workers.results(calls, len(part)):
+            ready[key] = _left_alone(part[key], config, made.reason) if isinstance(made, GivenUp) else made
         check_reached([key for key in part if ready[key].reason != UNREACHED], part)
     check_left(
         config, {key: each.reason for key, each in ready.items() if each.left_alone}, len(ready), unread
@@ -209,9 +220,41 @@ def prepare_tables(
     if tables_left and reads_features(config):
         # Of several ranks each has a part of the texts alone.
         remarks += told_texts(model, config, chosen) if share is None else told_objective(model, config)
-    ready |= {key: replace(ready[key], remarks=remarks) for key in tables_left}
+    ready |= {key: replace(ready[key], table=tables[key], remarks=remarks) for key in tables_left}
+    if workers.remarks:
+        ready = {key: replace(each, remarks=(*each.remarks, *workers.remarks)) for key, each in ready.items()}
     give_back_freed_memory()
     return tuple(ready[key] for key in tables)
+
+
+def _calls(
+    tables: Mapping[str, NodeTable],
+    config: SpectralConfig,
+    features: dict[str, Tensor],
+    failures: Mapping[str, str],
+    keep_spectra: bool,
+    share: Callable[..., PreparedTable] | None,
+    ready: dict[str, PreparedTable],
+) -> Iterator[tuple[str, Callable[[], PreparedTable]]]:
+    """Make features of one table after the other, and what prepares it of them; what has none is `ready`."""
+    for key, table in tables.items():
+        of_table = config_on(config, table)
+        if key in failures:
+            ready[key] = _left_alone(table, config, failures[key])
+            continue
+        try:
+            found = features.pop(key, torch.zeros(table.shape[0], 0))
+        except FAILURES as error:  # made only now
+            ready[key] = _left_alone(table, config, told_failure(error))
+            continue
+        if is_unreached(of_table.source, found):
+            ready[key] = _left_alone(table, config, UNREACHED)
+            continue
+        prepare_it = functools.partial(_prepare_table, table, of_table, found, keep_spectra)
+        make = functools.partial(prepared_or_left_alone, table, table.shape[0], prepare_it)
+        del found, prepare_it  # the next ones are made while these names would still hold them
+        yield key, functools.partial(share, table, of_table, make) if share else make
+        del make
 
 
 def make_filter(

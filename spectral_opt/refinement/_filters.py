@@ -14,6 +14,7 @@ from paramgraph.measures import second_moments
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Loss, checkpointed_blocks
 from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
+from paramgraph.workers import CallWorkers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     UNREACHED,
@@ -69,10 +70,11 @@ class RefinementFilters:
         sets: Mapping[str, Batches],
         loss: Loss | None = None,
         memory: MappedMemory | None = None,
+        workers: CallWorkers | None = None,
     ) -> "RefinementFilters":
         """Build the operators of every table from the calibration sets; with a `memory` in that of one block."""
         with nullcontext() if memory is None else checkpointed_blocks(model):
-            tables = [_operators(model, config, sets, loss, memory) for config in configs]
+            tables = [_operators(model, config, sets, loss, memory, workers) for config in configs]
         return cls(configs, tables, memory)
 
     def null(self, kind: Null, seed: int) -> "RefinementFilters":
@@ -213,20 +215,19 @@ def _operators(
     sets: Mapping[str, Batches],
     loss: Loss | None,
     memory: MappedMemory | None,
+    workers: CallWorkers | None,
 ) -> dict[str, PreparedTable]:
     """Build operators alone: no filter, and no check of a penalty that is not used."""
     bare = replace(config, penalty=0.0, placement=None)
     tables, _ = match_tables(model, bare)
     if not is_moment_gram(config, config.scheme):
-        ready_tables = prepare_tables(model, bare, tables, sets, loss, memory=memory)
+        ready_tables = prepare_tables(model, bare, tables, sets, loss, memory=memory, workers=workers)
         return {ready.table.group: ready for ready in ready_tables}
     source, options = source_of(model, config, config.scheme)
     assert isinstance(source, str), "moments are of a source by name"
     batches = listed(sets[config.batches])
     left: dict[str, str] = {}
-    moments = second_moments(
-        model, tables, source, batches, loss, options, config.seed, left.__setitem__, memory
-    )
+    moments = second_moments(model, tables, source, batches, loss, options, left.__setitem__, memory)
     remarks = told_texts(model, config, batches)
     what = "the layer's inputs" if source == "activations" else "output gradients"
     found = {}

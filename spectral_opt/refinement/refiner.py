@@ -8,7 +8,7 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from paramgraph.filters import get_response
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.sources import Loss, Objective
 from paramgraph.spectra import Null
+from paramgraph.workers import check_workers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     CalibrationBatches,
@@ -27,6 +28,7 @@ from spectral_opt.preparation import (
     calibration_sets,
     check_calibration,
     check_filled,
+    choose_graph_workers,
     match_tables,
     told_reasons,
 )
@@ -97,6 +99,9 @@ class Refiner:
         Arguments of the preset; see :meth:`SpectralConfig.preserve`.
     moments : str or Path, optional
         File of :meth:`write_moments`, of the same base and configs: nothing is measured, and no batches are needed.
+    workers, client, memory_budget : optional
+        Processes of this machine, or a Dask cluster, that build graphs and solve for modes from sums which this process
+        measures, as in `prepare`; the remarks of what is refined say how many, and which died.
     memory : {"auto", "whole", "blocks"}, default "auto"
         Where base and graphs are: in memory ("whole"), or in files ("blocks"), for a base that is given as a folder
         and graphs of second moments. Weights are mapped then, gradients go backward block by block, and sums, bases
@@ -107,8 +112,8 @@ class Refiner:
     ------
     ValueError
         If a config has no response or no builder, matches nothing, or lacks its calibration set; if the base cannot
-        be loaded, or has adapters in it; if `moments` are of another base or other configs, or damaged; if `memory`
-        does not suffice even block by block, or cannot be in files.
+        be loaded, or has adapters in it; if `moments` are of another base or other configs, or damaged, or there are
+        workers beside them; if `memory` does not suffice even block by block, or cannot be in files.
     OSError
         If the disk has no room for the temporary files.
     TypeError
@@ -145,8 +150,14 @@ class Refiner:
         objective: Objective | None = None,
         moments: str | Path | None = None,
         memory: Memory = "auto",
+        workers: int | None = None,
+        client: Any | None = None,  # Any: distributed's Client, of an optional and untyped library
+        memory_budget: int | None = None,
     ) -> None:
         known_choice("rest", rest, get_args(Rest))
+        check_workers("Refiner", workers, client, memory_budget)
+        if moments is not None and (workers is not None or client is not None):
+            raise ValueError("moments has the graphs, so workers and client would be ignored: leave them out")
         self.rest: Rest = rest
         self.configs = _chosen(configs, strength=strength, graph=graph, objective=objective)
         for config in self.configs:
@@ -170,7 +181,13 @@ class Refiner:
         if like is not None:
             self._check_match(like)
         if moments is None:
-            self.filters = RefinementFilters.build(self.base.model, self.configs, sets, loss, self._memory)
+            matched = [match_tables(self.base.model, config)[0] for config in self.configs]
+            with closing(
+                choose_graph_workers("Refiner", workers, client, memory_budget, self.configs, matched)
+            ) as chosen:
+                self.filters = RefinementFilters.build(
+                    self.base.model, self.configs, sets, loss, self._memory, chosen
+                )
         else:
             tables = read_moments(moments, self.base.model, self.configs, self.placement.in_files)
             self.filters = RefinementFilters(self.configs, tables, self._memory)
@@ -466,6 +483,9 @@ def refine(
     objective: Objective | None = None,
     moments: str | Path | None = None,
     memory: Memory = "auto",
+    workers: int | None = None,
+    client: Any | None = None,  # Any: distributed's Client, of an optional and untyped library
+    memory_budget: int | None = None,
 ) -> RefinedState:
     r"""Filter the delta of a finished fine-tune with the graphs of its base model.
 
@@ -504,6 +524,8 @@ def refine(
     memory : {"auto", "whole", "blocks"}, default "auto"
         Whether base and graphs are in memory, or in files and go block by block; see :class:`Refiner`. A result that is
         not written to `out` is in files too then.
+    workers, client, memory_budget : optional
+        Who builds the graphs; see :class:`Refiner`.
 
     Returns
     -------
@@ -553,7 +575,19 @@ def refine(
         batches = calibration_sets(batches, ("task", "preserve", "held_out"))  # read more than once
         if choose_placement(memory, base, chosen, batches).in_files:
             raise ValueError(IN_FILES_NO_KEEP)
-    refiner = Refiner(base, chosen, batches, loss, like=tuned, rest=rest, moments=moments, memory=memory)
+    refiner = Refiner(
+        base,
+        chosen,
+        batches,
+        loss,
+        like=tuned,
+        rest=rest,
+        moments=moments,
+        memory=memory,
+        workers=workers,
+        client=client,
+        memory_budget=memory_budget,
+    )
     found = None if keep is None else refiner.find_strength(tuned, keep)
     responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
     state = refiner.apply(tuned, responses) if out is None else refiner.save(tuned, out, responses, overwrite)

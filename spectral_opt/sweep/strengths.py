@@ -52,6 +52,8 @@ class Sweep:
     known: Sequence[SweepPoint] = ()
     # A file of graphs: read where there is one, else written.
     moments: Path | None = None
+    # Processes that build graphs where there is no such file.
+    workers: int | None = None
     asked: float | None = None  # the strength that is written whatever is picked; 0 is the fine-tune
     # All of the work, in the units that `advance` is given.
     work: float = 1.0
@@ -71,6 +73,7 @@ class Sweep:
                 run_body,
                 rest=options.rest,
                 moments=self.moments if known else None,
+                workers=None if known else self.workers,
             )
         }
         if self.moments is not None:

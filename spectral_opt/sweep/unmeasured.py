@@ -43,11 +43,12 @@ def refine_unmeasured(
     overwrite: bool = False,
     memory: Memory = "blocks",
     moments: Path | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Refine at one strength into a folder, with the graphs that a sweep of the same texts builds; say what was done.
 
-    Graphs are read from the file `moments` where there is one, else written into it. Of the options those of what is
-    measured play no part. Raises as `Refiner.save`.
+    Graphs are read from the file `moments` where there is one, else built, by so many `workers`, and written into it.
+    Of the options those of what is measured play no part. Raises as `Refiner.save`.
     """
     check_two_models(options)
     base, tuned = model_folder(options.base), model_folder(options.tuned)
@@ -73,6 +74,7 @@ def refine_unmeasured(
         rest=options.rest,
         moments=moments if known else None,
         memory=memory,
+        workers=None if known else workers,
     )
     if moments is not None and not known:
         refiner.write_moments(moments)

@@ -13,6 +13,7 @@ from torch import nn
 from paramgraph import CosineKNN, compare
 from paramgraph.workers import Death
 
+from helpers.backwards_workers import Backwards, put_backwards
 from helpers.mortal_builder import MortalBuilder
 
 WIDTHS = (8, 70, 24, 20, 30)
@@ -59,51 +60,9 @@ def check_told(found: dict[str, Any], alone: dict[str, Any], words: list[str]) -
     assert found == {name: value for name, value in alone.items() if name != "chosen"}
 
 
-class Backwards:
-    """Workers of this process, which answer the last layer first, and of which one dies for each death that is left."""
-
-    deaths = 0
-    after = 0  # how often one dies right after its layer was told
-    death = Death("process 7, signal 9")
-    stopped = 0
-
-    def __init__(self, number: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self._number, self._work, self._arguments = number, work, arguments
-        self._sent: list[tuple[str, bytes]] = []
-
-    def free(self) -> int:
-        return self._number - len(self._sent)
-
-    def start(self, task: str, message: bytes) -> None:
-        self._sent.append((task, message))
-
-    def heard(self) -> Iterator[tuple[str, Any]]:
-        task, message = self._sent.pop()
-        if Backwards.deaths and task == "1.weight":
-            Backwards.deaths -= 1
-            yield task, Backwards.death
-            return
-        told: list[Any] = []
-        try:
-            self._work(told.append, message, *self._arguments)
-        except Exception:  # as it ends a process
-            told = [Death("process 7, exit code 1")]
-        yield from ((task, one) for one in told)
-        if Backwards.after and task == "1.weight":
-            Backwards.after -= 1
-            yield task, Backwards.death
-
-    def stop(self) -> None:
-        self._sent.clear()
-        Backwards.stopped += 1
-
-
 @pytest.fixture
 def backwards(monkeypatch: pytest.MonkeyPatch) -> type[Backwards]:
-    monkeypatch.setattr("paramgraph.comparison._layer_workers.WorkerProcesses", Backwards)
-    for name in ("deaths", "after", "death", "stopped"):
-        monkeypatch.setattr(Backwards, name, getattr(Backwards, name))
-    return Backwards
+    return put_backwards(monkeypatch, "1.weight")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -190,17 +149,17 @@ def test_no_more_processes_than_the_budget_has_room_for(monkeypatch: pytest.Monk
         made.append(number)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("paramgraph.comparison._layer_workers.WorkerProcesses", counted)
+    monkeypatch.setattr("paramgraph.workers.calls.WorkerProcesses", counted)
     for budget in (500_000_000, 1_000_000_000, 10_000_000_000):
         with pytest.raises(KeyboardInterrupt):
             compare(perceptron(), "ring", workers=9, memory_budget=budget, targets=["0", "1", "2"])
-    assert made == [1, 2, 3]  # one or two of 450 MB and more, and one for each layer
+    assert made == [1, 2, 9]  # one or two of 450 MB and more, or as many as were asked for
 
 
 def test_of_what_is_free_one_process_is_always_taken(
     backwards: type[Backwards], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paramgraph.comparison._layer_workers.available_bytes", lambda: 100_000_000)
+    monkeypatch.setattr("paramgraph.workers.calls.available_bytes", lambda: 100_000_000)
     found = compare(perceptron(), "ring", workers=9)
     said = "by 1 process of one thread in place of 9: each needs up to 0.5 GB, 0.1 GB are allowed."
     assert any(said in line for line in found.setting["chosen"])
