@@ -99,14 +99,14 @@ class Refiner:
         Arguments of the preset; see :meth:`SpectralConfig.preserve`.
     moments : str or Path, optional
         File of :meth:`write_moments`, of the same base and configs: nothing is measured, and no batches are needed.
-    workers, client, memory_budget : optional
-        Processes of this machine, or a Dask cluster, that build graphs and solve for modes from sums which this process
-        measures, as in `prepare`; the remarks of what is refined say how many, and which died.
     memory : {"auto", "whole", "blocks"}, default "auto"
         Where base and graphs are: in memory ("whole"), or in files ("blocks"), for a base that is given as a folder
         and graphs of second moments. Weights are mapped then, gradients go backward block by block, and sums, bases
         and energies lie in temporary files (of TMPDIR, which must be on a disk: a tmpfs is memory). "auto" is "whole"
         where that is estimated to fit into what is free. `placement` says what was chosen, and why.
+    workers, client, memory_budget : optional
+        Processes of this machine, or a Dask cluster, that build graphs and solve for modes from sums which this process
+        measures, as in `prepare`; the remarks of what is refined say how many, and which died.
 
     Raises
     ------
