@@ -48,7 +48,7 @@ class Cluster:
             task, future = self._news.get(timeout=WAIT)
         except queue.Empty:
             return
-        if self._futures.get(task) is not future:
+        if task not in self._futures or self._futures[task] is not future:
             return
         if future.status == "cancelled":
             raise OSError("the Dask scheduler has lost the work; start it again, and call again")
