@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float32, Int64
+from scipy.linalg.blas import ssyrk
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
 SYMMETRIC_ELEMENTS = 2**24  # 64 MB: of the products of up to 4,096 rows with themselves, half are computed
-# Rows of a panel of these: of 64 to 512 about the best from 384 to 4,096 rows, by a few per cent.
-_PANEL = 192
+_TILE = 64  # rows that are mirrored at a time: a whole transpose would read each line of the cache many times
 Search = Literal["exact", "faiss"]
 
 
@@ -65,10 +65,12 @@ class CandidateSearch:
     def best_of_all(
         self, count: int, *, signed: bool = False
     ) -> tuple[Float32[Tensor, "nodes count"], Int64[Tensor, "nodes count"]]:
-        """Find as `best` does for every row among all others; of up to 4,096 rows with half of the products."""
-        nodes = self.rows.shape[0]
+        """Find as `best` does for every row among all others; on the CPU, up to 4,096, with half of the products."""
+        nodes, width = self.rows.shape
         everyone = torch.arange(nodes, device=self.rows.device)
-        if self._index is None and nodes**2 <= SYMMETRIC_ELEMENTS:  # type: ignore[attr-defined]  # as in `best`
+        is_small = width and nodes**2 <= SYMMETRIC_ELEMENTS
+        # As in `best`.
+        if self._index is None and is_small and self.rows.device.type == "cpu":  # type: ignore[attr-defined]
             return _largest(_products(self.rows), everyone, count, signed)
         chunks = [
             self.best(self.rows[own], own, count, signed=signed)
@@ -105,13 +107,15 @@ def _largest(score: Tensor, own: Tensor, count: int, signed: bool) -> tuple[Tens
 
 
 def _products(rows: Tensor) -> Tensor:
-    """Multiply all rows with all, panel by panel from the diagonal on; what is left of it is mirrored."""
-    score = rows.new_empty(len(rows), len(rows))
-    with torch.autocast(rows.device.type, enabled=False):
-        for start in range(0, len(rows), _PANEL):
-            stop = start + _PANEL
-            torch.mm(rows[start:stop], rows[start:].T, out=score[start:stop, start:])
-            score[stop:, start:stop] = score[start:stop, stop:].T
+    """Multiply all rows with all on the CPU: half of the products by BLAS, the other half by mirroring."""
+    # One call beats panels of torch's products by a fifth to a half. Column by column its lower triangle is, row by
+    # row, the upper one.
+    score = torch.from_numpy(ssyrk(1.0, rows.contiguous().numpy().T, trans=1, lower=1).T)
+    for start in range(0, len(rows), _TILE):
+        stop = start + _TILE
+        tile = score[start:stop, start:stop]
+        tile.add_(tile.triu(1).T)
+        score[stop:, start:stop] = score[start:stop, stop:].T
     return score
 
 

@@ -7,6 +7,7 @@ goes to the lower index. So the result does not depend on the chunk size or on h
 Memory is O(chunk x nodes + nodes x width): beyond 4,096 nodes no matrix of all pairs exists.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -91,8 +92,37 @@ def pair_similarity(
 ) -> Float64[Tensor, " pairs"]:
     """Compute inner products of given pairs of unit rows, clipped to [-1, 1].
 
-    The order of a pair changes no bit, as every pair is summed in the same order. O(pairs x width) time, 2 MB at once.
+    The order of a pair changes no bit, as every pair is summed in the same order; rounded to float32, neither does the
+    order of its sum. O(pairs x width) time, 2 MB at once.
     """
+    if unit.device.type != "cpu" or not unit.numel() or not pairs.numel():
+        return _summed(unit, pairs)
+    values = _sampled(unit, pairs)
+    # Of both sums, of products whose absolute values add up to one.
+    error = (unit.shape[1] + 2) * 2.0**-52
+    doubtful = ((values - error).float() != (values + error).float()).nonzero().squeeze(1)
+    values[doubtful] = _summed(unit, pairs[:, doubtful])
+    return values.clamp_(-1.0, 1.0)
+
+
+def _sampled(unit: Tensor, pairs: Tensor) -> Tensor:
+    """Multiply pairs of rows where they lie: a third of the time of gathering them."""
+    nodes, order = unit.shape[0], None
+    if bool((pairs[0, 1:] < pairs[0, :-1]).any()):
+        order = pairs[0].argsort()
+        pairs = pairs[:, order]
+    start = torch.nn.functional.pad(pairs[0].bincount(minlength=nodes).cumsum(0), (1, 0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        entries = torch.sparse_csr_tensor(
+            start, pairs[1], unit.new_zeros(pairs.shape[1]), (nodes, nodes), check_invariants=False
+        )
+    values = torch.sparse.sampled_addmm(entries, unit, unit.T, beta=0.0).values()
+    return values if order is None else torch.empty_like(values).index_copy_(0, order, values)
+
+
+def _summed(unit: Tensor, pairs: Tensor) -> Tensor:
+    """Gather pairs of rows, multiply and sum them, on any device."""
     width, count = unit.shape[1], pairs.shape[1]
     size = min(count, max(1, _CACHE_ELEMENTS // (2 * max(1, width))))
     # The same memory for every part: fresh pages for each took up to ten times as long as the sums.

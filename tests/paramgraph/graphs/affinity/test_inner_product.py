@@ -105,6 +105,23 @@ def test_similarity_is_the_same_number_from_either_end() -> None:
     assert torch.equal(pair_similarity(rows, pairs), pair_similarity(rows, pairs.flip(0)))
 
 
+def test_pairs_in_any_order_and_twice_have_their_own_similarity() -> None:
+    rows = unit(20, 7)
+    pairs = torch.tensor([[19, 3, 3, 0, 11, 3], [0, 3, 18, 19, 2, 18]])
+    expected = (rows[pairs[0]] * rows[pairs[1]]).sum(dim=1)
+    torch.testing.assert_close(pair_similarity(rows, pairs), expected, rtol=0, atol=1e-15)  # sums of 7 terms
+
+
+@pytest.mark.parametrize("last_bit", [-1.0, 1.0])
+def test_order_of_a_sum_changes_no_float32(monkeypatch: pytest.MonkeyPatch, last_bit: float) -> None:
+    # Half way between two numbers of float32: the last bit of float64 decides which it is.
+    middle = 0.5 + 2.0**-25
+    rows = torch.tensor([[1.0, 0.0], [middle, (1 - middle**2) ** 0.5]], dtype=torch.float64)
+    sampled = inner_product._sampled
+    monkeypatch.setattr(inner_product, "_sampled", lambda *of: sampled(*of) + last_bit * 2.0**-53)
+    assert pair_similarity(rows, torch.tensor([[0], [1]])).float().item() == 0.5
+
+
 def test_similarity_never_leaves_minus_one_to_one() -> None:
     rows = unit(50, 3)
     everyone = torch.arange(50)
