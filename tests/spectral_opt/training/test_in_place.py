@@ -120,6 +120,15 @@ def test_a_signal_that_is_its_own_target_is_read_before_it_is_written(across):
     torch.testing.assert_close(X, expected)
 
 
+@pytest.mark.parametrize("across", [False, True], ids=["rows", "columns"])
+def test_nodes_that_are_columns_are_multiplied_part_by_part(across):
+    # 300 features: two parts and a rest. The signal lies as the target does, or not.
+    target, X = signal(300, 10).T, signal(300, 10, seed=1).T if across else signal(10, 300, seed=1)
+    expected = target + 0.1 * penalty_gradient(X, laplacian(GRAPH), 0.5)
+    assert PenaltyForm(laplacian(GRAPH), 0.5).add_(target, X, 0.2)
+    torch.testing.assert_close(target, expected)
+
+
 def test_an_operator_that_is_no_symmetric_matrix_is_left_to_the_caller():
     target = signal()
     edge = laplacian(nx.path_graph(10))
