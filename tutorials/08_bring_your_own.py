@@ -110,8 +110,8 @@ print(table)
 #
 # A builder is a function from PyG's `Data` to `Data`: it reads `x`, the features of the nodes, and writes edges.
 # Mine keeps the **spanning tree** of the strongest cosines: the fewest edges that hold all nodes together.
-# `register` gives it a name for configs, nulls and the command line. (Options are arguments, or fields of a
-# dataclass.)
+# `register` gives it a name for configs and nulls; for the command line too, once a package of yours has it as an
+# entry point of `paramgraph.builders`. (Options are arguments, or fields of a dataclass.)
 
 
 # %%

@@ -6,9 +6,9 @@ that follows the page's theme.
 
 Pages: `render_page`, `Section`, `TableView`, `FigureView`, `Term`. Figures: `check_figures`, `new_figure`,
 `themed_svg`, `draw_curves`, `Curve`; colours: `PALETTE`, `MIDDLE_GREY`, `INK`, `GRID`. Cards: `html_card` and its
-`CELL`, `escape`, `short_list`; `table_html`, `spectrum_html`, `graph_html`. Terminal: `print_views`, `print_lines`,
-`progress_bar`. Names told by their reason: `by_reason`, `some_names`. All text goes through `printable`, which takes
-from names of others what a screen would obey.
+`CELL`, `escape`, `short_list`; `table_html`, `spectrum_html`, `graph_html`. README.md of a model: `model_card`,
+`loading_line`, `made_with`. Terminal: `print_views`, `print_lines`, `progress_bar`. Names told by their reason:
+`by_reason`, `some_names`. All text goes through `printable`, which takes from names of others what a screen would obey.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
         short_list as short_list,
     )
     from paramgraph.display.curves import Curve as Curve, draw_curves as draw_curves
+    from paramgraph.display.hub_card import (
+        loading_line as loading_line,
+        made_with as made_with,
+        model_card as model_card,
+    )
     from paramgraph.display.page import (
         FigureView as FigureView,
         Section as Section,

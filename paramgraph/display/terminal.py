@@ -8,7 +8,7 @@ from paramgraph.display.page import TableView
 from paramgraph.display.printable_text import printable
 
 GAP = 2  # rich's, between columns
-NAME = 24  # characters of a name, or sentence, that stay on one line
+NAME = 24  # places of a name, or sentence, that stay on one line
 
 
 def print_lines(*lines: str, to_stderr: bool = False) -> None:
@@ -75,12 +75,18 @@ def _fitting(view: TableView, width: int) -> list[list[int]]:
 
 
 def _least(view: TableView, column: int) -> int:
-    """Count the characters below which a number or a word would be broken, or a name would take many lines."""
+    """Count the places below which a number or a word would be broken, or a name would take many lines.
+
+    A terminal gives two places to a character of Chinese, Japanese or Korean, and none to an accent of its own.
+    """
+    from rich.cells import cell_len
+
     cells = [printable(row[column]) for row in (view.header, *view.rows)]
-    longest = max(map(len, cells))
+    longest = max(map(cell_len, cells))
     if not _is_words(view, column):
         return longest
-    return max(min(longest, NAME), max((len(word) for cell in cells for word in cell.split()), default=0))
+    words = (cell_len(word) for cell in cells for word in cell.split())
+    return max(min(longest, NAME), max(words, default=0))
 
 
 def _is_words(view: TableView, column: int) -> bool:

@@ -163,7 +163,7 @@ def permuted_energies(
     r"""Draw the energy in some modes under random permutations of the nodes, the same ones for all bases.
 
     With the Gram matrix :math:`K = X X^T` a permutation of X only moves entries of K, once for all bases; what each
-    catches is then one inner product with its projector: O(permutations x nodes^2 x bases) time and O(nodes^2 x bases)
+    catches is then one inner product with its projector: O(permutations x nodes^2 x bases) time and O(nodes^2)
     memory. Beyond 2,048 nodes, whose matrices are large, X itself is permuted and projected:
     O(permutations x nodes x modes x width x bases) time. The global random state is not used.
     """
@@ -196,7 +196,7 @@ def permuted_signal_and_noise(
 
     so that signal and noise are those of `signal_to_noise`, in shares of the noise of all modes. One permutation alone
     has chance of its own, which the batches' jackknife does not know. O(batches x nodes^2 x width) for K and
-    O(permutations x nodes^2 x bases) time; the permutations are those of `permuted_energies`.
+    O(permutations x nodes^2 x bases) time, O(nodes^2) memory; the permutations are those of `permuted_energies`.
 
     >>> gradients = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> signal, noise = permuted_signal_and_noise([torch.eye(4, dtype=torch.float64)], gradients, 19, seed=0)
@@ -204,11 +204,12 @@ def permuted_signal_and_noise(
     True
     """
     count, nodes, _ = gradients.shape
-    stacked = gradients.double()
-    mean = stacked.mean(dim=0)
-    whole = stacked.transpose(0, 1).reshape(nodes, -1)
+    mean = gradients.mean(dim=0, dtype=torch.float64)
     K_mean = mean @ mean.T
-    K_noise = (whole @ whole.T - count * K_mean) / (count - 1)
+    K_noise = torch.zeros_like(K_mean)
+    for gradient in gradients:
+        K_noise.addmm_(gradient.double(), gradient.double().T)
+    K_noise = K_noise.sub_(K_mean, alpha=count).div_(count - 1)
     scale = float(K_noise.trace())
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(nodes, generator=generator).numpy() for _ in range(permutations)]
@@ -219,12 +220,12 @@ def permuted_signal_and_noise(
 
 def _moved_gram(bases: Sequence[Tensor], K: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
     """Multiply every projector with the Gram matrix K, its nodes moved in each order: (bases, orders)."""
-    projectors = np.stack([(basis @ basis.T).numpy() for basis in bases])
     draws = np.zeros((len(bases), len(orders)))
     # A block of rows stays in the cache for all orders, of symmetric matrices half of the entries will do, and NumPy
-    # takes columns twice as fast as torch: together a quarter of the time of moving all of K at once.
+    # takes columns twice as fast as torch: together a quarter of the time of moving all of K at once. The projectors
+    # are made block by block as well: whole ones of many bases would be most of the memory.
     for start in range(0, len(K), ROWS):
-        part = projectors[:, start : start + ROWS, start:].copy()
+        part = np.stack([(basis[start : start + ROWS] @ basis[start:].T).numpy() for basis in bases])
         part[:, :, ROWS:] *= 2  # what lies left of this block lies above another one
         flat = part.reshape(len(bases), -1)
         for draw, order in enumerate(orders):

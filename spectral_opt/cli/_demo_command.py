@@ -38,7 +38,7 @@ class Demonstration:
     )
 
     out: Annotated[Path, option("folder of the results")] = Path("demo-report")
-    quick: Annotated[bool, option("a fraction of the size, about three minutes", "--quick")] = False
+    quick: Annotated[bool, option("a fraction of the size, and no conclusions", "--quick")] = False
     # What is not given is decided by DemoOptions, small with --quick.
     seed: Annotated[int | None, option("of split, batches, dropout and nulls [0]")] = None
     model: Annotated[str | None, option(f"{PLACE} [embedded: all-MiniLM-L6-v2]")] = None
@@ -109,8 +109,6 @@ class Demonstration:
         work = FinishedWork(self.out / "unfinished", setting.identity())
         if work.known:
             print_lines(f"going on after {len(work.known)} finished pieces", to_stderr=True)
-        if work.dropped:
-            print_lines(f"{work.dropped} finished pieces of another run were dropped", to_stderr=True)
         try:
             with progress_bar(work_ahead(setting, work)) as advance:
                 demo = Demo(setting, work, advance)
@@ -123,7 +121,7 @@ class Demonstration:
             return 130
         results = demo_results(demo, line)
         page = self.out / "report.html"
-        drawn = demo_page(results, example_drawings(setting))
+        drawn = demo_page(results, example_drawings(demo))
         work.write_records(self.out / "records.jsonl")
         write_results(results, self.out)
         write_text(page, drawn)

@@ -1,7 +1,6 @@
 """`spectral-opt refine`: recover pretrained ability of a finished fine-tune, without training."""
 
 import contextlib
-import functools
 import json
 import os
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from paramgraph.display import print_lines
 from paramgraph.whole_files import check_can_write, write_text
 
 if TYPE_CHECKING:
-    from spectral_opt.sweep import RefinementOptions, Sweep
+    from spectral_opt.sweep import MeasuredStates, RefinementOptions, Sweep
 
 # In columns: a state on one line beside all scores.
 PIPE = 140
@@ -181,7 +180,7 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
             f"--{asked[0]} is of what is measured, in memory, and base and graphs are in files (--memory "
             f"{command.memory}): give --strength alone, or --memory whole"
         )
-    from spectral_opt.sweep import refine_unmeasured
+    from spectral_opt.sweep import refine_unmeasured, write_card
 
     print_lines("refining block by block; nothing is measured", to_stderr=True)
     model = command.out / "model"
@@ -191,6 +190,7 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
     results = {"command": line, "model": str(model)} | found
     write_text(command.out / "results.json", json.dumps(results, indent=2, allow_nan=False))
     _write_recipe(command, results["form"] == "adapter")
+    write_card(results, model)
     if command.json:
         print(json.dumps(results, allow_nan=False))
         return 0
@@ -212,37 +212,27 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     from paramgraph.display import print_views, progress_bar
     from spectral_opt.sweep import (
         STATES,
-        read_states,
         refinement_page,
         refinement_results,
         refinement_sentences,
         refinement_tables,
-        sweep_key,
+        write_card,
         write_refinement,
-        write_states,
     )
 
     unfinished = command.out / UNFINISHED  # results of an earlier run stay until this one is done
-    known = read_states(sweep_key(sweep.setting, sweep.moments), unfinished)
-    # What a run has written of graphs itself, the one that goes on reads.
-    key = functools.cache(lambda: sweep_key(sweep.setting, sweep.moments))
-    if known is None and unfinished.is_dir() and any(unfinished.iterdir()) and not command.overwrite:
-        raise ValueError(
-            f"what is in {unfinished} is of another run (options, texts, weights or versions): name another folder "
-            "with --out, or add --overwrite"
-        )
-    if known:
-        sweep.known = known
-        print_lines(f"going on after {len(known)} states that were measured before", to_stderr=True)
+    states = _measured_states(sweep, unfinished, command.overwrite)
+    if states.found:
+        sweep.known = list(states.found)
+        print_lines(f"going on after {len(states.found)} states that were measured before", to_stderr=True)
 
     def keep(sweep: "Sweep", finished: bool = False) -> dict[str, Any]:
+        if not finished:
+            states.add(sweep.points)
         results = refinement_results(sweep, line, finished)
         folder = command.out if finished else unfinished
         folder.mkdir(exist_ok=True)
         write_refinement(results, folder)
-        if not finished:
-            # What the run before has measured stays until this one is as far.
-            write_states([*sweep.points, *sweep.known[len(sweep.points) :]], key(), folder)
         return results
 
     sweep.on_point = keep
@@ -257,6 +247,7 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         return 130
     results = keep(sweep, finished=True)
     _write_recipe(command, state.form == "adapter")
+    write_card(results, command.out / "model")
     page = command.out / "report.html"
     write_text(page, refinement_page(results))
     for name in (
@@ -275,6 +266,19 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     print_lines("", *(f"- {sentence}" for sentence in refinement_sentences(results)))
     print_lines("", f"The refined model: {command.out / 'model'}. With figures: {page}")
     return 0
+
+
+def _measured_states(sweep: "Sweep", folder: Path, overwrite: bool) -> "MeasuredStates":
+    """Open what an interrupted run of this sweep has measured; that of another one is refused, or taken away."""
+    from spectral_opt.sweep import STATES, MeasuredStates
+
+    try:
+        return MeasuredStates(sweep.setting, folder, sweep.moments)
+    except ValueError as error:
+        if not overwrite:
+            raise ValueError(f"{error}, or add --overwrite") from None
+        (folder / STATES).unlink()
+        return MeasuredStates(sweep.setting, folder, sweep.moments)
 
 
 def _words(given: Sequence[str]) -> tuple[str, ...]:

@@ -4,24 +4,21 @@ import numpy as np
 
 from paramgraph.display import Curve, FigureView, draw_curves, new_figure, themed_svg
 from paramgraph.plotting import draw_graph
-from paramgraph.sources import collect
 from paramgraph.spectra import eigenpairs, laplacian
 from spectral_opt.demo.graph_evidence import CONSTRUCTIONS, build_graph
-from spectral_opt.demo.setting import DemoSetting
+from spectral_opt.demo.parts import Demo
 
 
-def example_drawings(setting: DemoSetting) -> list[FigureView]:
-    """Draw the graph of gradients of the smallest matrix, and the spectra of every Laplacian on it."""
-    name, table = min(setting.tables.items(), key=lambda item: item[1].shape[0])
+def example_drawings(demo: Demo) -> list[FigureView]:
+    """Draw the graph of gradients of the smallest measured matrix, and the spectra of every Laplacian on it."""
+    setting, (name, features) = demo.setting, demo.example_features()
+    table = setting.tables[name]
     drawn: list[FigureView] = []
     curves = []
     for colour, construction in enumerate(CONSTRUCTIONS):
         if construction.builder == "gram":
             continue  # its shift operator is the adjacency: another scale of eigenvalues
-        features = collect(
-            setting.start, {name: table}, construction.source, batches=setting.building[construction.batches]
-        )
-        graph = build_graph(construction, table, features[name])
+        graph = build_graph(construction, table, features[construction.source, construction.batches][name])
         spectrum = eigenpairs(laplacian(graph))
         values = spectrum.eigenvalues.numpy()
         curves.append(Curve(construction.name, np.linspace(0, 1, len(values)), values, colour=colour))

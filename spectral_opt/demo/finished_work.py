@@ -1,68 +1,81 @@
 """What an interrupted demonstration has finished, on disk, so that the same command goes on."""
 
 import contextlib
+import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from paramgraph.digests import text_digest
-from paramgraph.whole_files import append_line, replacing, write_text
+from paramgraph import PerformanceWarning
+from paramgraph.finished_pieces import FinishedPieces
+from paramgraph.whole_files import replacing, write_text
 from spectral_opt.study import RunRecord
 
 WORK, STATE = "work.jsonl", "tuned.safetensors"
 
 
 class FinishedWork:
-    """Keep each finished piece as one line of JSON, with the records of its runs, forced to the disk at once.
+    """Keep each finished piece in `FinishedPieces`, with the records of its runs, and the weights that are refined.
 
-    The first line says what the work is of; work of anything else in the folder is begun anew, and `dropped` counts it.
-    A line that was cut off is passed over, and its piece done again.
+    ValueError for a folder with the pieces of other work, by what differs; they stay. OSError where the disk is full:
+    the same goes on where there is room. A piece that is damaged is named, and made again.
     """
 
     def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
-        self.folder, self._path, self._state = folder, folder / WORK, folder / STATE
-        self._header = {"demonstration": text_digest(json.dumps(asked, sort_keys=True, default=str))}
-        lines = _read(self._path)
-        is_own = bool(lines) and lines[0] == self._header
-        self.known = {line["piece"]: line for line in lines if "piece" in line} if is_own else {}
-        self.dropped = 0 if is_own else sum("piece" in line for line in lines)
-        if not is_own:
-            self.forget()
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._state = folder, folder / STATE
+        self._kept = FinishedPieces(folder / WORK, "demonstration", asked)
+        self.known = {line["piece"]: line for line in self._kept.found}
         self._runs: list[dict[str, Any]] = []
+        if self.has_state and not (
+            self._state.exists() and _digest(self._state) == self.known[STATE]["value"]
+        ):
+            warnings.warn(f"{self._state} is damaged: it is made again", PerformanceWarning, stacklevel=2)
+            del self.known[STATE]
 
     def once(self, piece: str, make: Callable[[], Any]) -> Any:  # Any: plain values
         """Return a piece that is there; else make it, with the runs that it tells by `add_run`, and keep it."""
         if piece not in self.known:
-            self._runs = []
+            before, self._runs = self._runs, []  # of a piece that this one is made for
             started = time.perf_counter()
             value = make()
             seconds = time.perf_counter() - started
             line = {"piece": piece, "value": value, "runs": self._runs, "seconds": seconds}
-            append_line(self._path, json.dumps(line, allow_nan=False), first=json.dumps(self._header))
+            self._runs = before
+            self._kept.append(line)
             # As it would be read: what goes on is what would have been.
             self.known[piece] = json.loads(json.dumps(line))
         return self.known[piece]["value"]
 
     def state_once(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the weights that are there; else make and keep them."""
-        if not self.has_state:
+
+        def written() -> str:
             made = make()
-            with replacing(self._state) as unfinished:
-                # Names may share a tensor, as tied embeddings do, and the format takes none twice.
-                save_file({name: value.clone().contiguous() for name, value in made.items()}, unfinished)
+            try:
+                with replacing(self._state) as unfinished:
+                    # Names may share a tensor, as tied embeddings do, and the format takes none twice.
+                    save_file({name: value.clone().contiguous() for name, value in made.items()}, unfinished)
+            except SafetensorError as error:  # its own error of a full disk
+                raise OSError(
+                    f"cannot write {self._state}: {error}; make room and run the same again"
+                ) from error
+            return _digest(self._state)
+
+        self.once(STATE, written)
         return load_file(self._state)
 
     @property
     def has_state(self) -> bool:
         """Whether there are weights."""
-        return self._state.exists()
+        return STATE in self.known
 
     def add_run(self, record: RunRecord) -> None:
         """Add a finished run to the piece that is being made."""
@@ -75,18 +88,12 @@ class FinishedWork:
 
     def forget(self) -> None:
         """Take away what was kept; another file in the folder, and the folder then, stays."""
-        for path in (self._path, self._state):
+        for path in (self._kept.path, self._state):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

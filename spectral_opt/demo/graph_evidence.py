@@ -5,7 +5,7 @@ labels, and with drawn ones), in the order given, so that a record can be made a
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from paramgraph.measures import (
 )
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect
+from spectral_opt.preparation import UNREACHED
 
 # All modes, however many nodes, so that every matrix has the same five bands and can be pooled.
 MEASURED = MeasurementOptions(nulls=("permuted",), permutations=0, modes=2**31)
@@ -78,11 +79,12 @@ def collect_features(
     model: nn.Module,
     tables: Mapping[str, NodeTable],
     building: Mapping[str, Sequence[Mapping[str, Tensor]]],
+    on_failure: Callable[[str, str], None] | None = None,
 ) -> dict[tuple[str, str], dict[str, Tensor]]:
-    """Collect what all constructions are built from, by source and batches."""
+    """Collect what all constructions are built from, by source and batches; `on_failure` as in `collect`."""
     keys = dict.fromkeys((one.source, one.batches) for one in CONSTRUCTIONS)
     return {
-        (source, batches): collect(model, tables, source, batches=building[batches])
+        (source, batches): collect(model, tables, source, batches=building[batches], on_failure=on_failure)
         for source, batches in keys
     }
 
@@ -99,7 +101,13 @@ def measure_table(
     The gradients come from other batches than the graphs, so a graph of gradients cannot profit from the noise it was
     built on. Beside them stand what permuted nodes give, in `permutations` draws for the energy, and for signal and
     noise. Time O(nodes^3 + batches nodes^2 width + permutations nodes^2) for each construction.
+
+    ValueError says why there is nothing to be measured: gradients that are zero, or the same in all batches.
     """
+    if not gradients.any():
+        raise ValueError(UNREACHED)
+    if bool((gradients == gradients[0]).all()):
+        raise ValueError("its gradients are the same in all batches, so no noise is known")
     signal = Signal(gradients.double().mean(dim=0), list(gradients))
     cells, done = {}, {}
     for construction in CONSTRUCTIONS:

@@ -39,7 +39,7 @@ class DemoOptions:
     shuffle_labels: bool = False
 
     def quick(self) -> "DemoOptions":
-        """Return the same demonstration at a fraction of the size: about three minutes, and no conclusions."""
+        """Return the same demonstration at a fraction of the size, too small for conclusions."""
         return replace(
             self,
             per_class=16,

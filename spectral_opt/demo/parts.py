@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from paramgraph.nodes import node_tables
+from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.sources import collect_batch_gradients
 from spectral_opt.demo.finished_work import FinishedWork
-from spectral_opt.demo.graph_evidence import collect_features, measure_table
+from spectral_opt.demo.graph_evidence import Features, collect_features, measure_table
 from spectral_opt.demo.refinement_front import (
     FAMILIES,
     PRODUCT,
@@ -32,8 +32,8 @@ from spectral_opt.demo.refinement_front import (
 )
 from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.preparation import PreparedTable
-from spectral_opt.refinement import Refiner
+from spectral_opt.preparation import FAILURES, PreparedTable, told_failure, told_reasons
+from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import (
     FineTuned,
     Method,
@@ -42,10 +42,12 @@ from spectral_opt.study import (
     accuracy_interval,
     fine_tune,
     get_method,
+    neighbours_kept,
     paired_p_value,
     prepare_method,
     relative_drift,
     retention,
+    sign_flip_p_value,
 )
 from spectral_opt.tasks import (
     MeanPooledClassifier,
@@ -59,7 +61,8 @@ from spectral_opt.tasks import (
 # AdamW, penalty, filter and both of them are two by two; L2-SP is the penalty without a graph.
 METHODS = ("adamw", "spectral_penalty", "spectral_filter", "spectral_both", "l2sp")
 LONGER, EQUAL = "AdamW, longer", "scaled to keep as much as the product graph"
-ANSWERS = "predicted"
+# Text by text, for paired tests; what is shown leaves them out.
+ANSWERS, KEPT = "predicted", "kept_by_text"
 T = TypeVar("T")
 # Seconds of two quiet cores, measured on the embedded model at the usual size: the bar's units.
 GRADIENTS, TABLE, STEP, SCORE, GRAPHS = 0.35, 7.0, 0.5, 5.0, 15.0
@@ -101,6 +104,8 @@ class Demo:
     cells: list[dict[str, Any]] = field(default_factory=list)  # of graphs; all three hold plain values
     trained: list[dict[str, Any]] = field(default_factory=list)
     refined: list[dict[str, Any]] = field(default_factory=list)
+    # Matrices that a part has nothing of, by their names, each with its reason.
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,32 +113,32 @@ class Demo:
         self._start_state = {name: tensor.clone() for name, tensor in start.state_dict().items()}
         self._matrices = list(node_tables(start, exclude=unused_by_mean_pooling(start)))
         self._before = embed_texts(start, self.setting.retention).numpy()
-        self._features: dict[object, dict[str, torch.Tensor]] = {}
+        self._features: dict[object, Any] = {}  # what `prepare_method` keeps
+        self._unread: dict[str, str] = {}
         self._built: tuple[Graph, Refiner] | None = None
         self._earlier = 0.0
-        self._start_correct = self._predicted(start) == self.setting.labels["test"]
+        self._start_predicted = self._predicted(start)
 
     @property
     def start_score(self) -> dict[str, Any]:
         """Score the linear probe that all start from, beside plain AdamW."""
-        return self._score(self.setting.start, self.trained)
+        return self._scored(self._start_predicted, self._before, self._start_state, self.trained)
 
     def measure_graphs(self) -> None:
         """Measure on every matrix what each construction gathers of the gradient, beside permuted nodes."""
+        left_out: dict[str, str] = {}
         with self._timed("graphs"):
             for group, table in self.setting.tables.items():
-                self.cells += self._piece(
-                    _graph_piece(group),
-                    lambda table=table: measure_table(  # type: ignore[misc]  # a default binds the loop's variable
-                        table,
-                        self._built_from,
-                        self._gradients[table.group],
-                        self.setting.options.permutations,
-                        self.setting.options.seed,
-                    ),
-                    TABLE,
-                    "graphs and their spectra",
+                measured = self._piece(
+                    _graph_piece(group), partial(self._measured, table), TABLE, "graphs and their spectra"
                 )
+                self.cells += measured["cells"]
+                if measured["left_out"]:
+                    left_out[group] = measured["left_out"]
+        if left_out:
+            self.left_out["graphs"] = left_out
+        if not self.cells:
+            raise ValueError(f"no matrix can be measured: {told_reasons(left_out)}")
 
     def train_methods(self) -> None:
         """Tune every method's learning rate on dev with one budget, then test; each null runs at its method's rate."""
@@ -142,6 +147,17 @@ class Demo:
                 self._train(get_method(name), self.setting.options.learning_rates)
             for row in [row for row in self.trained if _has_graph(get_method(row["method"]))]:
                 self._train(get_method(row["method"]).permuted_null(), (row["learning_rate"],))
+                self.trained[-1] |= self._beside_null(row, self.trained[-1])
+
+    def _beside_null(self, row: Mapping[str, Any], null: Mapping[str, Any]) -> dict[str, float]:
+        """Test a method beside its null, text by text: whether either is right, and what neighbours are kept."""
+        labels = self.setting.labels["test"]
+        first, second = (np.array(one[ANSWERS]) == labels for one in (row, null))
+        kept = np.array(row[KEPT]) - np.array(null[KEPT])
+        return {
+            "p_null_accuracy": paired_p_value(first, second),
+            "p_null_neighbours": sign_flip_p_value(kept, self.setting.options.seed),
+        }
 
     def refine(self) -> None:
         """Fine-tune until much is forgotten, then refine that by every family and strength.
@@ -166,23 +182,52 @@ class Demo:
                     lambda: scaled(self._start_state, self._tuned, factor),
                 )
 
+    def _measured(self, table: NodeTable) -> dict[str, Any]:
+        """Measure one matrix on all constructions, or say why it is left out of all of them: they are compared."""
+        options = self.setting.options
+        gradients, built_from = self._gradients.get(table.group), self._built_from
+        if gradients is None or table.group in self._unread:
+            return {"cells": [], "left_out": self._unread[table.group]}
+        try:
+            cells = measure_table(table, built_from, gradients, options.permutations, options.seed)
+        except FAILURES as error:  # of one graph, or of its spectrum
+            return {"cells": [], "left_out": told_failure(error)}
+        return {"cells": cells, "left_out": ""}
+
+    def example_features(self) -> tuple[str, Features]:
+        """Give the smallest matrix that was measured, to be drawn, and what its graphs are built from."""
+        names = [name for name in self.setting.tables if name not in self.left_out.get("graphs", ())]
+        name = min(names, key=lambda name: self.setting.tables[name].shape[0])
+        if "_built_from" in vars(self):
+            return name, self._built_from
+        # All graphs were measured before an interruption.
+        setting, tables = self.setting, {name: self.setting.tables[name]}
+        return name, collect_features(setting.start, tables, setting.building)
+
     @cached_property
     def _built_from(self) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
-        return collect_features(self.setting.start, self.setting.tables, self.setting.building)
+        setting = self.setting
+        return collect_features(setting.start, setting.tables, setting.building, self._unread.__setitem__)
 
     @cached_property
     def _gradients(self) -> dict[str, Float[torch.Tensor, "batches _ _"]]:
         setting = self.setting
         stacked: dict[str, list[Float[torch.Tensor, "nodes width"]]] = {name: [] for name in setting.tables}
-        for gradients in collect_batch_gradients(setting.start, setting.tables, setting.measuring):
+        for gradients in collect_batch_gradients(
+            setting.start, setting.tables, setting.measuring, on_failure=self._unread.__setitem__
+        ):
             for name, gradient in gradients.items():
                 stacked[name].append(gradient)
             self.advance(GRADIENTS, "gradients to be measured")
-        return {name: torch.stack(gradients) for name, gradients in stacked.items()}
+        return {
+            name: torch.stack(gradients) for name, gradients in stacked.items() if name not in self._unread
+        }
 
     def _train(self, method: Method, rates: tuple[float, ...]) -> None:
         row = self._piece(method.name, lambda: self._tune_and_test(method, rates), SCORE, method.title)
         self.trained.append(row)
+        if row["left_alone"]:
+            self.left_out[row["title"]] = row["left_alone"]
 
     def _piece(self, name: str, make: Callable[[], T], work: float, what: str) -> T:
         """Make a piece and count its work, or take it as it was finished before."""
@@ -240,6 +285,7 @@ class Demo:
             "losses": list(chosen.losses),
             "seconds": seconds,
             "spectral": [config.to_dict() for config in method.configs],
+            "left_alone": dict(chosen.left_alone),
             **score,
         }
 
@@ -283,7 +329,8 @@ class Demo:
     ) -> None:
         def measure() -> dict[str, Any]:
             started = time.perf_counter()
-            self._probe.load_state_dict(make())
+            state = make()
+            self._probe.load_state_dict(state)
             score = self._score(self._probe, self.refined)
             spectral = (
                 preserving(self.setting.start, family.graph).to_dict() if family and family.graph else None
@@ -291,11 +338,14 @@ class Demo:
             null = family.null if family else None
             config = {"strength": strength, "spectral": spectral, "null": null}
             self._record(f"refine: {name}", config, without_answers(score), time.perf_counter() - started)
+            skipped = state.skipped if isinstance(state, RefinedState) else {}
             row = {"family": name, "is_null": null is not None, "strength": strength, "spectral": spectral}
-            return {**row, **score}
+            return {**row, "left_alone": skipped, **score}
 
         row = self._piece(_refined_piece(name, strength), measure, SCORE, "refinement without training")
         self.refined.append(row)
+        if row["left_alone"]:
+            self.left_out[name] = row["left_alone"]
 
     @cached_property
     def _tuned(self) -> dict[str, torch.Tensor]:
@@ -331,20 +381,31 @@ class Demo:
         return np.asarray(predict_logits(model, self.setting.test).argmax(1).numpy())
 
     def _score(self, model: MeanPooledClassifier, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        after = embed_texts(model, self.setting.retention).numpy()
+        return self._scored(self._predicted(model), after, model.state_dict(), rows)
+
+    def _scored(
+        self,
+        predicted: Int[np.ndarray, " texts"],
+        after: Float[np.ndarray, "others width"],
+        state: Mapping[str, torch.Tensor],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
         """Score a model beside the first of the rows of its part; its answers are kept for the tests of others."""
-        labels, predicted = self.setting.labels["test"], self._predicted(model)
+        labels = self.setting.labels["test"]
         correct = np.asarray(predicted == labels)
-        kept = retention(self._before, embed_texts(model, self.setting.retention).numpy())
+        kept = retention(self._before, after)
         score = Score(
             *accuracy_interval(correct),
             **asdict(score_classes(predicted, labels)),
             p_value=paired_p_value(correct, np.array(rows[0][ANSWERS]) == labels) if rows else 1.0,
-            p_start=paired_p_value(correct, self._start_correct),
+            p_start=paired_p_value(correct, self._start_predicted == labels),
             neighbours_kept=kept.neighbours_kept,
             cosine=kept.cosine,
-            drift=relative_drift(self._start_state, model.state_dict(), self._matrices),
+            drift=relative_drift(self._start_state, state, self._matrices),
         )
-        return {**asdict(score), ANSWERS: predicted.tolist()}
+        by_text = neighbours_kept(self._before, after).tolist()
+        return {**asdict(score), ANSWERS: predicted.tolist(), KEPT: by_text}
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -398,8 +459,8 @@ def work_ahead(setting: DemoSetting, work: FinishedWork) -> float:
 
 
 def without_answers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the answers to single texts."""
-    return {name: value for name, value in row.items() if name != ANSWERS}
+    """Leave out what is of single texts."""
+    return {name: value for name, value in row.items() if name not in (ANSWERS, KEPT)}
 
 
 def _graph_piece(group: str) -> str:

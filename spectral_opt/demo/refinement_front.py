@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paramgraph.filters import get_response
 from paramgraph.spectra import Null
 from spectral_opt.config import SpectralConfig
-from spectral_opt.refinement import Refiner
+from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.tasks import unused_by_mean_pooling
 
 HEAD = "classifier."
@@ -63,10 +63,11 @@ def make_refiner(
     return Refiner(base, preserving(base, graph), batches=batches, rest="base")
 
 
-def refined(refiner: Refiner, tuned: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+def refined(refiner: Refiner, tuned: Mapping[str, Tensor], strength: float) -> RefinedState:
     """Filter the change of the encoder; the head stays as it was tuned."""
     found = refiner.apply(tuned, responses=[get_response("tikhonov", gamma=strength)])
-    return {**found, **{name: value for name, value in tuned.items() if name.startswith(HEAD)}}
+    found.update({name: value for name, value in tuned.items() if name.startswith(HEAD)})
+    return found
 
 
 def scaled(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:

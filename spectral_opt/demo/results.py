@@ -46,6 +46,11 @@ def demo_results(demo: Demo, command: str) -> dict[str, Any]:
         "seconds": dict(demo.seconds),
         "graphs": graphs,
         "graph_verdict": verdict,
+        "left_out": [
+            {"part": part, "name": name, "reason": reason}
+            for part, left in demo.left_out.items()
+            for name, reason in left.items()
+        ],
         "majority": asdict(majority_baseline(setting.labels["test"], setting.data.label_names)),
         "linear_probe": {"C": setting.probe_strength, **without_answers(demo.start_score)},
         "training": [without_answers(row) for row in demo.trained],

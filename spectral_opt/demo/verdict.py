@@ -6,6 +6,7 @@ import numpy as np
 
 from spectral_opt.demo.parts import EQUAL, LONGER
 from spectral_opt.demo.refinement_front import PRODUCT, SCALING, SHOWN_STRENGTH
+from spectral_opt.preparation import told_reasons
 
 SIGNIFICANCE = 0.05
 
@@ -45,7 +46,7 @@ def key_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def cautions(results: dict[str, Any]) -> list[str]:
-    """Name every fine-tune that is worse than the start it was trained from, those that chance explains apart."""
+    """Name every fine-tune that is worse than its start, those that chance explains apart, and what was left out."""
     start = results["linear_probe"]["accuracy"]
     found = [(row["title"], row) for row in results["training"]]
     found += [(row["family"], row) for row in results["refinement"] if row["family"] == LONGER]
@@ -61,6 +62,10 @@ def cautions(results: dict[str, Any]) -> list[str]:
                 f"{title} {row['accuracy']:.3f} (p = {row['p_start']:.2g})" for title, row in some
             )
             told.append(f"Worse than the linear probe they start from ({start:.3f}): {numbers}. {what}.")
+    parts: dict[str, dict[str, str]] = {}
+    for one in results["left_out"]:
+        parts.setdefault(one["part"], {})[one["name"]] = one["reason"]
+    told += [f"Matrices left out, {part}: {told_reasons(reasons)}." for part, reasons in parts.items()]
     return told
 
 
@@ -124,7 +129,7 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
         if null:
             sentence += (
                 f" On the permuted graph it reaches {null['accuracy']:.3f} and keeps {null['neighbours_kept']:.2f}: "
-                + _null_judgement(row, null)
+                + _null_judgement(null, level)
             )
         sentences.append(sentence)
     sentences.append(
@@ -262,12 +267,10 @@ def _beside_majority(majority: dict[str, Any], results: dict[str, Any]) -> str:
     return f"{said}; by their intervals these are not above it: {', '.join(below)}."
 
 
-def _null_judgement(row: dict[str, Any], null: dict[str, Any]) -> str:
-    if (
-        abs(row["neighbours_kept"] - null["neighbours_kept"]) < 0.02
-        and abs(row["accuracy"] - null["accuracy"]) < 0.02
-    ):
-        return "the graph itself contributed nothing that shows here."
-    return (
-        "graph and null differ by 2 points or more in accuracy or retention; seeds would have to confirm it."
-    )
+def _null_judgement(null: dict[str, Any], level: float) -> str:
+    p_values = {what: null[f"p_null_{what}"] for what in ("accuracy", "neighbours")}
+    tested = ", ".join(f"{what} p = {p_value:.2g}" for what, p_value in p_values.items())
+    shown = [what for what, p_value in p_values.items() if p_value < level]
+    if not shown:
+        return f"the graph itself contributed nothing that shows here ({tested})."
+    return f"graph and null differ in {' and '.join(shown)} ({tested}); seeds would have to confirm it."

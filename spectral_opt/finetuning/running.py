@@ -21,7 +21,7 @@ from paramgraph.whole_files import write_text
 from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.finetuning._arguments import learning_rate
 from spectral_opt.finetuning._callbacks import Advance, Explained
-from spectral_opt.finetuning._card import model_card
+from spectral_opt.finetuning._card import tuned_card
 from spectral_opt.finetuning._model_folder import write_model
 from spectral_opt.finetuning._run_folder import (
     CHECKPOINTS,
@@ -127,7 +127,7 @@ def _finetune(
     resumed += [f"removed what was not written to its end: {', '.join(removed)}"] if removed else []
     record = {**begun, **_finished(run, metrics, resumed, clock.spent), "files": files}
     if is_first:
-        write_text(out / "README.md", model_card(record))
+        write_text(out / "README.md", tuned_card(record))
         write_text(out / "report.html", tune_page(record))
         _write_record(out, record)
     return FinishedTuning(out, record, trained=True)

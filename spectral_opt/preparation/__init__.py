@@ -12,7 +12,8 @@ Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `cal
 side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`; what
-has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` or another, `told_reasons`; which cannot have
+has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` (`is_unreached`) or another, which one of the
+`FAILURES` gives (`told_failure`), `told_reasons`; which cannot have
 one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 Who builds graphs: `choose_graph_workers`. On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
@@ -67,10 +68,13 @@ if TYPE_CHECKING:
         prepare_on_ranks as prepare_on_ranks,
     )
     from spectral_opt.preparation.prepared_table import (
+        FAILURES as FAILURES,
         UNREACHED as UNREACHED,
         EntryOperator as EntryOperator,
         PreparedTable as PreparedTable,
+        is_unreached as is_unreached,
         table_left_alone as table_left_alone,
+        told_failure as told_failure,
         told_reasons as told_reasons,
     )
     from spectral_opt.preparation.preparing import (

@@ -19,8 +19,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - Running: `run_job` makes a job's records.
 - What a state of a job is worth, in `Metrics`: `StateMeasures` of its setting; of classes `ClassifierMeasures`, of
   `task_scores` and `mean_auc`.
-- Measures: `accuracy_interval`, `paired_p_value`, `retention`, `neighbours_kept`, `relative_drift`; of single
-  weights, `diagonal_fisher`.
+- Measures: `accuracy_interval`, `paired_p_value`, `sign_flip_p_value`, `retention`, `neighbours_kept`,
+  `relative_drift`; of single weights, `diagonal_fisher`.
 - Records: `CellRecord` of a study, `RunRecord` of any other run, its `Stage`, `append_record`; files of results:
   `write_results`, `write_rows`.
 - A study's folder: `save_plan`, `stored_plan`, `plan_content`, tuned weights in `STATES`; its records: `write_record`,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         paired_p_value as paired_p_value,
         relative_drift as relative_drift,
         retention as retention,
+        sign_flip_p_value as sign_flip_p_value,
     )
     from spectral_opt.study.fine_tuning import (
         FineTuned as FineTuned,

@@ -1,6 +1,7 @@
 """One fine-tuning run: a method on a copy of a model, step by step, the same for every method."""
 
 import copy
+import functools
 import itertools
 import math
 import time
@@ -11,11 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paramgraph.nodes import NodeTable
 from paramgraph.sources import collect
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import TrainingDivergedError
 from spectral_opt.hooks import attach
-from spectral_opt.preparation import PreparedTable, make_filter, match_tables, prepare, source_of
+from spectral_opt.preparation import (
+    UNREACHED,
+    PreparedTable,
+    is_unreached,
+    make_filter,
+    match_tables,
+    prepare,
+    source_of,
+)
 from spectral_opt.study.method import Method, Options, Training, check_installed, chosen_options
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
@@ -82,18 +92,31 @@ def prepare_method(
             if key not in known:
                 tables, _ = match_tables(model, config, trained)
                 chosen = calibration.get(config.batches)
-                known[key] = collect(model, tables, source, batches=chosen, options=options)
-            features = known[key]
+                failed: dict[str, str] = {}
+                told = failed.__setitem__
+                features = collect(model, tables, source, batches=chosen, options=options, on_failure=told)
+                failed |= {group: UNREACHED for group, one in features.items() if is_unreached(source, one)}
+                known[key] = features, failed
             config = replace(
-                config,
-                source=lambda _model, table, _batches, kept=features: kept[table.group],
-                source_options={},
+                config, source=functools.partial(_known_features, *known[key]), source_options={}
             )
         elif config.energy is not None and not config.runs_in_basis:
             prepared.append(_on_known_modes(model, config, calibration, trained, known))
             continue
         prepared.append(prepare(model, config, calibration, parameters=trained))
     return tuple(prepared)
+
+
+def _known_features(
+    features: Mapping[str, Tensor],
+    failed: Mapping[str, str],
+    _model: nn.Module,
+    table: NodeTable,
+    _batches: object,
+) -> Tensor:
+    if table.group in failed:
+        raise ValueError(failed[table.group])  # leaves the table alone, by this reason
+    return features[table.group]
 
 
 def _on_known_modes(

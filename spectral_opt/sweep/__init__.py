@@ -4,11 +4,11 @@
 fine-tune, filter, scaling and nulls at each strength on dev and test, decides on dev, and writes the model;
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
-- Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured, by its `sweep_key`:
-  `write_states`, `read_states`, the file `STATES`. Without measuring, of models larger than memory
+- Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured:
+  `MeasuredStates` of a `sweep_identity`, in the file `STATES`. Without measuring, of models larger than memory
   (`is_in_files`): `refine_unmeasured`; `told_moments` says where graphs come from.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`;
-  `merge_recipe`, for mergekit.
+  `merge_recipe`, for mergekit; `write_card`, beside the model.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
   `compare_at_equal_score`; `decide`, `pick` and a `Decision`; `next_strength`; `domain_auc` and `domain_remark`.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.sweep._card import write_card as write_card
     from spectral_opt.sweep._decision import Decision as Decision, decide as decide, pick as pick
     from spectral_opt.sweep._domain import domain_auc as domain_auc, domain_remark as domain_remark
     from spectral_opt.sweep._equal_forgetting import (
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from spectral_opt.sweep._tables import refinement_tables as refinement_tables
     from spectral_opt.sweep.interrupted import (
         STATES as STATES,
-        read_states as read_states,
-        sweep_key as sweep_key,
-        write_states as write_states,
+        MeasuredStates as MeasuredStates,
+        sweep_identity as sweep_identity,
     )
     from spectral_opt.sweep.options import RefinementOptions as RefinementOptions
     from spectral_opt.sweep.page import refinement_page as refinement_page

@@ -5,19 +5,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from paramgraph.comparison import holm
-from spectral_opt.study import paired_p_value
+from spectral_opt.study import paired_p_value, sign_flip_p_value
 from spectral_opt.study.statistics import least_lost
 from spectral_opt.sweep._measures import Forgotten
 from spectral_opt.sweep._metrics import Draws, Metric, TaskResult, Values, Weights, resampled
 from spectral_opt.sweep._points import SweepPoint, around, front_of
 
 HeldOut = Float[np.ndarray, "draws held_out"]
-RESAMPLES = 9999
-# Flipped differences that are in memory at a time.
-BATCH = 1_000_000
 
 
 def compare_at_equal_forgetting(
@@ -103,24 +99,6 @@ def compare_at_equal_score(points: Sequence[SweepPoint], metric: Metric, seed: i
                 row |= {"ratio_low": float(ends[0]), "ratio_high": float(ends[1])}
         rows.append(row)
     return rows
-
-
-def sign_flip_p_value(differences: Values, seed: int) -> float:
-    """Return the two-sided p-value of paired differences around 0, by random flips of their signs.
-
-    >>> sign_flip_p_value(np.zeros(20), 0)
-    1.0
-    """
-    found = stats.permutation_test(
-        (differences,),
-        lambda values, axis: values.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=1 + BATCH // len(differences),  # all flips of 5,000 texts at once are 3 GB
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
 
 
 def bootstrap_p_value(drawn: Draws) -> float:

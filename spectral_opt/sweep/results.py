@@ -10,13 +10,12 @@ import numpy as np
 from paramgraph.comparison import holm
 from paramgraph.environment import hardware, versions
 from spectral_opt.refinement import told_skipped
-from spectral_opt.study import paired_p_value, write_results
+from spectral_opt.study import paired_p_value, sign_flip_p_value, write_results
 from spectral_opt.sweep._decision import Decision
 from spectral_opt.sweep._equal_forgetting import (
     bootstrap_p_value,
     compare_at_equal_forgetting,
     compare_at_equal_score,
-    sign_flip_p_value,
 )
 from spectral_opt.sweep._measures import mean_interval
 from spectral_opt.sweep._metrics import Metric, TaskResult

@@ -192,25 +192,29 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
     from transformers import AutoModelForSequenceClassification
 
     loadable_configuration(base)
-    stored = open_checkpoint(tuned / "adapter_model.safetensors")
-    # Embeddings may be saved beside the head; of its layers, the last one makes the scores.
-    heads = [
-        stored.shape(name)
-        for name in stored
-        if set(HEAD_NAMES) & set(name.split(".")) and ".lora_" not in name
-    ]
-    labels = next((shape[0] for shape in reversed(heads) if len(shape) == 2), 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             base,
-            num_labels=labels,
+            num_labels=classes_of_adapter(tuned),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
     return BaseModel(model.eval(), frozenset(info["missing_keys"]), base)
+
+
+def classes_of_adapter(folder: Path) -> int:
+    """Count the classes of a classifier's adapter, whose configuration does not say it; two where it has no head."""
+    stored = open_checkpoint(folder / "adapter_model.safetensors")
+    # Embeddings may be saved beside the head; of its layers, the last one makes the scores.
+    heads = [
+        stored.shape(name)
+        for name in stored
+        if set(HEAD_NAMES) & set(name.split(".")) and ".lora_" not in name
+    ]
+    return next((shape[0] for shape in reversed(heads) if len(shape) == 2), 2)
 
 
 def tokenizer_of(tuned: Path, base: Path) -> PreTrainedTokenizerBase:

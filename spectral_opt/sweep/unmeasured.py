@@ -82,6 +82,7 @@ def refine_unmeasured(
     return {
         "base": options.base,
         "tuned": options.tuned,
+        "kind": kind,
         "graph": options.graph,
         "strength": strength,
         "texts": f"{options.texts} texts of {texts.origin}",

@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
 
 from spectral_opt.cli import main
 from spectral_opt.demo import Demo, DemoOptions, FinishedWork, make_setting, pool_evidence
@@ -45,8 +47,20 @@ def run(arguments: list[str], folder: Path, *more: str) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def arguments(word_model_folder: Path, texts: dict[str, Path]) -> list[str]:
-    given = {"model": word_model_folder, "data": texts["labelled"]}
+def model(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a model with two matrices that no gradient reaches, as what is between them is zero."""
+    folder = tmp_path_factory.mktemp("unreached") / word_model_folder.name
+    encoder = AutoModel.from_pretrained(word_model_folder)
+    # GELU and its derivative are exactly zero there.
+    torch.nn.init.constant_(encoder.encoder.layer[0].intermediate.dense.bias, -50.0)
+    encoder.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(word_model_folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arguments(model: Path, texts: dict[str, Path]) -> list[str]:
+    given = {"model": model, "data": texts["labelled"]}
     given |= {name: texts[name] for name in ("preserve", "retention")}
     return ["demo", "--quick", *(word for name, path in given.items() for word in (f"--{name}", str(path)))]
 
@@ -74,6 +88,18 @@ def test_a_run_leaves_a_table_numbers_records_and_a_page(finished):
     assert two_by_two | {"l2sp"} <= {row["method"] for row in found["training"]}
     assert {row["spectral"]["builder"] for row in found["refinement"] if row["spectral"]} == {"gram"}
     assert {row["is_null"] for row in found["refinement"]} == {True, False}
+
+
+def test_matrices_that_no_gradient_reaches_are_left_out_by_name_and_reason(finished):
+    found = finished.results
+    left = {(one["part"], one["name"]): one["reason"] for one in found["left_out"]}
+    names = {f"encoder.encoder.layer.0.{one}.dense.weight" for one in ("intermediate", "output")}
+    for name in names:
+        assert left["graphs", name] == "no text's gradient reaches it"
+        assert "no text's gradient reaches it" in left["spectral penalty", name]
+    assert {name for _, name in left} == names
+    assert {graph["matrices"] for graph in found["graphs"]} == {4}
+    assert "Matrices left out, graphs: no text's gradient reaches it (" in finished.out
 
 
 def test_records_say_what_ran(finished):
@@ -145,18 +171,31 @@ def test_other_texts_under_the_same_name_are_other_work(word_model_folder, texts
     assert make_setting(options.quick()).identity() != asked
 
 
-def test_another_model_and_data_are_named_in_the_report(finished, word_model_folder):
-    assert word_model_folder.name in finished.page
+def test_another_model_and_data_are_named_in_the_report(finished, model):
+    assert model.name in finished.page
     assert "labelled" in finished.page
     assert "MiniLM" not in finished.page
 
 
-def test_another_seed_and_shuffled_labels_give_other_numbers_begun_anew_for_machines(
-    finished, arguments, tmp_path
-):
-    folder = tmp_path / "shuffled"
-    FinishedWork(folder / "unfinished", {"of": "another run"}).once("one", lambda: 1)
-    shuffled = run(arguments, folder, "--seed", "1", "--shuffle-labels", "--json", "--quiet")
+def test_the_pieces_of_another_run_are_refused_by_what_differs_and_stay(arguments, tmp_path, monkeypatch):
+    def interrupted(self):
+        self.work.once("one", lambda: 1)
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(Demo, "measure_graphs", interrupted)
+        assert run(arguments, folder).code == 130
+    kept = (folder / "unfinished" / "work.jsonl").read_bytes()
+    other = run(arguments, folder, "--seed", "1")
+    assert other.code == 2
+    assert "holds another demonstration (of other" in other.last_line
+    assert "give another folder, or remove work.jsonl in it" in other.last_line
+    assert (folder / "unfinished" / "work.jsonl").read_bytes() == kept
+
+
+def test_another_seed_and_shuffled_labels_give_other_numbers_for_machines(finished, arguments, tmp_path):
+    shuffled = run(arguments, tmp_path / "shuffled", "--seed", "1", "--shuffle-labels", "--json", "--quiet")
     assert json.loads(shuffled.out) == shuffled.results
     assert shuffled.err == ""
     assert losses(finished.results) != losses(shuffled.results)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -25,7 +26,7 @@ from transformers import (
 )
 
 from spectral_opt.cli import main
-from spectral_opt.sweep import Sweep
+from spectral_opt.sweep import Sweep, write_card
 
 SIZES = ["--texts", "24", "--held-out", "14", "--dev", "16", "--test", "24", "--max-length", "16"]
 SWEEP = ["--strengths", "0.1,1", "--scales", "0.5", "--further", "0", "--nulls", "none", "--graph", "columns"]
@@ -84,6 +85,7 @@ def classifier(word_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
         )
     moved(model).save_pretrained(folder)
     AutoTokenizer.from_pretrained(word_model_folder).save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: MIT\ntags: [reviews]\n---\n\n# By hand\n")
     return folder
 
 
@@ -240,6 +242,9 @@ def test_an_adapter_of_a_classifier_keeps_its_head(word_model_folder, texts, tmp
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed
     assert all("query.lora_A" in name for name in changed)
+    card = ModelCard.load(tmp_path / "out" / "model" / "README.md")
+    assert card.data.library_name == "peft"
+    assert "peft.AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=3)" in card.text
 
 
 def test_the_same_seed_gives_the_same_numbers_and_json_is_printed(
@@ -393,6 +398,36 @@ def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_pa
         assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+def test_the_card_says_what_was_done_and_keeps_that_of_the_fine_tune(finished, classifier):
+    folder = finished.folder / "model"
+    card = ModelCard.load(folder / "README.md")
+    head = card.data.to_dict()
+    assert (head["license"], head["library_name"]) == ("mit", "transformers")
+    assert (head["pipeline_tag"], head["tags"]) == ("text-classification", ["spectral-opt", "refined"])
+    assert "base_model" not in head  # a folder is no name of the hub's
+    written = finished.results["written"]
+    assert f"{written['norm_kept']:.3f} of the norm of its change is left" in card.text
+    for point in finished.results["points"]:
+        assert f"{point['forgotten']:.4f} | [{point['forgotten_low']:.4f}" in card.text
+    assert "transformers.AutoModelForSequenceClassification.from_pretrained(FOLDER)" in card.text
+    own = (classifier / "README.md").read_text()
+    assert (folder / "README.of_the_fine_tune.md").read_text() == own
+    assert "README.of_the_fine_tune.md" in card.text
+
+
+def test_a_readme_that_is_no_card_of_ours_is_kept(finished, tmp_path):
+    (tmp_path / "model").mkdir()
+    mine = tmp_path / "model" / "README.md"
+    mine.write_text("my notes")
+    for _ in range(2):
+        write_card(finished.results, tmp_path / "model")
+    assert (tmp_path / "model" / "README.earlier.md").read_text() == "my notes"
+    assert len(list((tmp_path / "model").iterdir())) == 3
+    mine.write_text("---\nunreadable: [\n---\nother notes")
+    write_card(finished.results, tmp_path / "model")
+    assert (tmp_path / "model" / "README.earlier1.md").read_text().endswith("other notes")
+
+
 def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, texts, tmp_path, monkeypatch):
     measure = Sweep._measure
 
@@ -429,10 +464,10 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
         patched.setattr(Sweep, "_measure", interrupted)
         assert run(*given, out, *more).code == 130
     other = run(*given, out, *more, "--seed", "1")
-    assert (other.code, "is of another run" in other.last_line) == (2, True)
+    assert (other.code, "holds another sweep (of other seed" in other.last_line) == (2, True)
     (tmp_path / "of_other_texts.moments").write_bytes(b"other graphs")
     other = run(*given, out, *more[:-1], str(tmp_path / "of_other_texts.moments"))
-    assert (other.code, "is of another run" in other.last_line) == (2, True)
+    assert (other.code, "of other graphs than those in" in other.last_line) == (2, True)
     load = Sweep._load
     monkeypatch.setattr(Sweep, "_load", lambda self, *of: count.append(of) or load(self, *of))
     again = run(*given, out, *more)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoTokenizer, BertModel
 
 from spectral_opt.cli import main
@@ -48,6 +49,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert code == 2
     assert words in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refined_block_by_block_has_a_card_that_says_what_was_not_measured(
+    word_model_folder, tuned, texts, tmp_path
+):
+    more = ("--memory", "blocks", "--strength", "0.3")
+    assert refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out", *more) == 0
+    card = ModelCard.load(tmp_path / "out" / "model" / "README.md")
+    assert "filtered by the columns graph of the preserved text at strength 0.3" in card.text
+    assert "Nothing was measured" in card.text
+    assert "transformers.AutoModel.from_pretrained(FOLDER)" in card.text
 
 
 def test_too_little_memory_for_one_block_is_told_before_anything_is_loaded(

@@ -463,7 +463,7 @@ def test_line_that_was_cut_off_is_measured_again(tmp_path):
     file = tmp_path / "layers.jsonl"
     file.write_bytes(file.read_bytes()[:-40])
     once = Interrupted()
-    with pytest.warns(PerformanceWarning, match=r"layers\.jsonl: line 5; what stood there is measured again"):
+    with pytest.warns(PerformanceWarning, match=r"layers\.jsonl: line 5; what stood there is made again"):
         resumed = kept(deep(), tmp_path, once)
     assert timeless(resumed) == timeless(first)
     assert len(once.built) == 1

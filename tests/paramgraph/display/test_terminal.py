@@ -5,6 +5,7 @@ import re
 import unicodedata
 
 import pytest
+from rich.cells import cell_len
 
 from paramgraph.display import TableView, print_lines, print_views, printable, progress_bar
 
@@ -102,3 +103,15 @@ def test_no_number_and_no_word_is_broken_at_any_width(width, monkeypatch, capsys
     assert all(word in shown for name in names for word in name.split())
     # What goes on below has its names again.
     assert shown.count("activations") == shown.count("graph of rows") >= 1
+
+
+@pytest.mark.parametrize("name", ["\u5206\u985e\u5668" * 4, "\uac00\ub098\ub2e4" * 4, "e\u0301" * 24])
+def test_characters_of_two_places_and_of_none_are_counted_as_a_terminal_does(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "41")  # the name's 24 places and one column of numbers, but not two
+    numbers = ("0.12345678", "0.23456789")
+    print_views([TableView(("model", "one", "two"), ((name, *numbers),))])
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    assert [name in line for line in lines if "0." in line] == [True, True]
+    assert all(any(number in line for line in lines) for number in numbers)
+    assert max(map(cell_len, lines)) <= 41

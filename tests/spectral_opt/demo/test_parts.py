@@ -5,11 +5,15 @@ from itertools import groupby
 import pytest
 import torch
 
+from paramgraph import PerformanceWarning
 from spectral_opt.demo import (
     FAMILIES,
     FinishedWork,
     equal_factor,
 )
+from spectral_opt.study import RunRecord
+
+RECORD = RunRecord("adamw", "opinions", 0, {}, {}, 1.0, "exploration")
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,31 @@ def test_names_that_share_a_tensor_are_kept(tmp_path):
     found = work.state_once(lambda: {"embeddings": shared, "tied": shared, "turned": shared.T})
     assert torch.equal(found["tied"], shared)
     assert torch.equal(found["turned"], shared.T)
+
+
+def test_weights_that_are_damaged_or_of_another_run_are_made_again(tmp_path):
+    def opened():
+        return FinishedWork(tmp_path / "unfinished", {"seed": 0})
+
+    (tmp_path / "unfinished").mkdir()
+    file = tmp_path / "unfinished" / "tuned.safetensors"
+    file.write_bytes(b"of another run")
+    first = opened().state_once(lambda: {"head": torch.zeros(2)})
+    assert torch.equal(first["head"], torch.zeros(2))
+    assert torch.equal(opened().state_once(lambda: {"head": torch.ones(2)})["head"], torch.zeros(2))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.warns(PerformanceWarning, match="is damaged: it is made again"):
+        damaged = opened()
+    assert torch.equal(damaged.state_once(lambda: {"head": torch.ones(2)})["head"], torch.ones(2))
+
+
+def test_a_piece_that_another_one_needs_keeps_its_own_runs(tmp_path):
+    work = FinishedWork(tmp_path / "unfinished", {})
+
+    def outer():
+        work.add_run(RECORD)
+        work.once("inner", lambda: work.add_run(RECORD))
+        work.add_run(RECORD)
+
+    work.once("outer", outer)
+    assert {name: len(piece["runs"]) for name, piece in work.known.items()} == {"inner": 1, "outer": 2}

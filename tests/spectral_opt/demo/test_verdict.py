@@ -49,6 +49,7 @@ def test_a_method_no_better_than_its_null_is_said_to_owe_nothing_to_the_graph(re
 def test_a_better_method_is_called_better_and_its_null_asked_for_seeds(results):
     sentence = about(training_sentences(results), "Spectral filter")
     assert "better" in sentence
+    assert "graph and null differ in accuracy (accuracy p = 0.001, neighbours p = 0.5)" in sentence
     assert "seeds would have to confirm it" in sentence
 
 
@@ -119,6 +120,17 @@ def test_what_is_worse_than_its_start_is_warned_of(results):
     assert "cannot tell from chance" in cautions(results)[1]
     results["linear_probe"]["accuracy"] = 0.5
     assert cautions(results) == []
+
+
+def test_matrices_that_a_part_has_nothing_of_are_named_with_their_reason(results):
+    results["left_out"] = [
+        {"part": part, "name": name, "reason": "no text's gradient reaches it"}
+        for part, name in (("graphs", "a"), ("graphs", "b"), ("spectral filter", "a"))
+    ]
+    assert cautions(results)[-2:] == [
+        "Matrices left out, graphs: no text's gradient reaches it ('a', 'b').",
+        "Matrices left out, spectral filter: no text's gradient reaches it ('a').",
+    ]
 
 
 def test_what_is_not_above_the_most_frequent_class_is_named(results):

@@ -99,10 +99,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_folder(decoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of one step on plain text, which tests must leave as it is."""
-    folder = tmp_path_factory.mktemp("finished") / "out"
-    asked = FineTuneOptions(
+def finished_options(decoder: Path, data: Path) -> FineTuneOptions:
+    """The options of the finished run: one step on plain text."""
+    return FineTuneOptions(
         model=str(decoder),
         data=str(data / "plain.jsonl"),
         task="causal-lm",
@@ -110,4 +109,9 @@ def finished_folder(decoder: Path, data: Path, tmp_path_factory: pytest.TempPath
         evaluate_every=1,
         max_length=16,
     )
-    return finetune(asked, folder).folder
+
+
+@pytest.fixture(scope="session")
+def finished_folder(finished_options: FineTuneOptions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one step on plain text, which tests must leave as it is."""
+    return finetune(finished_options, tmp_path_factory.mktemp("finished") / "out").folder

@@ -27,15 +27,8 @@ def test_a_preview_trains_and_writes_nothing(asked, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_preview_says_what_becomes_of_the_folder(decoder, data, finished_folder, tmp_path):
-    there = FineTuneOptions(
-        model=str(decoder),
-        data=str(data / "plain.jsonl"),
-        task="causal-lm",
-        max_steps=1,
-        evaluate_every=1,
-        max_length=16,
-    )
+def test_a_preview_says_what_becomes_of_the_folder(decoder, finished_options, finished_folder, tmp_path):
+    there = finished_options
     before = sorted(finished_folder.rglob("*"))
     assert (
         preview(there, finished_folder).facts["folder"].endswith("which is finished: it would only be read")

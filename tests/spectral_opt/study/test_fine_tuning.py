@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
@@ -109,6 +110,25 @@ def test_methods_share_the_features_that_one_of_them_collected(tiny_transformer,
     assert len(known) == 1
     for first, second in zip(alone[0], shared[0], strict=True):
         assert first.operator.fingerprint() == second.operator.fingerprint()
+
+
+def test_a_matrix_that_is_never_called_or_reached_is_left_alone_and_the_others_have_their_graphs(
+    tiny_transformer, tiny_batches
+):
+    layer = tiny_transformer.bert.encoder.layer[0]
+    layer.spare = nn.Linear(32, 32)
+    nn.init.constant_(layer.intermediate.dense.bias, -50.0)  # GELU and its derivative are zero there
+    config = SpectralConfig(
+        builder="cosine_knn", builder_options={"k": 3}, source="batch_gradients", penalty=1.0
+    )
+    method = Method("a", "a", "", (config,))
+    (tables,) = prepare_method(tiny_transformer, method, {"task": tiny_batches})
+    left = {one.table.group: one.reason for one in tables if one.left_alone}
+    never, *unreached = sorted(left, key=lambda group: "spare" not in group)
+    assert "was never called" in left[never]
+    assert {left[group] for group in unreached} == {"no text's gradient reaches it"}
+    assert len(unreached) == 2
+    assert sum(one.operator is not None for one in tables) == len(tables) - 3
 
 
 def test_the_rate_rises_over_the_warmup_and_falls_to_zero_behind_the_last_step(
