@@ -14,7 +14,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help install package browser demo check test test-slow test-gpu coverage lint docs docs-links format bench tutorials notebooks results api support clean
+.PHONY: help install package browser demo check test test-slow test-gpu coverage lint docs docs-links format bench bench-gpu tutorials notebooks results api support clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,7 +90,7 @@ format: install  ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 
 # The shapes that tests check at every call would be part of what is timed. RECORD is made anew; with ONLY="filters steps" these alone
-# are measured anew in it, and with GO_ON=1 those that it lacks, as after an interruption.
+# are measured anew in it, with GO_ON=1 those that it lacks, as after an interruption, and with BRIEF=1 each once.
 RECORD ?= build/benchmarks.json
 $(VENV)/peers: pyproject.toml constraints.txt | $(VENV)/installed
 	@echo "adding the peers of the benchmarks to $(VENV)"
@@ -98,8 +98,11 @@ $(VENV)/peers: pyproject.toml constraints.txt | $(VENV)/installed
 	@touch $@
 
 bench: $(VENV)/peers  ## benchmarks beside their peers and floors, as one record and a table (8 minutes on two quiet cores)
-	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks $(ONLY) --record $(abspath $(RECORD)) $(if $(GO_ON),--go-on)
+	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks $(ONLY) --record $(abspath $(RECORD)) $(if $(GO_ON),--go-on) $(if $(BRIEF),--brief)
 	$(BIN)/python tutorials/records/benchmark_results.py $(RECORD)
+
+bench-gpu: install  ## steps and graphs on an accelerator, into build/accelerator.json (5 minutes); says so where there is none
+	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks.accelerator --record $(abspath build/accelerator.json)
 
 # Without the settings of the test suite: a notebook runs as its reader runs it. 180 s is the limit of one cell.
 tutorials: install  ## run the notebooks in full, up to 5 minutes each

@@ -1,6 +1,7 @@
 """The decoupled step of the penalty: outside the optimizer, as AdamW decays weights."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -49,12 +50,20 @@ def decoupled_step(
             signal = wide(X.detach())
             return (signal - step * penalty_gradient(signal, known, ridge)).to(X.dtype), kind
     if prepare is not None:
-
-        def response(eigenvalues: Tensor) -> Tensor:
-            return 1.0 / (1.0 + 2.0 * step * (eigenvalues + ridge))
-
-        return prepare(response)(X.detach(), check=False), kind
+        return prepare(ProximalResponse(step, ridge))(X.detach(), check=False), kind
     return _proximal(X.detach(), known, 2.0 * step, ridge), kind
+
+
+@dataclass(frozen=True)
+class ProximalResponse:
+    """h of the proximal step on eigenvalues; equal ones are equal, so that its filter is made once for each rate."""
+
+    step: float
+    ridge: float
+
+    def __call__(self, eigenvalues: Float[Tensor, " modes"]) -> Float[Tensor, " modes"]:
+        """Divide by 1 + 2 step (eigenvalue + ridge)."""
+        return 1.0 / (1.0 + 2.0 * self.step * (eigenvalues + self.ridge))
 
 
 def step_kind(operator: SignalOperator | None, ridge: float, step: float) -> Literal["explicit", "proximal"]:

@@ -6,7 +6,7 @@ call nothing but the methods here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, TypeVar
 
 import torch
@@ -235,8 +235,13 @@ class BoundTable:
 
     @cached_property
     def _in_basis(self) -> Callable[[ResponseFunction], ReadyFilter] | None:
-        """Solve, at the first proximal step, for what makes all of them products; None where iterations are cheap."""
-        return basis_filters(self.prepared, self.config.seed) if is_basis_worth(self.prepared) else None
+        """Solve, at the first proximal step, for what makes all of them products; None where iterations are cheap.
+
+        The filter of the last rate is kept: as long as that stays, nothing is made anew and nothing leaves the device.
+        """
+        if not is_basis_worth(self.prepared):
+            return None
+        return lru_cache(maxsize=1)(basis_filters(self.prepared, self.config.seed))
 
     def _decoupled_size(self, rates: Mapping[int, float]) -> float:
         """Compute the size of a decoupled step: learning rate x penalty x the number of steps that it stands for."""

@@ -5,8 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -16,6 +16,9 @@ from benchmarks.machine import Rates
 # Peers that take so many times as long as ours, and that long, are timed once: a ratio of 30 needs no spread.
 TIMES_AS_LONG, LONG = 5.0, 1.0
 LEAST_TURNS = 3
+# "smallest": for tests, which look at results alone. "brief": once each, without spread, and without what takes most of
+# the time. "full": what stands in the manual.
+Profile = Literal["smallest", "brief", "full"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,14 @@ def check(contest: Contest) -> tuple[dict[str, float], dict[str, float]]:
     return dict(contest.check(results) or {}), first
 
 
-def measure(contest: Contest, rates: Rates) -> dict[str, Any]:
-    """Check a contest, time its runs in turn, and put what was found into plain numbers."""
+def measure(contest: Contest, rates: Rates, brief: bool = False) -> dict[str, Any]:
+    """Check a contest, time its runs in turn, and put what was found into plain numbers.
+
+    A `brief` look times each run once after the one that was checked.
+    """
     gc.collect()
     checked, first = check(contest)
+    contest = replace(contest, turns=min(contest.turns, 1)) if brief else contest
     ours, *peers = contest.runs
     once = {name for name in peers if first[name] > LONG and first[name] > TIMES_AS_LONG * first[ours]} - set(
         contest.share_of or ()

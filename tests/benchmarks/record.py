@@ -21,7 +21,9 @@ SCHEMA = 1
 PEERS = ("faiss-cpu", "hnswlib", "peft", "pygsp", "pyamg", "pytorch-optimizer", "threadpoolctl")
 
 
-def measure_groups(groups: Iterable[str], path: Path, go_on: bool = False) -> Iterator[str]:
+def measure_groups(
+    groups: Iterable[str], path: Path, go_on: bool = False, brief: bool = False
+) -> Iterator[str]:
     """Measure groups one after the other, write the record after each, and yield the name of each that is done.
 
     All groups make a new record; some are measured anew in the record that is there, and `go_on` measures those that it
@@ -41,21 +43,24 @@ def measure_groups(groups: Iterable[str], path: Path, go_on: bool = False) -> It
             )
     for name in chosen:
         if not (go_on and name in record["groups"]):
-            record["groups"][name] = measure_group(name)
+            record["groups"][name] = measure_group(name, brief)
+            record["groups"] = dict(sorted(record["groups"].items()))
             record["slopes"] = slopes(one for group in record["groups"].values() for one in group["contests"])
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(record, indent=1) + "\n")
             yield name
 
 
-def measure_group(name: str) -> dict[str, Any]:
+def measure_group(name: str, brief: bool) -> dict[str, Any]:
     """Measure all contests of a group, with the rates of the machine and its load before and after them."""
     before, started = load(), time.perf_counter()
     with one_thread():
         rates = measure_rates()
-        contests = [measure(contest, rates) for contest in contests_of(name, quick=False)]
+        chosen = contests_of(name, "brief" if brief else "full")
+        contests = [measure(contest, rates, brief) for contest in chosen]
     return {
         "about": about(name),
+        "profile": "brief" if brief else "full",
         "load": [before, load()],
         "seconds": round(time.perf_counter() - started, 1),
         "rates": rates.to_dict(),
@@ -77,8 +82,8 @@ def read(path: Path) -> dict[str, Any]:
 def slopes(contests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fit log time over log size to the shortest times of ours, where one size has three values and no other changes.
 
-    `last` is the slope between the two largest: what an overhead that does not grow adds to the small ones is not in
-    it.
+    Of several such lines of one name and size that with the most values is kept, then the latest. `last` is the slope
+    between the two largest: what an overhead that does not grow adds to the small ones is not in it.
     """
     lines: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     theory = {}
@@ -89,9 +94,14 @@ def slopes(contests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             line = (one["name"], key, others)
             lines.setdefault(line, []).append((value, max(seconds, 1e-9)))
             theory[line] = one["theory"].get(key)
+    longest: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for line in lines:
+        before = longest.get(line[:2])
+        if before is None or len(lines[line]) >= len(lines[before]):
+            longest[line[:2]] = line
     found = []
-    for (name, key, others), points in lines.items():
-        points.sort()
+    for name, key, others in longest.values():
+        points = sorted(lines[name, key, others])
         sizes, seconds = np.array(points).T
         if len(set(sizes)) < 3:
             continue

@@ -19,7 +19,7 @@ RATES = Rates({"float32": 1e10, "float64": 5e9}, 2e10)
 @pytest.mark.parametrize("group", group_names())
 def test_every_run_gives_what_its_peers_give(group: str) -> None:
     with one_thread():
-        for contest in contests_of(group, quick=True):
+        for contest in contests_of(group, "smallest"):
             check(contest)
 
 
@@ -102,7 +102,7 @@ def test_a_run_goes_on_with_the_groups_that_a_record_lacks(
 ) -> None:
     path, asked = tmp_path / "record.json", []
 
-    def fake(name: str) -> dict[str, Any]:
+    def fake(name: str, brief: bool) -> dict[str, Any]:
         asked.append(name)
         return {"contests": [], "load": [0.0, 0.0]}
 

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,24 @@ def machine_table(record: dict[str, Any]) -> TableView:
     return TableView(header, rows, words=frozenset({1}))
 
 
+def machine_part(record: dict[str, Any]) -> str:
+    """Say what was measured with, and how: machine and versions in a sentence, then the table of groups."""
+    brief = [name for name, group in record["groups"].items() if group["profile"] == "brief"]
+    note = f"\n\n**A brief look**, each once, without what takes longest: {', '.join(brief)}."
+    return f"{machine_words(record)}{note if brief else ''}\n\n{machine_table(record).to_markdown()}"
+
+
 def machine_words(record: dict[str, Any]) -> str:
     """Name machine and versions in a sentence."""
     known = record["versions"]
     told = ", ".join(f"{name} {version}" for name, version in known.items() if name != "paramgraph")
     hardware = record["hardware"]
     return f"{hardware['processor']}, {hardware['cores']} cores, {hardware['system']}; {told}."
+
+
+def part(table: TableView) -> str:
+    """Write a table, or that the record has nothing for it."""
+    return table.to_markdown() if table.rows else "*Not in this record.*"
 
 
 def contests(record: dict[str, Any], group: str) -> list[dict[str, Any]]:
@@ -180,25 +193,19 @@ def slopes_table(record: dict[str, Any]) -> TableView:
 
 
 def goals_words(record: dict[str, Any]) -> str:
-    """Count the goals that are reached, and name the contests where one is not."""
-    reached, missed = 0, []
+    """Count the goals that are reached, and those that are not, by what and beside whom."""
+    reached, missed = 0, Counter[str]()
     for group in record["groups"].values():
         for one in group["contests"]:
             for peer, goal in one["goals"].items():
-                found = (
-                    one["shares"].get(peer, {}).get("mean")
-                    if one["shares"]
-                    else one["ratios"][peer]["median"]
-                )
+                found = one["shares"][peer]["mean"] if one["shares"] else one["ratios"][peer]["median"]
                 if found <= goal:
                     reached += 1
                 else:
-                    place = size_words(one["size"])
-                    missed.append(
-                        f"{one['name']} ({place}): {peer}" if not one["shares"] else f"{one['name']}: {peer}"
-                    )
-    text = f"Of {reached + len(missed)} goals {reached} are reached."
-    return text + (f" Not reached: {'; '.join(missed)}." if missed else "")
+                    missed[f"{one['name']}: {peer}" if one["shares"] else f"{one['name']} beside {peer}"] += 1
+    told = "; ".join(f"{name} ({number})" for name, number in missed.items())
+    text = f"Of {reached + missed.total()} goals {reached} are reached."
+    return text + (f" Not reached: {told}." if told else "")
 
 
 def tables(record: dict[str, Any]) -> list[TableView]:

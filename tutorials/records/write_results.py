@@ -1,16 +1,18 @@
 """Write what the records show into the pages that show it, and draw their figures again: `make results`.
 
 Each generated part stands between `<!-- results: NAME -->` and `<!-- end -->`, with the prose around it by hand.
-Nothing is measured: records come from the scripts beside this one, from `spectral-opt demo` and `spectral-opt study`.
+Nothing is measured: records come from the scripts beside this one, from `make bench`, `spectral-opt demo` and
+`spectral-opt study`.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import benchmark_results
 import comparison_results
 import refinement_results
 import study_results
@@ -24,6 +26,8 @@ RECORDS = Path(__file__).parent
 ROOT = RECORDS.parents[1]
 PAGE = ROOT / "tutorials" / "manual" / "results.md"
 CHOOSING = ROOT / "tutorials" / "manual" / "choosing.md"
+SPEED = ROOT / "tutorials" / "manual" / "speed.md"
+COMPLEXITY = ROOT / "tutorials" / "manual" / "complexity.md"
 README = ROOT / "README.md"
 # Where the README's table points to: the page, from the repository's root.
 TOLD = "tutorials/manual/results.md"
@@ -35,6 +39,17 @@ HALF = 0.5
 def study() -> Overview | None:
     """Read the study once: it has a thousand files."""
     return study_results.read()
+
+
+@cache
+def benchmarks() -> dict[str, Any]:
+    """Read the record of `make bench`."""
+    return benchmark_results.read()
+
+
+def benchmark_part(group: str) -> str:
+    """Write the table of a group of benchmarks."""
+    return benchmark_results.part(benchmark_results.group_table(benchmarks(), group))
 
 
 def demonstration() -> dict[str, Any]:
@@ -138,6 +153,20 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "demo-refinement": lambda: demo_part(2),
     },
     CHOOSING: {"penalty-ratio": lambda: penalty_ratio().to_markdown()},
+    SPEED: {
+        "benchmark-goals": lambda: benchmark_results.goals_words(benchmarks()),
+        "benchmark-machine": lambda: benchmark_results.machine_part(benchmarks()),
+        "benchmark-grid": lambda: benchmark_results.part(benchmark_results.grid_table(benchmarks())),
+        "benchmark-shares": lambda: benchmark_results.part(benchmark_results.shares_table(benchmarks())),
+        "benchmark-memory": lambda: benchmark_results.part(benchmark_results.memory_table(benchmarks())),
+    }
+    | {
+        f"benchmark-{group}": partial(benchmark_part, group)
+        for group in ("neighbours", "eigenpairs", "filters", "steps", "comparisons")
+    },
+    COMPLEXITY: {
+        "benchmark-slopes": lambda: benchmark_results.part(benchmark_results.slopes_table(benchmarks()))
+    },
     README: {"findings": lambda: findings(study()).to_markdown()},
 }
 
@@ -166,6 +195,7 @@ def write_pages() -> list[Path]:
             changed.append(page)
     comparison_results.write_figures()
     refinement_results.write_figure()
+    benchmark_results.write_figures()
     if (overview := study()) is not None:
         study_results.write_figures(overview)
     return changed

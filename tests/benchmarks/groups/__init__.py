@@ -1,10 +1,10 @@
-"""Groups of contests: a file each, whose docstring says what it is about and whose `contests(quick)` yields them."""
+"""Groups of contests: a file each, whose docstring says what it is about and whose `contests(profile)` yields them."""
 
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 
 def group_names() -> list[str]:
@@ -12,9 +12,9 @@ def group_names() -> list[str]:
     return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
-def contests_of(name: str, quick: bool) -> Iterator[Contest]:
-    """Give the contests of a group, each made when its turn comes; of the smallest sizes if `quick`."""
-    found: Iterator[Contest] = importlib.import_module(f"{__name__}.{name}").contests(quick)
+def contests_of(name: str, profile: Profile) -> Iterator[Contest]:
+    """Give the contests of a group, each made when its turn comes."""
+    found: Iterator[Contest] = importlib.import_module(f"{__name__}.{name}").contests(profile)
     return found
 
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.adapter_memory import STATUS, measure
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 LAYERS = 30
 # Shares of the plain run's memory, and of the time of a plain step.
 MOST = {"at attach": 1.10, "in a step": 1.05, "time in the hooks": 0.04}
 
 
-def contests(quick: bool) -> Iterator[Contest]:
-    """Give one run, in a process of its own; quickly, of a tiny model in this one, without adapters."""
+def contests(profile: Profile) -> Iterator[Contest]:
+    """Give one run in a process of its own, of few layers for a brief look; the smallest here, without adapters."""
     is_linux = STATUS.exists() and sys.platform == "linux"
-    layers = 1 if quick else LAYERS
+    layers = {"smallest": 1, "brief": 4, "full": LAYERS}[profile]
 
     def run() -> dict[str, float]:
-        if quick:
+        if profile == "smallest":
             shape = {"vocab_size": 64, "hidden_size": 36, "intermediate_size": 48}
             return measure(layers, shape, adapted=False) if is_linux else {}
         command = [sys.executable, "-m", "benchmarks.adapter_memory", str(layers)]

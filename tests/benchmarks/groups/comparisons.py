@@ -23,25 +23,26 @@ from paramgraph.checkpoints import open_checkpoint, open_skeleton
 from paramgraph.comparison import split_batches
 from paramgraph.inputs import ComparisonInputs, InputOptions, locate_model, open_inputs
 
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 K, MODES = 10, 32
-THINNED = 3  # every third layer: the others are of the same shapes
+THINNED = 3  # every third layer, or every thirtieth for a brief look: the others are of the same shapes
 TWO_WORKERS = 1 / 1.7
 
 
-def contests(quick: bool) -> Iterator[Contest]:
+def contests(profile: Profile) -> Iterator[Contest]:
     """Compare the weights of a language model, then five constructions of an encoder's gradients."""
-    if quick:
+    if profile == "smallest":
         with tempfile.TemporaryDirectory() as folder:
             _save_tiny(Path(folder))
             yield weights_of(Path(folder), "a tiny model", list(paramgraph.rows(open_skeleton(folder))), 4)
         return
     folder = Path(locate_model("SmolLM2-135M-Instruct"))
-    layers = list(paramgraph.rows(open_skeleton(folder)))[::THINNED]
+    layers = list(paramgraph.rows(open_skeleton(folder)))[:: THINNED if profile == "full" else 10 * THINNED]
     yield weights_of(folder, "SmolLM2-135M", layers, MODES)
-    yield workers_of_weights(folder, layers)
-    yield five_constructions()
+    if profile == "full":
+        yield workers_of_weights(folder, layers)
+        yield five_constructions()
 
 
 def _save_tiny(folder: Path) -> None:

@@ -22,7 +22,7 @@ from paramgraph import (
     weights,
 )
 
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 # At most so many times a right peer's time; a tenth of that of libraries of graphs, from 5,000 neighbours on.
 FACTOR, TENTH, MANY = 1.2, 0.1, 5000
@@ -44,35 +44,40 @@ class Case(NamedTuple):
     turns: int = 20
 
 
-def contests(quick: bool) -> Iterator[Contest]:
-    """Graphs of neighbours, long graphs, many components, the matrices of two models; then all pairs; then sizes."""
-    for case in quick_cases() if quick else cases():
+def contests(profile: Profile) -> Iterator[Contest]:
+    """Graphs of neighbours, long graphs, many components, matrices of two models; then all pairs."""
+    if profile == "smallest":
+        everyone = tuple(name for name in PEERS if name != "lobpcg")
+        yield lowest(Case(NEIGHBOURS, partial(_neighbours, 60), 3, everyone))
+        yield all_pairs(20)
+        return
+    for case in cases(profile):
         yield lowest(case)
-    for nodes in (20,) if quick else (576, 1536):
+    for nodes in (576, 1536):
         yield all_pairs(nodes)
 
 
-def cases() -> Iterator[Case]:
+def cases(profile: Profile) -> Iterator[Case]:
     """Give the graphs of the comparison, each with peers that end on it."""
     lanczos = ("arpack", "SciPy, SA")
     slow = ("SciPy, shift-invert", "SciPy, LOBPCG", "torch.lobpcg", "PyGSP", "scikit-learn")
     small = (*lanczos, "lobpcg_amg", "shift_invert", *slow, "networkx, dense")
     yield Case(NEIGHBOURS, partial(_neighbours, 1000), 16, small)
-    yield Case(NEIGHBOURS, partial(_neighbours, 5000), 16, (*lanczos, "lobpcg_amg", *slow))
+    yield Case(NEIGHBOURS, partial(_neighbours, 2000), 16, (*lanczos, "PyGSP"))
+    if profile == "full":
+        yield Case(NEIGHBOURS, partial(_neighbours, 5000), 16, (*lanczos, "lobpcg_amg", *slow))
+        yield Case(NEIGHBOURS, partial(_neighbours, 20_000), 16, (*lanczos, "torch.lobpcg"), 3)
+    else:
+        yield Case(NEIGHBOURS, partial(_neighbours, 5000), 16, (*lanczos, "PyGSP"))
     for k in (8, 32, 64):
         yield Case(NEIGHBOURS, partial(_neighbours, 5000), k, ("SciPy, SA",), 3)
-    yield Case(NEIGHBOURS, partial(_neighbours, 20_000), 16, (*lanczos, "torch.lobpcg"), 3)
     inverted = ("shift_invert", "SciPy, shift-invert")
     yield Case("ring", lambda: [laplacian(nx.cycle_graph(4096))], 16, inverted)
     yield Case("grid of 64 x 64", _grid, 16, ("arpack", *inverted))
     yield Case("thirty blocks of 100", _blocks, 48, ("dense", "arpack", "shift_invert"))
     yield Case("matrices of all-MiniLM-L6-v2", partial(_of_model, "embedded", 9), 16, ("dense", *lanczos))
-    yield Case("matrices of SmolLM2-135M", partial(_of_model, "SmolLM2-135M-Instruct", 9), 32, lanczos)
-
-
-def quick_cases() -> Iterator[Case]:
-    """Give a small graph on which every peer runs."""
-    yield Case(NEIGHBOURS, partial(_neighbours, 60), 3, tuple(name for name in PEERS if name != "lobpcg"))
+    if profile == "full":
+        yield Case("matrices of SmolLM2-135M", partial(_of_model, "SmolLM2-135M-Instruct", 9), 32, lanczos)
 
 
 def _neighbours(nodes: int) -> list[ShiftOperator]:

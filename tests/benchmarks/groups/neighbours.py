@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from paramgraph import Correlation, CosineKNN, GaussianKNN, Gram, graph_to_scipy
 
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 K = 10
 # At most so many times scikit-learn's time, and from so many rows on, where half of the products is most of the time.
@@ -23,22 +23,25 @@ APPROXIMATE = "hnswlib, approximate"
 LINKS, CANDIDATES = 16, 100
 
 
-def contests(quick: bool) -> Iterator[Contest]:
+def contests(profile: Profile) -> Iterator[Contest]:
     """Graphs of the shapes that matrices of models have, then of many nodes, then other kinds of graphs."""
-    for columns in (24,) if quick else COLUMNS:
-        for rows in (60,) if quick else ROWS:
+    if profile == "smallest":
+        yield cosine(60, 24, ("scikit-learn",))
+        yield cosine(80, 8, ("scikit-learn", "faiss", APPROXIMATE))
+        yield gaussian(50, 8)
+        yield correlation(30, 12)
+        yield gram(30, 12)
+        return
+    for columns in COLUMNS:
+        for rows in ROWS:
             yield cosine(rows, columns, ("scikit-learn",), seconds=2.0)
-    yield (
-        cosine(80, 8, ("scikit-learn", "faiss", APPROXIMATE))
-        if quick
-        else cosine(10_000, 384, ("scikit-learn", "faiss", APPROXIMATE), turns=0)
-    )
-    if not quick:
+    if profile == "full":
+        yield cosine(10_000, 384, ("scikit-learn", "faiss", APPROXIMATE), turns=0)
         yield cosine(50_000, 64, ("faiss",), turns=0)
-    yield gaussian(50, 8) if quick else gaussian(4096, 384)
-    for rows, columns in ((30, 12),) if quick else ((576, 384), (1536, 384)):
-        yield correlation(rows, columns)
-        yield gram(rows, columns)
+    yield gaussian(4096, 384)
+    for rows in (576, 1536):
+        yield correlation(rows, 384)
+        yield gram(rows, 384)
 
 
 def features(rows: int, columns: int) -> Tensor:
@@ -65,7 +68,9 @@ def cosine(rows: int, columns: int, peers: tuple[str, ...], turns: int = 20, sec
         turns=turns,
         seconds=seconds,
         theory={"nodes": 2, "width": 1},
-        goals={"scikit-learn": LARGE_GOAL if rows >= LARGE else SMALL_GOAL},
+        goals={"scikit-learn": LARGE_GOAL if rows >= LARGE else SMALL_GOAL}
+        if "scikit-learn" in peers
+        else {},
         # Each pair once: the product of all with all is symmetric.
         operations=1.0 * rows**2 * columns,
         left_out=left_out,

@@ -13,7 +13,7 @@ from paramgraph import prepare_filter, tikhonov
 from spectral_opt import SpectralConfig, attach
 from spectral_opt.preparation import prepare
 
-from benchmarks.contest import Contest
+from benchmarks.contest import Contest, Profile
 
 SENTENCES, LENGTH, RANK, PENALTY, RIDGE, GAMMA, RATE = 16, 64, 32, 0.5, 0.1, 1.0, 1e-4
 TARGETS = r"encoder\..*(query|key|value|dense)"
@@ -35,19 +35,22 @@ OURS: dict[str, tuple[dict[str, Any], float | None]] = {
 PLAIN, WHOLE = "fused AdamW", "a whole step of fused AdamW"
 
 
-def contests(quick: bool) -> Iterator[Contest]:
+def contests(profile: Profile) -> Iterator[Contest]:
     """Give what comes on top of AdamW's rule, then whole steps of adapters, then graphs that are built anew."""
-    encoder = _encoder(quick)
-    yield beyond_adamw(encoder, turns=1 if quick else 12)
-    yield whole_steps(encoder, {} if quick else _adapters(), turns=1 if quick else 4)
+    smallest = profile == "smallest"
+    encoder = _tiny_encoder() if smallest else _encoder()
+    yield beyond_adamw(encoder)
+    yield whole_steps(encoder, {} if smallest else _adapters())
     yield graphs(encoder)
 
 
-def _encoder(quick: bool) -> nn.Module:
-    if not quick:
-        from spectral_opt.tasks import load_model
+def _encoder() -> nn.Module:
+    from spectral_opt.tasks import load_model
 
-        return load_model().encoder.train()
+    return load_model().encoder.train()
+
+
+def _tiny_encoder() -> nn.Module:
     from transformers import BertConfig, BertModel
 
     shape = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 96}
@@ -65,7 +68,7 @@ def _backward(model: nn.Module) -> None:
     model(input_ids=words, attention_mask=torch.ones_like(words)).last_hidden_state.square().mean().backward()
 
 
-def beyond_adamw(encoder: nn.Module, turns: int) -> Contest:
+def beyond_adamw(encoder: nn.Module) -> Contest:
     """Take the same gradients through each rule: all act on the same parameters of the layers, each with its state."""
     whole_model, model = copy.deepcopy(encoder), copy.deepcopy(encoder)
     whole = AdamW(whole_model.parameters(), lr=RATE, fused=True)
@@ -115,7 +118,7 @@ def beyond_adamw(encoder: nn.Module, turns: int) -> Contest:
         {"tokens": SENTENCES * LENGTH, "entries": entries, "rank": RANK},
         ours | peers | {PLAIN: plain, WHOLE: whole_step},
         check,
-        turns=turns,
+        turns=12,  # SOAP turns its basis in every tenth
         seconds=60.0,
         goals={name: goal for name, (_, goal) in OURS.items() if goal},
         share_of=(PLAIN, WHOLE),
@@ -253,9 +256,7 @@ def _adapters() -> dict[str, Callable[[nn.Module], nn.Module]]:
     }
 
 
-def whole_steps(
-    encoder: nn.Module, adapters: Mapping[str, Callable[[nn.Module], nn.Module]], turns: int
-) -> Contest:
+def whole_steps(encoder: nn.Module, adapters: Mapping[str, Callable[[nn.Module], nn.Module]]) -> Contest:
     """Take whole steps: a plain one, one with our filter, and those of adapters."""
     models = {"paramgraph, filter of rows": copy.deepcopy(encoder), PLAIN: copy.deepcopy(encoder)}
     with torch.random.fork_rng(devices=[]):
@@ -283,7 +284,7 @@ def whole_steps(
         {"tokens": SENTENCES * LENGTH},
         runs,
         check,
-        turns=turns,
+        turns=4,
         seconds=40.0,
         goals={PLAIN: 1.03},
     )

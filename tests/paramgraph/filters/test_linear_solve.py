@@ -5,7 +5,7 @@ import scipy.sparse as sp
 import torch
 
 from paramgraph import NotConvergedError, adjacency, apply_filter, laplacian, tikhonov
-from paramgraph.filters import _linear_solve as linear_solve, factor_is_cheap, prepare_solve
+from paramgraph.filters import _linear_solve as linear_solve, factor_is_cheap, prepare_solve, solve_shifted
 from paramgraph.spectra import zero_operator
 
 GRAPH = nx.random_geometric_graph(60, 0.2, seed=0)
@@ -104,3 +104,17 @@ def test_a_strength_that_leaves_nothing_but_rounding_is_refused(gamma):
     with pytest.raises(ValueError, match="no linear system that float64 can solve"):
         apply_filter(operator, X, tikhonov(gamma), method="solve")
     torch.testing.assert_close(apply_filter(operator, X, tikhonov(gamma)), X.mean().expand(30, 1))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 40.0, 5e4])
+@pytest.mark.parametrize("diagonal", [1.0, 3.0])
+def test_without_looking_as_many_steps_are_taken_as_the_condition_can_need(gamma, diagonal):
+    operator = laplacian(nx.random_geometric_graph(60, 0.25, seed=1), None)
+    X = torch.randn(60, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    X[:, 1] = 0.0  # done at once, and must stay so
+    found = solve_shifted(operator, X, gamma, diagonal, looks=False)
+    system = diagonal * np.eye(60) + gamma * operator.to_dense()
+    # A residual of 1e-12 of X, over the smallest eigenvalue of the system, 1 and more; rounding times the condition.
+    atol = 1e-11 + 1e-16 * gamma * operator.bound
+    np.testing.assert_allclose(found.numpy(), np.linalg.solve(system, X.numpy()), rtol=0, atol=atol)
+    torch.testing.assert_close(found, solve_shifted(operator, X, gamma, diagonal), rtol=0, atol=atol)
