@@ -218,7 +218,7 @@ def _conjugate_gradients(
 
 
 def _enough_steps(condition: float) -> int:
-    """Bound the steps of conjugate gradients to a residual of 1e-12: 2 sqrt(c) ((sqrt(c) - 1) / (sqrt(c) + 1))^steps."""
+    """Bound the steps to a residual of 1e-12, which after s of them is 2 sqrt(c) ((sqrt(c) - 1) / (sqrt(c) + 1))^s."""
     root = math.sqrt(condition)
     return math.ceil(root / 2 * math.log(2 * root / 1e-12))
 
