@@ -65,7 +65,10 @@ def cautions(results: dict[str, Any]) -> list[str]:
     parts: dict[str, dict[str, str]] = {}
     for one in results["left_out"]:
         parts.setdefault(one["part"], {})[one["name"]] = one["reason"]
-    told += [f"Matrices left out, {part}: {told_reasons(reasons)}." for part, reasons in parts.items()]
+    alike: dict[str, list[str]] = {}
+    for part, reasons in parts.items():
+        alike.setdefault(told_reasons(reasons), []).append(part)
+    told += [f"Matrices left out, {', '.join(names)}: {reasons}." for reasons, names in alike.items()]
     return told
 
 

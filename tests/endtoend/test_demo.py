@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import warnings
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_matrices_that_no_gradient_reaches_are_left_out_by_name_and_reason(finis
         assert "no text's gradient reaches it" in left["spectral penalty", name]
     assert {name for _, name in left} == names
     assert {graph["matrices"] for graph in found["graphs"]} == {4}
-    assert "Matrices left out, graphs: no text's gradient reaches it (" in finished.out
+    assert "Matrices left out, graphs, spectral penalty, spectral filter, " in finished.out
 
 
 def test_records_say_what_ran(finished):
@@ -144,11 +145,13 @@ def test_what_was_interrupted_goes_on_to_the_same_numbers_in_one_line_each(
         assert stopped.code == 130
         assert "pieces are kept, and the same command goes on from them" in stopped.last_line
         assert "Traceback" not in stopped.err
-    # Nor does a line that was cut off matter: its piece is made again.
+    # Nor does a line that was cut off matter: it is named, and its piece made again.
     work = folder / "unfinished" / "work.jsonl"
     work.write_bytes(work.read_bytes()[:-40])
-    done = run(arguments, folder)
+    with warnings.catch_warnings(action="default"):
+        done = run(arguments, folder)
     assert done.code == 0
+    assert "work.jsonl: line 17; what stood there is made again" in done.err
     assert "going on after 15 finished pieces" in done.err
     assert without_seconds(done.results) == without_seconds(finished.results)
     # All graphs were measured before the first interruption; the time that they took is not forgotten.

@@ -125,10 +125,16 @@ def test_what_is_worse_than_its_start_is_warned_of(results):
 def test_matrices_that_a_part_has_nothing_of_are_named_with_their_reason(results):
     results["left_out"] = [
         {"part": part, "name": name, "reason": "no text's gradient reaches it"}
-        for part, name in (("graphs", "a"), ("graphs", "b"), ("spectral filter", "a"))
+        for part, name in (
+            ("graphs", "a"),
+            ("graphs", "b"),
+            ("spectral filter", "a"),
+            ("spectral penalty", "a"),
+            ("spectral penalty", "b"),
+        )
     ]
     assert cautions(results)[-2:] == [
-        "Matrices left out, graphs: no text's gradient reaches it ('a', 'b').",
+        "Matrices left out, graphs, spectral penalty: no text's gradient reaches it ('a', 'b').",
         "Matrices left out, spectral filter: no text's gradient reaches it ('a').",
     ]
 
