@@ -45,5 +45,8 @@ class Gram(GraphBuilder):
         scaled = features.double() / largest  # no product overflows or underflows as a whole
         product = scaled @ scaled.T
         # Averaged with its transpose: a matrix product rounds (i, j) and (j, i) differently.
-        matrix = (product + product.T) * (nodes / (2.0 * product.diagonal().sum()))
+        scale = nodes / (2.0 * product.diagonal().sum())
+        matrix = (
+            product.T.contiguous().add_(product).mul_(scale)
+        )  # a sum of both layouts would take twice as long
         return dense_graph(data, matrix.to(features.dtype))

@@ -219,7 +219,17 @@ def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
     >>> graph.edge_weight.tolist(), graph.node_weight.tolist()
     ([-2.0, -2.0], [1.0, 3.0])
     """
-    diagonal = matrix.diagonal().clone()
+    nodes, diagonal = len(matrix), matrix.diagonal().clone()
+    if nodes > 1 and int(matrix.count_nonzero() - diagonal.count_nonzero()) == nodes * (nodes - 1):
+        # All nodes are linked, as nearly always: written down in a third of the time of looking for edges.
+        other = torch.arange(nodes - 1, device=matrix.device)
+        own = torch.arange(nodes, device=matrix.device)[:, None]
+        edge_index = own.new_empty(2, nodes, nodes - 1)
+        edge_index[0] = own
+        torch.add(other, other >= own, out=edge_index[1])
+        # Behind its first entry each nodes entries are followed by one of the diagonal.
+        weight = matrix.flatten()[1:].view(nodes - 1, nodes + 1)[:, :-1].flatten()
+        return with_edges(data, edge_index.flatten(1), weight, True, diagonal)
     edges = matrix != 0
     edges.fill_diagonal_(False)
     return with_edges(data, edges.nonzero().T.contiguous(), matrix[edges], True, diagonal)

@@ -43,11 +43,15 @@ def solve_by_component(
     ]
     if not found:
         return np.zeros(0)
-    places = [(part, column) for part, (_, values, _) in enumerate(found) for column in range(len(values))]
+    sizes = [len(values) for _, values, _ in found]
+    part, column = (
+        np.repeat(np.arange(len(found)), sizes),
+        np.concatenate([np.arange(size) for size in sizes]),
+    )
     values = np.concatenate([values for _, values, _ in found])
     order = np.argsort(-values if descending else values, kind="stable")[: out.shape[1]]
-    for target, source in enumerate(order):
-        part, column = places[source]
-        members, _, vectors = found[part]
-        out[members, target] = vectors[:, column]
+    for number in np.unique(part[order]):
+        members, _, vectors = found[number]
+        targets = np.flatnonzero(part[order] == number)
+        out[np.ix_(members, targets)] = vectors[:, column[order[targets]]]
     return values[order]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
@@ -57,13 +58,18 @@ def flip(problem: EigenProblem) -> tuple[Product, Product, str]:
     matrix, top = problem.matrix, problem.interval[1]
     if not problem.smallest:
         return lambda x: matrix @ x, lambda values: values, "Lanczos on A"
+    # Once, and not at each of some hundred products, whose vectors are short.
+    flipped = (
+        None if isinstance(matrix, np.ndarray) else top * sp.eye_array(problem.nodes, format="csr") - matrix
+    )
+    # Below the interval by its scale: the null vector ends outside the pairs that are asked for.
+    null, drop = problem.null, top + problem.scale
 
     def apply(x: np.ndarray) -> np.ndarray:
-        flipped: np.ndarray = top * x - matrix @ x
-        if problem.null is not None:
-            # Below the interval by its scale: the null vector ends outside the pairs that are asked for.
-            flipped -= (top + problem.scale) * (problem.null @ x) * problem.null
-        return flipped
+        product: np.ndarray = top * x - matrix @ x if flipped is None else flipped @ x
+        if null is not None:
+            product -= drop * (null @ x) * null
+        return product
 
     return apply, lambda values: top - values, "Lanczos on bound - L"
 
