@@ -1,6 +1,5 @@
 """One thing to do, the runs that do it, and their times taken in turn."""
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +37,7 @@ class Contest:
     runs: Mapping[str, Callable[[], object]]
     check: Callable[[Mapping[str, Any]], Mapping[str, float] | None]
     turns: int = 20
-    seconds: float = 3.0
+    seconds: float = 2.0
     theory: Mapping[str, float] = field(default_factory=dict)
     goals: Mapping[str, float] = field(default_factory=dict)
     operations: float = 0.0
@@ -76,7 +75,6 @@ def measure(contest: Contest, rates: Rates, brief: bool = False) -> dict[str, An
 
     A `brief` look times each run once after the one that was checked.
     """
-    gc.collect()
     checked, first = check(contest)
     contest = replace(contest, turns=min(contest.turns, 1)) if brief else contest
     ours, *peers = contest.runs

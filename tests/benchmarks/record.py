@@ -1,5 +1,6 @@
 """The record of a run: contests by group, slopes over their sizes, and what they were measured with."""
 
+import gc
 import importlib.metadata
 import json
 import time
@@ -56,8 +57,10 @@ def measure_group(name: str, brief: bool) -> dict[str, Any]:
     before, started = load(), time.perf_counter()
     with one_thread():
         rates = measure_rates()
-        chosen = contests_of(name, "brief" if brief else "full")
-        contests = [measure(contest, rates, brief) for contest in chosen]
+        contests = []
+        for contest in contests_of(name, "brief" if brief else "full"):
+            gc.collect()  # not while something is timed
+            contests.append(measure(contest, rates, brief))
     return {
         "about": about(name),
         "profile": "brief" if brief else "full",

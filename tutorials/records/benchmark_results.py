@@ -151,13 +151,19 @@ def shares_table(record: dict[str, Any]) -> TableView:
                 (
                     name,
                     percent(share["mean"]),
-                    f"{percent(share['median'])} [{percent(share['low'])}, {percent(share['high'])}]",
+                    _share_words(share),
                     percent(share["least"]),
                     "-" if goal is None else f"{percent(goal)}: {_reached(share['mean'], goal)}",
                 )
             )
     header = ("what is added", "mean", "median [quartiles]", "at best", "goal")
     return TableView(header, tuple(rows))
+
+
+def _share_words(share: dict[str, Any]) -> str:
+    if share["turns"] < 3:
+        return "-"
+    return f"{percent(share['median'])} [{percent(share['low'])}, {percent(share['high'])}]"
 
 
 def memory_table(record: dict[str, Any]) -> TableView:
@@ -323,6 +329,7 @@ def slopes_figure(record: dict[str, Any]) -> Figure:
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())  # between decades they overlap
         axes.set_xlabel(over)
         axes.legend(frameon=False, fontsize=6)
         for side in ("top", "right"):

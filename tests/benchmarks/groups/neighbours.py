@@ -34,7 +34,7 @@ def contests(profile: Profile) -> Iterator[Contest]:
         return
     for columns in COLUMNS:
         for rows in ROWS:
-            yield cosine(rows, columns, ("scikit-learn",), seconds=2.0)
+            yield cosine(rows, columns, ("scikit-learn",), seconds=1.5)
     if profile == "full":
         yield cosine(10_000, 384, ("scikit-learn", "faiss", APPROXIMATE), turns=0)
         yield cosine(50_000, 64, ("faiss",), turns=0)
@@ -49,7 +49,7 @@ def features(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
 
 
-def cosine(rows: int, columns: int, peers: tuple[str, ...], turns: int = 20, seconds: float = 3.0) -> Contest:
+def cosine(rows: int, columns: int, peers: tuple[str, ...], turns: int = 20, seconds: float = 2.0) -> Contest:
     """Make the graph of the ten nearest cosines: ours exact whatever BLAS does, theirs as float32 rounds."""
     x = features(rows, columns)
     data, plain = Data(x=x, num_nodes=rows), x.numpy()

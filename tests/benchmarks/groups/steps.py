@@ -118,7 +118,7 @@ def beyond_adamw(encoder: nn.Module) -> Contest:
         {"tokens": SENTENCES * LENGTH, "entries": entries, "rank": RANK},
         ours | peers | {PLAIN: plain, WHOLE: whole_step},
         check,
-        turns=12,  # SOAP turns its basis in every tenth
+        turns=10,  # SOAP turns its basis in every tenth
         seconds=60.0,
         goals={name: goal for name, (_, goal) in OURS.items() if goal},
         share_of=(PLAIN, WHOLE),

@@ -88,7 +88,7 @@ def traffic_of_a_step(
 def model(tiny_transformer: nn.Module) -> nn.Module:
     tiny_transformer.requires_grad_(False)
     for name, parameter in tiny_transformer.named_parameters():
-        parameter.requires_grad_("layer.0.attention.self" in name or "layer.0.output.dense" in name)
+        parameter.requires_grad_("layer.0.attention.self.query" in name or "layer.0.output.dense" in name)
     return tiny_transformer
 
 
@@ -105,7 +105,7 @@ PENALTIES: dict[str, dict[str, Any]] = {
     "on weights": {"penalty": 0.1, "penalty_on": "weight"},
     "columns": {"penalty": 0.1, "scheme": "columns"},
     "decoupled": {"penalty": 0.1, "penalty_mode": "decoupled"},
-    "proximal": {"penalty": 100.0, "penalty_mode": "decoupled"},
+    "proximal": {"penalty": 4.0, "penalty_mode": "decoupled"},
     "proximal, dense": {
         "penalty": 100.0,
         "penalty_mode": "decoupled",
@@ -114,7 +114,7 @@ PENALTIES: dict[str, dict[str, Any]] = {
     },
     "proximal, no graph": {"penalty": 100.0, "penalty_mode": "decoupled", "builder": None, "ridge": 1.0},
     "entries": {"penalty": 0.1, "scheme": "entries"},
-    "proximal, entries": {"penalty": 100.0, "scheme": "entries", "penalty_mode": "decoupled"},
+    "proximal, entries": {"penalty": 4.0, "scheme": "entries", "penalty_mode": "decoupled"},
 }
 COMMON: dict[str, Any] = {"source": "weights", "builder_options": {"k": 3}}
 
