@@ -8,7 +8,7 @@ when the same is asked for again, bitwise as if it had not been.
 - The run: `finetune`, which gives a `FinishedTuning`; before it, without training: `preview`, a `TunePreview`;
   of a model that does not fit here: `plan_shapes`.
 - What is made of its record: `tune_page`, `score_tables`. Inside: `split_parts`, and what it gives, `Parts`; `Launch`,
-  what torchrun or accelerate have said.
+  what torchrun or accelerate have said; `with_ties`, and `graph_bytes` of a checkpoint.
 """
 
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spectral_opt.finetuning._launch import Launch as Launch
+    from spectral_opt.finetuning._model_folder import with_ties as with_ties
     from spectral_opt.finetuning._parts import Parts as Parts, split_parts as split_parts
     from spectral_opt.finetuning._scores import score_tables as score_tables
+    from spectral_opt.finetuning._spectral_part import graph_bytes as graph_bytes
     from spectral_opt.finetuning.options import (
         FineTuneOptions as FineTuneOptions,
         read_assignments as read_assignments,

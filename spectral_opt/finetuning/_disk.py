@@ -16,7 +16,7 @@ AT_ONCE = 3
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """Bytes that checkpoints and model of a run take at least, graphs aside, those there of it, and those free."""
+    """Bytes that checkpoints and model of a run take, of graphs the most, those there of it, and those free."""
 
     checkpoints: int
     needed: int
@@ -32,9 +32,16 @@ class DiskNeed:
 
 
 def disk_need(
-    model: nn.Module, schedule: Schedule, optimizer: str, out: Path, is_sharded: bool = False
+    model: nn.Module,
+    schedule: Schedule,
+    optimizer: str,
+    out: Path,
+    is_sharded: bool = False,
+    graphs: int = 0,
 ) -> DiskNeed:
     """Estimate it from what is trained and, where that is no adapter, saved with all the rest.
+
+    So many bytes of `graphs` and spectra lie in each checkpoint.
 
     A checkpoint of sharded weights has them twice: as a model, and as accelerate reads them.
     """
@@ -46,7 +53,7 @@ def disk_need(
     files = [file for file in (out / CHECKPOINTS).rglob("*") if file.is_file()]
     return DiskNeed(
         checkpoints=count,
-        needed=count * ((2 if is_sharded else 1) * saved + moments) + saved,
+        needed=count * ((2 if is_sharded else 1) * saved + moments + graphs) + saved,
         there=sum(file.stat().st_size for file in files),
         free=free_disk_bytes(out),
         place=out,

@@ -1,17 +1,18 @@
 """The spectral part of a run: configs by the name of a preset or from a file, and the text that they preserve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints import existing_path
 from spectral_opt.config import SpectralConfig, read_yaml
 from spectral_opt.errors import DataError
+from spectral_opt.explanation import explain_prepared
 from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.preparation import needs_batches
+from spectral_opt.preparation import match_tables, needs_batches
 from spectral_opt.tasks import UnlabelledText, read_paragraphs, tokenize_batches
 
 # Tokens of a preserved text: its graphs are of means over texts, and the first tokens are the cheapest.
@@ -96,3 +97,11 @@ def preserved_batches(
             for batch in made
         ]
     return made, batches.truncated
+
+
+def graph_bytes(model: nn.Module, configs: Sequence[SpectralConfig]) -> int:
+    """Reckon from shapes what a spectral state holds, operators and eigenvectors; edges are the most that can be."""
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    matched = [match_tables(model, config, parameters)[0] for config in configs]
+    tables = explain_prepared(model, configs, matched, parameters).tables if configs else ()
+    return sum(table.memory["graph"] + table.memory["spectrum"] for table in tables)

@@ -29,7 +29,13 @@ from spectral_opt.finetuning._disk import DiskNeed, check_disk, disk_need
 from spectral_opt.finetuning._instruction import Instruction
 from spectral_opt.finetuning._launch import Launch
 from spectral_opt.finetuning._memory import MemoryNeed, check_memory, memory_need
-from spectral_opt.finetuning._spectral_part import preserved_batches, read_configs, read_preserved
+from spectral_opt.finetuning._model_folder import save_tied_once
+from spectral_opt.finetuning._spectral_part import (
+    graph_bytes,
+    preserved_batches,
+    read_configs,
+    read_preserved,
+)
 from spectral_opt.finetuning._task import Examples, TunedTask
 from spectral_opt.finetuning.options import FineTuneOptions, TuneTask
 from spectral_opt.integrations import SpectralCallback
@@ -63,7 +69,8 @@ class OpenedRun:
     def disk(self, out: Path) -> DiskNeed:
         """Estimate what the run writes into a folder, and refuse with a ValueError what has no room there."""
         optimizer = str(self.trainer.args.optim.value)
-        need = disk_need(self.trainer.model, self.schedule, optimizer, out, self.trainer.is_fsdp_enabled)
+        model, graphs = self.trainer.model, graph_bytes(self.trainer.model, self.configs)
+        need = disk_need(model, self.schedule, optimizer, out, self.trainer.is_fsdp_enabled, graphs)
         check_disk(need)
         return need
 
@@ -139,6 +146,8 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     arguments = task.arguments(fields, examples.max_length)
     trainer = task.trainer(model, arguments, examples, tokenizer, callbacks)
     trainer.remove_callback(PrinterCallback)  # what it prints stands in the record
+    if trainer.is_fsdp_enabled:
+        save_tied_once(trainer)
     for part, given, taken in (
         ("train", examples.train, trainer.train_dataset),
         ("evaluation", examples.evaluation, trainer.eval_dataset),

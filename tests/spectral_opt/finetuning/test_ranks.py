@@ -86,14 +86,18 @@ def test_two_ranks_train_as_one_process_does(asked, tmp_path, launcher, more):
     expected, found = weights(alone.folder), weights(tmp_path / "two")
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)  # sums over ranks are rounded in another order
+    # Tied weights once, also where they were gathered from shards.
+    files = [load_file(out / "model.safetensors") for out in (tmp_path / "two", alone.folder)]
+    assert files[0].keys() == files[1].keys()
     start_of = AutoModelForCausalLM.from_pretrained(asked.model).state_dict()
     assert not torch.allclose(start_of["model.norm.weight"], expected["model.norm.weight"], rtol=0, atol=1e-3)
 
 
-def test_a_sharded_run_whose_rank_is_killed_goes_on_bitwise(asked, tmp_path):
-    more = [*SHARDED, "--spectral", "l2sp", "--spectral-options", "strength=10.0"]
-    finished(start(asked, "torchrun", tmp_path / "whole", *more))
-    killed = start(asked, "torchrun", tmp_path / "killed", *more)
+@pytest.mark.parametrize(("launcher", "more"), [("torchrun", SHARDED), ("accelerate", ["optim=adamw_torch"])])
+def test_a_run_whose_rank_is_killed_goes_on_bitwise(asked, tmp_path, launcher, more):
+    more = [*more, "--spectral", "l2sp", "--spectral-options", "strength=10.0"]
+    finished(start(asked, launcher, tmp_path / "whole", *more))
+    killed = start(asked, launcher, tmp_path / "killed", *more)
     while killed.poll() is None and not (tmp_path / "killed/checkpoints/checkpoint-2/whole.json").exists():
         time.sleep(0.001)
     os.kill(int((tmp_path / "killed-pids" / "1").read_text()), signal.SIGKILL)
@@ -101,7 +105,7 @@ def test_a_sharded_run_whose_rank_is_killed_goes_on_bitwise(asked, tmp_path):
     assert killed.returncode != 0
     assert "SIGKILL" in told
     assert not (tmp_path / "killed" / "model.safetensors").exists()
-    finished(start(asked, "torchrun", tmp_path / "killed", *more))
+    finished(start(asked, launcher, tmp_path / "killed", *more))
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     assert "went on from step" in (tmp_path / "killed" / "run.json").read_text()
