@@ -41,6 +41,7 @@ class RunCells:
     scheduler: Annotated[
         str | None, option("run on Dask: address of a scheduler, such as tcp://host:8786", metavar="ADDRESS")
     ] = None
+    device: Annotated[str, option("where cells run: cpu, or an accelerator such as cuda [cpu]")] = "cpu"
     json: Json = False
     quiet: Quiet = False
     traceback: Traceback = False
@@ -72,6 +73,7 @@ class RunCells:
                     workers=self.workers,
                     minutes=self.minutes,
                     scheduler=self.scheduler,
+                    device=self.device,
                     advance=advance,
                 )
         if self.json:
@@ -131,6 +133,7 @@ class Verify:
     folder: Folder
     cells: Annotated[int, option("cells to run again [2]")] = 2
     seed: Annotated[int, option("of the draw [0]")] = 0
+    device: Annotated[str, option("where cells run: cpu, or an accelerator such as cuda [cpu]")] = "cpu"
     json: Json = False
     quiet: Quiet = False
     traceback: Traceback = False
@@ -142,7 +145,7 @@ class Verify:
 
         plan = _plan_of(self.folder)
         with progress_bar(1.0) as advance:
-            rows = verify_cells(self.folder, plan, self.cells, self.seed, advance=advance)
+            rows = verify_cells(self.folder, plan, self.cells, self.seed, device=self.device, advance=advance)
         if self.json:
             print(json.dumps([asdict(row) for row in rows], allow_nan=False))
         else:

@@ -11,12 +11,13 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
 - A study: `StudyPlan` of `Task`s, each of a `TaskKind` (`CLASSIFICATION`: `StudyTask`, `CAUSAL_LM`: `LanguageTask`),
   and of `Part` (`MethodGrid`, `AfterGrid`), cut into `Cell` and `Job`; a `Value` is what YAML and JSON both write. As a
   file: `read_plan`, `plan_from_text`, `plan_text`, `list_presets`; a new preset is a file in `presets/`.
-- A job made real: `StudySetting`, by `open_setting`, with its `Batches` and the `Anatomy` of its start; of classes
-  `ClassifierSetting`, with `ProbeTask` and `EarlierTask`, of a language model that of the room `causal_lm`. Its texts:
-  `read_job_texts`, `JobTexts` of `LabelledPart`, graphs of at most `TASK_BATCHES`. Before all jobs, `check_sources`, of
-  what `sources_of`, `measured_on` and `unlabelled_data` name, by `refuse_shared_names` and `refuse_shared_texts`.
+- A job made real: `StudySetting`, by `open_setting`, with its `Batches` (`on_device`) and the `Anatomy` of its start;
+  of classes `ClassifierSetting`, with `ProbeTask` and `EarlierTask`, of a language model that of the room `causal_lm`.
+  Its texts: `read_job_texts`, `JobTexts` of `LabelledPart`, graphs of at most `TASK_BATCHES`. Before all jobs,
+  `check_sources`, of what `sources_of`, `measured_on` and `unlabelled_data` name, by `refuse_shared_names` and
+  `refuse_shared_texts`.
 - Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`.
-- Running: `run_job` makes a job's records.
+- Running: `run_job` makes a job's records, on the CPU or a device that `open_device` finds.
 - What a state of a job is worth, in `Metrics`: `StateMeasures` of its setting; of classes `ClassifierMeasures`, of
   `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `sign_flip_p_value`, `retention`, `neighbours_kept`,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         ClassifierSetting as ClassifierSetting,
         ProbeTask as ProbeTask,
     )
+    from spectral_opt.study.device import open_device as open_device
     from spectral_opt.study.evaluation import (
         accuracy_interval as accuracy_interval,
         neighbours_kept as neighbours_kept,
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
         Batches as Batches,
         EarlierTask as EarlierTask,
         StudySetting as StudySetting,
+        on_device as on_device,
     )
     from spectral_opt.study.state_measures import (
         ClassifierMeasures as ClassifierMeasures,

@@ -1,15 +1,16 @@
 """A task of classes, made real: a mean-pooled classifier, its texts, and those on which forgetting is measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_opt.study.plan import StudyTask
-from spectral_opt.study.setting import CLASSIFIER, Anatomy, Batches, StudySetting
+from spectral_opt.study.setting import CLASSIFIER, Anatomy, Batches, StudySetting, on_device
 from spectral_opt.study.state_measures import ClassifierMeasures
 from spectral_opt.tasks import MeanPooledClassifier, TokenizedBatches
 
@@ -49,6 +50,12 @@ class ClassifierSetting(StudySetting):
     def read(self) -> tuple[Batches, ...]:
         """All batches that pass the model."""
         return (*super().read, self.neighbours)
+
+    def place(self, device: torch.device) -> None:
+        """Put texts of which neighbours are counted, and those of probes, there too."""
+        super().place(device)
+        self.neighbours = on_device(self.neighbours, device)
+        self.probes = tuple(replace(probe, batches=on_device(probe.batches, device)) for probe in self.probes)
 
     def measures(self) -> ClassifierMeasures:
         """Measure accuracy and neighbours."""

@@ -26,6 +26,7 @@ from spectral_opt.preparation import (
     prepare,
     source_of,
 )
+from spectral_opt.study.device import own_randomness
 from spectral_opt.study.method import Method, Options, Training, check_installed, chosen_options
 from spectral_opt.study.setting import StudySetting
 from spectral_opt.tasks import for_pooling
@@ -196,7 +197,8 @@ def fine_tune(
     losses, looks = [], []
     tuned.train()
     began, looking = time.process_time(), 0.0
-    with torch.random.fork_rng(devices=[]):
+    device = next(tuned.parameters()).device
+    with own_randomness(device):
         torch.manual_seed(seed)
         for step, batch in enumerate(batches, start=1):
             loss = tuned(**batch).loss
@@ -222,7 +224,7 @@ def fine_tune(
             if look is not None and is_looked_at:
                 gone = time.process_time()
                 # Dropout goes on where it was, whatever is drawn while looking.
-                with torch.random.fork_rng(devices=[]):
+                with own_randomness(device):
                     looks.append({"dev_step": step, "dev_cpu_seconds": gone - began - looking} | look(tuned))
                 looking += time.process_time() - gone
     if handle is not None:
@@ -272,5 +274,5 @@ def _extra_loss(training: Training) -> Tensor | float:
     """Add up what the method adds to the task's loss, without moving the task's own stream of dropout."""
     if not training.extra_losses:
         return 0.0
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness(next(training.model.parameters()).device):
         return sum((extra(training.model) for extra in training.extra_losses), torch.zeros(()))

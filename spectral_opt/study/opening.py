@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from paramgraph.digests import text_digest
 from spectral_opt.study.causal_lm import open_language_setting
 from spectral_opt.study.classifier_setting import ClassifierSetting, ProbeTask
@@ -31,23 +33,29 @@ from spectral_opt.tasks import (
 EARLIER_RATE = 1e-4
 # Texts of a batch that is only read: it changes no result.
 READING = 64
+CPU = torch.device("cpu")
 
 
-def open_setting(plan: StudyPlan, job: Job) -> StudySetting:
+def open_setting(plan: StudyPlan, job: Job, device: torch.device = CPU) -> StudySetting:
     """Read the texts of a job and load the model, as its kind of task has it: the same in every process.
+
+    Heads are fitted on the CPU; then all is put on the `device`, on which an earlier task is learned too.
 
     Of classes, a head is fitted. With `task.first`, the model is tuned on that task first, by AdamW with that task's
     steps and the job's shots and seed, and the head is fitted to what it has become. Mistakes in texts are the errors
     of `read_job_texts`, before a model is loaded; a model that cannot be had is a ModelError.
     """
-    return OPENERS[job.task.kind](plan, job)
+    setting = OPENERS[job.task.kind](plan, job, device)
+    if device != CPU:
+        setting.place(device)
+    return setting
 
 
-def _open(plan: StudyPlan, job: Job) -> tuple[ClassifierSetting, LoadedModel]:
+def _open(plan: StudyPlan, job: Job, device: torch.device = CPU) -> tuple[ClassifierSetting, LoadedModel]:
     task, steps = job.task, job.part.steps or job.task.steps
     assert isinstance(task, StudyTask), "its kind has chosen this door"
     texts = read_job_texts(plan, job)
-    loaded, earlier = _loaded(plan, job)
+    loaded, earlier = _loaded(plan, job, device)
     start = MeanPooledClassifier(loaded.encoder, len(texts.label_names)).eval()
 
     def read(
@@ -108,7 +116,7 @@ def _open(plan: StudyPlan, job: Job) -> tuple[ClassifierSetting, LoadedModel]:
     return setting, loaded
 
 
-def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]:
+def _loaded(plan: StudyPlan, job: Job, device: torch.device) -> tuple[LoadedModel, EarlierTask | None]:
     """Load the model, embeddings frozen; tuned on the task that comes first, where there is one."""
     if job.task.first is None:
         loaded = load_model(plan.model)
@@ -116,6 +124,8 @@ def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]
         return loaded, None
     first = tasks_before(plan, job.task)[1]
     setting, loaded = _open(plan, replace(job, part=replace(job.part, steps=None), task=first, cells=()))
+    if device != CPU:
+        setting.place(device)
     adamw = get_method("adamw")
     done = fine_tune(
         setting.start,
@@ -126,7 +136,7 @@ def _loaded(plan: StudyPlan, job: Job) -> tuple[LoadedModel, EarlierTask | None]
         warmup=WARMUP,
         seed=job.seed,
     )
-    tuned: Any = done.model  # a copy of the classifier that the start is
+    tuned: Any = done.model.to(CPU)  # a copy of the classifier that the start is
     note = f"tuned on {first.name}: {len(setting.training)} steps of AdamW, rate {EARLIER_RATE:g}"
     loaded = replace(loaded, encoder=tuned.encoder, provenance=loaded.provenance.with_note(note))
     earlier = EarlierTask(
@@ -151,7 +161,7 @@ def _facts(texts: JobTexts, loaded: LoadedModel, batches: dict[str, TokenizedBat
     }
 
 
-OPENERS: Mapping[TaskKind, Callable[[StudyPlan, Job], StudySetting]] = {
-    CLASSIFICATION: lambda plan, job: _open(plan, job)[0],
-    CAUSAL_LM: open_language_setting,
+OPENERS: Mapping[TaskKind, Callable[[StudyPlan, Job, torch.device], StudySetting]] = {
+    CLASSIFICATION: lambda plan, job, device: _open(plan, job, device)[0],
+    CAUSAL_LM: lambda plan, job, device: open_language_setting(plan, job),
 }

@@ -12,9 +12,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from paramgraph.digests import text_digest
-from paramgraph.environment import peak_megabytes
+from paramgraph.environment import hardware, peak_megabytes
 from paramgraph.whole_files import replacing
 from spectral_opt.errors import TrainingDivergedError
+from spectral_opt.study.device import device_facts, open_device
 from spectral_opt.study.fine_tuning import (
     WARMUP,
     WEIGHT_DECAY,
@@ -75,6 +76,7 @@ def run_job(
     on_record: OnRecord,
     on_failure: OnFailure | None = None,
     advance: Callable[[float, str], None] | None = None,
+    device: str = "cpu",
 ) -> None:
     """Run the cells of a job whose keys are not `known`, in their order, and hand out each one's record at once.
 
@@ -82,12 +84,13 @@ def run_job(
     the file it is trained again; at the end those of methods that the plan does not keep are deleted. A run whose loss
     is no number is a record with that status, and so are the filters behind it. What a cell raises, `on_failure` is
     told, once for each cell that needs it, and the next one runs; without it, it is raised. What `on_record` raises
-    always is. `advance` is told a share of the job's cells and what was done.
+    always is. `advance` is told a share of the job's cells and what was done. On another `device` than the CPU models,
+    batches and states lie there, and the records' hardware names it.
     """
     wanted = [cell for cell in job.cells if cell.key not in known]
     if not wanted:
         return
-    running = _RunningJob(plan, job, states)
+    running = _RunningJob(plan, job, states, open_device(device))
     for cell in wanted:
         try:
             record = running.run(cell)
@@ -108,9 +111,9 @@ def run_job(
 class _RunningJob:
     """A job made real, and the fine-tune that its next cells filter."""
 
-    def __init__(self, plan: StudyPlan, job: Job, states: Path | None) -> None:
-        self.plan, self.job, self.states = plan, job, states
-        self.setting = open_setting(plan, job)
+    def __init__(self, plan: StudyPlan, job: Job, states: Path | None, device: torch.device) -> None:
+        self.plan, self.job, self.states, self.device = plan, job, states, device
+        self.setting = open_setting(plan, job, device)
         self.measures = self.setting.measures()
         self._digest = plan.task_digest(job)
         self._trained = _Trained("")
@@ -149,6 +152,7 @@ class _RunningJob:
             cpu_seconds=dict(clock.spent),
             peak_megabytes=peak_megabytes(),
             message=diverged,
+            hardware=hardware() | device_facts(self.device),
         )
 
     def _train(self, cell: Cell, clock: _Clock) -> Metrics:
@@ -271,7 +275,7 @@ class _RunningJob:
             with safe_open(file, "pt") as opened:
                 if (opened.metadata() or {}).get("key") != cell.trained.key:
                     return None
-                changed = {name: opened.get_tensor(name) for name in list(opened.keys())}
+                changed = {name: opened.get_tensor(name).to(self.device) for name in list(opened.keys())}
         except SafetensorError:
             return None
         is_own = all(name in start and start[name].shape == value.shape for name, value in changed.items())

@@ -1,11 +1,13 @@
 """One task, number of shots and seed, made real: model, texts, splits; the same for every method."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Batches = Sequence[Mapping[str, Tensor]]
+OnDevice = TypeVar("OnDevice", bound=Batches)
+
+
+def on_device(batches: OnDevice, device: torch.device) -> OnDevice:
+    """Copy batches to a device, with what else their list knows."""
+    there: Any = copy.copy(batches)  # a list, or of a class of lists
+    for place, batch in enumerate(batches):
+        there[place] = {name: value.to(device) for name, value in batch.items()}
+    moved: OnDevice = there
+    return moved
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,21 @@ class StudySetting(ABC):
     earlier: EarlierTask | None = field(default=None, kw_only=True)
     facts: Mapping[str, Any] = field(default_factory=dict, kw_only=True)  # Any: plain values of JSON
     _kept: dict[object, Any] = field(default_factory=dict, kw_only=True)
+
+    def place(self, device: torch.device) -> None:
+        """Put the start and all batches on a device, once, before anything is made of them."""
+        self.start.to(device)
+        self.training, self.dev, self.scored = (
+            on_device(part, device) for part in (self.training, self.dev, self.scored)
+        )
+        self.calibration = {name: on_device(part, device) for name, part in self.calibration.items()}
+        if self.earlier is not None:
+            self.earlier = replace(
+                self.earlier,
+                classifier=self.earlier.classifier.to(device),
+                scored=on_device(self.earlier.scored, device),
+                training=on_device(self.earlier.training, device),
+            )
 
     @abstractmethod
     def measures(self) -> "StateMeasures":

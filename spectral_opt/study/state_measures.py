@@ -98,8 +98,7 @@ class ClassifierMeasures(StateMeasures):
         kept = retention(self._before, embed_texts(model, setting.neighbours).numpy())
         found |= {"lost": 1 - kept.neighbours_kept, "cosine": kept.cosine}
         if setting.earlier is not None:
-            with torch.no_grad():
-                earlier = setting.earlier.classifier(embed_texts(model, setting.earlier.scored))
+            earlier = _classified(setting.earlier.classifier, embed_texts(model, setting.earlier.scored))
             found["earlier"] = {
                 setting.earlier.name: task_scores(earlier, setting.earlier.labels)["accuracy"]
             }
@@ -129,7 +128,10 @@ class ClassifierMeasures(StateMeasures):
         energies = torch.zeros(len(FIFTHS) - 1, dtype=torch.float64)
         for table, spectrum in self._column_spectra():
             names = {name: f"encoder.{name}" for name in table.parameters}
-            change = {name: tuned[own].double() - self._start[own].double() for name, own in names.items()}
+            change = {
+                name: tuned[own].cpu().double() - self._start[own].cpu().double()
+                for name, own in names.items()
+            }
             energies += band_energy(spectrum, table.gather(change), FIFTHS)
         total = float(energies.sum())
         return [float(energy) / total for energy in energies] if total else []
@@ -144,9 +146,17 @@ class ClassifierMeasures(StateMeasures):
         return self.setting.once("spectra of the columns", build)
 
 
-def _logits(model: MeanPooledClassifier, texts: TokenizedBatches) -> Float[Tensor, "texts classes"]:
+def _classified(
+    classifier: nn.Module, embedded: Float[Tensor, "texts width"]
+) -> Float[Tensor, "texts classes"]:
+    """Run a head where it lies, and give its logits on the CPU."""
     with torch.no_grad():
-        logits: Tensor = model.classifier(embed_texts(model, texts))
+        logits: Tensor = classifier(embedded.to(next(classifier.parameters()).device)).cpu()
+    return logits
+
+
+def _logits(model: MeanPooledClassifier, texts: TokenizedBatches) -> Float[Tensor, "texts classes"]:
+    logits = _classified(model.classifier, embed_texts(model, texts))
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken:
         raise TrainingDivergedError(

@@ -54,6 +54,9 @@ class SpyTensor(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         strangers = [one for one in given if not isinstance(one, SpyTensor) and one.ndim]
+        if torch._C._current_graph_task_id() >= 0:
+            # Gradients that do not exist are zeros where autograd believes the tensor to be.
+            strangers = [one for one in strangers if one.any()]
         if strangers and func not in CROSSING:
             raise RuntimeError(
                 f"{func}: a tensor of the CPU, {tuple(strangers[0].shape)}, meets the device's"
@@ -66,6 +69,10 @@ class SpyTensor(Tensor):
 class _Device(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func is Tensor.backward:  # hooks run in it, for which the device is there too
+            gradient = kwargs.pop("gradient", None)
+            with _Device():
+                return torch.autograd.backward(args[0], gradient, **kwargs)
         if func is Tensor.to:
             return _moved(*args, **kwargs)
         if func is Tensor.cpu:
@@ -115,8 +122,11 @@ def spied_device() -> Iterator[torch.device]:
     """Have the device meanwhile."""
     before = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # else tied weights would come apart
+    overridden = torch.autograd.has_torch_function
+    torch.autograd.has_torch_function = lambda tensors: False  # as of `backward`
     try:
         with _Device():
             yield THERE
     finally:
+        torch.autograd.has_torch_function = overridden
         torch.__future__.set_swap_module_params_on_conversion(before)

@@ -43,8 +43,8 @@ def _filtered(
 ) -> Float[Tensor, "inputs outputs"]:
     if not strength:
         return X
-    strong = strength * preserved(group)
-    whole = task(group) + strong
+    strong = strength * preserved(group).to(X.device)
+    whole = task(group).to(X.device) + strong
     # The largest sum of a row is no less than the largest eigenvalue.
     whole.diagonal().add_(ROUNDING * whole.abs().sum(dim=1).max())
     return X - torch.cholesky_solve(strong @ X.double(), torch.linalg.cholesky(whole)).to(X.dtype)

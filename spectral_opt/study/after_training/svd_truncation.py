@@ -23,8 +23,9 @@ class _Directions(NamedTuple):
 
 
 def _read(options: Options) -> tuple[float, bool]:
-    known_choice("of", options["of"], ("rank", "energy"))
-    return share_of(options), options["of"] == "energy"
+    # A plan's `of` names the methods that are filtered.
+    known_choice("share_of", options["share_of"], ("rank", "energy"))
+    return share_of(options), options["share_of"] == "energy"
 
 
 def _apply(tune: FinishedTune, options: Options) -> dict[str, Tensor]:
@@ -67,6 +68,6 @@ AFTER = AfterTraining(
     description="The strongest singular directions of each matrix's change: a share of the rank, or of the energy.",
     apply=_apply,
     check=_read,
-    options={"share": 0.5, "of": "rank"},
+    options={"share": 0.5, "share_of": "rank"},
     paper="C. Eckart, G. Young, Psychometrika, 1936",
 )

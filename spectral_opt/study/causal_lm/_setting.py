@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from paramgraph.sources import representation
-from spectral_opt.study import Anatomy, Batches, LanguageTask, StudySetting
+from spectral_opt.study import Anatomy, Batches, LanguageTask, StudySetting, on_device
 from spectral_opt.study.causal_lm._measures import LanguageMeasures
 
 
@@ -29,6 +30,11 @@ class LanguageSetting(StudySetting):
     def read(self) -> tuple[Batches, ...]:
         """All batches that pass the model."""
         return (*super().read, *self.texts.values())
+
+    def place(self, device: torch.device) -> None:
+        """Put the blocks on which forgetting is measured there too."""
+        super().place(device)
+        self.texts = {name: on_device(blocks, device) for name, blocks in self.texts.items()}
 
     def measures(self) -> LanguageMeasures:
         """Measure losses of tokens."""

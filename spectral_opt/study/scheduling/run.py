@@ -13,6 +13,7 @@ from spectral_opt.study import (
     CellRecord,
     Job,
     StudyPlan,
+    open_device,
     read_records,
     record_from_json,
     run_job,
@@ -61,14 +62,19 @@ def run_study(
     scheduler: str | None = None,
     advance: Callable[[float, str], None] = lambda work, what: None,
     run: RunJob = run_job,
+    device: str = "cpu",
 ) -> StudyRun:
     """Run the cells of a plan that have no record in a study's folder, all, those of some parts, or `only` some keys.
 
     Jobs run in the plan's order on so many processes (0: in this one), or on the workers of a Dask `scheduler`. After
     `minutes` no cell is started any more. A job whose worker dies is tried again, twice at most; a cell that raises is
     named, and the others go on. `advance` is told what share of the work is done, cells weighed by how long the same
-    method took, and what was done. ValueError says which part there is not.
+    method took, and what was done. Cells run on a `device`. ValueError says which part or device there is not.
     """
+    if device != "cpu":
+        if scheduler is None:  # else the workers have it, or have not
+            open_device(device)
+        run = partial(run, device=device)
     for name in parts or ():
         if name not in [part.name for part in plan.parts]:
             raise UnknownNameError.among("part of the study", name, [part.name for part in plan.parts])

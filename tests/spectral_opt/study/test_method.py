@@ -4,7 +4,7 @@ import pytest
 
 from paramgraph import UnknownNameError
 from spectral_opt import SpectralConfig
-from spectral_opt.study import get_method, list_methods
+from spectral_opt.study import get_after_training, get_method, list_after_training, list_methods
 
 SPECTRAL = [
     name for name in list_methods() if get_method(name).configs and get_method(name).configs[0].builder
@@ -37,3 +37,11 @@ def test_penalty_and_l2sp_pull_equally_in_the_mean_over_modes():
 def test_an_unknown_method_is_refused_with_a_near_name():
     with pytest.raises(UnknownNameError, match="did you mean 'adamw'"):
         get_method("adam")
+
+
+def test_every_option_can_be_set_by_a_plan():
+    # The words that an entry of a plan has of its own.
+    for name in list_methods():
+        assert not {"name", "learning_rate"} & set(get_method(name).options)
+    for name in list_after_training():
+        assert not {"name", "of"} & set(get_after_training(name).options)

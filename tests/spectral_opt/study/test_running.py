@@ -35,7 +35,7 @@ HALVED = AfterTraining(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setattr(
-        "spectral_opt.study.running.open_setting", lambda plan, job: tiny_setting(job.seed, layers=1)
+        "spectral_opt.study.running.open_setting", lambda plan, job, device: tiny_setting(job.seed, layers=1)
     )
 
 

@@ -91,6 +91,24 @@ def test_a_number_that_is_off_is_named(folder: Path, job: FakeJob, here: bool) -
         assert bool(row.remark) is not here
 
 
+def test_a_record_of_another_device_is_compared_more_coarsely(folder: Path, job: FakeJob) -> None:
+    key, cell = next(iter(CELLS.items()))
+    there = {**hardware(), "torch_threads": 1, "device": "cuda (a card)"}
+    changed = replace(
+        read_records(folder, PLAN).records[key], metrics=states(0.51), versions=versions(), hardware=there
+    )
+    write_record(folder, cell, changed)
+    row = next(one for one in verify_cells(folder, PLAN, cells=8, workers=0, run=job) if one.cell == key)
+    assert (row.differences, row.remark) == ((), "another device: numbers agree to 0.05 at best")
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_cell(folder: Path, job: FakeJob) -> None:
+    begun = job.log.read_text()
+    with pytest.raises(ValueError, match="device is 'cuda:99', and there is none"):
+        verify_cells(folder, PLAN, cells=8, workers=0, run=job, device="cuda:99")
+    assert job.log.read_text() == begun
+
+
 def test_a_refused_file_and_a_cell_that_fails_are_differences(folder: Path, job: FakeJob) -> None:
     file = folder / "cells" / CELLS[next(iter(CELLS))].file
     file.write_text(json.dumps(asdict(read_records(folder, PLAN).records[next(iter(CELLS))]) | {"schema": 9}))

@@ -65,7 +65,7 @@ BACK = [
     ("scaling", {"factor": 0.0}, 0.0),
     ("lines", {"alpha": 0.0, "beta": 0.0}, 0.0),
     ("svd_truncation", {"share": 0.0}, 0.0),
-    ("svd_truncation", {"share": 0.0, "of": "energy"}, 0.0),
+    ("svd_truncation", {"share": 0.0, "share_of": "energy"}, 0.0),
     ("magnitude_truncation", {"share": 0.0}, 0.0),
     ("columns", {"strength": 1e9}, 5e-3),
     ("rows", {"strength": 1e9}, 0.3),
@@ -105,7 +105,7 @@ def test_lines_scales_by_depth_from_alpha_to_alpha_and_beta(tune):
 
 @pytest.mark.parametrize("of", ["rank", "energy"])
 def test_svd_keeps_the_best_of_exactly_its_rank(tune, of):
-    state = applied(tune, "svd_truncation", share=0.4, of=of)
+    state = applied(tune, "svd_truncation", share=0.4, share_of=of)
     for name in matrices(tune):
         U, s, Vh = torch.linalg.svd(change(tune, tune.tuned, name), full_matrices=False)
         energy = s.square().cumsum(0) / s.square().sum()

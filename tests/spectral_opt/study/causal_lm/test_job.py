@@ -115,7 +115,7 @@ def test_a_digest_of_classes_knows_of_no_kind():
 
 def records_of(monkeypatch, part, **options):
     monkeypatch.setattr(
-        "spectral_opt.study.running.open_setting", lambda plan, job: tiny_language_setting(job.seed)
+        "spectral_opt.study.running.open_setting", lambda plan, job, device: tiny_language_setting(job.seed)
     )
     plan, found = StudyPlan("tiny", "tiny", (LANGUAGE_TASK,), (part,)), {}
     run_job(plan, plan.jobs()[0], on_record=lambda cell, record: found.update({cell.key: record}), **options)
