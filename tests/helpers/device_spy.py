@@ -38,6 +38,21 @@ class SpyTensor(Tensor):
     def device(self) -> torch.device:
         return THERE
 
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: "SpyTensor") -> None:
+        self.own = value.own
+
+    # By these one tells which tensors share memory.
+    def data_ptr(self) -> int:
+        return self.own.data_ptr()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.own.untyped_storage()
+
     def __repr__(self, **_: Any) -> str:
         return f"SpyTensor({self.own})"
 
