@@ -25,6 +25,17 @@ def test_best_are_the_largest_products_without_the_own_row(search: str, signed: 
     assert all(len(set(found)) == count for found in index.tolist())
 
 
+@pytest.mark.parametrize("few", [0, 1024])
+def test_a_tie_at_the_last_place_leaves_as_many_as_were_asked_for(monkeypatch, few) -> None:
+    # Each row has five of the largest product: four of these and none of the others are the best four, in any order.
+    monkeypatch.setattr("paramgraph.graphs.affinity._candidates._FEW", few)
+    x = torch.eye(3).repeat(6, 1)
+    score, index = CandidateSearch(x).best_of_all(4)
+    assert score.tolist() == [[1.0] * 4] * 18
+    assert bool((index % 3 == torch.arange(18)[:, None] % 3).all())
+    assert all(len(set(found)) == 4 for found in index.tolist())
+
+
 @pytest.mark.parametrize("search", ["exact", "faiss"])
 def test_own_row_is_left_out_even_among_equals(search: str) -> None:
     x = torch.ones(9, 2)
