@@ -124,11 +124,11 @@ def lowest(case: Case) -> Contest:
             error = max(
                 float(np.abs(one - two).max()) for one, two in zip(values, found["paramgraph"], strict=True)
             )
-            # Ours, SciPy's and what is dense iterate to rounding; others stop where they say they do, or before.
-            if peer in INEXACT:
-                errors[f"error of {peer}"] = error
-            else:
+            # Of others it stands in the record: they may stop early, or miss copies of an eigenvalue.
+            if peer in OWN or peer == "paramgraph":
                 assert error < 1e-6, peer
+            elif error > TOLERANCE or peer in INEXACT:
+                errors[f"error of {peer}"] = error
         return errors
 
     solvers = {"paramgraph": _own("auto")} | {peer: PEERS[peer] for peer in case.peers}
@@ -241,8 +241,9 @@ def _start(operator: ShiftOperator) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(operator.nodes)
 
 
+OWN = ("dense", "arpack", "shift_invert", "lobpcg", "lobpcg_amg")
 PEERS: dict[str, Solver] = {
-    **{name: _own(name) for name in ("dense", "arpack", "shift_invert", "lobpcg", "lobpcg_amg")},
+    **{name: _own(name) for name in OWN},
     "SciPy, SA": _smallest,
     "SciPy, shift-invert": _shift_invert,
     "SciPy, LOBPCG": _scipy_lobpcg,
