@@ -101,6 +101,7 @@ def preserved_batches(
 
 def graph_bytes(model: nn.Module, configs: Sequence[SpectralConfig]) -> int:
     """Reckon from shapes what a spectral state holds, operators and eigenvectors; edges are the most that can be."""
+    configs = [config for config in configs if config.builder is not None]  # L = 0 is not written down
     parameters = [value for value in model.parameters() if value.requires_grad]
     matched = [match_tables(model, config, parameters)[0] for config in configs]
     tables = explain_prepared(model, configs, matched, parameters).tables if configs else ()

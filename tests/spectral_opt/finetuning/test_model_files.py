@@ -45,3 +45,4 @@ def test_a_spectral_state_is_about_as_large_as_was_reckoned(options):
 
 def test_a_plain_run_has_no_graphs():
     assert graph_bytes(tiny_llama(), ()) == 0
+    assert graph_bytes(tiny_llama(), [SpectralConfig.l2sp(1.0)]) == 0

@@ -243,6 +243,15 @@ def test_too_little_room_for_checkpoints_is_refused_before_training(
     assert not (tmp_path / "out").exists()
 
 
+def test_workers_without_graphs_to_build_are_refused(decoder, data, tmp_path):
+    line = ["--model", decoder, "--data", data / "plain.jsonl", "--task", "causal-lm", "--workers", "2"]
+    code, told = run(*line, "--out", tmp_path / "out")
+    assert (code, "workers build graphs, and would be ignored without spectral" in told) == (2, True), told
+    line = [*line[:-1], "0", "--spectral", "l2sp", "--spectral-options", "strength=1.0"]
+    code, told = run(*line, "--out", tmp_path / "out")
+    assert (code, "workers must be at least 1" in told) == (2, True), told
+
+
 def test_options_that_a_record_cannot_hold_are_refused():
     with pytest.raises(TypeError, match="plain values are needed"):
         FineTuneOptions(
