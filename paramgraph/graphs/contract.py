@@ -228,7 +228,7 @@ def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
         edge_index[0] = own
         torch.add(other, other >= own, out=edge_index[1])
         # Behind its first entry each nodes entries are followed by one of the diagonal.
-        weight = matrix.flatten()[1:].view(nodes - 1, nodes + 1)[:, :-1].flatten()
+        weight = matrix.flatten()[1:].view(nodes - 1, nodes + 1)[:, :-1].clone().flatten()
         return with_edges(data, edge_index.flatten(1), weight, True, diagonal)
     edges = matrix != 0
     edges.fill_diagonal_(False)

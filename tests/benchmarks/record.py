@@ -28,7 +28,8 @@ def measure_groups(
     """Measure groups one after the other, write the record after each, and yield the name of each that is done.
 
     All groups make a new record; some are measured anew in the record that is there, and `go_on` measures those that it
-    lacks. A ValueError where that record is of another machine or of other versions.
+    lacks, or has no more than a brief look at where more is asked for. A ValueError where that record is of another
+    machine or of other versions.
     """
     chosen = list(groups)
     every = set(group_names())
@@ -43,7 +44,8 @@ def measure_groups(
                 "another file with --record"
             )
     for name in chosen:
-        if not (go_on and name in record["groups"]):
+        known = record["groups"].get(name, {}).get("profile")
+        if not (go_on and known in ("full", "brief" if brief else "full")):
             record["groups"][name] = measure_group(name, brief)
             record["groups"] = dict(sorted(record["groups"].items()))
             record["slopes"] = slopes(one for group in record["groups"].values() for one in group["contests"])

@@ -104,7 +104,7 @@ def test_a_run_goes_on_with_the_groups_that_a_record_lacks(
 
     def fake(name: str, brief: bool) -> dict[str, Any]:
         asked.append(name)
-        return {"contests": [], "load": [0.0, 0.0]}
+        return {"profile": "brief" if brief else "full", "contests": [], "load": [0.0, 0.0]}
 
     monkeypatch.setattr(record_of, "measure_group", fake)
     first, *others = group_names()
@@ -113,6 +113,10 @@ def test_a_run_goes_on_with_the_groups_that_a_record_lacks(
     assert list(measure_groups([first], path)) == [first]
     assert asked == [first, *others, first]
     assert sorted(read(path)["groups"]) == group_names()
+    # A brief look is no full one, and is measured again where that is asked for; a full one serves both.
+    assert list(measure_groups([first], path, brief=True)) == [first]
+    assert list(measure_groups(group_names(), path, go_on=True)) == [first]
+    assert list(measure_groups(group_names(), path, go_on=True, brief=True)) == []
     with pytest.raises(ValueError, match="no group of benchmarks"):
         list(measure_groups(["graphs of fish"], path))
 

@@ -95,7 +95,9 @@ def pair_similarity(
     The order of a pair changes no bit, as every pair is summed in the same order; rounded to float32, neither does the
     order of its sum. O(pairs x width) time, 2 MB at once.
     """
-    if unit.device.type != "cpu" or not unit.numel() or not pairs.numel():
+    # A sparse matrix has no more entries than places, which pairs that come again can be.
+    is_sampled = 0 < pairs.shape[1] <= len(unit) ** 2
+    if unit.device.type != "cpu" or not unit.numel() or not is_sampled:
         return _summed(unit, pairs)
     values = _sampled(unit, pairs)
     # Of both sums, of products whose absolute values add up to one.

@@ -115,6 +115,19 @@ def test_new_edges_replace_all_traces_of_an_earlier_graph_and_nothing_else() -> 
     assert before.num_edges == 2
 
 
+@pytest.mark.parametrize(
+    "matrix",
+    [torch.ones(2, 2), torch.ones(1, 1).expand(4, 4), torch.eye(3) + 1.0],
+    ids=["two", "expanded", "three"],
+)
+def test_edges_of_a_dense_matrix_have_memory_of_their_own(matrix: torch.Tensor) -> None:
+    before = matrix.clone()
+    graph = dense_graph(Data(num_nodes=len(matrix)), matrix)
+    graph.edge_weight.mul_(torch.arange(2.0, 2.0 + graph.num_edges))
+    graph.node_weight.zero_()
+    assert torch.equal(matrix, before)
+
+
 def test_dense_matrix_keeps_its_entries_as_edges_and_diagonal() -> None:
     matrix = torch.tensor([[1.0, 0.0, -2.0], [0.0, 3.0, 4.0], [-2.0, 4.0, 0.0]])
     graph = check_graph(dense_graph(Data(num_nodes=3), matrix))

@@ -112,6 +112,14 @@ def test_pairs_in_any_order_and_twice_have_their_own_similarity() -> None:
     torch.testing.assert_close(pair_similarity(rows, pairs), expected, rtol=0, atol=1e-15)  # sums of 7 terms
 
 
+def test_more_pairs_than_there_are_different_ones_have_their_own_similarity() -> None:
+    # Two rows have four ordered pairs, and a sparse matrix of two rows no more entries.
+    pairs = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 1, 1]])
+    rows = torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    expected = torch.tensor([0.6, 0.6, 1.0, 1.0, 0.6], dtype=torch.float64)
+    torch.testing.assert_close(pair_similarity(rows, pairs), expected, rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("last_bit", [-1.0, 1.0])
 def test_order_of_a_sum_changes_no_float32(monkeypatch: pytest.MonkeyPatch, last_bit: float) -> None:
     # Half way between two numbers of float32: the last bit of float64 decides which it is.
