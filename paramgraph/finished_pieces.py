@@ -51,9 +51,18 @@ class FinishedPieces:
     def append(self, piece: Mapping[str, Any]) -> None:
         """Add a finished piece, of plain finite values."""
         line = {**piece, "asked": self._asked}
-        self.found.append(line)
         with self._keeping():
+            self._check_begun()
             append_line(self.path, _line(line), first=_line(self._header))
+        self.found.append(line)
+
+    def _check_begun(self) -> None:
+        """Raise an OSError where other work has begun the file since it was opened."""
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            found = (_read_line(file.readline()) or {}).get(self._work)
+            if found is not None and found != self._header[self._work]:
+                told = _difference(found, self._header[self._work])
+                raise FileExistsError(f"another {self._work} ({told}) has begun there meanwhile")
 
     def _open(self) -> None:
         """Read what is there, and leave the file such that lines can be added to it."""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-CARD = "README.md"
 # Those of the hub's names of licences that models and texts have; another one is "other", with its own name beside.
 LICENCES = (
     *("apache-2.0", "mit", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m"),

@@ -153,8 +153,10 @@ class Refine:
         _check_folder(self.out, self.overwrite)
         _check_moments(self.moments)
         from paramgraph.checkpoints import locate
+        from paramgraph.workers import check_workers
         from spectral_opt.refinement import check_inputs
 
+        check_workers("refine", self.workers, None, None)
         check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
         if is_in_files(options, self.memory):
             return _refine_unmeasured(options, self, line)
@@ -270,14 +272,15 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
 
 def _measured_states(sweep: "Sweep", folder: Path, overwrite: bool) -> "MeasuredStates":
     """Open what an interrupted run of this sweep has measured; that of another one is refused, or taken away."""
-    from spectral_opt.sweep import STATES, MeasuredStates
+    from spectral_opt.sweep import EARLIER_STATES, STATES, MeasuredStates
 
     try:
         return MeasuredStates(sweep.setting, folder, sweep.moments)
     except ValueError as error:
         if not overwrite:
             raise ValueError(f"{error}, or add --overwrite") from None
-        (folder / STATES).unlink()
+        for name in (STATES, EARLIER_STATES):
+            (folder / name).unlink(missing_ok=True)
         return MeasuredStates(sweep.setting, folder, sweep.moments)
 
 

@@ -89,6 +89,10 @@ class RunInputs:
             raise ValueError("workers build graphs, and would be ignored without spectral: leave them out")
         self.adapter = adapter_of(options, kind)
         self.launch = Launch.of(options)
+        if workers is not None and self.launch.ranks > 1:
+            raise ValueError(
+                f"rank 0 of {self.launch.ranks} builds the graphs, so workers would be ignored: leave them out"
+            )
         check_trainer_fields(options, _arguments_class(kind, options), self.launch)
         _check_bfloat16(options)
         self.task = kind(options)

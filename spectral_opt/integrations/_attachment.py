@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 
 from paramgraph._checks import whole_number
 from paramgraph.sources import Batches
-from paramgraph.workers import check_workers
 from spectral_opt.config import SpectralConfig, refresh_schedule
 from spectral_opt.hooks import OptimizerWrapper, attach
 from spectral_opt.integrations._start_weights import StartWeights
@@ -20,6 +19,7 @@ from spectral_opt.preparation import (
     CalibrationLoss,
     as_configs,
     calibration_sets,
+    check_graph_workers,
     loss_on,
     needs_batches,
 )
@@ -49,7 +49,7 @@ class Attachment:
                 "penalty_mode='gradient', which adds the same gradient, or 'decoupled'"
             )
         loss_on(loss, "task")
-        check_workers("a spectral callback", workers, None, None)
+        check_graph_workers("a spectral callback", workers, None, None, self.configs)
         self.loss, self._workers = loss, workers
         self.handle: SpectralHandle | None = None
         self.start: StartWeights | None = None

@@ -16,7 +16,8 @@ has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` (`is_u
 `FAILURES` gives (`told_failure`), `told_reasons`; which cannot have
 one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
-Who builds graphs: `choose_graph_workers`. On several ranks: `prepare_on_ranks`, `collect_on_ranks`.
+Who builds graphs: `choose_graph_workers`, `check_graph_workers`, and what they have no part in, `told_in_common`. On
+several ranks: `prepare_on_ranks`, `collect_on_ranks`.
 As tensors: `table_tensors`, `restore_table`, `encode_text`, `decode_text`.
 """
 
@@ -57,7 +58,11 @@ if TYPE_CHECKING:
         measured_table as measured_table,
         told_factors as told_factors,
     )
-    from spectral_opt.preparation.graph_workers import choose_graph_workers as choose_graph_workers
+    from spectral_opt.preparation.graph_workers import (
+        check_graph_workers as check_graph_workers,
+        choose_graph_workers as choose_graph_workers,
+        told_in_common as told_in_common,
+    )
     from spectral_opt.preparation.matching import (
         as_configs as as_configs,
         bare_model as bare_model,

@@ -34,6 +34,7 @@ from spectral_opt.preparation.calibration import (
     reads_features,
     source_of,
 )
+from spectral_opt.preparation.graph_workers import told_in_common
 from spectral_opt.preparation.prepared_table import (
     FAILURES,
     UNREACHED,
@@ -53,7 +54,6 @@ Measure = Callable[..., Any]
 Share = Callable[..., PreparedTable]
 # Fewer equally strong texts than that leave the order of modes to chance.
 FEW_TEXTS = 16
-BY_THIS_PROCESS = "filters of graphs that tables have in common were made by this process"
 
 
 @runtime_checkable
@@ -163,8 +163,8 @@ def prepare_entries(
         # An operator that tables have in common would come back once for each of them.
         if not (rows.is_shared or beside.is_shared):
             joining = workers
-        elif config.has_filter and workers.sends:
-            remarks += (BY_THIS_PROCESS,)
+        else:
+            remarks += told_in_common(workers)
         make = {
             key: partial(_join, table, config, rows.operator(key), beside.operator(key), make_ready)
             for key, table in live.items()

@@ -27,6 +27,7 @@ from spectral_opt.preparation import (
     prepare_tables,
     source_of,
     table_left_alone,
+    told_in_common,
     told_reasons,
     told_texts,
 )
@@ -228,7 +229,7 @@ def _operators(
     batches = listed(sets[config.batches])
     left: dict[str, str] = {}
     moments = second_moments(model, tables, source, batches, loss, options, left.__setitem__, memory)
-    remarks = told_texts(model, config, batches)
+    remarks = told_texts(model, config, batches) + told_in_common(workers)
     what = "the layer's inputs" if source == "activations" else "output gradients"
     found = {}
     nothing = "all its inputs are zero on these texts" if source == "activations" else UNREACHED

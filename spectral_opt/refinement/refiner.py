@@ -106,7 +106,8 @@ class Refiner:
         where that is estimated to fit into what is free. `placement` says what was chosen, and why.
     workers, client, memory_budget : optional
         Processes of this machine, or a Dask cluster, that build graphs and solve for modes from sums which this process
-        measures, as in `prepare`; the remarks of what is refined say how many, and which died.
+        measures, as in `prepare`; the remarks of what is refined say how many, and which died. Second moments that
+        tables have in common, as of rows or columns alone, stay with this process; that is a remark too.
 
     Raises
     ------

@@ -17,7 +17,8 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   `check_sources`, of what `sources_of`, `measured_on` and `unlabelled_data` name, by `refuse_shared_names` and
   `refuse_shared_texts`.
 - Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`.
-- Running: `run_job` makes a job's records, on the CPU or a device that `open_device` finds.
+- Running: `run_job` makes a job's records, on the CPU or a device that `open_device` finds; `read_device`
+  reads the name of one that may be elsewhere.
 - What a state of a job is worth, in `Metrics`: `StateMeasures` of its setting; of classes `ClassifierMeasures`, of
   `task_scores` and `mean_auc`.
 - Measures: `accuracy_interval`, `paired_p_value`, `sign_flip_p_value`, `retention`, `neighbours_kept`,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         ClassifierSetting as ClassifierSetting,
         ProbeTask as ProbeTask,
     )
-    from spectral_opt.study.device import open_device as open_device
+    from spectral_opt.study.device import open_device as open_device, read_device as read_device
     from spectral_opt.study.evaluation import (
         accuracy_interval as accuracy_interval,
         neighbours_kept as neighbours_kept,

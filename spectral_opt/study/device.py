@@ -7,18 +7,28 @@ import torch
 DEVICE = "device"
 
 
-def open_device(name: str) -> torch.device:
-    """Read the name of a device that is there; a ValueError says which are, or why this one will not do."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    there = {"cpu": 1}
-    if accelerator is not None and accelerator.type != "mps":
-        there[accelerator.type] = torch.accelerator.device_count()
+def read_device(name: str) -> torch.device:
+    """Read the name of a device, be it there or on another machine; a ValueError says why it will not do."""
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
+    if device.type == "meta":
+        raise ValueError(
+            f"device is {name!r}, on which nothing can be computed: take cpu, or an accelerator such as cuda"
+        )
     if device.type == "mps":
-        raise ValueError("device is 'mps', which has no float64, in which graphs are summed: take cpu")
+        raise ValueError(f"device is {name!r}, which has no float64, in which graphs are summed: take cpu")
+    return device
+
+
+def open_device(name: str) -> torch.device:
+    """Read the name of a device that is there; a ValueError says which are, or why this one will not do."""
+    device = read_device(name)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    there = {"cpu": 1}
+    if accelerator is not None and accelerator.type != "mps":
+        there[accelerator.type] = torch.accelerator.device_count()
     if (device.index or 0) >= there.get(device.type, 0):
         raise ValueError(f"device is {name!r}, and there is none; there is {', '.join(there)}")
     return device

@@ -4,9 +4,9 @@
 fine-tune, filter, scaling and nulls at each strength on dev and test, decides on dev, and writes the model;
 `refinement_results` collects the numbers as plain data, from which come files, tables, sentences and the page.
 
-- Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured:
-  `MeasuredStates` of a `sweep_identity`, in the file `STATES`. Without measuring, of models larger than memory
-  (`is_in_files`): `refine_unmeasured`; `told_moments` says where graphs come from.
+- Running: `RefinementOptions`, `make_refinement`, `Sweep`; what an interrupted one has measured: `MeasuredStates` of a
+  `sweep_identity`, in the file `STATES`, of an earlier version `EARLIER_STATES`. Without measuring, of models larger
+  than memory (`is_in_files`): `refine_unmeasured`; `told_moments` says where graphs come from.
 - Results: `refinement_results`, `write_refinement`, `refinement_tables`, `refinement_sentences`, `refinement_page`;
   `merge_recipe`, for mergekit; `write_card`, beside the model.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spectral_opt.sweep._sentences import refinement_sentences as refinement_sentences
     from spectral_opt.sweep._tables import refinement_tables as refinement_tables
     from spectral_opt.sweep.interrupted import (
+        EARLIER_STATES as EARLIER_STATES,
         STATES as STATES,
         MeasuredStates as MeasuredStates,
         sweep_identity as sweep_identity,

@@ -22,6 +22,7 @@ from spectral_opt.sweep._points import SweepPoint
 from spectral_opt.sweep.setting import RefinementSetting
 
 STATES = "states.jsonl"
+EARLIER_STATES = "states.safetensors"  # of versions that kept all in one file
 PLAIN = ("family", "strength", "norm_kept", "seconds")
 PARTS: dict[str, type[Any]] = {"forgotten": Forgotten, "dev": TaskResult, "test": TaskResult}
 
@@ -29,10 +30,16 @@ PARTS: dict[str, type[Any]] = {"forgotten": Forgotten, "dev": TaskResult, "test"
 class MeasuredStates:
     """Keep each measured state in `FinishedPieces`, text by text, with a hash of the file of graphs.
 
-    ValueError for a folder with the states of another sweep, by what differs, or with graphs of another file.
+    ValueError for a folder with the states of another sweep, by what differs, of an earlier version, or with graphs of
+    another file.
     """
 
     def __init__(self, setting: RefinementSetting, folder: Path, moments: Path | None = None) -> None:
+        if (folder / EARLIER_STATES).exists():
+            raise ValueError(
+                f"{folder} holds a sweep of an earlier version, which this one cannot go on with: give another folder, "
+                f"or remove {EARLIER_STATES} in it"
+            )
         self._kept = FinishedPieces(folder / STATES, "sweep", sweep_identity(setting), pieces="states")
         self._moments = moments
         if any(line["graphs"] != self._graphs for line in self._kept.found):

@@ -39,7 +39,7 @@ from spectral_opt.tasks import (
     usable_length,
 )
 
-FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+FETCHED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md")
 
 
 @dataclass(frozen=True)

@@ -428,6 +428,21 @@ def test_a_readme_that_is_no_card_of_ours_is_kept(finished, tmp_path):
     assert (tmp_path / "model" / "README.earlier1.md").read_text().endswith("other notes")
 
 
+def test_the_card_of_a_fine_tune_on_the_hub_comes_along(finished, classifier, tmp_path, monkeypatch):
+    def fetched(name, allow_patterns, ignore_patterns):
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        for pattern in allow_patterns:
+            for file in classifier.glob(pattern):
+                shutil.copy(file, tmp_path / "cache")
+        return tmp_path / "cache"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    (tmp_path / "model").mkdir()
+    write_card(finished.results | {"tuned": "owner/tuned"}, tmp_path / "model")
+    own = (classifier / "README.md").read_text()
+    assert (tmp_path / "model" / "README.of_the_fine_tune.md").read_text() == own
+
+
 def test_an_interruption_leaves_what_is_finished(word_model_folder, classifier, texts, tmp_path, monkeypatch):
     measure = Sweep._measure
 

@@ -39,6 +39,7 @@ def refined(base: Path, tuned: Path, texts: Path, out: Path, *more: str) -> int:
             "--moments nowhere/base.moments cannot be written: make the folder",
         ),
         (["--moments", "."], "--moments . is a folder: name a file in it"),
+        (["--workers", "0"], "workers must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

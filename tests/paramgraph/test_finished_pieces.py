@@ -160,6 +160,18 @@ def test_two_that_write_at_once_lose_nothing(tmp_path):
     assert found(tmp_path) == list("abcd")
 
 
+def test_other_work_that_begins_meanwhile_is_not_mixed_in(tmp_path):
+    late = [opened(tmp_path, {"seeds": [1]}, may_fail=may_fail) for may_fail in (False, True)]
+    written(tmp_path, piece("a"))
+    said = r"another addition \(of other model, seeds\) has begun there meanwhile"
+    with pytest.raises(OSError, match=said):
+        late[0].append(piece("b"))
+    with pytest.warns(PerformanceWarning, match=said):
+        late[1].append(piece("b"))
+    assert (tmp_path / FILE).read_text().count("\n") == 2
+    assert found(tmp_path) == ["a"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("where", ["pathlib.Path.mkdir", "pathlib.Path.open", "os.fsync"])
 def test_where_nothing_can_be_written_work_ends_or_goes_on_and_what_was_kept_stays(
@@ -177,6 +189,18 @@ def test_where_nothing_can_be_written_work_ends_or_goes_on_and_what_was_kept_sta
             going_on(tmp_path, "b", "c")
     assert len(said) == 1
     assert "a" in found(tmp_path)
+
+
+def test_piece_that_could_not_be_kept_is_not_counted_as_kept(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "refused")
+
+    written(tmp_path, piece("a"))
+    kept = opened(tmp_path)
+    monkeypatch.setattr("os.fsync", refuse)
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"those before, 1, stay"):
+            kept.append(piece("b"))
 
 
 def test_line_that_a_full_disk_cut_off_does_not_spoil_the_next(tmp_path):

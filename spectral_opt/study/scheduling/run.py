@@ -14,6 +14,7 @@ from spectral_opt.study import (
     Job,
     StudyPlan,
     open_device,
+    read_device,
     read_records,
     record_from_json,
     run_job,
@@ -72,8 +73,8 @@ def run_study(
     method took, and what was done. Cells run on a `device`. ValueError says which part or device there is not.
     """
     if device != "cpu":
-        if scheduler is None:  # else the workers have it, or have not
-            open_device(device)
+        # The workers of a scheduler have it, or have not.
+        (open_device if scheduler is None else read_device)(device)
         run = partial(run, device=device)
     for name in parts or ():
         if name not in [part.name for part in plan.parts]:

@@ -252,6 +252,14 @@ def test_workers_without_graphs_to_build_are_refused(decoder, data, tmp_path):
     assert (code, "workers must be at least 1" in told) == (2, True), told
 
 
+def test_workers_of_several_ranks_are_refused_before_anything_is_loaded(decoder, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("spectral_opt.finetuning.running.open_run", None)
+    line = ["--model", decoder, "--data", data / "plain.jsonl", "--task", "causal-lm", "--workers", "2"]
+    code, told = run(*line, "--spectral", "fit", "--out", tmp_path / "out")
+    assert (code, "rank 0 of 2 builds the graphs, so workers would be ignored" in told) == (2, True), told
+
+
 def test_options_that_a_record_cannot_hold_are_refused():
     with pytest.raises(TypeError, match="plain values are needed"):
         FineTuneOptions(

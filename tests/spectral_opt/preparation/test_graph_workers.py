@@ -1,6 +1,7 @@
 """Graphs and filters built by processes: what this process builds, bit by bit, also where a worker dies."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ WIDTHS = (6, 9, 7, 8)
 BATCHES = list(torch.randn(6, 5, 6, generator=torch.Generator().manual_seed(0)))
 KNN: dict[str, Any] = {"builder": "cosine_knn", "builder_options": {"k": 3}, "penalty": 0.1}
 HEAT: dict[str, Any] = {**KNN, "source": "weights", "response": "heat", "response_options": {"t": 1.0}}
+IN_COMMON = "graphs that tables have in common, and filters of these, were made by this process"
 CONFIGS = {
     "exact": SpectralConfig(**HEAT),
     "solve": SpectralConfig(**KNN, source="weights", response="tikhonov", filter_method="solve"),
@@ -69,7 +71,7 @@ def test_processes_build_what_one_builds(config: SpectralConfig, backwards: type
     check_same(found, alone)
     told = found[0].remarks[len(alone[0].remarks) :]
     if config == CONFIGS["shared"]:
-        assert told == ("filters of graphs that tables have in common were made by this process",)
+        assert told == (IN_COMMON,)
     else:
         assert told[0].startswith("Graphs were built by 2 processes of one thread: each needs up to 0.5 GB")
         assert told[1:] == ("A worker died (process 7, signal 9) at 1.weight.",) * 2
@@ -109,6 +111,23 @@ def test_refined_weights_are_those_of_one_process(backwards: type[Backwards]) ->
     assert not any("process" in line for line in alone.remarks)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [SpectralConfig.preserve(1.0, graph="columns"), SpectralConfig.preserve(1.0, energy=None)],
+    ids=["columns", "product"],
+)
+def test_graphs_that_no_worker_builds_are_told(config: SpectralConfig, backwards: type[Backwards]) -> None:
+    base, tuned = perceptron(), perceptron()
+    with torch.no_grad():
+        tuned[0].weight += 0.1
+    alone, found = (
+        refine(base, tuned, [config], {"preserve": BATCHES}, **more) for more in ({}, {"workers": 2})
+    )
+    assert set(found.remarks) - set(alone.remarks) == {IN_COMMON}
+    penalty = replace(CONFIGS["shared"], response=None, placement=None, penalty=0.1)
+    assert IN_COMMON in prepare(perceptron(), penalty, BATCHES, loss, workers=2)[0].remarks
+
+
 def test_what_is_attached_says_who_built_it(backwards: type[Backwards]) -> None:
     model = perceptron()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -142,6 +161,11 @@ def attached(model: nn.Module, **options: Any) -> None:
             TypeError,
             "a config with the builder .* cannot be sent to another process",
         ),
+        (
+            {"workers": 2, "config": SpectralConfig.l2sp(1.0)},
+            ValueError,
+            "no config has a builder, so workers",
+        ),
         ({"workers": 2, "prepared": ()}, ValueError, "prepared has the graphs, so workers.*leave them out"),
     ],
 )
@@ -161,6 +185,8 @@ def test_workers_beside_moments_are_refused() -> None:
 def test_a_callback_refuses_workers_before_training() -> None:
     with pytest.raises(ValueError, match="workers must be at least 1"):
         SpectralCallback(CONFIGS["exact"], workers=0)
+    with pytest.raises(ValueError, match="no config has a builder"):
+        SpectralCallback(SpectralConfig.l2sp(1.0), workers=2)
 
 
 @pytest.mark.slow  # each process loads torch and PyG, 4 s on an idle core

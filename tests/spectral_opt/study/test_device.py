@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from spectral_opt.study import (
     open_device,
     run_job,
 )
+from spectral_opt.study.scheduling import run_study
 
 from helpers.device_spy import SpyTensor, spied_device
 from helpers.study_settings import tiny_language_setting, tiny_plan, tiny_setting
@@ -146,14 +148,26 @@ def test_a_language_model_lies_where_the_device_is(
     ("name", "words"),
     [
         ("cuda:9", "device is 'cuda:9', and there is none; there is cpu"),
-        ("tpu of mine", "device is 'tpu of mine', and there is none; there is cpu"),
-        ("meta", "device is 'meta', and there is none; there is cpu"),
+        (
+            "tpu of mine",
+            "device is 'tpu of mine', on which nothing can be computed: take cpu, or an accelerator",
+        ),
+        ("meta", "device is 'meta', on which nothing can be computed"),
         ("mps", "no float64"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         open_device(name)
+
+
+@pytest.mark.parametrize("name", ["tpu of mine", "meta", "mps"])
+def test_what_no_worker_can_have_is_refused_before_a_scheduler_is_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectral_opt.study.scheduling.run.dask_workers", None)
+    with pytest.raises(ValueError, match=f"device is '{name}'"):
+        run_study(tmp_path, tiny_plan(), scheduler="tcp://127.0.0.1:9", device=name)
 
 
 def test_the_cpu_is_always_there() -> None:

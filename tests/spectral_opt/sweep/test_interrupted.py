@@ -34,6 +34,15 @@ def test_every_bit_of_a_state_is_found_again_and_none_is_kept_twice(opened):
         assert (point.dev.labels.dtype, point.dev.tokens, point.test) == (before.dev.labels.dtype, None, None)
 
 
+def test_states_of_an_earlier_version_are_refused_and_stay(opened, tmp_path):
+    (tmp_path / "unfinished").mkdir()
+    file = tmp_path / "unfinished" / "states.safetensors"
+    file.write_bytes(b"as they were")
+    with pytest.raises(ValueError, match=r"of an earlier version.* remove states\.safetensors in it"):
+        opened(seed=0)
+    assert file.read_bytes() == b"as they were"
+
+
 @pytest.mark.usefixtures("unchecked_types")
 def test_states_of_another_sweep_or_of_other_graphs_are_refused_and_stay(opened, tmp_path):
     graphs = tmp_path / "graphs"
