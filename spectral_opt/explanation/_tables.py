@@ -318,10 +318,13 @@ def _proximal_cost(ready: PreparedTable, products: float, strength: float) -> tu
     if ready.operator is None:
         return 0, 2.0 * nodes * width, ""
     if is_basis_worth(ready):
-        # Eigenvectors in float64 and in float32, unless they are there already.
-        sides = (nodes, width) if isinstance(ready.operator, EntryOperator) else (nodes,)
+        is_product = isinstance(ready.operator, EntryOperator)
+        sides = (nodes, width) if is_product else (nodes,)
         held = not ready.operator.parts or (ready.spectrum is not None and ready.spectrum.complete)
-        size = 0 if held else sum(12 * side**2 for side in sides)
+        # Eigenvectors in float64, unless they are there already; then the filter of the present rate, which is kept:
+        # of a product eigenvectors in float32 and gains, else its own eigenvectors and their product in float32.
+        size = 0 if held else sum(8 * side**2 for side in sides)
+        size += sum(4 * side**2 for side in sides) + 12 * nodes * width if is_product else 12 * nodes**2
         return size, sum(4.0 * nodes * width * side for side in sides), " in the complete basis"
     # Conjugate gradients: the residual falls by this root at each step, to 1e-12.
     steps = min(14.0 * math.sqrt(1.0 + 2.0 * strength), 2.0 * ready.operator.nodes + 10.0)

@@ -54,8 +54,9 @@ class PenaltyForm:
     def add_(
         self, target: Float[Tensor, "nodes width"] | None, X: Float[Tensor, "nodes width"], factor: float
     ) -> bool:
-        """Add factor (L + ridge I) X to a matrix from `writable_view`, in one product and without more memory.
+        """Add factor (L + ridge I) X to a matrix from `writable_view`, in one product or part by part.
 
+        The memory that it takes is that of a part, and a copy of X where that shares memory with the target.
         False, and nothing done, where there is no target, or the operator is no symmetric matrix.
         """
         if target is None or X.dtype != target.dtype or X.device != target.device:

@@ -64,6 +64,32 @@ def test_the_optimizer_decides_what_is_trained_and_which_decoupled_step_is_taken
         assert dict(found.skipped)["2.weight"] == "not in the optimizer"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "kept"),
+    [
+        # Eigenvectors in float64, in the spectrum and in the filter, and the filter's matrix in float32.
+        ("rows", 20 * 16**2),
+        # Eigenvectors of both sides in float64 and float32, and the gain of each entry in both.
+        ("entries", 12 * (16**2 + 5**2) + 12 * 16 * 5),
+    ],
+)
+def test_memory_counts_what_a_proximal_step_in_the_complete_basis_keeps(model, scheme, kept):
+    fields = {
+        "builder": "gram",
+        "shift": "adjacency",
+        "source": "weights",
+        "scheme": scheme,
+        "targets": ["0"],
+    }
+    config = SpectralConfig(**fields, response=None, penalty=1.0, penalty_mode="decoupled")
+    explicit, proximal = (
+        explain(model, config, optimizer=torch.optim.SGD(model[0].parameters(), lr=rate))
+        for rate in (1e-9, 1e3)
+    )
+    assert proximal.tables[0].penalty.endswith("proximal in the complete basis")
+    assert proximal.extra_bytes - explicit.extra_bytes == kept
+
+
 def test_memory_counts_the_start_and_the_copy_for_the_update(model):
     size = model[0].weight.numel() * 4
     fields = {"builder": "ring", "targets": ["0"]}
