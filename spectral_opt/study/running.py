@@ -264,16 +264,18 @@ class _RunningJob:
         }
         with replacing(_state_file(self.states, cell, self._digest)) as unfinished:
             # Its own error of a full disk is no OSError, by which a study is stopped.
-            unfinished.write_bytes(save(changed, {"key": cell.key}))
+            unfinished.write_bytes(save(changed, {"key": cell.key, "device": self.device.type}))
 
     def _read_state(self, cell: Cell) -> FinishedTune | None:
-        """Read tuned weights; None where there are none, or a file that is not of this fine-tune: it trains again."""
+        """Read tuned weights; None where there are none of this fine-tune and kind of device: it trains again."""
         if self.states is None or not (file := _state_file(self.states, cell, self._digest)).is_file():
             return None
         start = self.setting.start.state_dict()
         try:
             with safe_open(file, "pt") as opened:
-                if (opened.metadata() or {}).get("key") != cell.trained.key:
+                told = opened.metadata() or {}
+                # A filter's record names one device, that of its fine-tune too.
+                if (told.get("key"), told.get("device", "cpu")) != (cell.trained.key, self.device.type):
                     return None
                 changed = {name: opened.get_tensor(name).to(self.device) for name in list(opened.keys())}
         except SafetensorError:

@@ -226,7 +226,14 @@ def test_weights_that_find_no_room_are_an_error_of_the_disk(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", save({"a": torch.zeros(1)}, {"key": "another"})])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"no weights", id="broken"),
+        pytest.param(save({"a": torch.zeros(1)}, {"key": "another"}), id="another run"),
+        pytest.param(None, id="another device"),
+    ],
+)
 def test_weights_that_are_broken_or_of_another_run_are_trained_again(monkeypatch, tmp_path, content):
     monkeypatch.setattr("spectral_opt.study.running.get_after_training", lambda name: HALVED)
     part = part_of(ADAMW, after=(AfterGrid("halved"),))
@@ -235,7 +242,7 @@ def test_weights_that_are_broken_or_of_another_run_are_trained_again(monkeypatch
     run_job(plan, job, states=tmp_path, on_record=lambda cell, record: whole.update({cell.key: record}))
     trained, filtered = whole
     (file,) = tmp_path.iterdir()
-    file.write_bytes(content)
+    file.write_bytes(content or save({}, {"key": trained, "device": "cuda"}))
     run_job(
         plan,
         job,
