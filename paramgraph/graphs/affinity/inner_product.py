@@ -93,7 +93,7 @@ def pair_similarity(
     """Compute inner products of given pairs of unit rows, clipped to [-1, 1].
 
     The order of a pair changes no bit, as every pair is summed in the same order; rounded to float32, neither does the
-    order of its sum. O(pairs x width) time, 2 MB at once.
+    order of its sum. O(pairs x width) time, O(pairs + nodes) memory.
     """
     # A sparse matrix has no more entries than places, which pairs that come again can be.
     is_sampled = 0 < pairs.shape[1] <= len(unit) ** 2
