@@ -218,9 +218,8 @@ def _conjugate_gradients(
 
 
 def _enough_steps(condition: float) -> int:
-    """Bound the steps to a residual of 1e-12, which after s of them is 2 sqrt(c) ((sqrt(c) - 1) / (sqrt(c) + 1))^s."""
-    root = math.sqrt(condition)
-    return math.ceil(root / 2 * math.log(2 * root / 1e-12))
+    """Bound the steps to a residual of 1e-12 of X: after s from X / diagonal, 2 c ((sqrt(c) - 1) / (sqrt(c) + 1))^s."""
+    return math.ceil(math.sqrt(condition) / 2 * math.log(2 * condition / 1e-12))
 
 
 def _most_steps(operator: ShiftOperator, gamma: float, proven: bool) -> int:
