@@ -97,7 +97,7 @@ $(VENV)/peers: pyproject.toml constraints.txt | $(VENV)/installed
 	@$(call PIP,bench)
 	@touch $@
 
-bench: $(VENV)/peers  ## benchmarks beside their peers and floors, as one record and a table (8 minutes on two quiet cores)
+bench: $(VENV)/peers  ## benchmarks beside their peers and floors, as one record and a table
 	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks $(ONLY) --record $(abspath $(RECORD)) $(if $(GO_ON),--go-on) $(if $(BRIEF),--brief)
 	$(BIN)/python tutorials/records/benchmark_results.py $(RECORD)
 
