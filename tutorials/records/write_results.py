@@ -18,7 +18,14 @@ import refinement_results
 import study_results
 
 from paramgraph.display import TableView
-from spectral_opt.demo import demo_tables
+from spectral_opt.demo import (
+    cautions,
+    conclusion,
+    demo_tables,
+    graph_sentences,
+    refinement_sentences,
+    training_sentences,
+)
 from spectral_opt.study import judge
 from spectral_opt.study.report import Overview, verdicts_table
 
@@ -58,18 +65,22 @@ def demonstration() -> dict[str, Any]:
     return found
 
 
-def demo_part(place: int) -> str:
-    """Write one of the demonstration's tables: graphs, fine-tuning, refinement."""
+def demo_run() -> str:
+    """Write what the demonstration came to, and on what."""
     found = demonstration()
-    if "graph_verdict" in found:
-        return demo_tables(found)[place].to_markdown()
-    # A record of an earlier version, whose tables were other ones: they stay as they were written of it.
-    parts = re.findall(
-        r"^<!-- results: demo-\w+ -->\n\n(.*?)\n\n<!-- end -->$",
-        PAGE.read_text(encoding="utf-8"),
-        flags=re.DOTALL | re.MULTILINE,
+    options, minutes = found["options"], sum(found["seconds"].values()) / 60
+    size = f"{options['per_class']} examples a class, {options['test_size']:,} test texts"
+    return (
+        f"**{conclusion(found)}** One run, {minutes:.0f} minutes on {found['hardware']['cores']} cores: "
+        f"{found['model']} on {found['data']}, {size}, seed {found['seed']}."
     )
-    return str(parts[place])
+
+
+def demo_part(place: int, sentences: Callable[[dict[str, Any]], list[str]]) -> str:
+    """Write one of the demonstration's tables (graphs, fine-tuning, refinement), and what it says in sentences."""
+    found = demonstration()
+    said = "\n".join(f"- {sentence}" for sentence in sentences(found))
+    return f"{demo_tables(found)[place].to_markdown()}\n\n{said}"
 
 
 def findings(overview: Overview | None) -> TableView:
@@ -124,7 +135,8 @@ def _training(results: dict[str, Any]) -> tuple[str, str, str, str]:
     verdict = sides.pop() if len(sides) == 1 else "undecided"
     shown = ", ".join(f"{row['accuracy']:.3f}" for row in spectral)
     return (
-        "A spectral penalty or filter in training does the task better than AdamW (one seed, 1,000 texts).",
+        "A spectral penalty or filter, or both, in training does the task better than AdamW (one seed, "
+        f"{results['options']['test_size']:,} texts).",
         f"**{verdict}**",
         f"{shown} against {plain['accuracy']:.3f}",
         f"[demonstration]({TOLD}#the-demonstration)",
@@ -148,9 +160,10 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
         "refinements": lambda: refinement_results.results_table().to_markdown(),
         "study": lambda: study_results.results_part(study()),
         "comparisons": lambda: comparison_results.results_table().to_markdown(),
-        "demo-graphs": lambda: demo_part(0),
-        "demo-training": lambda: demo_part(1),
-        "demo-refinement": lambda: demo_part(2),
+        "demo-run": demo_run,
+        "demo-graphs": lambda: demo_part(0, graph_sentences),
+        "demo-training": lambda: demo_part(1, lambda found: [*training_sentences(found), *cautions(found)]),
+        "demo-refinement": lambda: demo_part(2, refinement_sentences),
     },
     CHOOSING: {"penalty-ratio": lambda: penalty_ratio().to_markdown()},
     SPEED: {
