@@ -117,7 +117,12 @@ def _sampled(unit: Tensor, pairs: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         entries = torch.sparse_csr_tensor(
-            start, pairs[1], unit.new_zeros(pairs.shape[1]), (nodes, nodes), check_invariants=False
+            start,
+            pairs[1],
+            unit.new_zeros(pairs.shape[1]),
+            (nodes, nodes),
+            device=unit.device,
+            check_invariants=False,
         )
     values = torch.sparse.sampled_addmm(entries, unit, unit.T, beta=0.0).values()
     return values if order is None else torch.empty_like(values).index_copy_(0, order, values)

@@ -282,7 +282,7 @@ BAD = [
     ("product", {"energy": "models"}, ValueError, "did you mean 'model'"),
     ("diagonal_fisher", {"objective": "label"}, ValueError, "did you mean 'labels'"),
     ("svd_truncation", {"share": 1.5}, ValueError, "from 0 to 1"),
-    ("svd_truncation", {"of": "ranks"}, ValueError, "did you mean 'rank'"),
+    ("svd_truncation", {"share_of": "ranks"}, ValueError, "did you mean 'rank'"),
     ("magnitude_truncation", {"share": None}, ValueError, "from 0 to 1"),
     ("regmean", {"off_diagonal": math.nan}, ValueError, "from 0 to 1"),
     ("lines", {"beta": math.inf}, ValueError, "finite"),
