@@ -78,9 +78,8 @@ def measure(contest: Contest, rates: Rates, brief: bool = False) -> dict[str, An
     checked, first = check(contest)
     contest = replace(contest, turns=min(contest.turns, 1)) if brief else contest
     ours, *peers = contest.runs
-    once = {name for name in peers if first[name] > LONG and first[name] > TIMES_AS_LONG * first[ours]} - set(
-        contest.share_of or ()
-    )
+    long = {name for name in peers if first[name] > LONG and first[name] > TIMES_AS_LONG * first[ours]}
+    once = set() if contest.share_of else long  # shares are of runs side by side, turn by turn
     times = {name: [first[name]] if name in once or not contest.turns else [] for name in contest.runs}
     begun = contest.clock()
     for turn in range(contest.turns):

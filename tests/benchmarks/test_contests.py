@@ -77,6 +77,18 @@ def test_shares_take_the_plain_run_from_each_and_divide_by_the_whole() -> None:
     }
 
 
+def test_shares_have_each_turn_of_a_run_that_takes_long() -> None:
+    clock = Clock()
+    runs = {
+        "filter": clock.taking(1.0),
+        "long": clock.taking(60.0),
+        "plain": clock.taking(1.0),
+        "whole": clock.taking(1.0),
+    }
+    found = measure(contest(runs, clock, turns=3, seconds=1000.0, share_of=("plain", "whole")), RATES)
+    assert found["shares"]["long"]["turns"] == 3
+
+
 def test_a_floor_is_the_longer_of_operations_and_bytes() -> None:
     clock = Clock()
     runs = {"ours": clock.taking(4.0)}
