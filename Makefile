@@ -101,7 +101,7 @@ bench: $(VENV)/peers  ## benchmarks beside their peers and floors, as one record
 	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks $(ONLY) --record $(abspath $(RECORD)) $(if $(GO_ON),--go-on) $(if $(BRIEF),--brief)
 	$(BIN)/python tutorials/records/benchmark_results.py $(RECORD)
 
-bench-gpu: install  ## steps and graphs on an accelerator, into build/accelerator.json (5 minutes); says so where there is none
+bench-gpu: install  ## steps and graphs on an accelerator, into build/accelerator.json; says so where there is none
 	cd tests && JAXTYPING_DISABLE=1 ../$(BIN)/python -m benchmarks.accelerator --record $(abspath build/accelerator.json)
 
 # Without the settings of the test suite: a notebook runs as its reader runs it. 180 s is the limit of one cell.

@@ -138,7 +138,7 @@ def compare(
         Names of the tables to measure, of those that scheme and targets give; all by default. The numbers of a layer
         do not depend on which others are measured.
     workers : int, optional
-        So many processes of one thread each measure layers, while this one reads them; the result is that of one. By
+        So many processes of one thread each measure layers, while this one reads them; the result is one such's. By
         default this process measures them, by its own threads. No more are started than have memory. A layer whose
         process dies is tried again, twice at most. Builders must stand in a module that can be imported, and a script
         needs ``if __name__ == "__main__":``.

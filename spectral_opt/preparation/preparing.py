@@ -98,7 +98,7 @@ def prepare(
         memory for each table.
     workers : int, optional
         So many processes of one thread each build graphs and filters from features that this one measures; the result
-        is that of one. By default this process does, by its own threads. No more are started than have memory. A table
+        is one such's. By default this process does, by its own threads. No more are started than have memory. A table
         whose process dies is tried again, twice at most. A builder must stand in a module that can be imported, and a
         script needs ``if __name__ == "__main__":``.
     client : distributed.Client, optional
