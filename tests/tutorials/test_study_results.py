@@ -26,7 +26,7 @@ def test_table_and_front_come_from_the_records_of_a_folder(tmp_path: Path) -> No
     # A third is lost, at nearly the score.
     assert all(0.3 < float(cell.split()[0]) < 0.6 for cell in table.rows[0][1:])
     assert all(float(cell.split()[0]) > 0.8 for cell in table.rows[1][1:])
-    own = study_results.results_table(overview, study_results.OWN_SCORE, study_results.AT_OWN_AUC)
+    own = study_results.results_table(overview, study_results.AT_OWN)
     assert [row[0] for row in own.rows] == [row[0] for row in table.rows]
     assert own.rows != table.rows
     assert all(float(cell.split()[0]) < 0.8 for cell in own.rows[0][1:])
@@ -60,6 +60,28 @@ def test_tasks_with_parts_and_frozen_options_of_their_own_stand_in_one_row(tmp_p
     assert drawn is not None
     assert "20_newsgroups, 50 a class" in drawn.read_text(encoding="utf-8")
     assert study_results.FRONT in study_results.results_part(overview)
+
+
+def test_what_trains_is_told_by_accuracy_steps_and_seconds() -> None:
+    plan = synthetic_plan(3, methods=("linear_probe", "adamw", "soap", "spectral_filter"), after=("product",))
+    overview = Overview(plan, synthetic_records(plan), {})
+    steps, seconds, accuracy = (
+        study_results.results_table(overview, question)
+        for question in (study_results.STEPS, study_results.SECONDS, study_results.ACCURACY)
+    )
+    assert len(set(steps.header)) == len(steps.header)
+    found, costs = (
+        {row[0]: [float(cell.split()[0].replace("∞", "inf")) for cell in row[1:]] for row in table.rows}
+        for table in (steps, seconds)
+    )
+    # The faster of the two needs fewer steps, and more seconds.
+    assert all(ratio < 1 for ratio in found["soap"])
+    assert all(ratio > 1 for ratio in found["spectral_filter"])
+    assert all(ratio > 1 for ratio in costs["soap"])
+    assert {row[0] for row in accuracy.rows} == {"soap", "spectral_filter"}
+    assert all(cell.startswith(("+", "-")) for row in accuracy.rows for cell in row[1:])
+    told = study_results.results_part(overview)
+    assert all(table.to_markdown() in told for table in (steps, seconds, accuracy))
 
 
 def test_without_records_the_page_says_so(tmp_path: Path) -> None:

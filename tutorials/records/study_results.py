@@ -4,6 +4,7 @@ All of it comes from the committed records in study/ alone: study.yaml, and a fi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -24,9 +25,53 @@ RECORDS = Path(__file__).with_name("study")
 FIGURES = Path(__file__).with_name("figures")
 # The parts that the main table and the front are of: tasks differ in their number of shots, which a part has one of.
 MAIN = ("posthoc", "posthoc_sotu", "posthoc_20")
-# Beside them the further seeds, on which the measure at a filter's own score is tested (see hypotheses S1 to S5).
-OWN_SCORE = ("posthoc_again", *MAIN)
-AT_OWN_AUC = Measure("scaling_ratio", score="auc")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A measure beside AdamW, in the parts that it is told of, and what a reader is told below its table."""
+
+    parts: tuple[str, ...]
+    measure: Measure | None  # what is lost at equal score, if none
+    caption: str
+
+
+AT_ADAMW = Question(
+    MAIN,
+    None,
+    "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
+    "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds, where "
+    "not all have a number yet",
+)
+# With further seeds, on which the measure at a filter's own score is tested (see hypotheses S1 to S5).
+AT_OWN = Question(
+    (*MAIN, "posthoc_again"),
+    Measure("scaling_ratio", score="auc"),
+    "The same at the AUC that each state has itself, so that no line from the fine-tune decides it; the median "
+    "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where most have",
+)
+TRAINED = ("full", "fewshot", "fewshot_20")
+ACCURACY = Question(
+    TRAINED,
+    Measure("score_difference"),
+    "Accuracy less that of AdamW, seed by seed: mean, 95 % interval; methods, options and nulls as tuned on dev",
+)
+MOVED = Question(
+    ("full",),
+    Measure("perturbation_ratio", level=-0.01),
+    "Relative distance from the start over AdamW's, each on its own scaling curve at AdamW's accuracy - .01",
+)
+STEPS = Question(
+    (*TRAINED, "convergence"),
+    Measure("steps_ratio"),
+    "Steps to AdamW's best smoothed loss on dev over those that AdamW takes; the median where a run never has that "
+    "loss, and ∞ where most have not",
+)
+SECONDS = Question(
+    (*TRAINED, "convergence"),
+    Measure("time_ratio", until="target"),
+    "The same in seconds of the processor, graphs counted",
+)
 NOTHING_YET = (
     "Its confirmation is not recorded yet, only what tunes it. The table, the front, and each hypothesis as confirmed, "
     "refuted or undecided will stand here, made from committed records alone."
@@ -50,14 +95,9 @@ def hypotheses_table(overview: Overview) -> TableView:
     return verdicts_table(judge(overview.plan, overview.records.values()))
 
 
-def results_table(
-    overview: Overview, parts: Sequence[str] = MAIN, measure: Measure | None = None
-) -> TableView:
-    """Put what each method loses over what scaling loses at equal AUC side by side, a column for each task.
-
-    Equal AUC is AdamW's less .01, or of the measure `AT_OWN_AUC` each state's own.
-    """
-    panels = {panel: own for panel, own in overview.shown.items() if panel.part in parts}
+def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableView:
+    """Put what each method is beside AdamW side by side, a column for each task."""
+    panels = {panel: own for panel, own in overview.shown.items() if panel.part in question.parts}
     panels = {panel: own for panel, own in panels.items() if any(series.finished for series in own)}
     names = {
         series.name: series.is_null
@@ -70,25 +110,16 @@ def results_table(
         cells = []
         for own in panels.values():
             series = next((one for one in own if one.name == name), None)
-            shown = lost_cells(series, baseline_of(own), measure) if series is not None else []
+            shown = lost_cells(series, baseline_of(own), question.measure) if series is not None else []
             cells.append(" ".join(shown))
         rows.append((name, *cells))
-    again = {panel: " again" for panel in panels if panel.part not in MAIN}
-    at_adamw = (
-        "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
-        "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds, where "
-        "not all have a number yet"
-    )
-    at_own = (
-        "The same at the AUC that each state has itself, so that no line from the fine-tune decides it; the median "
-        "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where most have"
-    )
-    return TableView(
-        ("method", *(f"{panel.task}{again.get(panel, '')}, {panel.shots} a class" for panel in panels)),
-        tuple(rows),
-        at_adamw if measure is None else at_own,
-        frozenset(place for place, is_null in enumerate(names.values()) if is_null),
-    )
+    header, seen = ["method"], set[tuple[str, int]]()
+    for panel in panels:
+        again = " again" if (panel.task, panel.shots) in seen else ""
+        seen.add((panel.task, panel.shots))
+        header.append(f"{panel.task}{again}, {panel.shots} a class")
+    controls = frozenset(place for place, is_null in enumerate(names.values()) if is_null)
+    return TableView(tuple(header), tuple(rows), question.caption, controls)
 
 
 def is_confirming(overview: Overview | None) -> bool:
@@ -103,10 +134,10 @@ def results_part(overview: Overview | None) -> str:
     hypotheses = hypotheses_table(overview)
     done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
     said = [done, hypotheses.to_markdown(), f"*{hypotheses.caption}.*"]
-    if (table := results_table(overview)).rows:
-        said += [FRONT, table.to_markdown(), f"*{table.caption}.*"]
-    if (table := results_table(overview, OWN_SCORE, AT_OWN_AUC)).rows:
-        said += [table.to_markdown(), f"*{table.caption}.*"]
+    for question in (AT_ADAMW, AT_OWN, ACCURACY, MOVED, STEPS, SECONDS):
+        if (table := results_table(overview, question)).rows:
+            said += [FRONT] if question is AT_ADAMW else []
+            said += [table.to_markdown(), f"*{table.caption}.*"]
     return "\n\n".join(said)
 
 
