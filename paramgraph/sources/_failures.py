@@ -20,6 +20,8 @@ class ModelError(ValueError):
 
 
 _OF_ALL = (torch.OutOfMemoryError, CheckpointError, ModelError)
+# On the CPU a lack of memory is a RuntimeError that is known by its text alone (torch 2.13.0).
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Failures:
@@ -73,22 +75,14 @@ class Failures:
     @contextmanager
     def of_table(self, group: str) -> Iterator[None]:
         """Take an error inside as that of a table."""
-        try:
+        with _own_error(lambda error: self.table(group, error)):
             yield
-        except _OF_ALL:
-            raise
-        except _OWN as error:
-            self.table(group, error)
 
     @contextmanager
     def of_layer(self, parameter: str) -> Iterator[None]:
         """Take an error inside as that of the layer of a parameter."""
-        try:
+        with _own_error(lambda error: self.layer(parameter, error)):
             yield
-        except _OF_ALL:
-            raise
-        except _OWN as error:
-            self.layer(parameter, error)
 
     def remaining(self, tables: Mapping[str, NodeTable]) -> dict[str, NodeTable]:
         """Leave out the tables that have failed."""
@@ -110,3 +104,16 @@ class Failures:
                 if not any(one.startswith(stack) for one in called):
                     reason += ", or its module multiplies with it unseen (linear, matmul and bmm are seen)"
             self.layer(name, ValueError(reason))
+
+
+@contextmanager
+def _own_error(take: Callable[[Exception], None]) -> Iterator[None]:
+    """Give an error inside away, but for one that would be any other table's as well."""
+    try:
+        yield
+    except _OF_ALL:
+        raise
+    except _OWN as error:
+        if _NO_MEMORY in str(error):
+            raise
+        take(error)

@@ -32,7 +32,7 @@ from spectral_opt.demo.refinement_front import (
 )
 from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.preparation import FAILURES, PreparedTable, told_failure, told_reasons
+from spectral_opt.preparation import NUMERIC_FAILURES, PreparedTable, told_failure, told_reasons
 from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import (
     FineTuned,
@@ -190,7 +190,7 @@ class Demo:
             return {"cells": [], "left_out": self._unread[table.group]}
         try:
             cells = measure_table(table, built_from, gradients, options.permutations, options.seed)
-        except FAILURES as error:  # of one graph, or of its spectrum
+        except NUMERIC_FAILURES as error:  # what is kept is not tried again
             return {"cells": [], "left_out": told_failure(error)}
         return {"cells": cells, "left_out": ""}
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from paramgraph.construct import connect
 from paramgraph.digests import readable
 from paramgraph.display import by_reason, short_list
+from paramgraph.errors import NotConvergedError
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import get_builder
 from paramgraph.nodes import NodeTable
@@ -32,6 +34,8 @@ GRADIENTS = ("gradients", "batch_gradients", "output_gradients")
 NO_GRAPH = "no graph: L = 0"
 # What can fail at one table, its numbers, its graph or a solver, while others are well; other errors are ours.
 FAILURES = (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
+# The same where graphs are of our own builders: without what a machine's state raises, as a lack of memory does.
+NUMERIC_FAILURES = (ValueError, NotConvergedError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]  # documented
 
 
 @dataclass(frozen=True, eq=False)

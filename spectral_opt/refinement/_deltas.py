@@ -21,12 +21,11 @@ from paramgraph.checkpoints import (
     told,
     wide_weight,
 )
-from paramgraph.errors import NotConvergedError
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
-from spectral_opt.preparation import PreparedTable, told_reasons
+from spectral_opt.preparation import NUMERIC_FAILURES, PreparedTable, told_reasons
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
 from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
 from spectral_opt.refinement._matching import CheckpointMatch
@@ -35,8 +34,6 @@ from spectral_opt.refinement._matching import CheckpointMatch
 Rest = Literal["tuned", "scaled", "base"]
 # So many are named one by one.
 FEW = 4
-# What fails at one table: its numbers, its solver, its spectrum. Other errors are ours.
-FAILURES = (ValueError, NotConvergedError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]  # documented
 UNCHANGED = (
     "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
 )
@@ -233,7 +230,7 @@ class DeltaStream:
             try:
                 graph_filter = self._filters.make(place, ready)
                 filtered = before | filter_in_place_of(before, table, graph_filter, config.norm_matching)
-            except FAILURES as error:
+            except NUMERIC_FAILURES as error:
                 self._failures.add(place, ready, " ".join(str(error).split()))
                 continue
             changed.update(table.parameters)
@@ -402,7 +399,7 @@ def refine_factors(
                 if not graph_filter.is_identity:
                     A, B, all_of_it, left_out = _filtered(A, B, config.scheme, graph_filter)
                     whole, lost = whole + scale * all_of_it, lost + scale * left_out
-            except FAILURES as error:
+            except NUMERIC_FAILURES as error:
                 failures.add(place, ready, " ".join(str(error).split()))
                 continue
             has_filter = True

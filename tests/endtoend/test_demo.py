@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from paramgraph import NotConvergedError
 from spectral_opt.cli import main
 from spectral_opt.demo import Demo, DemoOptions, FinishedWork, make_setting, pool_evidence
 
@@ -195,6 +196,28 @@ def test_the_pieces_of_another_run_are_refused_by_what_differs_and_stay(argument
     assert "holds another demonstration (of other" in other.last_line
     assert "give another folder, or remove work.jsonl in it" in other.last_line
     assert (folder / "unfinished" / "work.jsonl").read_bytes() == kept
+
+
+def test_only_what_a_matrix_itself_causes_is_kept_as_left_out(arguments, tmp_path, monkeypatch):
+    folder, failing = tmp_path / "out", [NotConvergedError("no spectrum"), RuntimeError("no room")]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    def failed(*given):
+        raise failing.pop(0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("spectral_opt.demo.parts.measure_table", failed)
+        with pytest.raises(RuntimeError, match="no room"):
+            run(arguments, folder)
+    monkeypatch.setattr(Demo, "train_methods", interrupted)
+    assert run(arguments, folder).code == 130
+    pieces = [json.loads(line) for line in (folder / "unfinished" / "work.jsonl").read_text().splitlines()]
+    reasons = [piece["value"]["left_out"] for piece in pieces if "piece" in piece]
+    assert reasons[0] == "no spectrum"
+    # Two that no gradient reaches; the one for which there was no room then is measured.
+    assert sorted(filter(None, reasons[1:])) == ["no text's gradient reaches it"] * 2
 
 
 def test_another_seed_and_shuffled_labels_give_other_numbers_for_machines(finished, arguments, tmp_path):

@@ -6,7 +6,7 @@ from torch import nn
 
 from paramgraph import collect, node_tables, rows
 from paramgraph.measures import product_energy, second_moments
-from paramgraph.sources import SOURCES, Source, collect_batch_gradients
+from paramgraph.sources import SOURCES, Failures, Source, collect_batch_gradients
 
 BATCHES = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).unbind()
 
@@ -162,6 +162,13 @@ def test_batch_by_batch_a_table_is_in_no_dictionary_from_its_failure_on():
 def test_what_concerns_the_model_is_raised_whoever_listens(odd, loss, message):
     with pytest.raises(ValueError, match=message):
         collect(odd, rows(odd), "gradients", BATCHES, loss, on_failure=print)
+
+
+@pytest.mark.parametrize("part", ["of_table", "of_layer"])
+def test_a_lack_of_memory_is_of_no_table(odd, part):
+    failures = Failures(rows(odd), lambda group, reason: pytest.fail(f"{group} is told of: {reason}"))
+    with pytest.raises(RuntimeError, match="allocate"), getattr(failures, part)("first.weight"):
+        torch.empty(2**55)  # more than a process can address
 
 
 def test_a_table_of_another_model_is_told_and_the_others_are_read(odd):
