@@ -67,10 +67,10 @@ def measure_construction(
     edges = band_edges(count, shares) if spectrum.complete else (0, count)
     low = min(max(1, round(options.share * operator.nodes)), count)
     permuted = "permuted" in options.nulls
-    cell = _graph_facts(graph, operator, spectrum) | energy_by_band(
-        spectrum, signal.X, edges, permuted, signal.sums
-    )
-    cell |= compaction_beside_nulls(spectrum, signal.X, low, options.nulls, signal.sums)
+    sums = signal.sums if permuted or "rotated" in options.nulls else None
+    cell = _graph_facts(graph, operator, spectrum)
+    cell |= energy_by_band(spectrum, signal.X, edges, permuted, sums)
+    cell |= compaction_beside_nulls(spectrum, signal.X, low, options.nulls, sums)
     if "random" in options.nulls:
         cell["compaction_random"] = rewired_compaction(graph, signal.X, low, options.shift, seed)
     statistics = {}

@@ -238,6 +238,10 @@ def weight_matrix(graph: GraphLike) -> sp.csr_array:
     a weight is not finite, or the matrix is not square or differs from its transpose by more than rounding, TypeError
     if `graph` is no graph, or its weights are not real numbers.
     """
+    if isinstance(graph, nx.Graph):
+        graph = graph_from_networkx(graph)
+    if isinstance(graph, Data):
+        return graph_to_scipy(graph)  # is all of that
     entries = _entries(graph)
     if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
         raise ValueError(f"a weight matrix is square, (nodes, nodes); got shape {entries.shape}")
@@ -288,11 +292,7 @@ def compact(matrix: sp.csr_array) -> Matrix:
 
 
 def _entries(graph: Any) -> Any:
-    """Take the entries out of whatever the graph came as; SciPy or NumPy array."""
-    if isinstance(graph, Data):
-        return graph_to_scipy(graph)
-    if isinstance(graph, nx.Graph):
-        return graph_to_scipy(graph_from_networkx(graph))
+    """Take the entries of a matrix out of whatever it came as; SciPy or NumPy array."""
     if isinstance(graph, Tensor):
         entries = graph.detach().to("cpu", torch.float64 if graph.is_floating_point() else None)
         if entries.layout == torch.strided:

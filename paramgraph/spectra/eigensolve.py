@@ -14,6 +14,7 @@ from paramgraph.errors import NotConvergedError, PerformanceWarning, UnknownName
 from paramgraph.graphs import Matrix
 from paramgraph.spectra._certificate import certify_count
 from paramgraph.spectra._components import Members, Pairs, solve_by_component
+from paramgraph.spectra._lone_eigenvalue import lone_eigenvalue
 from paramgraph.spectra._solver_choice import choose_solvers, list_solvers, solver_modules
 from paramgraph.spectra.eigenproblem import EigenProblem, SolverResult
 from paramgraph.spectra.shift_operator import ShiftOperator, check_operator, times_power
@@ -278,6 +279,18 @@ def smallest_eigenvalue(operator: ShiftOperator) -> float:
             "tell; a larger ridge, or a Laplacian, needs no such check"
         )
     return value
+
+
+def second_eigenvalue(operator: ShiftOperator) -> float:
+    """Find the smallest eigenvalue beside the zero of a connected graph's Laplacian, as `eigenpairs` does.
+
+    Where that would take Lanczos, a half of it will do for a value without its vector.
+    """
+    scaled, exponent = operator.in_units()
+    problem = EigenProblem(scaled.matrix, 1, True, scaled.interval, null=scaled.null_entries())
+    if choose_solvers(problem)[0][0] == "arpack" and (value := lone_eigenvalue(problem)) is not None:
+        return max(math.ldexp(value, exponent), 0.0)
+    return float(eigenpairs(operator, k=2).eigenvalues[1])
 
 
 def _warn_of_dense(problem: EigenProblem) -> None:

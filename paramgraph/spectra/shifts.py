@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch_geometric.data import Data
 
 from paramgraph.graphs import GraphLike, compact, component_labels, edge_part, is_signed, weight_matrix
-from paramgraph.spectra.shift_operator import Kind, Normalization, ShiftOperator
+from paramgraph.spectra.shift_operator import Normalization, ShiftOperator
 
 # Eigenvalues are at most twice that, and their bounds are added to each other.
 LARGEST_DEGREE = np.finfo(np.float64).max / 16
@@ -106,8 +106,9 @@ def laplacian(
         flow /= degrees[row]
     off_diagonal = sp.csr_array((-flow, edges.indices, edges.indptr), shape=edges.shape)
     matrix = sp.csr_array(sp.diags_array(diagonal, format="csr") + off_diagonal)
-    operator = _operator(matrix, edges, "laplacian", normalization, similar)
-    return replace(operator, signs=two_colouring(edges, operator.component_labels)) if signed else operator
+    labels = component_labels(edges)
+    operator = ShiftOperator(compact(matrix), "laplacian", normalization, degrees, labels, similar)
+    return replace(operator, signs=two_colouring(edges, labels)) if signed else operator
 
 
 def _refuse_signs(graph: GraphLike, edges: sp.csr_array) -> None:
@@ -181,7 +182,8 @@ def adjacency(graph: GraphLike) -> ShiftOperator:
     """
     matrix = weight_matrix(graph)
     _degrees(matrix)  # the diagonal counts in bounds of eigenvalues too
-    return _operator(matrix, edge_part(matrix), "adjacency", None)
+    edges = edge_part(matrix)
+    return ShiftOperator(compact(matrix), "adjacency", None, _degrees(edges), component_labels(edges))
 
 
 def full_adjacency(matrix: Float[np.ndarray, "nodes nodes"]) -> ShiftOperator:
@@ -204,19 +206,6 @@ def full_adjacency(matrix: Float[np.ndarray, "nodes nodes"]) -> ShiftOperator:
 def zero_operator(nodes: int) -> ShiftOperator:
     """Build the Laplacian of no graph at all: L = 0, so that a ridge alone is L2-SP."""
     return laplacian(sp.csr_array((nodes, nodes), dtype=np.float64), normalization=None)
-
-
-def _operator(
-    matrix: sp.csr_array,
-    edges: sp.csr_array,
-    kind: Kind,
-    normalization: Normalization,
-    similar: ShiftOperator | None = None,
-) -> ShiftOperator:
-    """Add what every operator knows of its graph: degrees and components."""
-    return ShiftOperator(
-        compact(matrix), kind, normalization, _degrees(edges), component_labels(edges), similar
-    )
 
 
 def _degrees(edges: sp.csr_array) -> np.ndarray:

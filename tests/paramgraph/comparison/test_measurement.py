@@ -82,6 +82,14 @@ def test_nulls_that_are_not_asked_for_are_not_measured(graphs):
     assert "null_energy" not in found
 
 
+def test_products_for_nulls_are_made_for_those_that_need_them(graphs):
+    found = of_gradients(12)
+    cell(graphs["grid"], found, nulls=("random",))
+    assert "sums" not in vars(found)
+    cell(graphs["grid"], found, nulls=("rotated",))
+    assert "sums" in vars(found)
+
+
 @pytest.mark.parametrize("shift", ["laplacian", "adjacency"])
 def test_shift_that_is_asked_for_is_taken(graphs, shift):
     found = cell(graphs["grid"], signal(12), shift=shift)
