@@ -9,6 +9,10 @@ class DataError(ValueError):
     """Text, labels or a split that cannot be used as they came."""
 
 
+class NoColumnError(DataError):
+    """Texts without the column that was asked for, such as one of labels."""
+
+
 class ModelError(ValueError):
     """A model that cannot be found, read or used."""
 

@@ -108,7 +108,7 @@ class GaussianKNN(NeighbourBuilder):
             lost = int((~kept[len(kept) - added.shape[1] :]).sum())
             apart = f"; {lost} of them were to join components, which stay apart" if lost else ""
             warnings.warn(
-                f"{int((~kept).sum())} of {len(kept)} weights underflow to zero and are no edges: "
+                f"gaussian_knn: {int((~kept).sum())} of {len(kept)} weights underflow to zero and are no edges: "
                 f"the width is far below these distances{apart}",
                 NumericalWarning,
                 stacklevel=2,

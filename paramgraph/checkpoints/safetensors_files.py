@@ -164,7 +164,7 @@ def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"cannot read {file} (missing, truncated, or no safetensors file): {error}"
+            f"cannot read {file} (missing, truncated, or no safetensors file), fetch or copy it again: {error}"
         ) from None
     # safetensors.torch.save_model notes {dropped name: kept name}.
     return names, {

@@ -226,8 +226,11 @@ def _open(arguments: Compare) -> Any:
             "--at tuned needs --tune-steps; a fine-tune that is there is compared as MODEL itself"
         )
     if not arguments.data:
-        if options.tune_steps:
-            raise ValueError("--tune-steps needs --data, the text to fine-tune on")
+        ignored = [name for name in names if getattr(options, name) != getattr(InputOptions, name)]
+        if ignored:
+            raise ValueError(
+                f"--{ignored[0].replace('_', '-')} needs --data, the text that the model runs on: it would be ignored"
+            )
         return None
     print_lines("loading model and text", to_stderr=True)
     return open_inputs(arguments.model, arguments.data, options)
@@ -282,6 +285,13 @@ def _signal(arguments: Compare, inputs: Any, sources: list[str]) -> str:
     from paramgraph.sources import SOURCES
 
     signal = arguments.signal
+    if inputs is None:
+        running = [name for name in (signal, *sources) if name in SOURCES and SOURCES[name].needs_batches]
+        if running:
+            raise ValueError(
+                f"{running[0]} need --data, the text that the model runs on; without it there are weights and, with "
+                "--tuned, updates"
+            )
     if inputs is None or not inputs.no_gradients:
         return signal
     wanted = [name for name in (signal, *sources) if name in SOURCES and SOURCES[name].needs_loss]

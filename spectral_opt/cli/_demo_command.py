@@ -80,6 +80,11 @@ class Demonstration:
             if name not in NOT_SIZES and value is not None
         }
         _check_numbers(given)
+        for name in ("text_column", "label_column"):
+            if name in given and self.data is None:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is of data of your own: name them with --data, as it would be ignored"
+                )
         check_extras("the demo", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
         check_writable(self.out)
         print_lines("loading model and texts", to_stderr=True)

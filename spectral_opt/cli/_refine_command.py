@@ -150,6 +150,10 @@ class Refine:
 
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
+        if self.label_column is not None and self.task is None:
+            raise ValueError(
+                "--label-column is of the task: name its texts with --task, as it would be ignored"
+            )
         _check_folder(self.out, self.overwrite)
         _check_moments(self.moments)
         from paramgraph.checkpoints import locate

@@ -13,6 +13,7 @@ from paramgraph.digests import tensor_digest
 from paramgraph.environment import versions
 from paramgraph.nodes import NodeTable, node_tables
 from spectral_opt.demo.options import DemoOptions
+from spectral_opt.errors import DataError
 from spectral_opt.tasks import (
     LabelledText,
     LoadedModel,
@@ -103,13 +104,16 @@ def make_setting(options: DemoOptions) -> DemoSetting:
     )
     if options.shuffle_labels:
         data = data.with_shuffled_labels(options.seed)
-    split = few_shot_split(
-        data,
-        per_class=options.per_class,
-        dev_per_class=options.per_class,
-        test_size=options.test_size,
-        seed=options.seed,
-    )
+    try:
+        split = few_shot_split(
+            data,
+            per_class=options.per_class,
+            dev_per_class=options.per_class,
+            test_size=options.test_size,
+            seed=options.seed,
+        )
+    except DataError as error:
+        raise DataError(f"{error}, by --quick or smaller --per-class and --test-size") from error
     building, measuring, spare = _rest(data, split, options)
     preserve, retention = _other_texts(options, tokenizer)
     loaded = load_model(options.model)

@@ -14,6 +14,7 @@ from spectral_opt.tasks import (
     is_same_source,
     load_labelled_text,
     read_paragraphs,
+    read_text_beside,
 )
 
 # Of each class, to fit the head of a linear probe.
@@ -67,12 +68,12 @@ def read_texts(
     The tokenizer is asked for conversations alone.
     """
     held_out, dev, test = options.sizes(causal)
-    preserve = read_paragraphs(options.preserve, options.text_column, tokenizer)
+    preserve = read_text_beside(options.preserve, options.text_column, tokenizer)
     wanted = options.texts + held_out
     if len(preserve) < wanted:
         raise DataError(
-            f"{options.preserve} has {len(preserve)} texts, and {wanted} are needed: {options.texts} to build graphs "
-            f"and {held_out} others to measure retention; give more text, or smaller --texts and --held-out"
+            f"{options.preserve} has {len(preserve)} {preserve.unit}, and {wanted} are needed: {options.texts} to "
+            f"build graphs and {held_out} others to measure retention; give more, or smaller --texts and --held-out"
         )
     remarks: list[str] = []
     order = np.random.default_rng(options.seed).permutation(len(preserve))
@@ -116,9 +117,10 @@ def _read_labelled(
     # A third of the rarest class for each part: a small file gives small parts, and the page says how small.
     per_class = max(1, min(PROBE_TEXTS, rarest // 3))
     of_dev = max(1, min(dev // classes, rarest // 3))
-    left = len(data) - classes * (per_class + of_dev)
-    # Whole groups go to one part, so that a part needs room.
-    of_test = max(1, min(test, left // 2 if data.groups else left))
+    # A balanced part is drawn from as many texts as have enough of the rarest class. A tenth of the rest is left to
+    # chance; whole groups go to one part, which needs more room.
+    left = len(data) - (per_class + of_dev) * len(data) / rarest
+    of_test = max(1, min(test, int(left * (0.5 if data.groups else 0.9))))
     split = few_shot_split(data, per_class, of_dev, of_test, options.seed)
 
     def part(places: Int64[np.ndarray, " part"]) -> Part:

@@ -5,8 +5,8 @@ each with its `Provenance`; nothing is dropped, truncated or fetched in silence.
 parts without a common text or group, `tokenize_batches` makes batches that know their order, and
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
-- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, `list_texts`,
-  `text_licences`, all that is embedded: `describe_embedded`;
+- Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, beside
+  other data: `read_text_beside`; `list_texts`, `text_licences`, all that is embedded: `describe_embedded`;
   which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
   return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
   `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         load_labelled_text as load_labelled_text,
         load_text as load_text,
         read_paragraphs as read_paragraphs,
+        read_text_beside as read_text_beside,
         text_licences as text_licences,
     )
     from spectral_opt.tasks.models import (

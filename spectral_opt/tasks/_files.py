@@ -1,10 +1,10 @@
 """A user's own texts: CSV, TSV, JSON or JSON lines, UTF-8."""
 
+import codecs
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,8 @@ from spectral_opt.tasks._rows import Rows
 # of every file in a cache; and importing it takes seconds.
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 WRITTEN = (*DELIMITERS, ".json", ".jsonl")
+# What spreadsheets separate by where the comma stands in numbers.
+OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs"}
 # The names of columns, and the rows with the number of the line, or of the row, where each stands.
 Read: TypeAlias = tuple[
     list[str], list[tuple[int, dict[str, Any]]]
@@ -25,31 +27,26 @@ Read: TypeAlias = tuple[
 def read_written(path: Path) -> Rows:
     """Read a CSV, TSV, JSON or JSON-lines file into memory.
 
-    CSV and TSV need a header line; fields may be quoted and hold line ends. JSON lines hold one object per line; JSON
-    has a list of objects, also under a key of its own, or a list for each column, as pandas writes them. An absent key
+    CSV and TSV need a header line; fields may be quoted and hold line ends. Where the header has no comma (of a TSV no
+    tab), but semicolons or tabs, these separate, which the source says. JSON lines hold one object per line; JSON has a
+    list of objects, also under a key of its own, or a list for each column, as pandas writes them. An absent key
     is a missing value.
     """
     suffix = path.suffix.lower()
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        byte = content[error.start]
-        raise DataError(
-            f"{path} is not UTF-8 (byte 0x{byte:02x} at position {error.start}): convert it, for instance "
-            "with `iconv -f latin1 -t utf-8`"
-        ) from error
-    reader: Callable[[Path, str], Read] = _read_delimited
-    if suffix not in DELIMITERS:
-        reader = _read_json if suffix == ".json" else _read_json_lines
-    present, rows = reader(path, text)
+    content, text = read_utf8(path)
+    source = f"file {path.name}"
+    if suffix in DELIMITERS:
+        delimiter = _delimiter(text, DELIMITERS[suffix])
+        if delimiter != DELIMITERS[suffix]:
+            source += f", separated by {OTHER_DELIMITERS[delimiter]}"
+        present, rows = _read_delimited(path, text, delimiter)
+    else:
+        present, rows = (_read_json if suffix == ".json" else _read_json_lines)(path, text)
     word = "line" if suffix != ".json" else "row"
     return Rows(
         path.stem,
         str(path),
-        f"file {path.name}",
+        source,
         present,
         len(rows),
         lambda column: [row.get(column) for _, row in rows],
@@ -58,9 +55,31 @@ def read_written(path: Path) -> Rows:
     )
 
 
-def _read_delimited(path: Path, text: str) -> Read:
+def read_utf8(path: Path) -> tuple[bytes, str]:
+    """Read a file of UTF-8, whose mark at the begin is no text; a DataError says how another one is converted."""
+    try:
+        content = path.read_bytes()
+        return content, content.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        # Windows writes one or the other; its own code page has all of Latin-1's letters.
+        likely = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+        raise DataError(
+            f"{path} is not UTF-8 (byte 0x{byte:02x} at position {error.start}): convert it, for instance "
+            f"with `iconv -f {likely} -t utf-8`"
+        ) from error
+
+
+def _delimiter(text: str, usual: str) -> str:
+    header = text[: text.find("\n") + 1] or text
+    return usual if usual in header else next((one for one in OTHER_DELIMITERS if one in header), usual)
+
+
+def _read_delimited(path: Path, text: str, delimiter: str) -> Read:
     """Return the column names and the rows with their line numbers."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[path.suffix.lower()], strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, dict[str, Any]]] = []
     try:
         header = next(reader, [])

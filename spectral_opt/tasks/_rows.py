@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spectral_opt.errors import DataError
+from spectral_opt.errors import DataError, NoColumnError
 from spectral_opt.tasks._cleaning import Table
 from spectral_opt.tasks._conversations import (
     conversation_columns,
@@ -17,6 +17,8 @@ from spectral_opt.tasks.tokenizers import TokenizerLike
 
 # Test rows first: a text in two splits is kept where it stands first, so it leaves the training part.
 SPLIT_ORDER = ("test", "validation", "dev", "train")
+# Columns that the command line has an option for.
+OWN_OPTIONS = ("text", "label", "group")
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ def choose_columns(rows: Rows, columns: Mapping[str, str], tokenizer: TokenizerL
         chats = conversation_columns(rows.present) if name == "text" and column not in rows.present else ()
         # Rows without a column are no rows: they are empty, whatever their columns would be.
         if rows.present and column not in rows.present and not chats:
-            raise DataError(
-                f"{rows.shown} has no column {column!r}; it has {', '.join(map(repr, rows.present))}"
+            way = f"{name}_column (--{name}-column)" if name in OWN_OPTIONS else "document_column"
+            raise NoColumnError(
+                f"{rows.shown} has no column {column!r}; it has {', '.join(map(repr, rows.present))}: name one of them "
+                f"by {way}"
             )
         values = [rows.read(one) for one in (chats or (column,))] if rows.present else [[]]
         if chats or (name == "text" and any(map(is_conversation, values[0]))):

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints import existing_path, locate, read_json
 from paramgraph.inputs import ComparisonInputs, InputOptions
-from spectral_opt.errors import DataError, ModelError
+from spectral_opt.errors import DataError, ModelError, NoColumnError
 from spectral_opt.tasks.batches import TokenizedBatches, tokenize_batches
 from spectral_opt.tasks.classifier import (
     MeanPooledClassifier,
@@ -32,8 +32,8 @@ from spectral_opt.tasks.scores import score_classes
 from spectral_opt.tasks.splits import few_shot_split
 from spectral_opt.tasks.tokenizers import usable_length
 
-# Of each class, to fit the head of an encoder and to choose its strength.
-PROBE_TEXTS, DEV_TEXTS = 64, 32
+# Of each class, to fit the head of an encoder and to choose its strength; where there are few, at least so many fit it.
+PROBE_TEXTS, DEV_TEXTS, FEWEST_TEXTS = 64, 32, 8
 
 
 def folder_of(name: str) -> str | Path:
@@ -72,8 +72,8 @@ def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInput
         raise ModelError(f"{model} is a {name}, without a head for classes: its task is 'language_model'")
     try:
         labelled = _labelled(model, data, options)
-    except DataError as error:
-        # Only where nobody asked for labels is their absence no mistake.
+    except NoColumnError as error:
+        # Only where nobody asked for labels is their absence no mistake; labels that are of no use always are one.
         if options.label_column is not None or task == "classification":
             raise
         reason = f"the text {data!r} gives no labels ({error}), and {name} has no loss without them"
@@ -114,7 +114,9 @@ def _unlabelled(model: str, data: str, options: InputOptions, reason: str) -> Co
     texts, origin = _texts(model, data, options)
     loaded = load_model(model)
     batches = _batches(loaded.tokenizer, texts, None, options)
-    return _inputs(loaded, loaded.encoder, batches, options, origin, "no loss", no_gradients=reason)
+    return _inputs(
+        loaded, loaded.encoder, batches, options, origin, f"no loss: {reason}", no_gradients=reason
+    )
 
 
 def _own_head(model: str, data: LabelledText, options: InputOptions) -> ComparisonInputs:
@@ -133,18 +135,24 @@ def _own_head(model: str, data: LabelledText, options: InputOptions) -> Comparis
 
 
 def _probed(model: str, data: LabelledText, options: InputOptions) -> ComparisonInputs:
-    # A third of the rarest class for each part: a small file gives a weaker head, and the notes say of how many.
+    # The batches take texts as often as they are. Of what they leave of the rarest class a half fits the head and a
+    # quarter chooses its strength; the rest is for chance, as parts are drawn at random. The notes say how many.
     rarest = min(data.class_counts().values())
-    of_train, of_dev = (max(1, min(most, rarest // 3)) for most in (PROBE_TEXTS, DEV_TEXTS))
     wanted = options.batches * options.batch_size
-    left = len(data) - len(data.label_names) * (of_train + of_dev)
-    if left < wanted:
+    left = rarest * (len(data) - wanted) / len(data)
+    of_train, of_dev = min(PROBE_TEXTS, int(left / 2)), min(DEV_TEXTS, max(1, int(left / 4)))
+    fewest = min(FEWEST_TEXTS, max(1, rarest // 4))
+    if of_train < fewest:
+        most = int(len(data) * (1 - 2 * fewest / rarest))
         raise DataError(
-            f"{data.name} has {len(data)} texts; {len(data) - left} of them fit the head, and {wanted} others are "
-            f"needed for {options.batches} batches of {options.batch_size}: give more texts, or smaller --batches "
-            "and --batch-size"
+            f"{data.name} has {len(data)} texts, {rarest} of the rarest class; {options.batches} batches of "
+            f"{options.batch_size} take {wanted} of them, and at least {fewest} others of each class have to fit the "
+            f"head: {_fewer(most, options)}"
         )
-    split = few_shot_split(data, of_train, of_dev, wanted, options.seed)
+    try:
+        split = few_shot_split(data, of_train, of_dev, wanted, options.seed)
+    except DataError as error:
+        raise DataError(f"{error}, by smaller --batches and --batch-size") from error
     loaded = load_model(model)
     classifier = MeanPooledClassifier(loaded.encoder, len(data.label_names))
 
@@ -189,7 +197,7 @@ def _counted(data: LabelledText) -> str:
 def _labelled(model: str, data: str, options: InputOptions) -> LabelledText:
     path = existing_path(data)
     if path is not None and path.is_file() and path.suffix.lower() in PLAIN:
-        raise DataError("a plain text file has none")
+        raise NoColumnError("a plain text file has none")
     return load_labelled_text(
         data, options.text_column, options.label_column or "label", tokenizer=lambda: load_tokenizer(model)
     )
@@ -197,17 +205,26 @@ def _labelled(model: str, data: str, options: InputOptions) -> LabelledText:
 
 def _texts(model: str, data: str, options: InputOptions) -> tuple[list[str], str]:
     read = read_paragraphs(data, options.text_column, tokenizer=lambda: load_tokenizer(model))
-    return [read.texts[place] for place in _draw(len(read), read.name, options)], str(read.provenance)
+    chosen = _draw(len(read), read.name, options, read.unit)
+    return [read.texts[place] for place in chosen], str(read.provenance)
 
 
-def _draw(count: int, name: str, options: InputOptions) -> list[int]:
+def _draw(count: int, name: str, options: InputOptions, unit: str = "texts") -> list[int]:
     wanted = options.batches * options.batch_size
     if count < wanted:
         raise DataError(
-            f"{name} has {count} texts, and {wanted} are needed for {options.batches} batches of "
-            f"{options.batch_size}: give more, or smaller --batches and --batch-size"
+            f"{name} has {count} {unit}, and {wanted} are needed for {options.batches} batches of "
+            f"{options.batch_size}: {_fewer(count, options)}"
         )
     return [int(place) for place in np.random.default_rng(options.seed).permutation(count)[:wanted]]
+
+
+def _fewer(texts: int, options: InputOptions) -> str:
+    """Say what to do where `texts` are all that batches can be made of."""
+    size = texts // options.batches
+    return "give more texts, or smaller --batches and --batch-size" + (
+        f", such as --batch-size {size}" if size > 0 else ""
+    )
 
 
 def _batches(

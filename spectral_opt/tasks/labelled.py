@@ -56,8 +56,8 @@ class LabelledText:
         present = [name for name, count in counts.items() if count]
         if len(present) < 2:
             raise DataError(
-                f"the data set {self.name!r} has one class, {present[0]!r}: a classifier needs at least two "
-                f"({self.provenance})"
+                f"the data set {self.name!r} has one class, {present[0]!r}: a classifier needs at least two; give "
+                f"texts of another class, or check that this is the label column ({self.provenance})"
             )
         few = [name for name, count in counts.items() if count < 2]
         if few:
@@ -96,6 +96,7 @@ class UnlabelledText:
     texts: tuple[str, ...]
     provenance: Provenance
     metadata: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    unit: str = "texts"  # what an error calls them
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -112,7 +113,7 @@ class UnlabelledText:
     def drawn(self, size: int, seed: int) -> list[str]:
         """Return `size` of the texts in an order of `seed`; a DataError where there are fewer."""
         if len(self) < size:
-            raise DataError(f"{self.name}: {size} texts were asked for, and it has {len(self)}")
+            raise DataError(f"{self.name} has {len(self)} {self.unit}, and {size} were asked for")
         return [self.texts[at] for at in np.random.default_rng(seed).permutation(len(self))[:size]]
 
     def as_documents(self, column: str | None = None) -> "UnlabelledText":

@@ -4,16 +4,17 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from paramgraph.checkpoints import existing_path
-from spectral_opt.errors import DataError
+from spectral_opt.errors import DataError, NoColumnError
 from spectral_opt.tasks._arrow import ARROW, digest_of, is_saved, read_arrow, read_saved
 from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded, texts_of
-from spectral_opt.tasks._files import WRITTEN, read_written
+from spectral_opt.tasks._files import WRITTEN, read_utf8, read_written
 from spectral_opt.tasks._hub import read_hub
 from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows
 from spectral_opt.tasks.answers import Answers, read_answers
@@ -65,8 +66,8 @@ def load_labelled_text(
     `group_column` names what a split must keep together. At most `max_rows` rows are drawn by `seed` before
     cleaning. Empty, unlabelled, contradictory and duplicate texts are dropped; how many of each is in the
     provenance. `subset` and `revision` are of a data set on the hub. DataError says if there is no such text,
-    a column is missing, nothing remains, there is one class only, or a class has one example; DownloadError,
-    if an embedded text is neither in the cache nor can be downloaded.
+    a column is missing (NoColumnError), nothing remains, there is one class only, or a class has one example;
+    DownloadError, if an embedded text is neither in the cache nor can be downloaded.
 
     >>> load_labelled_text().label_names
     ('fresh', 'rotten')
@@ -80,7 +81,7 @@ def load_labelled_text(
         )
     known = EMBEDDED_TEXTS.get(str(name_or_path))
     if known is not None and not known.labelled:
-        raise DataError(
+        raise NoColumnError(
             f"the text {str(name_or_path)!r} has no labels: read it with load_text, or choose one of "
             f"{', '.join(list_texts(labelled=True))}"
         )
@@ -171,12 +172,10 @@ def read_paragraphs(
             document_column=document_column,
         )
     _refuse_words_of_the_hub(str(path), subset, None)
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} as UTF-8 text: {error}") from error
+    content = read_utf8(path)[1].replace("\r\n", "\n").replace("\r", "\n")
+    # A line of spaces alone looks empty.
     paragraphs: list[str | int | None] = [
-        " ".join(part.split()) for part in content.split("\n\n") if part.strip()
+        " ".join(part.split()) for part in re.split(r"\n\s*\n", content) if part.strip()
     ]
     if not paragraphs:
         raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
@@ -184,9 +183,21 @@ def read_paragraphs(
         raise DataError(
             f"{path} is plain text and has no column {document_column!r}: its paragraphs are texts"
         )
-    return clean_unlabelled(
-        _draw(Table(path.stem, f"file {path.name}", {"text": paragraphs}), max_rows, seed)
-    )
+    table = _draw(Table(path.stem, f"file {path.name}", {"text": paragraphs}), max_rows, seed)
+    return replace(clean_unlabelled(table), unit="paragraphs (between empty lines)")
+
+
+def read_text_beside(
+    name: str, text_column: str = "text", tokenizer: TokenizerLike | None = None
+) -> UnlabelledText:
+    """Read unlabelled text that stands beside other data: by their column, else by "text".
+
+    Other arguments and errors are those of `read_paragraphs`.
+    """
+    try:
+        return read_paragraphs(name, text_column, tokenizer)
+    except NoColumnError:
+        return read_paragraphs(name, tokenizer=tokenizer)
 
 
 def _read(

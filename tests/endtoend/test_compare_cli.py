@@ -186,6 +186,22 @@ def test_text_without_labels_gives_activations_and_no_gradients(word_model_folde
     assert "gives no labels" in refused.last_line
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--text-column", "review"),
+        ("--batches", "6"),
+        ("--task", "none"),
+        ("--tune-steps", "2"),
+        ("--sources", "gradients"),
+    ],
+)
+def test_what_is_of_a_text_is_refused_where_there_is_none(word_model_folder, tmp_path, option, value):
+    refused = run(word_model_folder, tmp_path / "out", option, value)
+    assert refused.code == 2
+    assert "--data, the text that the model runs on" in refused.last_line
+
+
 def test_json_is_printed_alone_and_a_second_run_takes_what_is_there(
     finished, word_model_folder, texts, monkeypatch
 ):

@@ -295,6 +295,12 @@ def test_data_that_cannot_be_learned_from_is_refused(arguments, rows, message, t
     assert message in stopped.last_line
 
 
+def test_a_column_of_no_data_is_refused(tmp_path):
+    stopped = run(["demo"], tmp_path / "out", "--text-column", "review")
+    assert stopped.code == 2
+    assert "--text-column is of data of your own" in stopped.last_line
+
+
 def test_a_missing_extra_is_named_before_any_work(arguments, tmp_path, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(

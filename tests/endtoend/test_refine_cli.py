@@ -549,6 +549,7 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
         (["--scales", "1.5"], "--scales"),
         (["--texts", "3"], "--texts is 3"),
         (["--texts", "500"], "514 are needed"),
+        (["--label-column", "stars"], "--label-column is of the task"),
         (["--preserve", "missing.txt"], "missing.txt"),
         (["--preserve", "missing.csv"], "missing.csv"),
         (["--task", "missing.csv"], "missing.csv"),

@@ -73,7 +73,7 @@ def test_zero_row_is_a_point() -> None:
 
 
 def test_weights_that_underflow_are_counted_and_no_edges() -> None:
-    with pytest.warns(NumericalWarning, match="2 of 2 weights underflow to zero"):
+    with pytest.warns(NumericalWarning, match="gaussian_knn: 2 of 2 weights underflow to zero"):
         graph = GaussianKNN(k=1, sigma=1e-3)(Data(x=torch.tensor([[0.0], [1.0], [2.0]])))
     assert graph.num_edges == 0
 

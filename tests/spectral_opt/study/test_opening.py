@@ -159,7 +159,7 @@ def test_what_the_split_leaves_is_told_where_it_is_less_than_graphs_are_built_fr
             r"calibration '.*first.csv' and selection 'copy.csv' share 1 texts, such as",
         ),
         ({"probes": ("renamed.csv",)}, r"probe 'renamed.csv' and data '.*task.csv' share 400 texts"),
-        ({"neighbours": 41}, "41 texts were asked for, and it has 40"),
+        ({"neighbours": 41}, "has 40 texts, and 41 were asked for"),
         ({"probes": ("small.csv",)}, "has 20 texts of 2 classes to fit, and 20 of other groups to score"),
     ],
 )

@@ -134,6 +134,7 @@ def test_an_encoder_with_text_alone_runs_without_a_loss(model_folder, plain, lab
         plain = str(renamed)
     found = open_inputs(str(model_folder), plain, SMALL)
     assert "gives no labels" in found.no_gradients
+    assert f"no loss: {found.no_gradients}" in found.notes
     assert all("labels" not in batch for batch in found.batches)
     read = paramgraph.collect(found.model, paramgraph.rows(found.model), "activations", found.batches)
     assert len(read) == 7
@@ -174,6 +175,32 @@ def test_too_few_texts_say_what_to_change(model_folder, labelled, plain):
     for text in (labelled, plain):
         with pytest.raises(DataError, match="smaller --batches and --batch-size"):
             open_inputs(str(model_folder), text, InputOptions(batches=50))
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_batches_it_says_to_take_are_few_enough(model_folder, labelled, plain, size):
+    for text in (labelled, plain):
+        with pytest.raises(DataError, match="smaller --batches and --batch-size") as told:
+            open_inputs(str(model_folder), text, InputOptions(batches=12, batch_size=20 * size))
+        smaller = int(re.search(r"such as --batch-size (\d+)", str(told.value))[1])
+        assert len(open_inputs(str(model_folder), text, InputOptions(batch_size=smaller)).batches) == 12
+
+
+def test_of_few_and_uneven_texts_the_head_takes_what_the_batches_leave(model_folder, tmp_path):
+    # A third of the texts are of the rarer class: an even share of what is left would not be there.
+    texts = [f"text {number},{('no', 'no', 'yes')[number % 3]}" for number in range(320)]
+    file = tmp_path / "uneven.csv"
+    file.write_text("\n".join(["text,label", *texts]) + "\n")
+    found = open_inputs(str(model_folder), str(file), InputOptions())
+    assert len(found.batches) == 12
+    assert any("as the rarest class has 106 texts" in note for note in found.notes)
+
+
+def test_labels_that_are_there_and_of_no_use_are_a_mistake(model_folder, labelled):
+    one_class = Path(labelled).with_name("one_class.csv")
+    one_class.write_text(re.sub("yes|no", "yes", Path(labelled).read_text()))
+    with pytest.raises(DataError, match=r"one class, 'yes'.*check that this is the label column"):
+        open_inputs(str(model_folder), str(one_class), SMALL)
 
 
 def test_an_encoder_decoder_is_sent_to_python(tmp_path, plain):

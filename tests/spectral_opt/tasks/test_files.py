@@ -62,6 +62,25 @@ def test_a_unicode_line_separator_does_not_break_a_json_line(tmp_path):
     assert load_text(path).texts == ("a\u2028b",)
 
 
+@pytest.mark.parametrize(
+    ("name", "separator", "told"),
+    [
+        ("d.csv", ";", "file d.csv, separated by semicolons"),
+        ("d.csv", "\t", "file d.csv, separated by tabs"),
+        ("d.csv", ",", "file d.csv"),
+        ("d.tsv", "\t", "file d.tsv"),
+        ("d.tsv", ";", "file d.tsv, separated by semicolons"),
+    ],
+)
+def test_what_spreadsheets_separate_by_is_read_off_the_header_and_told(tmp_path, name, separator, told):
+    rows = ("text", "label"), *((f'"{n}, and; another"', f'"{n % 2},5"') for n in range(4))
+    content = "".join(f"{separator.join(row)}\n" for row in rows)
+    data = load_labelled_text(write(tmp_path, name, content))
+    assert data.texts[0] == "0, and; another"
+    assert data.label_names == ("0,5", "1,5")
+    assert data.provenance.source == told
+
+
 @pytest.mark.parametrize("content", ["", "text,label\n"], ids=["no byte", "header only"])
 def test_an_empty_file_is_an_empty_table(tmp_path, content):
     with pytest.raises(DataError, match=r"'d' is empty: file d\.csv; .*0 rows read"):
@@ -77,6 +96,8 @@ def test_an_empty_file_is_an_empty_table(tmp_path, content):
         ("d.xlsx", "", r"its suffix is '\.xlsx', allowed are \.csv, \.tsv, \.json, "),
         ("d", "", "its suffix is 'missing'"),
         ("d.csv", b"text,label\ncaf\xe9,1\n", r"not UTF-8 \(byte 0xe9 at position 14\): convert it"),
+        ("d.csv", "text,label\n€,1\n".encode("utf-16"), "with `iconv -f utf-16 -t utf-8`"),
+        ("d.csv", "text,label\n€,1\n".encode("cp1252"), "with `iconv -f cp1252 -t utf-8`"),
         ("d.csv", "text,label\na,b,1\n", "line 2: 3 fields under 2 column names"),
         ("d.csv", 'text,label\n"a"b,1\n', "line 2: "),
         ("d.csv", "text,label,text\na,1,b\n", "two columns of the same name"),

@@ -90,8 +90,9 @@ def test_names_work_from_the_hub_and_then_offline_from_the_cache(endpoint, tmp_p
     assert text["split"] == ["test"] * 5 + ["train"] * 6
     assert "duplicate text: 1" in text["origin"]
     assert columns == {
-        "error": "DataError",
-        "message": "the data set 'tiny/reviews' has no column 'words'; it has 'text', 'label'",
+        "error": "NoColumnError",
+        "message": "the data set 'tiny/reviews' has no column 'words'; it has 'text', 'label': name one of them by "
+        "text_column (--text-column)",
     }
     assert no_model["message"].startswith("the hub has no model 'tiny/nothing'")
     assert no_text["message"].startswith("the hub has no data set 'tiny/nothing'")

@@ -50,7 +50,7 @@ def test_texts_are_drawn_once_each_and_never_more_than_there_are():
     data = UnlabelledText("toy", tuple("abcdefgh"), Provenance("toy"))
     assert sorted(data.drawn(8, seed=0)) == list("abcdefgh")
     assert data.drawn(3, seed=0) == data.drawn(8, seed=0)[:3] != data.drawn(3, seed=1)
-    with pytest.raises(DataError, match="toy: 9 texts were asked for, and it has 8"):
+    with pytest.raises(DataError, match="toy has 8 texts, and 9 were asked for"):
         data.drawn(9, seed=0)
 
 

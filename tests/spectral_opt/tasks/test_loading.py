@@ -14,6 +14,7 @@ from spectral_opt.tasks import (
     load_model,
     load_text,
     read_paragraphs,
+    read_text_beside,
     text_licences,
 )
 
@@ -160,14 +161,30 @@ def test_addresses_by_era_are_labelled_by_their_year_and_short_paragraphs_are_co
 
 def test_paragraphs_are_texts_and_line_ends_inside_are_spaces(tmp_path):
     file = tmp_path / "notes.txt"
-    file.write_text("one\nline\n\nanother\n\n\n\none line\n")
-    assert read_paragraphs(str(file)).texts == ("one line", "another")
+    file.write_bytes(b"one\r\nline\n\nanother\n \t\n\na third\r\n\r\none line\n")
+    read = read_paragraphs(str(file))
+    assert read.texts == ("one line", "another", "a third")
+    with pytest.raises(
+        DataError, match=r"notes has 3 paragraphs \(between empty lines\), and 4 were asked for"
+    ):
+        read.drawn(4, seed=0)
 
 
 def test_a_table_is_read_by_its_column(tmp_path):
     file = tmp_path / "notes.csv"
     file.write_text("review\nwell made\n")
     assert read_paragraphs(str(file), "review").texts == ("well made",)
+
+
+def test_a_text_beside_other_data_is_read_by_their_column_or_by_text(tmp_path):
+    for column in ("review", "text", "other"):
+        (tmp_path / f"{column}.csv").write_text(f"{column},number\nwell made,1\n")
+    for column in ("review", "text"):
+        assert read_text_beside(str(tmp_path / f"{column}.csv"), "review").texts == ("well made",)
+    with pytest.raises(
+        DataError, match="no column 'text'; it has 'other', 'number': name one of them by text_column"
+    ):
+        read_text_beside(str(tmp_path / "other.csv"), "review")
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n \n"])
@@ -181,7 +198,7 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path):
     with pytest.raises(DataError, match="no file"):
         read_paragraphs(str(tmp_path / "none.txt"))
     (tmp_path / "latin.txt").write_bytes("gr\xfcn".encode("latin-1"))
-    with pytest.raises(DataError, match=r"cannot read .*latin.txt as UTF-8"):
+    with pytest.raises(DataError, match=r"latin.txt is not UTF-8 .*: convert it"):
         read_paragraphs(str(tmp_path / "latin.txt"))
 
 
