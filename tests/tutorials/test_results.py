@@ -17,6 +17,15 @@ def test_every_table_is_that_of_the_committed_records(page: Path) -> None:
     assert write_results.filled(text, write_results.PARTS[page]) == text
 
 
+def test_the_readme_is_short_of_claims_that_the_study_makes() -> None:
+    overview = write_results.study()
+    assert overview is not None
+    claims = {one["id"] for one in overview.plan.hypotheses}
+    assert set(write_results.SHORT) <= claims
+    longest = max(len(row[0].split()) for row in write_results.findings(overview).rows)
+    assert longest <= 25  # words: a longer claim needs a short form
+
+
 def test_a_page_with_other_markers_is_refused() -> None:
     parts = {"one": lambda: "1"}
     assert write_results.filled("<!-- results: one -->\n<!-- end -->\n", parts) == (
