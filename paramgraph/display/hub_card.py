@@ -53,7 +53,8 @@ def model_card(
 ) -> str:
     """Write README.md: a head that the hub takes, a title, and sections of lines.
 
-    A `base` that is a folder, and a `licence` that is not stated, are no names of the hub's, and not in the head.
+    A `base` that is a folder, and a `licence` that is not stated, are no names of the hub's, and not in the head; nor
+    is a `library` or a `task` that is empty.
     """
     from huggingface_hub import ModelCardData
 
@@ -64,8 +65,8 @@ def model_card(
         license=None if not is_stated else name if known else "other",
         license_name=re.sub(r"[^a-z0-9.]+", "-", name).strip("-") if is_stated and not known else None,
         base_model=base if _is_of_the_hub(base) else None,
-        library_name=library,
-        pipeline_tag=task,
+        library_name=library or None,
+        pipeline_tag=task or None,
         tags=list(tags),
     )
     lines = ["---", head.to_yaml(), "---", "", f"# {title}", ""]

@@ -11,7 +11,7 @@ of a LoRA adapter the factors are filtered themselves. What comes out is a state
   left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts.
-- Inside: `check_inputs`, `write_folder` and `read_folder`.
+- Inside: `check_inputs`, `write_folder` and `read_folder`; `RefinedCard`, the model card beside it.
 """
 
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.refinement._card import RefinedCard as RefinedCard
     from spectral_opt.refinement._checkpoints import (
         BaseModel as BaseModel,
         TunedCheckpoint as TunedCheckpoint,

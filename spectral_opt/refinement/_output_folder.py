@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ LOADED = (
     "chat_template*",
     "additional_chat_templates",
     "*processor_config.json",
+    "README.of_the_fine_tune.md",
 )
 
 
@@ -125,12 +126,14 @@ def write_folder(
     base: BaseModel,
     adapter: bool = False,
     shard_bytes: int = SHARD_BYTES,
+    describe: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a model or an adapter, with up to `shard_bytes` of its tensors in memory at a time.
 
-    Config and tokenizer files come from the tuned checkpoint, or from the base for an adapter that was merged. All is
-    written beside, and read back bit for bit, before anything in the folder is touched: where a step fails, the folder
-    is as it was. Then the new files take the place of those of an earlier model or adapter; other files stay.
+    Config and tokenizer files come from the tuned checkpoint, or from the base for an adapter that was merged, and
+    `describe` adds files to the folder that it is given. All is written beside, and read back bit for bit, before
+    anything in the folder is touched: where a step fails, the folder is as it was. Then the new files take the place of
+    those of an earlier model or adapter; other files stay.
     """
     staged = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
     try:
@@ -141,6 +144,8 @@ def write_folder(
         else:
             _write_shards(staged, tensors, shard_bytes)
         _write_companions(staged, checkpoint, base, adapter)
+        if describe is not None:
+            describe(staged)
         for file in (staged / CONFIG, staged / ADAPTER_CONFIG):
             if file.is_file():
                 read_json(file)

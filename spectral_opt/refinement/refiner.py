@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +33,7 @@ from spectral_opt.preparation import (
     match_tables,
     told_reasons,
 )
+from spectral_opt.refinement._card import card_of_state, told_model
 from spectral_opt.refinement._checkpoints import (
     TunedCheckpoint,
     load_base,
@@ -179,6 +181,7 @@ class Refiner:
         self.base = load_base(base, like, self._memory)
         self._weights = open_module(self.base.model)
         self._place = place_of(base, "base")
+        self._name = told_model(base, was_loaded=True)
         if like is not None:
             self._check_match(like)
         if moments is None:
@@ -323,7 +326,8 @@ class Refiner:
         safetensors, which the returned tensors are read from; config and tokenizer files, and subfolders that
         sentence-transformers reads, are those of the tuned folder, or of the base for an adapter that was merged. All
         is written beside and read back before the files of an earlier model in the folder are replaced; where a step
-        fails, the folder is as it was. Files that are of no model stay.
+        fails, the folder is as it was. Files that are of no model stay. README.md is a model card that says what was
+        done; that of the tuned folder lies beside it, and another one that was there becomes README.earlier.md.
 
         Raises
         ------
@@ -333,10 +337,31 @@ class Refiner:
         OSError
             If it cannot be written, as on a full disk.
         """
+        return self._save(tuned, out, responses, overwrite, factor)
+
+    def _save(
+        self,
+        tuned: ModelLike,
+        out: str | Path,
+        responses: Responses | None = None,
+        overwrite: bool = False,
+        factor: float | None = None,
+        told: tuple[str, ...] = (),
+    ) -> RefinedState:
+        """Write model and card; `told` are remarks that come first."""
         folder = check_folder(out, overwrite, (place_of(tuned, "tuned"), self._place, self.base.folder))
         filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
+            # A module's folder is that of another model, or a temporary one.
+            own = checkpoint.folder if isinstance(tuned, str | Path) else None
+
+            def write_card(state: RefinedState, staged: Path) -> None:
+                names = self._name, told_model(tuned, was_loaded=False)
+                card_of_state(state, staged, names, self.configs, responses, factor).write(
+                    staged, own, folder
+                )
+
             if factor is not None and checkpoint.adapter is not None:
                 whole = sorted(filter(checkpoint.adapter.is_whole, match.origins))
                 merged = tuple(
@@ -352,18 +377,29 @@ class Refiner:
                     config = checkpoint.adapter.config
                     memory = str(self.placement)
                     state = RefinedState(tensors, "adapter", match.remarks, factor, config, memory=memory)
-                write_folder(folder, state.items(), checkpoint, self.base, adapter=True)
+                state.remarks = (*told, *state.remarks)
+                describe = partial(write_card, state)
+                write_folder(folder, state.items(), checkpoint, self.base, adapter=True, describe=describe)
                 return state
-            remarks = (*self.filters.remarks, *match.remarks, *merged)
+            remarks = (*told, *self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest, memory=self._memory)
+
+            def described(tensors: dict[str, Tensor]) -> RefinedState:
+                form: Form = "merged" if merged else "weights"
+                told_all = (*found.remarks, *found.unchanged)
+                kept, memory = found.norm_kept if factor is None else factor, str(self.placement)
+                return RefinedState(tensors, form, told_all, kept, skipped=found.skipped, memory=memory)
+
             in_files = self.placement.in_files
-            shard_bytes = SHARD_BYTES if in_files else LARGE_SHARD_BYTES
-            write_folder(folder, found.on_disk(), checkpoint, self.base, shard_bytes=shard_bytes)
-        remarks = (*found.remarks, *found.unchanged)
-        kept = found.norm_kept if factor is None else factor
-        form: Form = "merged" if merged else "weights"
-        tensors, memory = read_folder(folder, mapped=in_files), str(self.placement)
-        return RefinedState(tensors, form, remarks, kept, skipped=found.skipped, memory=memory)
+            write_folder(
+                folder,
+                found.on_disk(),
+                checkpoint,
+                self.base,
+                shard_bytes=SHARD_BYTES if in_files else LARGE_SHARD_BYTES,
+                describe=lambda staged: write_card(described({}), staged),
+            )
+        return described(read_folder(folder, mapped=in_files))
 
     def _check_match(self, tuned: ModelLike) -> None:
         """Refuse two states of different models: names and shapes tell them."""
@@ -508,7 +544,8 @@ def refine(
     loss : callable, optional
         As in `attach`.
     out : str or Path, optional
-        Write the result into this folder, matrix by matrix, for `from_pretrained`; see :meth:`Refiner.save`.
+        Write the result into this folder, matrix by matrix, for `from_pretrained`, with a model card; see
+        :meth:`Refiner.save`.
     overwrite : bool, default False
         Replace an earlier model in a folder that is not empty; never the folder of `base` or `tuned`.
     rest : {"tuned", "scaled", "base"}, default "tuned"
@@ -591,7 +628,9 @@ def refine(
     )
     found = None if keep is None else refiner.find_strength(tuned, keep)
     responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
-    state = refiner.apply(tuned, responses) if out is None else refiner.save(tuned, out, responses, overwrite)
-    if found is not None:
-        state.remarks = (found.remark, *state.remarks)
+    told = () if found is None else (found.remark,)
+    if out is not None:
+        return refiner._save(tuned, out, responses, overwrite, told=told)
+    state = refiner.apply(tuned, responses)
+    state.remarks = (*told, *state.remarks)
     return state

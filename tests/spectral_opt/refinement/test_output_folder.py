@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification
 
 from paramgraph.checkpoints import open_checkpoint
-from spectral_opt import SpectralConfig, refine
+from spectral_opt import Refiner, SpectralConfig, refine
 
 RING = SpectralConfig(builder="ring", source="weights", exclude=["pooler.dense"])
 
@@ -84,6 +84,7 @@ def earlier(models):
 def test_what_the_model_needs_comes_along_and_nothing_else(models):
     refine(models / "base", models / "tuned", RING, out=models / "out")
     assert set(content(models / "out")) == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "modules.json",
@@ -108,8 +109,9 @@ def test_modules_that_are_no_folders_here_are_passed_over(models, listed):
 def test_files_of_an_earlier_output_go_and_others_stay(models, earlier):
     refined = refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
     found = content(earlier)
-    assert {"notes.md", "mine/config.json"} <= set(found)
-    assert found.keys() - {"notes.md", "mine/config.json"} == {
+    ours = {"notes.md", "mine/config.json", "README.md"}
+    assert ours <= set(found)
+    assert found.keys() - ours == {
         name for name in content(models / "tuned") if "/" not in name or name[0] in "12"
     } - {"optimizer.pt", "trainer_state.json", "eval_results.json"}
     loaded = BertForSequenceClassification.from_pretrained(earlier).state_dict()
@@ -209,6 +211,7 @@ FULL = OSError(28, "No space left on device")
     ids=["weights", "copies", "disk", "moves", "interrupted moves"],
 )
 def test_a_failure_at_any_step_leaves_everything_as_it_was(models, earlier, monkeypatch, step, error):
+    refiner = Refiner(models / "base", RING)  # once: what is looked at is how the folder is written
     original = pydoc.locate(step)
     before = content(models)
     for failing in itertools.count():
@@ -221,7 +224,7 @@ def test_a_failure_at_any_step_leaves_everything_as_it_was(models, earlier, monk
 
         monkeypatch.setattr(step, broken)
         with contextlib.suppress(OSError, KeyboardInterrupt):
-            refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
+            refiner.save(models / "tuned", earlier, overwrite=True)
             break  # the step is not taken so many times
         assert content(models) == before
     assert failing > 0
@@ -245,7 +248,7 @@ KILLED = """
 import sys, os, signal
 from unittest import mock
 from paramgraph.checkpoints import open_checkpoint
-from spectral_opt import SpectralConfig, refine
+from spectral_opt import Refiner, SpectralConfig, refine
 from safetensors.torch import save_file as save
 def killed(*values, **more):
     save(*values, **more)

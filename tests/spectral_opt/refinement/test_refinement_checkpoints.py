@@ -103,6 +103,7 @@ def test_a_folder_is_written_that_from_pretrained_reads(tiny_transformer, tuned,
     written = refine(tiny_transformer, tmp_path / "tuned", PRESERVE, batches, out=tmp_path / "out")
     loaded = BertForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "tokenizer.json",
