@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float, Int64
+from scipy.special import stdtrit
 
 from paramgraph._checks import is_number
 from paramgraph.measures.projection import BatchGradients, ProjectedGradients, project_gradients
@@ -271,7 +271,7 @@ def jackknife_error(
     count = left.shape[1]
     with np.errstate(invalid="ignore"):
         error = np.sqrt((count - 1) / count * ((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
-    return error, scipy.stats.t.ppf(0.975, count - 1) * error
+    return error, stdtrit(count - 1, 0.975) * error
 
 
 def check_averaged(value: float) -> float:

@@ -1,8 +1,8 @@
 """Measures of whole graphs that are read off their eigenvalues: connectivity, distance of spectra."""
 
 import numpy as np
+import scipy  # its parts are loaded where they are used: stats takes a second
 import scipy.linalg
-import scipy.stats
 import torch
 from jaxtyping import Float
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded where they are used: stats takes a second
 import scipy.sparse as sp
-import scipy.stats
 
 from paramgraph.graphs import GraphLike, edge_part, weight_matrix
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, overload
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
+from scipy.special import stdtrit
 
 from paramgraph.filters import MeasuredResponse, measured_steps
 from paramgraph.measures.band_statistics import (
@@ -230,7 +230,7 @@ def _gains(task: _Evidence, other: _Evidence | None, averaged: float) -> _Gains:
             without = task.signal[:, None] / (fixed + other.left_signal)
             error = np.hypot(error, jackknife_error(without)[0])
             batches = min(batches, without.shape[1])
-        reach = scipy.stats.t.ppf(0.975, batches - 1) * error
+        reach = stdtrit(batches - 1, 0.975) * error
     # Where estimates leave no positive denominator, the sign of the signal decides.
     gain = np.where(whole > 0, np.clip(raw, 0.0, 1.0), (task.signal > 0).astype(float))
     empty = (task.signal == 0) & (task.noise == 0)

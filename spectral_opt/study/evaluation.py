@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded where they are used: stats takes a second
 from jaxtyping import Bool, Float, Int
-from scipy import stats
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 FLIPS = 9999
@@ -38,7 +37,9 @@ def accuracy_interval(
     >>> round(accuracy, 2), round(low, 2), round(high, 2)
     (0.8, 0.49, 0.94)
     """
-    interval = stats.binomtest(int(correct.sum()), correct.size).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(int(correct.sum()), correct.size).proportion_ci(
+        confidence, method="wilson"
+    )
     return float(correct.mean()), float(interval.low), float(interval.high)
 
 
@@ -53,7 +54,7 @@ def paired_p_value(first: Bool[np.ndarray, " texts"], second: Bool[np.ndarray, "
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:
         return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+    return float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
 def sign_flip_p_value(differences: Float[np.ndarray, " texts"], seed: int) -> float:
@@ -62,7 +63,7 @@ def sign_flip_p_value(differences: Float[np.ndarray, " texts"], seed: int) -> fl
     >>> sign_flip_p_value(np.zeros(20), 0)
     1.0
     """
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (differences,),
         lambda values, axis: values.mean(axis=axis),
         permutation_type="samples",
@@ -117,6 +118,8 @@ def relative_drift(start: Mapping[str, Tensor], state: Mapping[str, Tensor], nam
 
 
 def _neighbours(embeddings: Float[np.ndarray, "texts width"], count: int) -> Int[np.ndarray, "texts count"]:
+    from sklearn.neighbors import NearestNeighbors  # more than a second of imports
+
     search = NearestNeighbors(n_neighbors=count, metric="cosine").fit(embeddings)
     indices: Int[np.ndarray, "texts count"] = search.kneighbors(return_distance=False)
     return indices

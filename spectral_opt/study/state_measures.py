@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from paramgraph.measures import FIFTHS, band_energy, second_moments
@@ -188,12 +186,16 @@ def mean_auc(chances: Float[np.ndarray, "texts classes"], labels: Int[np.ndarray
     present = np.unique(labels)
     if len(present) < 2:
         return math.nan
+    from sklearn.metrics import roc_auc_score  # a second of imports, as below
+
     return float(np.mean([roc_auc_score(labels == label, chances[:, label]) for label in present]))
 
 
 def _probe_accuracy(
     embedded: Float[np.ndarray, "texts width"], labels: Int[np.ndarray, " texts"], fitted: int
 ) -> float:
+    from sklearn.linear_model import LogisticRegression
+
     probe = LogisticRegression(max_iter=2000).fit(embedded[:fitted], labels[:fitted])
     return float(probe.score(embedded[fitted:], labels[fitted:]))
 

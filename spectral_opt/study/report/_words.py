@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 
 NONE = "–"  # noqa: RUF001 - the dash that the page's script sorts last
 
@@ -39,9 +39,7 @@ def mean_interval(
     mean = np.asarray(found.mean(axis=0))
     half = np.full(mean.shape, np.nan)
     if len(found) > 1:
-        half = (
-            stats.t.ppf(0.975, len(found) - 1) * np.asarray(found.std(axis=0, ddof=1)) / math.sqrt(len(found))
-        )
+        half = stdtrit(len(found) - 1, 0.975) * np.asarray(found.std(axis=0, ddof=1)) / math.sqrt(len(found))
     return mean, np.asarray(mean - half), np.asarray(mean + half)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are loaded where they are used: stats takes a second
 
 from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._effects import Measure, SeedEffects, seed_effects
@@ -46,7 +46,7 @@ def spread(scores: Sequence[float]) -> tuple[float, float, float]:
         raise ValueError(f"a spread is over two seeds at least, got {n}")
     sd = float(np.std(scores, ddof=1))
     tail = (1 - CONFIDENCE) / 2
-    low, high = (sd * math.sqrt((n - 1) / stats.chi2.ppf(share, n - 1)) for share in (1 - tail, tail))
+    low, high = (sd * math.sqrt((n - 1) / scipy.stats.chi2.ppf(share, n - 1)) for share in (1 - tail, tail))
     return sd, float(low), float(high)
 
 
@@ -66,7 +66,7 @@ def compare_spreads(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     total, difference = one + other, one - other
     if np.ptp(total) == 0 or np.ptp(difference) == 0:
         return ratio, 1.0
-    return ratio, float(stats.pearsonr(total, difference).pvalue)
+    return ratio, float(scipy.stats.pearsonr(total, difference).pvalue)
 
 
 @dataclass(frozen=True)
