@@ -1,6 +1,7 @@
 """Fixtures that every test may use: a seeded generator, tiny models of every kind and batches for them."""
 
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if unexpected:
         reporter.write_line(f"skipped, and not on {ALLOWED_SKIPS.name}: {', '.join(unexpected)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled_objects() -> None:
+    """Let no collection look at what was there before: those that a Trainer asks for are most of a tiny run."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -1,9 +1,7 @@
 """Tiny models and invented texts for runs of seconds."""
 
-import gc
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +17,6 @@ from helpers.word_models import FILLER, OPINIONS, save_word_model
 # As many as there are numbers among the words, so that no two texts are the same.
 TEXTS = 40
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
-
-
-@pytest.fixture(scope="package", autouse=True)
-def settled_objects() -> Iterator[None]:
-    """Let no collection look at what was there before: those that a Trainer asks for are a third of a tiny run."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
