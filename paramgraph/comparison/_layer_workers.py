@@ -133,7 +133,9 @@ def choose_measurement(
     """Decide who measures, as `choose_workers` does by an estimate of the largest layer."""
     needs = {group: _bytes_of(reader, table) for group, table in tables.items()}
     sent = {repr(one.name): one for one in constructions}
-    chosen = choose_workers("compare", "Layers were measured", workers, client, memory_budget, needs, sent)
+    chosen = choose_workers(
+        "compare", "Layers were measured", __name__, workers, client, memory_budget, needs, sent
+    )
     return OwnMeasurement() if chosen is None else SentMeasurement(chosen)
 
 

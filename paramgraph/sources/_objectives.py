@@ -7,12 +7,11 @@ representation the Gauss-Newton matrix of that representation.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from paramgraph.nodes import unwrap
 from paramgraph.sources._passes import named_batch, part_of, run_batch
@@ -67,7 +66,7 @@ def representation(model: nn.Module, batch: Any) -> Float[Tensor, "texts feature
     tokens. ValueError, which names `objective`, for any other output.
     """
     body = body_of(model)
-    headed = isinstance(body, PreTrainedModel) and body.get_output_embeddings() is not None
+    headed = _is_pretrained(body) and body.get_output_embeddings() is not None
     inputs, output = _run_body(model, body, batch, headed)
     if isinstance(output, Tensor):
         return _mean(body, inputs, output)
@@ -114,22 +113,30 @@ def runs_whole(model: nn.Module) -> bool:
 def body_of(model: nn.Module) -> nn.Module:
     """Take the head off a transformers model, also under adapters; any other module is its own body."""
     inner = _without_adapters(model)
-    return cast(nn.Module, inner.base_model) if isinstance(inner, PreTrainedModel) else model
+    return cast(nn.Module, inner.base_model) if _is_pretrained(inner) else model
 
 
 def usual_objective(model: nn.Module) -> Literal["labels", "representation"]:
     """Choose what texts are to depend on: next tokens of a language model, the representation of any other."""
     inner = _without_adapters(unwrap(model))
-    head = inner.get_output_embeddings() if isinstance(inner, PreTrainedModel) else None
+    head = inner.get_output_embeddings() if _is_pretrained(inner) else None
     is_causal = type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
     return "labels" if isinstance(head, nn.Module) and is_causal else "representation"
 
 
 def _without_adapters(model: nn.Module) -> nn.Module:
     inner: Any = model
-    while not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # PEFT
+    while not _is_pretrained(inner) and hasattr(inner, "get_base_model"):  # PEFT
         inner = inner.get_base_model()
     return cast(nn.Module, inner)
+
+
+def _is_pretrained(
+    model: object,
+) -> TypeGuard[Any]:  # Any: transformers' class is imported where it is asked for
+    from transformers import PreTrainedModel  # half a second, which workers of a comparison have no use for
+
+    return isinstance(model, PreTrainedModel)
 
 
 def inputs_of(model: nn.Module, batch: Any, beyond: nn.Module | None = None) -> Any:

@@ -1,5 +1,6 @@
 """Results of calls in the order in which these were given out, whoever makes them and whoever dies."""
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from paramgraph.workers.processes import Death
 
 # How often a call is tried again whose worker died: one that kills its worker would do so for ever.
 TRIES_MORE = 2
+# Of calls: a later one may have the name of one whose worker has yet to be found dead.
+_NUMBERS = itertools.count(1)
 # Any: what calls give is for those who make them to say.
 Calls: TypeAlias = Iterator[tuple[str, Callable[[], Any]]]
 Results: TypeAlias = Iterator[tuple[str, Any]]
@@ -55,14 +58,14 @@ def results_in_order(workers: SentTo, calls: Calls, on_result: OnResult, remarks
     ahead, is_over = "", False
     while True:
         while order and order[0] in done:
-            name = order.popleft()
-            yield name, done.pop(name)
+            task = order.popleft()
+            yield _name(task), done.pop(task)
         if not ahead and not is_over:
             following = next(calls, None)
             if following is None:
                 is_over = True
             else:
-                ahead = following[0]
+                ahead = f"{next(_NUMBERS)} {following[0]}"
                 sent[ahead] = pickled(following)
                 order.append(ahead)
             del following  # what it holds is made anew while this name would still keep it
@@ -73,27 +76,32 @@ def results_in_order(workers: SentTo, calls: Calls, on_result: OnResult, remarks
             continue
         if not order:
             return
-        for name, said in workers.heard():
+        for task, said in workers.heard():
+            name = _name(task)
             if isinstance(said, Replaced):
                 remarks.append(f"A worker died ({said.worker}) at {name}.")
                 continue
             if isinstance(said, Death):
-                deaths[name] += 1
+                deaths[task] += 1
                 remarks.append(f"A worker died ({said.how}) at {name}.")
                 if said.never_began:
                     raise ValueError(
                         f"a process ended as it started ({said.how}; what it wrote says why): it imports the script "
                         'that gives workers, which needs `if __name__ == "__main__":` around what it runs'
                     )
-                if name not in sent:  # the result was its last word
+                if task not in sent:  # the result was its last word, maybe of an earlier round
                     continue
-                if deaths[name] <= TRIES_MORE:
-                    workers.start(name, sent[name])
+                if deaths[task] <= TRIES_MORE:
+                    workers.start(task, sent[task])
                     continue
-                said = GivenUp(f"given up after {deaths[name]} tries, the last worker died: {said.how}")
+                said = GivenUp(f"given up after {deaths[task]} tries, the last worker died: {said.how}")
             result = opened(said) if isinstance(said, bytes) else said
             if isinstance(result, Exception):
                 raise result
-            del sent[name]
+            del sent[task]
             on_result(name, result)
-            done[name] = result
+            done[task] = result
+
+
+def _name(task: str) -> str:
+    return task.partition(" ")[2]

@@ -67,11 +67,11 @@ class LocalProcesses:
 
     sends = True
 
-    def __init__(self, said: str, asked: int, fitting: int, allowed: str) -> None:
+    def __init__(self, said: str, asked: int, fitting: int, allowed: str, module: str) -> None:
         self._said, self._asked, self._fitting, self._allowed = said, asked, fitting, allowed
         self._used = 0
         self._deaths: list[str] = []
-        self._processes = WorkerProcesses(min(asked, fitting), make_sent_call)
+        self._processes = WorkerProcesses(min(asked, fitting), make_sent_call, (), module)
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -88,6 +88,7 @@ class LocalProcesses:
     def results(self, calls: Calls, number: int, on_result: OnResult = _pass_over) -> Results:
         """Keep all of them at work; those that died are named, and their calls tried again."""
         self._used = max(self._used, min(self._asked, self._fitting, number))
+        self._processes.make_ready()
         yield from results_in_order(self._processes, calls, on_result, self._deaths)
 
     def close(self) -> None:
@@ -139,6 +140,7 @@ def check_workers(
 def choose_workers(
     called: str,
     said: str,
+    module: str,
     workers: int | None,
     client: Any,  # Any: as in `ClusterWorkers`
     memory_budget: int | None,
@@ -150,7 +152,8 @@ def choose_workers(
     Processes are no more than fit into `memory_budget` bytes, by default 80 % of what is free, where each takes what
     the largest of the `needs` (bytes, by the names of what is worked on) does. A budget that has no room for one is a
     ValueError; of what is free one is always taken. `sent` are values that every worker has to have, by what they are
-    called: a TypeError for one that cannot be sent. `said` begins the remark on processes: "Layers were measured".
+    called: a TypeError for one that cannot be sent. `said` begins the remark on processes: "Layers were measured";
+    `module` is what they import once for all of them, as `WorkerProcesses` does.
     """
     check_workers(called, workers, client, memory_budget)
     if workers is None and client is None:
@@ -170,7 +173,7 @@ def choose_workers(
         )
     fitting = workers if budget is None else max(1, budget // need)
     allowed = f": each needs up to {need / 1e9:.1f} GB, {budget / 1e9:.1f} GB are allowed" if budget else ""
-    return LocalProcesses(said, workers, fitting, allowed)
+    return LocalProcesses(said, workers, fitting, allowed, module)
 
 
 def _check_client(client: object) -> None:

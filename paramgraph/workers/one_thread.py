@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
@@ -24,10 +24,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def one_thread_environment() -> Iterator[None]:
-    """Have `ONE_THREAD` in the environment, for processes that start meanwhile, and leave it as it was."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+def in_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these in the environment, for processes that start meanwhile, and leave it as it was."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -45,7 +45,7 @@ def alone_on_one_thread() -> Iterator[None]:
     Environment, torch and BLAS are left as they were: what else runs there, be it the caller himself, is not ours.
     """
     # Libraries read the environment as they load; those that are loaded already are told.
-    with _ONE_AT_A_TIME, one_thread_environment(), threadpool_limits(1):
+    with _ONE_AT_A_TIME, in_environment(ONE_THREAD), threadpool_limits(1):
         torch = sys.modules.get("torch")
         threads = torch.get_num_threads() if torch else 1
         if torch:

@@ -1,16 +1,17 @@
-"""Processes of this machine, of one thread each: started as they are needed, and anew where one died."""
+"""Processes of this machine, of one thread each: begun as they are needed, and anew where one died."""
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-from paramgraph.workers.one_thread import one_thread_environment
+from paramgraph.workers.one_thread import ONE_THREAD, alone_on_one_thread, in_environment
 
 # Seconds for which one loop waits at most: a bar and a deadline are looked at in between.
 WAIT = 1.0
@@ -37,7 +38,7 @@ class _Done:
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
     task: str | None = None
     has_begun: bool = False
@@ -46,13 +47,31 @@ class _Worker:
 class WorkerProcesses:
     """So many processes, each of which calls `work(tell, message, *arguments)` for each message that it is sent.
 
-    `work` and all that is sent or told must be picklable. An exception that `work` raises ends its process.
+    `work` and all that is sent or told must be picklable. An exception that `work` raises ends its process. Where a
+    `module` is named, and the system forks, all come of one process that has imported it, and done nothing else: torch
+    and PyG would take each of them seconds, and a third of a gigabyte. That one stays for who comes later.
     """
 
-    def __init__(self, number: int, work: Work, arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, number: int, work: Work, arguments: tuple[Any, ...] = (), module: str | None = None
+    ) -> None:
         self._number, self._serve = number, (work, arguments)
-        self._context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._module = module if "forkserver" in multiprocessing.get_all_start_methods() else None
+        # The calling process itself is never forked: torch's threads do not survive that. Any: what makes processes
+        # has no type that is known everywhere.
+        self._context: Any = multiprocessing.get_context("forkserver" if self._module else "spawn")
         self._workers: list[_Worker] = []
+
+    def make_ready(self) -> None:
+        """Begin to import the module, beside what the caller does next."""
+        if self._module is None:
+            return
+        from multiprocessing import forkserver  # there is none on Windows
+
+        self._context.set_forkserver_preload([self._module])
+        # Before Python 3.13 it does not look where the calling process does, and might find another version.
+        with in_environment(ONE_THREAD | {"PYTHONPATH": os.pathsep.join(sys.path)}):
+            forkserver.ensure_running()
 
     def free(self) -> int:
         """Count those that have nothing to do."""
@@ -94,8 +113,10 @@ class WorkerProcesses:
 
     def _new(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, *self._serve), daemon=True)
-        with one_thread_environment():
+        self.make_ready()
+        with in_environment(ONE_THREAD):
+            arguments = (theirs, dict(os.environ), *self._serve)
+            process = self._context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -117,7 +138,17 @@ def _said(worker: _Worker) -> Iterator[tuple[str, Any]]:
         return
 
 
-def _serve(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
+def _serve(
+    connection: Connection, environment: Mapping[str, str], work: Work, arguments: tuple[Any, ...]
+) -> None:
+    # What it is forked from has the environment of its own beginning, and is another's where one was there before.
+    os.environ.clear()
+    os.environ.update(environment)
+    with alone_on_one_thread():
+        _work_on(connection, work, arguments)
+
+
+def _work_on(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the parent decides
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     connection.send(_Begun())
@@ -138,7 +169,7 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def _how(process: SpawnProcess) -> str:
+def _how(process: BaseProcess) -> str:
     code = process.exitcode
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     return f"process {process.pid}, {how}"

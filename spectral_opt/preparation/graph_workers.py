@@ -45,7 +45,9 @@ def choose_graph_workers(
         for key, table in found.items():
             needs[key] = max(needs.get(key, 0), _bytes_of(config, table))
     sent = {f"a config with the builder {readable(config.builder)}": config for config in configs}
-    chosen = choose_workers(called, "Graphs were built", workers, client, memory_budget, needs, sent)
+    chosen = choose_workers(
+        called, "Graphs were built", __name__, workers, client, memory_budget, needs, sent
+    )
     return OwnProcess() if chosen is None else chosen
 
 

@@ -3,6 +3,7 @@
 import gc
 import importlib.metadata
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,14 +91,15 @@ def slopes(contests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     Of several such lines of one name and size that with the most values is kept, then the latest. `last` is the slope
     between the two largest: what an overhead that does not grow adds to the small ones is not in it.
     """
-    lines: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
+    lines: dict[tuple[Any, ...], dict[int, float]] = {}
     theory = {}
     for one in contests:
         seconds = next(iter(one["times"].values()))["least"]
         for key, value in one["size"].items():
             others = tuple(sorted((name, other) for name, other in one["size"].items() if name != key))
             line = (one["name"], key, others)
-            lines.setdefault(line, []).append((value, max(seconds, 1e-9)))
+            of_size = lines.setdefault(line, {})
+            of_size[value] = min(max(seconds, 1e-9), of_size.get(value, math.inf))
             theory[line] = one["theory"].get(key)
     longest: dict[tuple[str, str], tuple[Any, ...]] = {}
     for line in lines:
@@ -106,9 +108,8 @@ def slopes(contests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             longest[line[:2]] = line
     found = []
     for name, key, others in longest.values():
-        points = sorted(lines[name, key, others])
-        sizes, seconds = np.array(points).T
-        if len(set(sizes)) < 3:
+        sizes, seconds = np.array(sorted(lines[name, key, others].items())).T
+        if len(sizes) < 3:
             continue
         x, y = np.log(sizes), np.log(seconds)
         fit = linregress(x, y)

@@ -109,6 +109,11 @@ def test_slopes_are_the_powers_of_what_grows_alone() -> None:
     assert found["error"] == 0.0
 
 
+def test_of_two_contests_of_one_size_the_shorter_time_counts() -> None:
+    (found,) = slopes(timed("graph", seconds, nodes=n) for n, seconds in ((1, 1), (2, 4), (4, 16), (4, 17)))
+    assert (found["sizes"], found["seconds"], found["last"]) == ([1, 2, 4], [1.0, 4.0, 16.0], 2.0)
+
+
 def test_a_run_goes_on_with_the_groups_that_a_record_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

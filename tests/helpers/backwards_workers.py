@@ -11,15 +11,24 @@ from paramgraph.workers import Death
 class Backwards:
     """Workers of this process, which answer the last layer first, and of which one dies for each death that is left."""
 
-    dying = ""  # the task at which they die
+    dying = ""  # the name of the call at which they die
     deaths = 0
     after = 0  # how often one dies right after its layer was told
     death = Death("process 7, signal 9")
     stopped = 0
 
-    def __init__(self, number: int, work: Callable[..., None], arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self,
+        number: int,
+        work: Callable[..., None],
+        arguments: tuple[Any, ...] = (),
+        module: str | None = None,
+    ) -> None:
         self._number, self._work, self._arguments = number, work, arguments
         self._sent: list[tuple[str, bytes]] = []
+
+    def make_ready(self) -> None:
+        """Have nothing to import."""
 
     def free(self) -> int:
         return self._number - len(self._sent)
@@ -29,7 +38,8 @@ class Backwards:
 
     def heard(self) -> Iterator[tuple[str, Any]]:
         task, message = self._sent.pop()
-        if Backwards.deaths and task == Backwards.dying:
+        dies = task.endswith(f" {Backwards.dying}")
+        if Backwards.deaths and dies:
             Backwards.deaths -= 1
             yield task, Backwards.death
             return
@@ -39,7 +49,7 @@ class Backwards:
         except Exception:  # as it ends a process
             told = [Death("process 7, exit code 1")]
         yield from ((task, one) for one in told)
-        if Backwards.after and task == Backwards.dying:
+        if Backwards.after and dies:
             Backwards.after -= 1
             yield task, Backwards.death
 

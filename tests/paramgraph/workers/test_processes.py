@@ -1,11 +1,13 @@
 """Processes that are handed work: one thread each, deaths told after last words, nothing left of the environment."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from paramgraph.workers import ONE_THREAD, Death, WorkerProcesses
 
@@ -63,3 +65,28 @@ def test_a_process_that_ended_as_it_started_says_so() -> None:
     assert task == "first"
     assert death.never_began
     assert death.how.endswith(", exit code 3")
+
+
+def tell_parent(tell: Callable[[Any], None], message: str) -> None:
+    tell((os.getppid(), os.environ.get("SAID"), os.environ["OMP_NUM_THREADS"], torch.get_num_threads()))
+    if message == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="it cannot fork")
+def test_processes_of_a_module_come_of_one_and_have_the_environment_of_their_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parents = set()
+    for word in ("first", "second"):
+        monkeypatch.setenv("SAID", word)
+        made = WorkerProcesses(1, tell_parent, (), "paramgraph.workers.calls")
+        made.start(word, "die")
+        (_, (parent, said, *threads)), (_, death) = all_heard(made)
+        made.stop()
+        assert death.how.endswith(", signal 9")
+        assert said == word
+        assert threads == ["1", 1]
+        parents.add(parent)
+    assert len(parents) == 1
+    assert os.getpid() not in parents
