@@ -150,7 +150,8 @@ plt.show()
 # ## A source
 #
 # What are nodes compared by? A source is a function of model, table and batches that gives each node a row of
-# numbers. Mine asks how a pixel **errs**: what is drawn minus what should be, image by image.
+# numbers. Mine asks how a pixel **errs**: what is drawn minus what should be, image by image. (One that asks a single
+# layer finds it by `table.group`, the name of its matrix.)
 
 
 # %%
@@ -342,8 +343,8 @@ print(f"arpack: {arpack.iterations:5d} products with vectors; certified: {arpack
 # ## A method
 #
 # Last, training. A `Method` says what is attached to AdamW, with its options; the study runs it beside all others
-# (`paramgraph` and `spectral_opt` find it as a file in `spectral_opt/study/methods`). Mine filters each gradient of
-# the last layer by my soft step on my tree, and its null is the same tree with its nodes permuted.
+# (a plan names it once it is a file in `spectral_opt/study/methods` or an entry point of a package). Mine filters each
+# gradient of the last layer by my soft step on my tree, and its null is the same tree with its nodes permuted.
 #
 # The task: twenty noisy images to train on, a fresh network, and a test on images that nobody has seen. The graph
 # comes from the *other* network of above, as a hub model's would.
@@ -417,7 +418,7 @@ print(f"tree less its null: {behind.mean():+.4f}, better under {int((behind < 0)
 # | source | `(model, table, batches) -> features` | given as it is; a value of `SOURCES` in the package |
 # | response | eigenvalues to numbers | given as it is; in files as "module:name" |
 # | solver | `refusal`, `solve` | a file in `paramgraph/spectra/solvers` |
-# | method | a `Method` | a file in `spectral_opt/study/methods` |
+# | method | a `Method` | a file in `spectral_opt/study/methods`, or an entry point "spectral_opt.study.methods" |
 #
 # ## Exercises
 #

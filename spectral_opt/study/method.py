@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from paramgraph.environment import entry_points
 from paramgraph.errors import UnknownNameError
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import PreparedTable
@@ -150,7 +151,7 @@ class AfterTraining:
 
 def list_methods() -> list[str]:
     """Return the names of the methods, sorted."""
-    return _files(methods)
+    return sorted(_modules(methods))
 
 
 def get_method(name: str) -> Method:
@@ -165,7 +166,7 @@ def get_method(name: str) -> Method:
 
 def list_after_training() -> list[str]:
     """Return the names of the filters of finished fine-tunes, sorted."""
-    return _files(after_training)
+    return sorted(_modules(after_training))
 
 
 def get_after_training(name: str) -> AfterTraining:
@@ -199,11 +200,18 @@ def check_installed(method: Method) -> None:
         )
 
 
-def _files(room: ModuleType) -> list[str]:
-    return sorted(info.name for info in pkgutil.iter_modules(room.__path__) if not info.name.startswith("_"))
+def _modules(room: ModuleType) -> dict[str, str]:
+    """Give the modules of a room by their names: its files, and what installed packages have as its entry points.
+
+    A file goes before an entry point of its name, which cannot take its place.
+    """
+    found = {entry.name: entry.value for entry in entry_points(room.__name__)}
+    files = [info.name for info in pkgutil.iter_modules(room.__path__) if not info.name.startswith("_")]
+    return found | {name: f"{room.__name__}.{name}" for name in files}
 
 
 def _read(kind: str, name: str, room: ModuleType) -> Any:  # a module, whose attributes the caller knows
-    if name not in _files(room):
-        raise UnknownNameError.among(kind, name, _files(room))
-    return importlib.import_module(f"{room.__name__}.{name}")
+    known = _modules(room)
+    if name not in known:
+        raise UnknownNameError.among(kind, name, sorted(known))
+    return importlib.import_module(known[name])

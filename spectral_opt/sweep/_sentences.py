@@ -135,10 +135,11 @@ def _at_equal_score(results: dict[str, Any]) -> str:
             f"{at}, the filter loses {row['filter']:.3f} of the neighbours and scaling {row['scaling']:.3f}: "
             f"{row['ratio']:.2f} {ends(row, 'ratio', '{:.2f}')} of it"
         )
-    else:
+    else:  # of a language model, and where scaling loses nothing
+        shown = "forgets {:+.3f} nats" if results["kind"] == "causal" else "loses {:.3f} of the neighbours"
         said = (
-            f"{at}, the filter forgets {row['filter']:+.3f} nats and scaling {row['scaling']:+.3f}: "
-            f"{interval(row, 'less')} less"
+            f"{at}, the filter {shown.format(row['filter'])} and scaling {row['scaling']:.3f}; scaling's less the "
+            f"filter's: {interval(row, 'less')}"
         )
     if row["reached"] < 1:
         said += (

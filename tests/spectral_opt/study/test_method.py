@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -37,6 +38,30 @@ def test_penalty_and_l2sp_pull_equally_in_the_mean_over_modes():
 def test_an_unknown_method_is_refused_with_a_near_name():
     with pytest.raises(UnknownNameError, match="did you mean 'adamw'"):
         get_method("adam")
+
+
+def test_an_installed_package_brings_methods_and_filters_through_its_entry_points(tmp_path, monkeypatch):
+    (tmp_path / "their_methods.py").write_text(
+        "from spectral_opt.study import AfterTraining, Method\n"
+        "METHOD = Method(name='theirs', title='Theirs', description='Nothing.', options={'share': 0.5})\n"
+        "AFTER = AfterTraining(name='theirs', title='Theirs', description='Nothing.', apply=lambda run: None)\n"
+    )
+    metadata = tmp_path / "their_methods-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-methods\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[spectral_opt.study.methods]\ntheirs = their_methods\nadamw = their_methods\n"
+        "[spectral_opt.study.after_training]\ntheirs = their_methods\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert "theirs" in list_methods()
+        assert "theirs" in list_after_training()
+        assert get_method("theirs").options == {"share": 0.5}
+        assert get_after_training("theirs").title == "Theirs"
+        assert get_method("adamw").title == "AdamW", "a package takes the place of no file"
+    finally:
+        sys.modules.pop("their_methods", None)
 
 
 def test_every_option_can_be_set_by_a_plan():

@@ -151,6 +151,23 @@ def test_what_was_not_measured_is_said():
     assert "that takes task data" in first(task_metric=None, picked={}, test=[])
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "encoder",
+            "the filter loses 0.044 of the neighbours and scaling 0.000; scaling's less the filter's: -0.044",
+        ),
+        ("causal", "the filter forgets +0.044 nats and scaling 0.000; scaling's less the filter's: -0.044"),
+    ],
+)
+def test_where_scaling_loses_nothing_the_difference_is_told_in_what_was_measured(kind, words):
+    row = {"strength": 0.1, "task": 0.7, "filter": 0.044, "scaling": 0.0, "less": -0.044, "less_low": -0.06}
+    row |= {"less_high": -0.03, "ratio": None, "reached": 1.0}
+    said = refinement_sentences(results(gain(0.1, 0.05, 0.01), kind=kind, equal_score=[row]))
+    assert any(words in one for one in said)
+
+
 def test_where_nothing_was_forgotten_there_is_nothing_to_refine():
     said = refinement_sentences(results(gain(0.1, 0.05, 0.01), has_forgotten=False))
     assert said[0].startswith("There is nothing to refine: what the fine-tune forgot, 0.3000")
