@@ -57,8 +57,13 @@ class Located:
             raise ValueError(f"{self.name} was given in memory: it has no files")
         return fetch_from_hub(str(self.given), patterns or WEIGHTS) if self.path is None else self.path
 
-    def weights(self, base: WeightMapping | None = None, mapped: bool = False) -> WeightMapping:
-        """Open its weights without loading them; `base` is what an adapter is added to. As `open_checkpoint`."""
+    def weights(
+        self, base: WeightMapping | None = None, mapped: bool = False, skeleton: nn.Module | None = None
+    ) -> WeightMapping:
+        """Open its weights without loading them; `base` is what an adapter is added to. As `open_checkpoint`.
+
+        Of files, the names are those of the modules of `skeleton`, where it has been made already.
+        """
         if isinstance(self.given, WeightMapping):
             return self.given
         if self.kind == "module":
@@ -68,7 +73,7 @@ class Located:
         path = self.files()
         if not (path / ADAPTER_CONFIG).is_file():
             _refuse_several_adapters(path)
-            return _described(open_files(path, mapped), path if path.is_dir() else path.parent)
+            return _described(open_files(path, mapped), path if path.is_dir() else path.parent, skeleton)
         if (path / "model.safetensors").is_file():
             raise ValueError(
                 f"{path} has both a model and an adapter: give the file model.safetensors, or a folder"
@@ -165,14 +170,14 @@ def fetch_from_hub(name: str, patterns: Sequence[str]) -> Path:
         ) from None
 
 
-def _described(weights: WeightMapping, folder: Path) -> WeightMapping:
+def _described(weights: WeightMapping, folder: Path, skeleton: nn.Module | None) -> WeightMapping:
     """Give the weights of a folder the names of the modules that its config.json describes, where it does."""
     if not (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file():
         return weights
     from paramgraph.checkpoints._architecture import modules_of  # transformers is slow to import
 
     try:
-        model = modules_of(folder / CONFIG)
+        model = modules_of(folder / CONFIG) if skeleton is None else skeleton
         quantized = read_json(folder / CONFIG).get("quantization_config")
     except ValueError:  # of no architecture that is known here: its names are those on disk
         return weights

@@ -199,9 +199,10 @@ def compare(
     needed = {one.features: one.source if one.reads_features else "weights" for one in constructions}
     measured = choose_signal(signal, needed, bool(listed), tuned is not None)
     where = locate(model)
-    weights = where.weights()
+    skeleton = None if where.in_memory else open_skeleton(where)
+    weights = where.weights(skeleton=skeleton)
     reader = LayerReader(
-        model=unwrap(model) if where.in_memory else open_skeleton(where),
+        model=unwrap(model) if skeleton is None else skeleton,
         weights=weights,
         sources=needed,
         signal=measured,

@@ -90,10 +90,11 @@ def chosen_layers(
     model = unwrap(model)
     found = survey(model, packed)
     names = _all_names(found)
-    wanted = _chosen(model, names, targets, "targets")
+    in_heads = _in_heads(model)
+    wanted = _chosen(model, names, targets, "targets", in_heads)
     # What only the scheme "heads" sees may be excluded from all: it is in the model, and left out indeed.
     excludable = _all_names(survey(model, packed=True)) if exclude else {}
-    unwanted = _chosen(model, excludable, exclude, "exclude") if exclude else set()
+    unwanted = _chosen(model, excludable, exclude, "exclude", in_heads) if exclude else set()
     chosen = wanted - unwanted
     matched = {name: weighted.layer for name, weighted in found.layers.items() if name in chosen}
     left_out = {name: left for name, left in found.left_out.items() if name in chosen}
@@ -104,7 +105,6 @@ def chosen_layers(
         )
     if not isinstance(targets, str):
         _check_usable(targets, names, matched.keys() | unwanted, left_out)
-    in_heads = _in_heads(model)
     taken = {layer.group for layer in matched.values()}
     rest_of = {
         weighted.layer.group: prod(weighted.layer.shape)
@@ -146,10 +146,16 @@ def _all_names(found: Survey) -> dict[str, list[str]]:
     return names | {bare: list(left.names) for bare, left in found.left_out.items()}
 
 
-def _chosen(model: nn.Module, names: Mapping[str, list[str]], rule: Targets, argument: str) -> set[str]:
+def _chosen(
+    model: nn.Module,
+    names: Mapping[str, list[str]],
+    rule: Targets,
+    argument: str,
+    in_heads: Callable[[str], bool],
+) -> set[str]:
     """Name the layers that a rule means; an entry that means none is a slip of the pen, and would pass unseen."""
     entries = _entries(rule, argument)
-    accepts = _acceptance(model, rule, argument)
+    accepts = _acceptance(rule, argument, in_heads)
     hits = {entry: {bare for bare, several in names.items() if accepts(entry, several)} for entry in entries}
     if missed := [entry for entry, found in hits.items() if not found]:
         which = ", ".join(map(repr, missed)) + " of " if len(missed) < len(hits) else ""
@@ -178,12 +184,13 @@ def _ends(entry: str, names: Sequence[str]) -> bool:
     return any(name == entry or name.endswith("." + entry) for name in names)
 
 
-def _acceptance(model: nn.Module, rule: Targets, argument: str) -> Callable[[str, Sequence[str]], bool]:
+def _acceptance(
+    rule: Targets, argument: str, in_heads: Callable[[str], bool]
+) -> Callable[[str, Sequence[str]], bool]:
     """Decide how an entry of a rule is compared with the names of a layer."""
     if not isinstance(rule, str):
         return _ends
     if rule.lower() == "all-linear":
-        in_heads = _in_heads(model)
         return lambda _, names: not in_heads(names[0])
     try:
         pattern = re.compile(rule)

@@ -13,7 +13,8 @@ from paramgraph.workers._in_order import Calls, OnResult, Results, results_in_or
 from paramgraph.workers._sending import make_sent_call, pickled
 from paramgraph.workers.processes import WorkerProcesses
 
-# A process with torch and this package: 330 MB of its own, and what libraries allocate as they run.
+# A process with torch and this package: 330 MB of its own where it is not forked, and what libraries allocate as
+# they run.
 BYTES_OF_A_PROCESS = 450_000_000
 # Of what is free: the calling process, and others, need some too.
 SHARE_OF_FREE = 0.8
