@@ -56,8 +56,8 @@ def read_source(source: Path) -> Any:
     return notebook
 
 
-def run(source: Path) -> Any:
-    """Run a source from top to bottom in a kernel of its own, in the folder of the notebooks."""
+def execute(source: Path) -> Any:
+    """Run a source from top to bottom in a kernel of its own, in the folder of the notebooks; a cell may raise."""
     notebook = read_source(source)
     client = NotebookClient(
         notebook,
@@ -69,6 +69,12 @@ def run(source: Path) -> Any:
         coalesce_streams=True,
     )
     client.execute()
+    return notebook
+
+
+def run(source: Path) -> Any:
+    """Run a source, and leave out of its outputs what differs from run to run."""
+    notebook = execute(source)
     notebook.metadata.language_info = nbformat.from_dict({"name": "python"})  # the kernel adds its version
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
