@@ -211,5 +211,8 @@ class FineTune:
             print(json.dumps(facts))
             return 0
         print_lines(*(f"{name}: {fact}" for name, fact in found.facts.items()))
-        print_lines("", *found.explanation.splitlines(), "", *str(found.plan).splitlines())
+        explained = found.explanation.splitlines()
+        # Both have notes on filters and edges: each is told once.
+        planned = [line for line in str(found.plan).splitlines() if line not in explained]
+        print_lines("", *explained, "", *planned)
         return 0

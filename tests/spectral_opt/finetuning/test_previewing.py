@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from spectral_opt.cli import main
 from spectral_opt.finetuning import FineTuneOptions, plan_shapes, preview, read_options
 
 
@@ -25,6 +26,23 @@ def test_a_preview_trains_and_writes_nothing(asked, tmp_path, monkeypatch):
     assert "no graph: L = 0" in found.explanation
     assert found.plan.memory["optimizer"] == 2 * found.plan.memory["gradients"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_note_of_filters_and_memory_is_told_once(encoder, data, tmp_path, capsys):
+    line = [
+        "--model",
+        encoder,
+        "--data",
+        data / "reviews.csv",
+        "--task",
+        "classification",
+        "--spectral",
+        "fit",
+    ]
+    assert main(["finetune", *map(str, line), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    notes = [told for told in capsys.readouterr().out.splitlines() if told.startswith("note: ")]
+    assert any("inside optimizer.step()" in note for note in notes)
+    assert len(notes) == len(set(notes))
 
 
 def test_a_preview_says_what_becomes_of_the_folder(decoder, finished_options, finished_folder, tmp_path):
