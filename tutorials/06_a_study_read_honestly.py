@@ -286,8 +286,8 @@ waiting = [one.id for one in verdicts if one.missing]
 print(f"waiting for cells: {', '.join(waiting) or 'none'}")
 
 # %% [markdown]
-# What stands behind the word: the first claim, comparison by comparison. A comparison can be decided while its claim
-# is not, as the other tasks are still running.
+# What stands behind the word: the first claim, comparison by comparison. It holds where all of them do, so that a
+# comparison can be confirmed and its claim refuted.
 
 # %%
 pd.DataFrame(
