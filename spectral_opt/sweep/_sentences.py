@@ -16,12 +16,13 @@ def refinement_findings(results: dict[str, Any]) -> list[str]:
     """Say what was found; the first sentence is the answer."""
     said = [
         _verdict(results),
+        _beside_majority(results),  # where it speaks, the answer is of a fine-tune that has learned nothing
         _written(results),
         _at_equal_score(results),
         _nulls(results),
         _by_strength(results),
     ]
-    said += [*_picked(results), *_against_the_fine_tune(results), _beside_majority(results)]
+    said += [*_picked(results), *_against_the_fine_tune(results)]
     return [*filter(None, said)]
 
 
