@@ -47,6 +47,7 @@ def test_the_picture_of_the_house_shows_the_rooms_in_their_order(package: str) -
 
 
 def test_a_builder_is_one_file_and_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    paramgraph.list_builders()  # registers all that there are, once in a process
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     exec(BUILDER, {"__name__": "contributing"})
     graph = paramgraph.get_builder("path")(Data(num_nodes=4))

@@ -22,7 +22,8 @@ def table_under(head: str) -> list[list[str]]:
 
 
 def test_examples_run_as_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))  # the page registers a builder
+    list_builders()  # registers all that there are, once in a process; the page registers one of its own
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     with torch.random.fork_rng(devices=[]):  # the page seeds the model that it makes
         found = doctest.testfile(str(PAGE), module_relative=False, optionflags=options, encoding="utf-8")
