@@ -48,17 +48,17 @@ class WorkerProcesses:
     """So many processes, each of which calls `work(tell, message, *arguments)` for each message that it is sent.
 
     `work` and all that is sent or told must be picklable. An exception that `work` raises ends its process. Where a
-    `module` is named, and the system forks, all come of one process that has imported it, and done nothing else: torch
-    and PyG would take each of them seconds, and a third of a gigabyte. That one stays for who comes later.
+    `module` is named, on Linux all come of one process that has imported it, and done nothing else: torch and PyG would
+    take each of them seconds, and a third of a gigabyte. That one stays for who comes later.
     """
 
     def __init__(
         self, number: int, work: Work, arguments: tuple[Any, ...] = (), module: str | None = None
     ) -> None:
         self._number, self._serve = number, (work, arguments)
-        self._module = module if "forkserver" in multiprocessing.get_all_start_methods() else None
-        # The calling process itself is never forked: torch's threads do not survive that. Any: what makes processes
-        # has no type that is known everywhere.
+        # Elsewhere a system's own libraries may have threads that no fork has. The calling process is never forked:
+        # torch's threads do not survive that. Any: what makes processes has no type that is known everywhere.
+        self._module = module if sys.platform == "linux" else None
         self._context: Any = multiprocessing.get_context("forkserver" if self._module else "spawn")
         self._workers: list[_Worker] = []
 
