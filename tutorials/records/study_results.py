@@ -62,13 +62,13 @@ MOVED = Question(
     "Relative distance from the start over AdamW's, each on its own scaling curve at AdamW's accuracy - .01",
 )
 STEPS = Question(
-    (*TRAINED, "convergence"),
+    (*TRAINED, "convergence", "convergence_beside"),
     Measure("steps_ratio"),
     "Steps to AdamW's best smoothed loss on dev over those that AdamW takes; the median where a run never has that "
     "loss, and ∞ where most have not",
 )
 SECONDS = Question(
-    (*TRAINED, "convergence"),
+    (*TRAINED, "convergence", "convergence_beside"),
     Measure("time_ratio", until="target"),
     "The same in seconds of the processor, graphs counted",
 )
@@ -115,9 +115,9 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
         rows.append((name, *cells))
     header, seen = ["method"], set[tuple[str, int]]()
     for panel in panels:
-        again = " again" if (panel.task, panel.shots) in seen else ""
+        of_part = f" ({panel.part})" if (panel.task, panel.shots) in seen else ""
         seen.add((panel.task, panel.shots))
-        header.append(f"{panel.task}{again}, {panel.shots} a class")
+        header.append(f"{panel.task}, {panel.shots} a class{of_part}")
     controls = frozenset(place for place, is_null in enumerate(names.values()) if is_null)
     return TableView(tuple(header), tuple(rows), question.caption, controls)
 

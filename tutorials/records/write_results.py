@@ -109,7 +109,7 @@ def findings(overview: Overview | None) -> TableView:
     if overview is not None and study_results.is_confirming(overview):
         numbers = verdicts_table(judge(overview.plan, overview.records.values())).rows
         for name, verdict, estimate, between, n, _, _, claim in numbers:
-            shown = f"{estimate} {between} (n {n})" if int(n) else "-"
+            shown = f"{estimate} {between} (n {n})" if int(n) else "no seed yet"
             rows.append((SHORT.get(name, claim), f"**{verdict}**", shown, f"[{name}]({TOLD}#the-study)"))
     return TableView(("claim", "found", "numbers, 95 %", "where"), tuple(rows), "")
 
