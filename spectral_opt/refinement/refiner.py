@@ -343,8 +343,8 @@ class Refiner:
         self,
         tuned: ModelLike,
         out: str | Path,
-        responses: Responses | None = None,
-        overwrite: bool = False,
+        responses: Responses | None,
+        overwrite: bool,
         factor: float | None = None,
         told: tuple[str, ...] = (),
     ) -> RefinedState:

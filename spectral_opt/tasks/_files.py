@@ -73,8 +73,16 @@ def read_utf8(path: Path) -> tuple[bytes, str]:
 
 
 def _delimiter(text: str, usual: str) -> str:
+    """Choose what separates the names of the header; a mark within quotes separates nothing."""
     header = text[: text.find("\n") + 1] or text
-    return usual if usual in header else next((one for one in OTHER_DELIMITERS if one in header), usual)
+
+    def names(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([header], delimiter=delimiter), []))
+        except csv.Error:  # no header of anything, which reading it says
+            return 0
+
+    return next((one for one in (usual, *OTHER_DELIMITERS) if names(one) > 1), usual)
 
 
 def _read_delimited(path: Path, text: str, delimiter: str) -> Read:

@@ -51,6 +51,7 @@ AT_OWN = Question(
     "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where most have",
 )
 TRAINED = ("full", "fewshot", "fewshot_20")
+CONVERGING = (*TRAINED, "convergence", "convergence_beside")
 ACCURACY = Question(
     TRAINED,
     Measure("score_difference"),
@@ -62,13 +63,13 @@ MOVED = Question(
     "Relative distance from the start over AdamW's, each on its own scaling curve at AdamW's accuracy - .01",
 )
 STEPS = Question(
-    (*TRAINED, "convergence", "convergence_beside"),
+    CONVERGING,
     Measure("steps_ratio"),
     "Steps to AdamW's best smoothed loss on dev over those that AdamW takes; the median where a run never has that "
     "loss, and ∞ where most have not",
 )
 SECONDS = Question(
-    (*TRAINED, "convergence", "convergence_beside"),
+    CONVERGING,
     Measure("time_ratio", until="target"),
     "The same in seconds of the processor, graphs counted",
 )

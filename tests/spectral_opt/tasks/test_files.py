@@ -81,6 +81,12 @@ def test_what_spreadsheets_separate_by_is_read_off_the_header_and_told(tmp_path,
     assert data.provenance.source == told
 
 
+def test_a_comma_within_the_quotes_of_a_header_separates_nothing(tmp_path):
+    content = '"text, in full";label\none;a\ntwo;b\nthree;a\nfour;b\n'
+    data = load_labelled_text(write(tmp_path, "d.csv", content), text_column="text, in full")
+    assert data.label_names == ("a", "b")
+
+
 @pytest.mark.parametrize("content", ["", "text,label\n"], ids=["no byte", "header only"])
 def test_an_empty_file_is_an_empty_table(tmp_path, content):
     with pytest.raises(DataError, match=r"'d' is empty: file d\.csv; .*0 rows read"):
