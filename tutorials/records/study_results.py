@@ -92,8 +92,13 @@ def read(folder: Path = RECORDS) -> Overview | None:
 
 
 def hypotheses_table(overview: Overview) -> TableView:
-    """Put the verdict of each hypothesis beside its claim."""
-    return verdicts_table(judge(overview.plan, overview.records.values()))
+    """Put each claim between its verdict and its numbers: three columns are read on a phone too."""
+    full = verdicts_table(judge(overview.plan, overview.records.values()))
+    rows = [
+        (f"{name} {verdict}", claim, f"{estimate} {between}; n {n}, p {p}, {detectable}" if int(n) else "no seed yet")
+        for name, verdict, estimate, between, n, p, detectable, claim in full.rows
+    ]
+    return TableView(("verdict", "claim", "estimate, 95 %; n, p, detectable"), tuple(rows), full.caption)
 
 
 def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableView:
