@@ -95,7 +95,11 @@ def hypotheses_table(overview: Overview) -> TableView:
     """Put each claim between its verdict and its numbers: three columns are read on a phone too."""
     full = verdicts_table(judge(overview.plan, overview.records.values()))
     rows = [
-        (f"{name} {verdict}", claim, f"{estimate} {between}; n {n}, p {p}, {detectable}" if int(n) else "no seed yet")
+        (
+            f"{name} {verdict}",
+            claim,
+            f"{estimate} {between}; n {n}, p {p}, {detectable}" if int(n) else "no seed yet",
+        )
         for name, verdict, estimate, between, n, p, detectable, claim in full.rows
     ]
     return TableView(("verdict", "claim", "estimate, 95 %; n, p, detectable"), tuple(rows), full.caption)
