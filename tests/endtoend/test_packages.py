@@ -1,14 +1,19 @@
 """Wheel and sdist are whole: installed into an empty environment, they work outside of the repository."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+import yaml
+
+import paramgraph
 
 ROOT = Path(__file__).parents[2]
 SMOKE = """
@@ -95,3 +100,24 @@ def test_the_sdist_has_licence_tests_and_what_they_need(built):
         "paramgraph/display/page.js",
     } <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("build/", "dist/"))]
+
+
+# Distributions that conda-forge names otherwise.
+CONDA = {"torch": "pytorch", "torch-geometric": "pytorch_geometric", "huggingface-hub": "huggingface_hub"}
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    recipe = yaml.safe_load((ROOT / ".conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    name = re.compile(r"[\w-]+")
+    asked = [
+        name.sub(lambda found: CONDA.get(found[0], found[0]) + " ", one, count=1)
+        for one in project["dependencies"]
+    ]
+    assert recipe["requirements"]["run"] == ["python >=${{ python_min }}", *asked]
+    assert f">={recipe['context']['python_min']}" == project["requires-python"]
+    assert recipe["context"]["version"] == paramgraph.__version__
+    programs = [f"{program} = {place}" for program, place in project["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == programs
+    for ours, theirs in (("summary", "description"), ("license", "license")):
+        assert recipe["about"][ours] == project[theirs]
