@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import sys
 
@@ -62,6 +63,14 @@ def test_an_installed_package_brings_methods_and_filters_through_its_entry_point
         assert get_method("adamw").title == "AdamW", "a package takes the place of no file"
     finally:
         sys.modules.pop("their_methods", None)
+
+
+def test_the_metadata_of_all_packages_is_not_read_for_a_method_of_our_own(monkeypatch):
+    asked = []
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: asked.append(group) or [])
+    assert get_method("adamw").title == "AdamW"
+    assert get_after_training("product").name == "product"
+    assert asked == []
 
 
 def test_every_option_can_be_set_by_a_plan():
