@@ -190,14 +190,16 @@ def read_paragraphs(
 def read_text_beside(
     name: str, text_column: str = "text", tokenizer: TokenizerLike | None = None
 ) -> UnlabelledText:
-    """Read unlabelled text that stands beside other data: by their column, else by "text".
+    """Read unlabelled text that stands beside other data: by their column, else by "text", which its notes then say.
 
     Other arguments and errors are those of `read_paragraphs`.
     """
     try:
         return read_paragraphs(name, text_column, tokenizer)
     except NoColumnError:
-        return read_paragraphs(name, tokenizer=tokenizer)
+        found = read_paragraphs(name, tokenizer=tokenizer)
+    note = f"read by the column 'text', as it has none named {text_column!r}"
+    return replace(found, provenance=found.provenance.with_note(note))
 
 
 def _read(

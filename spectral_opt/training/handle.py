@@ -67,6 +67,8 @@ class SpectralHandle:
     >>> with attach(model, optimizer, SpectralConfig(builder="ring")) as handle:
     ...     float(handle.penalty())
     0.0
+    >>> handle
+    SpectralHandle(configs=1, tables=1, steps=0, removed)
     """
 
     def __init__(
@@ -106,6 +108,11 @@ class SpectralHandle:
         except BaseException:
             self.remove()
             raise
+
+    def __repr__(self) -> str:
+        removed = "" if self._hooks else ", removed"
+        counts = f"configs={len(self.configs)}, tables={len(self._steps.tables)}, steps={self._steps.count}"
+        return f"SpectralHandle({counts}{removed})"
 
     def __enter__(self) -> "SpectralHandle":
         return self

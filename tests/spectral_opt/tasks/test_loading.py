@@ -179,8 +179,10 @@ def test_a_table_is_read_by_its_column(tmp_path):
 def test_a_text_beside_other_data_is_read_by_their_column_or_by_text(tmp_path):
     for column in ("review", "text", "other"):
         (tmp_path / f"{column}.csv").write_text(f"{column},number\nwell made,1\n")
-    for column in ("review", "text"):
-        assert read_text_beside(str(tmp_path / f"{column}.csv"), "review").texts == ("well made",)
+    for column, told in (("review", False), ("text", True)):
+        found = read_text_beside(str(tmp_path / f"{column}.csv"), "review")
+        assert found.texts == ("well made",)
+        assert ("read by the column 'text', as it has none named 'review'" in str(found.provenance)) is told
     with pytest.raises(
         DataError, match="no column 'text'; it has 'other', 'number': name one of them by text_column"
     ):
