@@ -198,6 +198,7 @@ class Refiner:
         # Texts to measure retention on: held out where there are any.
         self._texts = ("held_out", held_out) if held_out is not None else ("preserve", sets.get("preserve"))
         self._is_null = False
+        self._told: tuple[str, ...] = ()  # what comes before all other remarks
 
     def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
         r"""Refine one fine-tuned checkpoint.
@@ -223,9 +224,8 @@ class Refiner:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
                 return self._refine_adapter(checkpoint, filters, match)
-            found = DeltaStream(
-                checkpoint, match, filters, None, (*self.filters.remarks, *match.remarks, *merged), self.rest
-            )
+            told = (*self._told, *self.filters.remarks, *match.remarks, *merged)
+            found = DeltaStream(checkpoint, match, filters, None, told, self.rest)
             tensors = own_memory(found, tuned, self._memory)
         remarks = (*found.remarks, *found.unchanged)
         form: Form = "merged" if merged else "weights"
@@ -337,18 +337,6 @@ class Refiner:
         OSError
             If it cannot be written, as on a full disk.
         """
-        return self._save(tuned, out, responses, overwrite, factor)
-
-    def _save(
-        self,
-        tuned: ModelLike,
-        out: str | Path,
-        responses: Responses | None,
-        overwrite: bool,
-        factor: float | None = None,
-        told: tuple[str, ...] = (),
-    ) -> RefinedState:
-        """Write model and card; `told` are remarks that come first."""
         folder = check_folder(out, overwrite, (place_of(tuned, "tuned"), self._place, self.base.folder))
         filters = self.filters.of(responses)
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
@@ -377,11 +365,10 @@ class Refiner:
                     config = checkpoint.adapter.config
                     memory = str(self.placement)
                     state = RefinedState(tensors, "adapter", match.remarks, factor, config, memory=memory)
-                state.remarks = (*told, *state.remarks)
                 describe = partial(write_card, state)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True, describe=describe)
                 return state
-            remarks = (*told, *self.filters.remarks, *match.remarks, *merged)
+            remarks = (*self._told, *self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest, memory=self._memory)
 
             def described(tensors: dict[str, Tensor]) -> RefinedState:
@@ -470,7 +457,7 @@ class Refiner:
         second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
         tensors = scale_tensors(found.tensors, second, factor)
         dimensions = {name: len(self._weights.shape(name)) for name in left}
-        remarks = (*self.filters.remarks, *match.remarks, *failures.remarks)
+        remarks = (*self._told, *self.filters.remarks, *match.remarks, *failures.remarks)
         remarks += told_rest(dimensions, self.rest, factor)
         if any(config.scheme == "entries" for config in self.configs):
             remarks += (
@@ -628,9 +615,7 @@ def refine(
     )
     found = None if keep is None else refiner.find_strength(tuned, keep)
     responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
-    told = () if found is None else (found.remark,)
+    refiner._told = () if found is None else (found.remark,)
     if out is not None:
-        return refiner._save(tuned, out, responses, overwrite, told=told)
-    state = refiner.apply(tuned, responses)
-    state.remarks = (*told, *state.remarks)
-    return state
+        return refiner.save(tuned, out, responses, overwrite)
+    return refiner.apply(tuned, responses)

@@ -1,7 +1,6 @@
 """What is written never costs what is there: inputs, an earlier output, and files of the user's."""
 
 import contextlib
-import copy
 import itertools
 import json
 import os
@@ -31,15 +30,9 @@ def content(folder):
 
 
 @pytest.fixture
-def models(tiny_transformer, tmp_path):
+def models(base_and_tuned):
     """Folders of a base and a fine-tune, which sentence-transformers has saved with its modules."""
-    tiny_transformer.save_pretrained(tmp_path / "base")
-    tuned = copy.deepcopy(tiny_transformer)
-    with torch.no_grad():
-        for parameter in tuned.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)))
-    folder = tmp_path / "tuned"
-    tuned.save_pretrained(folder)
+    folder = base_and_tuned / "tuned"
     names = ["", "1_Pooling", "2_Dense"]
     modules = [{"idx": i, "name": str(i), "path": path, "type": "x"} for i, path in enumerate(names)]
     (folder / "modules.json").write_text(json.dumps(modules))
@@ -55,7 +48,7 @@ def models(tiny_transformer, tmp_path):
         (folder / name / "config.json").write_text("{}")
     for name in ("optimizer.pt", "trainer_state.json", "eval_results.json"):
         (folder / name).write_text("{}")
-    return tmp_path
+    return base_and_tuned
 
 
 @pytest.fixture
