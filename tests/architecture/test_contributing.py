@@ -24,15 +24,28 @@ BUILDER, SOURCE, RESPONSE, SOLVER, METHOD = re.findall(r"```python\n(.*?)```", P
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 
 
-def run_with(file: str, text: str, script: str, folder: Path) -> str:
-    """Add one file to a copy of the packages, and run a script on it."""
+SCRIPT = """
+import networkx, paramgraph as p
+from spectral_opt.study import get_method
+L = p.adjacency(networkx.path_graph(3))
+print(p.eigenpairs(L, k=2, solver='numpy_dense').eigenvalues.tolist())
+print(get_method('gram_filter').permuted_null().title)
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Add a solver and a method, one file each, to a copy of the packages, and tell what a process finds of them."""
+    folder = tmp_path_factory.mktemp("copy")
     for package in ("paramgraph", "spectral_opt"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / file).write_text(text, encoding="utf-8")
-    command = [sys.executable, "-W", "ignore", "-c", script]
-    return subprocess.run(
+    (folder / "paramgraph/spectra/solvers/numpy_dense.py").write_text(SOLVER, encoding="utf-8")
+    (folder / "spectral_opt/study/methods/gram_filter.py").write_text(METHOD, encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    solver, method = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=folder, env={"PYTHONPATH": str(folder)}
-    ).stdout
+    ).stdout.splitlines()
+    return solver, method
 
 
 @pytest.mark.parametrize("package", ["paramgraph", "spectral_opt"])
@@ -77,19 +90,10 @@ def test_a_response_is_one_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_solver_is_one_file(tmp_path: Path) -> None:
-    script = (
-        "import networkx, paramgraph as p; L = p.adjacency(networkx.path_graph(3)); "
-        "print(p.eigenpairs(L, k=2, solver='numpy_dense').eigenvalues.tolist())"
-    )
-    shown = run_with("paramgraph/spectra/solvers/numpy_dense.py", SOLVER, script, tmp_path)
+def test_a_solver_is_one_file(shown: tuple[str, str]) -> None:
     expected = paramgraph.eigenpairs(paramgraph.adjacency(nx.path_graph(3)), k=2).eigenvalues
-    assert eval(shown) == pytest.approx(expected.tolist())
+    assert eval(shown[0]) == pytest.approx(expected.tolist())
 
 
-def test_a_method_is_one_file(tmp_path: Path) -> None:
-    script = (
-        "from spectral_opt.study import get_method; print(get_method('gram_filter').permuted_null().title)"
-    )
-    shown = run_with("spectral_opt/study/methods/gram_filter.py", METHOD, script, tmp_path)
-    assert shown.strip() == "Gram filter, nodes permuted"
+def test_a_method_is_one_file(shown: tuple[str, str]) -> None:
+    assert shown[1] == "Gram filter, nodes permuted"
