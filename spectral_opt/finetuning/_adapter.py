@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from paramgraph._checks import known_choice
 from paramgraph.sources import RandomStates
@@ -17,6 +19,12 @@ ALSO_CALLED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 # What PEFT trains and saves whole of a classifier by itself: modules whose names end so.
 TRAINED_HEADS = ("classifier", "score")
+
+# Starts of LoRA that PEFT makes of data which it must be given: without them it starts as usual, and does not say so.
+OF_DATA = ("eva", "corda", "lora_ga")
+# Models whose kernels read this weight past its module, where PEFT's LoRA would be passed over: it refuses it there.
+STATE_SPACES = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+READ_PAST_ITS_MODULE = "out_proj"
 
 
 def adapter_config(
@@ -40,9 +48,45 @@ def adapter_config(
     for option in given:
         known_choice(f"an option of {name}", option, sorted(make.__dataclass_fields__))
     try:
-        return make(**{"task_type": peft_type, **given})
+        config = make(**{"task_type": peft_type, **given})
     except (TypeError, ValueError, ImportError) as error:
         raise ValueError(f"peft {name!r} refuses its options: {' '.join(str(error).split())}") from error
+    if reason := _unmet(config):
+        raise ValueError(f"peft {name!r} {reason}")
+    return config
+
+
+def _unmet(config: Any) -> str:  # of PEFT
+    """Say what a method needs that it is not given here, where PEFT would train something else, or not say what."""
+    kind = str(config.peft_type.value).lower()
+    start = str(getattr(config, "init_lora_weights", "")).lower()
+    if kind == "adalora" or getattr(config, "use_asa", False):
+        return (
+            "gives out its ranks as it is told of each step, which transformers' Trainer does not tell it: they would "
+            "never change; take lora"
+        )
+    if start in OF_DATA:
+        return (
+            f"with init_lora_weights={start} needs data before it starts, which this run does not give it: it would "
+            "start as any LoRA; leave it out, or take pissa"
+        )
+    if start.startswith("pissa_niter_"):
+        return (
+            f"with init_lora_weights={start} takes from the base what it has found at random, and who loads the adapter "
+            "would find something else: take pissa, which is exact"
+        )
+    if config.is_prompt_learning and getattr(config, "num_virtual_tokens", None) is None:
+        return "needs the number of tokens that it puts before a text: --peft-options num_virtual_tokens=20"
+    return ""
+
+
+def check_checkpointing(config: Any) -> None:  # of PEFT
+    """Refuse gradient checkpointing where the adapter would be put before the text once more in the backward pass."""
+    if str(config.peft_type.value) == "PREFIX_TUNING":
+        raise ValueError(
+            "gradient_checkpointing runs each layer twice, and the second time keys and values of prefix_tuning would "
+            "stand there twice: leave it out, or take prompt_tuning"
+        )
 
 
 def keep_fresh(model: Any, config: Any, fresh: Iterable[str]) -> list[str]:
@@ -80,14 +124,30 @@ def adapt(model: Any, config: Any, seed: int) -> Any:
     """
     from peft import get_peft_model
 
+    targets = getattr(config, "target_modules", None)
+    if targets == "all-linear" and getattr(model.config, "model_type", "") in STATE_SPACES:
+        config.exclude_modules = config.exclude_modules or [READ_PAST_ITS_MODULE]
     states = RandomStates.capture()
     try:
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
-    except ValueError as error:
-        targets = getattr(config, "target_modules", None)
-        raise ValueError(
-            f"the adapter (target_modules {targets}) does not fit the model: {' '.join(str(error).split())}"
-        ) from error
+        adapted = get_peft_model(model, config)
+        if config.is_prompt_learning:  # keys and values of a prefix have shapes that not every attention takes
+            with torch.no_grad():
+                adapted.eval()(input_ids=torch.ones(1, 2, dtype=torch.int64, device=model.device))
+        return adapted
+    # PEFT says in errors of many kinds what does not fit.
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        name = str(config.peft_type.value).lower()
+        name += f" (target_modules {targets})" if hasattr(config, "target_modules") else ""
+        reason = f"the adapter {name} does not fit the model: {' '.join(str(error).split())}"
+        if "target_modules" in reason and targets is None:
+            reason += f"; its layers are {', '.join(_layer_names(model))}"
+        raise ValueError(reason) from error
     finally:
         states.restore()
+
+
+def _layer_names(model: nn.Module) -> list[str]:
+    """Name the linear layers by the ends of their names, as PEFT's target_modules does."""
+    kinds = (nn.Linear, Conv1D)
+    return sorted({name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, kinds)})

@@ -13,7 +13,7 @@ from paramgraph.checkpoints import locate
 from paramgraph.digests import tensor_digest, text_digest
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
-from spectral_opt.finetuning._adapter import adapt, adapter_config, keep_fresh
+from spectral_opt.finetuning._adapter import adapt, adapter_config, check_checkpointing, keep_fresh
 from spectral_opt.finetuning._arguments import (
     Schedule,
     argument_fields,
@@ -88,6 +88,8 @@ class RunInputs:
         elif workers is not None:
             raise ValueError("workers build graphs, and would be ignored without spectral: leave them out")
         self.adapter = adapter_of(options, kind)
+        if self.adapter is not None and options.gradient_checkpointing:
+            check_checkpointing(self.adapter)
         self.launch = Launch.of(options)
         if workers is not None and self.launch.ranks > 1:
             raise ValueError(

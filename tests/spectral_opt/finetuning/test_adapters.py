@@ -4,16 +4,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification
+from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoTokenizer,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    FalconConfig,
+    FalconForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
-from spectral_opt.finetuning import FineTuneOptions, finetune
+from spectral_opt.finetuning import FineTuneOptions, finetune, preview
 
 
 def options(model: Path, data: Path, task: Any, **more: Any) -> FineTuneOptions:
@@ -58,3 +66,37 @@ def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):
     tokenizer.save_pretrained(base)
     done = finetune(options(base, data / "reviews.csv", "classification", peft="lora"), tmp_path / "out")
     assert {"pre_classifier", "classifier"} <= set(done.record["config"]["peft"]["modules_to_save"])
+
+
+def saved(model: Any, decoder: Path, folder: Path) -> Path:
+    """Save a model with the tokenizer of the decoder."""
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(decoder).save_pretrained(folder)
+    return folder
+
+
+def test_lora_leaves_out_what_the_kernels_of_a_state_space_read_past_its_module(decoder, data, tmp_path):
+    tokens = len(AutoTokenizer.from_pretrained(decoder))
+    model = MambaForCausalLM(MambaConfig(vocab_size=tokens, hidden_size=16, state_size=4, num_hidden_layers=1))
+    base = saved(model, decoder, tmp_path / "base")
+    done = finetune(options(base, data / "plain.jsonl", "causal-lm", peft="lora"), tmp_path / "out")
+    adapted = {name.split(".")[-3] for name in load_file(done.folder / "adapter_model.safetensors")}
+    assert adapted == {"in_proj", "x_proj", "dt_proj"}
+
+
+def test_a_prefix_that_the_attention_does_not_take_is_refused_before_training(decoder, data, tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "multi_query": True}
+    model = FalconForCausalLM(FalconConfig(vocab_size=len(AutoTokenizer.from_pretrained(decoder)), **sizes))
+    base = saved(model, decoder, tmp_path / "base")
+    more = {"peft": "prefix_tuning", "peft_options": {"num_virtual_tokens": 2}}
+    with pytest.raises(ValueError, match="the adapter prefix_tuning does not fit the model: Sizes of tensors"):
+        preview(options(base, data / "plain.jsonl", "causal-lm", **more))
+
+
+def test_a_model_whose_layers_a_method_does_not_know_has_them_named(decoder, data, tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    special = {"num_key_value_heads": 1, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    config = SmolLM3Config(vocab_size=len(AutoTokenizer.from_pretrained(decoder)), **sizes, **special)
+    base = saved(SmolLM3ForCausalLM(config), decoder, tmp_path / "base")
+    with pytest.raises(ValueError, match=r"its layers are down_proj, gate_proj, k_proj, lm_head, o_proj"):
+        preview(options(base, data / "plain.jsonl", "causal-lm", peft="ia3"))

@@ -67,6 +67,17 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --data {{here}}/empty.csv", "the data set 'empty' is empty"),
         (f"{CLASSIFY} --data {{here}}/parts", "the part 'validation' of"),
         (f"{CLASSIFY} --peft adalora", "peft 'adalora' refuses its options"),
+        (f"{CLASSIFY} --peft adalora --peft-options total_step=9", "would never change; take lora"),
+        (f"{CLASSIFY} --peft lora --peft-options init_lora_weights=eva", "needs data before it starts"),
+        (
+            f"{PLAIN} --peft lora --peft-options init_lora_weights=pissa_niter_4",
+            "who loads the adapter would find something else: take pissa",
+        ),
+        (f"{PLAIN} --peft prompt_tuning", "--peft-options num_virtual_tokens=20"),
+        (
+            f"{PLAIN} --peft prefix_tuning --peft-options num_virtual_tokens=2 --gradient-checkpointing",
+            "leave it out, or take prompt_tuning",
+        ),
         (f"{CLASSIFY} --peft lora --peft-options target_modules=[nowhere]", "nowhere"),
         (f"{CLASSIFY} --data {{here}}/none.csv", "no file"),
         (f"{CLASSIFY} --evaluate-on {{here}}/other.csv", "has the label 'fine', which"),
