@@ -403,12 +403,22 @@ def _weight_name(stored: str) -> str:
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("peft_type")
+    if "num_virtual_tokens" in config:
+        raise ValueError(
+            f"{folder} is a {kind} adapter, which stands before the text and changes no weight: there is nothing to "
+            "compare or refine"
+        )
     if kind != "LORA":
         raise ValueError(
             f"{folder} is a {kind} adapter; only LORA is read: merge it and give the merged model"
         )
     used = [option for option in UNSUPPORTED if config.get(option)]
     start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower().startswith("pissa_niter_"):
+        raise ValueError(
+            f"{folder}: with init_lora_weights={start!r} what training began with was found at random, and no loading "
+            "finds it again; merge the adapter (merge_and_unload) where it was trained, and give that"
+        )
     if isinstance(start, str) and start.lower().startswith(CHANGE_THE_BASE):
         used.append(f"init_lora_weights={start!r}")
     if used:

@@ -1,6 +1,7 @@
 """Safetensors files and folders of them, read one tensor at a time."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from paramgraph.checkpoints.weight_mapping import LastStack, WeightMapping
 
 INDEX = ".safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 HOW_TO_CONVERT = (
     "files of this kind can run code when they are loaded, so they are not read: load the model with the "
     "class that made it and write it out with save_pretrained, or its tensors with safetensors.torch.save_file"
@@ -116,6 +118,11 @@ def _pick(folder: Path) -> Path:
     files = indices or sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
         return files[0]
+    if files and all(SHARD.search(file.name) for file in files):
+        raise ValueError(
+            f"{folder} has parts of a model ({files[0].name}, ...) and no *{INDEX}, which says where each tensor is: "
+            "fetch or copy it too"
+        )
     if files:
         raise ValueError(
             f"{folder} has several checkpoints ({', '.join(f.name for f in files)}): give one file"
@@ -123,7 +130,18 @@ def _pick(folder: Path) -> Path:
     pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
     if pickled:
         raise ValueError(f"{folder} has {', '.join(pickled[:3])} and no .safetensors; {HOW_TO_CONVERT}")
-    raise ValueError(f"{folder} has no .safetensors file: give the folder that save_pretrained wrote")
+    raise ValueError(f"{folder} has no .safetensors file: {where_to_look(folder)}")
+
+
+def where_to_look(folder: Path) -> str:
+    """Name the models below a folder that is none, as a training leaves them there; without any, say what is one."""
+    below = [
+        file.parent for pattern in ("*/", "checkpoints/*/") for file in folder.glob(f"{pattern}config.json")
+    ]
+    if not below:
+        return "give the folder that save_pretrained wrote"
+    last = max(below, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
+    return f"it has models in subfolders ({len(below)}): give one of them, such as {last}"
 
 
 def _open_index(index: Path, mapped: bool) -> WeightMapping:

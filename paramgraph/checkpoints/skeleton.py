@@ -8,7 +8,7 @@ from torch import nn
 from paramgraph.checkpoints._architecture import configuration_of, modules_of
 from paramgraph.checkpoints.location import CONFIG, Located, locate
 from paramgraph.checkpoints.lora_adapters import ADAPTER_CONFIG
-from paramgraph.checkpoints.safetensors_files import open_files
+from paramgraph.checkpoints.safetensors_files import open_files, where_to_look
 
 
 def open_skeleton(model: str | Path | Located) -> nn.Module:
@@ -54,10 +54,11 @@ def _config_file(where: Located) -> Path:
         return file
     if (folder / ADAPTER_CONFIG).is_file():  # asked here: on the hub it shows once the folder is there
         raise ValueError(
-            f"{folder} is an adapter, an update of a model and no model: give its base as the model, and it as `tuned`"
+            f"{folder} is an adapter, an update of a model and no model: give its base as the model, and it as `tuned` "
+            "where there is one; else what merge_and_unload makes of both"
         )
     present = sorted(entry.name for entry in folder.iterdir())[:8]
     raise ValueError(
         f"{str(where.given)!r} has no {CONFIG}, which names the architecture (it has {', '.join(present) or 'nothing'}"
-        "): give the folder that save_pretrained wrote"
+        f"): {where_to_look(folder)}"
     )

@@ -76,11 +76,19 @@ def model_card(
     return "\n".join(lines)
 
 
-def loading_line(head: str, *, adapter: bool, classes: int | None = None, sentences: bool = False) -> str:
-    """Say which class loads a model or an adapter; the base of an adapter does not know how many classes there are.
+def loading_line(
+    head: str,
+    *,
+    adapter: bool,
+    classes: int | None = None,
+    padding: int | None = None,
+    sentences: bool = False,
+) -> str:
+    """Say which class loads a model or an adapter.
 
-    `head` is the end of its automatic class, such as "ForCausalLM"; `sentences` says that the folder is one of
-    sentence-transformers.
+    The base of an adapter knows neither the number of `classes` nor the token that pads (`padding`, where it is not the
+    base's own). `head` is the end of its automatic class, such as "ForCausalLM"; `sentences` says that the folder is
+    one of sentence-transformers.
 
     >>> loading_line("ForSequenceClassification", adapter=True, classes=2)
     '`peft.AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=2)`, from this folder.'
@@ -89,6 +97,7 @@ def loading_line(head: str, *, adapter: bool, classes: int | None = None, senten
         return "`sentence_transformers.SentenceTransformer(FOLDER)`, from this folder."
     name = f"peft.AutoPeftModel{head}" if adapter else f"transformers.AutoModel{head}"
     given = f", num_labels={classes}" if adapter and classes else ""
+    given += f", pad_token_id={padding}" if adapter and padding is not None else ""
     return f"`{name}.from_pretrained(FOLDER{given})`, from this folder."
 
 

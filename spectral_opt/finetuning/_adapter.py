@@ -72,7 +72,7 @@ def _unmet(config: Any) -> str:  # of PEFT
         )
     if start.startswith("pissa_niter_"):
         return (
-            f"with init_lora_weights={start} takes from the base what it has found at random, and who loads the adapter "
+            f"with init_lora_weights={start} takes from the base what it finds at random, and who loads the adapter "
             "would find something else: take pissa, which is exact"
         )
     if config.is_prompt_learning and getattr(config, "num_virtual_tokens", None) is None:
@@ -131,7 +131,9 @@ def adapt(model: Any, config: Any, seed: int) -> Any:
     try:
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)
-        if config.is_prompt_learning:  # keys and values of a prefix have shapes that not every attention takes
+        if (
+            config.is_prompt_learning
+        ):  # keys and values of a prefix have shapes that not every attention takes
             with torch.no_grad():
                 adapted.eval()(input_ids=torch.ones(1, 2, dtype=torch.int64, device=model.device))
         return adapted

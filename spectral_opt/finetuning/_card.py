@@ -26,7 +26,8 @@ def tuned_card(record: Mapping[str, Any]) -> str:
         *(f"- {what}: {count}" for what, count in record["told"].items()),
         *(f"- {remark}" for remark in record["remarks"]),
     ]
-    loading = [loading_line(head, adapter=is_adapter, classes=len(labels) if labels else None)]
+    classes, padding = (len(labels), record["config"]["padding_token"]) if labels else (None, None)
+    loading = [loading_line(head, adapter=is_adapter, classes=classes, padding=padding)]
     loading += [f"Classes, in the order of the scores: {', '.join(labels)}."] if labels else []
     command = record["command"] or "spectral_opt.finetuning.finetune"
     return model_card(

@@ -118,8 +118,6 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     }
     tokenizer = loaded.tokenizer
     model: Any = loaded.encoder
-    # A decoder's classifier looks for the last token by it; the Trainer makes them alike when it trains, not before.
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     examples = task.examples(loaded, options)
     remarks = [*loaded.provenance.notes, *examples.remarks]
     if loaded.unread:

@@ -271,6 +271,7 @@ def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
             "accumulate": options.accumulate,
             "max_length": run.examples.max_length,
             "labels": _labels(run),
+            "padding_token": run.loaded.padding_token,
             "peft": run.adapter,
             "spectral": [config.to_dict() for config in run.configs],
         },

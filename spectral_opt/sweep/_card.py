@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paramgraph.checkpoints import loadable_configuration
 from paramgraph.display import loading_line
 from spectral_opt.refinement import RefinedCard
 from spectral_opt.sweep._sentences import refinement_findings, refinement_remarks
 from spectral_opt.sweep._tables import refinement_tables
-from spectral_opt.sweep.setting import classes_of_adapter, model_folder
+from spectral_opt.sweep.setting import classes_of_adapter, model_folder, tokenizer_of
 
 HEADS = {"causal": "ForCausalLM", "classifier": "ForSequenceClassification", "encoder": ""}
 PIPELINES = {
@@ -49,6 +50,7 @@ def refined_card(results: Mapping[str, Any], folder: Path) -> RefinedCard:
             HEADS[results["kind"]],
             adapter=is_adapter,
             classes=classes_of_adapter(folder) if is_classifier else None,
+            padding=_padding(folder, model_folder(results["base"])) if is_classifier else None,
             sentences=(folder / "modules.json").is_file(),
         ),
         command=results["command"],
@@ -64,6 +66,13 @@ def refined_card(results: Mapping[str, Any], folder: Path) -> RefinedCard:
         versions=results["versions"],
         hardware=results["hardware"],
     )
+
+
+def _padding(folder: Path, base: Path) -> int | None:
+    """Find the token that pads, where the base does not know it."""
+    padding = tokenizer_of(folder, base).pad_token_id
+    own = loadable_configuration(base).get_text_config().pad_token_id
+    return None if padding == own else int(padding)
 
 
 def _done(results: Mapping[str, Any], written: Mapping[str, Any]) -> str:

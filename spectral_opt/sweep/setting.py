@@ -35,6 +35,7 @@ from spectral_opt.tasks import (
     give_padding,
     limit_to_positions,
     match_classes,
+    pad_alike,
     tokenize_batches,
     usable_length,
 )
@@ -101,6 +102,8 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         module = copy.deepcopy(module)
     module = module.float().eval().requires_grad_(False)
     tokenizer = find_tokenizer()
+    pad_alike(base.model, tokenizer)
+    pad_alike(module, tokenizer)
     limit_to_positions(tokenizer, module)
     longest, shortened = usable_length(tokenizer, options.max_length)
     classes: list[int] | None = None
@@ -162,7 +165,7 @@ def model_folder(name: str) -> Path:
         raise ModelError(f"{name} is a file: give the folder, with its config.json")
     path = where.files(*FETCHED)
     if not ((path / "config.json").is_file() or (path / ADAPTER_CONFIG).is_file()):
-        raise ModelError(f"the folder {path} holds no model: config.json or {ADAPTER_CONFIG} is needed")
+        loadable_configuration(path)  # says what is there instead
     return path
 
 

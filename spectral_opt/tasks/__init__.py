@@ -13,7 +13,7 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
   `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
-  for them: `load_tokenizer`, `give_padding`, `limit_to_positions`, `usable_length`.
+  for them: `load_tokenizer`, `give_padding`, `pad_alike`, `limit_to_positions`, `usable_length`.
 - Classifiers: `MeanPooledClassifier`, `MeanPooledOutput`, `PooledEncoder` (the same under the encoder's own names),
   `match_classes`; what the mean leaves unused: `UNUSED_BY_MEAN_POOLING`, `unused_by_mean_pooling`, `for_pooling`; what
   few examples should not move: `freeze_embeddings`.
@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         TokenizerLike as TokenizerLike,
         give_padding as give_padding,
         limit_to_positions as limit_to_positions,
+        pad_alike as pad_alike,
         usable_length as usable_length,
     )
     from spectral_opt.tasks.wheels import (

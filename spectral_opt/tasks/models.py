@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import re
 import textwrap
 import zlib
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from paramgraph.checkpoints import loadable_configuration, locate
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
-from spectral_opt.tasks.tokenizers import give_padding, limit_to_positions
+from spectral_opt.tasks.tokenizers import give_padding, limit_to_positions, pad_alike
 from spectral_opt.tasks.wheels import (
     MINILM_WHEEL,
     SMOLLM2_WHEEL,
@@ -84,7 +85,8 @@ class LoadedModel:
     `encoder` is in evaluation mode, bare or under the head that was asked for; the tokenizer has a padding
     token, and allows no more tokens than the model has positions; `provenance` has source, version, digest or commit,
     licence, and what was noticed on loading. `fresh` are the weights that the checkpoint lacks, `unread` those that it
-    has and the model lacks.
+    has and the model lacks. `padding_token` is the tokenizer's, which the model is told, where its own configuration
+    has another one or none.
     """
 
     name: str
@@ -93,6 +95,7 @@ class LoadedModel:
     provenance: Provenance
     fresh: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    padding_token: int | None = None
 
 
 def load_model(
@@ -310,11 +313,12 @@ def _load(
         notes.append(f"{note}, drawn anew" if reshaped else note)
     if padding := give_padding(tokenizer, shown):
         notes.append(padding)
+    padding_token = pad_alike(encoder, tokenizer)
     limit_to_positions(tokenizer, encoder)
     for note in notes:
         origin = origin.with_note(note)
     unread = tuple(sorted(info["unexpected_keys"]))
-    return LoadedModel(shown, encoder.eval(), tokenizer, origin, tuple(missing), unread)
+    return LoadedModel(shown, encoder.eval(), tokenizer, origin, tuple(missing), unread, padding_token)
 
 
 # Any: a configuration of transformers, and arguments of `from_pretrained`.
@@ -363,9 +367,15 @@ def _cached_commit(name: str, revision: str) -> str:
 def _describe(error: Exception, shown: str, source: str) -> str:
     if locate(source).path is None:
         return explain_hub_failure(error, "model", source)
-    reason = (
-        "its weights have other shapes than its config.json describes"
-        if "ignore_mismatched_sizes" in str(error)
-        else textwrap.shorten(" ".join(str(error).split()), 400)
-    )
+    text = " ".join(str(error).split())
+    other = re.search(r"Unrecognized configuration class <class '[\w.]*\.(\w+)'> .*: (AutoModel\w*)", text)
+    if "ignore_mismatched_sizes" in text:
+        reason = "its weights have other shapes than its config.json describes"
+    elif other:
+        # transformers lists hundreds of kinds.
+        reason = (
+            f"transformers' {other[2]} takes no {other[1]}; the next token is predicted by a decoder alone"
+        )
+    else:
+        reason = textwrap.shorten(text, 400)
     return f"cannot load the folder {source} as a model: {reason}"

@@ -27,6 +27,20 @@ def give_padding(tokenizer: PreTrainedTokenizerBase, shown: str) -> str:
     return "the tokenizer has no padding token: its end token pads"
 
 
+def pad_alike(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tell a model of transformers which token pads, and return that token where it knew another one, or none.
+
+    A classifier on a decoder scores the last token of a text that is not the padding token of its configuration: with
+    none it refuses batches, with another one it would score the padding.
+    """
+    config = getattr(model, "config", None)
+    config = getattr(config, "get_text_config", lambda: config)()
+    if config is None or getattr(config, "pad_token_id", None) == tokenizer.pad_token_id:
+        return None
+    config.pad_token_id = tokenizer.pad_token_id
+    return int(tokenizer.pad_token_id)
+
+
 def limit_to_positions(tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> None:
     """Lower the tokenizer's own maximum to the positions of the model; many tokenizers state none."""
     positions = _positions(model)

@@ -153,10 +153,20 @@ def test_a_truncated_file_is_refused_when_it_is_opened(sharded):
             ["a.safetensors", "b.safetensors"],
             "several checkpoints .a.safetensors, b.safetensors.: give one file",
         ),
+        (
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+            r"parts of a model \(model-00001-of-00002.safetensors, ...\) and no \*.safetensors.index.json",
+        ),
+        (
+            ["checkpoint-9/config.json", "checkpoint-10/config.json"],
+            r"it has models in subfolders \(2\): give one of them, such as .*checkpoint-10$",
+        ),
+        (["checkpoints/checkpoint-10/config.json"], "such as .*checkpoints/checkpoint-10$"),
     ],
 )
 def test_folders_without_one_checkpoint_say_what_to_do(tmp_path, files, text):
     for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ValueError, match=text):
         open_checkpoint(tmp_path)

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from spectral_opt.finetuning import FineTuneOptions, finetune, preview
+from spectral_opt.sweep import RefinementOptions, make_refinement
 
 
 def options(model: Path, data: Path, task: Any, **more: Any) -> FineTuneOptions:
@@ -68,6 +69,22 @@ def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):
     assert {"pre_classifier", "classifier"} <= set(done.record["config"]["peft"]["modules_to_save"])
 
 
+def test_an_adapter_of_a_classifier_is_scored_in_batches_also_where_its_base_knows_no_padding(
+    decoder, data, tmp_path
+):
+    done = finetune(options(decoder, data / "reviews.csv", "classification", peft="lora"), tmp_path / "out")
+    given = "num_labels=2, pad_token_id=1"  # the end token pads
+    assert f"from_pretrained(FOLDER, {given})" in (done.folder / "README.md").read_text()
+    model = AutoPeftModelForSequenceClassification.from_pretrained(done.folder, num_labels=2, pad_token_id=1)
+    tokenizer, texts = AutoTokenizer.from_pretrained(done.folder), ["the film", "the story of a good film"]
+    together = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    alone = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+    torch.testing.assert_close(together, alone)  # float32
+    asked = RefinementOptions(str(decoder), str(done.folder), str(data / "plain.jsonl"), texts=8, held_out=12)
+    refined = make_refinement(asked)
+    assert {refined.module.config.pad_token_id, refined.base.model.config.pad_token_id} == {1}
+
+
 def saved(model: Any, decoder: Path, folder: Path) -> Path:
     """Save a model with the tokenizer of the decoder."""
     model.save_pretrained(folder)
@@ -77,7 +94,9 @@ def saved(model: Any, decoder: Path, folder: Path) -> Path:
 
 def test_lora_leaves_out_what_the_kernels_of_a_state_space_read_past_its_module(decoder, data, tmp_path):
     tokens = len(AutoTokenizer.from_pretrained(decoder))
-    model = MambaForCausalLM(MambaConfig(vocab_size=tokens, hidden_size=16, state_size=4, num_hidden_layers=1))
+    model = MambaForCausalLM(
+        MambaConfig(vocab_size=tokens, hidden_size=16, state_size=4, num_hidden_layers=1)
+    )
     base = saved(model, decoder, tmp_path / "base")
     done = finetune(options(base, data / "plain.jsonl", "causal-lm", peft="lora"), tmp_path / "out")
     adapted = {name.split(".")[-3] for name in load_file(done.folder / "adapter_model.safetensors")}
@@ -89,7 +108,9 @@ def test_a_prefix_that_the_attention_does_not_take_is_refused_before_training(de
     model = FalconForCausalLM(FalconConfig(vocab_size=len(AutoTokenizer.from_pretrained(decoder)), **sizes))
     base = saved(model, decoder, tmp_path / "base")
     more = {"peft": "prefix_tuning", "peft_options": {"num_virtual_tokens": 2}}
-    with pytest.raises(ValueError, match="the adapter prefix_tuning does not fit the model: Sizes of tensors"):
+    with pytest.raises(
+        ValueError, match="the adapter prefix_tuning does not fit the model: Sizes of tensors"
+    ):
         preview(options(base, data / "plain.jsonl", "causal-lm", **more))
 
 

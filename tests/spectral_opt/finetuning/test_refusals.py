@@ -41,6 +41,8 @@ def places(encoder, decoder, data, tmp_path):
     (tmp_path / "parts").mkdir()
     shutil.copy(data / "reviews.csv", tmp_path / "parts" / "train.csv")
     (tmp_path / "parts" / "validation.csv").write_text("text,label\n")
+    shutil.copytree(encoder, tmp_path / "t5")
+    (tmp_path / "t5" / "config.json").write_text('{"model_type": "t5"}')
     return {
         "bert": encoder,
         "llama": decoder,
@@ -144,6 +146,7 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --dry-run --out {{bert}}", "holds the model that is tuned"),
         (f"{CLASSIFY} --dry-run --out {{here}}/file/in", "cannot write to"),
         (f"{CLASSIFY} --model {{here}}/none", "no folder '"),
+        (f"{PLAIN} --model {{here}}/t5", "takes no T5Config; the next token is predicted by a decoder alone"),
         (f"{PLAIN} --model {{bert}}", "'bert' is no causal language model: its tokens see those behind"),
         (f"{PLAIN} --data {{here}}/one.txt", "none is left to train on"),
         (f"{PLAIN} --spectral literal --spectral-options penalty_mode=loss", "part of the preset"),
