@@ -68,7 +68,8 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["white", BLUE])
 
 # %%
 loaded, reviews = load_model(), load_labelled_text("rotten_tomatoes")
-split = few_shot_split(reviews, per_class=64, dev_per_class=64, test_size=64, seed=0)
+per_class = 16 if FAST else 64
+split = few_shot_split(reviews, per_class=per_class, dev_per_class=per_class, test_size=64, seed=0)
 
 
 def batches_of(places):

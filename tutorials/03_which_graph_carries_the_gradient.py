@@ -55,7 +55,9 @@ BLUE, ORANGE, GREEN, PURPLE, RED = PALETTE[:5]
 # from the beginning. One **builds** graphs, the other **measures** on them, and no text is in both.
 
 # %%
-inputs = open_inputs("embedded", "rotten_tomatoes", InputOptions(batches=6 if FAST else 16))
+inputs = open_inputs(
+    "embedded", "rotten_tomatoes", InputOptions(batches=6 if FAST else 16, max_length=16 if FAST else 48)
+)
 model, half = inputs.model, len(inputs.batches) // 2
 build, measure = inputs.batches[:half], inputs.batches[half:]
 print(inputs.name, "on film reviews;", inputs.notes[2])

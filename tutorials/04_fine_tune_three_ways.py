@@ -65,7 +65,7 @@ pd.set_option("display.max_colwidth", None)
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
-PER_CLASS, TEST, STEPS, LAYERS = (16, 80, 3, "1") if FAST else (64, 1000, 24, "345")
+PER_CLASS, TEST, STEPS, LAYERS, LENGTH = (16, 48, 3, "1", 12) if FAST else (64, 1000, 24, "345", 48)
 LEARNING_RATE, BATCH = 1e-4, 16
 
 # %% [markdown]
@@ -93,7 +93,7 @@ def batches_of(places, order="given", size=BATCH):
         [reviews.texts[place] for place in places],
         reviews.labels[places],
         batch_size=size,
-        max_length=48,
+        max_length=LENGTH,
         order=order,
     )
 
@@ -289,7 +289,7 @@ plt.show()
 
 # %%
 places = order_of_steps()
-rows = loaded.tokenizer([reviews.texts[place] for place in places], truncation=True, max_length=48)
+rows = loaded.tokenizer([reviews.texts[place] for place in places], truncation=True, max_length=LENGTH)
 examples = [
     {"input_ids": ids, "attention_mask": mask, "labels": int(label)}
     for ids, mask, label in zip(
