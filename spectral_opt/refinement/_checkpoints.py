@@ -104,7 +104,7 @@ def open_tuned(tuned: ModelLike, base: nn.Module, mapped: bool = False) -> Itera
     if where.kind == "module" and hasattr(unwrap(tuned), "peft_config"):
         with tempfile.TemporaryDirectory() as folder:
             _save_adapter(unwrap(tuned), folder)
-            yield TunedCheckpoint(open_checkpoint(folder, open_module(base)), Path(folder))
+            yield TunedCheckpoint(open_checkpoint(folder, _with_buffers(base)), Path(folder))
     elif where.kind == "module":
         model = unwrap(tuned)
         yield _of_state(model.state_dict(), model)
@@ -113,7 +113,7 @@ def open_tuned(tuned: ModelLike, base: nn.Module, mapped: bool = False) -> Itera
     elif isinstance(tuned, Mapping):
         yield _of_state(tuned)
     else:
-        weights = where.weights(open_module(base), mapped)
+        weights = where.weights(_with_buffers(base), mapped)
         _check_quantization("tuned", weights.quantized)
         yield TunedCheckpoint(weights, _local_folder(where))
 
@@ -146,6 +146,11 @@ def _check_quantization(argument: str, how: str) -> None:
             f"{argument} is quantized ({how}), and a delta is taken of plain weights: give it in full precision, as it "
             "was before (load it without quantization_config) or as model.dequantize() makes it"
         )
+
+
+def _with_buffers(base: nn.Module) -> WeightMapping:
+    """Open what an adapter is added to: a model that both are merged into computes with the base's buffers too."""
+    return _of_state(base.state_dict(), base).weights
 
 
 def _of_state(state: Mapping[str, Any], model: nn.Module | None = None) -> TunedCheckpoint:
@@ -204,21 +209,29 @@ def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseM
             "base is weights alone, and graphs are built by running a model: give base as a module or as a folder "
             "with config.json, or tuned as one of these"
         )
-    own = open_module(model)
+    own, state, parameters = _with_buffers(model), model.state_dict(), {*open_module(model)}
     found = correspond(weights, own)
     fresh = []
     with torch.no_grad():
         for name in own:
             before = found.origins(name)
             if not before:
-                fresh.append(name)
+                if name in parameters:
+                    fresh.append(name)
                 continue
             if len(before) > 1 and not all_equal(found.base, before):
                 raise ValueError(
                     f"{' and '.join(map(repr, before))} are several weights in base, and one tied weight in the "
                     "architecture of tuned: give base as a module or as a folder with config.json"
                 )
-            parameter = model.get_parameter(name)
+            if (
+                name not in parameters
+            ):  # a buffer, of any type; one of an older version may have another shape
+                buffer = found.base[before[0]]
+                if buffer.shape == state[name].shape:
+                    state[name].copy_(buffer)
+                continue
+            parameter = state[name]
             value = wide_weight(found.base[before[0]], before[0], found.base)
             if value.shape != parameter.shape:
                 raise ValueError(

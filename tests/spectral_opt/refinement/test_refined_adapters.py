@@ -46,6 +46,16 @@ def gpt2():
     ).eval()
 
 
+def routed():
+    """A mixture whose router has a buffer, the correction of each expert's score."""
+    model = copy.deepcopy(make_saved("DeepseekV3ForCausalLM"))
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(torch.arange(len(buffer)))
+    return model.eval()
+
+
 def trained(base, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -60,6 +70,7 @@ def trained(base, **options):
 CASES = {
     "output embeddings": (llama, {"target_modules": ["q_proj", "lm_head"]}),
     "embeddings": (llama, {"target_modules": ["q_proj", "embed_tokens"]}),
+    "buffers": (routed, {"target_modules": ["o_proj"]}),
     "square Conv1D": (gpt2, {"target_modules": ["c_proj", "lm_head"]}),
     "both sides of a tied weight": (
         lambda: llama(tied=True),
@@ -96,12 +107,26 @@ def test_a_merged_adapter_loads_with_the_tensors_of_the_result(tmp_path, case):
         for name, value in refined.items():
             assert torch.equal(loaded[name], value)
             torch.testing.assert_close(value, found[0][name])
-        for name in ("lm_head.weight", "model.embed_tokens.weight", "transformer.wte.weight"):
-            if name in truth:  # not filtered: as it was tuned
+        rest = ("lm_head.weight", "model.embed_tokens.weight", "transformer.wte.weight")
+        for name in truth:
+            if name in rest or name.endswith("e_score_correction_bias"):  # not filtered: as it was tuned
                 torch.testing.assert_close(refined[name], truth[name], rtol=1e-5, atol=2e-6)
         if tied:
             assert not json.loads((tmp_path / f"{number}" / "config.json").read_text())["tie_word_embeddings"]
             assert any("where the base ties them" in remark for remark in refined.remarks)
+
+
+def test_weights_alone_run_with_their_own_buffers():
+    base, tuned = routed(), copy.deepcopy(make_saved("DeepseekV3ForCausalLM", seed=1))
+    texts = {
+        "preserve": [{"input_ids": torch.randint(3, 40, (32, 6), generator=torch.Generator().manual_seed(0))}]
+    }
+    found, alone = (
+        refine(one, tuned, "preserve", batches=texts, strength=1.0, graph="columns")
+        for one in (base, base.state_dict())
+    )
+    for name, value in found.items():
+        torch.testing.assert_close(alone[name], value)
 
 
 @pytest.mark.parametrize("case", CASES)
