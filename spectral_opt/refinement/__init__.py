@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         load_base as load_base,
         open_tuned as open_tuned,
     )
-    from spectral_opt.refinement._deltas import Rest as Rest, told_skipped as told_skipped
+    from spectral_opt.refinement._left_alone import Rest as Rest, told_skipped as told_skipped
     from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
     from spectral_opt.refinement._memory import (
         Memory as Memory,

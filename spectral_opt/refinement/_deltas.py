@@ -1,42 +1,24 @@
-r"""Deltas of a fine-tune, filtered: weight by weight, or, of a LoRA adapter, as factors of the same rank.
-
-With :math:`\Delta = s B A` a filter on columns changes A alone, one on rows B alone:
-
-.. math:: \Delta h(C) = s B (A h(C)), \qquad h(L) \Delta = s (h(L) B) A
-"""
+"""The deltas of a fine-tune, filtered table by table while the checkpoint is read."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from paramgraph.checkpoints import (
-    AdaptedWeights,
-    ModuleWeights,
-    plain_name,
-    told,
-    wide_weight,
-)
+from paramgraph.checkpoints import ModuleWeights, plain_name, told, wide_weight
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
 from spectral_opt.functional import filter_in_place_of, match_norm
-from spectral_opt.preparation import NUMERIC_FAILURES, PreparedTable, told_reasons
+from spectral_opt.preparation import NUMERIC_FAILURES, told_reasons
 from spectral_opt.refinement._checkpoints import TunedCheckpoint
-from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement._factors import of_rank
+from spectral_opt.refinement._filters import ResponseFilters
+from spectral_opt.refinement._left_alone import UNCHANGED, Failures, Rest, filtered_groups, resting, told_rest
 from spectral_opt.refinement._matching import CheckpointMatch
-
-# What becomes of weights that have a counterpart in the base and that no filter acts on.
-Rest = Literal["tuned", "scaled", "base"]
-# So many are named one by one.
-FEW = 4
-UNCHANGED = (
-    "base and tuned are equal in all that is filtered: nothing was refined, the result is a copy of tuned"
-)
 
 
 class DeltaStream:
@@ -235,7 +217,7 @@ class DeltaStream:
                 continue
             changed.update(table.parameters)
             for name in self._ranks.keys() & set(table.parameters) if config.scheme == "entries" else ():
-                A, B, _, _ = _of_rank(filtered[name].flatten(1), self._ranks[name])
+                A, B, _, _ = of_rank(filtered[name].flatten(1), self._ranks[name])
                 cut = (B @ A).to(filtered[name].dtype).view_as(filtered[name])
                 filtered[name] = match_norm(cut, before[name]) if config.norm_matching else cut
         made = {}
@@ -265,190 +247,3 @@ def _of_one_expert(table: NodeTable) -> NodeTable:
         bounds=((0, 1), *part.bounds[1:]),
     )
     return replace(table, slices=(alone,))
-
-
-class Failures:
-    """Why tables are left alone that a config targets: when graphs were built, or when a delta was filtered.
-
-    Of tables of which tuned has a counterpart alone: what else the base has is told by the match.
-    """
-
-    def __init__(self, filters: RefinementFilters, match: CheckpointMatch) -> None:
-        self._filters = filters
-        self._found: dict[tuple[int, str], str] = {}
-        for place, (tables, left) in enumerate(zip(filters.tables, filters.left, strict=True)):
-            for ready in (*left.values(), *tables.values()):
-                parts = {name: match.found.partners(name) for name in ready.table.parameters}
-                lost = [name for name, partners in parts.items() if not partners]
-                if not any(parts.values()):
-                    continue
-                if ready.operator is None:
-                    self.add(place, ready, ready.reason)
-                elif lost:
-                    self.add(place, ready, f"tuned has no counterpart of {told(lost)}")
-
-    def add(self, place: int, ready: PreparedTable, reason: str) -> None:
-        """Note why the table of the config in a place has no filter."""
-        group = ready.table.group
-        if len(self._filters.configs) > 1:
-            reason = f"on {ready.table.scheme}: {reason}"
-        self._found[place, group] = reason.replace(f"table {group!r}: ", "")
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """The reason for each table, by its group; those of several configs in one."""
-        found: dict[str, list[str]] = {}
-        for (_, group), reason in self._found.items():
-            found.setdefault(group, []).append(reason)
-        return {group: "; ".join(reasons) for group, reasons in found.items()}
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What to say, in one line."""
-        return told_skipped(self.reasons)
-
-
-def told_skipped(reasons: Mapping[str, str]) -> tuple[str, ...]:
-    """Say which tables no filter acts on though they are targeted; nothing where there are none."""
-    return (f"not filtered: {told_reasons(reasons)}",) if reasons else ()
-
-
-def filtered_groups(filters: RefinementFilters, match: CheckpointMatch) -> Mapping[str, tuple[str, ...]]:
-    """For each filtered parameter that has a match, list all that share tables with it, over all configs."""
-    groups: dict[str, set[str]] = {}
-    for tables in filters.tables:
-        for ready in tables.values():
-            if not match.names.keys() >= set(ready.table.parameters):
-                continue  # something of it has no delta
-            joined = set(ready.table.parameters).union(
-                *(groups.get(name, ()) for name in ready.table.parameters)
-            )
-            groups |= dict.fromkeys(joined, joined)
-    return {name: tuple(sorted(group)) for name, group in groups.items()}
-
-
-def resting(match: CheckpointMatch, groups: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Name the weights of tuned that have a counterpart in the base and that no filter acts on."""
-    filtered = {tuned for name in groups for tuned in match.names[name]}
-    return tuple(sorted(name for name in match.origins if name not in filtered))
-
-
-def told_rest(dimensions: Mapping[str, int], rest: Rest, factor: float) -> tuple[str, ...]:
-    """Say what becomes of the weights that no filter acts on, by their names; nothing where there are none."""
-    done = {
-        "tuned": "left as tuned, as no filter acts on it",
-        "scaled": f"change scaled by {factor:.4g}, as the norm of the filtered ones was",
-        "base": "given back to the base, as no filter acts on it",
-    }[rest]
-    # By their modules they would read as if the layers that are filtered were left out.
-    vectors = [name for name, number in dimensions.items() if number < 2]
-    if len(vectors) <= FEW:
-        return (f"{done}: {told(list(dimensions))}",) if dimensions else ()
-    others = told([name for name in dimensions if name not in vectors])
-    vector_count = f"{len(vectors)} vectors, such as biases and norms"
-    return (f"{done}: {vector_count}; {others}" if others else f"{done}: {vector_count}",)
-
-
-def scale_tensors(tensors: Mapping[str, Tensor], names: Collection[str], factor: float) -> dict[str, Tensor]:
-    """Multiply some tensors by a factor, as updates s B A are by multiplying B; all others are handed through."""
-    chosen = set(names) if factor != 1 else set()
-    return {
-        name: (wide(value) * factor).to(value.dtype) if name in chosen else value
-        for name, value in tensors.items()
-    }
-
-
-class RefinedFactors(NamedTuple):
-    """An adapter's tensors, squared norms of its filtered updates before and after, and what a lower rank left out."""
-
-    tensors: dict[str, Tensor]
-    before: float
-    after: float
-    lost: float  # norm of what the rank could not hold over that of the filtered updates
-    filtered: frozenset[str]  # weights on which a filter acts, whether there was an update to change or not
-    rested: frozenset[str]  # weights of which no filter has changed anything, as each has failed
-
-
-def refine_factors(
-    adapter: AdaptedWeights, groups: Iterable[str], filters: ResponseFilters, failures: Failures
-) -> RefinedFactors:
-    r"""Filter the factors of an adapter, by weight; what fails is noted, and the weight has its factors.
-
-    Tensors that no filter changes keep every bit. A filter on entries takes the product B A to any rank: kept is its
-    best approximation of the rank that there was, :math:`\min_{\text{rank } r} |X - h(B A)|`.
-    """
-    tensors = {name: adapter.stored[name] for name in adapter.stored}
-    before = after = lost = whole = 0.0
-    acted, rested = set(), set()
-    for weight in groups:
-        pair = adapter.factor_names(weight)
-        if pair is None:
-            continue
-        A, B = (wide(tensors[name]) for name in pair)
-        scale = adapter.scaling(weight) ** 2
-        start = _squared_norm(A, B)
-        has_filter = False
-        for place, ready in filters.acting([weight]):
-            config = filters.owner.configs[place]
-            if not math.isfinite(start):
-                failures.add(place, ready, f"the factors of {weight} have numbers that are not finite")
-                continue
-            length = _squared_norm(A, B)
-            try:
-                graph_filter = filters.make(place, ready)
-                if not graph_filter.is_identity:
-                    A, B, all_of_it, left_out = _filtered(A, B, config.scheme, graph_filter)
-                    whole, lost = whole + scale * all_of_it, lost + scale * left_out
-            except NUMERIC_FAILURES as error:
-                failures.add(place, ready, " ".join(str(error).split()))
-                continue
-            has_filter = True
-            left = _squared_norm(A, B)
-            if config.norm_matching and left > 0:
-                A = A * math.sqrt(length / left)
-        if not has_filter:
-            rested.add(weight)
-            continue
-        acted.add(weight)
-        before, after = before + scale * start, after + scale * _squared_norm(A, B)
-        for name, value in zip(pair, (A, B), strict=True):
-            old = tensors[name]
-            tensors[name] = torch.where(wide(old) == value, old, value.to(old.dtype))
-    share_lost = math.sqrt(lost / whole) if whole else 0.0
-    return RefinedFactors(tensors, before, after, share_lost, frozenset(acted), frozenset(rested))
-
-
-def _filtered(A: Tensor, B: Tensor, scheme: str, graph_filter: Any) -> tuple[Tensor, Tensor, float, float]:
-    """Filter two factors; give with them the squared norm of the result before its rank was cut, and what was cut."""
-    if scheme == "columns":
-        return graph_filter(A.T.contiguous()).T.contiguous(), B, 0.0, 0.0
-    if scheme == "rows":
-        return A, graph_filter(B), 0.0, 0.0
-    new_A, new_B, whole, lost = _of_rank(graph_filter(B.double() @ A.double()), len(A))
-    A, B = torch.zeros_like(A), torch.zeros_like(B)  # a rank may be more than the smaller side
-    A[: len(new_A)], B[:, : len(new_A)] = new_A.to(A), new_B.to(B)
-    return A, B, whole, lost
-
-
-def _of_rank(X: Tensor, rank: int) -> tuple[Tensor, Tensor, float, float]:
-    r"""Cut a matrix into factors A and B of a rank; give with them its squared norm, and what was cut of it.
-
-    Of the smaller side, :math:`X X^T = U S^2 U^T`, the leading directions are kept: :math:`U_r U_r^T X`.
-    Eigenvectors of that side took a quarter of the time of singular vectors of both (384 x 1536); sums are in float64.
-    """
-    is_tall = X.shape[0] > X.shape[1]
-    wide_X = X.double().T if is_tall else X.double()
-    squares, U = torch.linalg.eigh(wide_X @ wide_X.T)
-    squares, U = squares.clamp(min=0).flip(0), U.flip(1)
-    # The roots of the singular values on both sides.
-    roots = squares[:rank].pow(0.25)
-    first, second = U[:, :rank] * roots, U[:, :rank].T @ wide_X
-    second = torch.where(roots > 0, 1 / roots, 0)[:, None] * second
-    A, B = (first.T, second.T) if is_tall else (second, first)
-    return A, B, float(squares.sum()), float(squares[rank:].sum())
-
-
-def _squared_norm(A: Tensor, B: Tensor) -> float:
-    """Compute |B A|^2 = tr(B^T B A A^T), rank x rank."""
-    wide_A, wide_B = A.double(), B.double()
-    return float(((wide_B.T @ wide_B) * (wide_A @ wide_A.T)).sum())

@@ -6,7 +6,6 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from paramgraph._checks import is_number, known_choice
-from paramgraph.checkpoints import AdaptedWeights, ModelLike, locate, open_module
+from paramgraph.checkpoints import ModelLike, locate, open_module
 from paramgraph.filters import get_response
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.sources import Loss, Objective
@@ -31,7 +30,13 @@ from spectral_opt.preparation import (
     check_filled,
     choose_graph_workers,
     match_tables,
-    told_reasons,
+)
+from spectral_opt.refinement._adapters import (
+    factor_ranks,
+    merge_reasons,
+    refine_adapter,
+    scale_adapter,
+    scale_merge_reasons,
 )
 from spectral_opt.refinement._card import card_of_state, told_model
 from spectral_opt.refinement._checkpoints import (
@@ -41,18 +46,9 @@ from spectral_opt.refinement._checkpoints import (
     place_of,
     refuse_quantized,
 )
-from spectral_opt.refinement._deltas import (
-    UNCHANGED,
-    DeltaStream,
-    Failures,
-    Rest,
-    filtered_groups,
-    refine_factors,
-    resting,
-    scale_tensors,
-    told_rest,
-)
-from spectral_opt.refinement._filters import RefinementFilters, ResponseFilters
+from spectral_opt.refinement._deltas import DeltaStream
+from spectral_opt.refinement._filters import RefinementFilters
+from spectral_opt.refinement._left_alone import Rest
 from spectral_opt.refinement._matching import CheckpointMatch, match_checkpoints
 from spectral_opt.refinement._memory import SHARD_BYTES, Memory, choose_placement
 from spectral_opt.refinement._moments import read_moments, write_moments
@@ -223,7 +219,7 @@ class Refiner:
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
-                return self._refine_adapter(checkpoint, filters, match)
+                return self._told_first(refine_adapter(checkpoint.adapter, match, filters, self.rest))
             told = (*self._told, *self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, None, told, self.rest)
             tensors = own_memory(found, tuned, self._memory)
@@ -307,7 +303,8 @@ class Refiner:
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             remarks = (*self.filters.remarks, *match.remarks, *merged)
-            ranks = {} if merged or factor is not None else self._ranks(checkpoint, match)
+            adapter = None if merged or factor is not None else checkpoint.adapter
+            ranks = {} if adapter is None else factor_ranks(adapter, match, self.filters)
             yield DeltaStream(
                 checkpoint, match, self.filters.of(responses), factor, remarks, self.rest, ranks, self._memory
             )
@@ -350,21 +347,15 @@ class Refiner:
                     staged, own, folder
                 )
 
-            if factor is not None and checkpoint.adapter is not None:
-                whole = sorted(filter(checkpoint.adapter.is_whole, match.origins))
-                merged = tuple(
-                    f"the adapter was merged: {name!r} was trained as a whole" for name in whole[:1]
-                )
-            if checkpoint.adapter is not None and not merged:
+            adapter = checkpoint.adapter
+            if factor is not None and adapter is not None:
+                merged = scale_merge_reasons(adapter, match)
+            if adapter is not None and not merged:
                 if factor is None:
-                    state = self._refine_adapter(checkpoint, filters, match)
+                    state = refine_adapter(adapter, match, filters, self.rest)
                 else:
-                    stored = checkpoint.adapter.stored
-                    second = [name for name in stored if ".lora_B" in name or ".lora_embedding_B" in name]
-                    tensors = scale_tensors(stored, second, factor)
-                    config = checkpoint.adapter.config
-                    memory = str(self.placement)
-                    state = RefinedState(tensors, "adapter", match.remarks, factor, config, memory=memory)
+                    state = scale_adapter(adapter, match, factor)
+                state = self._told_first(state)
                 describe = partial(write_card, state)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True, describe=describe)
                 return state
@@ -388,6 +379,11 @@ class Refiner:
             )
         return described(read_folder(folder, mapped=in_files))
 
+    def _told_first(self, state: RefinedState) -> RefinedState:
+        """Put what is to be said first before the remarks of an adapter, and where its graphs were."""
+        state.remarks, state.memory = (*self._told, *state.remarks), str(self.placement)
+        return state
+
     def _check_match(self, tuned: ModelLike) -> None:
         """Refuse two states of different models: names and shapes tell them."""
         found = (match_tables(self.base.model, config)[0] for config in self.configs)
@@ -404,69 +400,9 @@ class Refiner:
             for name in ready.table.parameters
         }
         match = match_checkpoints(self.base, self._weights, checkpoint, targeted)
-        adapter = checkpoint.adapter
-        if adapter is None:
+        if checkpoint.adapter is None:
             return match, ()
-        schemes = sorted({config.scheme for config in self.configs} - {"rows", "columns", "entries"})
-        if schemes:
-            return match, (f"the adapter was merged: a filter on {', '.join(schemes)} mixes its factors",)
-        whole = sorted(name for name in match.names if adapter.is_whole(name))
-        if whole:
-            return match, (f"the adapter was merged: {whole[0]!r} is filtered and was trained as a whole",)
-        stacks = sorted(
-            name for name in match.names if adapter.changes(name) and not adapter.factor_names(name)
-        )
-        if stacks:
-            return match, (
-                f"the adapter was merged: {stacks[0]!r} is filtered, and its factors are those of all experts in one",
-            )
-        left = self._resting_updates(match, adapter) if self.rest != "tuned" else ()
-        odd = [name for name in left if adapter.factor_names(name) is None]
-        if odd:
-            return match, (
-                f"the adapter was merged: {odd[0]!r} has no factors alone, and rest={self.rest!r}",
-            )
-        return match, ()
-
-    def _ranks(self, checkpoint: TunedCheckpoint, match: CheckpointMatch) -> dict[str, int]:
-        """Give the ranks of an adapter's filtered updates, by the names of the base."""
-        adapter = checkpoint.adapter
-        if adapter is None:
-            return {}
-        pairs = {name: adapter.factor_names(name) for name in filtered_groups(self.filters, match)}
-        return {name: adapter.stored.shape(pair[0])[0] for name, pair in pairs.items() if pair is not None}
-
-    def _resting_updates(self, match: CheckpointMatch, adapter: AdaptedWeights) -> tuple[str, ...]:
-        """Name, as the base does, what an adapter changes and no filter acts on."""
-        names = (match.origins[name] for name in resting(match, filtered_groups(self.filters, match)))
-        return tuple(name for name in dict.fromkeys(names) if adapter.changes(name))
-
-    def _refine_adapter(
-        self, checkpoint: TunedCheckpoint, filters: ResponseFilters, match: CheckpointMatch
-    ) -> RefinedState:
-        adapter = checkpoint.adapter
-        assert adapter is not None, "the caller has looked"
-        groups = filtered_groups(self.filters, match)
-        failures = Failures(self.filters, match)
-        found = refine_factors(adapter, groups, filters, failures)
-        if found.rested and not found.filtered:
-            raise ValueError(f"nothing can be filtered: {told_reasons(failures.reasons)}")
-        kept = math.sqrt(found.after / found.before) if found.before else 1.0
-        left = (*self._resting_updates(match, adapter), *found.rested)
-        factor = {"tuned": 1.0, "scaled": kept, "base": 0.0}[self.rest]
-        second = [pair[1] for name in left if (pair := adapter.factor_names(name)) is not None]
-        tensors = scale_tensors(found.tensors, second, factor)
-        dimensions = {name: len(self._weights.shape(name)) for name in left}
-        remarks = (*self._told, *self.filters.remarks, *match.remarks, *failures.remarks)
-        remarks += told_rest(dimensions, self.rest, factor)
-        if any(config.scheme == "entries" for config in self.configs):
-            remarks += (
-                f"the rank of the adapter was kept, leaving {found.lost:.2%} of the norm of the filtered updates out",
-            )
-        remarks += () if found.before else (UNCHANGED,)
-        return RefinedState(
-            tensors, "adapter", remarks, kept, adapter.config, failures.reasons, str(self.placement)
-        )
+        return match, merge_reasons(checkpoint.adapter, match, self.filters, self.rest)
 
 
 def _chosen(
