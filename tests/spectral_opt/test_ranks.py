@@ -1,13 +1,14 @@
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from paramgraph import columns, node_tables, rows
 from spectral_opt import SpectralConfig
 from spectral_opt.distributed import check_layout, rank_traffic, shards_of, splits_nodes
 from spectral_opt.preparation import collect_on_ranks, prepare_on_ranks
 from spectral_opt.ranks import Ranks, find_ranks, is_split, local, whole
+
+from helpers.rank_cases import make_decoder
 
 
 def model(inputs=4, outputs=5):
@@ -67,11 +68,6 @@ def test_shards_are_those_of_torch_chunk_and_cover_the_table_once(outputs, size,
             assert shard.table.names == tuple(table.names[node] for node in shard.nodes)
     joined = torch.cat(found, dim=0 if splits_nodes(table) else 1)
     assert torch.equal(joined, table.gather({"0.weight": weight}))
-
-
-def make_decoder():
-    sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2))
 
 
 @pytest.mark.parametrize("size", [1, 2])
