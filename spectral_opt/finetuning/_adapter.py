@@ -80,6 +80,16 @@ def _unmet(config: Any) -> str:  # of PEFT
     return ""
 
 
+def check_resumable(config: Any) -> None:  # of PEFT
+    """Refuse to take up a checkpoint of an adapter that is trained through an encoder, which PEFT does not save."""
+    kind = str(config.peft_type.value).lower()
+    if kind == "p_tuning" or getattr(config, "prefix_projection", False):
+        raise ValueError(
+            f"PEFT keeps what the encoder of {kind} makes and not the encoder, so that no checkpoint can be taken up: "
+            "train in a new folder and without patience, or take prompt_tuning"
+        )
+
+
 def check_checkpointing(config: Any) -> None:  # of PEFT
     """Refuse gradient checkpointing where the adapter would be put before the text once more in the backward pass."""
     if str(config.peft_type.value) == "PREFIX_TUNING":

@@ -13,7 +13,13 @@ from paramgraph.checkpoints import locate
 from paramgraph.digests import tensor_digest, text_digest
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
-from spectral_opt.finetuning._adapter import adapt, adapter_config, check_checkpointing, keep_fresh
+from spectral_opt.finetuning._adapter import (
+    adapt,
+    adapter_config,
+    check_checkpointing,
+    check_resumable,
+    keep_fresh,
+)
 from spectral_opt.finetuning._arguments import (
     Schedule,
     argument_fields,
@@ -90,6 +96,8 @@ class RunInputs:
         self.adapter = adapter_of(options, kind)
         if self.adapter is not None and options.gradient_checkpointing:
             check_checkpointing(self.adapter)
+        if options.patience is not None:
+            self.check_resumable()
         self.launch = Launch.of(options)
         if workers is not None and self.launch.ranks > 1:
             raise ValueError(
@@ -99,6 +107,11 @@ class RunInputs:
         _check_bfloat16(options)
         self.task = kind(options)
         self.preserved = read_preserved(options, self.task.trained_texts())
+
+    def check_resumable(self) -> None:
+        """Refuse with a ValueError an adapter of which no checkpoint can be taken up."""
+        if self.adapter is not None:
+            check_resumable(self.adapter)
 
     @property
     def text_digest(self) -> str:

@@ -94,6 +94,8 @@ def _finetune(
     check_identity(out, known, {"texts": inputs.text_digest})
     if known is not None and known["status"] == "finished":
         return FinishedTuning(out, known, trained=False)
+    if whole_checkpoints(out):
+        inputs.check_resumable()
     run = _opened(inputs, out, known, advance)
     clock.tick("preparing")
     trainer = run.trainer

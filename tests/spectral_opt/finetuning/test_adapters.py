@@ -1,5 +1,6 @@
 """What is tuned beside a frozen model is complete, and what stands before the text is no text."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):
     tokenizer.save_pretrained(base)
     done = finetune(options(base, data / "reviews.csv", "classification", peft="lora"), tmp_path / "out")
     assert {"pre_classifier", "classifier"} <= set(done.record["config"]["peft"]["modules_to_save"])
+
+
+def test_an_adapter_whose_encoder_is_not_saved_does_not_go_on_as_another_one(decoder, data, tmp_path):
+    more = {"peft": "prefix_tuning", "peft_options": {"num_virtual_tokens": 2, "prefix_projection": True}}
+    asked = dataclasses.replace(
+        options(decoder, data / "plain.jsonl", "causal-lm", **more), max_steps=3, evaluate_every=1
+    )
+
+    def end(share: float, what: str) -> None:
+        if what.startswith("step 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(asked, tmp_path / "out", advance=end)
+    with pytest.raises(ValueError, match="the encoder of prefix_tuning makes and not the encoder"):
+        finetune(asked, tmp_path / "out")
 
 
 def test_an_adapter_of_a_classifier_is_scored_in_batches_also_where_its_base_knows_no_padding(

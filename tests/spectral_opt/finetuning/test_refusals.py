@@ -75,6 +75,10 @@ CHAT = "--model {llama} --data {chat} --task instruction"
             f"{PLAIN} --peft lora --peft-options init_lora_weights=pissa_niter_4",
             "who loads the adapter would find something else: take pissa",
         ),
+        (
+            f"{PLAIN} --peft p_tuning --peft-options num_virtual_tokens=2 --patience 2",
+            "no checkpoint can be taken up",
+        ),
         (f"{PLAIN} --peft prompt_tuning", "--peft-options num_virtual_tokens=20"),
         (
             f"{PLAIN} --peft prefix_tuning --peft-options num_virtual_tokens=2 --gradient-checkpointing",
