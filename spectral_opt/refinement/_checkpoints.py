@@ -1,5 +1,6 @@
 """What refinement reads: a base that can run, and a fine-tuned checkpoint of which one weight is read at a time."""
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -189,11 +190,33 @@ def _save_adapter(model: Any, folder: str) -> None:
     if len(active) != 1:
         raise ValueError(f"tuned has the active adapters {active}: one can be refined; merge them first")
     name = active[0]
+    _check_as_saved(model, name)
     # PEFT writes "default" into the folder itself and every other adapter into a folder of its name.
     model.save_pretrained(folder, selected_adapters=[name])
     if name != "default":
         for file in (Path(folder) / name).iterdir():
             file.rename(Path(folder) / file.name)
+
+
+def _check_as_saved(model: Any, name: str) -> None:
+    """Refuse an adapter that computes something else than what PEFT writes of it."""
+    is_rank_stable = getattr(model.peft_config[name], "use_rslora", False)
+    for layer in model.modules():
+        if not hasattr(layer, "active_adapters") or not hasattr(layer, "base_layer"):
+            continue
+        if layer.disable_adapters:
+            raise ValueError(
+                "tuned has its adapter disabled, so that it runs as its base: enable it (enable_adapter_layers), or "
+                "refine outside of disable_adapter"
+            )
+        if hasattr(layer, "lora_A") and name in layer.scaling:
+            rank, alpha, found = layer.r[name], layer.lora_alpha[name], layer.scaling[name]
+            configured = alpha / (math.sqrt(rank) if is_rank_stable else rank)
+            if not math.isclose(found, configured):
+                raise ValueError(
+                    f"tuned has its adapter scaled by {found:g}, {configured:g} in its configuration, which alone PEFT "
+                    "saves: scale it back (unscale_layer), or merge it (merge_and_unload) and refine that"
+                )
 
 
 def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseModel:

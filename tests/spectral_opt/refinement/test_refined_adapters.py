@@ -116,6 +116,31 @@ def test_a_merged_adapter_loads_with_the_tensors_of_the_result(tmp_path, case):
             assert any("where the base ties them" in remark for remark in refined.remarks)
 
 
+def scale(wrapped):
+    for layer in wrapped.modules():
+        if hasattr(layer, "scale_layer"):
+            layer.scale_layer(0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (scale, "scaled by 0.5, 1 in its configuration"),
+        (
+            lambda wrapped: wrapped.base_model.disable_adapter_layers(),
+            "disabled, so that it runs as its base",
+        ),
+    ],
+)
+def test_an_adapter_that_runs_otherwise_than_it_is_saved_is_refused(change, message):
+    base = llama()
+    wrapped = trained(base, target_modules=["q_proj"], lora_alpha=2)
+    assert refine(base, wrapped, ROWS).form == "adapter"
+    change(wrapped)
+    with pytest.raises(ValueError, match=message):
+        refine(base, wrapped, ROWS)
+
+
 def test_weights_alone_run_with_their_own_buffers():
     base, tuned = routed(), copy.deepcopy(make_saved("DeepseekV3ForCausalLM", seed=1))
     texts = {
