@@ -67,7 +67,7 @@ transformers.utils.logging.set_verbosity_error()
 
 PER_CLASS, TEST, STEPS, PRESERVED, HELD_OUT = (16, 64, 3, 32, 40) if FAST else (500, 700, 125, 96, 160)
 LAYERS = "0" if FAST else "012345"
-BATCH = 16
+BATCH, LENGTH = 16, 12 if FAST else 48
 
 # %% [markdown]
 # ## Three texts, and why three
@@ -91,7 +91,7 @@ split = few_shot_split(reviews, per_class=PER_CLASS, dev_per_class=0, test_size=
 
 
 def tokens(texts, labels=None, size=64, order="length"):
-    return tokenize_batches(loaded.tokenizer, texts, labels, batch_size=size, max_length=48, order=order)
+    return tokenize_batches(loaded.tokenizer, texts, labels, batch_size=size, max_length=LENGTH, order=order)
 
 
 def some(name, count):
