@@ -21,6 +21,7 @@ from spectral_opt.tasks.classifier import (
 from spectral_opt.tasks.labelled import LabelledText
 from spectral_opt.tasks.loading import PLAIN, load_labelled_text, read_paragraphs
 from spectral_opt.tasks.models import (
+    ONE_CLASS,
     LoadedModel,
     embedded_folder,
     load_model,
@@ -121,6 +122,12 @@ def _unlabelled(model: str, data: str, options: InputOptions, reason: str) -> Co
 
 def _own_head(model: str, data: LabelledText, options: InputOptions) -> ComparisonInputs:
     loaded = load_model(model, head="classifier")
+    config: Any = loaded.encoder.config  # of transformers
+    if config.problem_type not in (None, ONE_CLASS):
+        raise DataError(
+            f"{loaded.name!r} is made for {config.problem_type}, whose loss is of no texts with one class each: give "
+            "texts without labels, or set problem_type to null in its config.json"
+        )
     classes, remarks = match_classes(loaded.encoder, data.label_names)
     chosen = _draw(len(data), data.name, options)
     batches = _batches(

@@ -50,6 +50,8 @@ HEADS: dict[Head, Any] = {  # Any: transformers is not typed
 }
 
 CHECKSUMS = "checksums.json"
+# What transformers calls a classifier of texts that have one class each.
+ONE_CLASS = "single_label_classification"
 
 
 @dataclass(frozen=True)
@@ -325,16 +327,22 @@ def _load(
 def _classes(config: Any, names: Sequence[str]) -> tuple[dict[str, Any], str]:
     """Name the classes of a head for `from_pretrained`, and say what the checkpoint's own are, where they differ."""
     own = [str(name) for name in config.id2label.values()]
-    if sorted(name.casefold() for name in own) == sorted(name.casefold() for name in names):
-        return {}, ""
-    numbered = dict(enumerate(names))
-    options = {
-        "id2label": numbered,
-        "label2id": {name: number for number, name in numbered.items()},
-        "ignore_mismatched_sizes": True,
-    }
     has_head = any("Classification" in name for name in config.architectures or ())
-    return options, f"the checkpoint's head is of the classes {', '.join(own)}" if has_head else ""
+    options: dict[str, Any] = {}
+    notes = []
+    if config.problem_type not in (None, ONE_CLASS):
+        # Its loss would be of numbers, or of each class for itself; numbers would be broadcast against the logits.
+        options["problem_type"] = ONE_CLASS
+        notes.append(f"the checkpoint is made for {config.problem_type}, and is tuned to one class a text")
+    if sorted(name.casefold() for name in own) != sorted(name.casefold() for name in names):
+        numbered = dict(enumerate(names))
+        options |= {
+            "id2label": numbered,
+            "label2id": {name: number for number, name in numbered.items()},
+            "ignore_mismatched_sizes": True,
+        }
+        notes += [f"the checkpoint's head is of the classes {', '.join(own)}"] if has_head else []
+    return options, "; ".join(notes)
 
 
 def _check_tokenizer(shown: str, embedded: int, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from paramgraph import heads, list_schemes, node_tables
-from spectral_opt.errors import DownloadError, ModelError
-from spectral_opt.tasks import fetch, load_model, load_text, models
+from paramgraph.inputs import InputOptions
+from spectral_opt.errors import DataError, DownloadError, ModelError
+from spectral_opt.tasks import fetch, load_model, load_text, models, open_inputs
 
 
 def test_the_default_is_the_embedded_minilm():
@@ -388,6 +389,24 @@ def test_a_head_that_has_the_classes_keeps_its_own_order(classifier_folder):
     loaded = load_model(classifier_folder, head="classifier", label_names=("Bad", "good", "so-so"))
     assert loaded.encoder.config.id2label == {0: "bad", 1: "so-so", 2: "good"}
     assert not loaded.fresh
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi_label_classification"])
+def test_a_head_of_another_kind_of_loss_is_tuned_to_one_class_a_text_and_compared_with_none(
+    classifier_folder, tmp_path, kind
+):
+    folder = tmp_path / "other"
+    shutil.copytree(classifier_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": kind}))
+    loaded = load_model(folder, head="classifier", label_names=("bad", "good", "so-so"))
+    assert loaded.encoder.config.problem_type == "single_label_classification"
+    assert not loaded.fresh
+    assert f"the checkpoint is made for {kind}, and is tuned to one class a text" in loaded.provenance.notes
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text,label\n" + "".join(f"film {at},{('bad', 'good')[at % 2]}\n" for at in range(8)))
+    with pytest.raises(DataError, match=f"is made for {kind}"):
+        open_inputs(str(folder), str(texts), InputOptions(batches=2, batch_size=4))
 
 
 def test_a_head_of_another_number_of_classes_is_drawn_anew_and_so_told(classifier_folder):
