@@ -113,13 +113,13 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
         series.name: series.is_null
         for own in panels.values()
         for series in own
-        if series is not baseline_of(own) and series.is_trained
+        if series is not baseline_of(own) and series.is_trained and series.finished
     }
     rows = []
     for name in names:
         cells = []
         for own in panels.values():
-            series = next((one for one in own if one.name == name), None)
+            series = next((one for one in own if one.name == name and one.finished), None)
             shown = lost_cells(series, baseline_of(own), question.measure) if series is not None else []
             cells.append(" ".join(shown))
         rows.append((name, *cells))
