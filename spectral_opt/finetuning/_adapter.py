@@ -141,12 +141,13 @@ def adapt(model: Any, config: Any, seed: int) -> Any:
     try:
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)
-        if (
-            config.is_prompt_learning
-        ):  # keys and values of a prefix have shapes that not every attention takes
+        # Keys and values of a prefix have shapes that not every attention takes.
+        if config.is_prompt_learning:
             with torch.no_grad():
                 adapted.eval()(input_ids=torch.ones(1, 2, dtype=torch.int64, device=model.device))
         return adapted
+    except torch.OutOfMemoryError:
+        raise  # nothing that the adapter could help
     # PEFT says in errors of many kinds what does not fit.
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         name = str(config.peft_type.value).lower()

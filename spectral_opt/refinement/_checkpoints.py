@@ -247,9 +247,8 @@ def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseM
                     f"{' and '.join(map(repr, before))} are several weights in base, and one tied weight in the "
                     "architecture of tuned: give base as a module or as a folder with config.json"
                 )
-            if (
-                name not in parameters
-            ):  # a buffer, of any type; one of an older version may have another shape
+            # A buffer, of any type; one of an older version may have another shape.
+            if name not in parameters:
                 buffer = found.base[before[0]]
                 if buffer.shape == state[name].shape:
                     state[name].copy_(buffer)

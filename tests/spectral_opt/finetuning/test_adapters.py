@@ -138,3 +138,12 @@ def test_a_model_whose_layers_a_method_does_not_know_has_them_named(decoder, dat
     base = saved(SmolLM3ForCausalLM(config), decoder, tmp_path / "base")
     with pytest.raises(ValueError, match=r"its layers are down_proj, gate_proj, k_proj, lm_head, o_proj"):
         preview(options(base, data / "plain.jsonl", "causal-lm", peft="ia3"))
+
+
+def test_a_lack_of_memory_is_not_told_as_an_adapter_that_does_not_fit(decoder, data, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr("peft.get_peft_model", full)
+    with pytest.raises(torch.OutOfMemoryError, match="no memory"):
+        preview(options(decoder, data / "plain.jsonl", "causal-lm", peft="lora"))
