@@ -47,6 +47,12 @@ def adapter_config(
     given = {**usual, **own, **options}
     for option in given:
         known_choice(f"an option of {name}", option, sorted(make.__dataclass_fields__))
+    # Before PEFT, which warns of a start that is not going to be.
+    if (start := str(given.get("init_lora_weights", "")).lower()) in OF_DATA:
+        raise ValueError(
+            f"peft {name!r} with init_lora_weights={start} needs data before it starts, which this run does not give "
+            "it: it would start as any LoRA; leave it out, or take pissa"
+        )
     try:
         config = make(**{"task_type": peft_type, **given})
     except (TypeError, ValueError, ImportError) as error:
@@ -64,11 +70,6 @@ def _unmet(config: Any) -> str:  # of PEFT
         return (
             "gives out its ranks as it is told of each step, which transformers' Trainer does not tell it: they would "
             "never change; take lora"
-        )
-    if start in OF_DATA:
-        return (
-            f"with init_lora_weights={start} needs data before it starts, which this run does not give it: it would "
-            "start as any LoRA; leave it out, or take pissa"
         )
     if start.startswith("pissa_niter_"):
         return (
