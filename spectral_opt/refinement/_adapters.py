@@ -17,19 +17,21 @@ from spectral_opt.refinement._left_alone import (
 from spectral_opt.refinement._matching import CheckpointMatch
 from spectral_opt.refinement._result import RefinedState
 
+MERGED = "the adapter was merged: "
+
 
 def merge_reasons(
     adapter: AdaptedWeights, match: CheckpointMatch, filters: RefinementFilters, rest: Rest
 ) -> tuple[str, ...]:
     """Say why the result cannot be an adapter; nothing where it can."""
     reason = _merge_reason(adapter, match, filters, rest)
-    return (f"the adapter was merged: {reason}",) if reason else ()
+    return (MERGED + reason,) if reason else ()
 
 
 def scale_merge_reasons(adapter: AdaptedWeights, match: CheckpointMatch) -> tuple[str, ...]:
     """Say why an adapter whose whole update is scaled cannot stay one; nothing where it can."""
     whole = sorted(filter(adapter.is_whole, match.origins))
-    return tuple(f"the adapter was merged: {name!r} was trained as a whole" for name in whole[:1])
+    return tuple(f"{MERGED}{name!r} was trained as a whole" for name in whole[:1])
 
 
 def factor_ranks(

@@ -380,7 +380,7 @@ class Refiner:
         return described(read_folder(folder, mapped=in_files))
 
     def _told_first(self, state: RefinedState) -> RefinedState:
-        """Put what is to be said first before the remarks of an adapter, and where its graphs were."""
+        """Say of a refined adapter where its graphs were, and put what comes first before its remarks."""
         state.remarks, state.memory = (*self._told, *state.remarks), str(self.placement)
         return state
 

@@ -77,6 +77,8 @@ NOTHING_YET = (
     "Its confirmation is not recorded yet, only what tunes it. The table, the front, and each hypothesis as confirmed, "
     "refuted or undecided will stand here, made from committed records alone."
 )
+# In place of numbers, which would be read as if they decided something.
+UNFINISHED = "not all cells have run"
 FRONT = "![AUC of the task over the share of neighbours lost, by task](../records/figures/study.svg)"
 # In inches, of a panel.
 WIDTH, HEIGHT = 5.6, 3.8
@@ -93,14 +95,17 @@ def read(folder: Path = RECORDS) -> Overview | None:
 
 def hypotheses_table(overview: Overview) -> TableView:
     """Put each claim between its verdict and its numbers: three columns are read on a phone too."""
-    full = verdicts_table(judge(overview.plan, overview.records.values()))
+    verdicts = judge(overview.plan, overview.records.values())
+    full = verdicts_table(verdicts)
     rows = [
         (
             f"{name} {verdict}",
             claim,
-            f"{estimate} {between}; n {n}, p {p}, {detectable}" if int(n) else "no seed yet",
+            UNFINISHED if one.missing else f"{estimate} {between}; n {n}, p {p}, {detectable}",
         )
-        for name, verdict, estimate, between, n, p, detectable, claim in full.rows
+        for one, (name, verdict, estimate, between, n, p, detectable, claim) in zip(
+            verdicts, full.rows, strict=True
+        )
     ]
     return TableView(("verdict", "claim", "estimate, 95 %; n, p, detectable"), tuple(rows), full.caption)
 

@@ -107,9 +107,10 @@ def findings(overview: Overview | None) -> TableView:
         _training(demonstration()),
     ]
     if overview is not None and study_results.is_confirming(overview):
-        numbers = verdicts_table(judge(overview.plan, overview.records.values())).rows
-        for name, verdict, estimate, between, n, _, _, claim in numbers:
-            shown = f"{estimate} {between} (n {n})" if int(n) else "no seed yet"
+        verdicts = judge(overview.plan, overview.records.values())
+        for one, numbers in zip(verdicts, verdicts_table(verdicts).rows, strict=True):
+            name, verdict, estimate, between, n, _, _, claim = numbers
+            shown = study_results.UNFINISHED if one.missing else f"{estimate} {between} (n {n})"
             rows.append((SHORT.get(name, claim), f"**{verdict}**", shown, f"[{name}]({TOLD}#the-study)"))
     return TableView(("claim", "found", "numbers, 95 %", "where"), tuple(rows), "")
 
