@@ -91,6 +91,8 @@ def test_the_sdist_has_licence_tests_and_what_they_need(built):
         "constraints.txt",
         "Makefile",
         "pyproject.toml",
+        ".conda/recipe.yaml",
+        ".github/CONTRIBUTING.md",
     )
     assert set(needed) <= names
     assert {
