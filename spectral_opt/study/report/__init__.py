@@ -7,7 +7,7 @@ files that were refused. A study that is not finished says so in its first sente
 - `write_report` writes the files; `make_report` makes the `StudyReport` of an `Overview`: a plan and its records, put
   together by `Panel` as `Series`.
 - Parts for records that are told elsewhere: `results_table`, `verdicts_table`, `front_figures` or one by `draw_front`,
-  with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`.
+  with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`, its `final_state`.
 - Inside: `write_names` beside the ends of lines, `LINE` points apart; controls are `GREY`; `mean_interval` over runs.
 """
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Panel as Panel,
         Series as Series,
         baseline_of as baseline_of,
+        final_state as final_state,
     )
     from spectral_opt.study.report._results_table import (
         lost_cells as lost_cells,
