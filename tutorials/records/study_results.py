@@ -56,7 +56,7 @@ AT_OWN = Question(
 TRAINED = ("full", "fewshot", "fewshot_20")
 CONVERGING = (*TRAINED, "convergence", "convergence_beside")
 ACCURACY = Question(
-    TRAINED,
+    CONVERGING,
     Measure("score_difference"),
     "Accuracy less that of AdamW, seed by seed: mean, 95 % interval; methods, options and nulls as tuned on dev",
 )
