@@ -194,16 +194,16 @@ class Refiner:
         # Texts to measure retention on: held out where there are any.
         self._texts = ("held_out", held_out) if held_out is not None else ("preserve", sets.get("preserve"))
         self._is_null = False
-        self._told: tuple[str, ...] = ()  # what comes before all other remarks
 
-    def apply(self, tuned: ModelLike, responses: Responses | None = None) -> RefinedState:
+    def apply(self, tuned: ModelLike, responses: Responses | FoundStrength | None = None) -> RefinedState:
         r"""Refine one fine-tuned checkpoint.
 
         .. math:: \Theta = \Theta_{tuned} + (h(L) - I) (\Theta_{tuned} - \Theta_{base})
 
         `tuned` is the fine-tuned model, its state dict, a .safetensors file, a local folder, a name on the hub, or a
         LoRA adapter, as a folder or PeftModel; never changed. `responses`, one per config, take the place of the
-        configs' own: a sweep of strengths costs no graph.
+        configs' own: a sweep of strengths costs no graph. What :meth:`find_strength` gives does so too, and its remark
+        comes first.
 
         The result has the names and dtypes of `tuned` (of a folder, those of the model that is loaded from it) and
         shares no memory with it (tied names share theirs). What no config targets, what has no counterpart in the base
@@ -215,12 +215,13 @@ class Refiner:
         ValueError
             If `tuned` and the base are two different models, or `responses` has another length.
         """
-        filters = self.filters.of(responses)
+        chosen, told = _read_responses(responses)
+        filters = self.filters.of(chosen)
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             if checkpoint.adapter is not None and not merged:
-                return self._told_first(refine_adapter(checkpoint.adapter, match, filters, self.rest))
-            told = (*self._told, *self.filters.remarks, *match.remarks, *merged)
+                return self._told_first(refine_adapter(checkpoint.adapter, match, filters, self.rest), told)
+            told = (*told, *self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, None, told, self.rest)
             tensors = own_memory(found, tuned, self._memory)
         remarks = (*found.remarks, *found.unchanged)
@@ -292,7 +293,10 @@ class Refiner:
 
     @contextmanager
     def opened(
-        self, tuned: ModelLike, responses: Responses | None = None, factor: float | None = None
+        self,
+        tuned: ModelLike,
+        responses: Responses | FoundStrength | None = None,
+        factor: float | None = None,
     ) -> Iterator[DeltaStream]:
         """Open a checkpoint to be refined matrix by matrix, with the delta of one table in memory at a time.
 
@@ -300,20 +304,20 @@ class Refiner:
         multiplies the whole delta (WiSE-FT) instead of filtering it, 0 is the base. The stream is
         iterable once, over pairs of name and refined weight, and knows `norm_kept` at its end.
         """
+        chosen, told = _read_responses(responses)
+        filters = self.filters.of(chosen)
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
-            remarks = (*self.filters.remarks, *match.remarks, *merged)
+            remarks = (*told, *self.filters.remarks, *match.remarks, *merged)
             adapter = None if merged or factor is not None else checkpoint.adapter
             ranks = {} if adapter is None else factor_ranks(adapter, match, self.filters)
-            yield DeltaStream(
-                checkpoint, match, self.filters.of(responses), factor, remarks, self.rest, ranks, self._memory
-            )
+            yield DeltaStream(checkpoint, match, filters, factor, remarks, self.rest, ranks, self._memory)
 
     def save(
         self,
         tuned: ModelLike,
         out: str | Path,
-        responses: Responses | None = None,
+        responses: Responses | FoundStrength | None = None,
         overwrite: bool = False,
         factor: float | None = None,
     ) -> RefinedState:
@@ -335,7 +339,8 @@ class Refiner:
             If it cannot be written, as on a full disk.
         """
         folder = check_folder(out, overwrite, (place_of(tuned, "tuned"), self._place, self.base.folder))
-        filters = self.filters.of(responses)
+        chosen, told = _read_responses(responses)
+        filters = self.filters.of(chosen)
         with open_tuned(tuned, self.base.model, self.placement.in_files) as checkpoint:
             match, merged = self._match(checkpoint)
             # A module's folder is that of another model, or a temporary one.
@@ -343,9 +348,7 @@ class Refiner:
 
             def write_card(state: RefinedState, staged: Path) -> None:
                 names = self._name, told_model(tuned, was_loaded=False)
-                card_of_state(state, staged, names, self.configs, responses, factor).write(
-                    staged, own, folder
-                )
+                card_of_state(state, staged, names, self.configs, chosen, factor).write(staged, own, folder)
 
             adapter = checkpoint.adapter
             if factor is not None and adapter is not None:
@@ -355,11 +358,11 @@ class Refiner:
                     state = refine_adapter(adapter, match, filters, self.rest)
                 else:
                     state = scale_adapter(adapter, match, factor)
-                state = self._told_first(state)
+                state = self._told_first(state, told)
                 describe = partial(write_card, state)
                 write_folder(folder, state.items(), checkpoint, self.base, adapter=True, describe=describe)
                 return state
-            remarks = (*self._told, *self.filters.remarks, *match.remarks, *merged)
+            remarks = (*told, *self.filters.remarks, *match.remarks, *merged)
             found = DeltaStream(checkpoint, match, filters, factor, remarks, self.rest, memory=self._memory)
 
             def described(tensors: dict[str, Tensor]) -> RefinedState:
@@ -379,9 +382,9 @@ class Refiner:
             )
         return described(read_folder(folder, mapped=in_files))
 
-    def _told_first(self, state: RefinedState) -> RefinedState:
+    def _told_first(self, state: RefinedState, told: tuple[str, ...]) -> RefinedState:
         """Say of a refined adapter where its graphs were, and put what comes first before its remarks."""
-        state.remarks, state.memory = (*self._told, *state.remarks), str(self.placement)
+        state.remarks, state.memory = (*told, *state.remarks), str(self.placement)
         return state
 
     def _check_match(self, tuned: ModelLike) -> None:
@@ -418,6 +421,15 @@ def _chosen(
             "in its own fields, a strength in response_options"
         )
     return as_configs(configs)
+
+
+def _read_responses(
+    responses: Responses | FoundStrength | None,
+) -> tuple[Responses | None, tuple[str, ...]]:
+    """Give the response of a found strength, and what is told of it before all else; others as they are."""
+    if isinstance(responses, FoundStrength):
+        return [get_response("tikhonov", gamma=responses.strength)], (responses.remark,)
+    return responses, ()
 
 
 def _check_keep(keep: float, configs: Sequence[SpectralConfig]) -> None:
@@ -550,8 +562,6 @@ def refine(
         memory_budget=memory_budget,
     )
     found = None if keep is None else refiner.find_strength(tuned, keep)
-    responses = None if found is None else [get_response("tikhonov", gamma=found.strength)]
-    refiner._told = () if found is None else (found.remark,)
     if out is not None:
-        return refiner.save(tuned, out, responses, overwrite)
-    return refiner.apply(tuned, responses)
+        return refiner.save(tuned, out, found, overwrite)
+    return refiner.apply(tuned, found)

@@ -148,6 +148,9 @@ def test_keep_finds_the_smallest_strength_and_says_so(base, tuned, batches, grap
     kept = refine(base, tuned, "preserve", batches | held_out, keep=0.97, graph=graph, rest="base")
     assert kept.remarks[0] == found.remark
     assert "'held_out'" in found.remark
+    applied = refiner.apply(tuned, found)
+    assert applied.remarks == kept.remarks
+    assert torch.equal(applied["0.weight"], kept["0.weight"])
     expected = refine(base, tuned, "preserve", batches, strength=found.strength, graph=graph, rest="base")
     assert torch.equal(kept["0.weight"], expected["0.weight"])
 
