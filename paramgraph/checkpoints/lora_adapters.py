@@ -116,6 +116,18 @@ class AdaptedWeights(WeightMapping):
         return dict(self._config)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say where the adapter names another base than the one it is added to: only shapes are checked.
+
+        Last parts of names are compared, as folders move; a base without a name is none other.
+        """
+        named = Path(str(self._config.get("base_model_name_or_path") or "")).name
+        given = _name_of(self.base)
+        if not named or not given or named == given:
+            return ()
+        return (f"the adapter names {named!r} as its base, and is added to {given!r}",)
+
+    @property
     def untied(self) -> tuple[tuple[str, ...], ...]:
         """Names of each weight that the base ties, and that is several weights with the adapter."""
         return tuple(parts for parts in self._parts.values() if len(parts) > 1)
@@ -399,6 +411,14 @@ def _of_experts(
 def _weight_name(stored: str) -> str:
     """Name a saved weight as the model that was adapted does; with bias="all" PEFT leaves its own part in."""
     return plain_name(".".join(part for part in stored.split(".") if part != "modules_to_save"))
+
+
+def _name_of(base: WeightMapping) -> str:
+    """Give the last part of the name or folder from which a base was loaded; empty where that is not known."""
+    if base.model is not None:
+        return Path(str(getattr(getattr(base.model, "config", None), "name_or_path", "") or "")).name
+    source = Path(base.source)
+    return (source.parent if source.is_file() else source).resolve().name if source.exists() else ""
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:

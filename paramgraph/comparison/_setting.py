@@ -32,7 +32,9 @@ def automatic_choices(reader: LayerReader) -> list[str]:
             f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
             "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
         )
-    if reader.tuned is not None and not isinstance(reader.tuned, AdaptedWeights):
+    if isinstance(reader.tuned, AdaptedWeights):
+        said += [f"Base and tuned: {remark}." for remark in reader.tuned.remarks]
+    elif reader.tuned is not None:
         found = correspond(reader.weights, reader.tuned)
         said += [f"Base and tuned: {remark}." for remark in found.remarks]
         alone = {"the base": found.base_only, "tuned": found.tuned_only}

@@ -59,6 +59,8 @@ def match_checkpoints(
         if partners:
             names[name] = partners
     remarks = _remarks(found, shapes, fresh, tied)
+    if checkpoint.adapter is not None:
+        remarks = (*checkpoint.adapter.remarks, *remarks)
     if checkpoint.lazy:
         remarks += (f"not in the result, as they have no value yet: {', '.join(checkpoint.lazy)}",)
     return CheckpointMatch(found, names, origins, remarks)

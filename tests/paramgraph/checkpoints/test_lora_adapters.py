@@ -408,3 +408,24 @@ def test_the_configuration_is_that_of_peft(tmp_path):
     folder = saved(trained(made("bert"), target_modules=["query"]), tmp_path)
     opened = open_checkpoint(folder, open_checkpoint(made("bert")))
     assert opened.config == json.loads((folder / "adapter_config.json").read_text())
+
+
+def test_an_adapter_that_names_another_base_says_so(tmp_path):
+    """Only shapes tell two bases apart, and those of a model and of its instructed sister are the same."""
+    BertModel(BERT).save_pretrained(tmp_path / "mine")
+    trained = get_peft_model(
+        BertModel.from_pretrained(tmp_path / "mine"), LoraConfig(target_modules=["query"])
+    )
+    trained.save_pretrained(tmp_path / "adapter")
+    BertModel(BERT).save_pretrained(tmp_path / "other")
+    told = ("the adapter names 'mine' as its base, and is added to 'other'",)
+    for base, expected in {"mine": (), "other": told}.items():
+        folder = tmp_path / base
+        for opened in (folder, folder / "model.safetensors", BertModel.from_pretrained(folder)):
+            assert open_checkpoint(tmp_path / "adapter", open_checkpoint(opened)).remarks == expected
+    # Neither a base without a name nor an adapter that names none is another one.
+    assert open_checkpoint(tmp_path / "adapter", open_checkpoint(BertModel(BERT))).remarks == ()
+    get_peft_model(BertModel(BERT), LoraConfig(target_modules=["query"])).save_pretrained(
+        tmp_path / "nameless"
+    )
+    assert open_checkpoint(tmp_path / "nameless", open_checkpoint(tmp_path / "mine")).remarks == ()
