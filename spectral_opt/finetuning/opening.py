@@ -94,10 +94,6 @@ class RunInputs:
         elif workers is not None:
             raise ValueError("workers build graphs, and would be ignored without spectral: leave them out")
         self.adapter = adapter_of(options, kind)
-        if self.adapter is not None and options.gradient_checkpointing:
-            check_checkpointing(self.adapter)
-        if options.patience is not None:
-            self.check_resumable()
         self.launch = Launch.of(options)
         if workers is not None and self.launch.ranks > 1:
             raise ValueError(
@@ -222,10 +218,18 @@ def _loaded(options: FineTuneOptions, task: TunedTask[Any]) -> LoadedModel:
 
 
 def adapter_of(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> Any:  # PEFT's config
-    """Make the config of the adapter that is asked for; None where there is none."""
+    """Make the config of the adapter that is asked for; None where there is none.
+
+    A ValueError refuses what other options ask of it that it cannot do.
+    """
     if options.peft is None:
         return None
-    return adapter_config(options.peft, options.peft_options, kind.peft_type)
+    config = adapter_config(options.peft, options.peft_options, kind.peft_type)
+    if options.gradient_checkpointing:
+        check_checkpointing(config)
+    if options.patience is not None:
+        check_resumable(config)
+    return config
 
 
 def check_installed(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> None:

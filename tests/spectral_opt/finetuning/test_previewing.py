@@ -100,3 +100,13 @@ def test_a_plan_is_made_of_the_config_alone(asked, decoder, tmp_path):
     assert plan_shapes(shapes, ranks=2, sharded=True).memory["gradients"] == 2 * entries
     adapted = plan_shapes(replace(shapes, peft="lora", peft_options={"r": 1}), ranks=2)
     assert 0 < adapted.memory["gradients"] < entries
+
+
+def test_a_plan_refuses_what_an_adapter_cannot_do_as_the_run_does(asked, decoder):
+    prefix = {"peft": "prefix_tuning", "peft_options": {"num_virtual_tokens": 2}}
+    shapes = replace(asked, model=str(decoder), data="nowhere", task="causal-lm", **prefix)
+    with pytest.raises(ValueError, match="gradient_checkpointing runs each layer twice"):
+        plan_shapes(replace(shapes, gradient_checkpointing=True))
+    projected = {"num_virtual_tokens": 2, "prefix_projection": True}
+    with pytest.raises(ValueError, match="no checkpoint can be taken up"):
+        plan_shapes(replace(shapes, peft_options=projected, patience=2))
