@@ -434,7 +434,7 @@ print(state.form, "|", state.remarks[-1])
 table([whole, measure("LoRA, refined", 1.0, adapted.get_base_model())])
 
 # %% [markdown]
-# This short run has forgotten little (.102 lost), and most of that comes back (.023) for a point of accuracy; no front
+# This short run has forgotten little (.101 lost), and most of that comes back (.021) for a hundredth of AUC; no front
 # was drawn here, so this shows the way and no gain.
 #
 # ## Folders, and the command line

@@ -290,8 +290,8 @@ plt.show()
 # - 256 tokens are few: the standard error of such a loss is larger than most differences here (exercise 3).
 #
 # Whether it pays where a language model has really forgotten (full fine-tuning, many steps) is a matter of
-# measuring: the page of results has what was measured. The recipe is the same, and so is the first question: *has
-# anything been lost?*
+# measuring, and not measured yet: a plan of it stands in `tutorials/records/language_models`. The recipe is the same,
+# and so is the first question: *has anything been lost?*
 #
 # ## Exercises
 #

@@ -209,6 +209,14 @@ def goals_words(record: dict[str, Any]) -> str:
                     reached += 1
                 else:
                     missed[f"{one['name']}: {peer}" if one["shares"] else f"{one['name']} beside {peer}"] += 1
+    for one in contests(record, "adapters"):
+        for name, goal in one["checked"].items():
+            if not name.startswith("goal, "):
+                continue
+            if one["checked"][name.removeprefix("goal, ")] <= goal:
+                reached += 1
+            else:
+                missed["memory of LoRA r8"] += 1
     told = "; ".join(f"{name} ({number})" for name, number in missed.items())
     text = f"Of {reached + missed.total()} goals {reached} are reached."
     return text + (f" Not reached: {told}." if told else "")

@@ -43,15 +43,15 @@ AT_ADAMW = Question(
     MAIN,
     None,
     "Neighbours lost over those that scaling AdamW's change loses at its AUC - .01: mean, 95 % interval; of a "
-    "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds, where "
-    "not all have a number yet",
+    "filter, which has one strength, on a straight line from the fine-tune to it. (n): so many seeds count; one is "
+    "left out where the start has that score already, or where neither side ever has it",
 )
 # With further seeds, on which the measure at a filter's own score is tested (see hypotheses S1 to S5).
 AT_OWN = Question(
     (*MAIN, "posthoc_again"),
     Measure("scaling_ratio", score="auc"),
     "The same at the AUC that each state has itself, so that no line from the fine-tune decides it; the median "
-    "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where most have",
+    "where a seed's state has an AUC that no scaling of AdamW's change has, and 0 where half or more have",
 )
 TRAINED = ("full", "fewshot", "fewshot_20")
 CONVERGING = (*TRAINED, "convergence", "convergence_beside")
@@ -63,7 +63,8 @@ ACCURACY = Question(
 MOVED = Question(
     ("full",),
     Measure("perturbation_ratio", level=-0.01),
-    "Relative distance from the start over AdamW's, each on its own scaling curve at AdamW's accuracy - .01",
+    "Relative distance from the start over AdamW's, each on its own scaling curve at AdamW's accuracy - .01; (n) as "
+    "above",
 )
 STEPS = Question(
     CONVERGING,
