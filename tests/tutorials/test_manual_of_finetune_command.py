@@ -10,7 +10,7 @@ from spectral_opt.finetuning import FineTuneOptions
 
 from helpers.word_models import FILLER, OPINIONS, save_word_model
 
-PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "finetuning.md"
+PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "finetune_command.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
