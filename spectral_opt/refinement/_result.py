@@ -6,7 +6,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from paramgraph.checkpoints import WeightMapping
 from paramgraph.mapped_memory import MappedMemory
+from paramgraph.nodes import storage_key
 
 Form = Literal["weights", "merged", "adapter"]
 
@@ -57,24 +59,32 @@ def own_memory(
 ) -> dict[str, Tensor]:
     """Gather refined weights, and copy what is the caller's own memory; names of one tensor get one copy.
 
-    With a `memory` all are in its files.
+    Of a mapping that reads weights when they are asked for each is copied, as it may give those of a module. With a
+    `memory` all are in its files.
     """
-    state = (
-        tuned if isinstance(tuned, Mapping) else tuned.state_dict() if isinstance(tuned, nn.Module) else {}
-    )
-    theirs = {value.data_ptr() for value in state.values() if not nn.parameter.is_lazy(value)}
+    # Held until the end: an address says whose memory it is only for as long as it is taken.
+    held = _values(tuned)
+    theirs = {value.untyped_storage().data_ptr() for value in held}
+    keep = Tensor.clone if memory is None else memory.keep
     copies: dict[tuple[Any, ...], Tensor] = {}
     made = WeakTensorKeyDictionary()  # by identity: the next weight may lie where this one was
     tensors = {}
     for name, value in stream:
-        key = value.data_ptr(), value.shape, value.stride()
-        if value.data_ptr() in theirs:
+        if value.untyped_storage().data_ptr() in theirs:
+            key = value.dtype, storage_key(value)
             if key not in copies:
-                copies[key] = value.clone() if memory is None else memory.keep(value)
+                copies[key] = keep(value)
             value = copies[key]
-        elif memory is not None:
+        elif isinstance(tuned, WeightMapping) or memory is not None:
             if value not in made:
-                made[value] = memory.keep(value)
+                made[value] = keep(value)
             value = made[value]
         tensors[name] = value
     return tensors
+
+
+def _values(tuned: Any) -> list[Tensor]:
+    state = tuned.state_dict() if isinstance(tuned, nn.Module) else tuned
+    if not isinstance(state, Mapping) or isinstance(state, WeightMapping):
+        return []
+    return [value for value in state.values() if not nn.parameter.is_lazy(value) and value.numel()]
