@@ -231,6 +231,11 @@ def _operators(
     moments = second_moments(model, tables, source, batches, loss, options, left.__setitem__, memory)
     remarks = told_texts(model, config, batches) + told_in_common(workers)
     what = "the layer's inputs" if source == "activations" else "output gradients"
+    # The moments hold what each null is made of, so that no two have one id; tables that share one share its null.
+    nulls: dict[int, ShiftOperator] = {}
+    null = config.null
+    assert null != "random", "of no Gram matrix"
+    how = "" if null is None else f"; {null}, seed {config.seed}"
     found = {}
     nothing = "all its inputs are zero on these texts" if source == "activations" else UNREACHED
     for group, table in tables.items():
@@ -239,6 +244,10 @@ def _operators(
             continue
         operator = moments.operator(group)
         edges = operator.nodes * (operator.nodes - 1) // 2
+        if null is not None:
+            if id(operator) not in nulls:
+                nulls[id(operator)] = null_operator(operator, null, config.seed)
+            operator = nulls[id(operator)]
         found[group] = PreparedTable(
             table,
             operator.nodes,
@@ -247,7 +256,7 @@ def _operators(
             operator,
             None,
             0.0,
-            f"Gram matrix of {what}",
+            f"Gram matrix of {what}{how}",
             remarks=remarks,
         )
     return found

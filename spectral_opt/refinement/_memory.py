@@ -114,7 +114,7 @@ def _check_files(need: "_Need", free: int | None) -> None:
 
 
 def _not_in_files(configs: Sequence[SpectralConfig]) -> str:
-    """Say why graphs of some configs cannot be in files: features are in memory, of all tables at once."""
+    """Say why graphs of some configs cannot be in files: nulls are in memory, and features, of all tables at once."""
     for config in configs:
         sides = ("rows", "columns") if config.scheme == "entries" else (config.scheme,)
         if reads_features(config) and not all(is_moment_gram(config, side) for side in sides):
@@ -122,6 +122,8 @@ def _not_in_files(configs: Sequence[SpectralConfig]) -> str:
                 "is for graphs of second moments, as the presets 'preserve' have, and for graphs without features; "
                 f"this one is builder={config.builder!r} of source={config.source!r} on {config.scheme}"
             )
+        if reads_features(config) and config.null is not None:
+            return f"is not for nulls, which are held in memory: null is {config.null!r}, leave it out"
     return ""
 
 
@@ -151,7 +153,9 @@ class _Need:
         for config in configs:
             found, _ = match_tables(model, config)
             tables |= found
-            graphs += sum(_graph_bytes(table, config) for table in found.values())
+            # A null lies beside what it is made of.
+            operators = 1 if config.null is None else 2
+            graphs += operators * sum(_graph_bytes(table, config) for table in found.values())
             largest = max([largest, *(_matrix_bytes(table, config) for table in found.values())])
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states

@@ -1,6 +1,7 @@
 """Controls of a refinement, and what becomes of weights that no filter acts on."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,21 @@ def test_a_null_is_that_of_the_builder_of_its_name(base, tuned, batches, kind):
     # Features are float32 on the way through a builder.
     torch.testing.assert_close(null["0.weight"], expected["0.weight"], rtol=0, atol=1e-5)
     assert (null["0.weight"] - refine(base, tuned, COLUMNS, batches)["0.weight"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("graph", ["columns", "rows", "product"])
+@pytest.mark.parametrize("null", ["permuted", "diagonal"])
+def test_a_config_with_a_null_is_the_null_of_the_filter(base, tuned, batches, graph, null):
+    config = SpectralConfig.preserve(1.0, graph, seed=3)
+    filtered = Refiner(base, config, batches)
+    found = Refiner(base, replace(config, null=null), batches)
+    expected = filtered.null(null, 3).apply(tuned)
+    refined = found.apply(tuned)
+    assert all(torch.equal(refined[name], value) for name, value in expected.items())
+    assert (refined["4.weight"] - filtered.apply(tuned)["4.weight"]).abs().max() > 1e-3
+    operators = [[ready.operator for ready in one.filters.tables[0].values()] for one in (filtered, found)]
+    shared = [[one is other for one in kept for other in kept] for kept in operators]
+    assert shared[0] == shared[1]
 
 
 def test_a_null_measures_nothing_and_leaves_the_refiner_alone(base, tuned, batches, monkeypatch):

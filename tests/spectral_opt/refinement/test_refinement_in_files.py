@@ -216,6 +216,11 @@ def test_what_cannot_be_in_files_is_refused(folders, tmp_path):
         refiner.find_strength(tuned, 0.9)
     with pytest.raises(ValueError, match="nulls are held in memory"):
         refiner.null("permuted")
+    for graph in ("columns", "product"):
+        with pytest.raises(
+            ValueError, match="nulls, which are held in memory: null is 'rotated', leave it out"
+        ):
+            Refiner(base, SpectralConfig.preserve(1.0, graph, null="rotated"), BATCHES, memory="blocks")
     with pytest.raises(ValueError, match="is for graphs of second moments"):
         Refiner(
             base,
