@@ -55,29 +55,24 @@ NOT_COMPANIONS = (
     "*results.json",
     "comparison.json",
 )
+# Of sentence-transformers: it names the file by the kind of the encoder.
+SENTENCE_MODELS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 # Files of a model or an adapter by the names under which transformers, PEFT and sentence-transformers load them. One of
-# an earlier model would be loaded beside the new one, or in its place.
+# an earlier model would be loaded beside the new one, or in its place. Whole names, as a user's file may be like one.
 LOADED = (
-    "model*.safetensors",
-    "pytorch_model*.bin",
-    "tf_model.h5",
-    "flax_model.msgpack",
-    "*.index.json",
-    "adapter_*",
-    CONFIG,
-    "generation_config.json",
-    MODULES,
-    "router_config.json",
-    "*sentence*.json",
-    "*tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-    "additional_chat_templates",
-    "*processor_config.json",
+    *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.*.safetensors"),
+    *("pytorch_model.bin", "pytorch_model-[0-9]*-of-[0-9]*.bin", "pytorch_model.*.bin"),
+    *("model.safetensors.index*.json", "pytorch_model.bin.index*.json"),
+    *("tf_model.h5", "tf_model.h5.index.json", "flax_model.msgpack", "flax_model.msgpack.index.json"),
+    *(ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin"),
+    *(CONFIG, "generation_config.json", MODULES, "router_config.json", "config_sentence_transformers.json"),
+    *(f"sentence_{kind}_config.json" for kind in SENTENCE_MODELS),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "vocab.bpe", "bpe.codes", "tekken.json", "normalizer.json"),
+    *("tokenizer.model", "spiece.model", "sentencepiece.model", "sentencepiece.bpe.model", "tiktoken.model"),
+    *("spm.model", "spm_char.model", "source.spm", "target.spm", "target_vocab.json", "entity_vocab.json"),
+    *("chat_template.jinja", "chat_template.json"),
+    *("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"),
     "README.of_the_fine_tune.md",
 )
 
@@ -193,7 +188,9 @@ def _loads_last(path: Path) -> tuple[bool, str]:
 
 
 def _replaced(folder: Path, names: set[str]) -> set[Path]:
-    found = {path for pattern in LOADED for path in folder.glob(pattern)}
+    found = {
+        path for pattern in LOADED for path in folder.glob(pattern) if path.is_symlink() or path.is_file()
+    }
     found |= {path for name in names if (path := folder / name).exists() or path.is_symlink()}
     return found | set(_subfolders(folder))
 

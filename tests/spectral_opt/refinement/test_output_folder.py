@@ -298,3 +298,43 @@ def test_what_a_killed_swap_has_set_aside_is_named_and_then_removed(models, earl
     refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
     assert not list(earlier.glob(".*-*"))
     BertForSequenceClassification.from_pretrained(earlier)
+
+
+MINE = (
+    *("tokenizer_study/notes.md", "tokenizer.json.d/notes.md", "adapter_study/notes.md", "my_sentences.json"),
+    *(
+        "my_tokenizer.txt",
+        "vocab.md",
+        "linear.model",
+        "my.index.json",
+        "chat_templates.md",
+        "model_notes.safetensors",
+    ),
+    *("my_processor_config.json", "pytorch_model_notes.bin", "vocab.txt/notes.md"),
+)
+
+
+def test_files_of_the_user_that_are_named_like_a_models_stay(models, earlier):
+    for name in MINE:
+        (earlier / name).parent.mkdir(exist_ok=True)
+        (earlier / name).write_text("mine")
+    refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
+    found = content(earlier)
+    assert all(found[name] == b"mine" for name in MINE)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json"),
+        ("vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"),
+        ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"),
+        ("model.fp16.safetensors", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"),
+        ("config_sentence_transformers.json", "sentence_xlm-roberta_config.json", "preprocessor_config.json"),
+    ],
+)
+def test_what_would_be_loaded_of_an_earlier_model_is_gone(models, earlier, names):
+    for name in names:
+        (earlier / name).write_text("old")
+    refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
+    assert not {*names} & content(earlier).keys()
