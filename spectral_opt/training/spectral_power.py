@@ -24,14 +24,29 @@ GRAPHS = ("count", "rows/", "columns/")
 
 @dataclass
 class _Entered:
-    """A matrix whose gradient, and in the basis whose values, are not its own until AdamW has stepped."""
+    """A matrix whose gradient, and in the basis whose values and moments, are not its own until AdamW has stepped.
+
+    All that it holds is there before anything is changed; `start` and what follows are of the basis alone.
+    """
 
     parameter: nn.Parameter
     gradient: Tensor
+    seen: Tensor  # by AdamW, in place of the gradient
     graphs: dict[str, Any]
     start: Tensor | None = None
     kept: float = 1.0  # what the decay leaves of the start
     rule: GramPower = field(default_factory=GramPower)
+    state: dict[str, Any] = field(default_factory=dict)
+    turned: dict[str, Tensor] = field(default_factory=dict)  # moments that a new basis turns
+    unturned: dict[str, Tensor] = field(default_factory=dict)
+
+    def enter(self) -> None:
+        """Give AdamW what it shall see."""
+        self.parameter.grad = self.seen
+        if self.start is not None:
+            # From zero, so that what AdamW leaves there is its increment, in full precision and without the decay.
+            self.parameter.zero_()
+            self.state.update(self.turned)
 
     def leave(self) -> None:
         """Rotate the increment back, filtered, and add it to what the decay leaves."""
@@ -43,10 +58,11 @@ class _Entered:
             )
 
     def abandon(self) -> None:
-        """Put gradient and values back."""
+        """Put gradient, values and turned moments back."""
         self.parameter.grad = self.gradient
         if self.start is not None:
             self.parameter.copy_(self.start)
+            self.state.update(self.unturned)
 
 
 def _rule(group: dict[str, Any]) -> GramPower:
@@ -59,8 +75,8 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
     return parameter.grad is not None and parameter.ndim == 2 and bool(parameter.numel())
 
 
-def _move_moments(state: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Carry AdamW's moments of one matrix into a new basis, in place."""
+def _turned_moments(state: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Tensor]:
+    """Carry AdamW's moments of one matrix into a new basis; empty where it is the old one."""
     turns: list[Tensor | None] = []
     for side in ("rows/basis", "columns/basis"):
         before, after = old.get(side), new.get(side)
@@ -69,10 +85,13 @@ def _move_moments(state: dict[str, Any], old: dict[str, Any], new: dict[str, Any
         else:
             turns.append(after.T if before is None else after.T @ before)
     if turns == [None, None]:
-        return
-    for key in (LINEAR | SQUARED) & state.keys():
-        moved = in_new_basis(wide(state[key]), turns[0], turns[1], is_squared=key in SQUARED)
-        state[key].copy_(moved)
+        return {}
+    return {
+        key: in_new_basis(wide(state[key]), turns[0], turns[1], is_squared=key in SQUARED).to(
+            state[key].dtype
+        )
+        for key in (LINEAR | SQUARED) & state.keys()
+    }
 
 
 class SpectralPower(torch.optim.AdamW):
@@ -82,7 +101,8 @@ class SpectralPower(torch.optim.AdamW):
     increment, weight decay left out. `gram_decay`, `refresh`, `damping` and `largest` are those of `GramPower`, and as
     p are options of a group too: a group with p=None, and every parameter with other than two axes, is plain AdamW.
     With another basis the first moment is rotated and the second what is expected of it there. Memory: the Gram matrix
-    and the eigenvectors of each side, at least in float32. A ValueError or a TypeError says which option cannot be.
+    and the eigenvectors of each side, at least in float32; in the step of another basis the moments twice. A ValueError
+    or a TypeError says which option cannot be.
     """
 
     def __init__(
@@ -121,7 +141,10 @@ class SpectralPower(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # what the closure gives
-        """Take a step; where AdamW raises in it, parameters, gradients and graphs are those of before."""
+        """Take a step; where it raises, gradients, graphs and matrices in their basis are those of before.
+
+        So is all else where a graph is what raises, as AdamW has not begun.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -131,18 +154,18 @@ class SpectralPower(torch.optim.AdamW):
             for group in self.param_groups:
                 if group["p"] is not None:
                     rule = _rule(group)
-                    entered += [
-                        self._enter(rule, parameter, group)
-                        for parameter in group["params"]
-                        if _is_matrix(parameter)
-                    ]
+                    for parameter in filter(_is_matrix, group["params"]):
+                        # Known before it is changed, so that an interrupt finds what to put back.
+                        entered.append(self._entering(rule, parameter, group))
+                        entered[-1].enter()
             self._plain_step()
+            for one in entered:
+                one.leave()
         except BaseException:
             for one in entered:
                 one.abandon()
             raise
         for one in entered:
-            one.leave()
             self.state[one.parameter].update(one.graphs)
         return loss
 
@@ -157,22 +180,20 @@ class SpectralPower(torch.optim.AdamW):
                 if isinstance(value, Tensor) and key.startswith(GRAPHS):
                     self.state[parameter][key] = value.to(parameter.device, copy=True)
 
-    def _enter(self, rule: GramPower, parameter: nn.Parameter, group: dict[str, Any]) -> "_Entered":
-        """Follow a matrix's gradient, and give AdamW what it shall see in place of both."""
+    def _entering(self, rule: GramPower, parameter: nn.Parameter, group: dict[str, Any]) -> _Entered:
+        """Follow a matrix's gradient, and make what AdamW shall see in place of both; nothing is changed yet."""
         state, gradient = self.state.get(parameter, {}), parameter.grad
         assert gradient is not None  # asked before
         known = {key: value for key, value in state.items() if key.startswith(GRAPHS)}
         graphs = known if not rule.p and group["placement"] == "gradient" else rule.follow(gradient, known)
         if group["placement"] == "gradient":
-            parameter.grad = rule.filter(gradient, graphs)
-            return _Entered(parameter, gradient, graphs)
-        _move_moments(state, known, graphs)
-        start = parameter.detach().clone()
-        # From zero, so that what AdamW leaves there is its increment, in full precision and without the decay.
-        parameter.zero_()
-        parameter.grad = rule.into_modes(wide(gradient), graphs).to(gradient.dtype)
+            return _Entered(parameter, gradient, rule.filter(gradient, graphs), graphs)
+        seen = rule.into_modes(wide(gradient), graphs).to(gradient.dtype)
         kept = 1.0 - float(group["lr"]) * group["weight_decay"]
-        return _Entered(parameter, gradient, graphs, start, kept, rule)
+        turned = _turned_moments(state, known, graphs)
+        unturned = {key: state[key] for key in turned}
+        start = parameter.detach().clone()
+        return _Entered(parameter, gradient, seen, graphs, start, kept, rule, state, turned, unturned)
 
     def _plain_step(self) -> None:
         """Let AdamW step: hooks of others ran around this one, and shall not run a second time."""

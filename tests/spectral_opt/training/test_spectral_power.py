@@ -8,6 +8,7 @@ from pytorch_optimizer import SOAP
 from torch import nn
 
 from spectral_opt import SpectralConfig, attach
+from spectral_opt.functional import GramPower
 from spectral_opt.training import SpectralPower
 
 PLACEMENTS = ("gradient", "basis")
@@ -160,6 +161,59 @@ def test_a_step_that_raises_leaves_everything_as_it_was(model, placement, monkey
         optimizer.step()
     assert_bitwise(model, other)
     assert optimizer.state[model[0].weight]["rows/gram"] is gram
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("steps", [0, 1, 2], ids=["no state yet", "the basis stays", "another basis"])
+@pytest.mark.parametrize("call", [2, 3], ids=["in a group", "in the next group"])
+def test_graphs_that_raise_leave_everything_as_it_was(model, placement, steps, call, monkeypatch):
+    model.append(nn.Linear(5, 5).double())
+    groups = [{"params": model[:3].parameters()}, {"params": model[3].parameters()}]
+    optimizer = SpectralPower(groups, p=0.25, placement=placement, refresh=2)
+    train(model, optimizer, range(steps))
+    inputs = torch.randn(16, 7, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    optimizer.zero_grad()
+    model(inputs).square().mean().backward()
+    gradients = [(p.grad, p.grad.clone()) for p in model.parameters()]
+    before = copy.deepcopy((list(model.parameters()), optimizer.state_dict()["state"]))
+    follow, calls = GramPower.follow, []
+
+    def fail(*arguments):
+        calls.append(1)
+        if len(calls) == call:
+            raise torch.linalg.LinAlgError("eigh did not converge")
+        return follow(*arguments)
+
+    monkeypatch.setattr(GramPower, "follow", fail)
+    with pytest.raises(torch.linalg.LinAlgError, match="did not converge"):
+        optimizer.step()
+    for parameter, (gradient, values) in zip(model.parameters(), gradients, strict=True):
+        assert parameter.grad is gradient
+        assert torch.equal(gradient, values)
+    after = list(model.parameters()), optimizer.state_dict()["state"]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_a_way_back_that_raises_loses_no_matrix(model, monkeypatch):
+    optimizer = SpectralPower(model.parameters(), p=0.25, placement="basis", refresh=2)
+    train(model, optimizer, range(2))
+    before = {weight: (weight.detach().clone(), weight.grad) for weight in (model[0].weight, model[2].weight)}
+    graphs = {weight: optimizer.state[weight]["rows/basis"] for weight in before}
+    back, calls = GramPower.out_of_modes, []
+
+    def fail(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return back(*arguments)
+
+    monkeypatch.setattr(GramPower, "out_of_modes", fail)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    for weight, (value, gradient) in before.items():
+        assert torch.equal(weight, value)
+        assert weight.grad is gradient
+        assert optimizer.state[weight]["rows/basis"] is graphs[weight]
 
 
 def test_hooks_of_others_run_once_around_it_and_a_config_can_be_attached(model):
