@@ -53,13 +53,16 @@ def move_moments(
         return f"cleared the whole state, which has parts that no basis change is known for: {', '.join(unknown)}"
     own = own_table(table)
     rotated, expected = sorted(keys[0] & LINEAR), sorted(keys[0] & SQUARED)
+    changes = []
     for key in rotated + expected:
         values = own_parts(table, {name: states[name][key] for name in table.parameters})
         X = wide(own.gather(values))
         new = in_new_basis(X, rotation, across, is_squared=key in SQUARED)
         # Entries that no node covers keep every bit: only the difference is scattered.
-        for name, change in own.scatter(new - X).items():
-            values[name].add_(change)
+        changes += [(values[name], change) for name, change in own.scatter(new - X).items()]
+    # All of them once all are known: none stays alone in the new basis.
+    for value, change in changes:
+        value.add_(change)
     parts = [f"rotated {', '.join(rotated)}"] if rotated else []
     parts += [f"reset {', '.join(expected)} to what it is expected to be there"] if expected else []
     return "; ".join(parts) or "nothing depends on the basis"

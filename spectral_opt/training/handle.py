@@ -279,7 +279,7 @@ class SpectralHandle:
         if not self._steps.after(optimizer):
             return
         count = self._steps.count
-        self._steps.tables = self._refresher.after_step(count, self._steps.tables, optimizer)
+        self._refresher.after_step(count, self._steps.tables, optimizer)
         if count == 1 and not self._asked and self._steps.penalties("loss"):
             _logger.warning(
                 "penalty_mode is 'loss', but handle.penalty() was not asked for before the first step"

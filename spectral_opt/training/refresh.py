@@ -12,7 +12,6 @@ the parameters from which the table's present graph was built, one float32 matri
 
 import itertools
 import logging
-import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -57,25 +56,23 @@ class Refresher:
         self.counts = torch.zeros(len(tables), dtype=torch.int64)
         self.references: dict[int, Tensor] = {}
         self.drift: float | None = None
-        self.seconds = 0.0
         for config in _configs(tables):
             if refresh_schedule(config.refresh).drift:
                 self.references |= self._grams(config, tables)
 
-    def after_step(self, step: int, tables: list[BoundTable], optimizer: Optimizer) -> list[BoundTable]:
-        """Build the graphs that are due after this step; the same list where none is.
+    def after_step(self, step: int, tables: list[BoundTable], optimizer: Optimizer) -> None:
+        """Build the graphs that are due after this step, and put their tables into the list, each in its place.
 
         The optimizer's moments follow the basis of a table with placement "basis". A ValueError where a source or a
-        builder fails, on all ranks, or their graphs differ; the tables are then those of before.
+        builder fails, on all ranks, or their graphs differ; tables, moments and counts are then those of before.
         """
-        result = tables
+        result = list(tables)
+        grams: dict[int, Tensor] = {}
         for config in _configs(tables):
-            due = self._due(config, step, tables)
+            due, measured = self._due(config, step, tables)
             if not due:
                 continue
-            started = time.perf_counter()
             ready = self._rebuild(config, {tables[i].name: tables[i].prepared.table for i in due}, step)
-            result = list(result)
             for i in due:
                 made = ready[tables[i].name]
                 if made.left_alone:
@@ -85,22 +82,28 @@ class Refresher:
                         tables[i].name,
                         made.reason,
                     )
-                    continue
-                result[i] = tables[i].with_prepared(made)
-                self._log(step, tables[i], result[i], optimizer)
-                self.counts[i] += 1
-            self.seconds += time.perf_counter() - started
-        if result is not tables:
+                else:
+                    result[i] = tables[i].with_prepared(made)
+            grams |= measured
+        built = [i for i, (old, new) in enumerate(zip(tables, result, strict=True)) if new is not old]
+        if built:
             check_graphs(self._ranks, result)
-        return result
+        for i in built:
+            self._log(step, tables[i], result[i], optimizer)
+            tables[i] = result[i]
+            self.counts[i] += 1
+        self.references |= grams
 
-    def _due(self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]) -> list[int]:
+    def _due(
+        self, config: SpectralConfig, step: int, tables: Sequence[BoundTable]
+    ) -> tuple[list[int], dict[int, Tensor]]:
+        """List the tables of a config that are due, and measure what their next drift is from."""
         schedule = refresh_schedule(config.refresh)
         mine = _of_config(config, tables)
         if schedule.every:
-            return mine if step % schedule.every == 0 else []
+            return (mine if step % schedule.every == 0 else []), {}
         if not schedule.drift or step % DRIFT_EVERY:
-            return []
+            return [], {}
         grams = self._grams(config, tables)
         # One that had no gradients when its graph was built has drifted from nothing: it starts here.
         self.references |= {i: gram for i, gram in grams.items() if i not in self.references}
@@ -109,8 +112,7 @@ class Refresher:
         due = [i for i in drifts if drifts[i] > schedule.drift]
         if due and config.energy == "model":
             due = mine  # their energies are over the mean of all matrices, which one alone does not know
-        self.references |= {i: grams[i] for i in due if i in grams}
-        return due
+        return due, {i: grams[i] for i in due if i in grams}
 
     def _grams(self, config: SpectralConfig, tables: Sequence[BoundTable]) -> dict[int, Tensor]:
         mine = {i: tables[i] for i in _of_config(config, tables)}

@@ -54,6 +54,25 @@ def test_what_is_known_follows_and_what_is_not_is_cleared(name):
     assert torch.isfinite(weight).all()
 
 
+def test_a_moment_that_cannot_follow_keeps_all_others_back(monkeypatch):
+    model = nn.Sequential(nn.Linear(3, 5))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 3)).square().mean().backward()
+    optimizer.step()
+    state = optimizer.state[model[0].weight]
+    before = {key: value.clone() for key, value in state.items()}
+
+    def fail(X, rotation, across, is_squared):
+        if is_squared:
+            raise MemoryError
+        return rotation @ X
+
+    monkeypatch.setattr("spectral_opt.training._moments.in_new_basis", fail)
+    with pytest.raises(MemoryError):
+        move_moments(optimizer, rows(model)["0.weight"], dict(model.named_parameters()), torch.eye(5).flip(0))
+    assert all(torch.equal(state[key], value) for key, value in before.items())
+
+
 def test_an_order_or_signs_that_change_keep_every_second_moment():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -177,6 +177,45 @@ def test_a_refresh_that_fails_says_at_which_step_and_keeps_the_graph():
     assert (operator_of(handle) == first).all()
 
 
+@pytest.mark.parametrize("when", ["every step", "drift"])
+def test_a_refresh_that_fails_leaves_other_configs_moments_and_counts(when, monkeypatch):
+    monkeypatch.setattr(refresh, "DRIFT_EVERY", 1)
+    fails = []
+
+    def own(data):
+        if fails:
+            raise ValueError("no graph now")
+        return paramgraph.CosineKNN(k=1)(data)
+
+    schedule = 1 if when == "every step" else "drift:1e-6"
+    fields = FIELDS | {"refresh": schedule, "placement": "basis", "penalty": 0.0}
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    configs = [
+        SpectralConfig(**fields),
+        SpectralConfig(**(fields | {"targets": ["2"], "builder": own, "builder_options": {}})),
+    ]
+    handle = attach(model, optimizer, configs, batches(), loss)
+    train(model, optimizer, range(2))
+    refresher, moments = handle._refresher, []
+    before = list(handle._steps.tables), refresher.counts.tolist(), dict(refresher.references)
+    rebuild = refresher._rebuild
+
+    def failing(*arguments):
+        # The step itself is complete here.
+        moments.append(copy.deepcopy(optimizer.state[model[0].weight]))
+        fails.append(True)
+        return rebuild(*arguments)
+
+    monkeypatch.setattr(refresher, "_rebuild", failing)
+    with pytest.raises(ValueError, match=r"after step 3 failed.*no graph now"):
+        train(model, optimizer, range(2, 3))
+    torch.testing.assert_close(optimizer.state[model[0].weight], moments[0], rtol=0, atol=0)
+    assert all(one is other for one, other in zip(handle._steps.tables, before[0], strict=True))
+    assert refresher.counts.tolist() == before[1] == [2, 2]
+    assert all(refresher.references[i] is gram for i, gram in before[2].items())
+
+
 def test_in_the_basis_moments_follow_and_the_log_says_so(caplog):
     model, optimizer, handle = start(refresh=2, placement="basis", penalty=0.0)
     train(model, optimizer, range(1))
