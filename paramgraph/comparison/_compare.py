@@ -28,6 +28,7 @@ from paramgraph.comparison._options import (
     TunedLike,
     check_comparison,
     choose_signal,
+    read_sources,
 )
 from paramgraph.comparison._setting import (
     automatic_choices,
@@ -98,7 +99,8 @@ def compare(
         Which nodes, as in `node_tables`.
     batches : iterable, or mapping of "build" and "measure" to iterables, optional
         At least six. Each seed draws which half builds the graphs and which measures them, unless they are given
-        apart. Each half of the building batches builds a graph of its own as well: `edge_stability`.
+        apart. Each half of the building batches builds a graph of its own as well: `edge_stability`. What sources and
+        signal do not read, `setting["chosen"]` says.
     nulls : iterable of str, default ("permuted", "rotated", "random")
         Which null models are measured beside each graph.
     seeds : iterable of int, default (0,)
@@ -106,7 +108,7 @@ def compare(
     exclude : str or collection of str, optional
         As in `node_tables`.
     tuned : nn.Module, mapping, str or path, optional
-        The checkpoint after fine-tuning, for "updates".
+        The checkpoint after fine-tuning, for "updates"; not opened where nothing reads it.
     loss : callable (model, batch) -> Tensor, optional
         By default `model(**batch).loss`.
     signal : {"auto", "gradients", "updates", "activations", "weights"}, default "auto"
@@ -198,6 +200,7 @@ def compare(
     constructions, refused = plan_constructions(builders, sources, scheme)
     needed = {one.features: one.source if one.reads_features else "weights" for one in constructions}
     measured = choose_signal(signal, needed, bool(listed), tuned is not None)
+    compares = any(source.needs_tuned for source in read_sources(measured, needed).values())
     where = locate(model)
     skeleton = None if where.in_memory else open_skeleton(where)
     weights = where.weights(skeleton=skeleton)
@@ -209,7 +212,7 @@ def compare(
         batches=listed,
         splits={seed: split_batches(len(listed), given, seed) for seed in drawn},
         loss=loss,
-        tuned=None if tuned is None else open_checkpoint(tuned, weights),
+        tuned=open_checkpoint(tuned, weights) if tuned is not None and compares else None,
     )
     if reader.runs and not where.in_memory:
         raise ValueError(
@@ -229,7 +232,7 @@ def compare(
         "modes": modes,
         "shift": shift,
         "seeds": drawn,
-        "batches": {part: len(getattr(reader.splits[drawn[0]], part)) for part in ("build", "measure")}
+        "batches": {part: len(getattr(reader.splits[drawn[0]], part)) for part in reader.parts}
         if listed
         else {},
     }
@@ -264,7 +267,7 @@ def compare(
     }
     setting |= {
         "chosen": [
-            *automatic_choices(reader),
+            *automatic_choices(reader, tuned is not None),
             *choices_of_cells(setting, cells, zero),
             *(kept[1].remarks if kept else ()),
             *measuring.remarks,

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from paramgraph.checkpoints import WeightMapping
 from paramgraph.comparison._batch_split import BatchSplit
+from paramgraph.comparison._options import read_sources
 from paramgraph.measures import GramSums
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import (
-    SOURCES,
     Loss,
     Source,
     SourceLike,
-    as_source,
     collect,
     collect_batch_gradients,
 )
@@ -84,7 +83,14 @@ class LayerReader:
     @property
     def runs(self) -> bool:
         """Whether the model has to run."""
-        return not all(source.from_checkpoint for source in self._read.values())
+        return bool(self.parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What batches are read for, of "build" and "measure"; nothing where the model does not run."""
+        build = any(not self._read[name].from_checkpoint for name in self.sources)
+        measure = not self._read[self.signal].from_checkpoint
+        return ("build",) * build + ("measure",) * measure
 
     def bytes_of(self, table: NodeTable) -> int:
         """Estimate the bytes of gradients and compressed features of a layer; 0 where layers are read one by one."""
@@ -114,10 +120,7 @@ class LayerReader:
 
     @cached_property
     def _read(self) -> dict[str, Source]:
-        """All that is read, by name: what graphs are built from, and the signal."""
-        return {self.signal: SOURCES[self.signal]} | {
-            name: as_source(source) for name, source in self.sources.items()
-        }
+        return read_sources(self.signal, self.sources)
 
     @property
     def _running(self) -> list[str]:

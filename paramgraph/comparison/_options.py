@@ -11,7 +11,7 @@ from paramgraph._checks import is_whole
 from paramgraph.errors import UnknownNameError
 from paramgraph.graphs import BuilderLike
 from paramgraph.measures import FIFTHS, band_edges
-from paramgraph.sources import SOURCES, Batches, SourceLike, as_source
+from paramgraph.sources import SOURCES, Batches, Source, SourceLike, as_source
 
 # A module; or a folder or a name on the hub, whose weights are read matrix by matrix.
 ModelLike: TypeAlias = nn.Module | str | os.PathLike[str]
@@ -84,7 +84,7 @@ def choose_signal(signal: str, sources: Mapping[str, SourceLike], has_batches: b
     check_signal(signal)
     if signal == "auto":
         signal = "gradients" if has_batches else "updates" if has_tuned else "weights"
-    asked = {name: as_source(source) for name, source in sources.items()} | {signal: SOURCES[signal]}
+    asked = read_sources(signal, sources)
     for name, source in asked.items():
         if source.needs_batches and not has_batches:
             static = " and ".join(name for name, source in SOURCES.items() if source.from_checkpoint)
@@ -95,6 +95,11 @@ def choose_signal(signal: str, sources: Mapping[str, SourceLike], has_batches: b
                 f"{name!r} needs tuned=..., the model after fine-tuning, its folder or its adapter"
             )
     return signal
+
+
+def read_sources(signal: str, sources: Mapping[str, SourceLike]) -> dict[str, Source]:
+    """List all that is read, by name: what graphs are built from, and the signal."""
+    return {signal: SOURCES[signal]} | {name: as_source(source) for name, source in sources.items()}
 
 
 def check_signal(signal: str) -> None:

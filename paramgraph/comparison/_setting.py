@@ -23,16 +23,33 @@ def name_of_model(model: ModelLike) -> str:
     return locate(model).name
 
 
-def automatic_choices(reader: LayerReader) -> list[str]:
+def automatic_choices(reader: LayerReader, has_tuned: bool) -> list[str]:
     """Say in sentences what was chosen for all layers: which batches do what, and how two checkpoints correspond."""
     said = []
     if reader.splits and reader.batches:
         split = next(iter(reader.splits.values()))
+        build, measure = len(split.build), len(split.measure)
+        stability = "Edge stability compares graphs of the two halves of the building batches."
         said.append(
-            f"{len(split.build)} batches build graphs and {len(split.measure)} others measure them; halves and order "
-            "are drawn for each seed. Edge stability compares graphs of the two halves of the building batches."
+            {
+                (
+                    "build",
+                    "measure",
+                ): f"{build} batches build graphs and {measure} others measure them; halves and "
+                f"order are drawn for each seed. {stability}",
+                (
+                    "build",
+                ): f"{build} batches build graphs; halves and order are drawn for each seed. {stability} The "
+                f"other {measure} have no use, as the {reader.signal} depend on no batch.",
+                (
+                    "measure",
+                ): f"{measure} batches measure graphs. The other {build} have no use, as no graph is built "
+                "from batches.",
+            }.get(reader.parts, "The batches are not read by these sources and this signal.")
         )
-    if isinstance(reader.tuned, AdaptedWeights):
+    if has_tuned and reader.tuned is None:
+        said.append("The tuned model is not read by these sources and this signal.")
+    elif isinstance(reader.tuned, AdaptedWeights):
         said += [f"Base and tuned: {remark}." for remark in reader.tuned.remarks]
     elif reader.tuned is not None:
         found = correspond(reader.weights, reader.tuned)

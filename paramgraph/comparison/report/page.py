@@ -142,6 +142,7 @@ def _text(value: Any) -> str:
 def _facts(result: Plain) -> list[tuple[str, str]]:
     setting = result["setting"]
     batches, seeds = setting.get("batches") or {}, setting.get("seeds") or ()
+    parts = [part for part in ("build", "measure") if part in batches]
     facts = [
         ("model", str(setting.get("model", ""))),
         ("signal measured", str(setting.get("signal", ""))),
@@ -151,10 +152,7 @@ def _facts(result: Plain) -> list[tuple[str, str]]:
         ("weights in nodes", _share(setting.get("coverage"))),
         ("constructions", f"{len(result['summary']):,}"),
         ("seeds", f"{len(seeds)}" if len(seeds) > 1 else ""),
-        (
-            "batches that build + measure",
-            " + ".join(str(batches[part]) for part in ("build", "measure") if part in batches),
-        ),
+        (f"batches that {' + '.join(parts)}", " + ".join(str(batches[part]) for part in parts)),
         ("permutations", f"{setting.get('permutations') or ''}"),
     ]
     return [(name, value) for name, value in facts if value]
