@@ -71,6 +71,7 @@ class Classification(TunedTask[LabelledText]):
             shipped=data.shipped_split,
             groups=data.groups,
             labels=data.labels.tolist(),
+            label_names=data.label_names,
             evaluates_elsewhere=options.evaluate_on is not None,
         )
 

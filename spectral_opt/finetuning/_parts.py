@@ -1,5 +1,7 @@
 """The parts of a run's texts: what is trained on, what evaluates, and what is scored once at the end."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,12 +31,13 @@ def split_parts(
     shipped: Sequence[str] | None = None,
     groups: Sequence[object] | None = None,
     labels: Sequence[int] | None = None,
+    label_names: Sequence[str] | None = None,
     evaluates_elsewhere: bool = False,
 ) -> Parts:
     """Take the parts that the source ships, and set a share apart to evaluate where it ships none for that.
 
     A group goes to one part as a whole; without groups each class keeps its share, where there are classes. Where the
-    evaluation is of other data, nothing is set apart. DataError says which part is empty.
+    evaluation is of other data, nothing is set apart. DataError says which part is empty, or which class has too few.
     """
     names: Sequence[str] = ["train"] * examples if shipped is None else shipped
     places: Mapping[str, list[int]] = {
@@ -52,7 +55,7 @@ def split_parts(
         evaluation = places[dev]
         said.append(f"{len(evaluation)} shipped as {dev} evaluate")
     else:
-        train, evaluation = _set_apart(sorted(train), share, seed, groups, labels)
+        train, evaluation = _set_apart(sorted(train), share, seed, groups, labels, label_names)
         said.append(f"{len(evaluation)} set apart (seed {seed}) evaluate")
     if not train:
         raise DataError(f"no text is left to train on: {', '.join(said)}")
@@ -62,15 +65,24 @@ def split_parts(
 
 
 def _set_apart(
-    places: list[int], share: float, seed: int, groups: Sequence[object] | None, labels: Sequence[int] | None
+    places: list[int],
+    share: float,
+    seed: int,
+    groups: Sequence[object] | None,
+    labels: Sequence[int] | None,
+    label_names: Sequence[str] | None,
 ) -> tuple[list[int], list[int]]:
     from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
     if groups is not None:
-        own = [groups[at] for at in places]
-        if len(set(own)) < 2:
+        names, numbers = np.unique(np.array([str(groups[at]) for at in places]), return_inverse=True)
+        if len(names) < 2:
             raise DataError(f"all {len(places)} texts are of one group, so none can be set apart to evaluate")
-        numbers = np.unique(np.array([str(group) for group in own]), return_inverse=True)[1]
+        if math.ceil(share * len(names)) == len(names):
+            raise DataError(
+                f"a share of {share:g} leaves none of the {len(names)} groups to train on: take a smaller one, or name "
+                "other data to evaluate on"
+            )
         first, second = next(
             GroupShuffleSplit(1, test_size=share, random_state=seed).split(places, groups=numbers)
         )
@@ -80,12 +92,20 @@ def _set_apart(
             f"{len(places)} text is there to train on, and none can be set apart: name other data to evaluate on"
         )
     classes = None if labels is None else [labels[at] for at in places]
-    size = max(1, round(share * len(places)))
+    size, least = max(1, round(share * len(places))), 1
     if classes is not None:
-        size = max(size, len(set(classes)))  # each class once, or there is no share of it
-    if size >= len(places):
+        least = len(set(classes))  # each class once on either side, or there is no share of it
+        size = max(size, least)
+    if size > len(places) - least:
         raise DataError(
             f"{len(places)} texts are too few to set {size} apart to evaluate: name other data for that"
         )
+    for label, count in Counter(classes or ()).items():
+        if count < 2:
+            raise DataError(
+                f"the label {label if label_names is None else label_names[label]!r} has one text to train and to "
+                "evaluate on, and each needs one: give more texts of it, or name other data to evaluate on "
+                "(evaluate_on)"
+            )
     train, evaluation = train_test_split(places, test_size=size, random_state=seed, stratify=classes)
     return train, evaluation

@@ -56,8 +56,19 @@ def test_groups_are_kept_together():
         (4, {"groups": [1, 1, 1, 1]}, "all 4 texts are of one group"),
         (2, {"shipped": ["test", "validation"]}, "no text is left to train on"),
         (3, {"labels": [0, 1, 2]}, "3 texts are too few to set 3 apart"),
+        (5, {"labels": [0, 0, 0, 1, 2]}, "5 texts are too few to set 3 apart"),
+        (10, {"labels": [0, 1] * 5, "share": 0.9}, "10 texts are too few to set 9 apart"),
+        (4, {"groups": [1, 1, 2, 2], "share": 0.6}, "leaves none of the 2 groups to train on"),
     ],
 )
 def test_an_empty_part_is_named(examples, more, message):
     with pytest.raises(DataError, match=message):
-        split_parts(examples, 0.1, 0, **more)
+        split_parts(examples, **({"share": 0.1, "seed": 0} | more))
+
+
+@pytest.mark.parametrize(("names", "shown"), [(None, "1"), (("no", "yes"), "'yes'")])
+def test_a_class_of_which_one_text_is_not_shipped_as_test_is_named(names, shown):
+    more = {"shipped": ["train"] * 11 + ["test"], "labels": [0] * 10 + [1, 1], "label_names": names}
+    with pytest.raises(DataError, match=rf"the label {shown} has one text .*\(evaluate_on\)"):
+        split_parts(12, 0.1, 0, **more)
+    assert split_parts(12, 0.1, 0, evaluates_elsewhere=True, **more).train == tuple(range(11))
