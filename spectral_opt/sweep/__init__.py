@@ -11,7 +11,8 @@ fine-tune, filter, scaling and nulls at each strength on dev and test, decides o
   `merge_recipe`, for mergekit; `write_card`, beside the model.
 - Metrics of a task, each declared once in `METRICS`: `Metric`.
 - Inside: `SweepPoint` with `Forgotten` and `TaskResult`, one measured state; `compare_at_equal_forgetting` and
-  `compare_at_equal_score`; `decide`, `pick` and a `Decision`; `next_strength`; `domain_auc` and `domain_remark`.
+  `compare_at_equal_score`; `kind_of` a fine-tune; `decide`, `pick` and a `Decision`; `next_strength`; `domain_auc` and
+  `domain_remark`.
 """
 
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         refinement_results as refinement_results,
         write_refinement as write_refinement,
     )
-    from spectral_opt.sweep.setting import make_refinement as make_refinement
+    from spectral_opt.sweep.setting import kind_of as kind_of, make_refinement as make_refinement
     from spectral_opt.sweep.strengths import Sweep as Sweep, next_strength as next_strength
     from spectral_opt.sweep.unmeasured import (
         is_in_files as is_in_files,

@@ -80,7 +80,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
     """Find models and texts, check that they fit (ValueError), and load what is measured."""
     check_two_models(options)
     base_folder, tuned_folder = model_folder(options.base), model_folder(options.tuned)
-    kind, adapter = kind_of(tuned_folder)
+    kind, adapter = kind_of(tuned_folder, base_folder)
     metric = METRICS[METRIC_OF[kind] if options.metric == "auto" else options.metric]
     if kind not in metric.kinds:
         allowed = ", ".join(one.name for one in METRICS.values() if kind in one.kinds)
@@ -169,24 +169,46 @@ def model_folder(name: str) -> Path:
     return path
 
 
-def kind_of(folder: Path) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
-    """Tell what kind of model a fine-tune is, by its description, and the configuration of an adapter."""
-    adapter = read_json(folder / ADAPTER_CONFIG) if (folder / ADAPTER_CONFIG).is_file() else None
-    if adapter is not None:
-        heads: dict[str, Kind] = {"CAUSAL_LM": "causal", "SEQ_CLS": "classifier"}
-        return heads.get(adapter.get("task_type") or "", "encoder"), adapter
-    config = loadable_configuration(folder)
-    name = getattr(named_class(config), "__name__", "")
+def kind_of(
+    folder: Path, base: Path
+) -> tuple[Kind, Mapping[str, Any] | None]:  # Any: of PEFT, whose configurations vary
+    """Tell what kind of model a fine-tune is, by its description, and the configuration of an adapter.
+
+    An adapter that does not say it is of the kind of its base; the head with which an encoder was pretrained is none.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return _kind_of_model(folder), None
+    adapter = read_json(folder / ADAPTER_CONFIG)
+    task = adapter.get("task_type")
+    if task is None:
+        return _kind_of_model(base, ("ForMaskedLM", "ForPreTraining")), adapter
+    kinds: dict[str, Kind] = {
+        "CAUSAL_LM": "causal",
+        "SEQ_CLS": "classifier",
+        "FEATURE_EXTRACTION": "encoder",
+    }
+    if task not in kinds:
+        raise _not_here(folder, f"adapter of task_type {task!r}")
+    return kinds[task], adapter
+
+
+def _kind_of_model(folder: Path, heads_of_encoders: tuple[str, ...] = ()) -> Kind:
+    name = getattr(named_class(loadable_configuration(folder)), "__name__", "")
     if name.endswith(("ForCausalLM", "LMHeadModel")):
-        return "causal", None
+        return "causal"
     if name.endswith("ForSequenceClassification"):
-        return "classifier", None
-    if "For" in name:
-        raise ModelError(
-            f"{folder} is a {name}: encoders, sequence classifiers and language models are refined here; "
-            "use spectral_opt.refine for others"
-        )
-    return "encoder", None
+        return "classifier"
+    if "For" in name and not name.endswith(heads_of_encoders):
+        raise _not_here(folder, name)
+    return "encoder"
+
+
+def _not_here(folder: Path, what: str) -> ModelError:
+    article = "an" if what[0] in "AEIOUa" else "a"
+    return ModelError(
+        f"{folder} is {article} {what}: encoders, sequence classifiers and language models are refined here; "
+        "use spectral_opt.refine for others"
+    )
 
 
 def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] | None) -> BaseModel:
@@ -195,11 +217,12 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
     from transformers import AutoModelForSequenceClassification
 
     loadable_configuration(base)
+    classes = classes_of_adapter(tuned)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             base,
-            num_labels=classes_of_adapter(tuned),
+            **({} if classes is None else {"num_labels": classes}),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -208,8 +231,8 @@ def _load_base(base: Path, tuned: Path, kind: Kind, adapter: Mapping[str, Any] |
     return BaseModel(model.eval(), frozenset(info["missing_keys"]), base)
 
 
-def classes_of_adapter(folder: Path) -> int:
-    """Count the classes of a classifier's adapter, whose configuration does not say it; two where it has no head."""
+def classes_of_adapter(folder: Path) -> int | None:
+    """Count the classes of a classifier's adapter, whose configuration does not say it; None where it has no head."""
     stored = open_checkpoint(folder / "adapter_model.safetensors")
     # Embeddings may be saved beside the head; of its layers, the last one makes the scores.
     heads = [
@@ -217,7 +240,7 @@ def classes_of_adapter(folder: Path) -> int:
         for name in stored
         if set(HEAD_NAMES) & set(name.split(".")) and ".lora_" not in name
     ]
-    return next((shape[0] for shape in reversed(heads) if len(shape) == 2), 2)
+    return next((shape[0] for shape in reversed(heads) if len(shape) == 2), None)
 
 
 def tokenizer_of(tuned: Path, base: Path) -> PreTrainedTokenizerBase:

@@ -52,7 +52,7 @@ def refine_unmeasured(
     """
     check_two_models(options)
     base, tuned = model_folder(options.base), model_folder(options.tuned)
-    kind, _ = kind_of(tuned)
+    kind, _ = kind_of(tuned, base)
     tokenizer = tokenizer_of(tuned, base)
     limit_to_positions(tokenizer, open_skeleton(base))
     longest, shortened = usable_length(tokenizer, options.max_length)
