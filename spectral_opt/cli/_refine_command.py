@@ -150,10 +150,7 @@ class Refine:
 
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
-        if self.label_column is not None and self.task is None:
-            raise ValueError(
-                "--label-column is of the task: name its texts with --task, as it would be ignored"
-            )
+        self._check_task()
         _check_folder(self.out, self.overwrite)
         _check_moments(self.moments)
         from paramgraph.checkpoints import locate
@@ -177,6 +174,17 @@ class Refine:
         )
         self.out.mkdir(parents=True, exist_ok=True)
         return _sweep(sweep, self, line)
+
+    def _check_task(self) -> None:
+        """Refuse what is asked of the task where there is none."""
+        if self.task is not None:
+            return
+        nothing = {"metric": "auto", "further": 0, "nulls": ["none"]}
+        for name in ("label_column", "metric", "nulls", "further", "dev", "test"):
+            if getattr(self, name) not in (None, nothing.get(name)):
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is of the task: name its texts with --task, as it would be ignored"
+                )
 
 
 def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str) -> int:

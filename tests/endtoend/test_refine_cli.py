@@ -28,7 +28,8 @@ from transformers import (
 from spectral_opt.cli import main
 from spectral_opt.sweep import Sweep, write_card
 
-SIZES = ["--texts", "24", "--held-out", "14", "--dev", "16", "--test", "24", "--max-length", "16"]
+SIZES = ["--texts", "24", "--held-out", "14", "--max-length", "16"]
+TASK = ["--dev", "16", "--test", "24"]
 SWEEP = ["--strengths", "0.1,1", "--scales", "0.5", "--further", "0", "--nulls", "none", "--graph", "columns"]
 
 
@@ -59,6 +60,7 @@ def run(base: Path | str, tuned: Path | str, preserve: Path | str, folder: Path,
         "--out",
         str(folder),
         *SIZES,
+        *(TASK if "--task" in more else ()),
         *SWEEP,
     ]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -545,11 +547,16 @@ def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, text
         (["--nulls", "ring"], "no null 'ring'"),
         (["--nulls", ","], "--nulls is ',': name permuted, rotated, or none"),
         (["--rest", "gone"], "no rest 'gone'"),
-        (["--metric", "perplexity"], "--metric perplexity does not fit"),
+        (["--metric", "perplexity", "--task", "missing.csv"], "--metric perplexity does not fit"),
         (["--scales", "1.5"], "--scales"),
         (["--texts", "3"], "--texts is 3"),
         (["--texts", "500"], "514 are needed"),
-        (["--label-column", "stars"], "--label-column is of the task"),
+        (["--label-column", "stars"], "--label-column is of the task: name its texts with --task"),
+        (["--metric", "accuracy"], "--metric is of the task: name its texts with --task"),
+        (["--nulls", "permuted,rotated"], "--nulls is of the task: name its texts with --task"),
+        (["--further", "2"], "--further is of the task: name its texts with --task"),
+        (["--dev", "12"], "--dev is of the task: name its texts with --task"),
+        (["--test", "12"], "--test is of the task: name its texts with --task"),
         (["--preserve", "missing.txt"], "missing.txt"),
         (["--preserve", "missing.csv"], "missing.csv"),
         (["--task", "missing.csv"], "missing.csv"),
