@@ -201,6 +201,8 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
     found = refine_unmeasured(
         options, model, command.overwrite, moments=command.moments, workers=command.workers
     )
+    for name in ("report.html", "results.csv"):  # of an earlier sweep, whose model is not there any more
+        (command.out / name).unlink(missing_ok=True)
     results = {"command": line, "model": str(model)} | found
     write_text(command.out / "results.json", json.dumps(results, indent=2, allow_nan=False))
     _write_recipe(command, results["form"] == "adapter")

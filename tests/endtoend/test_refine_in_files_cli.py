@@ -63,6 +63,20 @@ def test_what_is_refined_block_by_block_has_a_card_that_says_what_was_not_measur
     assert "transformers.AutoModel.from_pretrained(FOLDER)" in card.text
 
 
+def test_what_is_refined_block_by_block_takes_the_place_of_an_earlier_sweep(
+    word_model_folder, tuned, texts, tmp_path
+):
+    out = tmp_path / "out"
+    sweep = ("--strengths", "0.1", "--scales", "0.5", "--max-length", "16")
+    assert refined(word_model_folder, tuned, texts["preserve"], out, *sweep) == 0
+    assert {"report.html", "results.csv"} <= {path.name for path in out.iterdir()}
+    (out / "notes.html").write_text("mine")
+    more = ("--memory", "blocks", "--strength", "0.3", "--overwrite")
+    assert refined(word_model_folder, tuned, texts["preserve"], out, *more) == 0
+    found = {path.name for path in out.iterdir()}
+    assert found == {"model", "results.json", "mergekit.yaml", "notes.html"}
+
+
 def test_too_little_memory_for_one_block_is_told_before_anything_is_loaded(
     word_model_folder, tuned, texts, tmp_path, capsys, monkeypatch
 ):
