@@ -10,7 +10,7 @@ of a LoRA adapter the factors are filtered themselves. What comes out is a state
   its options `Rest` and `Memory`, and the `Placement` that `choose_placement` makes of it; `told_skipped` says what was
   left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
-  counterparts.
+  counterparts, and `untie` gives a weight that only the base ties its own place.
 - Inside: `check_inputs`, `write_folder` and `read_folder`; `RefinedCard`, the model card beside it.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         open_tuned as open_tuned,
     )
     from spectral_opt.refinement._left_alone import Rest as Rest, told_skipped as told_skipped
-    from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints
+    from spectral_opt.refinement._matching import match_checkpoints as match_checkpoints, untie as untie
     from spectral_opt.refinement._memory import (
         Memory as Memory,
         Placement as Placement,

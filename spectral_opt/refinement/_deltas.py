@@ -103,11 +103,11 @@ class DeltaStream:
         else:
             yield from self._refined(self._checkpoint.names)
 
-    def in_base(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weights that have a counterpart in the base, under its names."""
+    def in_base(self) -> Iterator[tuple[Sequence[str], Tensor]]:
+        """Yield the weights that have a counterpart in the base, each with the names that it has there."""
         for name, value in self._refined(list(self._tuned)):
             if name in self._match.origins:
-                yield self._match.origins[name], value
+                yield self._match.uses(name), value
 
     def on_disk(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what is written into files: under the names on disk, without what wrappers have put into them."""

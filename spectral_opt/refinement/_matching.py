@@ -21,6 +21,18 @@ class CheckpointMatch:
     origins: Mapping[str, str]
     remarks: tuple[str, ...]  # what is left as it was tuned, and why
 
+    def uses(self, name: str) -> tuple[str, ...]:
+        """List the names in the base for which a weight of the tuned checkpoint stands; several where it is tied."""
+        found = self.found
+        names: list[str] = []
+        for origin in found.origins(name):
+            is_alone = len(found.partners(origin)) == 1
+            for each in found.base.names_of(origin):
+                partner = found.tuned.all_names[found.pairs[each]] if each in found.pairs else None
+                if partner == name or (is_alone and partner is None):
+                    names.append(each)
+        return tuple(names)
+
 
 def match_checkpoints(
     base: BaseModel, weights: WeightMapping, checkpoint: TunedCheckpoint, targeted: Iterable[str]
@@ -64,6 +76,18 @@ def match_checkpoints(
     if checkpoint.lazy:
         remarks += (f"not in the result, as they have no value yet: {', '.join(checkpoint.lazy)}",)
     return CheckpointMatch(found, names, origins, remarks)
+
+
+def untie(model: nn.Module, names: Sequence[str]) -> None:
+    """Give these names a parameter of their own, where the model has it under others too; its value stays."""
+    parameter = model.get_parameter(names[0])
+    known = {name for name, other in model.named_parameters(remove_duplicate=False) if other is parameter}
+    if known <= {*names}:
+        return
+    own = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+    for name in known & {*names}:
+        layer, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(layer), attribute, own)
 
 
 def _of_the_layer(found: Correspondence, name: str, model: nn.Module) -> tuple[str, ...]:

@@ -159,7 +159,8 @@ class _Need:
             largest = max([largest, *(_matrix_bytes(table, config) for table in found.values())])
         states = max((_state_bytes(model, tables, configs, batch) for batch in _seen(sets)), default=0)
         working = RUNNING + largest + states
-        other = 4 * sum(sizes) // width if measured else sum(sizes)
+        # A copy that is measured is in float32 at least.
+        other = max(4, width) * sum(sizes) // width if measured else sum(sizes)
         whole = sum(sizes) + other + (2 if nulls else 1) * graphs + working
         return cls(whole, max(sizes) + working, graphs + min(SHARD_BYTES, sum(sizes)))
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from paramgraph.sources import RandomStates, predictions, representation, usual_objective
+from spectral_opt.refinement._matching import untie
 
 Kept = Literal["representation", "labels"]
 # A strength is found to this ratio, and looked for in this range.
 RATIO = 1.05
 RANGE = (1e-6, 1e6)
+HALF = (torch.bfloat16, torch.float16)
 
 
 class Agreement:
@@ -23,20 +25,36 @@ class Agreement:
     .. math:: \frac{1}{K} \sum_k \cos(e_k, e^0_k)
 
     of representations; for "labels" the share of texts, or of real tokens, for which the largest logit is the same. The
-    state is loaded into a copy of the base, so that heads of the fine-tune's own play no part.
+    state is loaded into a copy of the base, so that heads of the fine-tune's own play no part. Where the base is in
+    half precision the copy is in float32, in which a small change of its weights is not rounded away.
     """
 
     def __init__(self, base: nn.Module, batches: Iterable[Any], objective: Kept | None = None) -> None:
         self.objective: Kept = usual_objective(base) if objective is None else objective
         self._module = copy.deepcopy(base).eval()
         self._batches = list(batches)
+        in_half = [
+            value for value in (*self._module.parameters(), *self._module.buffers()) if value.dtype in HALF
+        ]
+        if in_half:
+            for value in in_half:
+                value.data = value.data.float()
+            self._batches = [_in_float32(batch) for batch in self._batches]
+        self._placed: set[tuple[str, ...]] = set()
         self._before = self._measured()
 
-    def __call__(self, state: Iterable[tuple[str, Tensor]]) -> float:
-        """Load weights by the names of the base and compare."""
+    def __call__(self, state: Iterable[tuple[Sequence[str], Tensor]]) -> float:
+        """Load weights, each with all the names that the base has for it, and compare.
+
+        What the base ties and the state does not is a weight of its own in the copy, as it is in the fine-tune.
+        """
         with torch.no_grad():
-            for name, value in state:
-                self._module.get_parameter(name).copy_(value)
+            for names, value in state:
+                if (key := tuple(names)) not in self._placed:
+                    untie(self._module, names)
+                    self._placed.add(key)
+                for name in names:
+                    self._module.get_parameter(name).copy_(value)
         after = self._measured()
         if self.objective == "labels":
             same = torch.cat([one == other for one, other in zip(self._before, after, strict=True)])
@@ -62,6 +80,15 @@ class Agreement:
         if self.objective == "labels":
             return "of the labels or next tokens that the base gives"
         return "cosine with the representations of the base"
+
+
+def _in_float32(batch: Any) -> Any:
+    """Give a batch with numbers in half precision in float32; all else is as it was."""
+    if isinstance(batch, Tensor):
+        return batch.float() if batch.dtype in HALF else batch
+    if isinstance(batch, Mapping):
+        return {name: _in_float32(value) for name, value in batch.items()}
+    return [_in_float32(value) for value in batch] if isinstance(batch, list | tuple) else batch
 
 
 @dataclass(frozen=True)

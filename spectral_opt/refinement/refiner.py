@@ -265,7 +265,8 @@ class Refiner:
         Retention is the mean cosine of the representations of refined model and base, or, for the objective "labels",
         the share of texts, or next tokens, for which the most probable label is the same; on the batches "held_out",
         where these were given, else on "preserve". Bisection of the logarithm to 5 %: some ten refinements and as many
-        forward passes, and a copy of the base in memory. 0 where the fine-tune keeps that much already.
+        forward passes, and a copy of the base in memory, in float32 where it is in less. 0 where the fine-tune keeps
+        that much already.
 
         Raises
         ------
@@ -546,7 +547,7 @@ def refine(
     if keep is not None:
         _check_keep(keep, chosen)
         batches = calibration_sets(batches, ("task", "preserve", "held_out"))  # read more than once
-        if choose_placement(memory, base, chosen, batches).in_files:
+        if choose_placement(memory, base, chosen, batches, measured=True).in_files:
             raise ValueError(IN_FILES_NO_KEEP)
     refiner = Refiner(
         base,

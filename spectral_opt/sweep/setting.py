@@ -24,7 +24,7 @@ from paramgraph.nodes import HEAD_NAMES
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
 from spectral_opt.preparation import match_tables
-from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned
+from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned, untie
 from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._metrics import METRIC_OF, METRICS, Kind
 from spectral_opt.sweep._texts import RefinementTexts, read_texts
@@ -123,6 +123,9 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         tables, _ = match_tables(base.model, config)
         targeted = [name for table in tables.values() for name in table.parameters]
         match = match_checkpoints(base, open_module(base.model), checkpoint, targeted)
+        if checkpoint.adapter is not None:
+            for part in (part for parts in checkpoint.adapter.untied for part in parts):
+                untie(module, checkpoint.adapter.names_of(part))
     return RefinementSetting(
         options,
         base,

@@ -353,6 +353,41 @@ def test_filter_and_scaling_are_compared_where_they_forget_as_much(finished):
     assert "At equal forgetting, against scaling on 24 test texts, the filter" in finished.out
 
 
+def test_a_head_that_an_adapter_changes_alone_is_measured_as_a_weight_of_its_own(
+    language_models, texts, tmp_path
+):
+    from peft import LoraConfig, get_peft_model
+
+    tied = language_models[0]
+    shutil.copytree(tied, tmp_path / "base")
+    model = LlamaForCausalLM.from_pretrained(tied)
+    untied = LlamaForCausalLM(LlamaConfig.from_pretrained(tied, tie_word_embeddings=False))
+    untied.load_state_dict(model.state_dict())
+    untied.save_pretrained(tmp_path / "base")
+    options = LoraConfig(
+        target_modules=["q_proj"],
+        r=2,
+        task_type="CAUSAL_LM",
+        modules_to_save=["lm_head"],
+        init_lora_weights=False,
+    )
+    adapted = get_peft_model(untied, options)
+    with torch.no_grad():
+        head = adapted.base_model.model.lm_head.modules_to_save["default"].weight
+        head.mul_(8)  # of two random models the one that is surer is wrong by more
+    adapted.save_pretrained(tmp_path / "adapter")
+    points = []
+    for number, base in enumerate((tied, tmp_path / "base")):
+        found = run(base, tmp_path / "adapter", texts["preserve"], tmp_path / str(number))
+        assert found.code == 0, found.err
+        points.append(
+            {(each["family"], each["strength"]): each["forgotten"] for each in found.results["points"]}
+        )
+    assert ("filter", 1.0) in points[0]
+    assert points[0] == pytest.approx(points[1])
+    assert points[0]["tuned", 1.0] > 0.01
+
+
 @pytest.mark.parametrize("form", ["weights", "adapter"])
 def test_a_language_model_is_measured_by_its_loss(language_models, texts, tmp_path, form):
     from peft import PeftModel

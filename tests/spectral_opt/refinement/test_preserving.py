@@ -372,7 +372,7 @@ def test_a_product_filters_an_adapter_to_its_best_approximation_of_the_rank():
     assert refined.form == "adapter"
     whole = refiner.apply(copy.deepcopy(wrapped).merge_and_unload())
     with refiner.opened(wrapped) as stream:
-        measured = dict(stream.in_base())
+        measured = {names[0]: value for names, value in stream.in_base()}
     for layer, name in (("q_proj", "self_attn.q_proj"), ("down_proj", "mlp.down_proj")):
         weight = f"model.layers.0.{name}.weight"
         exact = whole[weight] - base.get_parameter(weight)
