@@ -27,26 +27,7 @@ def automatic_choices(reader: LayerReader, has_tuned: bool) -> list[str]:
     """Say in sentences what was chosen for all layers: which batches do what, and how two checkpoints correspond."""
     said = []
     if reader.splits and reader.batches:
-        split = next(iter(reader.splits.values()))
-        build, measure = len(split.build), len(split.measure)
-        stability = "Edge stability compares graphs of the two halves of the building batches."
-        said.append(
-            {
-                (
-                    "build",
-                    "measure",
-                ): f"{build} batches build graphs and {measure} others measure them; halves and "
-                f"order are drawn for each seed. {stability}",
-                (
-                    "build",
-                ): f"{build} batches build graphs; halves and order are drawn for each seed. {stability} The "
-                f"other {measure} have no use, as the {reader.signal} depend on no batch.",
-                (
-                    "measure",
-                ): f"{measure} batches measure graphs. The other {build} have no use, as no graph is built "
-                "from batches.",
-            }.get(reader.parts, "The batches are not read by these sources and this signal.")
-        )
+        said.append(_told_batches(reader))
     if has_tuned and reader.tuned is None:
         said.append("The tuned model is not read by these sources and this signal.")
     elif isinstance(reader.tuned, AdaptedWeights):
@@ -57,6 +38,22 @@ def automatic_choices(reader: LayerReader, has_tuned: bool) -> list[str]:
         alone = {"the base": found.base_only, "tuned": found.tuned_only}
         said += [f"In {side} alone: {told(names)}." for side, names in alone.items() if names]
     return said
+
+
+def _told_batches(reader: LayerReader) -> str:
+    """Say how many batches build and measure graphs, and which have no use."""
+    split = next(iter(reader.splits.values()))
+    build, measure = len(split.build), len(split.measure)
+    if not reader.parts:
+        return "The batches are not read by these sources and this signal."
+    if reader.parts == ("measure",):
+        return f"{measure} batches measure graphs. The other {build} have no use, as no graph is built from batches."
+    others = f" and {measure} others measure them" if "measure" in reader.parts else ""
+    unused = "" if others else f" The other {measure} have no use, as the {reader.signal} depend on no batch."
+    return (
+        f"{build} batches build graphs{others}; halves and order are drawn for each seed. Edge stability compares "
+        f"graphs of the two halves of the building batches.{unused}"
+    )
 
 
 def choices_of_cells(

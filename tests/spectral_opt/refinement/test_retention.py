@@ -21,9 +21,8 @@ def test_a_change_smaller_than_a_step_of_the_base_is_measured(half, form):
     generator = torch.Generator().manual_seed(0)
     weight, texts, little = (torch.randn(size, generator=generator) for size in ((8, 4), (16, 4), (16, 4)))
     base = nn.Sequential(nn.Linear(8, 8, bias=False)).to(half)
-    with (
-        torch.no_grad()
-    ):  # what the two halves of a text have in common is taken away, and a small change is seen
+    # What the two halves of a text have in common is taken away, and a small change is seen.
+    with torch.no_grad():
         base[0].weight.copy_(torch.cat([weight, -weight], dim=1))
     batch = torch.cat([texts, texts + little / 64], dim=1).to(half)
     tuned = copy.deepcopy(base).float()
