@@ -84,5 +84,42 @@ def test_what_trains_is_told_by_accuracy_steps_and_seconds() -> None:
     assert all(table.to_markdown() in told for table in (steps, seconds, accuracy))
 
 
+def test_other_methods_and_a_sequence_are_told_with_the_seeds_that_are_there() -> None:
+    plan = synthetic_plan(3, ("rotten_tomatoes",), ("linear_probe", "adamw", "l2sp"), ("columns",))
+    part = replace(next(part for part in plan.parts if part.name == "posthoc"), methods=plan.parts[2].methods)
+    parts = (replace(part, name="appendix"), replace(part, name="sequence"))
+    plan = replace(plan, parts=parts)
+    records = synthetic_records(plan)
+    for record in records.values():
+        # The start has .9 on the earlier task, and each state .9 less a fifth of what it lost.
+        if record.part == "sequence":
+            for state in (*record.metrics["points"], record.metrics["start"]):
+                state["earlier"] = {"films": 0.9 - 0.2 * state["lost"]}
+    overview = Overview(plan, records, {})
+    others, sequence = study_results.appendix_table(overview), study_results.sequence_table(overview)
+    assert [row[0] for row in others.rows] == ["adamw+columns", "l2sp"]
+    assert all(row[1].startswith(("+", "-")) for row in others.rows)
+    assert float(others.rows[0][2].split()[0]) < 1
+    assert [row[0] for row in sequence.rows] == [
+        "before the second task",
+        "linear_probe",
+        "adamw",
+        "adamw+columns",
+        "l2sp",
+    ]
+    assert sequence.rows[0][2] == "0.900 [0.900, 0.900]"
+    left = {row[0]: float(row[2].split()[0]) for row in sequence.rows}
+    assert left["adamw"] < left["l2sp"] < left["before the second task"]
+    assert all(", 3 seeds, " in table.caption for table in (others, sequence))
+    told = study_results.results_part(overview)
+    assert all(table.to_markdown() in told for table in (others, sequence))
+    # An unfinished part says so: one run of a method is left out.
+    lacking = {key: one for key, one in records.items() if (one.method, one.seed) != ("l2sp", 1000)}
+    assert ", 2 to 3 seeds, " in study_results.appendix_table(Overview(plan, lacking, {})).caption
+    empty = Overview(plan, {}, {})
+    assert not study_results.appendix_table(empty).rows
+    assert not study_results.sequence_table(empty).rows
+
+
 def test_without_records_the_page_says_so(tmp_path: Path) -> None:
     assert study_results.results_part(study_results.read(tmp_path)) == study_results.NOTHING_YET

@@ -3,7 +3,7 @@
 All of it comes from the committed records in study/ alone: study.yaml, and a file for each cell.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,48 +150,57 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
 
 def appendix_table(overview: Overview) -> TableView:
     """Put each of the other methods beside AdamW: what its score is, and what it forgets for it."""
+    finished = _finished_of(overview, APPENDIX)
     rows, controls = list[tuple[str, ...]](), set[int]()
-    for series in _finished_of(overview, APPENDIX):
+    for series in finished:
         baseline = baseline_of(overview.shown[series.panel])
         if series is baseline or not series.is_trained:
             continue
         if series.is_null:
             controls.add(len(rows))
-        rows.append(
-            (
-                series.name,
-                *(" ".join(lost_cells(series, baseline, measure)) for measure in BESIDE_ADAMW.values()),
-            )
-        )
+        cells = (lost_cells(series, baseline, measure) for measure in BESIDE_ADAMW.values())
+        rows.append((series.name, *(" ".join(own) for own in cells)))
     return TableView(
         ("method", *BESIDE_ADAMW),
         tuple(rows),
-        "All other methods and controls once, on film reviews, 500 a class, five seeds, at one setting that nobody "
-        "tuned: leads, no claims. Mean, 95 % interval; the ratio as in the table at each state's own AUC",
+        f"All other methods and controls once, on film reviews, 500 a class, {_seeds(finished)}, at one setting that "
+        "nobody tuned: leads, no claims. Mean, 95 % interval; the ratio as in the table at each state's own AUC",
         frozenset(controls),
     )
 
 
 def sequence_table(overview: Overview) -> TableView:
-    """Put what is left of a first task beside what is learned of a second one."""
+    """Put what is left of a first task beside what is learned of a second one, below what the start has of both."""
+    finished = _finished_of(overview, SEQUENCE)
+    told = {one.name: [final_state(record) for record in one.finished.values()] for one in finished}
+    starts = {seed: record.metrics["start"] for one in finished for seed, record in one.finished.items()}
     rows = []
-    for series in _finished_of(overview, SEQUENCE):
-        states = [final_state(record) for record in series.finished.values()]
+    for name, states in {"before the second task": list(starts.values()), **told}.items():
         learned = [float(state["accuracy"]) for state in states]
         left = [float(accuracy) for state in states for accuracy in state["earlier"].values()]
-        rows.append((series.name, *(_between(values) for values in (learned, left))))
+        rows.append((name, _between(learned), _between(left)))
     return TableView(
         ("method", "accuracy on addresses by era", "left on film reviews"),
-        tuple(rows),
-        "Film reviews first, then addresses by era, 300 a class: accuracy on both after the second, the first through "
-        "its own head. Mean of five seeds, 95 % interval; each once, at one setting that nobody tuned",
+        tuple(rows) if finished else (),
+        "Film reviews first, then addresses by era, 300 a class: accuracy on both, the first through its own head, the "
+        f"second before it is learned by a linear probe. Mean, 95 % interval, {_seeds(finished)}, at one setting that "
+        "nobody tuned",
     )
 
 
-def _finished_of(overview: Overview, part: str) -> Iterator[Series]:
-    for panel, own in overview.shown.items():
-        if panel.part == part:
-            yield from (series for series in own if series.finished)
+def _finished_of(overview: Overview, part: str) -> list[Series]:
+    shown = (own for panel, own in overview.shown.items() if panel.part == part)
+    return [series for own in shown for series in own if series.finished]
+
+
+def _seeds(finished: Sequence[Series]) -> str:
+    """Count the seeds of a table's rows: an unfinished part has rows of fewer."""
+    counts = sorted({len(series.finished) for series in finished})
+    return (
+        f"{' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} seeds"
+        if counts
+        else "no seeds"
+    )
 
 
 def _between(values: Sequence[float]) -> str:
