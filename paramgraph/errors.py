@@ -46,6 +46,18 @@ class NotConvergedError(RuntimeError):
         self.residuals = residuals
 
 
+def one_line(error: BaseException, typed: bool = False) -> str:
+    r"""Write what an error says on one line, after its type where that is asked for, or where it says nothing.
+
+    >>> one_line(KeyError("no such\n layer")), one_line(OSError("full"), typed=True), one_line(MemoryError())
+    ('no such layer', 'OSError: full', 'MemoryError')
+    """
+    # A KeyError shows its message in quotes.
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    name, text = type(error).__name__, " ".join(str(said).split())
+    return f"{name}: {text}" if typed and text else text or name
+
+
 def users_level() -> int:
     """Count the frames from the caller up to the first outside of paramgraph, the `stacklevel` of its warning.
 

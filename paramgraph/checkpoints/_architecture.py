@@ -10,6 +10,7 @@ import transformers
 from torch import nn
 
 from paramgraph.checkpoints.safetensors_files import read_json
+from paramgraph.errors import one_line
 
 # Fields that count what is made one by one, and more than any model has: a description that states more would fill the
 # memory before anything could be compared.
@@ -42,7 +43,7 @@ def modules_of(file: Path) -> nn.Module:
     # A description that contradicts itself fails wherever its architecture first trips over it.
     except Exception as error:
         raise ValueError(
-            f"{file} describes no model (model_type {config.model_type!r}): {_line(error)}"
+            f"{file} describes no model (model_type {config.model_type!r}): {one_line(error)[:300]}"
         ) from error
     return made.eval()
 
@@ -60,7 +61,7 @@ def configuration_of(file: Path) -> Any:
         kind = stated.get("model_type")
         known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
         if known:
-            reason = _line(error)
+            reason = one_line(error)[:300]
         elif stated.get("auto_map"):
             reason = f"its architecture is code of its own (auto_map), and {_HOW_TO_ALLOW}"
         else:
@@ -102,7 +103,3 @@ def named_class(config: Any) -> Any:
         if described and issubclass(kind, transformers.PreTrainedModel) and isinstance(config, described):
             return kind
     return None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -19,6 +19,7 @@ from paramgraph.comparison._measurement import (
 from paramgraph.comparison._options import MeasurementOptions
 from paramgraph.comparison._store import plain
 from paramgraph.construct import connect
+from paramgraph.errors import one_line
 from paramgraph.graphs import strongest_neighbourhood
 from paramgraph.measures import (
     band_modes,
@@ -202,8 +203,4 @@ def _drawing(table: NodeTable, construction: Construction, measured: MeasuredCon
 
 def described(error: Exception) -> str:
     """Say what went wrong in one line, with the error's type where that is no plain refusal."""
-    # A KeyError shows its message in quotes.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    text = " ".join(str(message).split())
-    known = isinstance(error, ValueError | KeyError)
-    return text if known and text else f"{type(error).__name__}: {text}"
+    return one_line(error, typed=not isinstance(error, ValueError | KeyError))

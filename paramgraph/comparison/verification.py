@@ -16,6 +16,7 @@ from paramgraph._checks import is_finite, is_number, is_whole
 from paramgraph.comparison._store import plain
 from paramgraph.comparison._summary import holm, summarize
 from paramgraph.comparison.result import Comparison
+from paramgraph.errors import one_line
 
 # What must come out again, and how far another machine may be off: gradients in float32 differ in the last of their
 # seven digits between processors, and neighbours that are as near as that may change places.
@@ -182,8 +183,7 @@ def _verified(name: str, record: Comparison, cell: Mapping[str, Any], rerun: Rer
     try:
         measured = rerun(record, cell)
     except Exception as error:  # opening models and texts raises what it likes
-        text = " ".join(str(error).split())
-        return _row(told, [f"it cannot be measured again: {text or type(error).__name__}"])
+        return _row(told, [f"it cannot be measured again: {one_line(error)}"])
     again = next((one for one in measured.cells if _key(one) == _key(cell)), None)
     if again is None or _lacking(again):
         failed = [

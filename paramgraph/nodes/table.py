@@ -116,6 +116,11 @@ class NodeTable:
         return len(self.names), max((part.at[1] + part.width for part in self.slices), default=0)
 
     @property
+    def expert(self) -> int:
+        """The expert of a stack of them that all nodes are of; -1 where they lie in whole parameters, or in several."""
+        return self.slices[0].expert if len(self.slices) == 1 else -1
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the table touches, each once, in order of their first slice."""
         return tuple(dict.fromkeys(part.parameter for part in self.slices))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
+from paramgraph.errors import one_line
 from paramgraph.nodes import NodeTable, node_tables
 from paramgraph.sources import collect_batch_gradients
 from spectral_opt.demo.finished_work import FinishedWork
@@ -32,7 +33,7 @@ from spectral_opt.demo.refinement_front import (
 )
 from spectral_opt.demo.setting import DemoSetting
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.preparation import NUMERIC_FAILURES, PreparedTable, told_failure, told_reasons
+from spectral_opt.preparation import NUMERIC_FAILURES, PreparedTable, told_reasons
 from spectral_opt.refinement import RefinedState, Refiner
 from spectral_opt.study import (
     FineTuned,
@@ -191,7 +192,7 @@ class Demo:
         try:
             cells = measure_table(table, built_from, gradients, options.permutations, options.seed)
         except NUMERIC_FAILURES as error:  # what is kept is not tried again
-            return {"cells": [], "left_out": told_failure(error)}
+            return {"cells": [], "left_out": one_line(error)}
         return {"cells": cells, "left_out": ""}
 
     def example_features(self) -> tuple[str, Features]:

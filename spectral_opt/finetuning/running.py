@@ -16,6 +16,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from paramgraph.checkpoints import read_json
 from paramgraph.environment import hardware, peak_megabytes, versions, versions_beside
+from paramgraph.errors import one_line
 from paramgraph.sources import RandomStates
 from paramgraph.whole_files import write_text
 from spectral_opt.errors import TrainingDivergedError
@@ -147,7 +148,7 @@ def _train(run: OpenedRun, last: Path | None, out: Path) -> None:
         # The libraries say it in errors of their own; what is not whole says that it was a checkpoint.
         if not remove_unfinished(out):
             raise
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise OSError(
             f"step {run.trainer.state.global_step} could not be written to {out / CHECKPOINTS}: {reason}; "
             f"{_kept(out)}: make room and run the same command again"

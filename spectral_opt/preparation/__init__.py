@@ -13,7 +13,7 @@ side with its options, `source_of`, and whether its graph is a matrix of second 
 What to say of what was measured: `told_texts`, `told_factors`.
 Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`; what
 has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` (`is_unreached`) or another, which one of the
-`FAILURES` gives, of numbers alone `NUMERIC_FAILURES` (`told_failure`), `told_reasons`; which cannot have
+`FAILURES` gives, of numbers alone `NUMERIC_FAILURES`, `told_reasons`; which cannot have
 one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 Who builds graphs: `choose_graph_workers`, `check_graph_workers`, and what they have no part in, `told_in_common`. On
@@ -80,7 +80,6 @@ if TYPE_CHECKING:
         PreparedTable as PreparedTable,
         is_unreached as is_unreached,
         table_left_alone as table_left_alone,
-        told_failure as told_failure,
         told_reasons as told_reasons,
     )
     from spectral_opt.preparation.preparing import (

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paramgraph.errors import NumericalWarning, users_level
+from paramgraph.errors import NumericalWarning, one_line, users_level
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import ModeEnergy, product_energy, second_moments
 from paramgraph.nodes import NodeTable, node_tables, unwrap
@@ -47,7 +47,6 @@ from spectral_opt.preparation.prepared_table import (
     made_or_failed,
     prepared_or_left_alone,
     table_left_alone,
-    told_failure,
 )
 
 Measure = Callable[..., Any]
@@ -239,7 +238,7 @@ def _side(
             try:
                 found = features.pop(key, torch.zeros(table.shape[0], 0))
             except FAILURES as error:  # made only now
-                failures[key] = told_failure(error)
+                failures[key] = one_line(error)
                 continue
             if not is_unreached(source, found):
                 yield key, partial(made_or_failed, build_operator, table, of_side, found)
@@ -335,7 +334,7 @@ def _solved(
             try:
                 operator = side.take(key)
             except FAILURES as error:
-                failed[key] = told_failure(error)
+                failed[key] = one_line(error)
                 continue
             yield key, partial(made_or_failed, _all_modes, operator, seed, dtypes[key])
             del operator

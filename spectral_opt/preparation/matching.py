@@ -78,8 +78,7 @@ def match_tables(
     for key, table in tables.items():
         members = [named[name] for name in table.parameters]
         frozen = not all(member.requires_grad for member in members)
-        is_expert = len(table.slices) == 1 and table.slices[0].expert >= 0
-        if is_expert and not frozen and any(map(is_split, members)):
+        if table.expert >= 0 and not frozen and any(map(is_split, members)):
             skipped[key] = SPLIT_EXPERTS
             continue
         if not frozen and all(id(member) in given for member in members):

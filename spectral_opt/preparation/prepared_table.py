@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from paramgraph.construct import connect
 from paramgraph.digests import readable
 from paramgraph.display import by_reason, short_list
-from paramgraph.errors import NotConvergedError
+from paramgraph.errors import NotConvergedError, one_line
 from paramgraph.filters import GraphFilter, ProductFilter
 from paramgraph.graphs import get_builder
 from paramgraph.nodes import NodeTable
@@ -125,7 +125,7 @@ def prepared_or_left_alone(table: NodeTable, nodes: int, make: Callable[[], Prep
     try:
         return make()
     except FAILURES as error:
-        return table_left_alone(table, nodes, told_failure(error))
+        return table_left_alone(table, nodes, one_line(error))
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,7 @@ def made_or_failed(make: Callable[..., Any], *arguments: Any) -> Any:  # Any: wh
     try:
         return make(*arguments)
     except FAILURES as error:
-        return Failed(told_failure(error))
-
-
-def told_failure(error: Exception) -> str:
-    """Write an error as a reason on one line."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split()) or type(error).__name__
+        return Failed(one_line(error))
 
 
 def told_reasons(reasons: Mapping[str, str]) -> str:
@@ -199,7 +193,7 @@ def _build(table: NodeTable, config: SpectralConfig, features: Tensor) -> Data:
     try:
         graph = connect(table, features, builder)
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"builder {readable(config.builder)} failed: {told_failure(error)}") from error
+        raise ValueError(f"builder {readable(config.builder)} failed: {one_line(error)}") from error
     if config.null == "random" and not graph.rewired_share:
         raise ValueError("null='random' gives the same graph, as its degrees leave no choice; use 'permuted'")
     return graph

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paramgraph.errors import one_line
 from paramgraph.filters import (
     EXACT_NODES,
     GraphFilter,
@@ -59,7 +60,6 @@ from spectral_opt.preparation.prepared_table import (
     prepared_or_left_alone,
     table_left_alone,
     table_without_graph,
-    told_failure,
     told_reasons,
 )
 
@@ -245,7 +245,7 @@ def _calls(
         try:
             found = features.pop(key, torch.zeros(table.shape[0], 0))
         except FAILURES as error:  # made only now
-            ready[key] = _left_alone(table, config, told_failure(error))
+            ready[key] = _left_alone(table, config, one_line(error))
             continue
         if is_unreached(of_table.source, found):
             ready[key] = _left_alone(table, config, UNREACHED)
@@ -410,7 +410,7 @@ def refused_tables(tables: Mapping[str, NodeTable], config: SpectralConfig) -> d
             for nodes in dict.fromkeys(sizes):
                 builder.check_nodes(nodes)
         except ValueError as error:
-            refused[key] = told_failure(error)
+            refused[key] = one_line(error)
             continue
         if config.runs_in_basis and max(sizes) > EXACT_NODES:
             refused[key] = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from paramgraph.checkpoints import ModuleWeights, plain_name, told, wide_weight
+from paramgraph.errors import one_line
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.nodes import NodeTable
 from paramgraph.spectra import wide
@@ -213,7 +214,7 @@ class DeltaStream:
                 graph_filter = self._filters.make(place, ready)
                 filtered = before | filter_in_place_of(before, table, graph_filter, config.norm_matching)
             except NUMERIC_FAILURES as error:
-                self._failures.add(place, ready, " ".join(str(error).split()))
+                self._failures.add(place, ready, one_line(error))
                 continue
             changed.update(table.parameters)
             for name in self._ranks.keys() & set(table.parameters) if config.scheme == "entries" else ():

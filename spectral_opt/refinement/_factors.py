@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from paramgraph.checkpoints import AdaptedWeights
+from paramgraph.errors import one_line
 from paramgraph.spectra import wide
 from spectral_opt.preparation import NUMERIC_FAILURES
 from spectral_opt.refinement._filters import ResponseFilters
@@ -72,7 +73,7 @@ def refine_factors(
                     A, B, all_of_it, left_out = _filtered(A, B, config.scheme, graph_filter)
                     whole, lost = whole + scale * all_of_it, lost + scale * left_out
             except NUMERIC_FAILURES as error:
-                failures.add(place, ready, " ".join(str(error).split()))
+                failures.add(place, ready, one_line(error))
                 continue
             has_filter = True
             left = _squared_norm(A, B)

@@ -11,7 +11,6 @@ from torch import nn
 from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import second_moments
-from paramgraph.nodes import NodeTable
 from paramgraph.sources import Batches, Loss, checkpointed_blocks
 from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
 from paramgraph.workers import CallWorkers
@@ -116,7 +115,7 @@ class RefinementFilters:
     def is_by_expert(self, parameters: Collection[str]) -> bool:
         """Whether these are one stack of experts, of which every table lies in one expert."""
         acting = [ready for name in parameters for _, ready in self.acting.get(name, ())]
-        return len(parameters) == 1 and all(expert_of(ready.table) >= 0 for ready in acting)
+        return len(parameters) == 1 and all(ready.table.expert >= 0 for ready in acting)
 
     def of(self, responses: Sequence[Any] | None = None) -> "ResponseFilters":
         """Give the filters of one strength: one response for each config, or the configs' own."""
@@ -170,7 +169,7 @@ class ResponseFilters:
             for name in parameters
             for place, ready in self.owner.acting.get(name, ())
             if set(parameters).issuperset(ready.table.parameters)
-            and (expert is None or expert_of(ready.table) == expert)
+            and (expert is None or ready.table.expert == expert)
         }
         return sorted(found.values(), key=lambda each: each[0])
 
@@ -203,11 +202,6 @@ def _null_of(operator: ShiftOperator | EntryOperator, kind: Null, seed: int) -> 
 def _is_solved_best(operator: Any, response: Any) -> bool:
     linear = isinstance(response, Response) and response.name in ("tikhonov", "identity")
     return linear and isinstance(operator, ShiftOperator) and operator.is_dense
-
-
-def expert_of(table: NodeTable) -> int:
-    """Tell which matrix of a stack of experts a table is of; -1 where it is of more, or of none."""
-    return table.slices[0].expert if len(table.slices) == 1 else -1
 
 
 def _operators(

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from paramgraph._checks import is_number
+from paramgraph.errors import one_line
 from paramgraph.whole_files import write_text
 from spectral_opt.study.plan import Cell, Part, StudyPlan
 from spectral_opt.study.records import SCHEMA, SCORES, CellRecord, Stage, Status
@@ -81,7 +82,7 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             OSError,
             RecursionError,
         ) as error:  # not UTF-8 is a ValueError; very deep JSON the last
-            refused[name] = " ".join(str(error).split())
+            refused[name] = one_line(error)
             continue
         records[key] = record
     return FoundRecords({key: records[key] for key in cells if key in records}, refused)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
+from paramgraph.errors import one_line
 from spectral_opt.errors import DataError
 from spectral_opt.tasks.tokenizers import TokenizerLike
 
@@ -132,9 +133,8 @@ def _rendered(
     except ImportError:
         raise
     except Exception as error:  # a template raises what it likes
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{where}: the tokenizer's chat template refuses the conversation: {reason}"
+            f"{where}: the tokenizer's chat template refuses the conversation: {one_line(error)}"
         ) from error
     return _without_added(tokenizer, text)
 

@@ -26,6 +26,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from paramgraph.checkpoints import loadable_configuration, locate
+from paramgraph.errors import one_line
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
 from spectral_opt.tasks.provenance import Provenance
@@ -375,7 +376,7 @@ def _cached_commit(name: str, revision: str) -> str:
 def _describe(error: Exception, shown: str, source: str) -> str:
     if locate(source).path is None:
         return explain_hub_failure(error, "model", source)
-    text = " ".join(str(error).split())
+    text = one_line(error)
     other = re.search(r"Unrecognized configuration class <class '[\w.]*\.(\w+)'> .*: (AutoModel\w*)", text)
     if "ignore_mismatched_sizes" in text:
         reason = "its weights have other shapes than its config.json describes"

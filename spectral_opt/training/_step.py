@@ -16,7 +16,6 @@ from spectral_opt.training.optimizer_groups import (
     read_scaling,
     rising_parameters,
 )
-from spectral_opt.training.own_matrix import expert_of
 
 _ADVICE = (
     "call remove() on this handle, and attach anew once model and optimizer are as they shall be trained"
@@ -98,7 +97,7 @@ class SpectralStep:
         """
         unbound: dict[str, Tensor | Sequence[Tensor]] = {}
         for table in tables:
-            if expert_of(table.prepared.table) < 0:
+            if table.prepared.table.expert < 0:
                 yield table, table.parameters
                 continue
             for name, parameter in table.parameters.items():

@@ -12,11 +12,6 @@ from torch import Tensor
 from paramgraph.nodes import NodeTable
 
 
-def expert_of(table: NodeTable) -> int:
-    """Say which expert a table is of, and of no other; -1 where it lies in whole parameters."""
-    return table.slices[0].expert if len(table.slices) == 1 else -1
-
-
 def own_table(table: NodeTable) -> NodeTable:
     """Give a table that is one part of a parameter on that part alone; any other table is given back as it is."""
     if not _is_part(table):
@@ -33,7 +28,7 @@ def own_parts(table: NodeTable, tensors: Mapping[str, Tensor | Sequence[Tensor]]
     for name in table.parameters:
         value = tensors[name]
         if not isinstance(value, Tensor):
-            found[name] = value[expert_of(table)].view(table.slices[0].sizes)
+            found[name] = value[table.expert].view(table.slices[0].sizes)
         elif _is_part(table):
             (part,) = table.slices
             found[name] = value.view(part.view)[tuple(slice(*bound) for bound in part.bounds)]

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paramgraph.errors import one_line
 from paramgraph.workers import PATIENCE, WAIT, alone_on_one_thread, connect_to_scheduler
 from spectral_opt.study import STATES, Job, StudyPlan
 from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
@@ -71,7 +72,7 @@ class DaskWorkers:
         if news.status != "error":
             raise OSError(f"the scheduler at {self._address} has lost the study; finished cells are kept")
         del self._tries[job]
-        yield Event("died", job, text=" ".join(str(news.exception()).split())[:300])
+        yield Event("died", job, text=one_line(news.exception())[:300])
 
     def stop(self) -> None:
         """Take back what was sent; what is being measured is lost."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from paramgraph.errors import one_line
 from spectral_opt.study import Cell, CellRecord, Job, StudyPlan
 
 # `run_job`, or what a test puts in its place: called with the plan, the job and keywords.
@@ -75,7 +76,7 @@ def work_through(
         try:
             text = keep(cell, record)
         except OSError as error:
-            tell(Event("full", job.name, cell.key, _told(error)))
+            tell(Event("full", job.name, cell.key, one_line(error, typed=True)))
             raise _StopJobError from None
         except ValueError as error:
             on_failure(cell, error)
@@ -86,9 +87,17 @@ def work_through(
 
     def on_failure(cell: Cell, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno in FULL:
-            tell(Event("full", job.name, cell.key, _told(error)))
+            tell(Event("full", job.name, cell.key, one_line(error, typed=True)))
             raise _StopJobError from None
-        tell(Event("failure", job.name, cell.key, _told(error), "".join(traceback.format_exception(error))))
+        tell(
+            Event(
+                "failure",
+                job.name,
+                cell.key,
+                one_line(error, typed=True),
+                "".join(traceback.format_exception(error)),
+            )
+        )
         stop_if_late()
 
     try:
@@ -97,10 +106,5 @@ def work_through(
     except _StopJobError:
         pass
     except Exception as error:
-        tell(Event("failure", job.name, "", _told(error), traceback.format_exc()))
+        tell(Event("failure", job.name, "", one_line(error, typed=True), traceback.format_exc()))
     tell(Event("finished", job.name))
-
-
-def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -148,18 +148,25 @@ def test_a_table_of_many_experts_is_written_into_one_stack():
     assert made == [X.numel()]
 
 
-def test_a_slice_says_which_matrix_of_a_stack_it_is(experts):
+def test_a_slice_and_its_table_say_which_matrix_of_a_stack_they_are(experts):
     model, _ = experts
     layers = {layer.group: layer for layer in linear_layers(model)}
     for group, table in node_tables(model).items():
         (part,) = table.slices
         assert (part.expert, part.matrix_shape) == (layers[group].expert, layers[group].shape)
+        assert table.expert == part.expert
         assert part.shape == (EXPERTS, *part.matrix_shape)
 
 
 def test_a_matrix_of_its_own_is_no_expert():
-    (part,) = node_tables(nn.Sequential(nn.Linear(2, 3)))["0.weight"].slices
+    table = node_tables(nn.Sequential(nn.Linear(2, 3)))["0.weight"]
+    (part,) = table.slices
     assert (part.expert, part.matrix_shape) == (-1, (3, 2))
+    assert table.expert == -1
+
+
+def test_a_table_of_many_experts_is_of_none(experts):
+    assert {table.expert for table in node_tables(experts[0], "layers").values()} == {-1}
 
 
 @pytest.mark.parametrize(
