@@ -4,7 +4,8 @@ Everything downstream reads a `SpectralConfig`: `preparation` builds what it nam
 
 The value: `SpectralConfig`.
 The field `refresh`, read: `refresh_schedule`, and how drift is measured, `DRIFT_EVERY` and `DRIFT_BATCHES`.
-Of two that are written down: `is_same_address`. YAML as plain values: `read_yaml`. Inside: `check_refresh`.
+Of two that are written down: `is_same_address`. YAML as plain values: `read_yaml`,
+`yaml_text`. Inside: `check_refresh`.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         refresh_schedule as refresh_schedule,
     )
     from spectral_opt.config.config import SpectralConfig as SpectralConfig
-    from spectral_opt.config.plain_yaml import read_yaml as read_yaml
+    from spectral_opt.config.plain_yaml import read_yaml as read_yaml, yaml_text as yaml_text
 
 if not TYPE_CHECKING:
     __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -27,7 +27,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   `write_results`, `write_rows`.
 - A study's folder: `save_plan`, `stored_plan`, `plan_content`, tuned weights in `STATES`; its records: `write_record`,
   `read_records`, which gives `FoundRecords`; a record alone: `record_text`, `record_from_json`, `record_of`
-  a cell, `cell_of`. How far it
+  a cell, `cell_of`, which texts it saw, `text_checksums`. How far it
   is: `study_status` (`StudyStatus`, `StatusRow`); cells run again: `verify_cells` (`VerifiedCell`). Its jobs run in a
   room of their own, `scheduling`.
 - Claims: a `Hypothesis` of the plan, `check_hypotheses`, `read_hypotheses`; `judge` gives a `Verdict` of each, with
@@ -147,6 +147,7 @@ if TYPE_CHECKING:
         record_from_json as record_from_json,
         record_of as record_of,
         record_text as record_text,
+        text_checksums as text_checksums,
         write_record as write_record,
     )
     from spectral_opt.study.text_sources import (

@@ -150,12 +150,15 @@ def _facts(texts: JobTexts, loaded: LoadedModel, batches: dict[str, TokenizedBat
     parts = {"train": texts.train.texts, "dev": texts.dev.texts, "scored": texts.scored.texts}
     parts |= {"task": texts.rest.texts, "preserve": texts.preserved, "neighbours": texts.neighbours}
     parts |= {f"probe {name}": part.texts for name, part in texts.probes.items()}
+    labelled = (texts.train, texts.dev, texts.scored, texts.rest, *texts.probes.values())
+    labels = [str(part.labels.tolist()) for part in labelled]
     return {
         "sizes": {name: len(part) for name, part in parts.items()},
         "split": texts.split,
         "truncated": {name: batches[name].truncated for name in parts},
         "provenance": {"model": str(loaded.provenance), **texts.origins},
-        "checksums": {name: text_digest(*part) for name, part in parts.items()},
+        "checksums": {name: text_digest(*part) for name, part in parts.items()}
+        | {"labels": text_digest(*labels)},
         "classes": list(texts.label_names),
         "notes": list(texts.notes),
     }

@@ -8,12 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-import yaml
-
 from paramgraph._checks import is_number, is_whole
 from paramgraph.errors import UnknownNameError
 from paramgraph.whole_files import write_text
-from spectral_opt.config import read_yaml
+from spectral_opt.config import read_yaml, yaml_text
 from spectral_opt.study.hypotheses import check_hypotheses
 from spectral_opt.study.method import (
     AfterTraining,
@@ -74,8 +72,7 @@ def plan_from_text(text: str, name: str = "the plan") -> StudyPlan:
 
 def plan_text(plan: StudyPlan) -> str:
     """Write a plan as YAML that `plan_from_text` reads as the same plan."""
-    text: str = yaml.dump(plan_content(plan), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return yaml_text(plan_content(plan))
 
 
 def save_plan(folder: Path, plan: StudyPlan) -> None:
@@ -112,13 +109,6 @@ def plan_content(plan: StudyPlan) -> dict[str, Any]:
         ],
         "hypotheses": [dict(one) for one in plan.hypotheses],
     }
-
-
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Without anchors, which a reader would have to look up."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
 
 
 class _Place:

@@ -1,7 +1,7 @@
 """Run the cells of a job: train, filter, measure, and hand out a record after each."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from spectral_opt.study.opening import open_setting
 from spectral_opt.study.plan import Cell, Job, StudyPlan, Task
 from spectral_opt.study.records import CLASSIFICATION, CellRecord
 from spectral_opt.study.state_measures import Metrics
-from spectral_opt.study.store import record_of
+from spectral_opt.study.store import other_texts, record_of
 
 OnRecord = Callable[[Cell, CellRecord], object]
 OnFailure = Callable[[Cell, Exception], object]
@@ -71,7 +71,7 @@ def run_job(
     plan: StudyPlan,
     job: Job,
     *,
-    known: Collection[str] = (),
+    known: Mapping[str, Mapping[str, str]] | None = None,
     states: Path | None = None,
     on_record: OnRecord,
     on_failure: OnFailure | None = None,
@@ -80,6 +80,9 @@ def run_job(
 ) -> None:
     """Run the cells of a job whose keys are not `known`, in their order, and hand out each one's record at once.
 
+    Known ones come with the checksums of the texts that they were measured on, as far as there are any: where the data
+    has changed since, nothing is run, and ValueError says what is other.
+
     Tuned weights are kept in the folder `states`, so that a filter whose fine-tune was known goes on from them; without
     the file it is trained again; at the end those of methods that the plan does not keep are deleted. A run whose loss
     is no number is a record with that status, and so are the filters behind it. What a cell raises, `on_failure` is
@@ -87,10 +90,17 @@ def run_job(
     always is. `advance` is told a share of the job's cells and what was done. On another `device` than the CPU models,
     batches and states lie there, and the records' hardware names it.
     """
+    known = known or {}
     wanted = [cell for cell in job.cells if cell.key not in known]
     if not wanted:
         return
     running = _RunningJob(plan, job, states, open_device(device))
+    for key, texts in known.items():
+        if others := other_texts(texts, running.setting.facts.get("checksums", {})):
+            raise ValueError(
+                f"the texts of {job.task.name} ({', '.join(others)}) are others than those that {key} was measured on: "
+                "the data has changed; take that back, or name another folder for the study"
+            )
     for cell in wanted:
         try:
             record = running.run(cell)
@@ -121,8 +131,9 @@ class _RunningJob:
     def run(self, cell: Cell) -> CellRecord:
         """Train or filter, and measure."""
         began, clock = time.perf_counter(), _Clock()
+        # Measured once, and shared: no graph is built for it.
         metrics: Metrics = {"start": self.measures.start()}
-        clock.tick("preparing")
+        clock.tick("measuring")
         if self._trained.key != cell.trained.key:
             kept = None if cell.after is None else self._read_state(cell)
             self._trained = _Trained(cell.trained.key, kept)
@@ -132,6 +143,7 @@ class _RunningJob:
                 # It has a record already, whose time that is.
                 self._train(cell.trained, _Clock())
                 clock.restart()
+                began = time.perf_counter()
         if self._trained.error is not None:
             raise self._trained.error
         diverged = self._trained.diverged

@@ -11,7 +11,7 @@ from spectral_opt.study.store import FoundRecords
 
 @dataclass(frozen=True)
 class StatusRow:
-    """A part and task: its cells, and the hours that those ahead take on one core; None where none was measured."""
+    """A part and task: its cells, and the hours that those ahead take on one core; None where none has finished."""
 
     part: str
     task: str
@@ -37,12 +37,14 @@ class StudyStatus:
 def study_status(plan: StudyPlan, found: FoundRecords) -> StudyStatus:
     """Count the cells of a plan that have a record, and estimate the rest by what the same method took."""
     rows = []
+    # A run that diverged says nothing of how long others take.
+    is_timed = any(record.status == "finished" for record in found.records.values())
     for part in plan.parts:
         for task in part.tasks:
             cells = [cell for job in plan.jobs([part.name]) if job.task.name == task for cell in job.cells]
             known = [found.records[cell.key] for cell in cells if cell.key in found.records]
             ahead = [cell for cell in cells if cell.key not in found.records]
-            left = Pace(plan, found.records.values(), ahead).seconds_left() / 3600 if found.records else None
+            left = Pace(plan, found.records.values(), ahead).seconds_left() / 3600 if is_timed else None
             rows.append(
                 StatusRow(
                     part=part.name,
@@ -58,7 +60,7 @@ def study_status(plan: StudyPlan, found: FoundRecords) -> StudyStatus:
         cells=sum(row.cells for row in rows),
         done=sum(row.done for row in rows),
         diverged=sum(row.diverged for row in rows),
-        hours_left=sum(row.hours_left or 0.0 for row in rows) if found.records else None,
+        hours_left=sum(row.hours_left or 0.0 for row in rows) if is_timed else None,
         rows=tuple(rows),
         refused=dict(found.refused),
     )

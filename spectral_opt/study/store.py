@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from string import hexdigits
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,9 +13,12 @@ from paramgraph._checks import is_number
 from paramgraph.errors import one_line
 from paramgraph.whole_files import write_text
 from spectral_opt.study.plan import Cell, Part, StudyPlan
-from spectral_opt.study.records import SCHEMA, SCORES, CellRecord, Stage, Status
+from spectral_opt.study.records import CLASSIFICATION, SCHEMA, SCORES, CellRecord, Stage, Status
 
 CELLS, STATES = "cells", "states"
+# Beside scores, of a state where it has them.
+NUMBERS = ("balanced_accuracy", "macro_f1", "loss", "cosine", "drift")
+BANDS = 5
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,10 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
     """Read all records below a study's folder, in the plan's order; what cannot count is refused by its file's name.
 
     Refused, with the reason, are files that are no JSON or no record of this schema, cells that the plan does not have,
-    and cells that ran under other settings of the plan or were measured at other places.
+    cells that ran under other settings of the plan or were measured at other places, and cells of other texts than the
+    first of their job.
     """
-    cells = {cell.key: (cell, job.part, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
+    cells = {cell.key: (cell, job, plan.task_digest(job)) for job in plan.jobs() for cell in job.cells}
     place = Path(folder, CELLS)
     records: dict[str, CellRecord] = {}
     refused: dict[str, str] = {}
@@ -69,14 +74,14 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             key = cell_of(record).key
             if key not in cells:
                 raise ValueError(f"foreign: the plan has no cell {key}")
-            cell, part, digest = cells[key]
+            cell, job, digest = cells[key]
             if record.stage != cell.stage:
                 raise ValueError(f"its stage is {record.stage}, the plan has {key} in {cell.stage}")
             if name != cell.file:
                 raise ValueError(f"it is the record of {key}, whose file is {cell.file}")
             if record.digest != digest:
                 raise ValueError("the settings of its task, part or model have changed since it ran")
-            _check_places(record, part)
+            _check_places(record, job.part)
         except (
             ValueError,
             OSError,
@@ -85,7 +90,32 @@ def read_records(folder: str | Path, plan: StudyPlan) -> FoundRecords:
             refused[name] = one_line(error)
             continue
         records[key] = record
-    return FoundRecords({key: records[key] for key in cells if key in records}, refused)
+    kept: dict[str, CellRecord] = {}
+    texts: dict[str, Mapping[str, str]] = {}
+    for key, (cell, job, _) in cells.items():
+        if key not in records:
+            continue
+        own = text_checksums(records[key])
+        if others := other_texts(texts.setdefault(job.name, own), own):
+            refused[cell.file] = (
+                f"its texts ({', '.join(others)}) are others than those of the first record of {job.name}: the data "
+                "changed in between"
+            )
+        else:
+            kept[key] = records[key]
+    return FoundRecords(kept, refused)
+
+
+def text_checksums(record: CellRecord) -> Mapping[str, str]:
+    """Give the checksums of the texts of a record, by what they are for; of others' records there may be none."""
+    facts = record.config.get("facts")
+    found = facts.get("checksums") if isinstance(facts, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def other_texts(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
+    """Name the checksums that both have, and that differ."""
+    return [name for name, checksum in first.items() if second.get(name, checksum) != checksum]
 
 
 def _check_places(record: CellRecord, part: Part) -> None:
@@ -95,8 +125,9 @@ def _check_places(record: CellRecord, part: Part) -> None:
         raise ValueError(f"its evaluate_every is {every}, the plan has {part.evaluate_every}")
     measured = tuple(point["factor"] for point in record.metrics.get("points", ()))
     wanted = part.factors_of(record.after is not None)
-    # What cannot be scaled has its own state alone, and no bands.
-    if measured not in ((), wanted) and (measured != (1.0,) or record.metrics.get("bands")):
+    # What cannot be scaled has its own state alone, without its distance from the start.
+    is_whole = measured == (1.0,) and "drift" not in record.metrics["points"][0]
+    if measured not in ((), wanted) and not is_whole:
         raise ValueError(f"its factors are {list(measured)}, the plan has {list(wanted)}")
 
 
@@ -145,14 +176,19 @@ def record_from_json(text: str) -> CellRecord:
     ):
         raise ValueError("corrupt: its points are no list of states, each with a factor")
     record = CellRecord(**content)
-    needed = (*SCORES[record.kind], "lost")
     if record.status == "finished":
-        _check_states(record.metrics, needed)
+        _check_states(
+            record.metrics, (*SCORES[record.kind], "lost"), is_of_texts=record.kind == CLASSIFICATION
+        )
+    _check_curve(record.metrics)
     return record
 
 
-def _check_states(metrics: Mapping[str, Any], needed: Sequence[str]) -> None:
-    """Refuse states without the numbers that every report reads: the start, a filter's fine-tune, each point."""
+def _check_states(metrics: Mapping[str, Any], needed: Sequence[str], *, is_of_texts: bool) -> None:
+    """Refuse states without the numbers that every report reads: the start, a filter's fine-tune, each point.
+
+    Scores of texts and what is lost of neighbours are shares; a percentage would be averaged with them.
+    """
     states = {"start": metrics.get("start"), **({"tuned": metrics["tuned"]} if "tuned" in metrics else {})}
     states |= {f"the point at factor {point['factor']:g}": point for point in metrics["points"]}
     for name, state in states.items():
@@ -161,6 +197,38 @@ def _check_states(metrics: Mapping[str, Any], needed: Sequence[str]) -> None:
         ]
         if lacking:
             raise ValueError(f"corrupt: {name} has no number under {', '.join(lacking)}")
+        wrong = [key for key in NUMBERS if key in state and not is_number(state[key])]
+        if is_of_texts:
+            wrong += [key for key in needed if not 0 <= state[key] <= 1]
+            wrong += ["correct"] * (not _is_hexadecimal(state.get("correct", "")))
+        if wrong:
+            raise ValueError(f"corrupt: of {name} {', '.join(f'{key} is {state[key]!r}' for key in wrong)}")
+    bands = metrics.get("bands", [])
+    if not isinstance(bands, list) or len(bands) not in (0, BANDS) or not all(map(_is_share, bands)):
+        raise ValueError(f"corrupt: bands are {bands!r}, and should be {BANDS} shares or none")
+
+
+def _check_curve(metrics: Mapping[str, Any]) -> None:
+    """Refuse losses over steps that are no numbers, or that do not belong together."""
+    curve = metrics.get("curve", {})
+    if not isinstance(curve, dict) or not all(
+        isinstance(values, list) and all(map(is_number, values)) for values in curve.values()
+    ):
+        raise ValueError("corrupt: its curve is no mapping to lists of numbers")
+    sizes = {name: len(values) for name, values in curve.items() if name.startswith("dev_")}
+    if len(set(sizes.values())) > 1 or (sizes and "dev_step" not in sizes):
+        raise ValueError(
+            f"corrupt: its curve has {', '.join(f'{size} {name}' for name, size in sizes.items())}: one of each, and a "
+            "dev_step, stand for one look"
+        )
+
+
+def _is_share(value: Any) -> bool:
+    return is_number(value) and 0 <= value <= 1
+
+
+def _is_hexadecimal(value: Any) -> bool:
+    return isinstance(value, str) and len(value) % 2 == 0 and all(digit in hexdigits for digit in value)
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -10,6 +10,7 @@ from spectral_opt.study.hypotheses import Claim, Hypothesis, read_hypotheses
 from spectral_opt.study.plan import Cell, StudyPlan
 from spectral_opt.study.records import CellRecord
 from spectral_opt.study.statistics import (
+    COSTS,
     Kind,
     SeedEffects,
     full_label,
@@ -28,7 +29,8 @@ ERROR = 0.05
 class Comparison:
     """A method beside a rival on one task, or pooled over tasks: ratios or differences, as `kind` says.
 
-    None is an end without bound, or an estimate that there is not. `n` of `seeds` have an effect. `center` is the
+    None is a number that there is not, as no seed or one alone has none; infinite is an end without bound, and an
+    estimate where most effects are: of ratios 0 or infinite. `n` of `seeds` have an effect. `center` is the
     median where an effect is infinite; `infinite` has the seeds of which it is, by reason, `left_out` those that
     have no effect. `bootstrap_low` and `bootstrap_high` are BCa's ends over seeds, `items_low` and `items_high`
     those over seeds and texts, of a difference in accuracy. `p` is one-sided against the bound of the claim, `mde`
@@ -191,9 +193,9 @@ def _compared(
     return replace(
         row,
         verdict=word,
-        estimate=_finite(estimate),
-        low=_finite(low),
-        high=_finite(high),
+        estimate=estimate,
+        low=None if summary.low is None else low,
+        high=None if summary.high is None else high,
         p=p_value,
         mde=None if summary.detectable is None else scaled(summary.detectable),
         center=summary.center,
@@ -281,13 +283,16 @@ def _sentence(
 
 
 def _told(row: Comparison) -> str:
-    sign = "" if row.kind.endswith("_ratio") else "+"
-    low, high = ("without bound" if end is None else f"{end:{sign}.3g}" for end in (row.low, row.high))
-    estimate = "infinitely many" if row.estimate is None else f"{row.estimate:{sign}.3g}"
+    form = ".3g" if row.kind.endswith("_ratio") else "+.3g"
+    many = ("infinitely many", "infinitely few")
+    better = ("infinitely better", "infinitely worse")
+    estimate = _written(row.estimate, form, *(many if row.kind in COSTS else better))
+    low = _written(row.low, form, "infinite", "without bound")
+    high = _written(row.high, form, "without bound", "infinite")
     said = _SAID[row.kind].format(method=row.method, rival=row.rival, score=row.score, estimate=estimate)
     if row.n == 0:
         said = f"{row.method} has nothing to compare with {row.rival}"
-    elif row.low is not None or row.high is not None:
+    elif row.low is not None and row.high is not None:
         said += f" [{low}, {high}]"
     reasons = [
         f"{what} of {len(seeds)}: {reason}"
@@ -296,6 +301,13 @@ def _told(row: Comparison) -> str:
     ]
     place = "pooled over tasks" if row.task == POOLED else f"on {row.task}"
     return f"{said} {place} with {row.shots} {row.shots_of} ({'; '.join([f'{row.n} of {row.seeds} seeds', *reasons])})"
+
+
+def _written(value: float | None, form: str, above: str, below: str) -> str:
+    """Write a number, or the word for what lies above or below all of them."""
+    if value is None or not math.isinf(value):
+        return "nothing" if value is None else format(value, form)
+    return above if value > 0 else below
 
 
 def _by_reason(reasons: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
@@ -307,7 +319,3 @@ def _by_reason(reasons: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
 
 def _shown(logarithm: float) -> float:
     return math.exp(logarithm) if logarithm < 700 else math.inf
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -16,7 +16,7 @@ from spectral_opt.study.plan import StudyPlan
 from spectral_opt.study.records import CellRecord
 from spectral_opt.study.running import run_job
 from spectral_opt.study.scheduling import RunJob, run_study
-from spectral_opt.study.store import read_records
+from spectral_opt.study.store import other_texts, read_records, text_checksums
 
 # One thread, one machine, the same libraries: nothing is drawn anew, and records keep all digits.
 SAME = 1e-6
@@ -45,11 +45,11 @@ def verify_cells(
     advance: Callable[[float, str], None] = lambda work, what: None,
     run: RunJob = run_job,
 ) -> list[VerifiedCell]:
-    """Run randomly drawn recorded cells again, fine-tunes and filters, and compare the points of their curves.
+    """Run randomly drawn recorded cells again, fine-tunes and filters, and compare all that was measured but times.
 
-    A file that was refused is a difference too. On the CPU of the same machine with the same versions numbers must
-    agree to 1e-6; elsewhere, and on an accelerator, to 0.05, and the remark names what is other. ValueError where there
-    are fewer records than `cells`, or no such device.
+    A file that was refused is a difference too, and so are other texts. On the CPU of the same machine with the same
+    versions numbers must agree to 1e-6; elsewhere, and on an accelerator, to 0.05, without the losses on the way, and
+    the remark names what is other. ValueError where there are fewer records than `cells`, or no such device.
     """
     found = read_records(folder, plan)
     recorded = sorted(found.records)
@@ -90,11 +90,20 @@ def _compared(key: str, recorded: CellRecord, again: CellRecord) -> VerifiedCell
     if recorded.status != again.status:
         return VerifiedCell(key, (f"{recorded.status} recorded, {again.status} now",), remark)
     differences = [
-        text
-        for name in ("points", "start")
-        for text in _differences(name, recorded.metrics.get(name), again.metrics.get(name), tolerance)
+        f"its texts ({one}) are others now" for one in other_texts(*map(text_checksums, (recorded, again)))
     ]
+    # Of another machine's run the way may differ at every step, and only where it comes to is compared.
+    names = ("start", "tuned", "points", "bands", *(["curve"] if tolerance == SAME else []))
+    for name in names:
+        there, here = (_without_times(record.metrics.get(name)) for record in (recorded, again))
+        differences += _differences(name, there, here, tolerance)
     return VerifiedCell(key, tuple(differences), remark)
+
+
+def _without_times(measured: Any) -> Any:
+    if isinstance(measured, Mapping):
+        return {name: value for name, value in measured.items() if name != "dev_cpu_seconds"}
+    return measured
 
 
 def _differences(name: str, recorded: Any, again: Any, tolerance: float) -> Iterator[str]:

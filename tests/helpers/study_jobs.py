@@ -6,8 +6,8 @@ They run in processes of their own, so what they do is written down in a folder:
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from spectral_opt.study import (
 class FakeJob:
     """Stands in for `run_job`. Words of `dies`, `raises` and `diverges` are looked for in a cell's key.
 
-    A cell dies so many `deaths`, then it lives; `seconds` is what each takes; `broken` fails before any cell.
+    A cell dies so many `deaths`, then it lives; `seconds` is what each takes; `broken` fails before any cell. Each has
+    `measured` the same, under one `config`.
     """
 
     log: Path
@@ -39,13 +40,15 @@ class FakeJob:
     infinite: str = "no such cell"
     broken: str = "no such cell"
     seconds: float = 0.0
+    measured: Mapping[str, Any] = field(default_factory=lambda: states(0.5))
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
         plan: StudyPlan,
         job: Job,
         *,
-        known: Collection[str],
+        known: Mapping[str, Mapping[str, str]],
         states: Path | None,
         on_record: Callable[[Cell, CellRecord], object],
         on_failure: Callable[[Cell, Exception], object],
@@ -66,14 +69,14 @@ class FakeJob:
                 on_record(cell, self.record(plan, job, cell))
 
     def record(self, plan: StudyPlan, job: Job, cell: Cell) -> CellRecord:
-        score = float("inf") if self.infinite in cell.key else 0.5
+        measured = states(float("inf")) if self.infinite in cell.key else dict(self.measured)
         diverged = self.diverges in cell.key
         return record_of(
             cell,
             status="diverged" if diverged else "finished",
             digest=plan.task_digest(job),
-            config={},
-            metrics={} if diverged else states(score),
+            config=dict(self.config),
+            metrics={} if diverged else measured,
             seconds=self.seconds or 2.0,
             cpu_seconds={},
             peak_megabytes=None,

@@ -58,7 +58,8 @@ CONVERGING = (*TRAINED, "convergence", "convergence_beside")
 ACCURACY = Question(
     CONVERGING,
     Measure("score_difference"),
-    "Accuracy less that of AdamW, seed by seed: mean, 95 % interval; methods, options and nulls as tuned on dev",
+    "Accuracy less that of AdamW, seed by seed: mean, 95 % interval; methods, options and nulls as tuned on dev; (n) "
+    "as above",
 )
 MOVED = Question(
     ("full",),
@@ -70,12 +71,12 @@ STEPS = Question(
     CONVERGING,
     Measure("steps_ratio"),
     "Steps to AdamW's best smoothed loss on dev over those that AdamW takes; the median where a run never has that "
-    "loss, and ∞ where most have not",
+    "loss, and ∞ where most have not; (n) as above",
 )
 SECONDS = Question(
     CONVERGING,
     Measure("time_ratio", until="target"),
-    "The same in seconds of the processor, graphs counted",
+    "The same in seconds of the processor, graphs counted; what methods of a seed share is counted for the first of them",
 )
 # Of methods that no hypothesis is of, each once: the columns of their table.
 APPENDIX = "appendix"

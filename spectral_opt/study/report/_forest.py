@@ -32,7 +32,7 @@ def forest_figures(overview: Overview, marks: Mapping[tuple[str, str], Mark]) ->
         baseline = baseline_of(own)
         if baseline is None or not baseline.runs:
             continue
-        others = [one for one in own if one.finished and one is not baseline and one.is_trained]
+        others = [one for one in own if one.runs and one is not baseline and one.is_trained]
         # Those that are drawn elsewhere too come first, each with its colour; the rest is told.
         shown = sorted(others, key=lambda one: (panel.part, one.name) not in marks)[:ROWS]
         rows = [
@@ -64,7 +64,7 @@ def _figure(panel: Panel, baseline: Series, rows: list[_Row], hidden: list[str],
     remarks = [
         f"Each beside {baseline.name}, paired by seed ({count} seeds): "
         "mean and 95 % t interval, of ratios of their logarithm; a square is the median, where a run never has the "
-        "score or diverged; dotted: no bound. Grey: controls."
+        "score or diverged; dotted: no bound, or one beyond the figure, as an arrow is an estimate. Grey: controls."
     ]
     if hidden:
         remarks.append(f"In the table alone: {some_names(hidden)}.")
@@ -83,12 +83,12 @@ def _draw(rows: list[_Row], panel: Panel, name: str, *, is_wide: bool) -> str:
     for column, (axes, (title, nothing)) in enumerate(zip(figure.axes, titles, strict=True)):
         axes.axvline(nothing, color=INK, linewidth=0.8)
         axes.grid(visible=False, axis="y")
-        if column == 1 and ratio:
-            _ratio_axis(axes, rows)
+        is_ratio = column == 1 and ratio
+        (_ratio_axis if is_ratio else _difference_axis)(axes, _finite_ends(rows, column))
         for at, row in enumerate(rows):
             effect = row.effects[column]
             if effect is not None:
-                _interval(axes, at, row, effect, is_ratio=column == 1 and ratio)
+                _interval(axes, at, row.colour, effect, is_ratio=is_ratio)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         names = [row.name for row in rows]
         axes.set_yticks(range(len(rows)), names if column == 0 or not is_wide else [""] * len(rows))
@@ -99,12 +99,22 @@ def _draw(rows: list[_Row], panel: Panel, name: str, *, is_wide: bool) -> str:
     return themed_svg(figure, name)
 
 
-def _ratio_axis(axes: "Axes", rows: list[_Row]) -> None:
+def _finite_ends(rows: list[_Row], column: int) -> list[float]:
+    found = [effect for row in rows if (effect := row.effects[column]) is not None]
+    ends = [one for effect in found for one in (effect.estimate, effect.low, effect.high) if one is not None]
+    return [end for end in ends if math.isfinite(end)]
+
+
+def _difference_axis(axes: "Axes", ends: list[float]) -> None:
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_xlim(low - margin, high + margin)
+
+
+def _ratio_axis(axes: "Axes", ends: list[float]) -> None:
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
-    found = [effect for row in rows if (effect := row.effects[1]) is not None]
-    ends = [one for effect in found for one in (effect.estimate, effect.low, effect.high) if one is not None]
-    known = [math.exp(end) for end in ends if math.isfinite(end)]
+    known = list(map(math.exp, ends))
     axes.set_xscale("log")
     low = max(0.05, 0.9 * min([*known, 1.0]))
     high = min(20.0, 1.1 * max([*known, 1.0]))
@@ -120,34 +130,30 @@ def _ratio_axis(axes: "Axes", rows: list[_Row]) -> None:
     axes.grid(visible=True, axis="x", color=GRID)
 
 
-def _interval(axes: "Axes", at: int, row: _Row, effect: PairedSummary, *, is_ratio: bool) -> None:
+def _interval(axes: "Axes", at: int, colour: str, effect: PairedSummary, *, is_ratio: bool) -> None:
     def shown(value: float) -> float:
         return math.exp(value) if is_ratio else value
 
-    left, right = axes.get_xlim() if is_ratio else (effect.estimate, effect.estimate)
-    low = left if effect.low is None else shown(effect.low)
-    high = right if effect.high is None else shown(effect.high)
+    left, right = axes.get_xlim()
+    low, high = (
+        edge if end is None or math.isinf(end) else shown(end)
+        for end, edge in ((effect.low, left), (effect.high, right))
+    )
     if effect.n > 1:
-        # An end without bound runs out of the figure, thin.
-        is_open = effect.low is None or effect.high is None
+        # An end without bound, or beyond the figure, runs out of it, thin.
+        is_open = low <= left or high >= right
         axes.plot(
-            [low, high],
+            [max(low, left), min(high, right)],
             [at, at],
-            color=row.colour,
+            color=colour,
             linewidth=0.7 if is_open else 1.8,
             linestyle=":" if is_open else "-",
             solid_capstyle="butt",
         )
-    if math.isfinite(effect.estimate):
-        marker = "s" if effect.center == "median" else "o"
-        axes.plot(shown(effect.estimate), at, marker, color=row.colour, markersize=5)
+    estimate = shown(effect.estimate)
+    if left <= estimate <= right:
+        axes.plot(estimate, at, "s" if effect.center == "median" else "o", color=colour, markersize=5)
     else:
-        # Beyond all ends: the score is never reached.
-        axes.plot(
-            right if effect.estimate > 0 else left,
-            at,
-            ">" if effect.estimate > 0 else "<",
-            color=row.colour,
-            markersize=6,
-            clip_on=False,
-        )
+        # Beyond the ends: infinite, or a ratio that no axis has room for.
+        edge, marker = (left, "<") if estimate < left else (right, ">")
+        axes.plot(edge, at, marker, color=colour, markersize=6, clip_on=False)

@@ -130,10 +130,10 @@ def effect_cells(found: SeedEffects, planned: int) -> list[str]:
     if summary is None:
         return [number(None), number(None)]
     scaled, form = (math.exp, ".2f") if found.measure.is_ratio else (float, "+.3f")
-    shown = "∞" if summary.estimate == math.inf else number(scaled(summary.estimate), form)
     count = "" if summary.n == planned else f" ({summary.n})"
-    ends = [None if end is None or math.isinf(end) else scaled(end) for end in (summary.low, summary.high)]
-    return [shown + count, between(ends[0], ends[1], form)]
+    # A ratio has no bound below, which is no 0.
+    ends = [end if end is None or math.isinf(end) else scaled(end) for end in (summary.low, summary.high)]
+    return [number(scaled(summary.estimate), form) + count, between(ends[0], ends[1], form)]
 
 
 def lost_cells(series: Series, baseline: Series | None, measure: Measure | None = None) -> list[str]:
@@ -141,7 +141,7 @@ def lost_cells(series: Series, baseline: Series | None, measure: Measure | None 
 
     Equal score is that of the panel, the fine-tune's less a level, unless another `measure` is meant.
     """
-    if baseline is None or not series.finished:
+    if baseline is None or not series.runs:
         return [number(None), number(None)]
     return effect_cells(effects_of(measure or series.panel.words.lost, series, baseline), series.planned)
 

@@ -1,6 +1,5 @@
 """The verdicts of a study's hypotheses, in sentences and as tables."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from paramgraph.display import TableView
@@ -19,7 +18,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> TableView:
         (
             verdict.id,
             verdict.verdict,
-            _value(verdict.estimate),
+            number(verdict.estimate),
             between(verdict.low, verdict.high),
             str(verdict.n),
             number(verdict.p, ".2g"),
@@ -31,10 +30,10 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> TableView:
     return TableView(
         ("hypothesis", "verdict", "estimate", "95 %", "n", "p", "detectable", "claim"),
         tuple(rows),
-        "Hypotheses, written down before the runs that test them; numbers are those of the comparison that decides. p: "
-        "Holm over all hypotheses; detectable: the least effect beyond the bound, of ratios the least factor, that "
-        "four of five studies of this size and spread would find. A ratio of steps is 0 where most of the rival's runs "
-        "never come there",
+        "Hypotheses, as the plan has them: once a record tests one, none is changed or left out, and others may come. "
+        "Numbers are those of the comparison that decides. p: Holm over all hypotheses; detectable: the least effect "
+        "beyond the bound, of ratios the least factor, that four of five studies of this size and spread would find, "
+        "none of medians. A ratio of steps is 0 where most of the rival's runs never come there",
         words=frozenset({1, 7}),
     )
 
@@ -47,7 +46,7 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
             f"{one.method} / {one.rival}",
             f"{one.task}, {one.shots} {one.shots_of}",
             f"{one.kind.replace('_', ' ')}, {one.score}",
-            _value(one.estimate) + (" (median)" if one.center == "median" else ""),
+            number(one.estimate) + (" (median)" if one.center == "median" else ""),
             between(one.low, one.high),
             between(one.bootstrap_low, one.bootstrap_high),
             between(one.items_low, one.items_high),
@@ -86,12 +85,6 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> TableView:
         sortable=True,
         kinds=tuple(verdict.id for verdict in verdicts for _ in verdict.by_task),
     )
-
-
-def _value(estimate: float | None) -> str:
-    if estimate is not None and math.isinf(estimate):
-        return "∞" if estimate > 0 else "-∞"
-    return number(estimate)
 
 
 def _seeds(reasons: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How numbers of a report are written; what is no finite number is a dash, never `nan`."""
+"""How numbers of a report are written; what is no number is a dash, never `nan`."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,21 @@ NONE = "–"  # noqa: RUF001 - the dash that the page's script sorts last
 def number(value: float | None, form: str = ".3f") -> str:
     """Write a number.
 
-    >>> number(0.5), number(None), number(float("nan"))
-    ('0.500', '–', '–')
+    >>> number(0.5), number(None), number(float("nan")), number(float("-inf"))
+    ('0.500', '–', '–', '-∞')
     """
-    return NONE if value is None or not math.isfinite(value) else format(value, form)
+    if value is not None and math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return NONE if value is None or math.isnan(value) else format(value, form)
 
 
 def between(low: float | None, high: float | None, form: str = ".3f") -> str:
     """Write the ends of an interval; one without bound is open there, and none at all a dash.
 
-    >>> between(0.1, 0.25, ".2f"), between(None, 0.25, ".2f"), between(None, None)
-    ('[0.10, 0.25]', '[–, 0.25]', '–')
+    >>> between(0.1, 0.25, ".2f"), between(None, 0.25, ".2f"), between(None, None), between(0.5, float("inf"), ".1f")
+    ('[0.10, 0.25]', '[–, 0.25]', '–', '[0.5, –]')
     """
-    ends = (number(low, form), number(high, form))
+    ends = (number(None if low == -math.inf else low, form), number(None if high == math.inf else high, form))
     return NONE if ends == (NONE, NONE) else f"[{ends[0]}, {ends[1]}]"
 
 

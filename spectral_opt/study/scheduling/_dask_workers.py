@@ -8,7 +8,7 @@ import json
 import queue
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from paramgraph.errors import one_line
 from paramgraph.workers import PATIENCE, WAIT, alone_on_one_thread, connect_to_scheduler
 from spectral_opt.study import STATES, Job, StudyPlan
-from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
+from spectral_opt.study.scheduling._events import Event, Known, RunJob, Workers, work_through
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -42,12 +42,12 @@ class DaskWorkers:
         """Count those that have nothing to do."""
         return len(self._client.nthreads()) - len(self._tries)
 
-    def start(self, job: Job, known: Sequence[str], seconds: float | None) -> None:
+    def start(self, job: Job, known: Known, seconds: float | None) -> None:
         """Send a job."""
         name = uuid.uuid4().hex
         future = self._client.submit(
             _run_remotely,
-            *(self._plan, job.name, list(known), seconds, name, self._topic, self._run),
+            *(self._plan, job.name, dict(known), seconds, name, self._topic, self._run),
             key=f"{self._topic}-{name}",
             pure=False,
         )
@@ -79,7 +79,7 @@ class DaskWorkers:
         self._client.unsubscribe_topic(self._topic)
         self._client.cancel([future for _, future in self._tries.values()])
 
-    def _heard(self, texts: Sequence[str]) -> Iterator[Event]:
+    def _heard(self, texts: list[str]) -> Iterator[Event]:
         """Read what a worker said, once: it says it as it happens, and all of it again at the end."""
         for text in texts:
             said = json.loads(text)
@@ -113,7 +113,7 @@ def dask_workers(address: str, plan: StudyPlan, run: RunJob) -> Iterator[Workers
 
 
 def _run_remotely(
-    plan: str, job_name: str, known: list[str], seconds: float | None, name: str, topic: str, run: RunJob
+    plan: str, job_name: str, known: Known, seconds: float | None, name: str, topic: str, run: RunJob
 ) -> list[str]:
     """Run a job on a worker; what it says goes to the topic at once, and is given back at the end."""
     from distributed import get_client, get_worker

@@ -3,7 +3,7 @@
 import errno
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from spectral_opt.study import Cell, CellRecord, Job, StudyPlan
 
 # `run_job`, or what a test puts in its place: called with the plan, the job and keywords.
 RunJob = Callable[..., None]
+# Cells that a job does not have to run, each with the checksums of its texts.
+Known = Mapping[str, Mapping[str, str]]
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -41,7 +43,7 @@ class Workers(Protocol):
     def free(self) -> int:
         """Count those that have nothing to do."""
 
-    def start(self, job: Job, known: Sequence[str], seconds: float | None) -> None:
+    def start(self, job: Job, known: Known, seconds: float | None) -> None:
         """Have one run a job without the known cells, and start no cell after so many seconds."""
 
     def events(self) -> Iterator[Event]:
@@ -59,7 +61,7 @@ def work_through(
     run: RunJob,
     plan: StudyPlan,
     job: Job,
-    known: Sequence[str],
+    known: Known,
     seconds: float | None,
     states: Path | None,
     keep: Callable[[Cell, CellRecord], str],

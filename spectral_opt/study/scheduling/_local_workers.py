@@ -1,13 +1,13 @@
 """Processes of this machine, of one thread each, or the calling process; they write their records themselves."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from paramgraph.workers import Death, WorkerProcesses
 from spectral_opt.study import STATES, Cell, CellRecord, Job, StudyPlan, write_record
-from spectral_opt.study.scheduling._events import Event, RunJob, Workers, work_through
+from spectral_opt.study.scheduling._events import Event, Known, RunJob, Workers, work_through
 
 
 class LocalWorkers:
@@ -17,7 +17,7 @@ class LocalWorkers:
         self._processes = WorkerProcesses(number, _work, (folder, plan, run))
         self.free, self.stop = self._processes.free, self._processes.stop
 
-    def start(self, job: Job, known: Sequence[str], seconds: float | None) -> None:
+    def start(self, job: Job, known: Known, seconds: float | None) -> None:
         """Have one run a job."""
         self._processes.start(job.name, (job, known, seconds))
 
@@ -38,7 +38,7 @@ class OwnProcess:
         """Count 1 where all is told of the job before."""
         return int(not self._told)
 
-    def start(self, job: Job, known: Sequence[str], seconds: float | None) -> None:
+    def start(self, job: Job, known: Known, seconds: float | None) -> None:
         """Run a job."""
         folder, plan, run = self._arguments
         work_through(
@@ -66,7 +66,7 @@ def local_workers(number: int, folder: Path, plan: StudyPlan, run: RunJob) -> It
 
 def _work(
     tell: Callable[[Event], object],
-    message: tuple[Job, Sequence[str], float | None],
+    message: tuple[Job, Known, float | None],
     folder: Path,
     plan: StudyPlan,
     run: RunJob,

@@ -3,10 +3,20 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spectral_opt.study import STATES, StudyPlan, plan_content, read_records, save_plan, stored_plan
+from spectral_opt.study import (
+    STATES,
+    Hypothesis,
+    StudyPlan,
+    plan_content,
+    read_hypotheses,
+    read_records,
+    save_plan,
+    stored_plan,
+)
 
 LOCK, OWNER = ".lock", ".pid"
 
@@ -14,8 +24,9 @@ LOCK, OWNER = ".lock", ".pid"
 def begin_study(folder: Path, plan: StudyPlan | None) -> tuple[StudyPlan, list[str]]:
     """Give the plan of a study's folder and what has changed in it; with a plan the folder is made or brought up to it.
 
-    Parts, methods, seeds and hypotheses may come. ValueError where there is no study and no plan, and where records
-    would be foreign under the new plan or of other settings: it says how many, and what differs.
+    Parts, methods, seeds and hypotheses may come. ValueError where there is no study and no plan, where records would
+    be foreign under the new plan or of other settings, and where it reads a hypothesis otherwise, or has it no more,
+    once anything is recorded that confirms or refutes: it says how many, and what differs.
     """
     old = stored_plan(folder)
     if old is None or plan is None or plan == old:
@@ -28,21 +39,32 @@ def begin_study(folder: Path, plan: StudyPlan | None) -> tuple[StudyPlan, list[s
     changes = list(_changes("", _named(plan_content(old)), _named(plan_content(plan))))
     before, after = (read_records(folder, one).records for one in (old, plan))
     lost = [key for key in before if key not in after]
-    confirmed = any(record.stage == "confirmation" for record in before.values())
-    told = "; ".join(text for _, _, text in changes)
+    told = "; ".join(text for _, text in changes)
     if lost:
         raise ValueError(
             f"{folder} holds another study: {len(lost)} of its {len(before)} records would be foreign to this plan, or "
             f"of other settings. What differs: {told}. Name another folder, or take that back"
         )
-    for path, is_new, text in changes:
-        if path.split(".")[0] == "hypotheses" and confirmed and not is_new:
+    if any(record.stage == "confirmation" for record in before.values()):
+        # As they are read: what is left out is what it is by default.
+        asked = [_claimed(one) for one in read_hypotheses(plan)]
+        changed = [one.id for one in read_hypotheses(old) if _claimed(one) not in asked]
+        if changed:
+            said = [text for path, text in changes if path.startswith("hypotheses")] or [", ".join(changed)]
             raise ValueError(
-                f"{folder} has records that confirm or refute what this plan changes: {text}. Name another folder, or "
-                "take that back"
+                f"{folder} has records that confirm or refute what this plan changes: {'; '.join(said)}. Name another "
+                "folder, or take that back"
             )
     save_plan(folder, plan)
-    return plan, [text for _, _, text in changes]
+    return plan, [text for _, text in changes]
+
+
+def _claimed(hypothesis: Hypothesis) -> Hypothesis:
+    """Give a hypothesis without the names and methods of its parts, which change as methods come beside its own."""
+    claims = (
+        replace(one, part=replace(one.part, methods=(), after=()), names={}) for one in hypothesis.claims
+    )
+    return replace(hypothesis, claims=tuple(claims))
 
 
 @contextmanager
@@ -99,8 +121,8 @@ def _named(content: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
-    """Yield where two plans differ, whether something only came, and what to say of it."""
+def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield where two plans differ, and what to say of it."""
     for key in [*old, *(key for key in new if key not in old)]:
         here = f"{path}.{key}" if path else key
         first, second = old.get(key), new.get(key)
@@ -113,10 +135,10 @@ def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
             gone = [one for one in first if one not in second]
             told = [f"{', '.join(map(str, came))} added"] * bool(came)
             told += [f"{', '.join(map(str, gone))} gone"] * bool(gone)
-            yield here, not gone, f"{here}: {' and '.join(told) or 'another order'}"
+            yield here, f"{here}: {' and '.join(told) or 'another order'}"
         elif key not in old:
-            yield here, True, f"{here} added"
+            yield here, f"{here} added"
         elif key not in new:
-            yield here, False, f"{here} gone"
+            yield here, f"{here} gone"
         else:
-            yield here, False, f"{here}: {first} before, {second} now"
+            yield here, f"{here}: {first} before, {second} now"

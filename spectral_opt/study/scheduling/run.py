@@ -18,6 +18,7 @@ from spectral_opt.study import (
     read_records,
     record_from_json,
     run_job,
+    text_checksums,
     write_record,
 )
 from spectral_opt.study.scheduling._dask_workers import dask_workers
@@ -115,6 +116,7 @@ class _Running:
         self.running: set[str] = set()
         self.deaths: Counter[str] = Counter()
         self.pace = Pace(plan, records.values(), list(wanted.values()))
+        self.texts = {key: text_checksums(record) for key, record in records.items()}
 
     def go(self, make: MakeWorkers, minutes: float | None) -> None:
         """Hand out jobs and write down what comes back, until there is no more or it has to stop."""
@@ -127,7 +129,11 @@ class _Running:
                 while self.ahead and workers.free() > 0:
                     job = self.ahead.popleft()
                     self.running.add(job.name)
-                    known = [cell.key for cell in job.cells if not self._is_open(cell)]
+                    known = {
+                        cell.key: self.texts.get(cell.key, {})
+                        for cell in job.cells
+                        if not self._is_open(cell)
+                    }
                     workers.start(job, known, None if until is None else until - time.monotonic())
                 for event in workers.events():
                     self._take(event)

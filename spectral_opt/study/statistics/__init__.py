@@ -5,8 +5,8 @@
   `hypervolume`.
 - Paired by seed: `summarize_paired` gives a `PairedSummary`; `one_sided_p_value`, `minimum_detectable`,
   `two_level_interval` over seeds and texts.
-- Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`), `lost_measure`, `seed_effects`, `pooled_effects` over
-  tasks, `SeedEffects`; `answers_of` a record.
+- Effects of records by seed: a `Measure` of a `Kind` (`RATIOS`; of `COSTS` less is better), `lost_measure`,
+  `seed_effects`, `pooled_effects` over tasks, `SeedEffects`; `answers_of` a record.
 - Convergence: `smoothed_losses`, `best_smoothed_loss`, `reached_at`.
 - Stability: `loss_spikes`, `spread`, `compare_spreads`, `rate_sensitivity` (`RateSensitivity`).
 - Tuning: `select` gives a `Selection` of what was `Tried`; the `gate` (`Gate`); `budgets` (`Budget`).
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         smoothed_losses as smoothed_losses,
     )
     from spectral_opt.study.statistics._effects import (
+        COSTS as COSTS,
         RATIOS as RATIOS,
         Kind as Kind,
         Measure as Measure,

@@ -19,7 +19,8 @@ class PairedSummary:
 
     The estimate is their mean, `low` and `high` the ends of its 95 % t interval. Where a seed's effect is infinite,
     because one of the two never came there, it is the median with its exact interval of order statistics: a seed
-    counts with its side, and none is left out; half-way between infinitely worse and infinitely better is 0.
+    counts with its side, and none is left out; half-way between infinitely worse and infinitely better is 0. So it is
+    where all are alike, of which a t test knows no spread: of fewer than six the interval has no bound.
     `bootstrap_low` and `bootstrap_high` are BCa's of the mean. P-values are two-sided, around 0. `detectable` is the
     difference that 80 % of studies of this size and spread would find.
     """
@@ -49,10 +50,11 @@ def summarize_paired(effects: Sequence[float], seed: int = 0) -> PairedSummary:
     mean = float(values.mean())
     if n == 1:
         return PairedSummary("mean", mean, n)
+    if _are_alike(values):
+        return PairedSummary(
+            "median", mean, n, *_median_interval(values), 0.0, wilcoxon_p_value=_wilcoxon(values)
+        )
     sd = float(values.std(ddof=1))
-    if sd <= 1e-12 * np.abs(values).max():  # all alike, up to rounding
-        p_value = 1.0 if mean == 0 else 0.0
-        return PairedSummary("mean", mean, n, mean, mean, 0.0, mean, mean, p_value, _wilcoxon(values), 0.0)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     bootstrap = stats.bootstrap(
         (values,),
@@ -85,14 +87,11 @@ def one_sided_p_value(effects: Sequence[float], bound: float, side: Literal["bel
     """
     values = np.asarray(effects, dtype=float)
     alternative: Literal["less", "greater"] = "less" if side == "below" else "greater"
-    if not np.isfinite(values).all():
+    if len(values) < 2 and np.isfinite(values).all():
+        return 1.0
+    if not np.isfinite(values).all() or _are_alike(values):
         # The quantile is less than the bound: that is what the alternative of the same name says.
         return float(stats.quantile_test(values, q=bound, p=0.5, alternative=alternative).pvalue)
-    if len(values) < 2:
-        return 1.0
-    if values.std(ddof=1) <= 1e-12 * np.abs(values).max():
-        mean = values.mean()
-        return 0.0 if (mean < bound if side == "below" else mean > bound) else 1.0
     return float(stats.ttest_1samp(values, bound, alternative=alternative).pvalue)
 
 
@@ -142,6 +141,11 @@ def two_level_interval(
     means = ((drawn[..., 0] - drawn[..., 1]) / sizes[chosen]).mean(axis=1)
     low, high = np.percentile(means, [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def _are_alike(values: Float[np.ndarray, " seeds"]) -> bool:
+    """Tell whether all are one number, up to rounding: a grid of steps or some hundred texts often gives that."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 def _median(values: Float[np.ndarray, " seeds"]) -> float:

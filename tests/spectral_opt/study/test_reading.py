@@ -119,6 +119,15 @@ def test_a_plan_written_and_read_again_is_the_same() -> None:
     assert plan_from_text(plan_text(plan)) == plan
 
 
+@pytest.mark.parametrize("text", ["1e3", "1e-4", "-2E5", "1.5e2", "12", "null", "yes", "2024-01-01"])
+def test_text_that_looks_like_another_value_is_written_as_text(text: str) -> None:
+    plan = plan_from_text(PLAN)
+    plan = replace(
+        plan, title=text, model=text, tasks=tuple(replace(one, text_column=text) for one in plan.tasks)
+    )
+    assert plan_from_text(plan_text(plan)) == plan
+
+
 @pytest.mark.parametrize("name", list_presets())
 def test_a_preset_is_read_and_written(name: str) -> None:
     plan = read_plan(name)

@@ -43,7 +43,7 @@ def part_of(*methods, **changes):
     return replace(tiny_plan().parts[0], methods=methods, **changes)
 
 
-def records_of(part, known=(), states=None):
+def records_of(part, known=None, states=None):
     plan, found = tiny_plan(part), {}
     (job,) = plan.jobs()
     run_job(
@@ -83,7 +83,7 @@ def test_a_filter_goes_on_from_the_weights_that_were_kept(monkeypatch, tmp_path)
     )
     trained, filtered = whole
     monkeypatch.setattr("spectral_opt.study.running.fine_tune", None)
-    again = records_of(part, known={trained}, states=tmp_path)
+    again = records_of(part, known={trained: {}}, states=tmp_path)
     assert list(again) == [filtered]
     assert again[filtered].metrics["points"] == whole[filtered].metrics["points"]
 
@@ -103,7 +103,29 @@ def test_a_run_that_diverges_is_a_record_and_so_is_the_filter_behind_it(monkeypa
 
 
 def test_known_cells_are_not_run_again():
-    assert not records_of(part_of(ADAMW), known=records_of(part_of(ADAMW)))
+    assert not records_of(part_of(ADAMW), known={key: {} for key in records_of(part_of(ADAMW))})
+
+
+def test_nothing_is_run_beside_cells_that_saw_other_texts(monkeypatch):
+    two = part_of(MethodGrid("adamw", {"learning_rate": (1e-2, 1e-3)}))
+    first, second = records_of(two)
+    texts = {"train": "one", "scored": "other"}
+    setting = tiny_setting(0, layers=1)
+    setting.facts = {"checksums": texts | {"labels": "new"}}
+    monkeypatch.setattr("spectral_opt.study.running.open_setting", lambda plan, job, device: setting)
+    assert list(records_of(two, known={first: texts})) == [second]
+    monkeypatch.setattr("spectral_opt.study.running.fine_tune", None)
+    with pytest.raises(
+        ValueError, match=r"\(train\) are others than those that .*=0.01 was measured on: the data has"
+    ):
+        records_of(two, known={first: texts | {"train": "older"}})
+
+
+def test_measuring_the_start_is_no_preparation_of_the_first_method(monkeypatch):
+    ticks = []
+    monkeypatch.setattr("spectral_opt.study.running._Clock.tick", lambda clock, what: ticks.append(what))
+    records_of(part_of(ADAMW))
+    assert ticks == ["measuring", "preparing", "training", "measuring"]
 
 
 def test_a_method_that_trains_nothing_loses_nothing(monkeypatch):
@@ -246,7 +268,7 @@ def test_weights_that_are_broken_or_of_another_run_are_trained_again(monkeypatch
     run_job(
         plan,
         job,
-        known={trained},
+        known={trained: {}},
         states=tmp_path,
         on_record=lambda cell, record: again.update({cell.key: record}),
     )

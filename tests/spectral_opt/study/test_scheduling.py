@@ -7,17 +7,26 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from spectral_opt.study import FoundRecords, StudyPlan, read_plan, read_records, stored_plan, write_record
+from spectral_opt.study import (
+    FoundRecords,
+    Job,
+    StudyPlan,
+    read_plan,
+    read_records,
+    stored_plan,
+    write_record,
+)
 from spectral_opt.study.scheduling import StudyRun, begin_study, locked, run_study
 
 from helpers.study_jobs import FakeJob, small_plan
 from helpers.study_records import synthetic_records
 
 PLAN = small_plan()
-CLAIM = {
+CLAIM: dict[str, Any] = {
     "id": "H1",
     "claim": "It loses less.",
     "tests": [{"kind": "score_difference", "part": "one", "methods": ["l2sp"], "above": 0.0}],
@@ -217,6 +226,45 @@ def test_a_hypothesis_may_come_and_none_may_change_once_it_is_being_confirmed(tm
         begin_study(tmp_path, weaker)
     _, changes = begin_study(tmp_path, replace(plan, hypotheses=(*plan.hypotheses, CLAIM | {"id": "H2"})))
     assert changes == ["hypotheses.H2 added"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rule": "any"}, "hypotheses.H1.rule added"),
+        ({"tests": [CLAIM["tests"][0] | {"score": "auc"}]}, "score added"),
+        (
+            {"tests": [CLAIM["tests"][0] | {"rivals": ["adamw", "adamw+product,strength=1.0"]}]},
+            "rivals added",
+        ),
+        ({"tests": [*CLAIM["tests"], CLAIM["tests"][0] | {"score": "auc"}]}, "H1"),
+    ],
+)
+def test_what_was_left_out_of_a_hypothesis_is_a_part_of_it(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    plan = replace(PLAN, parts=(replace(PLAN.parts[0], stage="confirmation"),), hypotheses=(CLAIM,))
+    begin_study(tmp_path, plan)
+    record_all(tmp_path, plan)
+    with pytest.raises(ValueError, match=f"confirm or refute what this plan changes: .*{told}"):
+        begin_study(tmp_path, replace(plan, hypotheses=(CLAIM | change,)))
+    # The default, written out, is the same claim.
+    begin_study(tmp_path, replace(plan, hypotheses=(CLAIM | {"rule": "all"},)))
+
+
+def test_a_job_is_told_the_texts_of_the_cells_that_it_does_not_run(tmp_path: Path, log: Path) -> None:
+    seen = []
+
+    def watched(plan: StudyPlan, job: Job, *, known: Any, **others: Any) -> None:
+        seen.append(dict(known))
+        FakeJob(log)(plan, job, known=known, **others)
+
+    (first, *_) = (cell for job in PLAN.jobs() for cell in job.cells)
+    record = synthetic_records(PLAN)[first.key]
+    texts = {"train": "a", "scored": "b"}
+    write_record(tmp_path, first, replace(record, config=record.config | {"facts": {"checksums": texts}}))
+    run_study(tmp_path, PLAN, workers=0, run=watched)
+    assert seen[0] == {first.key: texts}
 
 
 def record_all(folder: Path, plan: StudyPlan) -> None:

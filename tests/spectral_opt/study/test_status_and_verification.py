@@ -91,6 +91,42 @@ def test_a_number_that_is_off_is_named(folder: Path, job: FakeJob, here: bool) -
         assert bool(row.remark) is not here
 
 
+@pytest.mark.parametrize("name", ["tuned", "bands", "curve"])
+def test_all_that_was_measured_is_compared_but_times(folder: Path, job: FakeJob, name: str) -> None:
+    key, cell = next(iter(CELLS.items()))
+    machine = {"versions": versions(), "hardware": {**hardware(), "torch_threads": 1}}
+    measured = states(0.5)
+    measured |= {"tuned": measured["start"], "bands": [0.2] * 5}
+    measured["curve"] = {"losses": [0.7], "dev_step": [1], "dev_loss": [0.6], "dev_cpu_seconds": [3.0]}
+    off = {"tuned": measured["start"] | {"auc": 0.6}, "bands": [1.0, 0, 0, 0, 0]}
+    off["curve"] = measured["curve"] | {"dev_loss": [0.1]}
+    record = replace(read_records(folder, PLAN).records[key], metrics=measured, **machine)
+    again = replace(job, measured={**measured, "curve": measured["curve"] | {"dev_cpu_seconds": [4.0]}})
+    for changed in (record, replace(record, metrics=measured | {name: off[name]})):
+        write_record(folder, cell, changed)
+        row = next(
+            one for one in verify_cells(folder, PLAN, cells=8, workers=0, run=again) if one.cell == key
+        )
+        assert bool(row.differences) == (changed is not record)
+        assert all(text.startswith(name) for text in row.differences)
+
+
+def test_other_texts_are_a_difference(folder: Path, job: FakeJob) -> None:
+    key, cell = next(iter(CELLS.items()))
+    record = read_records(folder, PLAN).records[key]
+    write_record(folder, cell, replace(record, config={"facts": {"checksums": {"train": "before"}}}))
+    again = replace(job, config={"facts": {"checksums": {"train": "now"}}})
+    row = next(one for one in verify_cells(folder, PLAN, cells=8, workers=0, run=again) if one.cell == key)
+    assert row.differences == ("its texts (train) are others now",)
+
+
+def test_runs_that_diverged_give_no_pace(tmp_path: Path, job: FakeJob) -> None:
+    run_study(tmp_path, PLAN, workers=0, run=replace(job, diverges=""))
+    more = replace(PLAN, parts=(replace(PLAN.parts[0], seeds=(0, 1, 2)),))
+    status = study_status(more, read_records(tmp_path, more))
+    assert (status.diverged, status.hours_left, status.rows[0].hours_left) == (8, None, None)
+
+
 def test_a_record_of_another_device_is_compared_more_coarsely(folder: Path, job: FakeJob) -> None:
     key, cell = next(iter(CELLS.items()))
     there = {**hardware(), "torch_threads": 1, "device": "cuda (a card)"}

@@ -26,6 +26,15 @@ KEY, RECORD = next(iter(RECORDS.items()))
 CELLS = {cell.key: cell for job in PLAN.jobs() for cell in job.cells}
 
 
+def with_metric(name: str, value: object) -> dict[str, object]:
+    return {"metrics": RECORD.metrics | {name: value}}
+
+
+def with_state(values: dict[str, object]) -> dict[str, object]:
+    first, *others = RECORD.metrics["points"]
+    return with_metric("points", [first | values, *others])
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for key, record in RECORDS.items():
@@ -96,6 +105,18 @@ def test_a_file_that_is_no_record_is_refused_by_name(folder: Path, content: byte
         ),
         ({"metrics": RECORD.metrics | {"tuned": {"auc": 0.9}}}, "tuned has no number under accuracy, lost"),
         ({"config": {"evaluate_every": 7}}, "its evaluate_every is 7, the plan has"),
+        (with_state({"accuracy": 70}), "corrupt: of the point at factor 1 accuracy is 70"),
+        (with_state({"lost": -0.1}), "of the point at factor 1 lost is -0.1"),
+        (with_state({"drift": "far"}), "of the point at factor 1 drift is 'far'"),
+        (with_state({"correct": "xy"}), "of the point at factor 1 correct is 'xy'"),
+        (with_metric("bands", [0.5, 0.5]), "corrupt: bands are [0.5, 0.5], and should be 5 shares or none"),
+        (with_metric("curve", None), "its curve is no mapping to lists of numbers"),
+        (with_metric("curve", {"dev_step": [1], "dev_loss": ["a"]}), "its curve is no mapping"),
+        (
+            with_metric("curve", {"dev_step": [1], "dev_loss": [0.5, 0.4]}),
+            "its curve has 1 dev_step, 2 dev_loss",
+        ),
+        (with_metric("curve", {"dev_loss": [0.5]}), "its curve has 1 dev_loss: one of each, and a dev_step"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(folder: Path, change: dict[str, object], reason: str) -> None:
@@ -110,11 +131,37 @@ def test_a_number_that_is_too_large_for_a_float_is_refused(folder: Path) -> None
 
 def test_a_method_that_cannot_be_scaled_has_one_state(folder: Path) -> None:
     plan = replace(PLAN, parts=tuple(replace(part, factors=(1.0, 0.5)) for part in PLAN.parts))
+    whole = {name: value for name, value in RECORD.metrics["points"][0].items() if name != "drift"}
+    write_record(
+        folder, CELLS[KEY], replace(RECORD, metrics=RECORD.metrics | {"points": [whole], "bands": []})
+    )
+    assert KEY in read_records(folder, plan).records
+    # What can be scaled says how far it is from the start, whether it has bands or not.
     points = RECORD.metrics["points"][:1]
     write_record(
         folder, CELLS[KEY], replace(RECORD, metrics=RECORD.metrics | {"points": points, "bands": []})
     )
-    assert KEY in read_records(folder, plan).records
+    assert "its factors are [1.0]" in read_records(folder, plan).refused[CELLS[KEY].file]
+
+
+def test_cells_of_one_seed_that_saw_other_texts_are_refused(folder: Path) -> None:
+    def on_texts(key: str, texts: str) -> None:
+        record = RECORDS[key]
+        facts = {"checksums": {"train": texts, "scored": "one"}}
+        write_record(folder, CELLS[key], replace(record, config=record.config | {"facts": facts}))
+
+    job = next(job for job in PLAN.jobs() if len(job.cells) > 1)
+    first, second = (cell.key for cell in job.cells[:2])
+    on_texts(first, "before")
+    on_texts(second, "before")
+    assert read_records(folder, PLAN).records.keys() == RECORDS.keys()
+    on_texts(second, "after")
+    found = read_records(folder, PLAN)
+    assert second not in found.records
+    assert (
+        f"its texts (train) are others than those of the first record of {job.name}"
+        in found.refused[CELLS[second].file]
+    )
 
 
 def test_a_copy_under_another_name_does_not_count_twice(folder: Path) -> None:

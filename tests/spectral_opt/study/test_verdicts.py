@@ -193,9 +193,14 @@ def test_runs_that_diverge_or_never_have_the_score_count_against_the_method(how)
     row = few.by_task[0]
     assert (row.center, row.n, sum(len(seeds) for seeds in row.infinite.values())) == ("median", 20, 3)
     some = judged(plan_of(RATIO), change=broken(8, how))
-    assert (some.verdict, some.high) == ("undecided", None)
+    assert (some.verdict, some.high) == ("undecided", math.inf)
+    assert "without bound]" in some.sentence
     assert "infinite of 8: adamw+product" in some.sentence
-    assert judged(plan_of(RATIO), change=broken(18, how)).verdict == "refuted"
+    most = judged(plan_of(RATIO), change=broken(18, how))
+    assert (most.verdict, most.estimate, most.low) == ("refuted", math.inf, math.inf)
+    assert (
+        "loses infinitely many times what adamw loses at equal auc [infinite, without bound]" in most.sentence
+    )
 
 
 def test_seeds_without_an_effect_are_counted_and_more_than_half_leave_it_undecided():

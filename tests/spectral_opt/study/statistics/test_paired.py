@@ -60,11 +60,15 @@ def test_one_seed_has_no_interval():
     assert one_sided_p_value([0.3], 1.0, "below") == 1.0
 
 
-def test_effects_that_are_all_alike_are_certain():
-    assert summarize_paired([0.2] * 5).low == pytest.approx(0.2)
-    assert summarize_paired([0.0] * 5).t_p_value == 1.0
-    assert one_sided_p_value([0.2] * 5, 0.3, "below") == 0.0
-    assert one_sided_p_value([0.2] * 5, 0.3, "above") == 1.0
+@pytest.mark.parametrize("value", [0.0, 0.2])
+def test_effects_that_are_all_alike_are_judged_by_their_signs(value):
+    # No spread is seen, which is not that there is none: of two seeds alike nothing follows.
+    assert one_sided_p_value([value] * 2, value - 0.1, "above") == pytest.approx(0.25)
+    assert one_sided_p_value([value] * 10, value + 0.1, "below") == pytest.approx(0.5**10)
+    assert one_sided_p_value([value] * 10, value + 0.1, "above") == 1.0
+    few, many = (summarize_paired([value] * n) for n in (5, 6))
+    assert (few.center, few.estimate, few.low, few.high) == ("median", value, -math.inf, math.inf)
+    assert (many.low, many.high, many.sd, many.detectable) == (value, value, 0.0, None)
 
 
 @pytest.mark.parametrize("values", [[], [0.1, math.nan]])
