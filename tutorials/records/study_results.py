@@ -76,7 +76,7 @@ STEPS = Question(
 SECONDS = Question(
     CONVERGING,
     Measure("time_ratio", until="target"),
-    "The same in seconds of the processor, graphs counted; what methods of a seed share is counted for the first of them",
+    "The same in seconds of the processor, graphs counted; what methods of a seed share is counted for the first",
 )
 # Of methods that no hypothesis is of, each once: the columns of their table.
 APPENDIX = "appendix"

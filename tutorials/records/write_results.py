@@ -49,7 +49,8 @@ SHORT = {
     "S3": "It loses less at its own AUC, over scaling there, than the five other filters.",
     "S5": "It loses at its own AUC, over scaling there, at most a tenth more than distillation with the same text.",
     "H6a": "In training, the paper's method is more accurate than tuned AdamW and its own null, full and few-shot.",
-    "H6b": "In training, it needs fewer steps than either to AdamW's best smoothed loss.",
+    "H6b": "In training, it needs fewer steps than either to AdamW's best smoothed loss; ∞: most of its runs never get "
+    "there.",
     "H6c": "In full fine-tuning, it moves the weights less than either at equal accuracy.",
     "H7a": "Flattening the gradient's spectrum (p 1/4) takes fewer steps to AdamW's best loss than a low-pass (-1/4); "
     "0: most of its runs never get there.",
