@@ -188,8 +188,8 @@ found.summary().set_index("construction")[noise].astype(float).round(2)
 # **Gain** says how many times larger an unfiltered batch would have to be to point as well as a filtered one. It uses
 # the best gain for each band, taken from these very batches, which flatters it; that is why its null stands beside it.
 #
-# And yet training with such a filter gains little or nothing (notebook 04). One reason can be read off here:
-# momentum of 0.9 already averages about 19 batches, and what it has averaged away cannot be gained a second time.
+# And yet training with such a filter gains little or nothing (notebook 04). Is it that momentum of 0.9 already averages
+# about 19 batches, and that what it has averaged away cannot be gained a second time?
 
 # %%
 statistics = paramgraph.signal_to_noise(spectrum, per_batch)
@@ -204,6 +204,9 @@ print(
 )
 
 # %% [markdown]
+# Hardly: at 19 batches the estimate is nearly as large, though its interval now holds 1. Why training does not gain
+# from it is open.
+#
 # ## Would the edges be there again?
 #
 # A graph that changes with every draw of batches describes the draw. `edge_stability` is the Jaccard index of two
@@ -216,8 +219,9 @@ found.summary().set_index("construction")[stable].dropna(how="all").astype(float
 # %%
 found.plot_agreement()
 # %% [markdown]
-# Two graphs may have few edges in common and still nearly the same low modes, because there are many ways to link the
-# members of one cluster. That is why the figure shows both: edges in one half, subspaces of the low modes in the other.
+# Two graphs may have few edges in common and still the same low modes, because there are many ways to link the members
+# of one cluster. That is why the figure shows both: edges in one half, subspaces of the low modes in the other. Here
+# they go together: where few edges are shared, the low modes are hardly nearer to each other than by chance.
 #
 # ## Two ways to fool oneself
 #
@@ -232,6 +236,9 @@ for name, signal in (("its own batches", own), ("other batches", other)):
     print(f"{name:>15}: compaction {share:.2f}, lift of the lowest fifth {lift.lift[0]:.2f}")
 
 # %% [markdown]
+# The energy looks better on its own batches, and the lift worse: with their gradients, the batches that built the graph
+# brought their noise into its low modes.
+#
 # **Build a graph from the signal itself.** Weights measured on a graph of weights are smooth by construction. `compare`
 # measures it, marks it as circular, gives it no p-value, and never names it as the winner:
 
@@ -247,8 +254,8 @@ print(circular.verdict)
 #
 # On this model and this text, graphs of gradients gather the gradient of unseen text far beyond chance. Graphs of
 # weights and of activations gather little more than any graph would; the ring of indices nothing. One seed, one task,
-# a few matrices: the records in `tutorials/records/comparisons` have three tasks and all encoder matrices, before and
-# after fine-tuning. That a graph carries the gradient is not yet a reason to filter with it.
+# a few matrices: the records in `tutorials/records/comparisons` have three tasks and 18 of the encoder's 36 matrices,
+# before and after fine-tuning. That a graph carries the gradient is not yet a reason to filter with it.
 #
 # ## Exercises
 #

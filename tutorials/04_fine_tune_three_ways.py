@@ -275,7 +275,7 @@ for ax, column, colour, title in zip(
 plt.show()
 
 # %% [markdown]
-# The filter takes a third or more of each gradient's energy away. A common factor would not matter to AdamW, which
+# The filter takes a quarter or more of each gradient's energy away. A common factor would not matter to AdamW, which
 # divides by the size of past gradients; what changes is the *direction* of the step. The penalty is exactly 0 at
 # the start, because it is on the change, and levels off as the learning rate runs out.
 #
@@ -591,7 +591,8 @@ print(f"if all {most} had changed to the good: p = {2 * 0.5**most if most else 1
 # of the order. What this notebook shows, and what not:
 #
 # - **Shown:** it runs, in three ways, on a real model, without one more parameter; the graph of gradients knows where
-#   the gradients of other examples lie; penalty and filter move the weights a little less.
+#   the gradients of other examples lie; penalty and filter move the weights a little less, and so does the penalty on
+#   permuted nodes (exercise 2): that is not owed to the graph.
 # - **Not shown:** that it helps: there is no difference to AdamW, and none to the nulls.
 # - **Not shown either:** that it never helps (one seed, one task, one learning rate, mild strengths), or that it
 #   preserves more: distance is not retention, see notebook 05.

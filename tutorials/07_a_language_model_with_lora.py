@@ -19,8 +19,8 @@
 # refining.
 #
 # **How large this is:** a dozen steps, a few hundred tokens to measure on, one seed. It shows the way, and its
-# numbers are not more than an example. The study of notebook 06, and language models of it, are what claims are made
-# of.
+# numbers are not more than an example. Claims come from studies: notebook 06 reads one, and none of language models
+# has been run yet.
 
 # %%
 from importlib.util import find_spec
@@ -215,9 +215,9 @@ print(
 
 # %% [markdown]
 # More than nine tenths of the plots' own energy lies in the strongest fifth; of the change a fifth lies there, as of
-# one without a direction. That is LoRA's doing: the change is $BA$, its columns are combinations of those of $A$,
-# and $A$ was drawn at random and has hardly moved in a dozen steps. So a text feels this adapter as it would feel a
-# random one of its size, along the few strong modes, and that is little of the change.
+# one without a direction. That is LoRA's doing: the change is $BA$, its rows are combinations of the rows of $A$, and
+# $A$ began as a random draw, of which a dozen steps have changed too little to be seen here. So a text feels this
+# adapter as it would feel a random one of its size, along the few strong modes, and that is little of the change.
 #
 # Another axis is **depth**. One node for each layer, neighbours linked (`layer_adjacency`): do layers that follow
 # each other change alike? The null gives the layers to each other at random.
@@ -236,8 +236,8 @@ print(f"{depth}: energy in the smoother half of the modes {found:.3f}; ", end=""
 print(f"layers in random order {np.mean(nulls):.3f}, from {min(nulls):.3f} to {max(nulls):.3f}")
 
 # %% [markdown]
-# Each layer numbers its features in an order of its own, so there is little in which two could agree; what stands out
-# of the null at all is energy that neighbours share, not direction.
+# Layers that follow each other agree no more than layers in random order. Each layer numbers its features in an order
+# of its own, so there is little in which two could agree.
 #
 # ## Refine the adapter
 #

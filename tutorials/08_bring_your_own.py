@@ -229,11 +229,11 @@ ax.grid(axis="x")
 plt.show()
 
 # %% [markdown]
-# Read it with two questions. Is a construction beyond **its own** nulls? Mine is, and by errors more clearly than by
-# weights: the source decides more than the builder. And is it beyond the *simplest* one that is? The dense `gram` of
-# the same errors gathers far more. A tree has the fewest edges of all, which is an argument only where edges cost
-# something. (Differences between constructions are not tested here; the verdict above names those that clear chance
-# by a margin.)
+# Read it with two questions. Is a construction beyond **its own** nulls? In the figure mine of errors is, but the
+# verdict above, which corrects for sixteen tests, does not name it. And is it beyond the *simplest* one that is? The
+# dense `gram` of the same errors gathers far more: the builder decides at least as much here as the source. A tree
+# has the fewest edges of all, which is an argument only where edges cost something. (Differences between
+# constructions are not tested here; the verdict above names those that clear chance by a margin.)
 #
 # ## A response
 #

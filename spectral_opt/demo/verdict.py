@@ -127,12 +127,12 @@ def training_sentences(results: dict[str, Any]) -> list[str]:
         sentence = _compared(
             _sentence(row["title"]), row["accuracy"], "AdamW", baseline["accuracy"], shown, row
         )
-        sentence += f" Neighbours kept {row['neighbours_kept']:.2f}, AdamW {baseline['neighbours_kept']:.2f}."
+        sentence += f" Neighbours kept {row['neighbours_kept']:.3f}, AdamW {baseline['neighbours_kept']:.3f}."
         null = rows.get(f"{row['method']}_permuted")
         if null:
             sentence += (
-                f" On the permuted graph it reaches {null['accuracy']:.3f} and keeps {null['neighbours_kept']:.2f}: "
-                + _null_judgement(null, level)
+                f" On the permuted graph it reaches {null['accuracy']:.3f} and keeps {null['neighbours_kept']:.3f}: "
+                + _null_judgement(row, null, level)
             )
         sentences.append(sentence)
     sentences.append(
@@ -270,10 +270,13 @@ def _beside_majority(majority: dict[str, Any], results: dict[str, Any]) -> str:
     return f"{said}; by their intervals these are not above it: {', '.join(below)}."
 
 
-def _null_judgement(null: dict[str, Any], level: float) -> str:
+def _null_judgement(row: dict[str, Any], null: dict[str, Any], level: float) -> str:
     p_values = {what: null[f"p_null_{what}"] for what in ("accuracy", "neighbours")}
     tested = ", ".join(f"{what} p = {p_value:.2g}" for what, p_value in p_values.items())
     shown = [what for what, p_value in p_values.items() if p_value < level]
     if not shown:
         return f"the graph itself contributed nothing that shows here ({tested})."
-    return f"graph and null differ in {' and '.join(shown)} ({tested}); seeds would have to confirm it."
+    names = {"accuracy": "accuracy", "neighbours": "neighbours_kept"}
+    better = {what: "graph" if row[names[what]] > null[names[what]] else "permuted one" for what in shown}
+    said = " and ".join(f"in {what} the {which} is better" for what, which in better.items())
+    return f"{said} ({tested}); seeds would have to confirm it."

@@ -4,7 +4,8 @@ import doctest
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from spectral_opt.finetuning import FineTuneOptions
 
@@ -14,25 +15,19 @@ PAGE = Path(__file__).parents[2] / "tutorials" / "manual" / "finetune_command.md
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
-def test_examples_run_as_they_are_printed(tmp_path: Path) -> None:
-    model = save_word_model(tmp_path / "bert")
+def test_examples_run_as_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_word_model(Path("my-model"))
     rows = [
         f"{FILLER[at % 8]} {FILLER[at % 5]} {OPINIONS[at % 2][at % 3]} {'a ' * at},{at % 2}"
         for at in range(40)
     ]
-    (tmp_path / "reviews.csv").write_text("text,label\n" + "\n".join(rows))
-
-    def example(**more: Any) -> FineTuneOptions:
-        return FineTuneOptions(
-            model=str(model), data=str(tmp_path / "reviews.csv"), task="classification", **more
-        )
-
+    Path("reviews.csv").write_text("text,label\n" + "\n".join(rows))
     found = doctest.testfile(
         str(PAGE),
         module_relative=False,
         optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
         encoding="utf-8",
-        globs={"example": example, "out": tmp_path / "out"},
     )
     assert found.attempted > 6
     assert found.failed == 0
