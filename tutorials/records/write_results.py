@@ -39,19 +39,20 @@ README = ROOT / "README.md"
 # The study's claims, short enough for the README's table; as they were committed they stand on the page.
 SHORT = {
     "H1": "Refining by the product graph loses at most 0.70 of what scaling loses, at AdamW's AUC less .01.",
-    "H2": "On permuted nodes and on random directions it loses there what scaling loses (0.9 to 1.15).",
-    "H3": "It loses less there than five other filters: Fisher, RegMean, LiNeS, SVD and magnitude truncation.",
+    "H2": "On permuted nodes and on random directions it loses at that AUC what scaling loses (0.9 to 1.15).",
+    "H3": "It loses less at that AUC than five other filters: Fisher, RegMean, LiNeS, SVD and magnitude truncation.",
     "H4": "On an overfitted task it is more accurate than the best scaling.",
-    "H5": "It loses there at most a tenth more than distillation with the same text, in a fifth of its time.",
+    "H5": "It loses at AdamW's AUC less .01 at most a tenth more than distillation with the same text, in a fifth of "
+    "its time.",
     "S1": "Refining by the product graph loses at most 0.70 of what scaling loses, at its own AUC (added after H1; on "
     "fresh seeds).",
     "S2": "On permuted nodes and on random directions it loses, at its own AUC, what scaling loses (0.9 to 1.15).",
     "S3": "It loses less at its own AUC, over scaling there, than the five other filters.",
     "S5": "It loses at its own AUC, over scaling there, at most a tenth more than distillation with the same text.",
     "H6a": "In training, the paper's method is more accurate than tuned AdamW and its own null, full and few-shot.",
-    "H6b": "In training, it needs fewer steps than either to AdamW's best smoothed loss; ∞: most of its runs never get "
-    "there.",
-    "H6c": "In full fine-tuning, it moves the weights less than either at equal accuracy.",
+    "H6b": "In training, it needs fewer steps than AdamW or its own null to AdamW's best loss; ∞: most of its runs "
+    "never get there.",
+    "H6c": "In full fine-tuning, it moves the weights less than AdamW or its own null at equal accuracy.",
     "H7a": "Flattening the gradient's spectrum (p 1/4) takes fewer steps to AdamW's best loss than a low-pass (-1/4); "
     "0: most of its runs never get there.",
     "H7b": "At least one of the exponents -1/4, 1/4, 1/2 takes at most .9 of AdamW's steps.",
