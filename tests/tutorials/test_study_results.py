@@ -8,7 +8,7 @@ import study_results
 from spectral_opt.study import AfterGrid, save_plan, write_record
 from spectral_opt.study.report import Overview
 
-from helpers.study_records import synthetic_plan, synthetic_records
+from helpers.study_records import diverged, synthetic_plan, synthetic_records
 
 
 def test_table_and_front_come_from_the_records_of_a_folder(tmp_path: Path) -> None:
@@ -82,6 +82,14 @@ def test_what_trains_is_told_by_accuracy_steps_and_seconds() -> None:
     assert all(cell.startswith(("+", "-")) for row in accuracy.rows for cell in row[1:])
     told = study_results.results_part(overview)
     assert all(table.to_markdown() in told for table in (steps, seconds, accuracy))
+
+
+def test_a_method_of_which_every_run_diverged_has_its_row() -> None:
+    plan = synthetic_plan(3, ("rotten_tomatoes",), ("linear_probe", "adamw", "soap"), ())
+    records = synthetic_records(plan)
+    ended = {key: diverged(one) if one.method == "soap" else one for key, one in records.items()}
+    table = study_results.results_table(Overview(plan, ended, {}), study_results.ACCURACY)
+    assert [(row[0], *(cell.split()[0] for cell in row[1:])) for row in table.rows] == [("soap", "-∞", "-∞")]
 
 
 def test_other_methods_and_a_sequence_are_told_with_the_seeds_that_are_there() -> None:

@@ -126,17 +126,18 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
     """Put what each method is beside AdamW side by side, a column for each task."""
     panels = {panel: own for panel, own in overview.shown.items() if panel.part in question.parts}
     panels = {panel: own for panel, own in panels.items() if any(series.finished for series in own)}
+    # One of which every run diverged has its row too: it is infinitely worse.
     names = {
         series.name: series.is_null
         for own in panels.values()
         for series in own
-        if series is not baseline_of(own) and series.is_trained and series.finished
+        if series is not baseline_of(own) and series.is_trained and series.runs
     }
     rows = []
     for name in names:
         cells = []
         for own in panels.values():
-            series = next((one for one in own if one.name == name and one.finished), None)
+            series = next((one for one in own if one.name == name and one.runs), None)
             shown = lost_cells(series, baseline_of(own), question.measure) if series is not None else []
             cells.append(" ".join(shown))
         rows.append((name, *cells))

@@ -26,8 +26,8 @@ def cost_table(overview: Overview) -> TableView:
         ("method", "part", "seconds", "graphs", "training", "filter", "measuring", "MB"),
         tuple(rows),
         "Cost: median seconds of the clock; of the processor for graphs and calibration, training, a filter and "
-        "measuring. A filter's seconds come on top of the fine-tune before it. MB: the process's peak until then, the "
-        "largest of all runs",
+        "measuring; what cells of a seed share, as graphs, is counted for the first that needs it. A filter's seconds "
+        "come on top of the fine-tune before it. MB: the process's peak until then, the largest of all runs",
         muted=_muted(overview),
         words=frozenset({1}),
         sortable=True,

@@ -101,6 +101,9 @@ def _figure(
     seeds = sorted({len(series.finished) for series in own if series.name in curves})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     remarks = [f"Mean and 95 % interval over {count} seeds." if seeds[-1] > 1 else "One seed."]
+    ended = [series.name for series in own if series.name in curves and series.diverged]
+    if ended:
+        remarks.append(f"Without the runs that diverged, of {some_names(ended)}.")
     if hidden:
         remarks.append(f"Not drawn: {some_names(hidden)}.")
     return FigureView(f"{panel.name}: loss over {over}", themed_svg(figure, name), " ".join(remarks))

@@ -171,6 +171,7 @@ def test_a_run_that_diverged_is_told_and_is_in_no_mean(broken):
         if (one.part, one.method) == ("fewshot", "spectral_filter") and key != SPOILT
     ]
     assert f"| 2 of 3 | {sum(others) / 2:.3f} |" in row
+    assert "Without the runs that diverged, of spectral_filter." in broken["report.html"]
 
 
 def test_refused_files_are_named_with_their_reasons(broken):
