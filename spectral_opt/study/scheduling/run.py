@@ -17,6 +17,7 @@ from spectral_opt.study import (
     read_device,
     read_records,
     record_from_json,
+    refuse_shared_names,
     run_job,
     text_checksums,
     write_record,
@@ -71,7 +72,8 @@ def run_study(
     Jobs run in the plan's order on so many processes (0: in this one), or on the workers of a Dask `scheduler`. After
     `minutes` no cell is started any more. A job whose worker dies is tried again, twice at most; a cell that raises is
     named, and the others go on. `advance` is told what share of the work is done, cells weighed by how long the same
-    method took, and what was done. Cells run on a `device`. ValueError says which part or device there is not.
+    method took, and what was done. Cells run on a `device`. ValueError says which part or device there is not, and
+    which task has a source twice by name.
     """
     if device != "cpu":
         # The workers of a scheduler have it, or have not.
@@ -92,6 +94,9 @@ def run_study(
     result = StudyRun(len(asked), len(wanted), refused=dict(found.refused))
     if not wanted:
         return result
+    # A plan that was edited where it lies has been checked by nobody yet.
+    for name in {cell.task for cell in wanted.values()}:
+        refuse_shared_names(plan, next(task for task in plan.tasks if task.name == name))
     _Running(folder, plan, jobs, found.records, wanted, result, advance).go(make, minutes)
     result.left = len(wanted) - result.measured
     return result

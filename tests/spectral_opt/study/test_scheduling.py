@@ -141,6 +141,13 @@ def test_other_parts_are_left_alone_and_an_unknown_one_is_told(tmp_path: Path, l
         run(tmp_path, FakeJob(log), two, parts=["tow"])
 
 
+def test_a_task_whose_probe_is_its_own_data_stops_the_run_before_any_cell(tmp_path: Path, log: Path) -> None:
+    plan = replace(PLAN, tasks=(replace(PLAN.tasks[0], probes=("rotten_tomatoes",)),))
+    with pytest.raises(ValueError, match="the probe 'rotten_tomatoes' is the task's own data"):
+        run_study(tmp_path, plan, workers=0, run=FakeJob(log))
+    assert not FakeJob(log).begun()
+
+
 def test_a_killed_run_goes_on_and_loses_at_most_the_running_cells(tmp_path: Path, log: Path) -> None:
     script = (
         "from pathlib import Path; from helpers.study_jobs import *; from spectral_opt.study.scheduling import *\n"
