@@ -129,5 +129,18 @@ def test_other_methods_and_a_sequence_are_told_with_the_seeds_that_are_there() -
     assert not study_results.sequence_table(empty).rows
 
 
+def test_three_times_the_rate_is_told_of_its_own_part_alone() -> None:
+    plan = synthetic_plan(3, ("rotten_tomatoes",), ("adamw", "l2sp"), ())
+    tuning = plan.parts[0]
+    parts = (tuning, replace(tuning, name="stability", stage="exploration", seeds=(1, 2, 3)))
+    plan = replace(plan, parts=parts)
+    overview = Overview(plan, synthetic_records(plan), {})
+    table = study_results.stability_table(overview)
+    assert [row[:3] for row in table.rows] == [
+        (name, "stability: rotten_tomatoes, 16 a class", "0.0002") for name in ("adamw", "l2sp")
+    ]
+    assert not study_results.stability_table(Overview(plan, {}, {})).rows
+
+
 def test_without_records_the_page_says_so(tmp_path: Path) -> None:
     assert study_results.results_part(study_results.read(tmp_path)) == study_results.NOTHING_YET

@@ -20,6 +20,7 @@ from spectral_opt.study.report import (
     lost_cells,
     marks_of_parts,
     mean_interval,
+    rate_table,
     verdicts_table,
 )
 from spectral_opt.study.statistics import Measure
@@ -85,6 +86,7 @@ BESIDE_ADAMW = {
     "lost, over scaling's at its AUC": AT_OWN.measure,
 }
 SEQUENCE = "sequence"
+STABILITY = "stability"
 NOTHING_YET = (
     "Its confirmation is not recorded yet, only what tunes it. The table, the front, and each hypothesis as confirmed, "
     "refuted or undecided will stand here, made from committed records alone."
@@ -190,6 +192,12 @@ def sequence_table(overview: Overview) -> TableView:
     )
 
 
+def stability_table(overview: Overview) -> TableView:
+    """Put what each method loses at three times the rate below each other."""
+    own = {key: record for key, record in overview.records.items() if record.part == STABILITY}
+    return rate_table(Overview(overview.plan, own, {}))
+
+
 def _finished_of(overview: Overview, part: str) -> list[Series]:
     shown = (own for panel, own in overview.shown.items() if panel.part == part)
     return [series for own in shown for series in own if series.finished]
@@ -226,7 +234,7 @@ def results_part(overview: Overview | None) -> str:
         if (table := results_table(overview, question)).rows:
             said += [FRONT] if question is AT_ADAMW else []
             said += [table.to_markdown(), f"*{table.caption}.*"]
-    for table in (appendix_table(overview), sequence_table(overview)):
+    for table in (appendix_table(overview), sequence_table(overview), stability_table(overview)):
         if table.rows:
             said += [table.to_markdown(), f"*{table.caption}.*"]
     return "\n\n".join(said)

@@ -6,8 +6,8 @@ files that were refused. A study that is not finished says so in its first sente
 
 - `write_report` writes the files; `make_report` makes the `StudyReport` of an `Overview`: a plan and its records, put
   together by `Panel` as `Series`.
-- Parts for records that are told elsewhere: `results_table`, `verdicts_table`, `front_figures` or one by `draw_front`,
-  with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`, its `final_state`.
+- Parts for records that are told elsewhere: `results_table`, `rate_table`, `verdicts_table`, `front_figures` or
+  one by `draw_front`, with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`, its `final_state`.
 - Inside: `write_names` beside the ends of lines, `LINE` points apart; controls are `GREY`; `mean_interval` over runs.
 """
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         lost_cells as lost_cells,
         results_table as results_table,
     )
+    from spectral_opt.study.report._stability import rate_table as rate_table
     from spectral_opt.study.report._verdicts import verdicts_table as verdicts_table
     from spectral_opt.study.report._words import mean_interval as mean_interval
     from spectral_opt.study.report.page import StudyReport as StudyReport, make_report as make_report
