@@ -45,7 +45,11 @@ class Located:
     @property
     def name(self) -> str:
         """What tables call it: the last part of a path or name, or the class of the object."""
-        return type(_bare(self.given)).__name__ if self.in_memory else Path(self.given).name
+        if self.in_memory:
+            return type(_bare(self.given)).__name__
+        last = Path(self.given).name
+        # "." and ".." name no folder by themselves.
+        return last if self.path is None or last not in ("", "..") else self.path.resolve().name
 
     def files(self, *patterns: str) -> Path:
         """Find its file or folder; of a model on the hub, what matches `patterns` is fetched into the cache.

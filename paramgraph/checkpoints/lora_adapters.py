@@ -63,8 +63,8 @@ class AdaptedWeights(WeightMapping):
     ties, and of which the adapter changes one use alone, or each on its own, each use is a weight here.
 
     A ValueError refuses what is no LoRA adapter, or one whose update is not :math:`s B A` of the saved base (DoRA and
-    other variants, PiSSA and other initializations that change the base; the message names the option), a file with
-    tensors of no known kind, and a base that lacks a layer.
+    other variants, PiSSA and other initializations that change the base; the message names the option; LoRA on
+    `nn.MultiheadAttention`), a file with tensors of no known kind, and a base that lacks a layer.
     """
 
     def __init__(self, folder: Path, base: WeightMapping) -> None:
@@ -207,6 +207,11 @@ class AdaptedWeights(WeightMapping):
         rank, scaling = self._scaling(saved.module)
         if saved.stack:
             return _of_experts(A, B, rank, scaling, saved, shape)
+        if A.ndim == len(shape) > 2 and B.shape[1] < rank and B.shape[1] * A.shape[1] == rank * shape[1]:
+            raise ValueError(
+                f"{self._folder} has LoRA on {saved.module!r}, a convolution with groups, and that is no update of its "
+                "weight of this shape: leave the layer out of target_modules"
+            )
         if A.ndim < 2 or B.ndim < 2 or not A.shape[0] == B.shape[1] == rank:
             raise ValueError(
                 f"the adapter of {saved.module!r} should have rank {rank}; A is {tuple(A.shape)}, B {tuple(B.shape)}"
@@ -265,6 +270,11 @@ class AdaptedWeights(WeightMapping):
         found: dict[str, _Saved] = {}
         for stored in self._file:
             name, mark, kind = stored.rpartition(".lora_")
+            if mark and name.endswith(".base_layer.out_proj"):
+                raise ValueError(
+                    f"{self._folder} has LoRA on nn.MultiheadAttention ({plain_name(name)!r}), whose update is not "
+                    "s B A of each matrix: merge the adapter (merge_and_unload), save the model, and give that"
+                )
             weight = _weight_name(f"{name}.weight" if mark else stored)
             start = _Saved(plain_name(name if mark else stored.rpartition(".")[0]))
             if mark and self._config.get("target_parameters"):

@@ -16,7 +16,8 @@ def open_module(model: nn.Module) -> WeightMapping:
     A weight with active LoRA adapters on it is :math:`W + s B A`, computed when it is asked for; adapters that
     are disabled, or merged into W already, add nothing. A module that PEFT trains as a whole stands for the
     original one. All names of a tied weight find it; a lazy parameter has no value yet and is not there. Reading a
-    weight whose adapter is of another kind (DoRA or not LoRA, or of single tokens) raises a ValueError.
+    weight whose adapter is of another kind (DoRA or not LoRA, of single tokens, of `nn.MultiheadAttention` or of a
+    convolution with groups) raises a ValueError.
     """
     _refuse_prompts(model)
     parameters: dict[str, tuple[Tensor, nn.Module | None]] = {}
@@ -66,8 +67,11 @@ def _parameters(
     if isinstance(getattr(module, "base_layer", None), nn.Module) and hasattr(module, "active_adapters"):
         # PEFT wraps single parameters, such as those of experts, one around the other.
         single = getattr(module, "parameter_name", None)
+        packed = _is_packed(module)
+        if packed and module.merged_adapters:  # the merged matrices are no parameters until it is unloaded
+            raise ValueError(_packed_text(prefix))
         for name, parameter, inner in _parameters(module.base_layer, f"{prefix}base_layer.", module):
-            yield name, parameter, module if name.rpartition(".")[2] == single else inner
+            yield name, parameter, module if packed or name.rpartition(".")[2] == single else inner
         return
     if isinstance(getattr(module, "token_adapter", None), nn.Module):  # single rows of an embedding
         yield from _parameters(module.token_adapter, prefix, adapted)
@@ -97,6 +101,8 @@ def _with_adapters(layer: Any, parameter: Tensor, name: str) -> Tensor:
         )
     active = [a for a in active if a in layer.lora_A or a in layer.lora_embedding_A]
     last = name.rpartition(".")[2]
+    if active and _is_packed(layer) and last.endswith("weight"):
+        raise ValueError(_packed_text(name))
     if last == "bias" and any(layer.lora_bias.get(a) for a in active):
         raise ValueError(f"{plain!r} is changed by lora_bias: merge the adapter first (merge_and_unload)")
     if not active or last != getattr(layer, "parameter_name", "weight"):
@@ -107,10 +113,27 @@ def _with_adapters(layer: Any, parameter: Tensor, name: str) -> Tensor:
         raise ValueError(
             f"{plain!r} has an adapter of a LoRA variant such as DoRA: merge it first (merge_and_unload)"
         )
+    if getattr(layer.get_base_layer(), "groups", 1) > 1:
+        raise ValueError(
+            f"{plain!r} has LoRA on a convolution with groups, no update of its weight of this shape: leave the layer "
+            "out of target_modules"
+        )
     total = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
     for adapter in active:
         total = total + layer.get_delta_weight(adapter).detach().to(total)
     return total
+
+
+def _is_packed(layer: Any) -> bool:
+    """Tell whether PEFT has both matrices of an `nn.MultiheadAttention` in one layer, and adds to `out_proj` twice."""
+    return isinstance(layer.base_layer, nn.MultiheadAttention) and not hasattr(layer, "parameter_name")
+
+
+def _packed_text(name: str) -> str:
+    return (
+        f"{plain_name(name).rstrip('.')!r} has LoRA on nn.MultiheadAttention, whose update is not s B A of each "
+        "matrix: merge it first (merge_and_unload)"
+    )
 
 
 def _class_name(kind: object) -> str:

@@ -9,10 +9,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from paramgraph.nodes import LinearLayer, bare_names
 
 SUPPORTED = ("LORA", "ADALORA", "IA3")
+# PEFT merges into both matrices around each forward pass, and into that of out_proj twice; of out_proj alone the
+# factors are never read. The second class is that of out_proj, and of no other layer.
+_PACKED = (nn.MultiheadAttention, NonDynamicallyQuantizableLinear)
 _NAMES = "LoRA (also rsLoRA, DoRA, PiSSA), AdaLoRA and IA3, biases (BitFit), and full fine-tuning"
 
 
@@ -203,7 +207,10 @@ def _refused_kind(layer: Any) -> str:
     from peft.tuners.lora import LoraLayer
 
     if isinstance(layer, LoraLayer | IA3Layer):
-        return ""
+        is_packed = isinstance(layer.get_base_layer(), _PACKED) and not hasattr(layer, "parameter_name")
+        return (
+            "of LoRA on nn.MultiheadAttention, whose update is not s B A of each matrix" if is_packed else ""
+        )
     kind = type(layer)
     return f"of an adapter's kind {kind.__module__}.{kind.__name__}, no rows or columns beside the matrix"
 

@@ -237,6 +237,13 @@ def test_what_was_given_is_told_once(sharded, tmp_path, weights):
         assert locate(found) is found
 
 
+def test_a_folder_that_is_given_by_where_it_lies_has_its_own_name(tmp_path, monkeypatch):
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert [locate(given).name for given in (".", "..", "../inner/..")] == ["inner", "outer", "outer"]
+
+
 def test_what_is_no_model_names_the_argument():
     with pytest.raises(TypeError, match=r"base is a module, .* a folder or a name on the hub; got int"):
         locate(3, "base")

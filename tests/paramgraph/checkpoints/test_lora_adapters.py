@@ -324,6 +324,46 @@ def test_what_is_no_scaled_product_is_refused_on_disk_and_around_a_module(
         open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
 
 
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mixed, self.out = torch.nn.MultiheadAttention(8, 2), torch.nn.Linear(8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:All adapters are already merged:UserWarning")  # by the outer layer
+def test_an_adapter_of_packed_attention_is_refused_and_the_rest_is_read(tmp_path):
+    base = Attention()
+    wrapped = trained(base, target_modules=["mixed", "out"])
+    live = open_checkpoint(wrapped)
+    for name in ("mixed.in_proj_weight", "mixed.out_proj.weight"):
+        with pytest.raises(
+            ValueError, match=rf"'{name}' has LoRA on nn.MultiheadAttention, .* merge it first"
+        ):
+            live[name]
+    assert torch.equal(live["mixed.out_proj.bias"], base.mixed.out_proj.bias)
+    assert not torch.equal(live["out.weight"], base.out.weight)
+    with pytest.raises(ValueError, match=r"LoRA on nn.MultiheadAttention \('mixed.out_proj'\), .* merge"):
+        open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
+    with wrapped.disable_adapter():
+        assert torch.equal(open_checkpoint(wrapped)["mixed.in_proj_weight"], base.mixed.in_proj_weight)
+    wrapped.merge_adapter()  # which takes both matrices out of the model's parameters
+    with pytest.raises(ValueError, match=r"'mixed' has LoRA on nn.MultiheadAttention, .* \(merge_and_unload"):
+        open_checkpoint(wrapped)
+    assert set(open_checkpoint(wrapped.merge_and_unload())) == set(open_checkpoint(base))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups:UserWarning")
+def test_an_adapter_of_a_convolution_with_groups_is_refused(tmp_path, kernel):
+    base = torch.nn.Sequential(torch.nn.Conv2d(4, 8, kernel, groups=2))
+    wrapped = trained(base, target_modules=["0"])
+    with pytest.raises(ValueError, match=r"'0.weight' has LoRA on a convolution with groups"):
+        open_checkpoint(wrapped)["0.weight"]
+    opened = open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
+    with pytest.raises(ValueError, match=r"LoRA on '0', a convolution with groups"):
+        opened.update("0.weight")
+
+
 def test_learned_prompts_are_no_update_of_weights(tmp_path):
     base = made("llama")
     wrapped = get_peft_model(base, PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))

@@ -314,6 +314,17 @@ def test_one_layer_whose_update_is_no_product_is_left_alone_with_its_reason(othe
     handle.remove()
 
 
+@pytest.mark.parametrize("targets", [["mixed", "out"], ["mixed.out_proj", "out"]], ids=["packed", "alone"])
+def test_packed_attention_is_left_alone_with_its_reason(targets):
+    layers = nn.ModuleDict({"mixed": nn.MultiheadAttention(8, 2), "out": nn.Linear(8, 5)})
+    model = wrap(peft.LoraConfig(target_modules=targets, r=2), layers)
+    tables, skipped = match_tables(model, config_of(), model.parameters())
+    assert {table.layer_name for table in tables.values()} == {"base_model.model.out"}
+    of_attention = {name for name in trained(model) if ".mixed." in name}
+    assert of_attention
+    assert all("LoRA on nn.MultiheadAttention" in skipped[name] for name in of_attention)
+
+
 def test_a_saved_module_beside_layers_of_another_kind_is_acted_on():
     layers = nn.Sequential(OrderedDict(first=nn.Linear(6, 8), second=nn.Linear(8, 5)))
     model = wrap(peft.LoHaConfig(target_modules=["first"], r=2, modules_to_save=["second"]), layers)
