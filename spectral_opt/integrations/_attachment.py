@@ -20,6 +20,7 @@ from spectral_opt.preparation import (
     as_configs,
     calibration_sets,
     check_graph_workers,
+    listed,
     loss_on,
     needs_batches,
 )
@@ -143,7 +144,7 @@ class Attachment:
         device = next(model.parameters()).device
         if device.type == "cpu":
             return sets
-        return {name: [_moved(batch, device) for batch in found] for name, found in sets.items()}
+        return {name: [_moved(batch, device) for batch in listed(found)] for name, found in sets.items()}
 
 
 def _settle(handle: SpectralHandle, start: StartWeights, saved: Mapping[str, Tensor]) -> None:

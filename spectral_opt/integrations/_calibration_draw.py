@@ -62,17 +62,40 @@ def draw_batches(
 def draw_from_loader(loader: Any, batches: int, seed: int, shared: Sequence[Any] = ()) -> list[Any]:
     """Draw batches, as `draw_batches` does, of the data set of a DataLoader, with its collate function and batch size.
 
-    ValueError where it is no single loader over a data set, such as a mapping of loaders or an iterable of one's own.
+    A batch sampler that states no batch size is copied, and its first batch tells. ValueError where it cannot be
+    copied, and where the loader is no single one over a data set, such as a mapping of loaders or an iterable of one's
+    own.
     """
     if not hasattr(loader, "dataset") or not hasattr(loader, "collate_fn"):
         raise ValueError(
             f"no calibration batches were given, and none can be drawn from a {type(loader).__name__}, which is not "
             "one DataLoader over a data set; pass batches=[...]"
         )
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
-    if size is None:  # automatic batching is off: what the data set gives are batches
+    sampler = getattr(loader, "batch_sampler", None)
+    size = loader.batch_size or getattr(sampler, "batch_size", None)
+    if size is None and sampler is None:  # automatic batching is off: what the data set gives are batches
         return draw_batches(loader.dataset, lambda items: loader.collate_fn(items[0]), 1, batches, seed)
+    size = size or _first_size(loader, shared)
     return draw_batches(loader.dataset, loader.collate_fn, size, batches, seed, shared)
+
+
+def _first_size(loader: Any, shared: Sequence[Any]) -> int:
+    """Count the first batch of a copy of the loader's batch sampler, which stays where it is."""
+    kept = {id(item): item for item in (loader.dataset, *shared) if item is not None}
+    states = RandomStates.capture()
+    try:
+        size = len(next(iter(copy.deepcopy(loader.batch_sampler, kept)), ()))
+    except TypeError:  # of what cannot be copied, such as a generator
+        size = 0
+    finally:
+        states.restore()
+    if not size:
+        raise ValueError(
+            f"no calibration batches were given, and none can be drawn: the batch sampler of the training set, a "
+            f"{type(loader.batch_sampler).__name__}, has no batch_size, and none can be read off a copy of it; pass "
+            "batches=[...]"
+        )
+    return size
 
 
 def _parts(dataset: Any, chosen: list[int]) -> list[list[int]]:

@@ -13,6 +13,7 @@ from spectral_opt.integrations._attachment import Attachment
 from spectral_opt.integrations._calibration_draw import draw_batches
 from spectral_opt.integrations._trained_loss import TrainerLoss, complete_loss
 from spectral_opt.integrations._trainer_checkpoint import (
+    STATE_FILE,
     calling_trainer,
     checkpoint_folder,
     read_state,
@@ -70,7 +71,9 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
     -----
     The training itself, its data and its random states are bitwise those of a Trainer without the callback, but for
     what penalty and filter do. The callback moves itself before the others, so that what reports logs sees its values.
-    A checkpoint that is pushed to the hub while training goes without the spectral state, which is written after.
+    A checkpoint that is pushed to the hub while training goes without the spectral state, which is written after. With
+    `save_total_limit=1` the Trainer deletes the earlier checkpoint before that: a run that is killed in between has
+    none to go on from. A warning says so; 2 keeps one.
 
     Examples
     --------
@@ -151,6 +154,12 @@ class SpectralCallback(TrainerCallback):  # type: ignore[misc]
         handle = attached.begin(model, given["optimizer"], saved, draw, loss)
         if args.max_grad_norm:
             _logger.info("gradients are clipped before penalty and filter act on them (max_grad_norm)")
+        if args.save_total_limit == 1 and args.save_strategy != "no":
+            _logger.warning(
+                "save_total_limit=1: the Trainer deletes a checkpoint before the next one has its %s, and a run that "
+                "is killed in between has none to go on from; 2 keeps one",
+                STATE_FILE,
+            )
         _logger.info("spectral_opt acts as follows\n%s", handle.explanation)
 
     def on_log(

@@ -49,6 +49,40 @@ def test_a_loader_is_drawn_from_as_it_makes_batches(given, expected):
     )
 
 
+class Fours:
+    """A batch sampler of one's own, which states no size and draws from a generator of its own and from NumPy."""
+
+    def __init__(self, sizes=(4, 4, 2)):
+        self.sizes = sizes
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __iter__(self):
+        np.random.rand()  # noqa: NPY002
+        places = torch.randperm(sum(self.sizes), generator=self.generator)
+        yield from (part.tolist() for part in places.split(self.sizes))
+
+
+@pytest.mark.parametrize("sampler", [Fours(), [[0, 1, 2, 3], [4, 5]]], ids=["a class", "a list"])
+def test_a_batch_sampler_without_a_size_is_read_off_a_copy(sampler):
+    pairs = [(torch.tensor(place), torch.tensor(-place)) for place in range(10)]
+    loader = torch.utils.data.DataLoader(pairs, batch_sampler=sampler)
+    np.random.seed(0)  # noqa: NPY002
+    expected, _ = np.random.rand(), np.random.seed(0)  # noqa: NPY002
+    drawn = draw_from_loader(loader, 2, 0)
+    assert [[part.shape for part in batch] for batch in drawn] == [[(4,), (4,)]] * 2
+    assert all(torch.equal(inputs, -targets) for inputs, targets in drawn)
+    assert np.random.rand() == expected  # noqa: NPY002
+    if isinstance(sampler, Fours):
+        assert torch.equal(sampler.generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+@pytest.mark.parametrize("sampler", [(part for part in [[0, 1]]), Fours(())], ids=["a generator", "none"])
+def test_a_batch_sampler_that_tells_no_size_asks_for_batches(sampler):
+    loader = torch.utils.data.DataLoader(range(10), batch_sampler=sampler)
+    with pytest.raises(ValueError, match=rf"a {type(sampler).__name__}, has no batch_size, .* pass batches="):
+        draw_from_loader(loader, 2, 0)
+
+
 def test_the_same_seed_draws_the_same_and_another_does_not():
     first, second, other = (draw_batches(range(100), list, 4, 2, seed) for seed in (0, 0, 1))
     assert first == second != other

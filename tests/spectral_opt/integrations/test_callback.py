@@ -128,6 +128,22 @@ def test_explain_and_the_order_of_clipping_are_logged_at_the_start(train_on, cap
     assert "gradients are clipped before penalty and filter act on them" in caplog.text
 
 
+@pytest.mark.parametrize(("limit", "is_warned"), [(1, True), (2, False)])
+def test_a_limit_that_leaves_no_whole_checkpoint_for_a_while_is_warned_of(train_on, caplog, limit, is_warned):
+    train_on(callback(), save_strategy="steps", save_steps=1, save_total_limit=limit).train()
+    assert ("save_total_limit=1: the Trainer deletes" in caplog.text) is is_warned
+
+
+def test_calibration_batches_of_another_device_leave_random_states_as_they_were():
+    # The meta device stands for an accelerator: batches are moved to it as to any.
+    loader = torch.utils.data.DataLoader(torch.ones(8, 3), batch_size=4, shuffle=True)
+    attached = spectral_opt.SpectralCallback(spectral_opt.SpectralConfig(**RING), loader)._attached
+    before = torch.get_rng_state()
+    sets = attached._calibration(torch.nn.Linear(3, 3, device="meta"), lambda count, seed: [])
+    assert [batch.device.type for batch in sets["task"]] == ["meta", "meta"]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_callbacks_that_report_logs_see_the_metrics(train_on):
     seen = []
 
