@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from paramgraph._checks import is_whole, known_choice
 from paramgraph.nodes import SCHEMES
 from paramgraph.sources import SOURCES
@@ -257,9 +259,13 @@ def check_options(name: str, options: Any) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """Bring what a file gives into plain values: containers of OmegaConf, and 1e-3, which YAML leaves as text."""
+    """Bring containers of OmegaConf, numbers of NumPy and 1e-3, which YAML leaves as text, into plain values."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, Mapping):
         return {key: plain_value(item) for key, item in value.items()}
+    if type(value) is tuple:
+        return tuple(plain_value(item) for item in value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | tuple):
         return [plain_value(item) for item in value]
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value

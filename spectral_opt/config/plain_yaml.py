@@ -18,6 +18,8 @@ def read_yaml(text: str, name: str) -> object:
         found: object = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deep") from None
     return found
 
 
@@ -32,18 +34,31 @@ def yaml_text(content: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # no types come with it
-    """YAML 1.2's floats, keys that are always text and never there twice."""
+    """YAML 1.2's floats, no dates or numbers to the base 60, keys that are always text and never there twice."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (TypeError, ValueError, LookupError):  # of a tag that was written before what is none of it
+            kind = node.tag.rpartition(":")[2]
+            raise _error(f"{str(node.value)[:40]!r} cannot be read as {kind}", node) from None
 
 
 def _unique_keys(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _error("a key must be one word", key)
     written = Counter(key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or written[key.value] > 1:
-            problem = f"{key.value} is there twice" if written[key.value] > 1 else "a key must be one word"
-            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        if written[key.value] > 1:
+            raise _error(f"{key.value} is there twice", key)
     loader.flatten_mapping(node)
     # As text: a key `null`, an option of methods, would be None.
     return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
@@ -53,6 +68,19 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
         return True
 
 
+_PLAIN = tuple(
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "merge")
+)
+# None is PyYAML's own for a tag that it has no constructor for: it refuses it.
+_Loader.yaml_constructors = {
+    tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _PLAIN
+}
+# YAML 1.1 counts 12:30:00 to the base 60: here it is text, and so are dates.
+_SIXTIES = ("tag:yaml.org,2002:str", re.compile(r"[-+]?[\d_]+:"))
+_Loader.yaml_implicit_resolvers = {
+    first: [_SIXTIES, *(one for one in known if one[0] in _PLAIN)]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_keys)
 # PyYAML reads 1e-4, which has no point, as text, and would write that text without quotes.
 for kind in (_Loader, _Dumper):

@@ -319,6 +319,9 @@ def test_numbers_of_numpy_are_numbers():
     config = SpectralConfig(rank=np.int64(4), seed=np.int32(2), penalty=np.float32(0.5), ridge=np.int64(1))
     assert [type(value) for value in (config.rank, config.seed, config.penalty)] == [int, int, float]
     assert SpectralConfig.from_json(config.to_json()) == config
+    options = {"k": np.int64(5), "on": np.bool_(True), "of": (np.float32(0.5),)}
+    written = SpectralConfig(builder="no_such_module:name", builder_options=options).to_json()
+    assert json.loads(written)["builder_options"] == {"k": 5, "on": True, "of": [0.5]}
 
 
 def test_equal_configs_have_equal_hashes():
