@@ -41,7 +41,10 @@ class FinishedPieces:
             if path.parent.is_file():
                 raise ValueError(f"{path.parent} is a file: give a folder")
         self.path, self._work, self._pieces, self._may_fail = path, work, pieces, may_fail
-        self._header = {work: json.loads(json.dumps(asked))}
+        try:
+            self._header = {work: json.loads(json.dumps(asked, allow_nan=False))}
+        except ValueError as error:
+            raise ValueError(f"what is asked of the {work} must be plain finite values: {error}") from None
         # Which work a line is of, should the first one be lost.
         self._asked = text_digest(json.dumps(self._header))
         self.found: list[dict[str, Any]] = []  # of the same work, as they were added
@@ -132,7 +135,8 @@ def _read_line(text: bytes) -> dict[str, Any] | None:
 
 
 def _difference(found: Any, wanted: Any) -> str:  # Any: what JSON holds
-    return f"of other {', '.join(sorted(_different(found, wanted)))}"
+    names = _different(found if isinstance(found, Mapping) else {}, wanted)
+    return f"of other {', '.join(sorted(names))}"
 
 
 def _different(found: Any, wanted: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes the place of `path` where the block ends well.
 
     Until then, and where the block raises or the process ends, what stood at `path` stands there still. A link stays
-    one: the file that it names is replaced.
+    one: the file that it names is replaced. Who may read it is as before, or as of any new file, whatever writes it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -31,10 +32,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     place = asked.resolve()
     unfinished = place.with_name(f".{secrets.token_hex(8)}.part")  # two writers never share one
     try:
+        # Who may read a new file is the system's to say; safetensors makes its files the owner's alone.
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         yield unfinished
         _to_disk(unfinished)
-        if place.exists():  # others may be kept from reading it
-            shutil.copymode(place, unfinished)
+        give_mode(unfinished, place.stat().st_mode if place.exists() else mode)
         unfinished.replace(place)
     except OSError as error:
         if error.filename == str(unfinished):
@@ -48,6 +51,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def give_mode(file: Path, mode: int) -> None:
+    """Set who may read and write a file; one that is so already is left alone, as some file systems change none."""
+    if file.stat().st_mode != mode:
+        file.chmod(stat.S_IMODE(mode))
 
 
 def append_line(path: str | Path, line: str, first: str = "") -> None:

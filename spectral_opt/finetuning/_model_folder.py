@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
-from spectral_opt.finetuning._run_folder import STAGED
+from paramgraph.whole_files import give_mode
+from spectral_opt.finetuning._run_folder import RECORD, STAGED
 
 # transformers' arguments, pickled: nothing that loads a model reads them, and they name places of this machine.
 NOT_KEPT = ("training_args.bin",)
@@ -36,7 +37,7 @@ def with_ties(state: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str,
 def write_model(trainer: Trainer, out: Path) -> list[str]:
     """Write the model or adapter with its tokenizer into the folder; return the names of the files.
 
-    All is written beside first: what is in the folder stays as it was until then.
+    All is written beside first: what is in the folder stays as it was until then. Who may read the record may read it.
     """
     staged = out / STAGED
     if trainer.is_world_process_zero():
@@ -47,7 +48,10 @@ def write_model(trainer: Trainer, out: Path) -> list[str]:
     for name in NOT_KEPT:
         (staged / name).unlink(missing_ok=True)
     names = sorted(path.name for path in staged.iterdir())
+    mode = (out / RECORD).stat().st_mode  # safetensors makes its files the owner's alone
     for name in names:
+        if (staged / name).is_file():
+            give_mode(staged / name, mode)
         (staged / name).replace(out / name)
     staged.rmdir()
     return names

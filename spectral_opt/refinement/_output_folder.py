@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from paramgraph.checkpoints import (
     plain_name,
     read_json,
 )
+from paramgraph.whole_files import replacing
 from spectral_opt.refinement._checkpoints import BaseModel, TunedCheckpoint
 
 # Held in memory at a time while a model is written; transformers' own shards are larger.
@@ -221,9 +221,8 @@ def _write_checked(
     tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tensors to the disk, and compare every bit with what can be read there."""
-    save_file(dict(tensors), file, metadata=dict(metadata) if metadata else None)
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
+    with replacing(file) as unfinished:
+        save_file(dict(tensors), unfinished, metadata=dict(metadata) if metadata else None)
     written = open_files(file, mapped=True)
     if set(written) != set(tensors) or not all(
         _same(written[name], value) for name, value in tensors.items()

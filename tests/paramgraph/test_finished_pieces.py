@@ -1,11 +1,14 @@
 """Finished pieces on the disk: found again, damaged, of other work, on a full disk."""
 
 import errno
+import json
+import math
 
 import numpy as np
 import pytest
 
 from paramgraph import PerformanceWarning
+from paramgraph.digests import text_digest
 from paramgraph.finished_pieces import FinishedPieces
 
 ASKED = {"seeds": [0], "model": "one"}
@@ -145,6 +148,21 @@ def test_empty_file_is_begun_anew(tmp_path):
     assert found(tmp_path) == []
     written(tmp_path, piece("a"))
     assert found(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("first", [[1], 3, "a"])
+def test_other_work_that_says_nothing_of_what_was_asked_is_refused_all_the_same(tmp_path, first):
+    content = json.dumps({"addition": first})
+    digest = text_digest(content)
+    (tmp_path / FILE).write_text(json.dumps({"addition": first, "checksum": digest}) + "\n")
+    with pytest.raises(ValueError, match=r"another addition \(of other model, seeds\)"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("share", [math.nan, math.inf])
+def test_what_no_line_can_hold_is_refused_before_the_work(tmp_path, share):
+    with pytest.raises(ValueError, match="asked of the addition must be plain finite values"):
+        opened(tmp_path, {"share": share})
 
 
 def test_what_json_changes_is_the_same_work(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,18 @@ def test_a_link_stays_a_link_and_permissions_are_those_of_any_file(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text(encoding="utf-8") == "é"
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007])
+def test_what_a_writer_keeps_to_its_owner_is_as_open_as_any_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "weights") as unfinished:
+            unfinished.unlink(missing_ok=True)
+            unfinished.touch(mode=0o600)  # as safetensors does
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_what_only_its_owner_may_read_stays_so(tmp_path):

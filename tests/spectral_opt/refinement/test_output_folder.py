@@ -224,6 +224,12 @@ def test_a_failure_at_any_step_leaves_everything_as_it_was(models, earlier, monk
     assert content(earlier) != before
 
 
+def test_weights_are_as_open_as_the_files_beside_them(models, earlier):
+    refine(models / "base", models / "tuned", RING, out=earlier, overwrite=True)
+    config, weights = (earlier / name for name in ("config.json", "model.safetensors"))
+    assert weights.stat().st_mode == config.stat().st_mode
+
+
 def test_a_byte_that_was_written_wrong_is_seen(models, earlier, monkeypatch):
     before = content(models)
 
