@@ -3,14 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from paramgraph.checkpoints import existing_path
 from paramgraph.whole_files import check_can_write, write_text
 
-RECORD, CHECKPOINTS, WHOLE = "run.json", "checkpoints", "whole.json"
+RECORD, CHECKPOINTS, WHOLE, LOCK = "run.json", "checkpoints", "whole.json", ".lock"
 # What is written at the end before it takes its place; a killed run leaves it.
 STAGED = ".unfinished"
 # transformers' names.
@@ -47,14 +48,36 @@ def run_taken_up(out: Path, options: Mapping[str, Any]) -> dict[str, Any] | None
     if model is not None and out.resolve() == model.resolve():
         raise ValueError(f"{out} holds the model that is tuned: name another folder with --out")
     known = read_run(out)
-    if known is not None and not all((out / name).exists() for name in known.get("files", ())):
-        known = {**known, "status": "running"}  # some of its model is gone: it is written anew
     if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
         known = None  # it had begun, and nothing is lost of it
     if known is not None:
         check_same(out, "options", known["options"], options)
+        if not all((out / name).exists() for name in known.get("files", ())):
+            known = {**known, "status": "running"}  # some of its model is gone: it is written anew
     check_can_write(out)
     return known
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep every other run out of a folder; ValueError where one is at work there."""
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    # The system lets go of it with the process, however that ends.
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"another run is at work in {out}: wait for it, end it, or name another folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # an open file stays on some systems
+            (out / LOCK).unlink()
+        lock.release()
 
 
 def check_identity(out: Path, known: Mapping[str, Any] | None, found: Mapping[str, str]) -> None:
@@ -119,7 +142,7 @@ def _is_left_over(entry: Path) -> bool:
     """Say whether a run left this that ended before its record was there, or another rank has made it just now."""
     if entry.name == CHECKPOINTS:
         return entry.is_dir() and not any(entry.iterdir())
-    return entry.name.startswith(".") and entry.suffix == ".part"
+    return entry.name == LOCK or (entry.name.startswith(".") and entry.suffix == ".part")
 
 
 def _checkpoints(out: Path) -> list[Path]:

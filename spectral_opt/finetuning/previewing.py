@@ -80,7 +80,8 @@ def _folder(out: Path, known: Mapping[str, Any] | None) -> str:
         return f"{out}, which begins anew"
     if known["status"] == "finished":
         return f"{out}, which is finished: it would only be read"
-    return f"{out}, which goes on from {whole_checkpoints(out)[-1].name}"
+    whole = whole_checkpoints(out)
+    return f"{out}, which goes on from {whole[-1].name}" if whole else f"{out}, whose model is trained anew"
 
 
 def plan_shapes(options: FineTuneOptions, ranks: int = 1, sharded: bool = False) -> RunPlan:

@@ -29,6 +29,7 @@ from spectral_opt.finetuning._run_folder import (
     RECORD,
     STATE,
     check_identity,
+    locked,
     remove_unfinished,
     run_taken_up,
     step_of,
@@ -99,7 +100,18 @@ def _finetune(
         inputs.check_resumable()
     run = _opened(inputs, out, known, advance)
     clock.tick("preparing")
-    trainer = run.trainer
+    if not run.trainer.is_world_process_zero():
+        return _tuned(run, out, known, command, clock)
+    with locked(out):
+        if run_taken_up(out, options.to_dict()) != known:
+            raise ValueError(f"another run was at work in {out} meanwhile: run the same command again")
+        return _tuned(run, out, known, command, clock)
+
+
+def _tuned(
+    run: OpenedRun, out: Path, known: Mapping[str, Any] | None, command: str, clock: "_Clock"
+) -> FinishedTuning:
+    trainer, options = run.trainer, run.options
     is_first = trainer.is_world_process_zero()
     removed = remove_unfinished(out) if is_first else []
     whole = whole_checkpoints(out)
@@ -108,7 +120,6 @@ def _finetune(
         begun["before"] = _evaluated(run, whole)
         clock.tick("evaluating before")
     if is_first:
-        out.mkdir(parents=True, exist_ok=True)
         _write_record(out, begun)
     last = whole[-1] if whole else None
     if last is not None and (step_of(last) >= run.schedule.steps or stopped_early(last, options.patience)):

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from spectral_opt.errors import TrainingDivergedError
-from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune
+from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune, preview
+from spectral_opt.tasks import load_model
 
 STEPS = {"max_steps": 4, "evaluate_every": 2, "batch_size": 4, "max_length": 16}
 PRESERVE = {
@@ -162,6 +163,47 @@ def test_a_finished_run_is_read_and_not_run_again(finished, decoder, data):
     again = finetune(options(decoder, data, "causal-lm"), finished.folder)
     assert not again.trained
     assert again.record == json.loads((finished.folder / "run.json").read_text())
+
+
+def test_a_finished_model_that_lacks_a_file_is_trained_anew_by_its_own_run_alone(
+    finished, decoder, data, tmp_path
+):
+    out, asked = tmp_path / "out", options(decoder, data, "causal-lm")
+    shutil.copytree(finished.folder, out)
+    shutil.rmtree(out / "checkpoints")
+    (out / "generation_config.json").unlink()
+    with pytest.raises(ValueError, match="holds a run with other options: seed 0 there, 1 here"):
+        finetune(replace(asked, seed=1), out)
+    assert preview(asked, out).facts["folder"].endswith("whose model is trained anew")
+    done = finetune(asked, out)
+    assert done.trained
+    assert same(done.folder, finished.folder)
+
+
+def test_a_folder_in_which_a_run_is_at_work_is_refused(finished, decoder, data, tmp_path):
+    asked = options(decoder, data, "causal-lm")
+
+    def second(share: float, what: str) -> None:
+        if what.startswith("step 3"):
+            with pytest.raises(ValueError, match="another run is at work in"):
+                finetune(asked, tmp_path / "out")
+
+    done = finetune(asked, tmp_path / "out", advance=second)
+    assert same(done.folder, finished.folder)
+    assert not (done.folder / ".lock").exists()
+
+
+def test_a_run_of_other_options_that_came_first_is_left_alone(finished, decoder, data, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def late(*given: Any, **named: Any) -> Any:
+        shutil.copytree(finished.folder, out)  # another run begins and ends while this one opens its model
+        return load_model(*given, **named)
+
+    monkeypatch.setattr("spectral_opt.finetuning.opening.load_model", late)
+    with pytest.raises(ValueError, match="holds a run with other options: seed 0 there, 1 here"):
+        finetune(options(decoder, data, "causal-lm", seed=1), out)
+    assert same(out, finished.folder)
 
 
 def test_the_folder_holds_the_model_and_what_is_known_of_it(finished):
