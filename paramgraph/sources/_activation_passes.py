@@ -71,16 +71,17 @@ def activation_passes(
     sides = {name: {reading.output for _, reading in of_layer} for name, of_layer in users.items()}
     inputs_only = {name for name in layers if sides[name] == {False}}
     called: Counter[str] = Counter()
+    held: Counter[str] = Counter()
     tracer = Tracer(bare, layers, lambda batch: run_batch(bare, batch) if loss is None else loss(bare, batch))
 
     def step(index: int, batch: Any) -> None:
         before = Counter(called)
-        given = named_batch(bare, batch) if loss is None else batch
-        masks = Masks(bare, given)
+        masks = Masks(bare, named_batch(bare, batch) if loss is None else batch)
         unplaced: list[Unplaced] = []
 
         def hand_on(name: str, output: bool, stream: str, tokens: Tensor) -> None:
             check_finite(tokens, "activation", name, index)
+            held[name] += len(tokens)
             for group, reading in users[name]:
                 if reading.output != output or group in failures.reasons:
                     continue
@@ -110,12 +111,13 @@ def activation_passes(
                     signal = (output if side else x).detach()
                     signal = signal.to(accumulation_dtype(signal))
                     if routed is None:
-                        place = tracer.placed(name, signal, mask)
+                        place = tracer.placed(name, signal, mask, masks.has_others)
                     if place is not None:
                         # A copy, since the model may change the activation in place after this.
                         hand_on(name, side, stream, rows_of(signal)[place.rows.to(signal.device)])
                     elif mask is not None:
-                        unplaced.append(Unplaced(name, side, number, stream, signal.clone(), mask))
+                        known = masks.has_tokens(stream)
+                        unplaced.append(Unplaced(name, side, number, stream, signal.clone(), mask, known))
 
             return read
 
@@ -123,7 +125,7 @@ def activation_passes(
             with forward_hooks(layers, hook, failures, inputs_only), masks.watched():
                 tracer.run(batch)
             calls = [call for call in unplaced if not failures.has_layer(call.name)]
-            found = tracer.trace(given, calls) if calls else []
+            found = tracer.trace(batch, masks, calls) if calls else []
             for call, real in zip(calls, found, strict=True):
                 if not failures.has_layer(call.name):
                     with failures.of_layer(call.name):
@@ -137,6 +139,10 @@ def activation_passes(
 
     yield from passes(bare, batches, step)
     failures.check_called(layers, called)
+    for name in called:
+        if not held[name] and not failures.has_layer(name):
+            with failures.of_layer(name):
+                raise ValueError(f"none of the texts has a token that is no padding at the layer of {name!r}")
 
 
 def without_embeddings(layers: Mapping[str, list[Layer]]) -> dict[str, list[Layer]]:

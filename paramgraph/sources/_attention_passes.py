@@ -1,5 +1,6 @@
 """Passes over batches that hand on the attention probabilities of the heads of tables."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from paramgraph.nodes import NodeTable, unwrap
 from paramgraph.sources._failures import Failures, OnFailure
 from paramgraph.sources._passes import Batches, Loss, Sink, check_finite, named_batch, passes, run_batch
-from paramgraph.sources._token_streams import stream_of, token_key, token_mask
+from paramgraph.sources._token_streams import Masks, stream_of
 from paramgraph.sources.accumulators import FeatureBlocks
 
 # The projection's parent is the attention module; BERT's output projection lies one module deeper.
@@ -48,10 +49,11 @@ def attention_passes(
         with failures.of_table(found.group):
             heads[found] = _above(bare, found.parameter)
     blocks = {group: FeatureBlocks(table.shape[0]) for group, table in tables.items()}
+    pairs: Counter[str] = Counter()
 
     def step(index: int, batch: Any) -> None:
         seen: set[_Heads] = set()
-        given = named_batch(bare, batch) if loss is None else batch
+        masks = Masks(bare, named_batch(bare, batch) if loss is None else batch)
 
         def read(module: nn.Module, output: Any) -> None:
             for found, modules in heads.items():
@@ -64,11 +66,12 @@ def attention_passes(
                         continue
                     chosen[found] = module
                     seen.add(found)
-                    piece = _real_pairs(bare, found, attention, given)
+                    piece = _real_pairs(bare, found, attention, masks)
                     check_finite(piece, "attention", found.parameter, index)
+                    pairs[found.group] += piece.shape[1]
                     blocks[found.group].add(stream_of(bare, found.parameter), found.first, piece)
 
-        with torch.no_grad(), eager_attention(bare), _hooked(heads.values(), read):
+        with torch.no_grad(), eager_attention(bare), _hooked(heads.values(), read), masks.watched():
             run_batch(bare, batch) if loss is None else loss(bare, batch)
         for group, kept in blocks.items():
             if group not in failures.reasons:
@@ -77,6 +80,12 @@ def attention_passes(
                     sink(group, kept.take())
 
     yield from passes(bare, batches, step)
+    for group in blocks:
+        if not pairs[group] and group not in failures.reasons:
+            with failures.of_table(group):
+                raise ValueError(
+                    f"none of the texts has a token that is no padding at the heads of {group!r}"
+                )
 
 
 def _heads_of(tables: Mapping[str, NodeTable]) -> list[_Heads]:
@@ -130,20 +139,25 @@ def _probabilities(output: Any, heads: int) -> Tensor | None:
     return best
 
 
-def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) -> Tensor:
+def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, masks: Masks) -> Tensor:
     texts, count, queries, keys = attention.shape
     stream = stream_of(model, found.parameter)
-    of_queries = _mask(model, batch, "decoder" if stream == "cross" else stream, texts, queries)
-    of_keys = _mask(model, batch, "encoder" if stream == "cross" else stream, texts, keys)
+    of_queries = _fitting(masks.of("decoder" if stream == "cross" else stream), texts, queries)
+    of_keys = _fitting(masks.of("encoder" if stream == "cross" else stream), texts, keys)
     if stream != "cross" and (of_queries is None) != (of_keys is None):
         raise ValueError(
             f"the attention at {found.parameter!r} has {queries} queries and {keys} keys, and the batch's mask fits "
             "one of them only: run whole texts, without prefixes or a cache"
         )
-    _check_text(model, found, attention, batch, (of_queries, of_keys))
+    _check_text(model, found, attention, masks, (of_queries, of_keys))
     every = torch.ones((), dtype=torch.bool, device=attention.device)
     rows = (every if of_queries is None else of_queries.to(attention.device)).expand(texts, queries)
     columns = (every if of_keys is None else of_keys.to(attention.device)).expand(texts, keys)
+    if masks.has_others and stream != "cross":
+        # An image or a sound may have as many places as the texts: what looks at their padding is none of the texts.
+        at_padding = attention * (rows[:, :, None] & ~columns[:, None, :])[:, None]
+        if bool(at_padding.any()):
+            rows, columns = (every.expand(part.shape) for part in (rows, columns))
     maps = attention.detach().transpose(0, 1)[:, rows[:, :, None] & columns[:, None, :]]
     # A key/value head has the mean map of the query heads that share it, which lie beside each other.
     wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -151,23 +165,22 @@ def _real_pairs(model: nn.Module, found: _Heads, attention: Tensor, batch: Any) 
 
 
 def _check_text(
-    model: nn.Module, found: _Heads, attention: Tensor, batch: Any, masks: tuple[Tensor | None, Tensor | None]
+    model: nn.Module,
+    found: _Heads,
+    attention: Tensor,
+    masks: Masks,
+    fitting: tuple[Tensor | None, Tensor | None],
 ) -> None:
     """Refuse maps that are not those of the batch's tokens: of windows, or of tokens padded once more."""
     texts, _, queries, keys = attention.shape
     stream = stream_of(model, found.parameter)
     ends = ("decoder", "encoder") if stream == "cross" else (stream, stream)
-    text = [token_mask(model, batch, end) for end in ends]
-    missed = [mask for mask, fitting in zip(text, masks, strict=True) if mask is not None and fitting is None]
+    text = [masks.of(end) for end in ends]
+    missed = [mask for mask, one in zip(text, fitting, strict=True) if mask is not None and one is None]
     if not missed:
         return
     # Maps of an image or a sound beside a text are square and without padding.
-    tokens = {token_key(model, batch, end) for end in ends}
-    beside = any(
-        isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2 and name not in tokens
-        for name, part in batch.items()
-    )
-    if queries != keys or not (beside or all(bool(mask.all()) for mask in missed)):
+    if queries != keys or not (masks.has_others or all(bool(mask.all()) for mask in missed)):
         raise ValueError(
             f"the attention at {found.parameter!r} comes as {texts} maps of {queries} queries and {keys} keys, not as "
             f"the {missed[0].shape[0]} texts of {missed[0].shape[1]} tokens of the batch: the model pads or cuts texts "
@@ -175,8 +188,7 @@ def _check_text(
         )
 
 
-def _mask(model: nn.Module, batch: Any, stream: str, texts: int, positions: int) -> Tensor | None:
-    mask = token_mask(model, batch, stream)
+def _fitting(mask: Tensor | None, texts: int, positions: int) -> Tensor | None:
     return mask if mask is not None and tuple(mask.shape) == (texts, positions) else None
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from paramgraph.nodes import unwrap
-from paramgraph.sources._passes import named_batch, part_of, run_batch
+from paramgraph.sources._passes import named_batch, part_of, run_batch, values_of
 from paramgraph.sources._token_streams import real_tokens, token_key, token_mask
 
 Objective = Literal["representation", "labels"] | Callable[[nn.Module, Any], Tensor]
@@ -90,9 +90,10 @@ def _run_body(model: nn.Module, body: nn.Module, batch: Any, headed: bool) -> tu
     """Run a batch through the body; return what it was given, and what came out."""
     inputs = inputs_of(body, batch, beyond=model)
     if not runs_whole(model):
-        if headed and isinstance(inputs, Mapping):
+        named = named_batch(body, inputs)
+        if headed and isinstance(named, Mapping):
             # A head that cannot be taken off (T5's): the model gives the states that go into it.
-            inputs = {**inputs, "output_hidden_states": True}
+            inputs = {**named, "output_hidden_states": True}
         return inputs, run_batch(body, inputs)
     caught: list[Any] = []
     handle = body.register_forward_hook(lambda module, given, output: caught.append(output))
@@ -157,15 +158,11 @@ def inputs_of(model: nn.Module, batch: Any, beyond: nn.Module | None = None) -> 
 
 def texts_of(model: nn.Module, batch: Any) -> int | None:
     """Count the texts of a batch: the length of its tokens, or of its first tensor; None where it has none."""
-    mask = token_mask(model, batch, "")
+    named = named_batch(model, batch)
+    mask = token_mask(model, named, "")
     if mask is not None:
         return len(mask)
-    for value in named_batch(model, batch).values():
-        # A wrapper that takes anything by position, as PEFT's does, names a tuple.
-        first = value[0] if isinstance(value, tuple) and value else value
-        if isinstance(first, Tensor) and first.ndim > 0:
-            return len(first)
-    return None
+    return next((len(one) for one in values_of(named) if isinstance(one, Tensor) and one.ndim > 0), None)
 
 
 def take_texts(batch: Any, texts: Sequence[int], count: int) -> Any:
@@ -186,6 +183,7 @@ def text_mask(
     model: nn.Module, batch: Any, shape: torch.Size | None = None
 ) -> Bool[Tensor, "texts tokens"] | None:
     """Say which tokens are real among those that a model's last layer sees, or among those of a shape."""
+    batch = named_batch(model, batch)
     if shape is not None:
         # The last layer of a model whose config speaks of two parts may still be its encoder's.
         masks = [token_mask(model, batch, stream) for stream in ("decoder", "")]

@@ -47,8 +47,9 @@ from paramgraph.sources._passes import (
     named_batch,
     parameters_of,
     passes,
+    values_of,
 )
-from paramgraph.sources._token_streams import stream_of_signal, token_mask
+from paramgraph.sources._token_streams import Masks, stream_of_signal
 from paramgraph.sources.accumulators import FeatureBlocks
 
 
@@ -223,7 +224,7 @@ class _Step:
                 f"batch {index}, a {type(batch).__name__}, holds no tensor with a row per text: give batches as the "
                 "model takes them, of token numbers where it reads text"
             )
-        mask = text_mask(self.bare, batch)
+        mask = None if self._is_own(batch) else text_mask(self.bare, batch)
         if mask is not None and mask.shape[0] == texts:
             real = [text for text, any_token in enumerate(mask.any(dim=1).tolist()) if any_token]
             self.empty += texts - len(real)
@@ -240,18 +241,25 @@ class _Step:
         assert count is not None
         return texts, count
 
+    def _is_own(self, batch: Any) -> bool:
+        """Say whether a callable alone knows what a batch holds."""
+        return callable(self.objective) and not isinstance(batch, Mapping)
+
     def _measure(self, batch: Any, texts: int) -> int | None:
         """Run forward and backward; None, before anything is handed on, where texts have to be told apart first."""
-        self._texts, self._given = texts, named_batch(self.bare, batch)
+        self._texts, self._batch = texts, batch
+        named = batch if self._is_own(batch) else named_batch(self.bare, batch)
+        self._masks = Masks(self.bare, named)
         self._places: dict[Call, Placement] = {}
         self._shapes: dict[Call, tuple[int, Tensor]] = {}
         self._unplaced: dict[Call, Unplaced] = {}
-        given = [value for value in self._given.values() if isinstance(value, Tensor)]
+        given = [value for value in values_of(named) if isinstance(value, Tensor)]
         # One row a text comes in, so one row a text runs through: no tokens that experts could share among them.
         self._is_flat = all(
             value.ndim < 2 or (value.ndim == 2 and value.is_floating_point()) for value in given
         )
-        values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
+        with self._masks.watched():
+            values = self.taps.forward(lambda: draws(self.bare, batch, self.objective, self.generator))
         self._trace()
         if self.by_text and any(
             place.counts is None and not self.failures.has_layer(call.name)
@@ -282,7 +290,7 @@ class _Step:
 
     def _seen(self, call: Call, output: Tensor, routed: Routed | None) -> None:
         stream = stream_of_signal(self.bare, call.name)
-        mask = token_mask(self.bare, self._given, stream)
+        mask = self._masks.of(stream)
         self._shapes[call] = output.shape[-1], output.new_empty(0, dtype=accumulation_dtype(output))
         if routed is not None:
             of_tokens = of_expert(call.name, len(rows_of(output)), routed, mask)
@@ -290,12 +298,14 @@ class _Step:
             alone = (len(of_tokens.rows),) if self._texts == 1 else of_tokens.counts
             self._places[call] = of_tokens._replace(counts=alone)
             return
-        place = self._told(self.tracer.placed(call.name, output, mask), output.shape, mask)
+        place = self.tracer.placed(call.name, output, mask, self._masks.has_others)
+        place = self._told(place, output.shape, mask)
         if place is not None:
             self._places[call] = place
         if mask is not None and (place is None or self._is_one_row_each(place, output, call.name)):
             signal = output.detach().to(accumulation_dtype(output), copy=True)
-            self._unplaced[call] = Unplaced(call.name, True, call.number, stream, signal, mask)
+            known = self._masks.has_tokens(stream)
+            self._unplaced[call] = Unplaced(call.name, True, call.number, stream, signal, mask, known)
 
     def _told(self, place: Placement | None, shape: torch.Size, mask: Tensor | None) -> Placement | None:
         """Add what is known beside a mask: one text has all rows, and the first axis is that of the texts."""
@@ -328,8 +338,9 @@ class _Step:
         lost = [call for call in calls if call not in self._places]
         with torch.no_grad():
             if doubtful:  # what is not found out leads to one text at a time
-                self.tracer.trace(self._given, doubtful)
-            found = self.tracer.trace(self._given, [calls[call] for call in lost]) if lost else []
+                self.tracer.trace(self._batch, self._masks, doubtful)
+            traced = [calls[call] for call in lost]
+            found = self.tracer.trace(self._batch, self._masks, traced) if lost else []
         rows = dict(zip(lost, found, strict=True))
         for call, one in calls.items():
             with self.failures.of_layer(call.name):

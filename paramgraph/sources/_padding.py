@@ -3,9 +3,11 @@
 Most layers are given (texts, tokens, features), as the batch's mask; some (tokens, texts, features), which the shape
 tells. Where it does not (texts x tokens in one, tokens padded once more to a window, as many texts as tokens, some
 tokens for an expert), the batch is run again with other tokens in place of a text, of the padding and of all texts: a
-row that changes with the tokens, and not with the padding, is a token.
+row that changes with the tokens, and not with the padding, is a token. So it is found, too, which rows of the texts'
+shape are those of an image or a sound beside them.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from paramgraph.sources._capture import Hook, Layer, forward_hooks
 from paramgraph.sources._expert_products import Routed
 from paramgraph.sources._failures import Failures
 from paramgraph.sources._passes import RandomStates
-from paramgraph.sources._token_streams import token_key, token_mask
+from paramgraph.sources._token_streams import Masks, token_key, token_mask
 
 # Rounding may differ where other rows do; another token changes a row by about its size.
 CHANGE = 1e-3
@@ -38,6 +40,7 @@ class Unplaced:
     stream: str
     signal: Tensor
     mask: Tensor
+    has_tokens: bool  # whose place others can take
 
 
 class Placement(NamedTuple):
@@ -96,7 +99,8 @@ def of_expert(name: str, rows: int, routed: Routed, mask: Tensor | None) -> Plac
 class Tracer:
     """Find the real tokens of one model's layers by running batches with other tokens.
 
-    What was found of a layer that sees no text, one row a text, or texts x tokens in one, holds for later batches.
+    What was found of a layer that sees no text, though beside one, one row a text, or texts x tokens in one, holds for
+    later batches.
     """
 
     def __init__(
@@ -104,37 +108,61 @@ class Tracer:
     ) -> None:
         self.model, self.layers, self.run = model, layers, run
         self._apart: set[str] = set()
+        self._of_text: set[str] = set()
+        self._doubted: set[str] = set()
         self._pooled: set[str] = set()
         self.tokens_first: dict[str, bool] = {}
 
-    def placed(self, name: str, signal: Tensor, mask: Tensor | None) -> Placement | None:
-        """Find the real tokens of a layer's signal by its shape, and by what was found of the layer before."""
+    def placed(
+        self, name: str, signal: Tensor, mask: Tensor | None, has_others: bool = False
+    ) -> Placement | None:
+        """Find the real tokens of a layer's signal by its shape, and by what was found of the layer before.
+
+        Where the model is given an image or a sound as well, that may have the shape of the texts: it is traced once.
+        """
+        asked = name in self._apart | self._of_text | self._pooled
+        if has_others and not asked and mask is not None and not bool(mask.all()):
+            self._doubted.add(name)
+            return None
         pooled = mask is not None and name in self._pooled and len(rows_of(signal)) == len(mask)
         known = name in self._apart or pooled
         place = placed(signal.shape, None if known else mask, self.tokens_first.get(name))
         return place._replace(counts=(1,) * len(place.rows)) if pooled and place is not None else place
 
     def trace(
-        self, batch: Mapping[str, Any], calls: Sequence[Unplaced]
+        self, batch: Any, masks: Masks, calls: Sequence[Unplaced]
     ) -> list[Int64[Tensor, " tokens"] | None]:
         """Find the rows of some calls that are real tokens; None where this batch does not tell them."""
-        if not any(token_key(self.model, batch, call.stream) for call in calls):
-            return [None] * len(calls)  # a batch whose tokens have other names, or none, cannot be changed
-        texts = self._changes(batch, _one_text, calls)
-        padding: list[Tensor | None] = []
-        tokens: list[Tensor | None] = []
+        by_shape = [self._by_shape(call) for call in calls]
+        if not any(call.has_tokens for call in calls):
+            return by_shape  # tokens of other names, or none, cannot be changed
+
+        @functools.cache
+        def changes(places: Callable[[Tensor], Tensor]) -> list[Tensor | None]:
+            return self._changes(batch, masks, places, calls)
+
         found: list[Tensor | None] = []
-        for place, call in enumerate(calls):
-            real = self._by_text(call, texts[place])
+        for place, (call, fitting) in enumerate(zip(calls, by_shape, strict=True)):
+            real = self._by_text(call, changes(_one_text)[place]) if fitting is None else None
             if real is None:
-                padding = padding or self._changes(batch, _padding, calls)
-                tokens = tokens or self._changes(batch, _tokens, calls)
-                real = self._by_token(call, padding[place], tokens[place])
-            if real is None or token_key(self.model, batch, call.stream) is None:
+                real = self._by_token(call, changes(_padding)[place], changes(_tokens)[place])
+            if fitting is not None and call.name not in self._apart:
+                found.append(fitting)
+                if changes(_tokens)[place] is not None:
+                    self._of_text.add(call.name)
+            elif real is None or not call.has_tokens:
                 found.append(None)
             else:
                 found.append(_in_order(real, call, self.tokens_first.get(call.name, False)))
+        self._doubted -= self._of_text | self._apart
         return found
+
+    def _by_shape(self, call: Unplaced) -> Tensor | None:
+        """Give the rows that are real tokens if the layer is one of the texts; None where nothing fits them."""
+        if call.name not in self._doubted:
+            return None
+        place = placed(call.signal.shape, call.mask, self.tokens_first.get(call.name))
+        return None if place is None else place.rows
 
     def _by_text(self, call: Unplaced, changed: Tensor | None) -> Tensor | None:
         """Tell one row a text, or texts x tokens from tokens x texts, by what another first text changes."""
@@ -175,7 +203,7 @@ class Tracer:
         return tokens if whole and bool((tokens & ~padding).all()) else None
 
     def _changes(
-        self, batch: Mapping[str, Any], places: Callable[[Tensor], Tensor], calls: Sequence[Unplaced]
+        self, batch: Any, masks: Masks, places: Callable[[Tensor], Tensor], calls: Sequence[Unplaced]
     ) -> list[Tensor | None]:
         """Say which rows of each call other tokens at some places change; None where there are other rows then."""
         wanted = {(call.name, call.output, call.call): place for place, call in enumerate(calls)}
@@ -197,10 +225,12 @@ class Tracer:
             # A layer that fails now has run before; there is nothing to compare then.
             silent = Failures({}, lambda group, reason: None)
             layers = {call.name: self.layers[call.name] for call in calls}
-            with forward_hooks(
-                layers, hook, silent, layers.keys() - {call.name for call in calls if call.output}
+            inputs_only = layers.keys() - {call.name for call in calls if call.output}
+            with (
+                forward_hooks(layers, hook, silent, inputs_only),
+                masks.altered(batch, lambda given: _altered(self.model, given, places)) as other,
             ):
-                self.run(_altered(self.model, batch, places))
+                self.run(other)
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
             return [None] * len(calls)  # a model that does not take every token in every place
         finally:

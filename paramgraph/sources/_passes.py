@@ -66,27 +66,46 @@ def _takes(model: nn.Module, batch: Mapping[str, Any]) -> bool:
     return True
 
 
-def named_batch(model: nn.Module, batch: Any) -> Mapping[str, Any]:
-    """Name the arguments that `run_batch` gives to a model."""
+def named_batch(model: nn.Module, batch: Any) -> Any:
+    """Name the arguments that `run_batch` gives to a model; the batch itself where `forward` has no names for them."""
     if isinstance(batch, Mapping):
         return batch
-    return inspect.signature(model.forward).bind_partial(*_by_position(model, batch)).arguments
+    named = named_arguments(model, _by_position(model, batch), {})
+    return batch if named is None else named
+
+
+def named_arguments(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Name what a model is called with; None where `forward` has no names for what comes by position."""
+    taken = _positional(model) if args else []
+    if taken is None or any(one.kind is one.POSITIONAL_ONLY for one in taken[: len(args)]):
+        return None
+    return {**{one.name: value for one, value in zip(taken, args, strict=False)}, **kwargs}
 
 
 def _by_position(model: nn.Module, batch: Any) -> Sequence[Any]:
-    if isinstance(batch, tuple | list):
-        return batch[: _positional_arguments(model)]  # a loader's (inputs, labels): labels come last
-    return [batch]
+    if not isinstance(batch, tuple | list):
+        return [batch]
+    taken = _positional(model)
+    return batch if taken is None else batch[: len(taken)]  # a loader's (inputs, labels): labels come last
 
 
-def _positional_arguments(model: nn.Module) -> int | None:
-    """Count what `forward` takes by position; None for any number."""
-    kinds = [argument.kind for argument in inspect.signature(model.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return None
-    return sum(
-        kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
-    )
+def _positional(model: nn.Module) -> list[inspect.Parameter] | None:
+    """List what `forward` takes by position; None for any number."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        # An adapter of PEFT without a task hands on what it is given.
+        inner: Any = getattr(model, "get_base_model", None)
+        return None if inner is None else _positional(inner())
+    return [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+
+
+def values_of(batch: Any) -> Iterable[Any]:
+    """Give what a batch holds, whatever names it."""
+    if isinstance(batch, Mapping):
+        return batch.values()
+    return batch if isinstance(batch, tuple | list) else [batch]
 
 
 def part_of(output: Any, name: str) -> Any:
@@ -241,13 +260,6 @@ def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any],
 
 def _refuse_empty(index: int, batch: Any) -> None:
     """Refuse a batch of no examples, of which models make errors of their own, and means NaN."""
-    values = (
-        batch.values()
-        if isinstance(batch, Mapping)
-        else batch
-        if isinstance(batch, tuple | list)
-        else [batch]
-    )
-    rows = [len(value) for value in values if isinstance(value, Tensor) and value.ndim]
+    rows = [len(value) for value in values_of(batch) if isinstance(value, Tensor) and value.ndim]
     if rows and not any(rows):
         raise ValueError(f"batch {index} is empty: its tensors have no rows; leave it out")

@@ -1,12 +1,16 @@
 """Which tokens a layer sees: the encoder's or the decoder's, and which of them are no padding."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paramgraph.sources._passes import named_arguments
+
+STREAMS = ("", "encoder", "decoder")
 # How models name the attention of a decoder to its encoder, and the projections there that read the encoder.
 CROSS = (
     "encdecattention",
@@ -95,15 +99,21 @@ def token_mask(model: nn.Module, batch: Any, stream: str) -> Tensor | None:
     return torch.ones(batch[key].shape[:2], dtype=torch.bool, device=batch[key].device)
 
 
+Change = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
 class Masks:
-    """The masks of one batch: its own, or where it names none, those of each call of the model by a loss."""
+    """The masks of one batch: its own, or where it names none, those that the model is given at each call.
+
+    Where the model is given none either, a part of it is that takes an `attention_mask`, called by a loss or by the
+    model.
+    """
 
     def __init__(self, model: nn.Module, batch: Any) -> None:
         self._model, self._given = model, batch
         self._known: dict[str, Tensor | None] = {}
-        self._is_told = any(
-            token_mask(model, batch, stream) is not None for stream in ("", "encoder", "decoder")
-        )
+        self._has_others: bool | None = None
+        self._is_told = self._tells(batch)
 
     def of(self, stream: str) -> Tensor | None:
         """Give the mask of a stream's tokens, as `token_mask` does."""
@@ -111,23 +121,86 @@ class Masks:
             self._known[stream] = token_mask(self._model, self._given, stream)
         return self._known[stream]
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    def has_tokens(self, stream: str) -> bool:
+        """Say whether a stream's tokens are known, so that others can be put in their place."""
+        return token_key(self._model, self._given, stream) is not None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether the model is given an image or a sound beside the texts."""
+        if self._has_others is None:
+            given = self._given if isinstance(self._given, Mapping) else {}
+            tokens = {token_key(self._model, given, stream) for stream in STREAMS}
+            self._has_others = any(
+                isinstance(part, Tensor) and part.is_floating_point() and part.ndim > 2
+                for name, part in given.items()
+                if name not in tokens and not str(name).endswith("mask")
+            )
+        return self._has_others
+
+    def watched(self) -> AbstractContextManager[None]:
         """Read what a model is given while a loss runs it, perhaps several times: pairs, or texts put together."""
+        return nullcontext() if self._is_told else self._calls()
+
+    @contextmanager
+    def altered(self, batch: Any, change: Change) -> Iterator[Any]:
+        """Give the batch to run so that the model is given what `change` makes of its arguments."""
         if self._is_told:
-            yield
+            yield change(self._given)
             return
+        with self._calls(change):
+            yield batch
 
-        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            # By name, or all in one dictionary.
-            whole = next((one for one in args if isinstance(one, Mapping)), None)
-            self._given, self._known = kwargs if whole is None else whole, {}
+    def _tells(self, given: Any, is_part: bool = False) -> bool:
+        # A part may be given embeddings of an image: without a mask, they are not known to be tokens.
+        read = real_tokens if is_part else token_mask
+        return any(read(self._model, given, stream) is not None for stream in STREAMS)
 
-        handle = self._model.register_forward_pre_hook(read, with_kwargs=True)
+    @contextmanager
+    def _calls(self, change: Change | None = None) -> Iterator[None]:
+        """Read, and perhaps change, the arguments of the outermost calls that tell a mask."""
+        inside: list[nn.Module] = []
+
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if inside:
+                return None
+            # All in one dictionary, or each by name or position.
+            place = next((at for at, one in enumerate(args) if isinstance(one, Mapping)), None)
+            named = named_arguments(module, args, kwargs) if place is None else args[place]
+            given = kwargs if named is None else named
+            if not self._tells(given, is_part=module is not self._model):
+                return None
+            inside.append(module)
+            self._given, self._known, self._has_others = given, {}, None
+            if change is None or named is None:
+                return None
+            other = change(given)
+            return ((), other) if place is None else ((*args[:place], other, *args[place + 1 :]), kwargs)
+
+        def leave(module: nn.Module, *_: Any) -> None:
+            if inside and inside[0] is module:
+                inside.clear()
+
+        handles = []
+        for module in _readers(self._model):
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
+
+
+def _readers(model: nn.Module) -> list[nn.Module]:
+    """List a model and its parts that take an `attention_mask`."""
+    forwards = {type(module): getattr(type(module), "forward", None) for module in model.modules()}
+    reading = {
+        kind
+        for kind, forward in forwards.items()
+        if callable(forward) and "attention_mask" in inspect.signature(forward).parameters
+    }
+    return [module for module in model.modules() if module is model or type(module) in reading]
 
 
 def token_key(model: nn.Module, batch: Any, stream: str) -> str | None:

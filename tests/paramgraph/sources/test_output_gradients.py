@@ -95,6 +95,17 @@ def test_padding_and_the_order_of_texts_in_batches_change_nothing(tiny_transform
     torch.testing.assert_close(alone @ alone.T, whole @ whole.T, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("objective", ["representation", "labels"])
+def test_a_mask_that_is_given_by_position_is_read(tiny_transformer, tiny_batches, objective):
+    table = rows(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"]
+    batch = {name: tiny_batches[0][name].clone() for name in ("input_ids", "attention_mask")}
+    named = output_gradients(tiny_transformer, table, [batch], objective)
+    assert torch.equal(output_gradients(tiny_transformer, table, [tuple(batch.values())], objective), named)
+    batch["attention_mask"][1] = 0
+    with pytest.warns(NumericalWarning, match="1 texts hold nothing but padding"):
+        output_gradients(tiny_transformer, table, [tuple(batch.values())], objective)
+
+
 def test_texts_of_nothing_but_padding_are_counted_and_left_out(tiny_transformer, tiny_batches):
     table = rows(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"]
     batch = dict(tiny_batches[0])

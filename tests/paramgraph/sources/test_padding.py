@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from paramgraph import activations, attention_maps, columns, gradients, heads, rows
+from paramgraph import activations, attention_maps, columns, gradients, heads, output_gradients, rows
 
 from helpers.tiny_architectures import ARCHITECTURES, DECODER, ENCODER, SMALL, Architecture
 
@@ -190,7 +190,8 @@ def test_experts_that_are_given_some_tokens_are_refused_with_padding_and_read_wi
     assert sum(found) == batch["input_ids"].numel()
 
 
-def test_layers_of_an_image_beside_padded_texts_are_read_whole():
+@pytest.mark.parametrize("length", [7, 5], ids=["other lengths", "as many places in an image as tokens"])
+def test_layers_of_an_image_beside_padded_texts_are_read_whole(length):
     from transformers import CLIPConfig, CLIPModel
 
     part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
@@ -200,13 +201,26 @@ def test_layers_of_an_image_beside_padded_texts_are_read_whole():
         projection_dim=16,
     )
     model = CLIPModel(config).eval()
-    batch, _ = texts(model, 3, 7)
+    batch, _ = texts(model, 3, length)
     batch["pixel_values"] = torch.linspace(-1, 1, 3 * 3 * 8 * 8).reshape(3, 3, 8, 8)
     for name, table in columns(model).items():
         found = activations(model, table, [batch]).shape[1]
-        rows_of = {"text_model.encoder": 13, "vision_model.encoder": 15}
+        rows_of = {"text_model.encoder": int(batch["attention_mask"].sum()), "vision_model.encoder": 15}
         wanted = next((count for part, count in rows_of.items() if name.startswith(part)), 3)
         assert found == wanted, name
+    of_image = heads(model, targets=r"vision_model\.encoder.*")["query"]
+    assert attention_maps(model, of_image, [batch]).shape[1] == 3 * 5 * 5
+    of_text = heads(model, targets=r"text_model\.encoder.*")["query"]
+    pairs = int(batch["attention_mask"].sum(dim=1).square().sum())
+    assert attention_maps(model, of_text, [batch]).shape[1] == pairs
+
+    def both(model, batch):
+        output = model(**batch)
+        return (output.image_embeds * output.text_embeds).sum(dim=1)
+
+    for part, count in rows_of.items():
+        table = rows(model)[f"{part}.layers.0.mlp.fc1.weight"]
+        assert output_gradients(model, table, [batch], both).shape[1] == count
 
 
 def test_windows_of_attention_are_no_maps():
@@ -247,6 +261,57 @@ def test_a_mask_is_read_where_it_is_given_by_position(tiny_transformer, kind):
     table = rows(tiny_transformer)["bert.encoder.layer.0.intermediate.dense.weight"]
     for source, of in ((activations, table), (attention_maps, heads(tiny_transformer)["query"])):
         assert torch.equal(source(tiny_transformer, of, positioned), source(tiny_transformer, of, named))
+
+
+CALLS = {
+    "by position": lambda model, ids, mask: model(ids, mask).logits.sum(dim=1),
+    "to a part": lambda model, ids, mask: model.bert(ids, attention_mask=mask).last_hidden_state.sum(
+        dim=(1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_mask_of_any_name_is_read_where_the_model_or_a_part_is_given_it(tiny_transformer, call):
+    ids = torch.randint(1, 40, (3, 7), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(7) < torch.tensor([[7], [4], [5]])).long()
+    named, other = [{"input_ids": ids, "attention_mask": mask}], [{"ids": ids, "seen": mask}]
+
+    def told(model, batch):
+        return call(model, batch["input_ids"], batch["attention_mask"])
+
+    def own(model, batch):
+        return call(model, batch["ids"], batch["seen"])
+
+    table, query = rows(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"], heads(tiny_transformer)
+    for source, of in (
+        *((activations, table), (attention_maps, query["query"]), (output_gradients, table)),
+        # One row a text, which is found where the call is given other tokens.
+        (activations, rows(tiny_transformer)["bert.pooler.dense.weight"]),
+    ):
+        assert torch.equal(
+            source(tiny_transformer, of, other, own), source(tiny_transformer, of, named, told)
+        )
+    assert not any(module._forward_pre_hooks for module in tiny_transformer.modules())
+
+
+def test_a_mask_is_read_through_an_adapter_that_hands_on_what_it_is_given():
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(make("BERT"), LoraConfig(target_modules=["query"])).eval()
+    batch, _ = texts(model, 3, 7)
+    table = next(iter(columns(model).values()))
+    found = activations(model, table, [(batch["input_ids"], batch["attention_mask"])])
+    assert torch.equal(found, activations(model, table, [batch]))
+
+
+def test_texts_of_nothing_but_padding_are_refused(tiny_transformer):
+    ids = torch.ones(2, 4, dtype=torch.int64)
+    batch = {"input_ids": ids, "attention_mask": torch.zeros_like(ids)}
+    table = columns(tiny_transformer)["bert.encoder.layer.0.output.dense.weight"]
+    for source, of in ((activations, table), (attention_maps, heads(tiny_transformer)["query"])):
+        with pytest.raises(ValueError, match="none of the texts has a token that is no padding"):
+            source(tiny_transformer, of, [batch])
 
 
 def test_attention_is_read_of_tokens_that_are_the_only_argument(tiny_transformer):
