@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from paramgraph import NumericalWarning
+from paramgraph.graphs.affinity import unit_rows
 from paramgraph.sources import AllColumns, FeatureBlocks, MeanFeatures, StreamingGram
 
 KERNELS = {
@@ -59,6 +61,18 @@ def test_constant_features_keep_their_mean():
     F = stream(X, 9)
     torch.testing.assert_close(F @ F.T, X @ X.T)
     assert F.shape == (2, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_constant_row_stays_constant_beside_others(seed):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(12, 120, generator=generator)
+    X[:3] = torch.rand(3, 1, generator=generator)  # which 120 equal squares do not add up to exactly
+    F = stream(X, 40)
+    assert torch.equal(F[:3], F[:3, :1].expand(F[:3].shape))
+    torch.testing.assert_close(F @ F.T, X @ X.T, rtol=1e-5, atol=1e-4)  # float32
+    with pytest.warns(NumericalWarning, match="3 of 12 feature rows are constant"):
+        unit_rows(F, centred=True)
 
 
 def test_zero_features_stay_zero():
