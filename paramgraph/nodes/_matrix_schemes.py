@@ -5,7 +5,7 @@ from math import gcd, prod
 
 from paramgraph._checks import is_whole
 from paramgraph.nodes._numbered_names import NumberedNames
-from paramgraph.nodes.linear_modules import LinearLayer
+from paramgraph.nodes.linear_modules import LinearLayer, split_at_depth
 from paramgraph.nodes.slices import ParameterSlice
 from paramgraph.nodes.table import NodeTable
 from paramgraph.nodes.targets import each_weight_once
@@ -35,7 +35,8 @@ def depth_tables(targeted: Mapping[str, LinearLayer]) -> dict[str, NodeTable]:
     """Make a table of each role, whose nodes are whole matrices, and one of each stored shape where they differ."""
     by_role: dict[str, dict[tuple[int, int], list[LinearLayer]]] = {}
     for layer in each_weight_once(targeted.values()):
-        by_role.setdefault(_without_depth(layer.parameter), {}).setdefault(layer.shape, []).append(layer)
+        role = _without_depth(layer.parameter, layer.depth_number)
+        by_role.setdefault(role, {}).setdefault(layer.shape, []).append(layer)
     tables = {}
     for role, by_shape in by_role.items():
         for shape, members in by_shape.items():
@@ -118,10 +119,9 @@ def _table(
     )
 
 
-def _without_depth(parameter: str) -> str:
-    parts = parameter.split(".")
-    index = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
-    return parameter if index is None else ".".join([*parts[:index], "*", *parts[index + 1 :]])
+def _without_depth(parameter: str, number: int) -> str:
+    path, rest = split_at_depth(parameter, number)
+    return ".".join([*path, "*", *rest]) if rest else parameter
 
 
 def _checked_size(size: object, layers: Sequence[LinearLayer]) -> int:

@@ -1,5 +1,6 @@
 """Linear layers of a model: their weights, their places in depth, and the stacks they are part of."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -28,6 +29,7 @@ class LinearLayer:
     expert: int = -1  # index along the first axis of the parameter; -1 where the parameter is one matrix
     experts: int = 0  # how many matrices the parameter holds; 0 where it is one
     quantized: str = ""  # how the weight is stored; "" where it is stored as numbers
+    depth_number: int = 0  # which of the numbers in the module's name counts layers
 
     @property
     def group(self) -> str:
@@ -36,8 +38,11 @@ class LinearLayer:
 
     @property
     def layer(self) -> int:
-        """The first number in the module's name, -1 where none."""
-        return depth_of(self.module)
+        """The number in the module's name that counts layers, -1 where none.
+
+        It is the first one, unless that tells apart parts that have nothing alike, as an encoder and its head.
+        """
+        return depth_of(self.module, self.depth_number)
 
     @property
     def role(self) -> str:
@@ -46,15 +51,16 @@ class LinearLayer:
         Experts of one stack have one role, which ends with its name, as "mlp.experts.down_proj".
         """
         own = self.module if self.expert < 0 else join(self.module, self.parameter.rpartition(".")[2])
-        return role_of(own, self.stack)
+        return role_of(own, self.stack, self.depth_number)
 
 
-def depth_of(module: str) -> int:
-    """Read the index of the layer off a module's name: its first number, -1 where there is none."""
-    return next((int(part) for part in module.split(".") if part.isdecimal()), -1)
+def depth_of(module: str, number: int = 0) -> int:
+    """Read the index of the layer off a module's name: its first number, or a later one; -1 where there is none."""
+    numbers = [int(part) for part in module.split(".") if part.isdecimal()]
+    return numbers[number] if number < len(numbers) else -1
 
 
-def role_of(module: str, stack: str = "") -> str:
+def role_of(module: str, stack: str = "", number: int = 0) -> str:
     """Name what a module is in its layer: the stack, if any, and what follows the layer's index.
 
     Where no index is in the name, or nothing follows, it is the whole name.
@@ -62,7 +68,7 @@ def role_of(module: str, stack: str = "") -> str:
     >>> role_of("encoder.layer.3.output.dense"), role_of("encoder.block.0.layer.0.SelfAttention.q", "encoder")
     ('output.dense', 'encoder.layer.0.SelfAttention.q')
     """
-    _, rest = _split_at_depth(module)
+    _, rest = split_at_depth(module, number)
     return ".".join([stack, *rest] if stack else rest) if rest else module
 
 
@@ -145,7 +151,8 @@ def survey(model: nn.Module, packed: bool = False) -> Survey:
                     found[join(bare, name)] = [_Matrix(bare, weight, shape, False)]
         for stack in stacks.get(bare, ()):
             found[join(bare, stack.name)] = _experts(bare, stack)
-    labels = _stacks(found)
+    numbers = _depth_numbers(found, modules)
+    labels = _stacks(found, numbers)
     layers: dict[str, WeightedLayer] = {}
     for key, matrices in found.items():
         for matrix in matrices:
@@ -160,6 +167,7 @@ def survey(model: nn.Module, packed: bool = False) -> Survey:
                 matrix.expert,
                 matrix.experts,
                 matrix.quantized,
+                numbers[key],
             )
             layers[expert_key(key, matrix.expert)] = WeightedLayer(raws[matrix.owner], matrix.weight, layer)
     seen = {storage_key(layer.weight) for layer in layers.values()}
@@ -271,16 +279,40 @@ def join(name: str, part: str) -> str:
     return f"{name}.{part}" if name else part
 
 
-def _split_at_depth(module: str) -> tuple[tuple[str, ...], list[str]]:
-    """Split a name before and after its first number; nothing follows where there is none."""
+def split_at_depth(module: str, number: int = 0) -> tuple[tuple[str, ...], list[str]]:
+    """Split a name before and after the number that counts layers; nothing follows where there is none."""
     parts = module.split(".")
-    index = next((i for i, part in enumerate(parts) if part.isdecimal()), len(parts))
-    return tuple(parts[:index]), parts[index + 1 :]
+    places = [at for at, part in enumerate(parts) if part.isdecimal()]
+    at = places[number] if number < len(places) else len(parts)
+    return tuple(parts[:at]), parts[at + 1 :]
 
 
-def _stacks(modules: Collection[str]) -> dict[str, str]:
+def _depth_numbers(names: Collection[str], modules: Mapping[str, nn.Module]) -> dict[str, int]:
+    """Say which of the numbers in each name counts layers.
+
+    The first one, unless it counts parts of which no two have layers of the same names, and a later one does not: so
+    the encoder and the head of a chain are counted. A list of one layer counts layers still, and not its experts.
+    """
+    above: dict[str, list[str]] = {}
+    alike: Counter[tuple[str, ...]] = Counter()
+    for name in names:
+        parts = name.split(".")
+        places = [at for at, part in enumerate(parts) if part.isdecimal()]
+        above[name] = [".".join(parts[:at]) for at in places]
+        alike.update((".".join(parts[:at]), *parts[at + 1 :]) for at in places)
+    counting = {owner for (owner, *rest), count in alike.items() if rest and count > 1}
+    found = {}
+    for name, owners in above.items():
+        number = next((number for number, owner in enumerate(owners) if owner in counting), 0)
+        passed = [modules[owner] for owner in owners[:number]]
+        unlike = all(isinstance(one, nn.Sequential) or len(one._modules) > 1 for one in passed)
+        found[name] = number if unlike else 0
+    return found
+
+
+def _stacks(modules: Collection[str], numbers: Mapping[str, int]) -> dict[str, str]:
     """Label the stack of each module by what its path has and the paths of other stacks have not."""
-    split = {module: _split_at_depth(module) for module in modules}
+    split = {module: split_at_depth(module, numbers[module]) for module in modules}
     paths = {path for path, rest in split.values() if rest}
     if len(paths) < 2:
         return dict.fromkeys(modules, "")

@@ -289,9 +289,9 @@ def layers(
 ) -> dict[str, NodeTable]:
     r"""Make each whole matrix a node, in one table per role: :math:`x_l = \mathrm{vec}(W_l)`.
 
-    Matrices have one role when their parameters' names are equal but for the first number in them, the index
-    of the layer; experts of one parameter have one role. A matrix without such a number has a table of its own,
-    of one node.
+    Matrices have one role when their parameters' names are equal but for the number in them that counts layers: the
+    first, unless it tells apart parts that have nothing alike, as an encoder and its head. Experts of one parameter
+    have one role. A matrix without such a number has a table of its own, of one node.
 
     Parameters
     ----------

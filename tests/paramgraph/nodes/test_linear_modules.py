@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from paramgraph import layers
 from paramgraph.nodes import depth_of, linear_layers, role_of, storage_key, weighted_layers
 
 
@@ -46,6 +47,39 @@ def test_a_head_of_numbered_layers_makes_no_stack():
     model.layers = nn.ModuleList([nn.ModuleDict({"dense": nn.Linear(2, 2)})])
     model.mlp = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     assert [layer.role for layer in linear_layers(model)] == ["dense", "mlp.0", "mlp.1"]
+
+
+def blocks(count, inner="dense"):
+    made = nn.Module()
+    made.layer = nn.ModuleList([nn.ModuleDict({inner: nn.Linear(2, 2)}) for _ in range(count)])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("model", "places"),
+    [
+        (nn.Sequential(blocks(2)), [(0, "dense"), (1, "dense")]),
+        (nn.Sequential(blocks(2), nn.Linear(2, 2)), [(0, "dense"), (1, "dense"), (1, "1")]),
+        (
+            nn.ModuleList([blocks(2), blocks(1, "head")]),
+            [(0, "0.layer.dense"), (1, "0.layer.dense"), (1, "layer.0.head")],
+        ),
+        # Two alike are layers themselves, and a list of one layer is no chain of parts.
+        (nn.Sequential(blocks(2), blocks(2)), [(i, f"layer.{j}.dense") for i in (0, 1) for j in (0, 1)]),
+        (nn.ModuleList([blocks(2)]), [(0, "layer.0.dense"), (0, "layer.1.dense")]),
+    ],
+    ids=["an encoder", "and its head", "in a list", "two encoders", "one layer with experts"],
+)
+def test_depth_is_counted_where_parts_are_alike(model, places):
+    assert [(layer.layer, layer.role) for layer in linear_layers(model)] == places
+
+
+def test_a_chain_of_an_encoder_and_a_head_has_the_tables_of_depth_of_the_encoder():
+    tables = layers(nn.Sequential(blocks(2), nn.Linear(2, 2)))
+    assert {group: table.layer for group, table in tables.items()} == {
+        "0.layer.*.dense.weight": (0, 1),
+        "*.weight": (1,),
+    }
 
 
 def test_stacks_do_not_depend_on_the_targets(random_model):
