@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from paramgraph.digests import (
     text_digest,
 )
 from paramgraph.environment import versions
-from paramgraph.errors import PerformanceWarning
-from paramgraph.graphs import check_graph
+from paramgraph.errors import NumericalWarning, PerformanceWarning, users_level
+from paramgraph.graphs import check_graph, with_edges
 from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
 from paramgraph.whole_files import replacing
 
 # What a builder adds to the nodes that it was given; everything else is there already.
-GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight")
+GRAPH_FIELDS = ("edge_index", "edge_weight", "node_weight", "connecting_edges")
 GRAPH_FACTS = ("num_nodes", "signed", "rewired_share")
+
+_KINDS = {kind.__name__: kind for kind in (NumericalWarning, PerformanceWarning)}
 
 
 class GraphCache:
@@ -82,7 +84,8 @@ class GraphCache:
     def graph(self, builder: Callable[[Data], Data], data: Data, make: Callable[[], Data]) -> Data:
         """Find the graph that a builder makes of some nodes with their features, or have it made by `make`.
 
-        The same, bit by bit, whether found or made. Reading is O(nodes x width) for the key and O(edges).
+        The same, bit by bit, whether found or made, and with the same warnings of this package; one of another's is
+        given, and its graph not kept. Reading is O(nodes x width) for the key and O(edges).
         """
         if not is_described(builder):
             return make()
@@ -94,15 +97,26 @@ class GraphCache:
         found = self._read(key)
         if found is not None:
             tensors, facts = found
-            graph = data.clone()
+            _warn((_KINDS[name], text) for name, text in facts.pop("warnings"))
+            features = data.get("x")
+            device = features.device if isinstance(features, Tensor) else "cpu"
+            tensors = {name: value.to(device) for name, value in tensors.items()}
+            edges = tensors.pop("edge_index"), tensors.pop("edge_weight")
+            graph = with_edges(data, *edges, facts["signed"], tensors.pop("node_weight", None))
             for name, value in {**tensors, **facts}.items():
-                graph[name] = value.to(data.x.device) if isinstance(value, Tensor) else value
+                graph[name] = value
             return check_graph(graph)
-        graph = make()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            graph = make()
+        told = [(one.category, str(one.message)) for one in caught]
         extra = set(graph.keys()) - set(data.keys()) - set(GRAPH_FIELDS) - set(GRAPH_FACTS) - {"builder"}
-        if not extra:  # a field of the builder's own is not to be lost
+        # A field of the builder's own is not to be lost, nor another package's warning.
+        if not extra and all(kind in _KINDS.values() for kind, _ in told):
             facts = {name: graph[name] for name in (*GRAPH_FACTS, "builder") if name in graph}
+            facts["warnings"] = [(kind.__name__, text) for kind, text in told]
             self._write(key, {name: graph[name] for name in GRAPH_FIELDS if name in graph}, facts)
+        _warn(told)
         return graph
 
     def spectrum(
@@ -169,6 +183,11 @@ class GraphCache:
 
     def _place(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}.safetensors"
+
+
+def _warn(told: Iterable[tuple[type[Warning], str]]) -> None:
+    for kind, text in told:
+        warnings.warn(text, kind, stacklevel=users_level())
 
 
 def _checksum(key: str, tensors: Mapping[str, Tensor], facts: str) -> str:

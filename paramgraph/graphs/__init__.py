@@ -5,7 +5,8 @@ directions stored and sorted, without loops (`paramgraph.graphs.contract` says a
 How strongly two nodes are linked is computed in `paramgraph.graphs.affinity`.
 
 - To write a builder: `GraphBuilder` says what it declares and `NullModel` is one around another; `register` names it;
-  `count_nodes`, `undirected_graph`, `dense_graph` and `unit_weights` make its result from a `Data`.
+  `count_nodes`, `undirected_graph`, `dense_graph` and `unit_weights` make its result from a `Data`, and `with_edges`
+  of edges that are complete already.
 - To find one: `list_builders`, `list_nulls`, `get_builder`, `builder_options`, `find_builder`, and `as_builder`, which
   makes any callable, a `BuilderLike`, a `GraphBuilder`.
 - A graph: `is_signed`, `roles_of` its nodes, `stated_weights` of its edges, `check_graph`, `symmetrize`,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         stated_weights as stated_weights,
         undirected_graph as undirected_graph,
         unit_weights as unit_weights,
+        with_edges as with_edges,
     )
     from paramgraph.graphs.conversion import (
         GraphLike as GraphLike,

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save
 from torch_geometric.data import Data
 
-from paramgraph import CosineKNN, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
+from paramgraph import CosineKNN, Gram, GraphCache, Permuted, Ring, adjacency, eigenpairs, laplacian
 from paramgraph.cache import is_described
 from paramgraph.digests import PACKAGE, code_digest
-from paramgraph.errors import PerformanceWarning
+from paramgraph.errors import NumericalWarning, PerformanceWarning
 
 
 def nodes(seed=0, dtype=torch.float32, count=20):
@@ -308,3 +308,38 @@ def test_code_is_read_once_per_process(tmp_path):
     before = code_digest.cache_info().misses
     misses(tmp_path)
     assert code_digest.cache_info().misses == before
+
+
+def test_nodes_without_features_are_found_again(tmp_path):
+    made = cached(GraphCache(tmp_path), Ring(), Data(num_nodes=4))
+    found = cached(GraphCache(tmp_path), Ring(), Data(num_nodes=4))
+    assert torch.equal(found.edge_index, made.edge_index)
+
+
+def test_fields_of_an_earlier_graph_go_whether_found_or_made(tmp_path):
+    earlier = Gram()(nodes())
+    earlier.edge_attr = earlier.edge_weight[:, None].clone()
+    made = cached(GraphCache(tmp_path), CosineKNN(k=3), earlier)
+    found = cached(GraphCache(tmp_path), CosineKNN(k=3), earlier)
+    assert set(found.keys()) == set(made.keys())
+    assert "node_weight" not in found
+    assert earlier.edge_attr.shape == (380, 1)
+
+
+def test_links_between_components_are_kept(tmp_path):
+    x = torch.eye(4).repeat_interleave(3, dim=0) + 0.01
+    made = cached(GraphCache(tmp_path), CosineKNN(k=2, connect="mst"), Data(x=x))
+    cache = GraphCache(tmp_path)
+    found = cached(cache, CosineKNN(k=2, connect="mst"), Data(x=x))
+    assert cache.hits == 1
+    assert made.connecting_edges.shape == (2, 3)
+    assert torch.equal(found.connecting_edges, made.connecting_edges)
+
+
+def test_warnings_come_whether_found_or_made(tmp_path):
+    data = Data(x=torch.cat([nodes().x, torch.zeros(2, 6)]))
+    for _ in range(2):
+        with pytest.warns(NumericalWarning, match="2 of 22 feature rows are zero") as caught:
+            cached(GraphCache(tmp_path), CosineKNN(k=3), data)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
