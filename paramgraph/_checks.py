@@ -10,6 +10,8 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat, TypeGuard
 
+import numpy as np
+
 from paramgraph.errors import UnknownNameError
 
 # Values for options that must be given, as a message writes them.
@@ -121,6 +123,12 @@ def check_seed(builder: str, value: object) -> None:
         raise TypeError(f"{builder}: seed must be an integer, got {value!r}")
     if not 0 <= int(value) < 2**63:
         raise ValueError(f"{builder}: seed must be from 0 to 2^63 - 1, got {value}")
+
+
+def check_flag(builder: str, option: str, value: object) -> None:
+    """Check an option of a builder that is switched on or off: a TypeError for anything but a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{builder}: {option} must be True or False, got {value!r}")
 
 
 def check_choice(builder: str, option: str, value: object, allowed: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from paramgraph._checks import check_count
+from paramgraph._checks import check_count, check_flag
 from paramgraph.graphs import (
     Data,
     GraphBuilder,
@@ -50,6 +50,7 @@ class AttentionHead(GraphBuilder):
 
     def __post_init__(self) -> None:
         check_count("attention_head", "reach", self.reach)
+        check_flag("attention_head", "signed", self.signed)
 
     def scheme_refusal(self, scheme: str) -> str:
         """Say that schemes other than "heads" have no heads."""

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from torch import Tensor
 
-from paramgraph._checks import check_choice, check_count, check_number
+from paramgraph._checks import check_choice, check_count, check_flag, check_number, is_number
 from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
     NeighbourBuilder,
@@ -78,7 +78,7 @@ class Correlation(NeighbourBuilder):
     tensor([ 1., -1.,  1., -1., -1., -1.])
     """
 
-    threshold: float | None = None
+    threshold: float | np.floating | None = None
     signed: bool = False
     estimator: Estimator = "sample"
     alpha: float = 0.1
@@ -90,9 +90,11 @@ class Correlation(NeighbourBuilder):
         check_choice("correlation", "estimator", self.estimator, get_args(Estimator))
         check_number("correlation", "alpha", self.alpha, low=0.0, high=1.0)
         check_count("correlation", "max_nodes", self.max_nodes)
+        check_flag("correlation", "signed", self.signed)
+        check_flag("correlation", "mutual", self.mutual)
         if self.threshold is None:
             return
-        if not isinstance(self.threshold, int | float) or not 0.0 <= self.threshold <= 1.0:
+        if not is_number(self.threshold) or not 0.0 <= self.threshold <= 1.0:
             raise ValueError(
                 f"correlation: threshold must be a number from 0 to 1, or None, got {self.threshold!r}"
             )

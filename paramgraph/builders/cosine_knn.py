@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from paramgraph._checks import check_flag
 from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
     Connect,
@@ -59,6 +60,8 @@ class CosineKNN(NeighbourBuilder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag("cosine_knn", "signed", self.signed)
+        check_flag("cosine_knn", "mutual", self.mutual)
         self._check_ways(self.connect, self.search)
 
     def forward(self, data: Data) -> Data:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from paramgraph._checks import check_number
+from paramgraph._checks import check_flag, check_number
 from paramgraph.errors import NumericalWarning
 from paramgraph.graphs import Data, register, undirected_graph
 from paramgraph.graphs.affinity import (
@@ -75,6 +75,7 @@ class GaussianKNN(NeighbourBuilder):
         super().__post_init__()
         if self.sigma is not None:
             check_number("gaussian_knn", "sigma", self.sigma, low=0.0)
+        check_flag("gaussian_knn", "mutual", self.mutual)
         self._check_ways(self.connect, self.search)
 
     def forward(self, data: Data) -> Data:

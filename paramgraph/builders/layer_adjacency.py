@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from paramgraph._checks import check_choice
+from paramgraph._checks import check_choice, check_flag
 from paramgraph.graphs import (
     Data,
     GraphBuilder,
@@ -48,6 +48,7 @@ class LayerAdjacency(GraphBuilder):
     weight: Literal["uniform", "cosine"] = "uniform"
 
     def __post_init__(self) -> None:
+        check_flag("layer_adjacency", "residual", self.residual)
         check_choice("layer_adjacency", "weight", self.weight, ("uniform", "cosine"))
         object.__setattr__(self, "reads_features", self.weight != "uniform")
 

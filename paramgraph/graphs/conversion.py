@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_scipy_sparse_matrix, to_networkx
 
-from paramgraph._checks import is_finite, is_number
+from paramgraph._checks import is_finite, is_number, is_whole
 from paramgraph.graphs.contract import check_graph, count_nodes, is_signed, roles_of, with_edges
 from paramgraph.graphs.repair import readable_edges
 from paramgraph.nodes import ParameterGraph
@@ -134,9 +134,10 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     """Convert a networkx graph, with isolated nodes and weights.
 
     Nodes are numbered in the order of `graph.nodes`. The edge attribute `weight` is read, 1 where missing;
-    parallel edges are summed; a loop, or else the node attribute `node_weight`, becomes `node_weight`. The node
-    attributes `layer` and `head`, where every node has a whole number, and `role`, where every node has text, are
-    fields of the graph again, and so is `parameter` of the graph itself; other attributes are left behind.
+    parallel edges are summed; a loop, or else the node attribute `node_weight`, which every node has or none,
+    becomes `node_weight`. The node attributes `layer` and `head`, where every node has a whole number, and `role`,
+    where every node has text, are fields of the graph again, and so is `parameter` of the graph itself; other
+    attributes are left behind.
 
     Parameters
     ----------
@@ -155,7 +156,8 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
     TypeError
         If it is no networkx graph.
     ValueError
-        If a directed graph is not symmetric, or weights are not finite numbers (the edge is named).
+        If a directed graph is not symmetric, weights are not finite numbers (the edge or node is named), some nodes
+        alone have a `node_weight`, or it differs from that of a loop.
 
     Examples
     --------
@@ -172,23 +174,46 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
                 f"the edge ({one!r}, {other!r}) has the weight {weight!r:.60}, which is no number that is finite: give "
                 "every edge one as its attribute `weight`, or leave the attribute out, for 1"
             )
-    diagonal = [weight for _, weight in graph.nodes(data="node_weight")]
-    node_weight = None if None in diagonal else torch.tensor(diagonal, dtype=torch.float64, device="cpu")
     matrix = nx.to_scipy_sparse_array(graph, dtype=np.float64)
     if graph.is_directed() and _largest(matrix - matrix.T) > SYMMETRY_TOLERANCE * _largest(matrix):
         raise ValueError(
             "the graph is directed, and not symmetric: its weights differ between the two directions. Say what an "
             "edge is to weigh, as by A = networkx.to_scipy_sparse_array(graph) and (A + A.T) / 2"
         )
-    found = graph_from_scipy(matrix, like, node_weight)
+    found = graph_from_scipy(matrix, like, _node_weight(graph, matrix.diagonal().tolist()))
     for name in NODE_FIELDS:
         values = [value for _, value in graph.nodes(data=name)]
-        kind = str if name == "role" else int
-        if name not in found and all(isinstance(value, kind) for value in values):
-            found[name] = values if kind is str else torch.tensor(values, dtype=torch.int64, device="cpu")
+        if name in found:
+            continue
+        if name == "role" and all(isinstance(value, str) for value in values):
+            found[name] = values
+        elif name != "role" and all(is_whole(value) for value in values):
+            found[name] = torch.tensor([int(value) for value in values], dtype=torch.int64, device="cpu")
     if "parameter" not in found and isinstance(graph.graph.get("parameter"), str):
         found.parameter = graph.graph["parameter"]
     return found
+
+
+def _node_weight(graph: nx.Graph, loops: list[float]) -> Tensor | None:
+    """Read the node weights of a graph from its loops and the attribute; None where it has no attribute."""
+    stated = list(graph.nodes(data="node_weight"))
+    if all(weight is None for _, weight in stated):
+        return None
+    for (node, weight), loop in zip(stated, loops, strict=True):
+        if weight is None and loop:
+            continue
+        if not (is_number(weight) and is_finite(weight)):
+            raise ValueError(
+                f"the node {node!r} has the node_weight {weight!r:.60}, which is no number that is finite: give every "
+                "node one as its attribute `node_weight`, or none"
+            )
+        if loop and loop != weight:
+            raise ValueError(
+                f"the node {node!r} has the node_weight {weight!r} and a loop of weight {loop!r}: take the one "
+                "away that is not meant"
+            )
+    values = [loop if weight is None else weight for (_, weight), loop in zip(stated, loops, strict=True)]
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def graph_to_networkx(data: Data) -> nx.Graph:
@@ -309,15 +334,17 @@ def _entries(graph: Any) -> Any:
 
 
 def _real_square(matrix: Any) -> Any:
-    square = sp.csr_array(matrix)
-    if square.ndim != 2 or square.shape[0] != square.shape[1]:
-        raise ValueError(f"an adjacency matrix must be square, got shape {square.shape}")
-    if square.dtype.kind not in "fiub":
-        raise ValueError(f"an adjacency matrix must be real, got {square.dtype}")
+    entries: Any = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
+        raise ValueError(f"an adjacency matrix must be square, got shape {entries.shape}")
+    if entries.dtype.kind not in "fiub":
+        raise ValueError(f"an adjacency matrix must be real, got {entries.dtype}")
+    # Before SciPy, whose matrices are of no half precision.
+    square = sp.csr_array(entries.astype(np.float32 if entries.dtype == np.float32 else np.float64))
     broken = int((~np.isfinite(square.data)).sum())
     if broken:
         raise ValueError(f"the matrix has {broken} entries that are not finite")
-    return square.astype(np.float32 if square.dtype == np.float32 else np.float64)
+    return square
 
 
 def _largest(matrix: Any) -> float:

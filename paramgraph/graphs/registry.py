@@ -20,6 +20,7 @@ from paramgraph.environment import entry_points
 from paramgraph.errors import UnknownNameError
 
 ENTRY_POINT_GROUP = "paramgraph.builders"
+_BUILT_IN = "paramgraph.builders"  # by name, as builders stand above this module
 
 # What is accepted wherever a builder is: a registered name, or any callable such as a PyG transform.
 BuilderLike: TypeAlias = str | Callable[[Data], Data]
@@ -69,6 +70,8 @@ def register(name: str) -> Callable[[_Registered], _Registered]:
     def decorate(builder: _Registered) -> _Registered:
         if not callable(builder):
             raise TypeError(f"builder {name!r} must be a class or a function, got {type(builder).__name__}")
+        if not str(getattr(builder, "__module__", "")).startswith(f"{_BUILT_IN}."):
+            _import_built_in()  # else theirs would be the second of a name
         known = _registered.get(name)
         if known is not None and not _is_redefinition(known, builder):
             raise ValueError(
@@ -198,11 +201,14 @@ def _options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def _scan() -> None:
     """Import what may register builders."""
-    # By name, as builders stand above this module.
-    package = importlib.import_module("paramgraph.builders")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"paramgraph.builders.{module.name}")
+    _import_built_in()
     _load_entry_points()
+
+
+def _import_built_in() -> None:
+    package = importlib.import_module(_BUILT_IN)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{_BUILT_IN}.{module.name}")
 
 
 @functools.cache  # reads the metadata of every installed distribution

@@ -6,6 +6,7 @@ import pytest
 from paramgraph._checks import (
     check_choice,
     check_count,
+    check_flag,
     check_number,
     check_seed,
     is_number,
@@ -50,6 +51,13 @@ def test_seeds_pass(value: int) -> None:
 def test_other_seeds_are_refused_with_what_came(value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=rf"b: seed must be .* got {value!r}"):
         check_seed("b", value)
+
+
+@pytest.mark.parametrize("value", ["false", 1, 0, None])
+def test_what_is_neither_true_nor_false_is_no_flag(value: object) -> None:
+    check_flag("b", "signed", np.bool_(True))
+    with pytest.raises(TypeError, match=rf"b: signed must be True or False, got {value!r}"):
+        check_flag("b", "signed", value)
 
 
 @pytest.mark.parametrize("value", ["mts", None, 1, ""])

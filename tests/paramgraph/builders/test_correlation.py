@@ -125,3 +125,9 @@ def test_mutual_neighbours_are_those_that_choose_each_other(estimator: str) -> N
     np.put_along_axis(chosen, np.argsort(-size, axis=1, kind="stable")[:, :3], True, axis=1)
     found = graph_to_scipy(Correlation(k=3, mutual=True, **options)(some_nodes())).toarray()
     np.testing.assert_array_equal(found != 0, chosen & chosen.T & (size > 0))
+
+
+def test_a_threshold_is_a_number_of_python_or_numpy_and_no_bool():
+    assert Correlation(threshold=np.float32(0.5)).threshold == 0.5
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to 1, or None, got True"):
+        Correlation(threshold=True)

@@ -249,3 +249,39 @@ def test_full_matrices_are_kept_dense_and_others_sparse():
     assert isinstance(compact(sp.csr_array(np.ones((4, 4)))), np.ndarray)
     assert sp.issparse(compact(sp.csr_array(np.eye(8))))
     assert sp.issparse(compact(sp.csr_array((0, 0))))
+
+
+def test_a_loop_or_else_the_attribute_is_the_weight_of_a_node():
+    graph = nx.path_graph(3)
+    graph.add_edge(0, 0, weight=5.0)
+    nx.set_node_attributes(graph, {1: 2.0, 2: np.float32(1.0)}, "node_weight")
+    assert graph_from_networkx(graph).node_weight.tolist() == [5.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({0: 1.0, 1: 1.0, 2: 1.0}, "the node 0 has the node_weight 1.0 and a loop of weight 5.0"),
+        ({1: 2.0}, "the node 2 has the node_weight None, which is no number"),
+        ({1: "a", 2: 1.0}, "the node 1 has the node_weight 'a', which is no number"),
+    ],
+)
+def test_node_weights_that_are_not_meant_for_all_nodes_are_refused(weights, message):
+    graph = nx.path_graph(3)
+    graph.add_edge(0, 0, weight=5.0)
+    nx.set_node_attributes(graph, weights, "node_weight")
+    with pytest.raises(ValueError, match=message):
+        graph_from_networkx(graph)
+
+
+def test_layers_may_be_numbers_of_numpy():
+    graph = nx.path_graph(3)
+    nx.set_node_attributes(graph, {node: np.int64(node) for node in range(3)}, "layer")
+    assert graph_from_networkx(graph).layer.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.bool_, np.longdouble])
+def test_matrices_of_any_real_type_are_read(dtype):
+    graph = graph_from_scipy(np.array([[0, 1], [1, 0]], dtype=dtype))
+    assert graph.edge_weight.tolist() == [1.0, 1.0]
+    assert graph.edge_weight.dtype == torch.float64

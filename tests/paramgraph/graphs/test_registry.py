@@ -76,6 +76,29 @@ def test_unknown_option_lists_the_options() -> None:
         get_builder("cosine_knn", n_neighbors=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("cosine_knn", "signed"), ("cosine_knn", "mutual"), ("gaussian_knn", "mutual")),
+        *(("correlation", "signed"), ("correlation", "mutual"), ("attention_head", "signed")),
+        ("layer_adjacency", "residual"),
+    ],
+)
+def test_text_is_no_flag(name: str, option: str) -> None:
+    with pytest.raises(TypeError, match=f"{name}: {option} must be True or False, got 'false'"):
+        get_builder(name, **{option: "false"})
+
+
+def test_a_name_of_the_package_is_taken_before_any_builder_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paramgraph.builders, "ring", sys.modules["paramgraph.builders.ring"])
+    monkeypatch.delitem(sys.modules, "paramgraph.builders.ring")
+    monkeypatch.delitem(registry._registered, "ring")
+    with pytest.raises(ValueError, match="a builder named 'ring' is registered already"):
+        register("ring")(named_function)
+
+
 @pytest.mark.parametrize("name", ["permuted", "random", "rotated"])
 def test_bare_null_says_what_it_needs(name: str) -> None:
     with pytest.raises(
