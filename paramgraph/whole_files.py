@@ -48,9 +48,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all; halves of characters are written out as escapes."""
+    # Names of files that are no UTF-8 hold such halves, and a page that names them is the last step of long work.
     with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def give_mode(file: Path, mode: int) -> None:

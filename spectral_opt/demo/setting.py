@@ -29,8 +29,8 @@ from spectral_opt.tasks import (
     is_same_source,
     load_labelled_text,
     load_model,
-    load_text,
     load_tokenizer,
+    read_text_beside,
     rest_of_split,
     tokenize_batches,
     tokenize_epochs,
@@ -195,7 +195,7 @@ def _other_texts(options: DemoOptions, tokenizer: TokenizerLike) -> tuple[list[s
     """Draw the text to be preserved, and the text on which retention is measured: never a text of both."""
     if not is_same_source(options.preserve, options.retention):
         preserve, retention = (
-            load_text(name, tokenizer=tokenizer).drawn(size, options.seed)
+            read_text_beside(name, options.text_column, tokenizer).drawn(size, options.seed)
             for name, size in (
                 (options.preserve, options.preserve_size),
                 (options.retention, options.retention_size),
@@ -203,7 +203,8 @@ def _other_texts(options: DemoOptions, tokenizer: TokenizerLike) -> tuple[list[s
         )
         return preserve, retention
     sizes = options.retention_size, options.preserve_size
-    drawn = load_text(options.retention, tokenizer=tokenizer).drawn(sum(sizes), options.seed)
+    found = read_text_beside(options.retention, options.text_column, tokenizer)
+    drawn = found.drawn(sum(sizes), options.seed)
     return drawn[sizes[0] :], drawn[: sizes[0]]
 
 

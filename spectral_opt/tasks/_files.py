@@ -5,6 +5,8 @@ import csv
 import hashlib
 import io
 import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +20,10 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 WRITTEN = (*DELIMITERS, ".json", ".jsonl")
 # What spreadsheets separate by where the comma stands in numbers.
 OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs"}
+# What may stand above the header: empty lines, and the line by which Excel is told what separates.
+AHEAD = re.compile(r"([ \t]*\r?\n)*(sep=(?P<separator>[^\w\s\"]|\t)\r?\n)?([ \t]*\r?\n)*", re.IGNORECASE)
+# How JSON writes halves of a character; of UTF-8 no other way leads to one.
+HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 # The names of columns, and the rows with the number of the line, or of the row, where each stands.
 Read: TypeAlias = tuple[
     list[str], list[tuple[int, dict[str, Any]]]
@@ -28,29 +34,42 @@ def read_written(path: Path) -> Rows:
     """Read a CSV, TSV, JSON or JSON-lines file into memory.
 
     CSV and TSV need a header line; fields may be quoted and hold line ends. Where the header has no comma (of a TSV no
-    tab), but semicolons or tabs, these separate, which the source says. JSON lines hold one object per line; JSON has a
-    list of objects, also under a key of its own, or a list for each column, as pandas writes them. An absent key
-    is a missing value.
+    tab), but semicolons or tabs, these separate, and where a line `sep=` stands above it, what that names; which the
+    source says. A column without a name is not read. JSON lines hold one object per line; JSON has a list of objects,
+    also under a key of its own, or a list for each column, as pandas writes them. An absent key is a missing value.
     """
     suffix = path.suffix.lower()
     content, text = read_utf8(path)
     source = f"file {path.name}"
     if suffix in DELIMITERS:
-        delimiter = _delimiter(text, DELIMITERS[suffix])
+        ahead = AHEAD.match(text)
+        assert ahead is not None, "nothing matches as well"
+        delimiter = ahead["separator"] or _delimiter(text[ahead.end() :], DELIMITERS[suffix])
         if delimiter != DELIMITERS[suffix]:
-            source += f", separated by {OTHER_DELIMITERS[delimiter]}"
-        present, rows = _read_delimited(path, text, delimiter)
+            source += f", separated by {OTHER_DELIMITERS.get(delimiter, repr(delimiter))}"
+        present, rows = _read_delimited(path, text[ahead.end() :], delimiter, ahead[0].count("\n"))
     else:
         present, rows = (_read_json if suffix == ".json" else _read_json_lines)(path, text)
     word = "line" if suffix != ".json" else "row"
+    may_have_halves = HALF_ESCAPED.search(text) is not None
+
+    def place(at: int) -> str:
+        return f"{word} {rows[at][0]}"
+
+    def read(column: str) -> list[object]:
+        values = [row.get(column) for _, row in rows]
+        if may_have_halves:
+            _refuse_halves(path, column, values, place)
+        return values
+
     return Rows(
         path.stem,
         str(path),
         source,
         present,
         len(rows),
-        lambda column: [row.get(column) for _, row in rows],
-        lambda at: f"{word} {rows[at][0]}",
+        read,
+        place,
         f"sha256 {hashlib.sha256(content).hexdigest()}",
     )
 
@@ -85,25 +104,49 @@ def _delimiter(text: str, usual: str) -> str:
     return next((one for one in (usual, *OTHER_DELIMITERS) if names(one) > 1), usual)
 
 
-def _read_delimited(path: Path, text: str, delimiter: str) -> Read:
-    """Return the column names and the rows with their line numbers."""
+def _read_delimited(path: Path, text: str, delimiter: str, above: int) -> Read:
+    """Return the column names and the rows with their line numbers; so many lines stand `above` the text."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, dict[str, Any]]] = []
     try:
         header = next(reader, [])
-        if len(set(header)) < len(header):
+        named = [name for name in header if name]
+        if header and not named:
+            raise DataError(f"{path}, line {above + 1}: the header names no column")
+        if len(set(named)) < len(named):
             raise DataError(f"{path} has two columns of the same name: {', '.join(map(repr, header))}")
+        quoted = next((name for name in named if name.lstrip().startswith('"') and name[0].isspace()), None)
+        if quoted is not None:
+            raise DataError(
+                f"{path}, line {above + 1}: white space stands before the quote of {quoted!r}, which then quotes "
+                "nothing: take the white space after the separators away, there and in all lines"
+            )
         for values in reader:
             if values and len(values) != len(header):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(values)} fields under {len(header)} column names; "
+                    f"{path}, line {above + reader.line_num}: {len(values)} fields under {len(header)} column names; "
                     "quote fields that hold the separator"
                 )
             if values:
-                rows.append((reader.line_num, dict(zip(header, values, strict=True))))
+                rows.append((above + reader.line_num, dict(zip(header, values, strict=True))))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; JSON lines have no such limits") from error
-    return header, rows
+        raise DataError(
+            f"{path}, line {above + reader.line_num}: {error}; JSON lines have no such limits"
+        ) from error
+    return named, rows
+
+
+def _refuse_halves(path: Path, column: str, values: Sequence[object], place: Callable[[int], str]) -> None:
+    """Refuse halves of characters, which no tokenizer takes and no file of UTF-8 can be written with."""
+    for at, value in enumerate(values):
+        # Messages are lists of objects: the halves in them show where they are written as one text.
+        written = json.dumps(value, ensure_ascii=False)
+        half = re.search("[\ud800-\udfff]", written)
+        if half:
+            raise DataError(
+                f"{path}, {place(at)}: {column!r} has half of a character (\\u{ord(half[0]):x} alone), as of a text "
+                "that was cut within one: take it out"
+            )
 
 
 def _read_json_lines(path: Path, text: str) -> Read:

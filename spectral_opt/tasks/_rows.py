@@ -89,10 +89,9 @@ def choose_columns(rows: Rows, columns: Mapping[str, str], tokenizer: TokenizerL
         chats = conversation_columns(rows.present) if name == "text" and column not in rows.present else ()
         # Rows without a column are no rows: they are empty, whatever their columns would be.
         if rows.present and column not in rows.present and not chats:
-            way = f"{name}_column (--{name}-column)" if name in OWN_OPTIONS else "document_column"
             raise NoColumnError(
                 f"{rows.shown} has no column {column!r}; it has {', '.join(map(repr, rows.present))}: name one of them "
-                f"by {way}"
+                f"by {option_of(name)}"
             )
         values = [rows.read(one) for one in (chats or (column,))] if rows.present else [[]]
         if chats or (name == "text" and any(map(is_conversation, values[0]))):
@@ -107,6 +106,11 @@ def choose_columns(rows: Rows, columns: Mapping[str, str], tokenizer: TokenizerL
     declared = rows.class_names.get(columns.get("label", ""))
     label_names = tuple(declared) if declared else None
     return Table(rows.name, rows.source, table, rows.identity, rows.licence, label_names, notes=notes)
+
+
+def option_of(name: str) -> str:
+    """Say by which option a column is named."""
+    return f"{name}_column (--{name}-column)" if name in OWN_OPTIONS else "document_column"
 
 
 def _scalar(rows: Rows, column: str, at: int, value: object) -> str | None:

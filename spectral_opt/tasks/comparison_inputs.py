@@ -65,6 +65,10 @@ def open_inputs(model: str, data: str, options: InputOptions) -> ComparisonInput
         raise ModelError(
             f"{model} is a {name}, which does not predict the next token: leave --task out, or name a language model"
         )
+    if task in ("language_model", "none") and options.label_column is not None:
+        raise DataError(
+            f"label_column is {options.label_column!r}, and would be ignored: the task {task!r} reads no labels"
+        )
     if task == "language_model":
         return _next_token(model, data, options)
     if task == "none":

@@ -16,7 +16,7 @@ from spectral_opt.tasks._cleaning import Table, clean_labelled, clean_unlabelled
 from spectral_opt.tasks._embedded import EMBEDDED_TEXTS, read_embedded, texts_of
 from spectral_opt.tasks._files import WRITTEN, read_utf8, read_written
 from spectral_opt.tasks._hub import read_hub
-from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows
+from spectral_opt.tasks._rows import SPLIT_ORDER, Rows, choose_columns, join_rows, option_of
 from spectral_opt.tasks.answers import Answers, read_answers
 from spectral_opt.tasks.labelled import LabelledText, UnlabelledText
 from spectral_opt.tasks.tokenizers import TokenizerLike
@@ -60,9 +60,10 @@ def load_labelled_text(
 
     `name_or_path` is an embedded name (`list_texts`), a `.csv`, `.tsv`, `.json` or `.jsonl` file in UTF-8, a
     `.parquet` or `.arrow` file, a folder of such files or one that `save_to_disk` of datasets wrote, or a Hugging
-    Face data set; of several splits all are read. Columns are those of a file or data set; embedded texts know their
-    own. Columns of conversations ("messages", "conversations", "prompt" and "completion") stand in for a missing
-    column of texts, and are written out by the chat template of `tokenizer`, a tokenizer or a function that loads one.
+    Face data set; of several splits all are read. Columns are those of a file or data set; embedded texts have their
+    own, and other names are refused. Columns of conversations ("messages", "conversations", "prompt" and "completion")
+    stand in for a missing column of texts, and are written out by the chat template of `tokenizer`, a tokenizer or a
+    function that loads one.
     `group_column` names what a split must keep together. At most `max_rows` rows are drawn by `seed` before
     cleaning. Empty, unlabelled, contradictory and duplicate texts are dropped; how many of each is in the
     provenance. `subset` and `revision` are of a data set on the hub. DataError says if there is no such text,
@@ -102,7 +103,7 @@ def load_text(
     """Load texts without labels; those of a labelled text too.
 
     Arguments and errors are those of `load_labelled_text`. Empty and duplicate texts are dropped, and counted
-    in the provenance. `document_column` of a file or data set becomes metadata; embedded texts have their own.
+    in the provenance. `document_column` becomes metadata; of an embedded text all its further columns do.
 
     >>> len(load_text("plots"))
     1083
@@ -161,7 +162,12 @@ def read_paragraphs(
         raise DataError(
             f"no file {name!r}: give a text file, a table ({', '.join(SUFFIXES)}), or an embedded name"
         )
-    if path is None or not path.is_file() or path.suffix.lower() not in PLAIN:
+    if path is not None and path.is_file() and path.suffix.lower() not in (*PLAIN, *SUFFIXES):
+        raise DataError(
+            f"cannot read {path}: its suffix is {path.suffix!r}, allowed are {', '.join(PLAIN[:-1])} for paragraphs, "
+            f"and {', '.join(SUFFIXES)}"
+        )
+    if not _is_plain(path):
         return load_text(
             name,
             text_column,
@@ -171,7 +177,11 @@ def read_paragraphs(
             tokenizer=tokenizer,
             document_column=document_column,
         )
+    assert path is not None, "plain text is a file"
     _refuse_words_of_the_hub(str(path), subset, None)
+    unread = document_column if text_column == "text" else text_column
+    if unread is not None:
+        raise NoColumnError(f"{path} is plain text and has no column {unread!r}: its paragraphs are texts")
     content = read_utf8(path)[1].replace("\r\n", "\n").replace("\r", "\n")
     # A line of spaces alone looks empty.
     paragraphs: list[str | int | None] = [
@@ -179,10 +189,6 @@ def read_paragraphs(
     ]
     if not paragraphs:
         raise DataError(f"{path} is empty: paragraphs, separated by empty lines, are needed")
-    if document_column is not None:
-        raise DataError(
-            f"{path} is plain text and has no column {document_column!r}: its paragraphs are texts"
-        )
     table = _draw(Table(path.stem, f"file {path.name}", {"text": paragraphs}), max_rows, seed)
     return replace(clean_unlabelled(table), unit="paragraphs (between empty lines)")
 
@@ -192,8 +198,11 @@ def read_text_beside(
 ) -> UnlabelledText:
     """Read unlabelled text that stands beside other data: by their column, else by "text", which its notes then say.
 
-    Other arguments and errors are those of `read_paragraphs`.
+    What has columns of its own, or none, is read as it is: an embedded text, or plain text. Other arguments and
+    errors are those of `read_paragraphs`.
     """
+    if name in EMBEDDED_TEXTS or _is_plain(existing_path(name)):
+        return read_paragraphs(name, tokenizer=tokenizer)
     try:
         return read_paragraphs(name, text_column, tokenizer)
     except NoColumnError:
@@ -211,8 +220,19 @@ def _read(
 ) -> Table:
     if str(name_or_path) in EMBEDDED_TEXTS:
         _refuse_words_of_the_hub(str(name_or_path), subset, revision)
-        return read_embedded(str(name_or_path))
+        table = read_embedded(str(name_or_path))
+        for name, column in columns.items():
+            if column != name or column not in table.columns:
+                raise NoColumnError(
+                    f"the embedded text {table.name!r} is read by its own columns ({', '.join(table.columns)}), and "
+                    f"{column!r} would be ignored: leave {option_of(name)} out"
+                )
+        return table
     return choose_columns(_rows(name_or_path, subset, revision), columns, tokenizer)
+
+
+def _is_plain(path: Path | None) -> bool:
+    return path is not None and path.is_file() and path.suffix.lower() in PLAIN
 
 
 def _refuse_words_of_the_hub(asked: str, subset: str | None, revision: str | None) -> None:

@@ -64,6 +64,11 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
         write_text(tmp_path / "nowhere" / "page.html", "é")
 
 
+def test_a_name_that_is_no_utf8_is_written_out(tmp_path):
+    write_text(tmp_path / "page.html", "read from caf\udce9.csv")
+    assert (tmp_path / "page.html").read_text() == "read from caf\\udce9.csv"
+
+
 def test_what_is_no_file_is_written_in_place():
     write_text("/dev/null", "gone")
     command = "from paramgraph.whole_files import write_text; write_text('/dev/stdout', 'piped')"

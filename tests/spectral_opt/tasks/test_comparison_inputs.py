@@ -171,6 +171,11 @@ def test_a_task_that_the_model_cannot_do_is_refused(model_folder, language_model
         open_inputs(model, labelled, InputOptions(task=task))
 
 
+def test_a_task_without_labels_refuses_their_column(model_folder, labelled):
+    with pytest.raises(DataError, match="label_column is 'label', and would be ignored: the task 'none'"):
+        open_inputs(str(model_folder), labelled, InputOptions(task="none", label_column="label"))
+
+
 def test_too_few_texts_say_what_to_change(model_folder, labelled, plain):
     for text in (labelled, plain):
         with pytest.raises(DataError, match="smaller --batches and --batch-size"):

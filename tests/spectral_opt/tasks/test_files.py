@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spectral_opt.errors import DataError
-from spectral_opt.tasks import load_labelled_text, load_text
+from spectral_opt.tasks import load_answers, load_labelled_text, load_text
 
 
 def write(tmp_path, name, content):
@@ -81,6 +81,69 @@ def test_what_spreadsheets_separate_by_is_read_off_the_header_and_told(tmp_path,
     assert data.provenance.source == told
 
 
+ROWS = "one,a\ntwo,b\nthree,a\nfour,b\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"\n \r\ntext,label\n{ROWS}",
+        f"sep=,\ntext,label\n{ROWS}",
+        f"\nSEP=|\r\n\ntext|label\n{ROWS}".replace(",", "|"),
+        f"text,label,,\n{ROWS}".replace("a\n", "a,,\n").replace("b\n", "b,,x\n"),
+    ],
+    ids=["empty lines", "sep", "another sep", "columns without a name"],
+)
+def test_what_spreadsheets_leave_around_a_table_is_passed_over(tmp_path, content):
+    data = load_labelled_text(write(tmp_path, "d.csv", content))
+    assert data.texts == ("one", "two", "three", "four")
+    assert data.label_names == ("a", "b")
+
+
+def test_a_separator_that_a_file_names_itself_is_told(tmp_path):
+    path = write(tmp_path, "d.csv", "sep=|\ntext|label\none|a\n")
+    assert load_text(path).provenance.source == "file d.csv, separated by '|'"
+
+
+HALF = "\\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "d.jsonl",
+            f'{{"text": "a"}}\n{{"text": "b {HALF}"}}\n',
+            r"d\.jsonl, line 2: 'text' has half of a char",
+        ),
+        ("d.json", f'[{{"text": "b {HALF.upper()}"}}]'.replace("U", "u"), r"d\.json, row 1: 'text' has half"),
+        (
+            "d.jsonl",
+            f'{{"messages": [{{"role": "user", "content": "{HALF}"}}]}}',
+            "line 1: 'messages' has half",
+        ),
+    ],
+    ids=["lines", "json", "messages"],
+)
+def test_half_of_a_character_is_refused_where_it_stands(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        load_text(write(tmp_path, name, content))
+
+
+def test_half_of_a_character_in_a_label_or_an_answer_is_refused(tmp_path):
+    rows = f'{{"text": "a", "label": "b{HALF}"}}\n'
+    with pytest.raises(DataError, match="line 1: 'label' has half"):
+        load_labelled_text(write(tmp_path, "d.jsonl", rows))
+    rows = f'{{"instruction": "a", "output": "b{HALF}"}}\n'
+    with pytest.raises(DataError, match="line 1: 'output' has half"):
+        load_answers(write(tmp_path, "d.jsonl", rows))
+
+
+def test_whole_characters_are_read_and_halves_in_other_columns_do_no_harm(tmp_path):
+    path = write(tmp_path, "d.jsonl", f'{{"text": "{HALF}\\ude00", "other": "{HALF}"}}\n')
+    assert load_text(path).texts == ("\U0001f600",)
+
+
 def test_a_comma_within_the_quotes_of_a_header_separates_nothing(tmp_path):
     content = '"text, in full";label\none;a\ntwo;b\nthree;a\nfour;b\n'
     data = load_labelled_text(write(tmp_path, "d.csv", content), text_column="text, in full")
@@ -107,6 +170,13 @@ def test_an_empty_file_is_an_empty_table(tmp_path, content):
         ("d.csv", "text,label\na,b,1\n", "line 2: 3 fields under 2 column names"),
         ("d.csv", 'text,label\n"a"b,1\n', "line 2: "),
         ("d.csv", "text,label,text\na,1,b\n", "two columns of the same name"),
+        ("d.csv", "\nsep=,\ntext,label\na,1\na,b,1\n", "line 5: 3 fields under 2 column names"),
+        ("d.csv", ",\na,1\n", "line 1: the header names no column"),
+        (
+            "d.csv",
+            '"text", "label"\n"a, b", "1"\n',
+            "line 1: white space stands before the quote of ' \"label\"'",
+        ),
         ("d.jsonl", '{"text": "a"\n', "line 1 is not JSON"),
         ("d.jsonl", "[1, 2]\n", "line 1 is a list"),
         ("d.jsonl", '{"text": ["a"], "label": 1}\n', "line 1: 'text' is a list"),

@@ -6,7 +6,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from spectral_opt.errors import DataError, DownloadError, ModelError
+from spectral_opt.errors import DataError, DownloadError, ModelError, NoColumnError
 from spectral_opt.tasks import (
     is_same_source,
     list_texts,
@@ -98,6 +98,26 @@ def test_one_column_cannot_serve_twice(reviews):
         load_labelled_text(reviews, "review", "review")
 
 
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"text_column": "body"}, r"\(text, label\), and 'body' would be ignored: leave text_column"),
+        ({"label_column": "topic"}, "'topic' would be ignored: leave label_column"),
+        ({"group_column": "author"}, "'author' would be ignored: leave group_column"),
+        ({"group_column": "group"}, "'group' would be ignored: leave group_column"),
+    ],
+)
+def test_an_embedded_text_refuses_columns_that_it_does_not_have(columns, told):
+    with pytest.raises(NoColumnError, match=told):
+        load_labelled_text("bbc", **columns)
+
+
+def test_the_further_columns_of_an_embedded_text_can_be_named():
+    assert set(load_text("sotu_since_2000", document_column="year").metadata) == {"year", "president"}
+    with pytest.raises(NoColumnError, match="'century' would be ignored: leave document_column out"):
+        load_text("sotu_since_2000", document_column="century")
+
+
 def test_no_row_cannot_be_drawn(reviews):
     with pytest.raises(DataError, match="max_rows is 0"):
         load_text(reviews, "review", max_rows=0)
@@ -187,6 +207,29 @@ def test_a_text_beside_other_data_is_read_by_their_column_or_by_text(tmp_path):
         DataError, match="no column 'text'; it has 'other', 'number': name one of them by text_column"
     ):
         read_text_beside(str(tmp_path / "other.csv"), "review")
+
+
+def test_what_has_no_columns_or_its_own_is_read_beside_other_data_as_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("well made\n")
+    for name in (str(tmp_path / "notes.txt"), "hamlet"):
+        found = read_text_beside(name, "review")
+        assert found.texts == read_paragraphs(name).texts
+        assert "as it has none named" not in str(found.provenance)
+
+
+@pytest.mark.parametrize("columns", [{"text_column": "review"}, {"document_column": "review"}])
+def test_plain_text_has_no_columns(tmp_path, columns):
+    (tmp_path / "notes.txt").write_text("well made\n")
+    with pytest.raises(NoColumnError, match="is plain text and has no column 'review'"):
+        read_paragraphs(str(tmp_path / "notes.txt"), **columns)
+
+
+def test_of_another_suffix_all_that_is_read_is_named(tmp_path):
+    (tmp_path / "notes.log").write_text("well made\n")
+    with pytest.raises(
+        DataError, match=r"'\.log', allowed are \.txt, \.md, \.rst for paragraphs, and \.csv, "
+    ):
+        read_paragraphs(str(tmp_path / "notes.log"))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n \n"])
