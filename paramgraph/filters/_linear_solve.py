@@ -105,9 +105,11 @@ def solve_shifted(
 ) -> Float[Tensor, "nodes width"]:
     r"""Solve :math:`(d I + \gamma L) Y = X` in float64 by conjugate gradients, all columns at once.
 
-    L is symmetric positive semidefinite. The number of steps grows with the square root of
+    L is symmetric, the system positive definite. The number of steps grows with the square root of
     :math:`1 + \gamma \lambda_{max}`. One that `looks` ends as soon as the residual is small; one that does not takes as
     many steps as that condition number can need, so that nothing waits for an accelerator. None: on the CPU alone.
+    Where the system turns out to have a negative eigenvalue, one that looks raises a ValueError, the other gives NaN;
+    where the residual stays large, one that looks raises a NotConvergedError.
     """
     looks = X.device.type == "cpu" if looks is None else looks
     target = X.double()
@@ -124,20 +126,36 @@ def solve_shifted(
     energy = operator.inner(residual * residual)
     # 1e-12 of the signal: below float32's rounding, above what float64 can reach for any sane step.
     goal = 1e-24 * operator.inner(target * target)
-    # In exact arithmetic n iterations suffice; NaN compares False and ends the loop at once.
-    limit = 2 * operator.nodes + 10
-    for _ in range(limit if looks else min(limit, _enough_steps(1 + gamma * operator.bound / diagonal))):
+    # In exact arithmetic n iterations suffice, with rounding not; NaN compares False and ends the loop at once.
+    limit = 10 * operator.nodes + 100
+    if not looks:
+        limit = min(2 * operator.nodes + 10, _enough_steps(1 + gamma * operator.bound / diagonal))
+    for _ in range(limit):
         if looks and not bool((energy > goal).any()):
             break
         image = system(direction)
         curvature = operator.inner(direction * image)
-        length = torch.where(curvature > 0, energy / curvature.clamp_min(1e-300), torch.zeros_like(energy))
+        if looks and bool((curvature < 0).any()):
+            raise ValueError(
+                f"the system {diagonal:.3g} I + {gamma:.3g} L has a negative eigenvalue: take a smaller step, or an "
+                "operator without negative eigenvalues"
+            )
+        # Where it is 0 the residual is 0 to the last bit.
+        beyond = torch.where(curvature < 0, torch.nan, torch.zeros_like(energy))
+        length = torch.where(curvature > 0, energy / curvature.clamp_min(1e-300), beyond)
         solution = solution + length * direction
         residual = residual - length * image
         renewed = operator.inner(residual * residual)
         ratio = torch.where(energy > 0, renewed / energy.clamp_min(1e-300), torch.zeros_like(energy))
         direction = residual + ratio * direction
         energy = renewed
+    if looks and bool((energy > goal).any()):
+        left = 1e-12 * float((energy / goal).nan_to_num(0.0).max().sqrt())  # a column of zeros has neither
+        raise NotConvergedError(
+            f"conjugate gradients stopped after {limit} steps at a relative residual of {left:.2g}, above 1e-12; take "
+            "a smaller step",
+            (left,),
+        )
     return solution.to(X.dtype)
 
 

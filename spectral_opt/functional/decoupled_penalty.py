@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from paramgraph._checks import non_negative
 from paramgraph.filters import ReadyFilter, ResponseFunction, solve_shifted
 from paramgraph.spectra import SignalOperator, wide
 from spectral_opt.functional.penalty import OperatorLike, checked_operator, penalty_gradient
@@ -31,7 +32,8 @@ def decoupled_step(
     a filter of the operator for any response, it is that filter; else it is solved by conjugate gradients in float64,
     whose number of iterations grows with the square root of 1 + 2 s lambda_max. `step` is s, the learning
     rate times the factor of the penalty. Gives X after the step, in its dtype and on its device, and which step it was.
-    A ValueError where `step` is negative or not finite, or the operator is not symmetric.
+    A ValueError where `step` or `ridge` is negative or not finite, the operator is not symmetric, or where the penalty
+    has no proximal step: at an eigenvalue of L + ridge I of -1 / (2 s) or below, which only an adjacency can have.
 
     Examples
     --------
@@ -40,6 +42,7 @@ def decoupled_step(
             [0.2000]]), 'proximal')
     """
     known = checked_operator(X, operator)
+    ridge = non_negative("ridge", ridge)
     if not (0.0 <= step < float("inf")):
         raise ValueError(f"step is {step!r}; learning rate times penalty must be finite and >= 0")
     if known is not None and not known.symmetric:
@@ -62,8 +65,14 @@ class ProximalResponse:
     ridge: float
 
     def __call__(self, eigenvalues: Float[Tensor, " modes"]) -> Float[Tensor, " modes"]:
-        """Divide by 1 + 2 step (eigenvalue + ridge)."""
-        return 1.0 / (1.0 + 2.0 * self.step * (eigenvalues + self.ridge))
+        """Divide by 1 + 2 step (eigenvalue + ridge); a ValueError where that is not positive."""
+        divisors = 1.0 + 2.0 * self.step * (eigenvalues + self.ridge)
+        if bool((divisors <= 0.0).any()):
+            raise ValueError(
+                f"there is no proximal step of size {self.step:.3g} at the eigenvalue {float(eigenvalues.min()):.3g}: "
+                "take a smaller learning rate or penalty, a larger ridge, or an operator without negative eigenvalues"
+            )
+        return 1.0 / divisors
 
 
 def step_kind(operator: SignalOperator | None, ridge: float, step: float) -> Literal["explicit", "proximal"]:

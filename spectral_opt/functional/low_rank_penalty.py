@@ -7,6 +7,7 @@ An adapter that starts at B_0 A_0 != 0 has the update s (B A - B_0 A_0), which i
 and near it nothing large cancels.
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paramgraph.spectra import KroneckerModes, KroneckerOperator, KroneckerProduct, wide
-from spectral_opt.functional.penalty import OperatorLike, shifted_product
+from spectral_opt.functional.penalty import OperatorLike, penalty_gradient, shifted_product
 
 Axis = Literal["rows", "columns", "entries"]
 
@@ -44,8 +45,8 @@ def low_rank_penalty_value(
     A : Tensor of shape (rank, in)
         Right factor.
     operator : ShiftOperator, Tensor or array of shape (nodes, nodes), KroneckerOperator, or None
-        Symmetric shift operator on the rows (nodes = out) or on the columns (nodes = in), or what acts on matrices
-        (out, in); None means L = 0.
+        Shift operator on the rows (nodes = out) or on the columns (nodes = in), or what acts on matrices (out, in);
+        None means L = 0.
     ridge : float, default 0.0
         Added to every eigenvalue.
     scaling : float, default 1.0
@@ -102,7 +103,8 @@ def low_rank_penalty_gradient(
 
     .. math:: \nabla_B = 2 s\, F(s B A) A^T, \qquad \nabla_A = 2 s\, B^T F(s B A) \qquad\text{(F on entries)}
 
-    With a start, those of the stacked factors, summed over the blocks that B and A are in.
+    M is symmetric here; of one that is not, such as of a "rw" Laplacian, (M + M^T) / 2 stands in its place, which has
+    the same penalty. With a start, those of the stacked factors, summed over the blocks that B and A are in.
 
     Parameters
     ----------
@@ -131,7 +133,8 @@ def low_rank_penalty_gradient(
     with torch.no_grad(), torch.autocast(B.device.type, enabled=False):
         left, right = _stacked(B.detach(), A.detach(), start, axis)
         of_left, of_right = (
-            2.0 * scaling**2 * product for product in _products(left, right, operator, ridge, axis)
+            2.0 * scaling**2 * product
+            for product in _products(left, right, operator, ridge, axis, _symmetric_product)
         )
         rank = B.shape[1]
         # A is in both halves of the right factor, B in the first of the left one.
@@ -139,17 +142,27 @@ def low_rank_penalty_gradient(
         return of_left[:, :rank].to(B.dtype), of_A.to(A.dtype)
 
 
+def _symmetric_product(X: Tensor, operator: OperatorLike, ridge: float) -> Tensor:
+    """Multiply by the symmetric part of the operator + ridge I, which alone the penalty sees; without a derivative."""
+    return 0.5 * penalty_gradient(X, operator, ridge)
+
+
 def _products(
-    left: Tensor, right: Tensor, operator: OperatorLike | KroneckerOperator, ridge: float, axis: str
+    left: Tensor,
+    right: Tensor,
+    operator: OperatorLike | KroneckerOperator,
+    ridge: float,
+    axis: str,
+    multiplied: Callable[[Tensor, OperatorLike, float], Tensor] = shifted_product,
 ) -> tuple[Tensor, Tensor]:
-    """Compute F(D) right^T and left^T F(D) of D = left right, F the operator + ridge I, differentiably."""
+    """Compute F(D) right^T and left^T F(D) of D = left right, F the operator + ridge I as it is `multiplied`."""
     if operator is not None and isinstance(operator, KroneckerOperator) != (axis == "entries"):
         raise TypeError(
             f"axis is {axis!r} and the operator a {type(operator).__name__}; 'entries' goes with what acts on matrices "
             "(KroneckerProduct, KroneckerModes), 'rows' and 'columns' with a square matrix"
         )
     if axis == "columns":
-        of_right, of_left = _products(right.T, left.T, operator, ridge, "rows")
+        of_right, of_left = _products(right.T, left.T, operator, ridge, "rows", multiplied)
         return of_left.T, of_right.T
     if isinstance(operator, KroneckerOperator):
         if operator.shape != (left.shape[0], right.shape[1]):
@@ -159,7 +172,7 @@ def _products(
             )
         of_left, of_right = _entry_products(left, right, operator)
         return of_left + ridge * left @ (right @ right.T), of_right + ridge * (left.T @ left) @ right
-    shifted = shifted_product(left, operator, ridge)
+    shifted = multiplied(left, operator, ridge)
     return shifted @ (right @ right.T), (left.T @ shifted) @ right
 
 

@@ -102,9 +102,12 @@ def clip_by_global_norm(max_norm: float) -> GradientFilter:
         present = [value for value in gradients.values() if value is not None]
         if not present:
             return gradients
-        norms = [torch.linalg.vector_norm(value, dtype=working_dtype(value)) for value in present]
+        # Squares of 1e20 and more are beyond float32.
+        norms = [torch.linalg.vector_norm(value, dtype=torch.float64) for value in present]
         norm = torch.linalg.vector_norm(torch.stack([item.to(norms[0]) for item in norms]))
+        # c / infinity would be 0, and hide it.
         factor = torch.where(norm <= max_norm, torch.ones_like(norm), float(max_norm) / norm)
+        factor = torch.where(norm.isfinite(), factor, torch.nan)
         return {
             name: value
             if value is None

@@ -216,6 +216,18 @@ def test_clipping_of_a_small_norm_changes_no_bit_and_nan_stays_visible():
     assert clip_by_global_norm(1.0).update({"w": None}, {})[0] == {"w": None}
 
 
+def test_clipping_of_large_gradients_is_as_exact_as_of_others():
+    found, _ = clip_by_global_norm(1.0).update(
+        {"w": torch.tensor([3e30, 4e30])}, {}
+    )  # squares beyond float32
+    torch.testing.assert_close(found["w"], torch.tensor([0.6, 0.8]))
+
+
+def test_an_infinite_gradient_is_not_clipped_to_zeros():
+    found, _ = clip_by_global_norm(1.0).update({"w": torch.tensor([float("inf")]), "b": torch.ones(2)}, {})
+    assert not any(value.isfinite().any() for value in found.values())
+
+
 def test_a_projection_takes_the_modes_out_or_keeps_them():
     (remove, vectors), (keep, _) = _projection(), _projection(keep=True)
     gradients = gradients_of(torch.float32)

@@ -118,3 +118,22 @@ def test_without_looking_as_many_steps_are_taken_as_the_condition_can_need(gamma
     atol = 1e-11 + 1e-16 * gamma * operator.bound
     np.testing.assert_allclose(found.numpy(), np.linalg.solve(system, X.numpy()), rtol=0, atol=atol)
     torch.testing.assert_close(found, solve_shifted(operator, X, gamma, diagonal), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_system_with_a_negative_eigenvalue_is_not_solved(looks):
+    A = adjacency(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    X = torch.tensor([[1.0], [-1.0]])  # the mode of eigenvalue -1
+    if looks:
+        with pytest.raises(ValueError, match="has a negative eigenvalue"):
+            solve_shifted(A, X, 10.0)
+    else:  # nothing is asked of an accelerator: the result says it
+        assert solve_shifted(A, X, 10.0, looks=False).isnan().all()
+
+
+def test_a_system_that_is_not_solved_to_its_goal_raises(monkeypatch):
+    operator = laplacian(GRAPH, None)
+    monkeypatch.setattr(linear_solve, "range", lambda limit: range(3), raising=False)
+    with pytest.raises(NotConvergedError, match="relative residual") as raised:
+        solve_shifted(operator, torch.from_numpy(RIGHT), 1e3)
+    assert raised.value.residuals[0] > 1e-12

@@ -59,6 +59,23 @@ def test_a_step_out_of_range_raises(step):
         decoupled_step(torch.ones(2, 1), None, 0.0, step)
 
 
+@pytest.mark.parametrize("ridge", [-0.1, float("nan"), float("inf")])
+def test_a_ridge_out_of_range_raises(ridge):
+    with pytest.raises(ValueError, match="ridge"):
+        decoupled_step(torch.ones(2, 1), None, ridge, 0.1)
+
+
+@pytest.mark.parametrize("by_filter", [False, True])
+def test_where_the_penalty_has_no_minimum_there_is_no_proximal_step(by_filter):
+    A = adjacency(np.array([[0.0, 1.0], [1.0, 0.0]]))  # eigenvalues 1 and -1, whose mode X is
+
+    def prepare(response):
+        return prepare_filter(A, response)
+
+    with pytest.raises(ValueError, match="without negative eigenvalues"):
+        decoupled_step(torch.tensor([[1.0], [-1.0]]), A, 0.0, 5.0, prepare if by_filter else None)
+
+
 def test_a_decoupled_step_of_an_asymmetric_operator_raises():
     with pytest.raises(ValueError, match="symmetric"):
         decoupled_step(torch.ones(5, 1), laplacian(graph(5), "rw"), 0.0, 0.1)

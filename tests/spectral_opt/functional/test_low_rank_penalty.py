@@ -11,6 +11,7 @@ from helpers.names import shown
 OUT, IN, RANK = 7, 5, 3
 SIZES = {"rows": OUT, "columns": IN}
 AXES = ["rows", "columns", "sum", "product", "modes"]
+RANDOM_WALK = {"rows of rw": "rows", "columns of rw": "columns"}
 
 
 def operator_of(axis):
@@ -20,8 +21,9 @@ def operator_of(axis):
     if axis == "modes":
         U, V = (eigenpairs(operator_of(side)).eigenvectors for side in SIZES)
         return KroneckerModes(U, V, torch.rand(OUT, IN, generator=torch.Generator().manual_seed(2)).double())
-    weights = np.triu(np.random.default_rng(0).random((SIZES[axis], SIZES[axis])), 1)
-    return laplacian(weights + weights.T)
+    side = RANDOM_WALK.get(axis, axis)
+    weights = np.triu(np.random.default_rng(0).random((SIZES[side], SIZES[side])), 1)
+    return laplacian(weights + weights.T, "rw" if axis in RANDOM_WALK else "sym")
 
 
 def factors(dtype=torch.float64, seed=0, requires_grad=False):
@@ -38,10 +40,10 @@ def explicit(B, A, operator, ridge, scaling, axis, start):
 
 
 def axis_of(name):
-    return name if name in SIZES else "entries"
+    return name if name in SIZES else RANDOM_WALK.get(name, "entries")
 
 
-@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize("name", [*AXES, *RANDOM_WALK])
 @pytest.mark.parametrize("ridge", [0.0, 0.4])
 @pytest.mark.parametrize("from_zero", [True, False])
 @pytest.mark.parametrize("with_graph", [True, False])
