@@ -53,6 +53,13 @@ def whole_number(name: str, value: object, smallest: int) -> int:
     return int(value)
 
 
+def seed_number(value: object) -> int:
+    """Check a seed of torch's generators, and make it an int of Python; anything else is a ValueError."""
+    if not is_whole(value) or not 0 <= value < 2**63:
+        raise ValueError(f"seed is {value!r}; it must be an int from 0 to 2^63 - 1")
+    return int(value)
+
+
 def non_negative(name: str, value: object) -> float:
     """Check a factor, and make it a float: a TypeError where no number, a ValueError where negative or not finite."""
     if not is_number(value):

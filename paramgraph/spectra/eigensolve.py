@@ -168,6 +168,8 @@ def _check(operator: ShiftOperator, solver: str, tol: float, seed: Seed) -> None
         raise ValueError(f"tol is a relative residual, 0 or larger; got {tol}")
     if not is_whole(seed) and not isinstance(seed, np.random.Generator):
         raise TypeError(f"seed is an int or a numpy.random.Generator, got {type(seed).__name__}")
+    if is_whole(seed) and seed < 0:
+        raise ValueError(f"seed is an int of 0 or above, got {seed}")
 
 
 def count_pairs(k: int | None, nodes: int) -> int:

@@ -6,7 +6,7 @@ from typing import Literal, get_args, overload
 import numpy as np
 import torch
 
-from paramgraph._checks import known_choice, whole_number
+from paramgraph._checks import known_choice, seed_number
 from paramgraph.graphs import random_rotation
 from paramgraph.spectra.eigensolve import eigenpairs
 from paramgraph.spectra.kronecker_modes import KroneckerModes
@@ -42,7 +42,7 @@ def null_operator(
     and "diagonal" of a Laplacian.
     """
     known_choice("kind", kind, get_args(Null))
-    whole_number("seed", seed, 0)
+    seed = seed_number(seed)
     if isinstance(operator, KroneckerModes):
         return _of_modes(operator, kind, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -90,9 +90,12 @@ def _symmetric(matrix: torch.Tensor) -> ShiftOperator:
 
 def _permuted(operator: ShiftOperator, new_label: torch.Tensor) -> ShiftOperator:
     order = torch.argsort(new_label).numpy()
+    matrix = operator.matrix[order][:, order]
+    if not isinstance(matrix, np.ndarray):
+        matrix.sort_indices()
     return replace(
         operator,
-        matrix=operator.matrix[order][:, order],
+        matrix=matrix,
         degrees=operator.degrees[order],
         component_labels=operator.component_labels[order],
         similar=None if operator.similar is None else _permuted(operator.similar, new_label),

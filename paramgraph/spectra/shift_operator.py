@@ -344,11 +344,14 @@ def times_power(matrix: Matrix, exponent: int) -> Matrix:
 def sparse_tensor(
     matrix: Matrix, device: torch.device | str, dtype: torch.dtype, layout: Literal["coo", "csr"]
 ) -> Float[Tensor, "rows columns"]:
-    """Copy a matrix with sorted indices to a coalesced sparse tensor; zeros of a dense one are not stored."""
-    entries = sp.coo_array(matrix)
+    """Copy a matrix to a coalesced sparse tensor; zeros of a dense one are not stored."""
+    in_order = (
+        matrix if isinstance(matrix, np.ndarray) or matrix.has_sorted_indices else matrix.sorted_indices()
+    )
+    entries = sp.coo_array(in_order)
     places = torch.tensor(np.stack([entries.row, entries.col]).astype(np.int64), device=device)
     values = torch.tensor(entries.data, dtype=dtype, device=device)
-    # Rows of a CSR are in order, so coalescing would only sort again.
+    # Coalescing would only sort again.
     tensor = torch.sparse_coo_tensor(
         places, values, matrix.shape, device=device, is_coalesced=True, check_invariants=False
     )

@@ -180,6 +180,4 @@ class SplitFilter(ReadyFilter):
 def _tensor(matrix: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
     if isinstance(matrix, np.ndarray):
         return torch.tensor(matrix, dtype=dtype, device=device)
-    rows = sp.csr_array(matrix)
-    rows.sort_indices()
-    return sparse_tensor(rows, device, dtype, "coo")
+    return sparse_tensor(sp.csr_array(matrix), device, dtype, "coo")

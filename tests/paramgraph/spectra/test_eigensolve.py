@@ -248,6 +248,11 @@ def test_negative_tolerance_raises():
         eigenpairs(laplacian(nx.path_graph(3)), tol=-1.0)
 
 
+def test_negative_seed_raises_on_small_graphs_too():
+    with pytest.raises(ValueError, match="seed is an int of 0 or above, got -1"):
+        eigenpairs(laplacian(nx.path_graph(3)), seed=-1)
+
+
 def test_no_convergence_raises_with_residuals_and_advice(monkeypatch):
     monkeypatch.setattr("paramgraph.spectra.solvers.lobpcg.BLOCK_STEPS", 2)
     with pytest.raises(NotConvergedError, match="larger tol") as failure:

@@ -72,6 +72,24 @@ def test_a_product_of_graphs_has_the_nulls_of_its_sides(matrix, kind):
     assert found.columns.nodes == 3
 
 
+def test_a_permuted_sparse_operator_is_in_order():
+    L = laplacian(nx.erdos_renyi_graph(30, 0.2, seed=1), None)
+    P = null_operator(L, "permuted", 0)
+    assert P.to_scipy().has_canonical_format
+    dense = P.to_dense()
+    assert P.fingerprint() == laplacian(np.diag(np.diag(dense)) - dense, None).fingerprint()
+    product = (P.to_torch() * L.to_torch()).to_dense()
+    np.testing.assert_array_equal(product.numpy(), dense * L.to_dense())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0])
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_seed_that_no_generator_takes_is_refused(seed, modes):
+    for operator in (laplacian(nx.path_graph(4)), modes):
+        with pytest.raises(ValueError, match=r"seed is .*; it must be an int from 0 to 2\^63 - 1"):
+            null_operator(operator, "permuted", seed)
+
+
 @pytest.mark.parametrize("kind", ["rotated", "diagonal"])
 def test_a_laplacian_has_no_null_that_says_nothing(kind):
     L = laplacian(nx.path_graph(4))

@@ -84,6 +84,18 @@ def test_entries_are_those_of_the_matrix_and_zeros_are_not_stored(kind, layout):
     assert tensor._nnz() == 2
 
 
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_entries_out_of_order_are_put_in_order(layout):
+    unsorted = sp.csr_array(
+        (np.array([1.0, 2.0, 3.0]), np.array([2, 0, 1]), np.array([0, 2, 3])), shape=(2, 3)
+    )
+    tensor = sparse_tensor(unsorted, "cpu", torch.float64, layout)
+    columns = tensor.indices()[1] if layout == "coo" else tensor.col_indices()
+    assert columns.tolist() == [0, 2, 1]
+    assert tensor.values().tolist() == [2.0, 1.0, 3.0]
+    assert unsorted.indices.tolist() == [2, 0, 1]
+
+
 def test_other_device_than_the_default_one():
     with torch.device("meta"):
         assert sparse_tensor(sp.csr_array(MATRIX), "cpu", torch.float32, "coo").device.type == "cpu"
