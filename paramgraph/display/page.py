@@ -34,12 +34,13 @@ class TableView:
         |---|---|
         | ring | 0.2 |
         """
-        lines = [self.header, tuple("---" for _ in self.header)]
+        lines = [self.header]
         for place, (name, *cells) in enumerate(self.rows):
             name = name.strip()
             lines.append((f"*{name}*" if place in self.muted else name, *cells))
-        rule = "|" + "---|" * len(self.header)
-        return "\n".join(rule if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
+        escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        head, *rows = [f"| {' | '.join(line)} |" for line in escaped]
+        return "\n".join([head, "|" + "---|" * len(self.header), *rows])
 
 
 @dataclass(frozen=True)

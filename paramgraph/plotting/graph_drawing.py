@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from torch_geometric.data import Data
 
+from paramgraph._checks import is_whole, whole_number
 from paramgraph.display import MIDDLE_GREY, PALETTE
 from paramgraph.graphs import GraphLike, edge_part, roles_of, strongest_neighbourhood, weight_matrix
 from paramgraph.plotting._axes import colour_scale, new_axes
@@ -16,6 +17,7 @@ from paramgraph.plotting._node_positions import Layout, node_positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 NEGATIVE = PALETTE[4]
 Labels = Literal["index"] | Sequence[str] | Mapping[int, str]
@@ -71,7 +73,8 @@ def draw_graph(
     ImportError
         If matplotlib is missing; the message has the pip line.
     ValueError
-        If the graph has no such field, there is not one value or label a node, or the layout is unknown.
+        If the graph has no such field, there is not one value or label a node, the layout is unknown, `around` is no
+        node, or another number none that is allowed.
 
     Examples
     --------
@@ -80,8 +83,13 @@ def draw_graph(
     >>> ax.get_title()
     '5 of 8 nodes, along the heaviest edges from node 0'
     """
+    whole_number("max_nodes", max_nodes, 1)
+    whole_number("max_edges", max_edges, 0)
+    whole_number("seed", seed, 0)
     W = edge_part(weight_matrix(graph))
     nodes = W.shape[0]
+    if around is not None and not (is_whole(around) and 0 <= around < nodes):
+        raise ValueError(f"around is {around!r}; it must be one of the nodes 0 to {nodes - 1}, or None")
     colours = node_colours(_field(graph, color), nodes, color if isinstance(color, str) else "")
     names = _label_texts(labels, nodes)
     ax = new_axes(4.8, 4.0) if ax is None else ax
@@ -166,24 +174,40 @@ def _draw_edges(network: nx.Graph, positions: np.ndarray, ax: "Axes") -> bool:
 def _draw_nodes(
     network: nx.Graph, positions: np.ndarray, colours: NodeColours, chosen: np.ndarray, ax: "Axes"
 ) -> None:
-    from matplotlib import colors
+    from matplotlib.colors import to_hex
 
     style = {"node_size": _node_size(len(chosen)), "edgecolors": MIDDLE_GREY, "linewidths": 0.4, "ax": ax}
     scale = colour_scale()
     if colours.values is not None:
-        shown = colours.values[chosen]
-        norm = colors.Normalize(colours.values.min(initial=0), colours.values.max(initial=0))
-        drawn = nx.draw_networkx_nodes(network, positions, node_color=scale(norm(shown)), **style)
+        paints = _colour_bar(colours, ax).to_rgba(colours.values[chosen]) if len(chosen) else np.empty((0, 4))
+        drawn = nx.draw_networkx_nodes(network, positions, node_color=paints, **style)
         drawn.set_zorder(2)
         return
     for at, (_, colour, marker) in enumerate(colours.kinds):
         members = np.flatnonzero(colours.kind[chosen] == at).tolist()
         if members:
-            paint = colors.to_hex(scale(colour)) if isinstance(colour, float) else colour
+            paint = to_hex(scale(colour)) if isinstance(colour, float) else colour
             drawn = nx.draw_networkx_nodes(
                 network, positions, members, node_color=paint, node_shape=marker, **style
             )
             drawn.set_zorder(2)
+
+
+def _colour_bar(colours: NodeColours, ax: "Axes") -> "ScalarMappable":
+    """Draw the colour bar of all nodes of the graph, and give what maps their values to its colours.
+
+    Before the nodes are drawn, as a bar of one value widens the range.
+    """
+    from matplotlib import cm, colors
+
+    assert colours.values is not None  # asked for
+    norm = colors.Normalize(colours.values.min(), colours.values.max())
+    mapping = cm.ScalarMappable(norm, colour_scale())
+    bar = ax.figure.colorbar(mapping, ax=ax, shrink=0.6, pad=0.02)
+    bar.set_label(colours.title, color=MIDDLE_GREY)
+    bar.ax.tick_params(colors=MIDDLE_GREY)
+    bar.outline.set_visible(False)
+    return mapping
 
 
 def _node_size(nodes: int) -> float:
@@ -213,7 +237,7 @@ def _draw_labels(names: dict[int, str], positions: np.ndarray, ax: "Axes") -> No
 
 
 def _finish(ax: "Axes", colours: NodeColours, chosen: np.ndarray, negative: bool) -> None:
-    from matplotlib import cm, colors, lines
+    from matplotlib import lines
 
     ax.axis("off")
     ax.set_aspect("equal", adjustable="datalim")
@@ -231,12 +255,6 @@ def _finish(ax: "Axes", colours: NodeColours, chosen: np.ndarray, negative: bool
                 )
     if negative:
         handles.append(lines.Line2D([], [], color=NEGATIVE, linestyle=(0, (3, 2)), label="negative weight"))
-    if colours.values is not None and len(colours.values):
-        norm = colors.Normalize(colours.values.min(), colours.values.max())
-        bar = ax.figure.colorbar(cm.ScalarMappable(norm, colour_scale()), ax=ax, shrink=0.6, pad=0.02)
-        bar.set_label(colours.title, color=MIDDLE_GREY)
-        bar.ax.tick_params(colors=MIDDLE_GREY)
-        bar.outline.set_visible(False)
     if handles:
         legend = ax.legend(
             handles=handles,

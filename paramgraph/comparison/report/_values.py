@@ -15,6 +15,8 @@ from paramgraph._checks import is_number as is_real
 BLANK = "\N{EN DASH}"
 # A map of more layers than this is neither drawn soon nor read: 48 layers of 7 matrices each are 336.
 MOST_LAYERS = 1000
+# The bands of graphs that are too large for all modes.
+PARTIAL = ["computed modes", "the rest"]
 # A comparison, or a row of one, as plain data: what JSON holds, so its values are Any.
 Plain = Mapping[str, Any]
 
@@ -172,6 +174,18 @@ def band_labels(edges: Sequence[float | int]) -> list[str]:
     """
     ends = [f"{100 * edge:g}" for edge in edges]
     return [f"{low}\N{EN DASH}{high}" for low, high in pairwise(ends)]
+
+
+def band_names(result: Plain, construction: str, count: int) -> list[str]:
+    """Name the `count` bands of a construction: where not all modes were computed, those that were, and the rest.
+
+    >>> band_names({"setting": {"bands": [0, 0.2, 0.4, 1]}, "cells": []}, "ring", 2)
+    ['computed modes', 'the rest']
+    """
+    labels = band_labels(result["setting"]["bands"])
+    cells = [cell for cell in result["cells"] if cell["construction"] == construction]
+    partial = any((cell.get("modes") or 0) < (cell.get("nodes") or 0) for cell in cells)
+    return PARTIAL if count == 2 and (partial or len(labels) != 2) else labels
 
 
 def number_text(value: Any, style: str) -> str:

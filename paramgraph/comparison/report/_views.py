@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paramgraph.comparison.report._values import (
     Plain,
-    band_labels,
+    band_names,
     construction_names,
     csv_text,
     is_number,
@@ -80,7 +80,6 @@ def heatmap_views(result: Plain) -> list[FigureView]:
 
 def band_views(result: Plain) -> list[FigureView]:
     """Draw what was measured over the graph frequency: energy, signal-to-noise, eigenvalues."""
-    labels = band_labels(result["setting"]["bands"])
     many = len(construction_names(result)) > 2
     circular = any(row.get("circular") for row in result["summary"])
     dashed = " Dashed: circular, built from the measured signal itself." if circular else ""
@@ -90,7 +89,7 @@ def band_views(result: Plain) -> list[FigureView]:
             "The share of the signal's energy in each band, pooled over layers. Grey: the permuted null, with two "
             f"standard deviations of its mean either way.{dashed}"
         )
-        data = _energy_data(result, labels)
+        data = _energy_data(result)
         figure = partial(energy_figure, result)
         views.append(
             _view(result, "Energy", caption, "energy", figure, data, "energy.csv", "plot_energy()", wide=many)
@@ -101,7 +100,7 @@ def band_views(result: Plain) -> list[FigureView]:
             "reach from the lower to the upper quartile of layers (of one layer: 95 %); in grey, all other "
             f"constructions.{dashed}"
         )
-        data, file = _snr_data(result, labels), "signal_to_noise.csv"
+        data, file = _snr_data(result), "signal_to_noise.csv"
         figure = partial(snr_figure, result)
         views.append(
             _view(result, "Signal and noise", caption, "snr", figure, data, file, "plot_snr()", wide=many)
@@ -194,24 +193,26 @@ def _heatmap_data(cells: Sequence[Plain], column: str) -> str:
     return csv_text(header, [[cell.get(field) for field in header] for cell in cells])
 
 
-def _energy_data(result: Plain, labels: Sequence[str]) -> str:
+def _energy_data(result: Plain) -> str:
     columns = ("energy", "null_energy", "null_energy_sd")
     rows = []
     for row in summary_rows(result):
+        labels = band_names(result, row["construction"], len(row.get("energy") or ()))
         for band, label in enumerate(labels):
             found = [(row.get(column) or [])[band : band + 1] for column in columns]
             rows.append([row["construction"], label, *(one[0] if one else None for one in found)])
     return csv_text(("construction", "band_percent", *columns), rows)
 
 
-def _snr_data(result: Plain, labels: Sequence[str]) -> str:
+def _snr_data(result: Plain) -> str:
     rows = []
-    pooled = {row["construction"]: row.get("snr") or [None] * len(labels) for row in result["summary"]}
+    pooled = {row["construction"]: row.get("snr") or [] for row in result["summary"]}
     for name in construction_names(result):
         found = quartiles(stacked([cell for cell in result["cells"] if cell["construction"] == name], "snr"))
-        for band, label in enumerate(labels):
+        known = pooled.get(name, [])
+        for band, label in enumerate(band_names(result, name, len(known) or found.shape[1])):
             ends = [float(found[0, band]), float(found[2, band])] if band < found.shape[1] else [None, None]
-            rows.append([name, label, pooled.get(name, [None] * len(labels))[band], *ends])
+            rows.append([name, label, known[band] if band < len(known) else None, *ends])
     return csv_text(
         ("construction", "band_percent", "snr", "lower_quartile_of_layers", "upper_quartile_of_layers"), rows
     )

@@ -19,8 +19,9 @@ from paramgraph.comparison.report._panels import (
     style_of,
 )
 from paramgraph.comparison.report._values import (
+    PARTIAL,
     Plain,
-    band_labels,
+    band_names,
     construction_names,
     quartiles,
     stacked,
@@ -67,7 +68,8 @@ def snr_figure(result: Plain, *, wide: bool = False) -> "Figure":
 
     def behind(one: "Axes", row: Plain, places: np.ndarray) -> None:
         for other in summary_rows(result):
-            if other["construction"] != row["construction"] and (snr := stacked([other], "snr")).size:
+            snr = stacked([other], "snr")
+            if other["construction"] != row["construction"] and snr.shape[1] == len(places):
                 one.plot(snr[0], color=MIDDLE_GREY, linewidth=0.8, alpha=0.45)
         low, high = _snr_reach(result, row["construction"])
         if len(low) == len(places):
@@ -88,16 +90,19 @@ def _band_figure(
     """Draw a column over the bands, a panel for each construction, on one scale; `behind` draws what is below it."""
     rows = [row for row in summary_rows(result) if stacked([row], column).size]
     figure, axes = panel_grid(len(rows), wide=wide, height=1.5)
-    labels = band_labels(result["setting"]["bands"])
+    in_shares = True
     for one, row in zip(axes, rows, strict=True):
         values = stacked([row], column)[0]
         places = np.arange(len(values))
         behind(one, row, places)
         one.plot(places, values, marker="o", markersize=4, linewidth=1.6, **style_of(row.get("circular")))
         panel_title(one, row["construction"], 32 if wide else 25)
-        draw_bands(one, labels)
+        names = band_names(result, row["construction"], len(values))
+        in_shares = in_shares and names != PARTIAL
+        draw_bands(one, names)
     common_limits(axes, low)
-    outer_labels(figure, axes, "graph frequency, % of the modes from low to high", label)
+    unit = "% of the modes " if in_shares else ""
+    outer_labels(figure, axes, f"graph frequency, {unit}from low to high", label)
     return figure
 
 

@@ -134,3 +134,13 @@ def test_terms_are_a_list_of_definitions():
     page = render_page("t", "l", [Section("s", terms=(Term("lift", "more", "how much"),))], interactive=True)
     assert "<dt>lift</dt><dd>more</dd>" in page
     assert "It cannot tell how much" in page
+
+
+def test_a_table_of_markdown_keeps_its_columns():
+    table = TableView(("a|b", "share"), (("c|d", "|"), ("---", "1")))
+    assert table.to_markdown().splitlines() == [
+        r"| a\|b | share |",
+        "|---|---|",
+        r"| c\|d | \| |",
+        "| --- | 1 |",
+    ]

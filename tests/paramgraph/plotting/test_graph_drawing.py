@@ -75,6 +75,16 @@ def test_a_quantity_has_a_colour_bar():
     assert nodes(ax) == 24
 
 
+@pytest.mark.parametrize(
+    "values", [np.linspace(100, 101, 6), np.linspace(-3, -2, 6), np.full(6, 3.0)], ids=str
+)
+def test_the_colour_bar_is_that_of_the_nodes(values):
+    ax = draw_graph(nx.path_graph(6), axes(), color=values, layout="spectral")
+    (bar,) = (other for other in ax.figure.axes if other is not ax)
+    expected = bar._colorbar.mappable.to_rgba(values)
+    np.testing.assert_allclose(ax.collections[-1].get_facecolor(), expected, atol=1e-12)
+
+
 def test_a_part_of_a_large_graph_says_so():
     ax = draw_graph(nx.cycle_graph(60), axes(), max_nodes=10, around=20)
     assert nodes(ax) == 10
@@ -158,7 +168,11 @@ def test_missing_matplotlib_names_the_pip_line(monkeypatch):
         ({"labels": ["a"]}, "one text for each of the 3 nodes"),
         ({"labels": {7: "x"}}, "one text for each of the 3 nodes"),
         ({"layout": "circle"}, "no layout named 'circle'"),
-        ({"max_nodes": 0}, "at least one node"),
+        ({"max_nodes": 0}, "max_nodes is 0; it must be an int >= 1"),
+        ({"max_edges": -2}, "max_edges is -2; it must be an int >= 0"),
+        ({"around": 77}, "around is 77; it must be one of the nodes 0 to 2"),
+        ({"around": -1}, "around is -1; it must be one of the nodes 0 to 2"),
+        ({"seed": -1}, "seed is -1; it must be an int >= 0"),
     ],
     ids=str,
 )

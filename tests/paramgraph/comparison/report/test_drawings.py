@@ -2,6 +2,7 @@ import pytest
 
 from paramgraph.comparison.report import (
     agreement_figure,
+    comparison_page,
     energy_figure,
     heatmap_figure,
     snr_figure,
@@ -49,6 +50,28 @@ def test_what_was_built_from_the_signal_itself_is_dashed(synthetic):
     figure = energy_figure(synthetic(1))
     dashed = {axes.get_title(loc="left"): axes.lines[0].is_dashed() for axes in shown(figure)}
     assert [title for title, is_dashed in dashed.items() if is_dashed] == ["gram of gradients"]
+
+
+@pytest.mark.parametrize("bands", [[0, 0.2, 0.4, 0.6, 0.8, 1], [0, 0.5, 1]])
+def test_bands_of_some_modes_are_those_computed_and_the_rest(bands, synthetic):
+    result = synthetic(1, constructions=1)
+    result["setting"]["bands"] = bands
+    (row,) = result["summary"]
+    row |= {
+        "energy": [0.3, 0.7],
+        "null_energy": [0.1, 0.9],
+        "null_energy_sd": [0.01, 0.01],
+        "snr": [2.0, 0.5],
+    }
+    result["cells"] = [cell | {"modes": 4, "snr": [2.0, 0.5]} for cell in result["cells"]]
+    for figure in (energy_figure(result), snr_figure(result)):
+        texts = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert texts == ["computed modes", "the rest"]
+        assert figure.axes[0].get_xlim()[1] < 2
+        assert figure.get_supxlabel() == "graph frequency, from low to high"
+    page, name = comparison_page(result), row["construction"]
+    assert f"{name},computed modes,0.3,0.1,0.01\n{name},the rest,0.7,0.9,0.01\n" in page
+    assert f"{name},computed modes,2,2,2\n{name},the rest,0.5,0.5,0.5\n" in page
 
 
 def test_of_one_layer_the_bars_are_its_interval(synthetic):
