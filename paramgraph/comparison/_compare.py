@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,10 @@ def compare(
     )
     drawn = list(seeds)
     check_comparison(options, drawn)
+    # NumPy's integers are allowed, but neither generators nor JSON take them.
+    drawn, permutations = [int(seed) for seed in drawn], int(permutations)
+    modes = None if modes is None else int(modes)
+    options = replace(options, permutations=permutations, modes=modes)
     listed, given = list_batches(batches)
     constructions, refused = plan_constructions(builders, sources, scheme)
     needed = {one.features: one.source if one.reads_features else "weights" for one in constructions}

@@ -23,7 +23,7 @@ def choose_tables(tables: dict[str, NodeTable], layers: Collection[str] | None) 
     """
     if layers is None:
         return tables
-    if isinstance(layers, str) or not layers:
+    if isinstance(layers, str) or not isinstance(layers, Collection) or not layers:
         raise TypeError(f"layers is a list of names of tables, or None for all; got {layers!r}")
     for layer in layers:
         if layer not in tables:

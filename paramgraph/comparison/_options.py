@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
-from paramgraph._checks import is_whole
+from paramgraph._checks import is_number, is_whole
 from paramgraph.errors import UnknownNameError
 from paramgraph.graphs import BuilderLike
 from paramgraph.measures import FIFTHS, band_edges
@@ -53,6 +53,11 @@ class MeasurementOptions:
 def check_comparison(options: MeasurementOptions, seeds: Sequence[int]) -> None:
     """Refuse what cannot be measured by a ValueError, TypeError or UnknownNameError that says what is allowed."""
     band_edges(1, options.bands)
+    if not is_number(options.share):
+        raise TypeError(f"share is a number between 0 and 1, got {options.share!r}")
+    for name, count in (("permutations", options.permutations), ("modes", options.modes)):
+        if not (is_whole(count) or (name == "modes" and count is None)):
+            raise TypeError(f"{name} is an integer, got {count!r}")
     if not 0 < options.share < 1:
         raise ValueError(f"share is a share of the modes, between 0 and 1; got {options.share}")
     for null in options.nulls:
@@ -71,8 +76,8 @@ def check_comparison(options: MeasurementOptions, seeds: Sequence[int]) -> None:
     for seed in seeds:
         if not is_whole(seed):
             raise TypeError(f"a seed is an integer, got {seed!r}")
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds are different integers, 0 or larger; got {list(seeds)}")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63:
+        raise ValueError(f"seeds are different integers from 0 to 2^63 - 1; got {list(seeds)}")
 
 
 def choose_signal(signal: str, sources: Mapping[str, SourceLike], has_batches: bool, has_tuned: bool) -> str:

@@ -75,6 +75,17 @@ def moved(model):
     return tuned
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_integers_of_numpy_are_as_good_as_those_of_python(model, tmp_path):
+    options = {"builders": ["ring"], "targets": ["0"], "nulls": ["permuted"]}
+    expected = measured(model, seeds=[0, 1], modes=4, permutations=19, **options)
+    numbers = {"seeds": np.arange(2), "modes": np.int64(4), "permutations": np.int32(19)}
+    found = measured(model, folder=tmp_path, **numbers, **options)
+    assert timeless(found) == timeless(expected)
+    assert [found.setting[name] for name in numbers] == [[0, 1], 4, 19]
+    found.to_json(tmp_path / "comparison.json")
+
+
 def test_signal_of_two_groups_lies_in_the_lowest_modes_of_their_graph():
     # Two groups of 15 equal rows, each joined with the 14 others: two complete graphs.
     model = nn.Sequential(nn.Linear(3, 30, bias=False))

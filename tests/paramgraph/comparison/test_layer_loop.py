@@ -15,7 +15,10 @@ def test_layers_come_in_the_order_of_the_model(tables):
     assert choose_tables(tables, None) is tables
 
 
-@pytest.mark.parametrize("layers", ["0.weight", [], ()])
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    "layers", ["0.weight", [], (), iter(["0.weight"]), 3], ids=["text", "list", "tuple", "iterator", "number"]
+)
 def test_what_is_no_list_of_layers_is_refused(tables, layers):
     with pytest.raises(TypeError, match="list of names"):
         choose_tables(tables, layers)

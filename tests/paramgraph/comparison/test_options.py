@@ -15,6 +15,23 @@ def test_permutations_that_cannot_reach_the_level_are_refused(permutations):
         check_comparison(MeasurementOptions(permutations=permutations), [0])
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    "options",
+    [{"permutations": 1e3}, {"permutations": None}, {"modes": 4.0}, {"modes": True}, {"share": "a"}],
+    ids=str,
+)
+def test_what_is_no_number_or_no_integer_is_refused(options):
+    with pytest.raises(TypeError, match=f"{next(iter(options))} is an? "):
+        check_comparison(MeasurementOptions(**options), [0])
+
+
+@pytest.mark.parametrize("seeds", [[-1], [2**63], [0, 0]])
+def test_seeds_that_no_generator_takes_are_refused(seeds):
+    with pytest.raises(ValueError, match=r"different integers from 0 to 2\^63 - 1"):
+        check_comparison(MeasurementOptions(), seeds)
+
+
 @pytest.mark.parametrize("bands", [(0.0, 1.0, 0.5), (0.0,), (0.1, 1.0), (0.0, 0.9), (0.0, 0.0, 1.0)])
 def test_bands_that_do_not_rise_from_0_to_1_are_refused(bands):
     with pytest.raises(ValueError, match="from 0 to 1"):
