@@ -9,10 +9,11 @@ from torch import Tensor
 
 from paramgraph.filters._chebyshev import Damping
 from paramgraph.filters._chebyshev_recurrence import chebyshev_products
-from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, Method, Tail, pairs_for_rank
+from paramgraph.filters._choice import DEFAULT_RANK, EXACT_NODES, METHODS, Asked, Method, Tail, pairs_for_rank
 from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.graph_filter import GraphFilter
 from paramgraph.filters.response import ResponseFunction
+from paramgraph.filters.responses import get_response
 from paramgraph.spectra import ShiftOperator, Spectrum, check_operator, check_signal, eigenpairs, wide
 
 
@@ -64,12 +65,13 @@ def apply_filter_bank(
     """
     if isinstance(responses, str) or callable(responses) or not isinstance(responses, Iterable):
         raise TypeError(f"a filter bank takes a list of responses, got {responses!r}")
-    responses = list(responses)
+    responses = [get_response(response) for response in responses]
     check_operator(operator, "a filter bank")
     check_signal(X, operator.nodes)
+    Asked.checked(METHODS, method, order, rank, tail, damping)
     plain = spectrum is None and operator.nodes and damping == "none" and responses
     if plain and (method == "lowrank" or (method == "auto" and rank is not None)):
-        rank = min(rank or DEFAULT_RANK, operator.nodes)
+        rank = min(DEFAULT_RANK if rank is None else rank, operator.nodes)
         spectrum = eigenpairs(operator, k=pairs_for_rank(rank, operator.nodes, tail))
     elif plain and (method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES)):
         spectrum = eigenpairs(operator)

@@ -27,11 +27,15 @@ from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
 from paramgraph.graphs import GraphLike
-from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs
+from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs, smallest_eigenvalue
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
 ROUNDING = 1e-5
+INDEFINITE = (
+    "the operator to be preserved has negative eigenvalues ({}), so that tr(X^T C X) does not measure a loss; take the "
+    "Gram matrix of activations, or a Laplacian"
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,7 +139,8 @@ def contrast(
     response : callable or str, default tikhonov(1.0)
         Response h on :math:`\nu`; falling, with h(0) = 1, to leave alone what is not preserved.
     rank : int, optional
-        Compute the strongest modes alone, and leave all others as they are; needs an adjacency to be preserved.
+        Compute the strongest modes alone, and leave all others as they are; needs an adjacency to be preserved, whose
+        smallest eigenvalue is computed too where no bound tells its sign.
     seed : int or numpy.random.Generator, default 0
         Of the eigensolver's start vectors.
 
@@ -175,6 +180,8 @@ def contrast(
     )
     V = pairs.eigenvectors
     values, remark = _without_rounding(pairs.eigenvalues, V)
+    if len(values) < nodes:
+        _check_rest(operators[1])
     rounding = _rounding(values, pairs.residuals, V)
     found = evaluate_response(response, values[:rank], rounding[:rank])
     kept, cut = whole_modes(values, rounding, found, nodes, tail=1)
@@ -208,6 +215,14 @@ def _rounding(
     return residuals * root + ROUNDINGS * len(V) * eps * values.abs().max() if len(values) else residuals
 
 
+def _check_rest(preserve: ShiftOperator) -> None:
+    """Refuse an operator to be preserved with a negative eigenvalue among the modes that were not computed."""
+    # The largest entry of the diagonal is at most the largest eigenvalue.
+    least = -ROUNDING * preserve.matrix.diagonal().max()
+    if preserve.interval[0] < least and (lowest := smallest_eigenvalue(preserve)) < least:
+        raise ValueError(INDEFINITE.format(f"{lowest:.3g}"))
+
+
 def _without_rounding(
     values: Float[Tensor, " modes"], V: Float[Tensor, "nodes modes"]
 ) -> tuple[Float[Tensor, " modes"], str]:
@@ -218,10 +233,7 @@ def _without_rounding(
     quotients = values / V.square().sum(dim=0)
     lowest = quotients.min().item()
     if lowest < -ROUNDING * quotients.abs().max().item():
-        raise ValueError(
-            f"the operator to be preserved has negative eigenvalues (a Rayleigh quotient of {lowest:.3g}), so that "
-            "tr(X^T C X) does not measure a loss; take the Gram matrix of activations, or a Laplacian"
-        )
+        raise ValueError(INDEFINITE.format(f"a Rayleigh quotient of {lowest:.3g}"))
     below = int((values < 0).sum())
     remark = f"; {below} eigenvalues below 0 by rounding are taken as 0" if below else ""
     return values.clamp(min=0.0), remark

@@ -20,7 +20,15 @@ from paramgraph.filters._choice import Method, Tail
 from paramgraph.filters.design import FilterDesign, design_filter
 from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction
-from paramgraph.spectra import Seed, ShiftOperator, Spectrum, keep_tensor, linear_product
+from paramgraph.spectra import (
+    Seed,
+    ShiftOperator,
+    Spectrum,
+    check_operator,
+    check_signal,
+    keep_tensor,
+    linear_product,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -282,7 +290,9 @@ def apply_filter(
     >>> apply_filter(laplacian(nx.complete_graph(2), None), torch.tensor([1.0, 3.5]), lowpass(1.0))
     tensor([2.2500, 2.2500])
     """
+    check_operator(operator, "a filter")
+    check_signal(X, operator.nodes)  # before a decomposition is spent
     design, response = design_filter(
         operator, response, method, order, rank, tail, spectrum, seed=0, damping=damping, once=True
     )
-    return GraphFilter(operator, response, design, precompute=False)(X)
+    return GraphFilter(operator, response, design, precompute=False)(X, check=False)

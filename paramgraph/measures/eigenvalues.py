@@ -50,10 +50,10 @@ def algebraic_connectivity(graph: GraphLike | ShiftOperator) -> float:
     0.0
     """
     operator = graph if isinstance(graph, ShiftOperator) else laplacian(graph, None)
-    if operator.kind != "laplacian" or operator.normalization is not None:
+    if operator.kind != "laplacian" or operator.normalization is not None or operator.signs is not None:
         raise ValueError(
-            f"algebraic connectivity is that of laplacian(graph, normalization=None), got {operator!r}; give the "
-            "graph itself"
+            f"algebraic connectivity is that of laplacian(graph, normalization=None) without negative weights, got "
+            f"{operator!r}; give the graph itself"
         )
     if operator.nodes < 2:
         raise ValueError(f"a graph of {operator.nodes} nodes has no second eigenvalue")

@@ -119,7 +119,7 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     Raises
     ------
     ValueError
-        If there are no gradients, or one has other rows or is not finite.
+        If there are no gradients, or one has other rows or columns or is not finite.
 
     Examples
     --------
@@ -132,9 +132,13 @@ def project_gradients(spectrum: Spectrum, gradients: Tensor | Sequence[Tensor]) 
     if not len(gradients):
         raise ValueError("no gradients to project: give those of at least one batch")
     check_spectrum(spectrum, "this measure")
+    shapes = set()
     for gradient in _batches(gradients):
         check_signal(gradient, spectrum.nodes, finite=False)
-    total = torch.zeros_like(gradients[0], dtype=torch.float64, device="cpu")
+        shapes.add(tuple(gradient.shape))
+        if len(shapes) > 1:
+            raise ValueError(f"gradients of all batches have one shape, got {' and '.join(map(str, shapes))}")
+    total = torch.zeros(shapes.pop(), dtype=torch.float64, device="cpu")
     for gradient in _batches(gradients):
         total += gradient.detach().to("cpu", torch.float64)
     mean = project_signal(spectrum, total / len(gradients))

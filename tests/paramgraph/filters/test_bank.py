@@ -105,6 +105,24 @@ def test_bank_must_be_a_list(responses):
         apply_filter_bank(laplacian(GRAPH), signal(), responses)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"rank": 0}, "rank must be"),
+        ({"rank": 2.5}, "rank must be"),
+        ({"tail": "zero"}, "no tail"),
+        ({"order": 0}, "order must be"),
+        ({"responses": ["heatt"]}, "heatt"),
+    ],
+    ids=str,
+)
+def test_what_is_not_allowed_is_refused_before_the_eigenpairs(options, text, monkeypatch):
+    monkeypatch.setattr("paramgraph.filters._bank.eigenpairs", lambda *_, **__: pytest.fail("solved"))
+    with pytest.raises(ValueError, match=text):
+        apply_filter_bank(laplacian(GRAPH), signal(), **({"responses": [heat(1.0)]} | options))
+
+
 def test_signal_that_is_not_finite_raises():
     with pytest.raises(ValueError, match="NaN"):
         apply_filter_bank(laplacian(GRAPH), signal() * float("nan"), [heat(1.0)])

@@ -175,6 +175,13 @@ def test_gram_of_float32_features_is_positive_semidefinite_but_for_rounding():
 def test_indefinite_graph_to_be_preserved_is_refused():
     with pytest.raises(ValueError, match="negative eigenvalues"):
         contrast(TASK, nx.cycle_graph(NODES))
+    with pytest.raises(ValueError, match=r"negative eigenvalues \(-5\)"):
+        contrast(np.eye(4), np.diag([3.0, 1.0, -5.0, 0.5]), rank=2)  # the strongest two are positive
+
+
+def test_gram_of_float32_features_may_be_preserved_by_its_strongest_modes():
+    features = torch.randn(2, NODES, generator=torch.Generator().manual_seed(0))
+    assert contrast(TASK, features.T @ features, rank=1).rank == 1
 
 
 def test_task_that_is_singular_without_a_ridge_is_refused():

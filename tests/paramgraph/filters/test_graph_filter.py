@@ -453,6 +453,13 @@ def test_signal_of_wrong_shape_raises(shape):
         apply_filter(laplacian(nx.path_graph(3)), torch.ones(shape), heat(1.0))
 
 
+@pytest.mark.parametrize("X", [torch.ones(4, 2), torch.full((3, 2), torch.nan)], ids=["rows", "NaN"])
+def test_signals_are_looked_at_before_the_eigenpairs(X, monkeypatch):
+    monkeypatch.setattr("paramgraph.filters.design.eigenpairs", lambda *_, **__: pytest.fail("solved"))
+    with pytest.raises(ValueError, match=r"\(3,\)|NaN"):
+        apply_filter(laplacian(nx.path_graph(3)), X, heat(1.0))
+
+
 @pytest.mark.usefixtures("unchecked_types")
 def test_integer_signal_raises():
     with pytest.raises(TypeError, match="floating"):

@@ -50,9 +50,10 @@ def test_connectivity_of_an_operator_is_that_of_its_graph():
         (laplacian(nx.path_graph(3), "sym"), "normalization=None"),
         (adjacency(nx.path_graph(3)), "normalization=None"),
         (np.array([[0.0, -1.0], [-1.0, 0.0]]), "not negative"),
+        (laplacian(np.array([[0.0, -1.0], [-1.0, 0.0]]), None, signed=True), "without negative weights"),
         (np.array([[0.0, math.nan], [math.nan, 0.0]]), "NaN"),
     ],
-    ids=["one node", "no nodes", "normalized", "adjacency", "signed", "NaN"],
+    ids=["one node", "no nodes", "normalized", "adjacency", "signed", "signed operator", "NaN"],
 )
 def test_graph_without_a_connectivity_raises(graph, match):
     with pytest.raises(ValueError, match=match):

@@ -65,6 +65,12 @@ def test_values_that_are_not_finite_are_refused(spectrum, gradients, value):
         project_gradients(spectrum, gradients)
 
 
+@pytest.mark.parametrize("other", [torch.ones(7, 1), torch.ones(7)])
+def test_gradients_of_different_widths_are_refused(spectrum, gradients, other):
+    with pytest.raises(ValueError, match="gradients of all batches have one shape"):
+        project_gradients(spectrum, [*gradients, other])
+
+
 def test_no_gradients_are_refused(spectrum):
     with pytest.raises(ValueError, match="at least one batch"):
         project_gradients(spectrum, [])
