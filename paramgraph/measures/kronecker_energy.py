@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -324,13 +324,7 @@ class _BandSums:
             )
         values, self._index = order.detach().double().cpu().view(-1).sort(descending=True, stable=True)
         self._values, self._index = values.numpy(), self._index.to(like.device)
-        gaps = 1 + np.flatnonzero(-np.diff(self._values) > CLUSTER_WIDTH * np.abs(self._values).max())
-        ends = np.concatenate([[0], gaps, [len(self._values)]])
-        wanted = np.array(band_edges(len(self._values), bands))
-        after = np.searchsorted(ends, wanted)
-        before = np.maximum(after - 1, 0)
-        nearer = wanted - ends[before] <= ends[after] - wanted
-        self._cuts = np.unique(np.where(nearer, ends[before], ends[after]))
+        self._cuts = _in_gaps(self._values, band_edges(len(self._values), bands))
         self._energies: dict[int, np.ndarray] = {}
 
     def add(self, text: int, matrix: Tensor) -> None:
@@ -348,6 +342,27 @@ class _BandSums:
         edges = (self._values[inner - 1] + self._values[inner]) / 2
         covered = float(self._values[-1]), float(self._values[0])
         return EnergyBands(edges, covered, np.diff(self._cuts).astype(np.int64), energies)
+
+
+def _in_gaps(falling: Float[np.ndarray, " modes"], wanted: Sequence[int]) -> Int64[np.ndarray, " ends"]:
+    """Move the ends of bands out of the levels of equal eigenvalues, to the nearer end of a level.
+
+    Among neighbours that go on for longer than a level, to the widest gap of those nearer than half of one.
+    """
+    width = CLUSTER_WIDTH * np.abs(falling).max(initial=0.0)
+    gaps = -np.diff(falling)
+    ends = np.concatenate([[0], 1 + np.flatnonzero(gaps > width), [len(falling)]])
+    cuts = set()
+    for end in wanted:
+        after = int(np.searchsorted(ends, end))
+        low, high = int(ends[max(after - 1, 0)]), int(ends[after])
+        if low < end < high and falling[low] - falling[high - 1] > width:
+            near = np.searchsorted(-falling, [-falling[end] - width / 2, -falling[end] + width / 2])
+            low, high = max(int(near[0]) - 1, 0), min(int(near[1]) + 1, len(falling))
+            cuts.add(low + 1 + int(gaps[low : high - 1].argmax()))
+        else:
+            cuts.add(low if end - low <= high - end else high)
+    return np.array(sorted(cuts))
 
 
 def _sums(

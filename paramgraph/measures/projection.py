@@ -1,5 +1,6 @@
 """Signals and gradients in the modes of a spectrum."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from paramgraph.spectra import Spectrum, check_signal, check_spectrum
 
-# Of the largest eigenvalue: eigenvalues nearer than this are copies of one.
+# Of the largest eigenvalue, from end to end: weights in float32 part the copies of an eigenvalue so far.
 CLUSTER_WIDTH = 1e-7
 
 
@@ -27,13 +28,24 @@ def project_signal(spectrum: Spectrum, X: Tensor) -> Float[Tensor, "modes width"
 
 
 def level_ends(spectrum: Spectrum) -> Int64[np.ndarray, " ends"]:
-    """List where the levels of equal eigenvalues end among the modes of a spectrum, from 0 on."""
+    """List where the levels of equal eigenvalues end among the modes of a spectrum, from 0 on.
+
+    No level is wider than 1e-7 of the largest: neighbours that go on for longer are parted at their widest gaps.
+    """
     check_spectrum(spectrum, "this measure")
     values = spectrum.eigenvalues.to("cpu").double().numpy()
     width = CLUSTER_WIDTH * np.abs(values).max(initial=0.0)
-    gaps = 1 + np.flatnonzero(np.abs(np.diff(values)) > width)
-    ends: np.ndarray = np.unique([0, *gaps, len(values)]).astype(np.int64)
-    return ends
+    gaps = np.abs(np.diff(values))
+    cuts = [0, *(1 + np.flatnonzero(gaps > width)).tolist(), len(values)]
+    runs, ends = list(itertools.pairwise(cuts)), [0]
+    while runs:
+        low, high = runs.pop()
+        if high - low > 1 and abs(values[high - 1] - values[low]) > width:
+            widest = low + 1 + int(gaps[low : high - 1].argmax())
+            runs += [(low, widest), (widest, high)]
+        else:
+            ends.append(high)
+    return np.unique(ends).astype(np.int64)
 
 
 def level_means(

@@ -170,6 +170,23 @@ def test_bands_hold_what_their_modes_have_text_by_text(generator):
     assert bands.share.sum() == pytest.approx(1)
 
 
+def test_a_band_ends_near_its_share_where_no_gap_is_wide():
+    """Beside one strong mode all others are near each other, though they are far from equal."""
+    model = nn.Sequential(nn.Linear(3, 3, bias=False))
+    gaps = [6e-8, 6e-8, 6e-8, 9e-8, 6e-8, 6e-8, 6e-8]
+    order = torch.tensor([1.0, *(1e-5 - np.cumsum([0.0, *gaps]))], dtype=torch.float64).view(3, 3)
+    found = product_energy(
+        model,
+        rows(model),
+        {"0.weight": (torch.eye(3), torch.eye(3))},
+        [torch.ones(2, 3)],
+        by_label,
+        order={"0.weight": order},
+        bands=(0, 0.5, 1),
+    )["0.weight"]
+    assert found.bands.modes.tolist() == [5, 4]
+
+
 def test_the_response_of_bands_is_that_of_their_mean_energies():
     energies = np.array([[6.0, 10.0, 8.0], [1.0, 3.0, 2.0]])
     bands = EnergyBands(np.array([2.0]), (0.0, 3.0), np.array([2, 8]), energies)

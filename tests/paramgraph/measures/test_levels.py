@@ -4,8 +4,11 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from paramgraph import (
+    Gram,
+    adjacency,
     band_energy,
     compaction,
     eigenpairs,
@@ -94,3 +97,21 @@ def test_a_share_that_ends_among_copies_which_the_spectrum_may_not_hold_is_refus
         compaction(eigenpairs(L, k=6), X)
     ring = laplacian(GRAPHS["ring"])
     assert compaction(eigenpairs(ring, k=6), X) == pytest.approx(compaction(eigenpairs(ring), X))
+
+
+def test_neighbours_that_go_on_for_longer_than_a_level_are_parted_at_their_widest_gaps():
+    # One strong mode, and 20 pairs of weak ones: no gap is wider than 1e-7 of it, but all together span 24e-7.
+    gaps = np.tile([3e-8, 9e-8], 20)[:-1]
+    spectrum = eigenpairs(adjacency(np.diag([1.0, *(1e-4 - np.cumsum([0.0, *gaps]))])))
+    energy = mode_energy(spectrum, spectrum.eigenvectors[:, 11].contiguous())
+    expected = torch.zeros(41, dtype=torch.float64)
+    expected[11:13] = 0.5  # modes 1 and 2 are a pair, 3 and 4, ..., 11 and 12
+    torch.testing.assert_close(energy, expected)
+
+
+def test_copies_that_float32_weights_part_are_one_level(generator):
+    graph = Gram()(Data(x=torch.randn(30, 10, generator=generator)))
+    spectrum = eigenpairs(adjacency(graph))
+    assert 1e-9 < float(spectrum.eigenvalues[10:].abs().max()) < 1e-6  # 20 zeros, as float32 knows them
+    energy = mode_energy(spectrum, torch.randn(30, generator=generator))
+    torch.testing.assert_close(energy[10:], energy[10:].mean().expand(20))
