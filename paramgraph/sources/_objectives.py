@@ -175,7 +175,8 @@ def take_texts(batch: Any, texts: Sequence[int], count: int) -> Any:
     if isinstance(batch, Mapping):
         return {key: taken(value) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
-        return type(batch)(map(taken, batch))
+        parts = list(map(taken, batch))
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return taken(batch)
 
 

@@ -1,5 +1,7 @@
 """Gradients at the outputs of layers: closed forms, padding, and what a text is asked for."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -102,8 +104,9 @@ def test_a_mask_that_is_given_by_position_is_read(tiny_transformer, tiny_batches
     named = output_gradients(tiny_transformer, table, [batch], objective)
     assert torch.equal(output_gradients(tiny_transformer, table, [tuple(batch.values())], objective), named)
     batch["attention_mask"][1] = 0
-    with pytest.warns(NumericalWarning, match="1 texts hold nothing but padding"):
-        output_gradients(tiny_transformer, table, [tuple(batch.values())], objective)
+    for kind in (lambda *parts: parts, namedtuple("Texts", batch)):
+        with pytest.warns(NumericalWarning, match="1 texts hold nothing but padding"):
+            output_gradients(tiny_transformer, table, [kind(*batch.values())], objective)
 
 
 def test_texts_of_nothing_but_padding_are_counted_and_left_out(tiny_transformer, tiny_batches):
