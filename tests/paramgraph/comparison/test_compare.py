@@ -364,7 +364,7 @@ def test_builders_that_raise_or_give_broken_graphs_are_named_and_the_others_go_o
         ({"modes": 1}, ValueError, "at least 2"),
         ({"seeds": ()}, ValueError, "at least one seed"),
         ({"seeds": (0, 0)}, ValueError, "different"),
-        ({"seeds": (-1,)}, ValueError, "0 or larger"),
+        ({"seeds": (-1,)}, ValueError, "from 0 to 2"),
         ({"seeds": (True,)}, TypeError, "integer"),
         ({"layers": ["1.weight"]}, UnknownNameError, "layer"),
         ({"layers": "0.weight"}, TypeError, "list"),
