@@ -31,6 +31,8 @@ from paramgraph.whole_files import write_text
 NULLS = ("permuted", "rotated", "random")
 EXTRAS = ("pandas", "jinja2", "matplotlib", "rich")
 WHAT, HOW, CHECK = "what is compared", "how", "verify instead"
+# What --verify reads, and what any command does.
+VERIFYING, ALWAYS = ("cells", "seed"), ("verify", "json", "quiet", "traceback")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,7 @@ class Compare:
 
     def run(self, line: str) -> int:
         """Compare, or verify; 1 where verified records disagree, 130 where finished layers are on disk."""
+        self._check_unread()
         if self.verify is not None:
             return _verify(self, self.verify)
         if not self.model or self.out is None:
@@ -161,6 +164,10 @@ class Compare:
             )
         for null in self.nulls or ():
             known_choice("--nulls", null, (*NULLS, "none"))
+        if "none" in (self.nulls or ()) and len(self.nulls or ()) > 1:
+            raise ValueError(f"--nulls is {' '.join(self.nulls or ())}: name null models, or none alone")
+        if self.memory_budget is not None and not 0 < self.memory_budget < float("inf"):
+            raise ValueError(f"--memory-budget is {self.memory_budget:g}: a number of GB above 0 is needed")
         check_extras("compare", EXTRAS, "paramgraph[compare]")
         from paramgraph.comparison import check_signal
 
@@ -180,6 +187,19 @@ class Compare:
         print_comparison(found.to_dict())
         print_lines("", f"With figures, every layer and what the words mean: {self.out / 'report.html'}")
         return 0
+
+    def _check_unread(self) -> None:
+        """Refuse options that would be ignored beside the others."""
+        verifies = self.verify is not None
+        for field in dataclasses.fields(self):
+            is_read = field.name in ALWAYS or (field.name in VERIFYING) is verifies
+            if not is_read and getattr(self, field.name) != field.default:
+                name = "MODEL" if field.name == "model" else f"--{field.name.replace('_', '-')}"
+                place = "is not of --verify" if verifies else "is of --verify"
+                raise ValueError(f"{name} {place}, and would be ignored: leave it out")
+        tunes = self.tune_steps > 0
+        if self.data and not tunes and self.tune_rate != Compare.tune_rate:
+            raise ValueError("--tune-rate is of --tune-steps, which is 0: it would be ignored")
 
 
 def _compare(arguments: Compare, command: str) -> Any:

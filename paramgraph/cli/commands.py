@@ -214,7 +214,7 @@ class _Reader(TyperCommand):
                 rest.append(f"{name}{equals}{value}")
                 continue
             if equals:
-                given[name] = [value]
+                given[name] = [_named(value, ctx, one)]
                 continue
             most = len(ahead) if one.multiple else 1
             count = next(
@@ -222,7 +222,7 @@ class _Reader(TyperCommand):
             )
             if not count:
                 raise typer.BadParameter("a value is needed", ctx, one)
-            given[name] = ahead[:count]
+            given[name] = [_named(word, ctx, one) for word in ahead[:count]]
             del ahead[:count]
         for name, values in given.items():
             if options[name].metavar in NUMBERS:
@@ -231,6 +231,8 @@ class _Reader(TyperCommand):
                     raise typer.BadParameter(
                         f"got {' '.join(values)!r}; numbers are needed", ctx, options[name]
                     )
+        for word in (*rest, *ahead):
+            _named(word, ctx)
         pairs = [part for name, values in given.items() for value in values for part in (name, value)]
         try:
             return super().parse_args(ctx, [*pairs, *rest, *ahead])
@@ -257,6 +259,14 @@ class _Reader(TyperCommand):
         for name, records in groups.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+# ctx and one are Any: as in `_Reader`.
+def _named(word: str, ctx: Any, one: Any = None) -> str:
+    """Refuse an empty word, as of a variable that is not set: it would count as not given, or as this folder."""
+    if not word:
+        raise typer.BadParameter("got ''; a value is needed", ctx, one)
+    return word
 
 
 def _is_option(word: str) -> bool:

@@ -146,12 +146,14 @@ class Refine:
             for name, value in vars(self).items()
             if name not in NOT_SIZES and value is not None
         }
-        from spectral_opt.sweep import RefinementOptions, is_in_files
+        from spectral_opt.sweep import STATES, RefinementOptions, is_in_files
 
         plain = RefinementOptions(self.base, self.tuned, self.preserve)
         options = replace(plain.quick() if self.quick else plain, **given)
         self._check_task()
-        _check_folder(self.out, self.overwrite)
+        # One that was interrupted as it wrote its results goes on; whether it is the same is seen once texts are read.
+        goes_on = (self.out / UNFINISHED / STATES).is_file()
+        _check_folder(self.out, self.overwrite or goes_on)
         _check_moments(self.moments)
         from paramgraph.checkpoints import locate
         from paramgraph.workers import check_workers
@@ -194,6 +196,7 @@ def _refine_unmeasured(options: "RefinementOptions", command: Refine, line: str)
             f"--{asked[0]} is of what is measured, in memory, and base and graphs are in files (--memory "
             f"{command.memory}): give --strength alone, or --memory whole"
         )
+    _check_folder(command.out, command.overwrite)
     from spectral_opt.sweep import refine_unmeasured, write_card
 
     print_lines("refining block by block; nothing is measured", to_stderr=True)
@@ -241,6 +244,9 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
     if states.found:
         sweep.known = list(states.found)
         print_lines(f"going on after {len(states.found)} states that were measured before", to_stderr=True)
+    # What lies beside the states of this sweep was written by it, or given to it to overwrite.
+    overwrite = command.overwrite or bool(states.found)
+    _check_folder(command.out, overwrite)
 
     def keep(sweep: "Sweep", finished: bool = False) -> dict[str, Any]:
         if not finished:
@@ -256,16 +262,16 @@ def _sweep(sweep: "Sweep", command: Refine, line: str) -> int:
         with progress_bar(sweep.work) as sweep.advance:
             sweep.run()
             sweep.pick()
-            state = sweep.save(command.out / "model", command.overwrite)
+            state = sweep.save(command.out / "model", overwrite)
+        results = keep(sweep, finished=True)
+        _write_recipe(command, state.form == "adapter")
+        write_card(results, command.out / "model")
+        page = command.out / "report.html"
+        write_text(page, refinement_page(results))
     except KeyboardInterrupt:
         write_text(unfinished / "report.html", refinement_page(keep(sweep)))
         print_lines(f"interrupted; {len(sweep.points)} measured states are in {unfinished}", to_stderr=True)
         return 130
-    results = keep(sweep, finished=True)
-    _write_recipe(command, state.form == "adapter")
-    write_card(results, command.out / "model")
-    page = command.out / "report.html"
-    write_text(page, refinement_page(results))
     for name in (
         "results.json",
         "results.csv",

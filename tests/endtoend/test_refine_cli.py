@@ -538,6 +538,29 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     assert again.results["written"] == whole["written"]
 
 
+@pytest.mark.parametrize("last", ["write_card", "refinement_page"])
+def test_a_run_that_ends_while_it_writes_its_results_goes_on(
+    word_model_folder, classifier, texts, tmp_path, monkeypatch, last
+):
+    given, out = (word_model_folder, classifier, texts["preserve"]), tmp_path / "out"
+
+    def killed(*_):
+        raise RuntimeError("no more power")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"spectral_opt.sweep.{last}", killed)
+        with pytest.raises(RuntimeError):
+            run(*given, out)
+    assert (out / "model" / "config.json").is_file()
+    other = run(*given, out, "--seed", "1")
+    assert (other.code, "holds another sweep (of other seed" in other.last_line) == (2, True)
+    again = run(*given, out)
+    assert again.code == 0, again.err
+    assert "going on after" in again.err
+    assert {path.name for path in out.iterdir()} >= {"model", "report.html", "results.json", "mergekit.yaml"}
+    assert not (out / "unfinished").exists()
+
+
 def test_an_interruption_leaves_the_results_of_the_run_before(
     word_model_folder, classifier, texts, tmp_path, monkeypatch
 ):
