@@ -10,8 +10,6 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat, TypeGuard
 
-import numpy as np
-
 from paramgraph.errors import UnknownNameError
 
 # Values for options that must be given, as a message writes them.
@@ -134,6 +132,8 @@ def check_seed(builder: str, value: object) -> None:
 
 def check_flag(builder: str, option: str, value: object) -> None:
     """Check an option of a builder that is switched on or off: a TypeError for anything but a bool."""
+    import numpy as np  # here, as the help of commands does without
+
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{builder}: {option} must be True or False, got {value!r}")
 
