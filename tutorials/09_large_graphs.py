@@ -336,8 +336,9 @@ error.astype(float).round(3)
 # %% [markdown]
 # A fifth of the energy in a fifth of the modes: the rounding is all but white on these graphs. `gram` gathers 22 %,
 # which its small p-value does not make useful: with this many numbers a hair is significant, so look at the size of
-# an effect first. A filter that knows these graphs cannot tell rounding from weights, and that was worth the minute
-# that it took to ask. (Limits: one model, query matrices, rounding by rows to nearest.)
+# an effect first. The weights themselves are not white on graphs that were built of them (the last column; the ring,
+# which knows nothing, has a fifth of them too): a low-pass would take more of the error than of the weights. Whether
+# the model is better for it was not asked. (Limits: one model, query matrices, rounding by rows to nearest.)
 #
 # ## Exercises
 #
