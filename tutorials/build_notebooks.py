@@ -35,6 +35,8 @@ ROOTS = "home|root|work|tmp|Users|mnt|opt|private|usr|var"
 HERE = sorted({str(Path.home()), sys.prefix, str(TUTORIALS.parent), tempfile.gettempdir()})
 PLACES = re.compile(rf"(?<![\w.~/-])(?:/(?:{ROOTS})/|[A-Za-z]:\\\w|(?:{'|'.join(map(re.escape, HERE))})\b)")
 ADDRESSES = re.compile(r"\bat 0x[0-9a-f]{6,}")
+# What bitsandbytes says of some processors where it is imported.
+NOISE = re.compile(r"(Failed to load CPU \w+ from kernels-community: .*\n)+")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # As in the Makefile: spinning threads cost five times the work that they do on small machines.
 SETTINGS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -78,6 +80,8 @@ def run(source: Path) -> Any:
     notebook.metadata.language_info = nbformat.from_dict({"name": "python"})  # the kernel adds its version
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
+        if "outputs" in cell:
+            cell.outputs = [one for one in cell.outputs if not NOISE.fullmatch(one.get("text", ""))]
         for output in cell.get("outputs", []):
             output.pop("transient", None)
             if "metadata" in output:
