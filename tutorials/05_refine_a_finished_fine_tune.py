@@ -434,7 +434,7 @@ print(state.form, "|", state.remarks[-1])
 table([whole, measure("LoRA, refined", 1.0, adapted.get_base_model())])
 
 # %% [markdown]
-# This short run has forgotten little (.101 lost), and most of that comes back (.021), but for .014 of AUC: half of what
+# This short run has forgotten little (.101 lost), and most of that comes back (.023), but for .012 of AUC: half of what
 # LoRA had learned (.794 at the start). No scaling stands beside it, so this shows the way and no gain.
 #
 # ## Folders, and the command line
