@@ -136,14 +136,14 @@ def _interval(axes: "Axes", at: int, colour: str, effect: PairedSummary, *, is_r
 
     left, right = axes.get_xlim()
     low, high = (
-        edge if end is None or math.isinf(end) else shown(end)
+        edge if end is None else min(max(shown(end), left), right)
         for end, edge in ((effect.low, left), (effect.high, right))
     )
-    if effect.n > 1:
+    if effect.n > 1 and low < high:
         # An end without bound, or beyond the figure, runs out of it, thin.
-        is_open = low <= left or high >= right
+        is_open = low == left or high == right
         axes.plot(
-            [max(low, left), min(high, right)],
+            [low, high],
             [at, at],
             color=colour,
             linewidth=0.7 if is_open else 1.8,
