@@ -17,8 +17,8 @@ from torch import Tensor
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
 SYMMETRIC_ELEMENTS = 2**24  # 64 MB: of the products of up to 4,096 rows with themselves, half are computed
-# Up to so many a partition is faster, at 384 by a third; torch selects faster from 1,152 on (64 times 18 candidates).
-_FEW = 1024
+_WAYS = 8  # columns of a set, of which the largest is looked at first
+_FEW = 4  # times as many as are wanted may reach a bound; more are ties, of which `topk` needs no list
 _TILE = 64  # rows that are mirrored at a time: a whole transpose would read each line of the cache many times
 Search = Literal["exact", "faiss"]
 
@@ -105,16 +105,40 @@ class CandidateSearch:
 def _largest(score: Tensor, own: Tensor, count: int, signed: bool) -> tuple[Tensor, Tensor]:
     score = score.abs_() if signed else score
     score[torch.arange(len(own), device=own.device), own] = -torch.inf
-    if score.device.type == "cpu" and score.shape[1] <= _FEW:
-        # NumPy's partition of values alone, and a look for what is not below the level.
-        level = torch.from_numpy(np.partition(score.numpy(), -count, axis=1)[:, -count, None])
-        found = (score >= level).nonzero()[:, 1]
-        if len(found) == len(score) * count:  # no tie at the level
-            indices = found.view(-1, count)
-            values, order = score.gather(1, indices).sort(dim=1, descending=True)
-            return values, indices.gather(1, order)
-    best = score.topk(count, dim=1)
-    return best.values, best.indices
+    found = _above_a_bound(score, count) if score.device.type == "cpu" else None
+    if found is None:
+        best = score.topk(count, dim=1)
+        return best.values, best.indices
+    values, columns = found
+    best = values.topk(count, dim=1)
+    return best.values, columns.gather(1, best.indices)
+
+
+def _above_a_bound(score: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
+    """Take of each row what reaches a lower bound of its `count` largest: few more than these, or None where ties do.
+
+    The largest of each of some sets of columns are so many entries: what is the `count`-th of them is a bound. A
+    selection from a row of these, and a comparison of all with the bound, take half the time of `topk`.
+    """
+    rows, nodes = score.shape
+    ways = _WAYS if nodes >= 2 * _WAYS * count else 1
+    sets = nodes // ways
+    largest = score[:, : ways * sets].view(rows, ways, sets).amax(dim=1).numpy()
+    largest.partition(sets - count, axis=1)
+    entries = score.numpy()
+    # NumPy's search for what is true takes a fifth of torch's time.
+    row, column = np.divmod(np.flatnonzero(entries >= largest[:, sets - count, None]), nodes)
+    times = np.bincount(row, minlength=rows)
+    most = int(times.max(initial=0))
+    if most > _FEW * count:
+        return None
+    place = np.arange(len(row)) - np.repeat(times.cumsum() - times, times)
+    values, columns = (
+        np.full((rows, most), -np.inf, dtype=entries.dtype),
+        np.zeros((rows, most), dtype=np.int64),
+    )
+    values[row, place], columns[row, place] = entries[row, column], column
+    return torch.from_numpy(values), torch.from_numpy(columns)
 
 
 def _products(rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from paramgraph.errors import NumericalWarning
 from paramgraph.graphs import Data, count_nodes
 from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, Search
 from paramgraph.graphs.affinity.inner_product import (
+    CACHE_ELEMENTS,
     GRID,
     check_neighbours,
     neighbour_pairs,
@@ -59,24 +60,26 @@ def unit_rows(
     A row without direction (all zero, or constant if `centred`) becomes zero, and one NumericalWarning says how many
     there are.
     """
-    if features.shape[1] == 0:
-        rows = torch.zeros_like(features, dtype=torch.float64)
-        zero = torch.ones(features.shape[0], dtype=torch.bool, device=features.device)
-    else:
-        # The largest entry comes out first, so that no square overflows or underflows. In place: fresh memory for
-        # each step takes longer than the step.
-        largest = torch.maximum(
-            features.amax(dim=1, keepdim=True), -features.amin(dim=1, keepdim=True)
-        ).double()
-        rows = features.to(torch.float64, copy=True).div_(torch.where(largest > 0, largest, 1.0))
+    nodes, width = features.shape
+    rows = features.new_empty(nodes, width, dtype=torch.float64)
+    zero = torch.ones(nodes, dtype=torch.bool, device=features.device)
+    # So many rows at a time as stay in the cache: each step over all of them would wait for the memory.
+    size = max(1, CACHE_ELEMENTS // max(1, width) if features.device.type == "cpu" else nodes)
+    for start in range(0, nodes if width else 0, size):
+        part, some = features[start : start + size], rows[start : start + size]
+        some.copy_(part)
+        if centred or features.dtype == torch.float64:
+            # The largest entry comes out first, so that no square overflows or underflows.
+            largest = torch.maximum(part.amax(dim=1, keepdim=True), -part.amin(dim=1, keepdim=True)).double()
+            some.div_(torch.where(largest > 0, largest, 1.0))
         if centred:
-            rows.sub_(rows.mean(dim=1, keepdim=True))
-        length = rows.norm(dim=1, keepdim=True)
+            some.sub_(some.mean(dim=1, keepdim=True))
+        length = some.norm(dim=1, keepdim=True)
         # 1e-12: what the mean of equal numbers misses by rounding, relative to the largest entry.
-        zero = (length <= (1e-12 if centred else 0.0)).squeeze(1)
-        rows.div_(torch.where(length > 0, length, 1.0))
-        if bool(zero.any()):
-            rows[zero] = 0.0
+        zero[start : start + size] = (length <= (1e-12 if centred else 0.0)).squeeze(1)
+        some.mul_(torch.where(length > 0, length, 1.0).reciprocal_())
+    if bool(zero.any()):
+        rows[zero] = 0.0
     count = int(zero.sum())
     if count:
         what = "constant" if centred else "zero"

@@ -18,7 +18,7 @@ from paramgraph.graphs.affinity._candidates import CHUNK_ELEMENTS, CandidateSear
 
 SPARE = 8  # candidates beyond k: float32 then separates the k-th from the rest on nearly all real features
 GRID = 2.0**36  # 1.5e-11: far above the rounding of a float64 inner product, far below any real difference
-_CACHE_ELEMENTS = 2**18  # 2 MB of float64, which stay in the cache
+CACHE_ELEMENTS = 2**18  # 2 MB of float64, which stay in the cache
 _INDEX_BITS = 26  # 36 bits of similarity, its sign and 26 bits of index share one int64 key
 
 
@@ -131,7 +131,7 @@ def _sampled(unit: Tensor, pairs: Tensor) -> Tensor:
 def _summed(unit: Tensor, pairs: Tensor) -> Tensor:
     """Gather pairs of rows, multiply and sum them, on any device."""
     width, count = unit.shape[1], pairs.shape[1]
-    size = min(count, max(1, _CACHE_ELEMENTS // (2 * max(1, width))))
+    size = min(count, max(1, CACHE_ELEMENTS // (2 * max(1, width))))
     # The same memory for every part: fresh pages for each took up to ten times as long as the sums.
     low, high, values = unit.new_empty(size, width), unit.new_empty(size, width), unit.new_empty(count)
     for start in range(0, count, size or 1):
@@ -151,7 +151,7 @@ def row_values(
     Each sum has the same order of its terms; O(chunk x count x width) time, 2 MB at a time.
     """
     count, width = others.shape[1], features.shape[1]
-    size = max(1, _CACHE_ELEMENTS // max(1, count * width))
+    size = max(1, CACHE_ELEMENTS // max(1, count * width))
     parts = [
         combine(features.index_select(0, some.reshape(-1)).view(len(some), count, width), mine).sum(dim=2)
         for some, mine in zip(

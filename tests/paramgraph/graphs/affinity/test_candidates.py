@@ -12,7 +12,7 @@ def rows(nodes: int = 50, width: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("search", ["exact", "faiss"])
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("count", [1, 7, 49])
+@pytest.mark.parametrize("count", [1, 3, 7, 49])  # 3 of 50: by sets of columns, and two columns in none
 def test_best_are_the_largest_products_without_the_own_row(search: str, signed: bool, count: int) -> None:
     x, own = rows(), torch.arange(10, 30)
     product = x[own] @ x.T
@@ -25,7 +25,7 @@ def test_best_are_the_largest_products_without_the_own_row(search: str, signed: 
     assert all(len(set(found)) == count for found in index.tolist())
 
 
-@pytest.mark.parametrize("few", [0, 1024])
+@pytest.mark.parametrize("few", [0, 1024])  # all by `topk`, and by a list
 def test_a_tie_at_the_last_place_leaves_as_many_as_were_asked_for(monkeypatch, few) -> None:
     # Each row has five of the largest product: four of these and none of the others are the best four, in any order.
     monkeypatch.setattr("paramgraph.graphs.affinity._candidates._FEW", few)
@@ -34,6 +34,15 @@ def test_a_tie_at_the_last_place_leaves_as_many_as_were_asked_for(monkeypatch, f
     assert score.tolist() == [[1.0] * 4] * 18
     assert bool((index % 3 == torch.arange(18)[:, None] % 3).all())
     assert all(len(set(found)) == 4 for found in index.tolist())
+
+
+def test_largest_products_that_share_a_set_of_columns_are_all_found() -> None:
+    # Of 48 columns, every sixth is one set: its eight are the largest, and the bound is far below the third of them.
+    x = torch.zeros(48, 48)
+    x[0] = torch.linspace(1.0, 2.0, 48) + 8.0 * (torch.arange(48) % 6 == 0)
+    x[1:] = torch.eye(48)[1:]
+    _, index = CandidateSearch(x).best(x[:1], torch.tensor([0]), 3)
+    assert index.tolist() == [[42, 36, 30]]
 
 
 @pytest.mark.parametrize("search", ["exact", "faiss"])
