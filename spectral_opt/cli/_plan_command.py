@@ -32,8 +32,8 @@ class Plan:
 
     model: Annotated[str, argument("MODEL", "name, folder with config.json, or 7B, 70B, 1T")]
     device: Annotated[
-        str, option("whose rates are measured here, where they are not given: cpu, cuda [cpu]")
-    ] = "cpu"
+        str | None, option("whose rates are measured here, where they are not given: cpu, cuda [cpu]")
+    ] = None
     tflops: Annotated[float | None, option("operations a second, in 1e12", metavar="NUMBER", group=RATES)] = (
         None
     )
@@ -62,6 +62,13 @@ class Plan:
                 raise ValueError(f"--{name} is a number above 0, got {value}")
         if self.plain and self.config is not None:
             raise ValueError("give either --plain, no penalty and no filter, or --config FILE")
+        measured = self.tflops is None or self.bandwidth is None
+        if self.device is not None and not measured:
+            raise ValueError(
+                f"--device {self.device} is whose rates are measured, and --tflops and --bandwidth give them: leave out "
+                "one of the three"
+            )
+        device = self.device or "cpu"
         import torch
 
         from spectral_opt.explanation import MachineRates, measure_rates, plan_run
@@ -70,8 +77,7 @@ class Plan:
         model, notes, configs = self._opened()
         plan = plan_run(model, configs, self.ranks, self.sharded, dtype, self.tokens)
         plan = replace(plan, notes=(*notes, *plan.notes))
-        measured = self.tflops is None or self.bandwidth is None
-        operations, bandwidth = measure_rates(self.device, dtype) if measured else (0.0, 0.0)
+        operations, bandwidth = measure_rates(device, dtype) if measured else (0.0, 0.0)
         rates = MachineRates(
             operations=operations if self.tflops is None else 1e12 * self.tflops,
             bandwidth=bandwidth if self.bandwidth is None else 1e9 * self.bandwidth,
@@ -81,7 +87,7 @@ class Plan:
         if self.json:
             print(json.dumps({**plan.to_dict(), "rates": vars(rates), "seconds": seconds}, allow_nan=False))
             return 0
-        source = f"measured on {self.device} where not given" if measured else "as given"
+        source = f"measured on {device} where not given" if measured else "as given"
         print_lines(
             *str(plan).splitlines(),
             f"a step takes {sum(seconds.values()):.3g} s if nothing overlaps, activations read and written aside",

@@ -106,6 +106,7 @@ def test_a_config_of_a_file_is_planned_and_plain_has_no_graphs(
         (["--dtype", "int8"], "--dtype"),
         (["--device", "meta"], "give the rates"),
         (["--plain", "--config", "x.json"], "either --plain"),
+        (["--device", "cpu", *GIVEN], "leave out one of the three"),
     ],
 )
 def test_a_mistake_is_one_line(
