@@ -15,6 +15,7 @@ from paramgraph.comparison._options import read_sources
 from paramgraph.measures import GramSums
 from paramgraph.nodes import NodeTable
 from paramgraph.sources import (
+    ChosenBatches,
     Loss,
     Source,
     SourceLike,
@@ -67,8 +68,9 @@ class LayerReader:
     are what features are needed, by name, `signal` is the source that is measured. Of all `batches`, `splits` say by
     seed which ones build and which measure.
 
-    Gradients of all batches are collected in one pass and kept: batches x nodes x width numbers for each layer that is
-    read together with others. Other sources run three times over the building batches of each seed.
+    Gradients of batches that some seed builds or measures with are collected in one pass and kept: batches x nodes x
+    width numbers for each layer that is read together with others. Other sources run three times over the building
+    batches of each seed.
     """
 
     model: nn.Module
@@ -95,7 +97,7 @@ class LayerReader:
     def bytes_of(self, table: NodeTable) -> int:
         """Estimate the bytes of gradients and compressed features of a layer; 0 where layers are read one by one."""
         nodes, width = table.shape
-        total = 4 * nodes * width * len(self.batches) if self._needs_gradients else 0
+        total = 4 * nodes * width * len(self._gradient_batches)
         # Sums in float64 while they are collected, then up to nodes + 1 columns for the whole and for both halves.
         return total + 8 * nodes * nodes * 3 * len(self._running) * len(self.splits)
 
@@ -104,7 +106,7 @@ class LayerReader:
         signal = self._read[self.signal]
         runs = not signal.from_checkpoint and not signal.of_gradients
         passes = _Passes(
-            _attempt(self._batch_gradients, tables) if self._needs_gradients else {},
+            _attempt(self._batch_gradients, tables) if self._gradient_batches else {},
             {
                 (name, seed): _attempt(self._features, tables, self.sources[name], split)
                 for name in self._running
@@ -131,23 +133,28 @@ class LayerReader:
             if not self._read[name].from_checkpoint and not self._read[name].of_gradients
         ]
 
-    @property
-    def _needs_gradients(self) -> bool:
-        # Collected once, batch by batch, for all seeds and for the signal.
-        return any(source.of_gradients for source in self._read.values())
+    @cached_property
+    def _gradient_batches(self) -> list[int]:
+        """Batches whose gradients some seed needs: collected once, for all seeds and for the signal."""
+        build = any(self._read[name].of_gradients for name in self.sources)
+        measure = self._read[self.signal].of_gradients
+        splits = self.splits.values()
+        return sorted(
+            {number for split in splits for number in split.build * build + split.measure * measure}
+        )
 
-    def _take(self, numbers: Sequence[int]) -> list[Any]:
-        return [self.batches[number] for number in numbers]
-
-    def _batch_gradients(self, tables: Mapping[str, NodeTable]) -> OfLayers[list[Tensor]]:
-        found: dict[str, list[Tensor]] = {group: [] for group in tables}
+    def _batch_gradients(self, tables: Mapping[str, NodeTable]) -> OfLayers[dict[int, Tensor]]:
+        found: dict[str, dict[int, Tensor]] = {group: {} for group in tables}
         reasons: dict[str, str] = {}
-        passed = collect_batch_gradients(self.model, tables, self.batches, self.loss, reasons.__setitem__)
-        for of_batch in passed:
+        numbers = self._gradient_batches
+        passed = collect_batch_gradients(
+            self.model, tables, ChosenBatches(self.batches, numbers), self.loss, reasons.__setitem__
+        )
+        for number, of_batch in zip(numbers, passed, strict=True):
             for group, gradient in of_batch.items():
-                found[group].append(gradient.to("cpu"))
+                found[group][number] = gradient.to("cpu")
             for group in reasons:
-                found[group] = []  # what came before the failure is of no use, and large
+                found[group] = {}  # what came before the failure is of no use, and large
         return found | _failed(reasons)
 
     def _features(
@@ -171,7 +178,7 @@ class LayerReader:
     ) -> dict[str, Tensor]:
         if not tables:
             return {}
-        taken = self._take(numbers)
+        taken = ChosenBatches(self.batches, numbers)
         return collect(self.model, tables, source, taken, loss, on_failure=reasons.__setitem__)
 
     def _measured(self, tables: Mapping[str, NodeTable], split: BatchSplit) -> OfLayers[Tensor]:
@@ -227,7 +234,7 @@ class LayerReader:
 class _Passes(NamedTuple):
     """What passes over the batches gave for layers that share them: by group, or the error that a pass raised."""
 
-    gradients: OfLayers[list[Tensor]] | Exception
+    gradients: OfLayers[dict[int, Tensor]] | Exception  # by number of the batch
     features: dict[tuple[str, int], OfLayers[Features] | Exception]
     signals: dict[int, OfLayers[Tensor] | Exception]
 
@@ -237,14 +244,14 @@ def _without_halves(features: Tensor | Exception) -> Features:
 
 
 def _reduced(
-    gradients: OfLayers[list[Tensor]] | Exception, group: str, source: Source, split: BatchSplit
+    gradients: OfLayers[dict[int, Tensor]] | Exception, group: str, source: Source, split: BatchSplit
 ) -> Features:
     """Make the features of a source from the gradients of single batches."""
     assert source.accumulator is not None
     of_layer = _pick(gradients, group)
     made = []
     for numbers in (split.build, *split.halves):
-        accumulator = source.accumulator(of_layer[0].shape[0])
+        accumulator = source.accumulator(of_layer[numbers[0]].shape[0])
         for number in numbers:
             accumulator.add(of_layer[number])
         made.append(accumulator.features())

@@ -10,7 +10,8 @@ on the tokens that are routed to it.
 - Of many tables in one pass: `collect`, `collect_updates`, `collect_batch_gradients` (batch by batch), and
   `collect_in_turn`, whose `PendingFeatures` are made one table at a time.
 - What a source is: `SOURCES` holds one `Source` each, a new one is one more value; `as_source` finds it by name,
-  `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments.
+  `source_refusal` says which schemes it has no features for. `SourceLike`, `Batches`, `Loss` type the arguments;
+  `ChosenBatches` are some of many, which errors name by their numbers there.
 - What is kept of pieces: `Accumulator`, `SharedAccumulator` (over processes), `AllColumns`, `MeanFeatures`,
   `StreamingGram`, `FeatureBlocks`.
 - A table without features does not stop the others: `OnFailure` is told of it, and `Failures` keeps the account.
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from paramgraph.sources._passes import (
         Batches as Batches,
+        ChosenBatches as ChosenBatches,
         Loss as Loss,
         RandomStates as RandomStates,
         batch_loss as batch_loss,

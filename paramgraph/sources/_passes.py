@@ -227,6 +227,14 @@ def _bias_beside_bytes(module: nn.Module) -> Tensor | None:
     return module._parameters.get("bias") if is_quantized else None
 
 
+class ChosenBatches(list[Any]):
+    """Some of a list of batches, which errors name by their numbers in the whole list."""
+
+    def __init__(self, batches: Sequence[Any], numbers: Sequence[int]) -> None:
+        super().__init__(batches[number] for number in numbers)
+        self.numbers = tuple(numbers)
+
+
 def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any], Result]) -> Iterator[Result]:
     """Run a step (index, batch) on every batch in eval mode, one in memory at a time.
 
@@ -244,10 +252,11 @@ def passes(model: nn.Module, batches: Batches | None, step: Callable[[int, Any],
         try:
             iterator = iter(batches) if iterator is None else iterator
             found = list(itertools.islice(iterator, 1))
+            number = batches.numbers[index] if found and isinstance(batches, ChosenBatches) else index
             for batch in found:
-                _refuse_empty(index, batch)
+                _refuse_empty(number, batch)
             with evaluation(model):
-                results = [step(index, batch) for batch in found]
+                results = [step(number, batch) for batch in found]
         finally:
             inside = RandomStates.capture()
             outside.restore()

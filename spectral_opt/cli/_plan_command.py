@@ -65,7 +65,7 @@ class Plan:
         measured = self.tflops is None or self.bandwidth is None
         if self.device is not None and not measured:
             raise ValueError(
-                f"--device {self.device} is whose rates are measured, and --tflops and --bandwidth give them: leave out "
+                f"--device {self.device} is whose rates are measured, --tflops and --bandwidth give them: leave out "
                 "one of the three"
             )
         device = self.device or "cpu"

@@ -58,6 +58,31 @@ def test_signal_is_the_mean_gradient_of_batches_that_built_nothing(model, batche
             assert len(signal.gradients) == len(split.measure)
 
 
+def test_batches_that_build_no_graph_and_measure_none_are_not_run(model, batches):
+    seen = []
+
+    def counted(model, batch):
+        seen.append(next(number for number, own in enumerate(batches) if own is batch))
+        return loss(model, batch)
+
+    found = reader(model, "gradients", ["weights"], batches, loss=counted)
+    assert all(reading.signal(0).gradients for reading in found.read(rows(model)))
+    measuring = {number for split in found.splits.values() for number in split.measure}
+    assert seen == sorted(measuring)
+    assert len(seen) < len(batches)
+
+
+@pytest.mark.parametrize("source", ["gradients", "activations"])
+def test_a_broken_batch_is_named_by_its_number_among_all(model, batches, source):
+    found = reader(model, "weights", [source], batches, loss=loss)
+    number = next(number for place, number in enumerate(found.splits[0].build) if number != place)
+    batches[number][:] = torch.nan
+    found = reader(model, "weights", [source], batches, loss=loss)
+    for reading in found.read(rows(model)):
+        with pytest.raises(ValueError, match=f"batch {number}\\b"):
+            reading.features_of(source, 0)
+
+
 def test_weights_need_no_run_and_no_memory_for_several_layers(model):
     found = reader(model, "weights", ["weights"])
     assert not found.runs
