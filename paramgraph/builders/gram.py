@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from paramgraph.graphs import Data, GraphBuilder, dense_graph, register
-from paramgraph.graphs.affinity import node_features
+from paramgraph.graphs.affinity import node_features, symmetric_product
 
 
 @register("gram")
@@ -43,10 +43,5 @@ class Gram(GraphBuilder):
                 "normalized to mean diagonal 1: check the source, or leave this table out with `exclude`"
             )
         scaled = features.double() / largest  # no product overflows or underflows as a whole
-        product = scaled @ scaled.T
-        # Averaged with its transpose: a matrix product rounds (i, j) and (j, i) differently.
-        scale = nodes / (2.0 * product.diagonal().sum())
-        matrix = (
-            product.T.contiguous().add_(product).mul_(scale)
-        )  # a sum of both layouts would take twice as long
-        return dense_graph(data, matrix.to(features.dtype))
+        product = symmetric_product(scaled)
+        return dense_graph(data, product.mul_(nodes / product.diagonal().sum()).to(features.dtype))

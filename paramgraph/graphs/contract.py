@@ -222,14 +222,13 @@ def dense_graph(data: Data, matrix: Float[Tensor, "nodes nodes"]) -> Data:
     nodes, diagonal = len(matrix), matrix.diagonal().clone()
     if nodes > 1 and int(matrix.count_nonzero() - diagonal.count_nonzero()) == nodes * (nodes - 1):
         # All nodes are linked, as nearly always: written down in a third of the time of looking for edges.
-        other = torch.arange(nodes - 1, device=matrix.device)
-        own = torch.arange(nodes, device=matrix.device)[:, None]
-        edge_index = own.new_empty(2, nodes, nodes - 1)
-        edge_index[0] = own
-        torch.add(other, other >= own, out=edge_index[1])
-        # Behind its first entry each nodes entries are followed by one of the diagonal.
+        own = torch.arange(nodes, device=matrix.device)
+        edge_index = own.new_empty(2, nodes * (nodes - 1))
+        edge_index[0].view(nodes, nodes - 1).copy_(own[:, None])
+        # Behind its first entry each nodes entries are followed by one of the diagonal, of rows of columns too.
+        edge_index[1].view(nodes - 1, nodes).copy_(own.repeat(2).unfold(0, nodes, 1)[1:nodes])
         weight = matrix.flatten()[1:].view(nodes - 1, nodes + 1)[:, :-1].clone().flatten()
-        return with_edges(data, edge_index.flatten(1), weight, True, diagonal)
+        return with_edges(data, edge_index, weight, True, diagonal)
     edges = matrix != 0
     edges.fill_diagonal_(False)
     return with_edges(data, edges.nonzero().T.contiguous(), matrix[edges], True, diagonal)

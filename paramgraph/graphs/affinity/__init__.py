@@ -9,6 +9,7 @@ each once, lower node first, sorted; what stays apart can be joined.
   as `partial_correlations`.
 - Edges by distance: `nearest_by_distance` with `linked_pairs`, and `pair_distance`.
 - Joining components: `join_by_cosine`, or `joining_pairs` by `distance_outside` or `cosine_outside`.
+- All products of rows: `symmetric_product`.
 - Inside: `CandidateSearch`, `nearest_neighbours`, `neighbour_pairs`, `pair_similarity`, `sparse_precision`.
 """
 
@@ -18,6 +19,7 @@ from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
     from paramgraph.graphs.affinity._candidates import CandidateSearch as CandidateSearch, Search as Search
+    from paramgraph.graphs.affinity._symmetric_product import symmetric_product as symmetric_product
     from paramgraph.graphs.affinity.component_links import (
         Connect as Connect,
         cosine_outside as cosine_outside,

@@ -12,14 +12,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from scipy.linalg.blas import ssyrk
 from torch import Tensor
+
+from paramgraph.graphs.affinity._symmetric_product import symmetric_product
 
 CHUNK_ELEMENTS = 2**23  # 32 MB of float32 products at a time: larger chunks leave the cache and gain nothing
 SYMMETRIC_ELEMENTS = 2**24  # 64 MB: of the products of up to 4,096 rows with themselves, half are computed
 _WAYS = 8  # columns of a set, of which the largest is looked at first
 _FEW = 4  # times as many as are wanted may reach a bound; more are ties, of which `topk` needs no list
-_TILE = 64  # rows that are mirrored at a time: a whole transpose would read each line of the cache many times
 Search = Literal["exact", "faiss"]
 
 
@@ -74,7 +74,7 @@ class CandidateSearch:
         is_small = width and nodes**2 <= SYMMETRIC_ELEMENTS
         # As in `best`.
         if self._index is None and is_small and self.rows.device.type == "cpu":  # type: ignore[attr-defined]
-            return _largest(_products(self.rows), everyone, count, signed)
+            return _largest(symmetric_product(self.rows), everyone, count, signed)
         chunks = [
             self.best(self.rows[own], own, count, signed=signed)
             for own in torch.split(everyone, max(1, CHUNK_ELEMENTS // nodes))
@@ -139,19 +139,6 @@ def _above_a_bound(score: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     )
     values[row, place], columns[row, place] = entries[row, column], column
     return torch.from_numpy(values), torch.from_numpy(columns)
-
-
-def _products(rows: Tensor) -> Tensor:
-    """Multiply all rows with all on the CPU: half of the products by BLAS, the other half by mirroring."""
-    # One call beats panels of torch's products by a fifth to a half. Column by column its lower triangle is, row by
-    # row, the upper one.
-    score = torch.from_numpy(ssyrk(1.0, rows.contiguous().numpy().T, trans=1, lower=1).T)
-    for start in range(0, len(rows), _TILE):
-        stop = start + _TILE
-        tile = score[start:stop, start:stop]
-        tile.add_(tile.triu(1).T)
-        score[stop:, start:stop] = score[start:stop, stop:].T
-    return score
 
 
 def check_search(name: str, value: object) -> None:
