@@ -526,6 +526,7 @@ def refine(
     >>> import torch
     >>> from torch import nn
     >>> from spectral_opt import SpectralConfig
+    >>> _ = torch.manual_seed(0)
     >>> base, tuned = nn.Sequential(nn.Linear(3, 8)), nn.Sequential(nn.Linear(3, 8))
     >>> refined = refine(base, tuned, SpectralConfig(builder="ring"))
     >>> torch.equal(refined["0.bias"], tuned[0].bias), torch.equal(refined["0.weight"], tuned[0].weight)
@@ -533,7 +534,7 @@ def refine(
 
     Text to be preserved, here a matrix of inputs; with a keep of 0.99 the strength is found:
 
-    >>> texts = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> texts = torch.randn(256, 3)
     >>> kept = refine(base, tuned, "preserve", {"preserve": [texts]}, keep=0.99, rest="base")
     >>> kept.remarks[0].startswith("strength")
     True
