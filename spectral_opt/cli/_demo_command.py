@@ -27,7 +27,7 @@ NOT_SIZES = ("out", "quick", "json", "quiet", "traceback")
 class Demonstration:
     """Compare graphs, methods and refinement on a real model and real text; a table and a page.
 
-    Half an hour on two cores; stop it at any moment, and go on with the same line. A demonstration, not a
+    Some thirteen minutes on two cores; stop it at any moment, and go on with the same line. A demonstration, not a
     claim.
     """
 
