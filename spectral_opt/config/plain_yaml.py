@@ -49,9 +49,16 @@ def _unique_keys(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
         if not isinstance(key, yaml.ScalarNode):
             raise _error("a key must be one word", key)
     written = Counter(key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
-    for key, _ in node.value:
+    for key, value in node.value:
         if written[key.value] > 1:
             raise _error(f"{key.value} is there twice", key)
+        # YAML reads {a:1} as the one name "a:1".
+        is_empty = value.start_mark.index == value.end_mark.index
+        if node.flow_style and key.style is None and ":" in key.value and is_empty:
+            name, _, meant = key.value.partition(":")
+            raise _error(
+                f"{key.value} is a name without a value: write {{{name}: {meant}}}, with a space", key
+            )
     loader.flatten_mapping(node)
     # As text: a key `null`, an option of methods, would be None.
     return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from transformers import Trainer, TrainingArguments, get_scheduler
@@ -77,6 +77,7 @@ KINDS = (
     (bool, lambda value: isinstance(value, bool), "true or false"),
     (int, is_whole, "a whole number"),
     (float, is_number, "a number"),
+    (dict, lambda value: isinstance(value, dict), "a mapping, such as {min_lr: 1e-6},"),
 )
 
 
@@ -183,7 +184,9 @@ def check_trainer_fields(options: FineTuneOptions, known: Any, launch: Launch) -
         known_choice("a field of trainer", name, names)
         if name in OWN:
             raise ValueError(f"trainer has {name!r}, which is decided by {OWN[name]}")
-        allowed = set(get_args(types[name])) or {types[name]}
+        allowed = {get_origin(kind) or kind for kind in get_args(types[name]) or (types[name],)}
+        if dict in allowed and (name.endswith("_kwargs") or not isinstance(value, str)):
+            allowed.discard(str)  # the name of a file, or JSON, which is a mapping by now
         found = [(is_kind, word) for kind, is_kind, word in KINDS if kind in allowed]
         is_plain = allowed <= {*(kind for kind, _, _ in KINDS), type(None)}
         if (

@@ -119,6 +119,17 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --trainer optim=adam", "adam is not a valid OptimizerNames"),
         (f"{CLASSIFY} --trainer report_to=nowhere", "nowhere is not supported"),
         (f"{CLASSIFY} --trainer lr_scheduler_type=cosine_with_min_lr", "min_lr"),
+        (
+            f"{CLASSIFY} --trainer lr_scheduler_kwargs={{{{min_lr:1e-6}}}}",
+            "write {min_lr: 1e-6}, with a space",
+        ),
+        (f"{CLASSIFY} --trainer liger_kernel_config={{{{rope:true}}}}", "write {rope: true}, with a space"),
+        (f"{CLASSIFY} --trainer fsdp_config={{{{version:2}}}}", "write {version: 2}, with a space"),
+        (
+            f"{CLASSIFY} --trainer lr_scheduler_kwargs=min_lr:1e-6",
+            "lr_scheduler_kwargs='min_lr:1e-6': a mapping, such as {min_lr: 1e-6}, is needed",
+        ),
+        (f"{CLASSIFY} --trainer accelerator_config=3", "accelerator_config=3: a mapping, such as"),
         (f"{CLASSIFY} --epochs 2 --max-steps 3", "epochs is 2 and max_steps 3: each says when the run ends"),
         (f"{CLASSIFY} --trainer auto_find_batch_size=true", "which is decided by batch_size"),
         (
