@@ -1,8 +1,8 @@
 """Causal language models on plain text: blocks of tokens, and the loss of the next one."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from transformers import (
 
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import Examples, TunedTask, length_of, told_shared
+from spectral_opt.finetuning._task import SOURCES, Examples, TunedTask, length_of, told_shared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
     LoadedModel,
@@ -35,6 +35,7 @@ class CausalLanguage(TunedTask[UnlabelledText]):
 
     head = "language_model"
     peft_type = "CAUSAL_LM"
+    columns: ClassVar[Mapping[str, Sequence[str]]] = {"text_column": SOURCES}
 
     def read(self, options: FineTuneOptions, name: str) -> UnlabelledText:
         """Read texts, or the paragraphs of one."""

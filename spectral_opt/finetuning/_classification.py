@@ -1,7 +1,7 @@
 """Classification: a head on the model, its classes those of the data."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import (
@@ -15,7 +15,7 @@ from transformers import (
 
 from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
-from spectral_opt.finetuning._task import USUAL_LENGTH, Examples, TunedTask, told_shared
+from spectral_opt.finetuning._task import SOURCES, USUAL_LENGTH, Examples, TunedTask, told_shared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.tasks import (
     LabelledText,
@@ -34,6 +34,11 @@ class Classification(TunedTask[LabelledText]):
 
     head = "classifier"
     peft_type = "SEQ_CLS"
+    columns: ClassVar[Mapping[str, Sequence[str]]] = {
+        "text_column": SOURCES,
+        "label_column": ("data", "evaluate_on"),
+        "group_column": ("data",),
+    }
     score = "accuracy"
     higher_is_better = True
 

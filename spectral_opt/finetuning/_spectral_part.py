@@ -13,7 +13,7 @@ from spectral_opt.errors import DataError
 from spectral_opt.explanation import explain_prepared
 from spectral_opt.finetuning.options import FineTuneOptions
 from spectral_opt.preparation import match_tables, needs_batches
-from spectral_opt.tasks import UnlabelledText, read_text_beside, tokenize_batches
+from spectral_opt.tasks import UnlabelledText, read_paragraphs, read_text_beside, tokenize_batches
 
 # Tokens of a preserved text: its graphs are of means over texts, and the first tokens are the cheapest.
 PRESERVED_LENGTH = 128
@@ -73,7 +73,9 @@ def read_preserved(options: FineTuneOptions, trained: set[str]) -> tuple[Unlabel
     """Read the text to be preserved, and draw from it; None where there is none."""
     if options.preserve is None:
         return None
-    text = read_text_beside(options.preserve, options.text_column)
+    # Conversations have no column that could be meant instead.
+    read = read_paragraphs if options.task == "instruction" else read_text_beside
+    text = read(options.preserve, options.text_column)
     count = min(options.preserve_texts, len(text))
     drawn = text.drawn(count, options.seed)
     if trained & set(drawn):

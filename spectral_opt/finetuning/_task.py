@@ -2,18 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
 from paramgraph.digests import text_digest
 from spectral_opt.finetuning._parts import Parts
-from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.tasks import Head, LoadedModel, Provenance, usable_length
+from spectral_opt.finetuning.options import DEFAULTS, FineTuneOptions
+from spectral_opt.tasks import Head, LoadedModel, Provenance, column_beside, is_on_hub, usable_length
 
 # Tokens of a text where neither the options nor the model say how many.
 USUAL_LENGTH = 512
+# Options that name data.
+SOURCES = ("data", "evaluate_on", "preserve")
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,16 @@ T = TypeVar("T", bound=Texts)
 class TunedTask(ABC, Generic[T]):
     """One kind of task: made of options, it has read and split the texts; a ValueError says what is wrong with them.
 
-    `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages, `usual_length`
-    the tokens of an example where nothing says how many. `score` chooses the best state. `origins` say where texts came
-    from, `digest` pins all of them, `baseline` is what a score stands beside.
+    `head` is what stands on the model, `peft_type` what PEFT calls the task, `needs` further packages, `columns` the
+    options that name columns, each with the data that may have it, `usual_length` the tokens of an example where
+    nothing says how many. `score` chooses the best state. `origins` say where texts came from, `digest` pins all of
+    them, `baseline` is what a score stands beside.
     """
 
     head: ClassVar[Head]
     peft_type: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    columns: ClassVar[Mapping[str, Sequence[str]]] = {}
     usual_length: ClassVar[int] = USUAL_LENGTH
     score: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool] = False
@@ -64,16 +68,39 @@ class TunedTask(ABC, Generic[T]):
 
     def __init__(self, options: FineTuneOptions) -> None:
         """Read and split the texts; other data that evaluate take the place of their own."""
-        data = self.read(options, options.data)
+        data, origin = self._read(options, "data")
         self.parts: Parts = self.split(data, options)
         places = {"train": self.parts.train, "evaluation": self.parts.evaluation, "test": self.parts.test}
         self._parts: dict[str, Any] = {part: self.taken(data, found) for part, found in places.items()}
-        self.origins: tuple[Provenance, ...] = (data.provenance,)
+        self.origins: tuple[Provenance, ...] = (origin,)
         if options.evaluate_on is not None:
-            other = self.read(options, options.evaluate_on)
+            other, origin = self._read(options, "evaluate_on")
             self._parts["evaluation"] = self.taken_elsewhere(other, data, options)
-            self.origins += (other.provenance,)
+            self.origins += (origin,)
         self.digest = text_digest(*(repr(part) for part in self._parts.items()), repr(self.label_names))
+
+    def _read(self, options: FineTuneOptions, which: str) -> tuple[T, Provenance]:
+        """Read one of the data; columns and a subset that the others have alone are left to them."""
+        given = {one: name for one in SOURCES if (name := getattr(options, one)) is not None}
+        name, notes = given[which], []
+        left: dict[str, Any] = {}
+        if not is_on_hub(name) and any(is_on_hub(given[one]) for one in given if one != "preserve"):
+            left["subset"] = None
+        for option, owners in self.columns.items():
+            others = [given[one] for one in owners if one != which and one in given]
+            if which not in owners:
+                left[option] = DEFAULTS[option]
+            elif others:
+                asked = getattr(options, option)
+                chosen = column_beside(name, asked, DEFAULTS[option], others, options.subset)
+                if chosen != asked:
+                    left[option] = chosen
+                    notes.append(f"read by the column {chosen!r}, as it has none named {asked!r}")
+        found = self.read(replace(options, **left), name)
+        origin = found.provenance
+        for note in notes:
+            origin = origin.with_note(note)
+        return found, origin
 
     @abstractmethod
     def read(self, options: FineTuneOptions, name: str) -> T:

@@ -1,7 +1,7 @@
 """The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64
@@ -10,6 +10,7 @@ from spectral_opt.errors import DataError
 from spectral_opt.sweep.options import RefinementOptions
 from spectral_opt.tasks import (
     TokenizerLike,
+    column_beside,
     few_shot_split,
     is_same_source,
     load_labelled_text,
@@ -88,11 +89,17 @@ def read_texts(
     if options.task is not None:
         if is_same_source(options.preserve, options.task):
             remarks.append("preserved text and task are the same data: the task's own domain is protected")
-        used = set(chosen)
+        # A column that the text to be preserved has alone is left to it.
+        column = column_beside(options.task, options.text_column, "text", [options.preserve])
+        if column != options.text_column:
+            remarks.append(
+                f"{options.task} is read by the column {column!r}, as it has none named {options.text_column!r}"
+            )
+        asked, used = replace(options, text_column=column), set(chosen)
         task = (
-            _read_labelled(options, dev, test, used, tokenizer)
+            _read_labelled(asked, dev, test, used, tokenizer)
             if labelled
-            else _read_plain(options, dev, test, used, tokenizer, is_used)
+            else _read_plain(asked, dev, test, used, tokenizer, is_used)
         )
     split = f"{options.texts} texts of {preserve.name} build graphs, {held_out} others measure retention"
     if task is not None:

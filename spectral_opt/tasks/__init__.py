@@ -6,10 +6,10 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 `MeanPooledClassifier` with a linear probe is the start of a run and its first baseline.
 
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, beside
-  other data: `read_text_beside`; `list_texts`, `text_licences`, all that is embedded: `describe_embedded`;
-  which two are the same: `is_same_source`; for conversations they take a `TokenizerLike`; what they
-  return: `LoadedModel` under a `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as
-  `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
+  other data: `read_text_beside`, by which column: `column_beside`; `list_texts`, `text_licences`, all that is embedded:
+  `describe_embedded`; which two are the same: `is_same_source`; which are looked for elsewhere: `is_on_hub`;
+  for conversations they take a `TokenizerLike`; what they return: `LoadedModel` under a `Head`, `LabelledText`,
+  `UnlabelledText`, `Provenance`; conversations as `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
   `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from spectral_opt.tasks.embedded_sources import describe_embedded as describe_embedded
     from spectral_opt.tasks.labelled import LabelledText as LabelledText, UnlabelledText as UnlabelledText
     from spectral_opt.tasks.loading import (
+        column_beside as column_beside,
+        is_on_hub as is_on_hub,
         is_same_source as is_same_source,
         list_texts as list_texts,
         load_answers as load_answers,

@@ -211,6 +211,30 @@ def read_text_beside(
     return replace(found, provenance=found.provenance.with_note(note))
 
 
+def column_beside(
+    name: str, column: str, usual: str, others: Sequence[str], subset: str | None = None
+) -> str:
+    """Choose the column by which texts are read that stand beside others: the `usual` one where these have `column`.
+
+    What has it itself is read by it, and so is what stands beside none that has, which is an error when it is read.
+    An embedded text has columns of its own alone, and plain text has none.
+    """
+    if column == usual or _has_column(name, column, subset):
+        return column
+    return usual if any(_has_column(other, column, subset) for other in others) else column
+
+
+def is_on_hub(name: str) -> bool:
+    """Say whether a name is looked for on the hub: neither embedded nor a place on disk."""
+    return name not in EMBEDDED_TEXTS and existing_path(name) is None
+
+
+def _has_column(name: str, column: str, subset: str | None) -> bool:
+    if name in EMBEDDED_TEXTS or _is_plain(existing_path(name)):
+        return False
+    return column in _rows(name, subset if is_on_hub(name) else None, None).present
+
+
 def _read(
     name_or_path: str | Path,
     columns: Mapping[str, str],

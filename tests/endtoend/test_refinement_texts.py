@@ -39,6 +39,14 @@ def test_a_rare_class_that_makes_parts_small_is_named(folders, texts, tmp_path):
     assert "the rarest class, negative, has 12 texts, so 4 of each class fit a probe and 4 pick" in said
 
 
+def test_a_column_that_the_preserved_text_has_alone_is_left_to_it(folders, texts, tmp_path):
+    lines = texts["preserve"].read_text().splitlines()[1:]
+    preserve = tmp_path / "preserve.csv"
+    preserve.write_text("\n".join(["body", *lines]))
+    told = remarks(folders, preserve, table(tmp_path / "task.csv", 60, 60), text_column="body")
+    assert any("is read by the column 'text', as it has none named 'body'" in remark for remark in told)
+
+
 def test_too_few_texts_to_report_are_said(folders, texts, tmp_path):
     task = table(tmp_path / "task.csv", 30, 30)
     said = remarks(folders, texts["preserve"], task, test=12)

@@ -143,6 +143,13 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --preserve-texts 5", "preserve_texts is 5, and would be ignored"),
         (f"{PLAIN} --group-column author", "group_column is 'author', and would be ignored"),
         (f"{PLAIN} --label-column rating", "label_column is 'rating', and would be ignored"),
+        (f"{PLAIN} --evaluate-on hamlet --text-column said", "has no column 'said'; it has 'text'"),
+        (f"{PLAIN} --data hamlet --evaluate-on sotu --text-column said", "'said' would be ignored: leave"),
+        (
+            f"{CLASSIFY} --data sotu_eras --evaluate-on {{reviews}} --group-column place",
+            "'place' would be ignored",
+        ),
+        (f"{CHAT} --spectral preserve --preserve sotu --text-column said", "'said' would be ignored: leave"),
         (f"{CHAT} --text-column said", "text_column is 'said', and would be ignored"),
         (f"{CLASSIFY} --trainer weight_decays=3", "did you mean 'weight_decay'?"),
         (f"{CLASSIFY} --ranks 8", "are of --dry-run"),
