@@ -105,9 +105,9 @@ class DeltaStream:
             yield from self._refined(self._checkpoint.names)
 
     def in_base(self) -> Iterator[tuple[Sequence[str], Tensor]]:
-        """Yield the weights that have a counterpart in the base, each with the names that it has there."""
+        """Yield the weights that have counterparts in the base, of which one may be tied, each with its names there."""
         for name, value in self._refined(list(self._tuned)):
-            if name in self._match.origins:
+            if name in self._match.origins or name in self._match.tied:
                 yield self._match.uses(name), value
 
     def on_disk(self) -> Iterator[tuple[str, Tensor]]:

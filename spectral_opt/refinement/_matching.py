@@ -19,6 +19,8 @@ class CheckpointMatch:
     names: Mapping[str, tuple[str, ...]]
     # From each weight of the tuned checkpoint that has a delta to the weight of the base from which it is taken.
     origins: Mapping[str, str]
+    # Weights of the tuned checkpoint that are several in the base, which would have several deltas.
+    tied: frozenset[str]
     remarks: tuple[str, ...]  # what is left as it was tuned, and why
 
     def uses(self, name: str) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def match_checkpoints(
         remarks = (*checkpoint.adapter.remarks, *remarks)
     if checkpoint.lazy:
         remarks += (f"not in the result, as they have no value yet: {', '.join(checkpoint.lazy)}",)
-    return CheckpointMatch(found, names, origins, remarks)
+    return CheckpointMatch(found, names, origins, frozenset(tied), remarks)
 
 
 def untie(model: nn.Module, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What of the base a fine-tune keeps is measured on the weights that it has."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,3 +73,29 @@ def test_what_a_fine_tune_keeps_is_that_of_the_fine_tune_whichever_is_tied(tied_
     assert found.strength == 0.0
     assert found.retention == pytest.approx(float(same))
     assert 0.02 < found.retention < 0.98
+
+
+class OneHot(nn.Module):
+    """Gives H E[token] of each text, a token."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(8, 8), nn.Linear(8, 8, bias=False)
+        self.other = nn.Linear(8, 8, bias=False)  # what is filtered, and no text depends on
+        with torch.no_grad():
+            self.embedding.weight.copy_(torch.eye(8))
+            self.head.weight.copy_(head)
+
+    def forward(self, texts):
+        return self.head(self.embedding(texts))
+
+
+def test_a_weight_that_only_the_fine_tune_ties_is_measured_as_it_is_there():
+    # The base takes two of eight tokens for each other, the tied identity none: cosines of 0 and of 1.
+    base, tuned = OneHot(torch.eye(8)[[0, 1, 2, 3, 4, 5, 7, 6]]), OneHot(torch.eye(8))
+    tuned.head.weight = tuned.embedding.weight
+    refiner = Refiner(base, replace(RING, targets=["other"]), {"held_out": [torch.arange(8)]})
+    found = refiner.find_strength(tuned, 0.7)
+    assert (found.strength, found.retention) == (0.0, 0.75)
+    with pytest.raises(ValueError, match=r"keep is 0\.8, .* the best is 0\.7500"):
+        refiner.find_strength(tuned, 0.8)
