@@ -11,10 +11,11 @@ Calibration: `CalibrationBatches` and `CalibrationLoss` as users give them, `cal
 `check_calibration`, `check_filled`, `needs_batches`, `reads_features`, `listed`, `effective_texts`; the source of each
 side with its options, `source_of`, and whether its graph is a matrix of second moments, `is_moment_gram`.
 What to say of what was measured: `told_texts`, `told_factors`.
-Preparing: `prepare`, `prepare_tables`, `make_filter`, the value `PreparedTable`, the operator `EntryOperator`; what
-has no graph is left alone, `table_left_alone`, for a reason, `UNREACHED` (`is_unreached`) or another, which one of the
-`FAILURES` gives, of numbers alone `NUMERIC_FAILURES`, `told_reasons`; which cannot have
-one, before anything is measured, `refused_tables`, and that something is left, `check_left`;
+Preparing: `prepare`, `prepare_tables`, `make_filter`, the eigenpairs that it needs: `filter_spectrum`; the value
+`PreparedTable`, the operator `EntryOperator`; what has no graph is left alone, `table_left_alone`, for a reason,
+`UNREACHED` (`is_unreached`) or another, which one of the `FAILURES` gives, of numbers alone `NUMERIC_FAILURES`,
+`told_reasons`; which cannot have one, before anything is measured, `refused_tables`, and that something is left,
+`check_left`;
 filters of any response in a complete basis, `basis_filters` where `is_basis_worth` it.
 Who builds graphs: `choose_graph_workers`, `check_graph_workers`, and what they have no part in, `told_in_common`. On
 several ranks: `prepare_on_ranks`, `collect_on_ranks`.
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from spectral_opt.preparation.preparing import (
         basis_filters as basis_filters,
         check_left as check_left,
+        filter_spectrum as filter_spectrum,
         is_basis_worth as is_basis_worth,
         make_filter as make_filter,
         prepare as prepare,

@@ -286,6 +286,19 @@ def make_filter(
     )
 
 
+def filter_spectrum(operator: ShiftOperator | EntryOperator, config: SpectralConfig) -> Spectrum | None:
+    """Solve the eigenproblem that `make_filter` would solve, for any number of responses; None where it needs none."""
+    if isinstance(operator, EntryOperator):
+        return None
+    method = config.filter_method
+    if method == "lowrank":
+        pairs = pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
+        return eigenpairs(operator, k=pairs or None, seed=config.seed)
+    if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
+        return eigenpairs(operator, seed=config.seed)
+    return None
+
+
 def is_basis_worth(ready: PreparedTable) -> bool:
     """Say whether many filters are worth the complete basis of an operator.
 
@@ -321,7 +334,7 @@ def _prepare_table(
     elif config.has_filter:
         is_thin = keeps_few_modes(config, table)
         config = replace(config, filter_method="lowrank") if is_thin else config
-        spectrum = _spectrum(operator, config) if keep_spectra else None
+        spectrum = filter_spectrum(operator, config) if keep_spectra else None
         graph_filter = make_filter(operator, config, spectrum=spectrum)
         reason = f"{graph_filter.method}: {graph_filter.reason}"
         if is_thin:
@@ -376,17 +389,6 @@ def _with_filter(
         seconds=seconds + time.perf_counter() - started,
         reason=reason,
     )
-
-
-def _spectrum(operator: ShiftOperator, config: SpectralConfig) -> Spectrum | None:
-    """Solve the eigenproblem that the config's filter needs; None where it needs none."""
-    method = config.filter_method
-    if method == "lowrank":
-        pairs = pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
-        return eigenpairs(operator, k=pairs or None, seed=config.seed)
-    if method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES):
-        return eigenpairs(operator, seed=config.seed)
-    return None
 
 
 def _check_factors(tables: Mapping[str, NodeTable], source: SourceLike) -> None:

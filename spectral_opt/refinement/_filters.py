@@ -8,17 +8,18 @@ from typing import Any
 
 from torch import nn
 
-from paramgraph.filters import EXACT_NODES, Response, get_response, pairs_for_rank
+from paramgraph.filters import Response, get_response
 from paramgraph.mapped_memory import MappedMemory
 from paramgraph.measures import second_moments
 from paramgraph.sources import Batches, Loss, checkpointed_blocks
-from paramgraph.spectra import Null, ShiftOperator, Spectrum, eigenpairs, null_operator
+from paramgraph.spectra import Null, ShiftOperator, Spectrum, null_operator
 from paramgraph.workers import CallWorkers
 from spectral_opt.config import SpectralConfig
 from spectral_opt.preparation import (
     UNREACHED,
     EntryOperator,
     PreparedTable,
+    filter_spectrum,
     is_moment_gram,
     listed,
     make_filter,
@@ -130,20 +131,9 @@ class RefinementFilters:
 
     def spectrum(self, operator: Any, config: SpectralConfig) -> Spectrum | None:
         """Give the eigenpairs that a config's filter needs, computed once for each operator; None: it needs none."""
-        if not isinstance(operator, ShiftOperator):
-            return None
-        method = config.filter_method
-        complete = method == "exact" or (method == "auto" and operator.nodes <= EXACT_NODES)
-        if not complete and method != "lowrank":
-            return None
         if id(operator) not in self._spectra:
-            pairs = (
-                operator.nodes
-                if complete
-                else pairs_for_rank(min(config.rank, operator.nodes), operator.nodes, config.tail)
-            )
-            found = eigenpairs(operator, k=pairs or None, seed=config.seed)
-            if self._memory is not None:
+            found = filter_spectrum(operator, config)
+            if found is not None and self._memory is not None:
                 found = replace(found, eigenvectors=self._memory.keep(found.eigenvectors))
             self._spectra[id(operator)] = found
         return self._spectra[id(operator)]
