@@ -32,6 +32,7 @@ KINDS: Mapping[Kind, tuple[tuple[Direction, ...], tuple[Option, ...]]] = {
     "lost_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
     "lost_difference": (("below",), ("score", "level")),
     "scaling_ratio": (("below", "within"), ("score", "estimate_at_most")),
+    "scaling_difference": (("below",), ("score",)),
     "perturbation_ratio": (("below", "within"), ("score", "level", "estimate_at_most")),
     "score_difference": (("above", "noninferior"), ("score",)),
     "best_scaling_difference": (("above", "noninferior"), ("score",)),
@@ -209,7 +210,8 @@ def _measure(kind: Kind, values: Mapping[str, Any], task_kind: TaskKind, where: 
         )
     if kind in ("lost_ratio", "scaling_ratio") and task_kind == CAUSAL_LM:
         raise ValueError(
-            f"{where}: what a language model loses may be below 0, and has no ratio then: claim a lost_difference"
+            f"{where}: what a language model loses may be below 0, and has no ratio then: claim a "
+            f"{kind.removesuffix('ratio')}difference"
         )
     return Measure(
         kind,
@@ -243,6 +245,7 @@ def _fits(part: Part, measure: Measure, where: str) -> None:
         "lost_ratio",
         "lost_difference",
         "scaling_ratio",
+        "scaling_difference",
         "perturbation_ratio",
         "best_scaling_difference",
     )

@@ -252,6 +252,7 @@ _SAID: Mapping[Kind, str] = {
     "lost_ratio": "{method} loses {estimate} times what {rival} loses at equal {score}",
     "lost_difference": "{method} loses {estimate} nats beside {rival} at equal {score}",
     "scaling_ratio": "beside scaling at the own {score}, {method} loses {estimate} times what {rival} does",
+    "scaling_difference": "beside scaling at the own {score}, {method} loses {estimate} nats more than {rival}",
     "perturbation_ratio": "{method} moves {estimate} times as far as {rival} at equal {score}",
     "score_difference": "the {score} of {method} is {estimate} beside {rival}",
     "best_scaling_difference": "the {score} of {method} is {estimate} beside the best scaling of {rival}",

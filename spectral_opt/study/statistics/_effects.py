@@ -29,6 +29,7 @@ Kind = Literal[
     "lost_ratio",
     "lost_difference",
     "scaling_ratio",
+    "scaling_difference",
     "perturbation_ratio",
     "score_difference",
     "best_scaling_difference",
@@ -39,7 +40,7 @@ RATIOS: frozenset[Kind] = frozenset(
     {"lost_ratio", "scaling_ratio", "perturbation_ratio", "steps_ratio", "time_ratio"}
 )
 # Of which less is better.
-COSTS: frozenset[Kind] = RATIOS | {"lost_difference"}
+COSTS: frozenset[Kind] = RATIOS | {"lost_difference", "scaling_difference"}
 # What compares two states alone: how the reference's run went has no say in it.
 WITHOUT_REFERENCE: frozenset[Kind] = frozenset({"score_difference", "best_scaling_difference"})
 
@@ -52,6 +53,7 @@ class Measure:
       of the reference plus `level`; "lost_difference" the same of what is lost, where that may be below 0.
     - "scaling_ratio": what the state itself has lost over what the reference has, scaled to the state's own score; for
       two filters the one such ratio over the other. No line from a fine-tune to a distant state decides it.
+      "scaling_difference" the same of what is lost less what scaling loses, where that may be below 0.
     - "score_difference": of the states themselves.
     - "best_scaling_difference": the method's score over the best on the rival's own scaling curve, start and factor
       picked on the same texts, which favours the rival.
@@ -196,6 +198,7 @@ def _lacking(measure: Measure, record: CellRecord) -> str:
         "lost_ratio": (measure.score, "lost"),
         "lost_difference": (measure.score, "lost"),
         "scaling_ratio": (measure.score, "lost"),
+        "scaling_difference": (measure.score, "lost"),
         "perturbation_ratio": (measure.score, "drift"),
         "time_ratio": (),
     }.get(measure.kind, (measure.score,))
@@ -226,7 +229,7 @@ def _least_lost(
     return _log_ratio(reached[0], reached[1], own, rival, "never has the score")
 
 
-def _scaling_ratio(
+def _beside_scaling(
     measure: Measure, own: CellRecord, rival: CellRecord, reference: CellRecord
 ) -> tuple[float, str]:
     (first, why), (second, other) = (_over_scaling(measure, one, reference) for one in (own, rival))
@@ -243,6 +246,8 @@ def _over_scaling(measure: Measure, record: CellRecord, reference: CellRecord) -
     lost, score = (float(values[0]) for values in scaling_curve(record, measure.score))
     scaled = float(least_lost(*scaling_curve(reference, measure.score), score))
     scaled = math.inf if math.isnan(scaled) else scaled
+    if measure.kind == "scaling_difference":
+        return _difference(lost, scaled, record, reference)
     return _log_ratio(lost, scaled, record, reference, "never has the score")
 
 
@@ -291,7 +296,8 @@ def _time_ratio(
 _KINDS: Mapping[Kind, Callable[[Measure, CellRecord, CellRecord, CellRecord], tuple[float, str]]] = {
     "lost_ratio": _least_lost,
     "lost_difference": _least_lost,
-    "scaling_ratio": _scaling_ratio,
+    "scaling_ratio": _beside_scaling,
+    "scaling_difference": _beside_scaling,
     "perturbation_ratio": _least_lost,
     "score_difference": _score_difference,
     "best_scaling_difference": _best_scaling_difference,

@@ -147,7 +147,7 @@ def test_the_hypotheses_of_a_study_are_told_in_yaml():
     )
     found = read_hypotheses(replace(plan, parts=parts, hypotheses=tuple(told)))
     # Of a language model, and in a study of its own.
-    others = set(get_args(Kind)) - {"lost_difference"}
+    others = set(get_args(Kind)) - {"lost_difference", "scaling_difference"}
     assert {claim.measure.kind for one in found for claim in one.claims} == others
     assert [one.id for one in found] == [f"H{place}" for place in range(1, 8)]
     assert found[0].claims[0].methods[0].after_options == {}

@@ -43,6 +43,27 @@ def test_what_is_lost_at_equal_loss_is_compared_by_its_difference(study):
     assert not effects.infinite
 
 
+def test_a_state_is_held_against_scaling_at_its_own_loss(study):
+    _, records = study
+    own, adamw = (by_seed(records, "posthoc", after) for after in ("columns", None))
+    measure = Measure("scaling_difference", "log_likelihood")
+    effects = seed_effects(measure, own, adamw, adamw)
+    # By hand, of the first seed: scaling has the filter's loss between its first two states that are better and worse,
+    points, filtered = adamw[1000].metrics["points"], own[1000].metrics["points"][0]
+    better, worse = next(
+        pair for pair in zip(points, points[1:], strict=False) if pair[1]["loss"] > filtered["loss"]
+    )
+    share = (filtered["loss"] - better["loss"]) / (worse["loss"] - better["loss"])
+    assert 0 < share < 1
+    scaled = better["lost"] + share * (worse["lost"] - better["lost"])
+    assert effects.values[1000] == pytest.approx(filtered["lost"] - scaled)
+    # scaling beside itself is no better, and of two filters the one difference less the other is theirs.
+    assert set(seed_effects(measure, adamw, adamw, adamw).values.values()) == {0.0}
+    better = {seed: replace(one, metrics=gained(one.metrics)) for seed, one in own.items()}
+    both = seed_effects(measure, better, own, adamw)
+    assert both.values[1000] == pytest.approx(-0.1 - filtered["lost"])
+
+
 def test_a_ratio_of_what_is_below_0_says_nothing(study):
     _, records = study
     own, adamw = (by_seed(records, "posthoc", after) for after in ("columns", None))
@@ -101,6 +122,10 @@ def test_a_hypothesis_is_told_in_nats_and_blocks(study):
             {"kind": "lost_ratio", "below": 1},
             "may be below 0, and has no ratio then: claim a lost_difference",
         ),
+        (
+            {"kind": "scaling_ratio", "below": 1, "level": None},
+            "may be below 0, and has no ratio then: claim a scaling_difference",
+        ),
         ({"score": "auc"}, "score is one of log_likelihood; got 'auc'"),
         ({"below": "0"}, "below is a finite number"),
     ],
@@ -108,7 +133,7 @@ def test_a_hypothesis_is_told_in_nats_and_blocks(study):
 def test_what_cannot_be_claimed_of_a_language_model_is_refused(study, change, message):
     plan, _ = study
     (told,) = plan.hypotheses
-    test = {**told["tests"][0], **change}
+    test = {name: value for name, value in {**told["tests"][0], **change}.items() if value is not None}
     with pytest.raises((ValueError, TypeError), match=message):
         read_hypotheses(replace(plan, hypotheses=({**told, "tests": [test]},)))
 
