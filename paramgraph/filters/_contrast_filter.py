@@ -27,7 +27,14 @@ from paramgraph.filters.ready_filter import ReadyFilter
 from paramgraph.filters.response import ResponseFunction, evaluate_response
 from paramgraph.filters.responses import get_response, tikhonov
 from paramgraph.graphs import GraphLike
-from paramgraph.spectra import Seed, ShiftOperator, adjacency, generalized_eigenpairs, smallest_eigenvalue
+from paramgraph.spectra import (
+    Seed,
+    ShiftOperator,
+    adjacency,
+    generalized_eigenpairs,
+    is_proven_above,
+    smallest_eigenvalue,
+)
 
 BALANCED = tikhonov(1.0)
 # A Gram matrix of float32 features has eigenvalues down to some -1e-7 of its largest.
@@ -219,7 +226,7 @@ def _check_rest(preserve: ShiftOperator) -> None:
     """Refuse an operator to be preserved with a negative eigenvalue among the modes that were not computed."""
     # The largest entry of the diagonal is at most the largest eigenvalue.
     least = -ROUNDING * preserve.matrix.diagonal().max()
-    if preserve.interval[0] < least and (lowest := smallest_eigenvalue(preserve)) < least:
+    if not is_proven_above(preserve, least) and (lowest := smallest_eigenvalue(preserve)) < least:
         raise ValueError(INDEFINITE.format(f"{lowest:.3g}"))
 
 

@@ -8,7 +8,7 @@ never formed.
 * from a graph: `laplacian`, `adjacency`, `zero_operator`, of a full matrix without a copy `full_adjacency`; what they
   give, a `ShiftOperator`
 * `eigenpairs`, `list_solvers`, `generalized_eigenpairs`, and what they give, a `Spectrum`; without vectors
-  `smallest_eigenvalue` and `second_eigenvalue`
+  `smallest_eigenvalue` and `second_eigenvalue`, `is_proven_above`
 * scalars as nodes: `KroneckerSum` and `KroneckerProduct`, each a `KroneckerPair`, and `KroneckerModes` with eigenvalues
   of their own: all are a `KroneckerOperator`; `product_modes`, `product_eigenpairs`, `ProductModes`
 * a control of the same spectrum: `null_operator`, of a kind `Null`
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Seed as Seed,
         count_pairs as count_pairs,
         eigenpairs as eigenpairs,
+        is_proven_above as is_proven_above,
         second_eigenvalue as second_eigenvalue,
         smallest_eigenvalue as smallest_eigenvalue,
     )

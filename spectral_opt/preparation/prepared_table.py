@@ -23,6 +23,7 @@ from paramgraph.spectra import (
     SignalOperator,
     Spectrum,
     adjacency,
+    is_proven_above,
     laplacian,
     null_operator,
     smallest_eigenvalue,
@@ -32,6 +33,8 @@ from spectral_opt.config import SpectralConfig
 UNREACHED = "no text's gradient reaches it"
 GRADIENTS = ("gradients", "batch_gradients", "output_gradients")
 NO_GRAPH = "no graph: L = 0"
+# Of a float32 Gram matrix, relative to the largest eigenvalue.
+ROUNDING = 1e-5
 # What can fail at one table, its numbers, its graph or a solver, while others are well; other errors are ours.
 FAILURES = (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
 # The same where graphs are of our own builders: without what a machine's state raises, as a lack of memory does.
@@ -174,11 +177,12 @@ def check_form(config: SpectralConfig, *operators: ShiftOperator) -> None:
     """
     if not config.penalty or config.shift == "laplacian":
         return
+    if all(is_proven_above(operator, -ROUNDING * operator.bound) for operator in operators):
+        return  # sums and products of such values are above the same share of those of the bounds
     ends = [(smallest_eigenvalue(operator), operator.bound) for operator in operators]
     join = math.prod if config.product == "tensor" else math.fsum
     smallest = min(join(chosen) for chosen in itertools.product(*ends))
-    # Rounding of a float32 Gram matrix of `nodes` terms, relative to the largest eigenvalue.
-    if smallest + config.ridge < -1e-5 * join(operator.bound for operator in operators):
+    if smallest + config.ridge < -ROUNDING * join(operator.bound for operator in operators):
         raise ValueError(
             f"its adjacency has the eigenvalue {smallest:.3g}, so the penalty tr(X^T (A + ridge I) X) has no minimum; "
             f"use shift='laplacian', builder='gram', or ridge >= {-smallest:.3g}"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from paramgraph import NotConvergedError, UnknownNameError, adjacency, eigenpairs, laplacian, list_solvers
-from paramgraph.spectra import smallest_eigenvalue, zero_operator
+from paramgraph.spectra import is_proven_above, smallest_eigenvalue, zero_operator
 
 N = 12
 STEP = np.arange(N)
@@ -333,3 +333,19 @@ def test_relabelling_the_nodes_permutes_the_projector(seed, k):
 )
 def test_smallest_eigenvalue_of_any_graph(graph, expected):
     assert smallest_eigenvalue(adjacency(graph)) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_what_lies_above_a_level_is_proven_of_dense_graphs_alone(scale):
+    # A complete graph: -1, four times, and 4; of a Gram matrix of 3 wide rows of 40 the others are 0 but for rounding.
+    complete = adjacency(scale * (np.ones((5, 5)) - np.eye(5)))
+    assert is_proven_above(complete, -1.001 * scale)
+    assert not is_proven_above(complete, -0.999 * scale)
+    rows = np.random.default_rng(0).standard_normal((3, 40))
+    gram = adjacency(scale * rows.T @ rows)
+    assert is_proven_above(gram, -1e-10 * gram.bound)
+    assert not is_proven_above(gram, 1e-10 * gram.bound)
+    ring = adjacency(scale * nx.to_scipy_sparse_array(nx.cycle_graph(9)))
+    assert is_proven_above(ring, -2.001 * scale)  # by its interval, the row sums
+    assert not is_proven_above(ring, -1.99 * scale)
+    assert is_proven_above(laplacian(np.zeros((0, 0))), -scale)

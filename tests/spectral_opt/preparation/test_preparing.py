@@ -5,6 +5,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 import paramgraph
+import spectral_opt.preparation.prepared_table
 from paramgraph.sources import SOURCES, Source, StreamingGram, activation_passes
 from spectral_opt import SpectralConfig, attach, prepare
 from spectral_opt.preparation import (
@@ -92,7 +93,12 @@ def test_spectra_are_kept_on_request(model):
     assert prepare(model, config, keep_spectra=True)[0].spectrum.complete
 
 
-def test_a_positive_gram_matrix_may_be_penalised(model, batches):
+def test_a_positive_gram_matrix_may_be_penalised_without_a_search_for_its_lowest_value(
+    model, batches, monkeypatch
+):
+    monkeypatch.setattr(
+        spectral_opt.preparation.prepared_table, "smallest_eigenvalue", lambda *_: pytest.fail("searched")
+    )
     config = SpectralConfig(builder="gram", source="activations", shift="adjacency", penalty=0.1)
     assert prepare(model, config, batches, loss)
 
