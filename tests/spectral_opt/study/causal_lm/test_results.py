@@ -1,6 +1,7 @@
 """Statistics and report of a language model's study: at equal loss, by differences in nats."""
 
 import csv
+import itertools
 import math
 from dataclasses import replace
 
@@ -50,9 +51,7 @@ def test_a_state_is_held_against_scaling_at_its_own_loss(study):
     effects = seed_effects(measure, own, adamw, adamw)
     # By hand, of the first seed: scaling has the filter's loss between its first two states that are better and worse,
     points, filtered = adamw[1000].metrics["points"], own[1000].metrics["points"][0]
-    better, worse = next(
-        pair for pair in zip(points, points[1:], strict=False) if pair[1]["loss"] > filtered["loss"]
-    )
+    better, worse = next(pair for pair in itertools.pairwise(points) if pair[1]["loss"] > filtered["loss"])
     share = (filtered["loss"] - better["loss"]) / (worse["loss"] - better["loss"])
     assert 0 < share < 1
     scaled = better["lost"] + share * (worse["lost"] - better["lost"])
