@@ -1,6 +1,7 @@
 """From a model and a table of nodes to a graph, in one call; or from features that are there already."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch_geometric.data import Data
 from paramgraph.cache import GraphCache, is_described
 from paramgraph.checkpoints import ModelLike
 from paramgraph.digests import readable
+from paramgraph.errors import users_level
 from paramgraph.graphs import BuilderLike, GraphBuilder, as_builder, check_graph
 from paramgraph.nodes import NodeTable, one_table
 from paramgraph.sources import Batches, Loss, SourceLike, collect
@@ -107,7 +109,8 @@ def connect(
     Returns
     -------
     torch_geometric.data.Data
-        The graph, checked against the contract, with the features as `x` and the string `builder`.
+        The graph, checked against the contract, with the features as `x` and the string `builder`. What the builder
+        warns of names the table.
 
     Raises
     ------
@@ -124,9 +127,17 @@ def connect(
     make = as_builder(builder)
     # Features may be a view of the weights, and a callable of yours may write on them.
     data = table.to_data(features if is_described(make) else features.clone())
-    if cache is None:
-        return _checked(table, make, make(data))
-    return cache.graph(make, data, lambda: _checked(table, make, make(data)))
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            if cache is None:
+                return _checked(table, make, make(data))
+            return cache.graph(make, data, lambda: _checked(table, make, make(data)))
+    finally:
+        # A builder knows no table, and the reader of its warning may have read thirty. The name comes last, as filters
+        # match the beginning.
+        for one in told:
+            warnings.warn(f"{one.message} (in {table.group})", one.category, stacklevel=users_level())
 
 
 def source_name(source: SourceLike) -> str:

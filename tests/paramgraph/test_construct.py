@@ -1,5 +1,8 @@
 """From a model to a graph in one call."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +11,9 @@ from torch_geometric.transforms import Compose
 
 from paramgraph import (
     CosineKNN,
+    GraphCache,
     NodeTable,
+    NumericalWarning,
     Ring,
     UnknownNameError,
     build,
@@ -69,6 +74,32 @@ def test_gradients_reach_the_builder(model: nn.Module, table: NodeTable) -> None
 def test_any_callable_that_makes_a_graph_is_a_builder(model: nn.Module, table: NodeTable) -> None:
     assert build(model, table, Compose([CosineKNN(k=3), Ring()])).num_edges == 24
     assert build(model, table, lambda data: Ring()(data)).num_edges == 24
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_warning_names_the_table_also_where_its_graph_is_found(tmp_path: Path, is_cached: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 12), nn.Linear(6, 12))
+    with torch.no_grad():
+        model[0].weight[:3] = 0.0
+    model[1].weight = nn.Parameter(model[0].weight.detach().clone())
+    for name, table in rows(model).items():
+        with pytest.warns(NumericalWarning) as told:
+            build(model, table, "cosine_knn", k=3, cache=GraphCache(tmp_path) if is_cached else None)
+        assert [str(one.message) for one in told] == [
+            f"3 of 12 feature rows are zero: these nodes get no edges (in {name})"
+        ]
+
+
+def test_a_builder_that_fails_has_told_its_warning(model: nn.Module, table: NodeTable) -> None:
+    def doubtful(data: Data) -> Data:
+        warnings.warn("doubtful", stacklevel=1)
+        raise ValueError("no graph")
+
+    with (
+        pytest.warns(UserWarning, match=r"^doubtful \(in 0.weight\)$"),
+        pytest.raises(ValueError, match="no graph"),
+    ):
+        build(model, table, doubtful)
 
 
 def without_weights(data: Data) -> Data:
