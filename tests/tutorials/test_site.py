@@ -41,3 +41,28 @@ def test_a_folder_without_pages_is_no_site(tmp_path: Path) -> None:
 def test_every_page_of_the_manual_is_in_the_table_of_contents() -> None:
     listed = re.findall(r"^manual/(\w+)$", (TUTORIALS / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(path.stem for path in (TUTORIALS / "manual").glob("*.md"))
+
+
+def test_links_between_pages_lead_somewhere_on_github_too() -> None:
+    root = TUTORIALS.parent
+    pages = [
+        *root.glob("*.md"),
+        *root.glob(".github/*.md"),
+        *TUTORIALS.glob("*.md"),
+        *TUTORIALS.glob("manual/*.md"),
+    ]
+    wrong = []
+    for page in pages:
+        for path, place in re.findall(
+            r"\]\(([^)#:\s]*\.md)?(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8")
+        ):
+            target = (page.parent / path).resolve() if path else page
+            # GitHub shows what an include names as text.
+            if not target.is_file() or (place and place not in places(target)):
+                wrong.append(f"{page.name}: {path}#{place}")
+    assert wrong == []
+
+
+def places(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -162,18 +162,28 @@ def _paragraph(module: Any) -> list[str]:
 
 
 def adapt_source(app: Sphinx, name: str, source: list[str]) -> None:
-    """Turn links to what is no page of the site, as records, into links to the repository; badges into their words."""
+    """Turn links to what is no page of the site, as records, into links to the repository; badges into their words.
+
+    What a page includes is on that page: GitHub shows no includes, so that pages link to the file.
+    """
+    included = {
+        (page.parent / path).resolve(): f"/{page.relative_to(app.srcdir).as_posix()}"
+        for page in HERE.glob("*.md")
+        for path in re.findall(r"^```\{include\} (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
     def outside(found: re.Match[str]) -> str:
         path = (Path(app.srcdir) / name).parent.joinpath(found[1]).resolve()
+        if path in included:
+            return f"]({included[path]}"
         if not path.exists() or path.suffix in (".md", ".ipynb", ".svg"):
             return found[0]
-        return f"]({REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()})"
+        return f"]({REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()}"
 
     # Cells of notebooks may begin with % and !, which only IPython's lexer knows.
     source[0] = source[0].replace('"language_info": {', '"language_info": {"pygments_lexer": "ipython3", ', 1)
     source[0] = re.sub(r"!\[([^\]]*)\]\(https?://[^)\s]+\)", r"\1", source[0])
-    source[0] = re.sub(r"\]\((\.\.?/[^)#:\s]+)\)", outside, source[0])
+    source[0] = re.sub(r"\]\((\.\.?/[^)#:\s]+)(?=[)#])", outside, source[0])
 
 
 def write_formula(translator: Any, node: nodes.math) -> None:
