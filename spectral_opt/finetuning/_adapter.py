@@ -23,6 +23,7 @@ TRAINED_HEADS = ("classifier", "score")
 # Starts of LoRA that PEFT makes of data which it must be given: without them it starts as usual, and does not say so.
 OF_DATA = ("eva", "corda", "lora_ga")
 # Models whose kernels read this weight past its module, where PEFT's LoRA would be passed over: it refuses it there.
+# Its own list is a local variable of a private function (peft 0.21.2), so that it is written here again.
 STATE_SPACES = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 READ_PAST_ITS_MODULE = "out_proj"
 
