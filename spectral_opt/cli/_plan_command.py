@@ -14,6 +14,8 @@ TYPES = ("float32", "bfloat16", "float16")
 # Of all experts of a mixture there are tens of thousands of graphs.
 EXPERTS = r".*experts.*"
 RATES = "rates of one rank"
+# In the units of the options, far around what there is: beyond, times are no numbers.
+SLOWEST, FASTEST = 1e-9, 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,8 @@ class Plan:
         known_choice("--dtype", self.dtype, TYPES)
         for name in ("tflops", "bandwidth", "link"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"--{name} is a number above 0, got {value}")
+            if value is not None and not SLOWEST <= value <= FASTEST:
+                raise ValueError(f"--{name} is a number from {SLOWEST:g} to {FASTEST:g}, got {value}")
         if self.plain and self.config is not None:
             raise ValueError("give either --plain, no penalty and no filter, or --config FILE")
         measured = self.tflops is None or self.bandwidth is None
@@ -100,13 +102,17 @@ class Plan:
     def _opened(self) -> tuple[Any, list[str], Any]:
         """Make the model on the meta device, and read the config."""
         from paramgraph.checkpoints import open_skeleton
+        from paramgraph.errors import one_line
         from spectral_opt.config import SpectralConfig
         from spectral_opt.explanation import SHAPES, open_shape
         from spectral_opt.tasks import embedded_folder
 
         config = SpectralConfig()
         if self.config is not None:
-            config = SpectralConfig.from_json(self.config.read_text(encoding="utf-8"))
+            try:
+                config = SpectralConfig.from_json(self.config.read_text(encoding="utf-8"))
+            except (OSError, TypeError, ValueError) as error:
+                raise ValueError(f"cannot read --config {self.config}: {one_line(error)}") from error
         notes = []
         if self.model in SHAPES:
             model = open_shape(self.model)

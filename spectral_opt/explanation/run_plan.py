@@ -36,6 +36,7 @@ _ABOUT = {
 # What configs call the number of experts, and of those that a token is sent to.
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "top_k_experts")
+_MOST = 2**53  # up to which floats hold every whole number
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,11 @@ def plan_run(
     else DDP; `dtype` is that of weights, gradients and states (None: as the parameters are); `tokens` are those of a
     step on one rank. ValueError as `explain` raises it, and where a number is not allowed.
     """
-    if ranks < 1 or tokens < 0 or optimizer_states < 0:
+    counts = (ranks, tokens, optimizer_states)
+    if ranks < 1 or min(counts) < 0 or max(counts) > _MOST:
         raise ValueError(
-            f"ranks is at least 1, tokens and optimizer_states at least 0; got {ranks}, {tokens}, {optimizer_states}"
+            "ranks is at least 1, tokens and optimizer_states at least 0, and none above 2^53; got "
+            + ", ".join(map(str, counts))
         )
     model, configs = bare_model(model), as_configs(config) if config else ()
     sharded = sharded and ranks > 1

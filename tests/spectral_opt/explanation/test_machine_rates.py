@@ -102,7 +102,12 @@ def test_a_config_of_a_file_is_planned_and_plain_has_no_graphs(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--tflops", "0"], "--tflops is a number above 0"),
+        (["--tflops", "0"], "--tflops is a number from 1e-09 to 1e+09, got 0.0"),
+        (["--tflops", "nan"], "--tflops is a number from"),
+        ([*GIVEN, "--bandwidth", "1e-320", "--json"], "--bandwidth is a number from"),
+        ([*GIVEN, "--tflops", "1e300"], "--tflops is a number from"),
+        ([*GIVEN, "--tokens", "1" + "0" * 400], "none above 2^53"),
+        ([*GIVEN, "--config", "no.json"], "cannot read --config no.json: [Errno 2]"),
         (["--dtype", "int8"], "--dtype"),
         (["--device", "meta"], "give the rates"),
         (["--plain", "--config", "x.json"], "either --plain"),
@@ -114,3 +119,21 @@ def test_a_mistake_is_one_line(
 ) -> None:
     assert main(["plan", str(folder), *more]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"penalti": 1}', "SpectralConfig has no field 'penalti'; did you mean 'penalty'?"),
+        (b"\xff\xfe", "'utf-8' codec can't decode"),
+        (b"", "this text is not JSON"),
+    ],
+)
+def test_a_config_that_is_none_is_named_with_its_file(
+    folder: Path, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "own.json"
+    file.write_bytes(content)
+    assert main(["plan", str(folder), *GIVEN, "--config", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot read --config {file}: {words}" in line
