@@ -72,7 +72,7 @@ class Command(Protocol):
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """Commands under one name; `about` is its help, which the name alone prints."""
+    """Commands under one name; `about` is its help."""
 
     about: str
     commands: Mapping[str, type[Command]]
@@ -136,8 +136,13 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
 
     Raises `typer.TyperException` with near names where no command or option has a name, or a value does not fit.
     """
-    if not words and f"_{program}_COMPLETE".upper().replace("-", "_") not in os.environ:
-        raise ValueError(f"COMMAND is missing: {', '.join(commands)}; {program} --help says more")
+    group = commands.get(words[0]) if len(words) == 1 else None
+    known, place = (
+        (group.commands, f"{program} {words[0]}") if isinstance(group, CommandGroup) else (commands, program)
+    )
+    is_missing = not words or isinstance(group, CommandGroup)
+    if is_missing and f"_{program}_COMPLETE".upper().replace("-", "_") not in os.environ:
+        raise ValueError(f"COMMAND is missing: {', '.join(known)}; {place} --help says more")
     app = _app(about, commands, callback=_common, add_completion=True)
     # Not `app(...)`, which would set the process's excepthook.
     found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
@@ -151,7 +156,7 @@ def _app(about: str, commands: Commands, **more: Any) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, help=about, context_settings=settings, **more)
     for name, kind in commands.items():
         if isinstance(kind, CommandGroup):
-            app.add_typer(_app(kind.about, kind.commands, no_args_is_help=True), name=name)
+            app.add_typer(_app(kind.about, kind.commands), name=name)
             continue
         summary = (kind.__doc__ or "").partition("\n")[0]
         app.command(name, cls=_Reader, short_help=summary, epilog="\n".join(kind.EXAMPLES))(kind)

@@ -21,6 +21,8 @@ from paramgraph.display import print_lines
 from paramgraph.whole_files import write_text
 
 NOT_SIZES = ("out", "quick", "json", "quiet", "traceback")
+# Of steps, texts and tokens, which lie in memory before the first step; a demonstration has some hundreds.
+MOST = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,9 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
         lowest = {"seed": 0, "permutations": 119}.get(name, 1)  # 119: six tests at .05
         if type(value) is int and value < lowest:
             raise ValueError(f"--{name.replace('_', '-')} is {value}: at least {lowest} is needed")
+        highest = 2**63 - 1 if name == "seed" else MOST  # of torch's generators
+        if type(value) is int and value > highest:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}: at most {highest} is allowed")
     for name in ("learning_rates", "long_rate"):
         rates = given.get(name, ())
         for rate in rates if isinstance(rates, tuple) else (rates,):

@@ -36,7 +36,7 @@ class RunCells:
         str | None, option("plan of a new study, or of one that has grown: a preset or a YAML file")
     ] = None
     part: Annotated[list[str] | None, option("parts of the plan [all]", metavar="PART...")] = None
-    workers: Annotated[int, option("processes of one thread each [2]")] = 2
+    workers: Annotated[int | None, option("processes of one thread each [2]")] = None
     minutes: Annotated[float | None, option("start no cell after that [until all are done]")] = None
     scheduler: Annotated[
         str | None, option("run on Dask: address of a scheduler, such as tcp://host:8786", metavar="ADDRESS")
@@ -48,8 +48,13 @@ class RunCells:
 
     def run(self, line: str) -> int:
         """Run what is left; 1 where a cell failed, 130 where it was interrupted, with all finished cells on disk."""
-        if self.workers < 1:
+        if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers is {self.workers}: at least 1 is needed")
+        if self.workers is not None and self.scheduler is not None:
+            raise ValueError(
+                "--workers are processes of this machine, --scheduler has workers of its own: give one of both, as "
+                "--workers would be ignored"
+            )
         if self.minutes is not None and not 0 <= self.minutes < float("inf"):
             raise ValueError(f"--minutes is {self.minutes:g}: a number of minutes is needed")
         from paramgraph.display import progress_bar
@@ -70,7 +75,7 @@ class RunCells:
                     self.folder,
                     plan,
                     parts=self.part,
-                    workers=self.workers,
+                    workers=self.workers or 2,
                     minutes=self.minutes,
                     scheduler=self.scheduler,
                     device=self.device,
@@ -140,6 +145,8 @@ class Verify:
 
     def run(self, line: str) -> int:
         """Measure drawn cells again."""
+        if self.seed < 0:
+            raise ValueError(f"--seed is {self.seed}: at least 0 is needed")
         from paramgraph.display import progress_bar
         from spectral_opt.study import verify_cells
 

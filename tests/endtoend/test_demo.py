@@ -265,6 +265,11 @@ def test_the_page_is_self_contained(finished):
         (["--retention", "missing.csv"], "missing.csv"),
         (["--steps", "0"], "--steps is 0"),
         (["--seed", "-1"], "--seed is -1"),
+        (
+            ["--seed", "1" + "0" * 20],
+            "--seed is 100000000000000000000: at most 9223372036854775807 is allowed",
+        ),
+        (["--steps", "10000000000"], "--steps is 10000000000: at most 100000 is allowed"),
         (["--permutations", "99"], "--permutations is 99: at least 119"),
         (["--long-rate", "-1"], "--long-rate has -1"),
         (["--max-length", "4000"], "max_length is 4000"),

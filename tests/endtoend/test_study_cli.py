@@ -43,25 +43,32 @@ def recorded(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_group_alone_prints_its_help() -> None:
-    shown = study()
-    assert "Usage: spectral-opt study" in shown.out + shown.err
-    assert all(word in shown.out + shown.err for word in ("run", "status", "verify"))
+def test_the_group_has_a_help_and_so_has_each_of_its_commands() -> None:
+    shown = study("--help")
+    assert shown.code == 0
+    assert "Usage: spectral-opt study" in shown.out
+    assert all(word in shown.out for word in ("run", "status", "verify"))
     assert "--scheduler" in study("run", "--help").out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "COMMAND is missing: run, status, verify, report; spectral-opt study --help says more"),
         (["run", "{new}"], "no study in .*--preset"),
         (["run", "{new}", "--preset", "quik"], "no plan of a study at quik.*quick"),
         (["run", "{new}", "--preset", "quick", "--workers", "0"], "--workers is 0"),
+        (
+            ["run", "{new}", "--preset", "quick", "--scheduler", "tcp://x:1", "--workers", "3"],
+            "--workers .* would be ignored",
+        ),
         (["run", "{new}", "--preset", "quick", "--minutes", "-1"], "--minutes is -1"),
         (["run", "{full}", "--preset", "quick"], "is not empty and holds no study"),
         (["run", "{old}", "--preset", "quick"], "holds another study: 8 of its 8 records would be foreign"),
         (["run", "{old}", "--part", "two"], "no part of the study named 'two' .available: one."),
         (["status", "{new}"], "no study in .*study run .* --preset quick"),
         (["verify", "{old}", "--cells", "0"], "--cells is 0"),
+        (["verify", "{old}", "--seed", "-1"], "--seed is -1: at least 0 is needed"),
         (["go"], "No such command 'go'"),
     ],
 )
