@@ -16,7 +16,7 @@ graphs once, `fine_tune` runs it on a copy of a model, the measures say what the
   Its texts: `read_job_texts`, `JobTexts` of `LabelledPart`, graphs of at most `TASK_BATCHES`. Before all jobs,
   `check_sources`, of what `sources_of`, `measured_on` and `unlabelled_data` name, by `refuse_shared_names` and
   `refuse_shared_texts`.
-- Runs: `configs_of` a method under options, `prepare_method`, `fine_tune`, `FineTuned`.
+- Runs: `configs_of` a method under options, `prepare_method`, what is `kept_for` it, `fine_tune`, `FineTuned`.
 - Running: `run_job` makes a job's records, on the CPU or a device that `open_device` finds; `read_device`
   reads the name of one that may be elsewhere.
 - What a state of a job is worth, in `Metrics`: `StateMeasures` of its setting; of classes `ClassifierMeasures`, of
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         FineTuned as FineTuned,
         configs_of as configs_of,
         fine_tune as fine_tune,
+        kept_for as kept_for,
         prepare_method as prepare_method,
     )
     from spectral_opt.study.fisher import diagonal_fisher as diagonal_fisher

@@ -89,7 +89,7 @@ def prepare_method(
         config = for_pooling(config, model)
         if config.builder is not None and config.scheme != "entries":
             source, options = source_of(model, config, config.scheme)
-            key = (config.scheme, source, str(options), config.batches, config.targets, config.exclude)
+            key = _key_of(model, config)
             if key not in known:
                 tables, _ = match_tables(model, config, trained)
                 chosen = calibration.get(config.batches)
@@ -106,6 +106,21 @@ def prepare_method(
             continue
         prepared.append(prepare(model, config, calibration, parameters=trained))
     return tuple(prepared)
+
+
+def kept_for(
+    model: nn.Module, method: Method, options: Options | None = None, seed: int | None = None
+) -> set[object]:
+    """Name what `prepare_method` finds in its `known`, or adds to it, for a method with these options."""
+    configs = (for_pooling(config, model) for config in configs_of(method, options or {}, seed))
+    return {key for config in configs if (key := _key_of(model, config)) is not None}
+
+
+def _key_of(model: nn.Module, config: SpectralConfig) -> object:
+    if config.builder is not None and config.scheme != "entries":
+        source, options = source_of(model, config, config.scheme)
+        return config.scheme, source, str(options), config.batches, config.targets, config.exclude
+    return repr(replace(config, **NO_USE)) if config.energy is not None and not config.runs_in_basis else None
 
 
 def _known_features(
@@ -128,10 +143,9 @@ def _on_known_modes(
     known: MutableMapping[object, Any],
 ) -> tuple[PreparedTable, ...]:
     """Measure modes of entries, several passes and all bases, once for all that is done with them; the filter anew."""
-    graph = replace(config, **NO_USE)
-    key = repr(graph)
+    key = _key_of(model, config)
     if key not in known:
-        known[key] = prepare(model, graph, calibration, parameters=trained)
+        known[key] = prepare(model, replace(config, **NO_USE), calibration, parameters=trained)
     tables: tuple[PreparedTable, ...] = known[key]
     return tuple(_filtered(table, config) for table in tables)
 

@@ -21,11 +21,12 @@ from spectral_opt.study.fine_tuning import (
     WEIGHT_DECAY,
     FineTuned,
     fine_tune,
+    kept_for,
     prepare_method,
 )
 from spectral_opt.study.method import FinishedTune, chosen_options, get_after_training, get_method
 from spectral_opt.study.opening import open_setting
-from spectral_opt.study.plan import Cell, Job, StudyPlan, Task
+from spectral_opt.study.plan import Cell, Job, StudyPlan, Task, Value
 from spectral_opt.study.records import CLASSIFICATION, CellRecord
 from spectral_opt.study.state_measures import Metrics
 from spectral_opt.study.store import other_texts, record_of
@@ -181,7 +182,7 @@ class _RunningJob:
     def _fine_tuned(self, cell: Cell, clock: _Clock) -> Metrics:
         setting = self.setting
         method = get_method(cell.method)
-        options = {name: value for name, value in cell.options.items() if name != "learning_rate"}
+        options = _method_options(cell)
         if not method.trains:
             state = {name: value.clone() for name, value in setting.start.state_dict().items()}
             self._trained.tune = self._finished(state)
@@ -190,6 +191,8 @@ class _RunningJob:
             return found
         known = setting.once("features of the methods", lambda: dict[object, Any]())
         prepared = prepare_method(setting.start, method, setting.calibration, known, options, setting.seed)
+        for key in known.keys() - self._needed_after(cell):
+            del known[key]  # of a language model they are gigabytes
         clock.tick("preparing")
         done = fine_tune(
             setting.start,
@@ -221,6 +224,15 @@ class _RunningJob:
             found = {"points": [point], "bands": []}
         clock.tick("measuring")
         return found | {"curve": _curve(done)}
+
+    def _needed_after(self, cell: Cell) -> set[object]:
+        """Name the features that later cells of the job need."""
+        later = self.job.cells[self.job.cells.index(cell) + 1 :]
+        methods = (
+            (get_method(other.method), _method_options(other)) for other in later if other.after is None
+        )
+        wanted = (kept_for(self.setting.start, *one, self.setting.seed) for one in methods)
+        return set[object]().union(*wanted)
 
     def _filtered(self, cell: Cell, clock: _Clock) -> dict[str, Tensor]:
         """Filter the fine-tune; twice where graphs were built on the way: the filter's own time is told apart."""
@@ -294,6 +306,10 @@ class _RunningJob:
             return None
         is_own = all(name in start and start[name].shape == value.shape for name, value in changed.items())
         return self._finished({**start, **changed}) if is_own else None
+
+
+def _method_options(cell: Cell) -> dict[str, Value]:
+    return {name: value for name, value in cell.options.items() if name != "learning_rate"}
 
 
 def _settings(task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from paramgraph import tikhonov
 from spectral_opt import Refiner, SpectralConfig
 from spectral_opt.preparation import prepare, table_left_alone
-from spectral_opt.study import configs_of, fine_tune, get_method, prepare_method
+from spectral_opt.study import configs_of, fine_tune, get_method, kept_for, prepare_method
 
 from helpers.study_settings import tiny_setting
 
@@ -149,6 +149,16 @@ def test_a_matrix_without_a_graph_is_left_alone_by_the_measured_filter_and_told(
         setting=fresh,
     )
     assert done.left_alone == {left: "it has no graph"}
+
+
+@pytest.mark.parametrize(
+    "name", ["adamw", "spectral_both", "preserve_columns", "preserve_product", "literal"]
+)
+def test_what_is_kept_for_a_method_is_named_without_making_it(setting, name):
+    method, known = get_method(name), {}
+    prepare_method(setting.start, method, setting.calibration, known, {}, 0)
+    assert kept_for(setting.start, method, {}, 0) == known.keys()
+    assert bool(known) == (name != "adamw")
 
 
 @pytest.mark.parametrize("options", [{"strength": 1.0, "every": 2}, {"placement": "update", "gamma": 3.0}])
