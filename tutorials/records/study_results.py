@@ -1,6 +1,6 @@
-"""What the records of the study show, as the tables and figures of the manual's page of results.
+"""What the records of both studies show, as the tables and figures of the manual's page of results.
 
-All of it comes from the committed records in study/ alone: study.yaml, and a file for each cell.
+All of it comes from committed records alone, in study/ and language_models/: study.yaml, and a file for each cell.
 """
 
 from collections.abc import Sequence
@@ -10,22 +10,25 @@ from pathlib import Path
 import matplotlib as mpl
 
 from paramgraph.display import TableView, new_figure
-from spectral_opt.study import judge, read_records, stored_plan
+from spectral_opt.study import CAUSAL_LM, judge, read_records, stored_plan
 from spectral_opt.study.report import (
     Overview,
     Series,
     baseline_of,
+    cost_table,
     draw_front,
     final_state,
     lost_cells,
     marks_of_parts,
     mean_interval,
     rate_table,
+    results_table as states_table,
     verdicts_table,
 )
 from spectral_opt.study.statistics import Measure
 
 RECORDS = Path(__file__).with_name("study")
+LANGUAGE_MODELS = Path(__file__).with_name("language_models")
 FIGURES = Path(__file__).with_name("figures")
 # The parts that the main table and the front are of: tasks differ in their number of shots, which a part has one of.
 MAIN = ("posthoc", "posthoc_sotu", "posthoc_20")
@@ -85,6 +88,15 @@ BESIDE_ADAMW = {
     "accuracy less AdamW's": Measure("score_difference"),
     "lost, over scaling's at its AUC": AT_OWN.measure,
 }
+# Of the language model, whose tables have both of its tasks.
+CONFIRM = "confirm"
+AT_OWN_LOSS = Question(
+    (CONFIRM,),
+    Measure("scaling_difference", score="log_likelihood"),
+    "What a state has lost on three other texts, less what scaling AdamW's change has lost where it has the state's "
+    "own loss on the task: nats a token, mean, 95 % interval; (n): so many seeds count; the median where no scaling "
+    "has a seed's loss, and -∞ where that is so of most",
+)
 SEQUENCE = "sequence"
 STABILITY = "stability"
 NOTHING_YET = (
@@ -94,6 +106,10 @@ NOTHING_YET = (
 # In place of numbers, which would be read as if they decided something.
 UNFINISHED = "not all cells have run"
 FRONT = "![AUC of the task over the share of neighbours lost, by task](../records/figures/study.svg)"
+LANGUAGE_FRONT = (
+    "![log-likelihood of the task over the rise of a token's loss on other texts, by task]"
+    "(../records/figures/language_models.svg)"
+)
 # In inches, of a panel.
 WIDTH, HEIGHT = 5.6, 3.8
 
@@ -147,7 +163,7 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
     for panel in panels:
         of_part = f" ({panel.part})" if (panel.task, panel.shots) in seen else ""
         seen.add((panel.task, panel.shots))
-        header.append(f"{panel.task}, {panel.shots} a class{of_part}")
+        header.append(f"{panel.task}, {panel.shots} {panel.words.shots_of}{of_part}")
     controls = frozenset(place for place, is_null in enumerate(names.values()) if is_null)
     return TableView(tuple(header), tuple(rows), question.caption, controls)
 
@@ -227,17 +243,36 @@ def results_part(overview: Overview | None) -> str:
     """Write what the page of results says of the study."""
     if overview is None or not is_confirming(overview):
         return NOTHING_YET
-    hypotheses = hypotheses_table(overview)
-    done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
-    said = [done, hypotheses.to_markdown(), f"*{hypotheses.caption}.*"]
+    said = _verdicts(overview)
     for question in (AT_ADAMW, AT_OWN, ACCURACY, MOVED, STEPS, SECONDS):
         if (table := results_table(overview, question)).rows:
             said += [FRONT] if question is AT_ADAMW else []
-            said += [table.to_markdown(), f"*{table.caption}.*"]
+            said += _told(table)
     for table in (appendix_table(overview), sequence_table(overview), stability_table(overview)):
-        if table.rows:
-            said += [table.to_markdown(), f"*{table.caption}.*"]
+        said += _told(table)
     return "\n\n".join(said)
+
+
+def language_part(overview: Overview | None) -> str:
+    """Write what the page of results says of the language model."""
+    if overview is None or not is_confirming(overview):
+        return NOTHING_YET
+    of_all = (
+        results_table(overview, AT_OWN_LOSS),
+        states_table(overview, CAUSAL_LM),
+        cost_table(overview),
+    )
+    said = [line for table in of_all for line in _told(table)]
+    return "\n\n".join([*_verdicts(overview), LANGUAGE_FRONT, *said])
+
+
+def _verdicts(overview: Overview) -> list[str]:
+    done = f"{len(overview.records):,} of {overview.planned:,} cells are recorded."
+    return [done, *_told(hypotheses_table(overview))]
+
+
+def _told(table: TableView) -> list[str]:
+    return [table.to_markdown(), f"*{table.caption}.*"] if table.rows else []
 
 
 def write_figure(
@@ -254,8 +289,8 @@ def write_figure(
     figure = new_figure(WIDTH * len(panels), HEIGHT, columns=len(panels))
     marks = marks_of_parts(overview)
     for axes, (panel, own) in zip(figure.axes, panels.items(), strict=True):
-        draw_front(axes, own, marks, "auc", 0.8 * HEIGHT)
-        axes.set_title(f"{panel.task}, {panel.shots} a class", fontsize=10, loc="left")
+        draw_front(axes, own, marks, panel.words.score, 0.8 * HEIGHT)
+        axes.set_title(f"{panel.task}, {panel.shots} {panel.words.shots_of}", fontsize=10, loc="left")
     path = folder / f"{name}.svg"
     with mpl.rc_context({"svg.hashsalt": "study"}):
         figure.savefig(path, facecolor="white", metadata={"Date": None, "Creator": None})

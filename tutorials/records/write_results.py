@@ -70,6 +70,12 @@ def study() -> Overview | None:
 
 
 @cache
+def language_models() -> Overview | None:
+    """Read the study of a language model."""
+    return study_results.read(study_results.LANGUAGE_MODELS)
+
+
+@cache
 def benchmarks() -> dict[str, Any]:
     """Read the record of `make bench`."""
     return benchmark_results.read()
@@ -181,6 +187,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     PAGE: {
         "refinements": lambda: refinement_results.results_table().to_markdown(),
         "study": lambda: study_results.results_part(study()),
+        "language-models": lambda: study_results.language_part(language_models()),
         "comparisons": lambda: comparison_results.results_table().to_markdown(),
         "demo-run": demo_run,
         "demo-graphs": lambda: demo_part(0, graph_sentences),
@@ -233,6 +240,10 @@ def write_pages() -> list[Path]:
     benchmark_results.write_figures()
     if (overview := study()) is not None:
         study_results.write_figures(overview)
+    if (overview := language_models()) is not None:
+        study_results.write_figure(
+            overview, parts=(study_results.CONFIRM,), name=study_results.LANGUAGE_MODELS.name
+        )
     return changed
 
 

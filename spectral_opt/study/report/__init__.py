@@ -6,9 +6,9 @@ files that were refused. A study that is not finished says so in its first sente
 
 - `write_report` writes the files; `make_report` makes the `StudyReport` of an `Overview`: a plan and its records, put
   together by `Panel` as `Series`.
-- Parts for records that are told elsewhere: `results_table`, `rate_table`, `verdicts_table`, `forest_figures`,
-  `front_figures` or one by `draw_front`, with `marks_of_parts`; `lost_cells` of a `Series` beside its `baseline_of`,
-  its `final_state`.
+- Parts for records that are told elsewhere: `results_table`, `cost_table`, `rate_table`, `verdicts_table`,
+  `forest_figures`, `front_figures` or one by `draw_front`, with `marks_of_parts`; `lost_cells` of a `Series` beside
+  its `baseline_of`, its `final_state`.
 - Inside: `write_names` beside the ends of lines, `LINE` points apart; controls are `GREY`; `mean_interval` over runs.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.study.report._costs import cost_table as cost_table
     from spectral_opt.study.report._forest import forest_figures as forest_figures
     from spectral_opt.study.report._fronts import draw_front as draw_front, front_figures as front_figures
     from spectral_opt.study.report._marks import (
