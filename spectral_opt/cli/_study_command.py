@@ -215,12 +215,14 @@ def _plan_of(folder: Path) -> "StudyPlan":
 
 
 def _sentences(done: "StudyRun", folder: Path, with_traces: bool) -> Sequence[str]:
+    from paramgraph.display import by_reason, some_names
+
     recorded = done.cells - done.left
     told = [f"{recorded} of {done.cells} cells are recorded in {folder}, {done.measured} of them now"]
     told += [f"{done.diverged} diverged, and count as such"] if done.diverged else []
     told += [f"refused: {name}: {reason}" for name, reason in done.refused.items()]
     told += [f"died and was replaced: {death}" for death in done.deaths]
-    told += [f"failed: {key}: {text}" for key, text in done.failures.items()]
+    told += [f"failed: {some_names(keys)}: {text}" for text, keys in by_reason(done.failures.items())]
     told += [f"{len(done.failures)} cells failed"] if done.failures else []
     if with_traces:
         told += [line for text in dict.fromkeys(done.traces.values()) for line in text.splitlines()]

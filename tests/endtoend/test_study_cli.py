@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,16 @@ def test_a_run_that_was_killed_before_its_plan_was_written_can_be_begun_again(tm
         pass
     shown = study("run", folder, "--preset", "quick", "--part", "none")
     assert "no part of the study named 'none'" in shown.err
+
+
+def test_what_fails_for_one_reason_is_told_once(tmp_path: Path) -> None:
+    begin_study(tmp_path / "study", replace(small_plan(), model="no-such-model"))
+    finished = study("run", tmp_path / "study", "--workers", "1", "--quiet")
+    assert finished.code == 1
+    (told,) = [line for line in finished.out.splitlines() if line.startswith("failed")]
+    assert "and 5 more: ModelError: " in told
+    assert told.count("no-such-model") == 1
+    assert "8 cells failed" in finished.out
 
 
 def test_a_study_that_is_being_run_is_left_alone(recorded: Path) -> None:
