@@ -88,10 +88,11 @@ BESIDE_ADAMW = {
     "accuracy less AdamW's": Measure("score_difference"),
     "lost, over scaling's at its AUC": AT_OWN.measure,
 }
-# Of the language model: a part for each of its tasks.
-LANGUAGE_PARTS = ("confirm", "confirm_addresses")
+# Of the language model: what is trained, and what is refined, with more factors; of each task.
+LANGUAGE_TRAINED = ("confirm", "confirm_addresses")
+LANGUAGE_REFINED = ("refined", "refined_addresses")
 AT_OWN_LOSS = Question(
-    LANGUAGE_PARTS,
+    (*LANGUAGE_TRAINED, *LANGUAGE_REFINED),
     Measure("scaling_difference", score="log_likelihood"),
     "What a state has lost on three other texts, less what scaling AdamW's change has lost where it has the state's "
     "own loss on the task: nats a token, mean, 95 % interval; (n): so many seeds count; the median where no scaling "

@@ -242,7 +242,7 @@ def write_pages() -> list[Path]:
         study_results.write_figures(overview)
     if (overview := language_models()) is not None:
         study_results.write_figure(
-            overview, parts=study_results.LANGUAGE_PARTS, name=study_results.LANGUAGE_MODELS.name
+            overview, parts=study_results.LANGUAGE_REFINED, name=study_results.LANGUAGE_MODELS.name
         )
     return changed
 
