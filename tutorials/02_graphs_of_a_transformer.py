@@ -461,7 +461,7 @@ plt.show()
 # ## A builder of your own, in ten lines
 #
 # A builder is any function from `Data` to `Data`. This one does not give each node its k nearest: it links the
-# strongest pairs of the whole table. `register` gives it a name, for configs, nulls and the command line.
+# strongest pairs of the whole table. `register` gives it a name, for configs and nulls.
 
 
 # %%

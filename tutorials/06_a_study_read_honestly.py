@@ -16,9 +16,8 @@
 # - find the seven ways in which you could still be fooled.
 #
 # It takes about 15 minutes to read and a minute to run. It needs `pip install 'paramgraph[compare]'` and the
-# records, which lie beside this notebook in the repository. The study is still growing: **every number and every
-# verdict below is computed from the records that were there when this page was made**, and the text says nothing
-# that hangs on them.
+# records, which lie beside this notebook in the repository: **every number and every verdict below is computed from
+# the records that were there when this page was made**.
 
 # %%
 from importlib.util import find_spec
@@ -85,9 +84,9 @@ for claim in plan.hypotheses:
 
 # %% [markdown]
 # Is the tuning fair? A method that was tried with ten strengths beats one that was tried with two, for no other
-# reason. Here each began with as many values, and where the best stood at an end of them, two more were tried: so a
-# row of 4 has found its best inside. The budget of each, over all tuning parts; a null that has its own budget is a
-# line of its own.
+# reason. Here each filter of a finished fine-tune began with as many values, and where the best stood at an end of
+# them, two more were tried; methods of training have grids of their own, which the table counts. The budget of each,
+# over all tuning parts; a null that has its own budget is a line of its own.
 
 # %%
 spent = pd.DataFrame(

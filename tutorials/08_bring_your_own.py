@@ -111,7 +111,8 @@ print(table)
 # A builder is a function from PyG's `Data` to `Data`: it reads `x`, the features of the nodes, and writes edges.
 # Mine keeps the **spanning tree** of the strongest cosines: the fewest edges that hold all nodes together.
 # `register` gives it a name for configs and nulls; for the command line too, once a package of yours has it as an
-# entry point of `paramgraph.builders`. (Options are arguments, or fields of a dataclass.)
+# entry point of `paramgraph.builders` ([how](manual/comparing.md#add-a-builder-and-compare-it)). (Options are
+# arguments, or fields of a dataclass.)
 
 
 # %%
@@ -123,7 +124,7 @@ def spanning_tree(data):
     tree = minimum_spanning_tree(1.001 - cosine).tocoo()  # of distances, and 0 would be no edge
     made = copy.copy(data)  # what came stays as it was
     made.edge_index = torch.from_numpy(np.stack([tree.row, tree.col])).long()
-    made.edge_weight = torch.from_numpy(1.001 - tree.data).clamp(min=0)
+    made.edge_weight = torch.from_numpy(1.001 - tree.data).clamp(min=1e-3)  # weight 0 would cut it in two
     return paramgraph.symmetrize(made)
 
 
@@ -163,7 +164,6 @@ def errors(model, table, batches):
 
 seen = batches_of(images[1200:1500], 12)
 by_errors = paramgraph.build(model, table, "spanning_tree", source=errors, batches=seen)
-grid = sp.kron(sp.diags_array([1.0] * (WIDE - 1), offsets=1, shape=(WIDE, WIDE)), sp.eye_array(HIGH))
 right = sp.kron(sp.eye_array(HIGH), sp.diags_array([1.0] * (WIDE - 1), offsets=1, shape=(WIDE, WIDE)))
 down = sp.kron(sp.diags_array([1.0] * (HIGH - 1), offsets=1, shape=(HIGH, HIGH)), sp.eye_array(WIDE))
 grid = (right + down) + (right + down).T
@@ -211,7 +211,7 @@ found = paramgraph.compare(
 )
 print(found.verdict)
 for one in found.refused:
-    print("refused:", *list(one.values())[:3])
+    print("refused:", ", ".join(f"{name} {value}" for name, value in one.items()))
 
 # %%
 summary = found.summary().sort_values("compaction")

@@ -280,8 +280,8 @@ for k in (10, 10, 12):
 # A comparison falls into layers, which know nothing of each other. `compare(..., client=...)` gives them to the
 # workers of a Dask cluster, and what comes back is bit by bit what one process would have found. The cluster here is
 # two threads; in earnest it is `Client("tcp://scheduler:8786")`, and nothing else changes. (`workers=2` takes two
-# processes of this machine, and `layers=` with `Comparison.concat` puts together what was measured by hand in
-# several places.)
+# processes of this machine, in a script below `if __name__ == "__main__":`, and `layers=` with `Comparison.concat`
+# puts together what was measured by hand in several places.)
 #
 # The question is a real one: is the **rounding error** of 8-bit weights smooth on the graph of the weights, so that a
 # filter could tell it from them?

@@ -62,8 +62,8 @@ STEPS, TRAIN, KEEP = (3, 96, 16) if FAST else (40, 240, 96)
 # Three names. Put your own here and leave out the next cell:
 #
 #     MODEL = "path/to/your-model"   # a folder with config.json, or a name on the hub
-#     CSV = "path/to/your.csv"       # with columns `text` and `label`
-#     KEEP_CSV = "path/to/other.csv" # a hundred texts, no labels: what the model should go on handling as before
+#     CSV = "path/to/your.csv"       # with columns `text` and `label`, 300 rows or more: 240 are trained on
+#     KEEP_CSV = "path/to/other.csv" # 200 texts or more, no labels: what the model should go on handling as before
 #
 # So that this page runs for everybody, and in three minutes, here are stand-ins that every machine has. The folder
 # holds the first two of six layers of the all-MiniLM-L6-v2 that comes with the package. The texts are **first

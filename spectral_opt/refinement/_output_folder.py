@@ -110,7 +110,9 @@ def check_folder(out: str | Path, overwrite: bool = False, inputs: Iterable[Path
             "move them back, or allow the folder to be overwritten, which removes them"
         )
     if used and not overwrite:
-        raise ValueError(f"{out} is not empty: name another folder, or allow it to be overwritten")
+        raise ValueError(
+            f"{out} is not empty: name another folder, or allow it to be overwritten (overwrite=True)"
+        )
     return folder
 
 

@@ -351,7 +351,8 @@ def _check_tokenizer(shown: str, embedded: int, tokenizer: PreTrainedTokenizerBa
     # Without tokenizer files transformers makes an empty tokenizer, and every word would be unknown.
     if set(vocabulary) <= set(tokenizer.all_special_tokens):
         raise ModelError(
-            f"the tokenizer of {shown!r} has no vocabulary: its files (tokenizer.json) are missing"
+            f"the tokenizer of {shown!r} has no vocabulary but special tokens: its files (tokenizer.json) are missing, "
+            "or were saved without one"
         )
     if max(vocabulary.values()) >= embedded:
         raise ModelError(
