@@ -119,10 +119,13 @@ def check_calibration(
             (f"source {source!r}" for source in sources if as_source(source).needs_batches),
             f"energy={config.energy!r}",
         )
+        other = "preserve" if config.batches == "task" else "task"
+        ways = [f"pass batches={{{config.batches!r}: [...]}}"]
+        ways += [f"let the config read the others, batches={other!r}"] if other in sets else []
+        ways += [] if config.batches == "preserve" else ["use source='weights'"]
         raise ValueError(
-            f"{reader} reads the calibration batches {config.batches!r}, which are missing (given: {given}); pass "
-            f"batches={{{config.batches!r}: [...]}}"
-            + ("" if config.batches == "preserve" else ", or use source='weights'")
+            f"{reader} reads the calibration batches {config.batches!r}, which are missing (given: {given}); "
+            + ", or ".join(ways)
         )
     check_filled(config.batches, chosen)
 

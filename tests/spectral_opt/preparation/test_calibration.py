@@ -102,6 +102,16 @@ def test_every_other_builder_asks_for_them(model, options):
         spectral_opt.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), config(options))
 
 
+def test_the_message_names_the_field_by_which_a_config_reads_what_is_given(model):
+    given = {"preserve": [torch.ones(2, 4)]}
+    with pytest.raises(
+        ValueError, match=r"let the config read the others, batches='preserve', or use source="
+    ):
+        spectral_opt.prepare(model, spectral_opt.SpectralConfig(), given)
+    with pytest.raises(ValueError, match=r"\[...\]}, or use source='weights'$"):
+        spectral_opt.prepare(model, spectral_opt.SpectralConfig())
+
+
 def test_the_message_names_the_source_that_reads_them(model):
     mixed = spectral_opt.SpectralConfig(
         builder="gram", shift="adjacency", scheme="entries", source="weights", column_source="activations"
