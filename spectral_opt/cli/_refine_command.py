@@ -124,7 +124,7 @@ class Refine:
     moments: Annotated[
         Path | None,
         option(
-            "file of graphs, for several fine-tunes of one base: written, or read where it is there",
+            "file of graphs, for several fine-tunes of one base and the same texts: written, or read where it is there",
             metavar="FILE",
         ),
     ] = None
@@ -154,7 +154,7 @@ class Refine:
         # One that was interrupted as it wrote its results goes on; whether it is the same is seen once texts are read.
         goes_on = (self.out / UNFINISHED / STATES).is_file()
         _check_folder(self.out, self.overwrite or goes_on)
-        _check_moments(self.moments)
+        _check_moments(self.moments, None if goes_on else self.workers)
         from paramgraph.checkpoints import locate
         from paramgraph.workers import check_workers
         from spectral_opt.refinement import check_inputs
@@ -312,9 +312,13 @@ def _words(given: Sequence[str]) -> tuple[str, ...]:
     return () if words == ("none",) else words
 
 
-def _check_moments(file: Path | None) -> None:
-    """Refuse, before any work, a file of graphs that could not be written at its end."""
-    if file is None or file.is_file():
+def _check_moments(file: Path | None, workers: int | None) -> None:
+    """Refuse, before any work, a file of graphs that could not be written at its end, or workers beside its graphs."""
+    if file is None:
+        return
+    if file.is_file():
+        if workers is not None:
+            raise ValueError(f"--moments {file} has the graphs, so --workers would be ignored: leave it out")
         return
     if file.is_dir():
         raise ValueError(f"--moments {file} is a folder: name a file in it")

@@ -11,7 +11,8 @@ of a LoRA adapter the factors are filtered themselves. What comes out is a state
   left alone.
 - Going in: `load_base` makes a `BaseModel`, `open_tuned` a `TunedCheckpoint`; `match_checkpoints` finds the
   counterparts, and `untie` gives a weight that only the base ties its own place.
-- Inside: `check_inputs`, `write_folder` and `read_folder`; `RefinedCard`, the model card beside it.
+- Inside: `moments_made_of`, the texts of a file of graphs; `check_inputs`, `write_folder` and `read_folder`;
+  `RefinedCard`, the model card beside it.
 """
 
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Placement as Placement,
         choose_placement as choose_placement,
     )
+    from spectral_opt.refinement._moments import moments_made_of as moments_made_of
     from spectral_opt.refinement._output_folder import (
         check_inputs as check_inputs,
         read_folder as read_folder,

@@ -37,11 +37,16 @@ Tables = Sequence[Mapping[str, PreparedTable]]
 
 
 def write_moments(
-    path: str | Path, model: nn.Module, configs: Sequence[SpectralConfig], tables: Tables, left: Tables
+    path: str | Path,
+    model: nn.Module,
+    configs: Sequence[SpectralConfig],
+    tables: Tables,
+    left: Tables,
+    made_of: Mapping[str, str] | None = None,
 ) -> None:
     """Write the operators of all tables, one that tables share once, with the configs and a checksum of the base.
 
-    Of tables that were left alone the reasons are written.
+    Of tables that were left alone the reasons are written, and what the texts were that the graphs are `made_of`.
     """
     tensors: dict[str, Tensor] = {}
     places: dict[tuple[object, ...], str] = {}
@@ -69,7 +74,7 @@ def write_moments(
         "tables": json.dumps(listed),
         "shared": json.dumps(shared),
         "left": json.dumps([{group: ready.reason for group, ready in found.items()} for found in left]),
-    }
+    } | ({} if made_of is None else {"made_of": json.dumps(dict(made_of))})
     with replacing(path) as unfinished:
         save_file(tensors, unfinished, metadata=header)
 
@@ -96,7 +101,21 @@ def read_moments(
                 for config, numbers, reasons in zip(configs, listed, left, strict=True)
             ]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no moments that can be read, or is damaged: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def moments_made_of(path: str | Path) -> dict[str, str] | None:
+    """Read what texts the graphs in a file are made of; None where it does not say; ValueError for no such file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            made_of = (file.metadata() or {}).get("made_of")
+            return None if made_of is None else dict(json.loads(made_of))
+    except (SafetensorError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} holds no moments that can be read, or is damaged: {error}")
 
 
 def _check(

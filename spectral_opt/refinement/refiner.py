@@ -6,7 +6,7 @@ columns, and a Tikhonov response this is :math:`\Delta (I + \gamma C)^{-1}`.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -246,18 +246,20 @@ class Refiner:
         found._is_null = True
         return found
 
-    def write_moments(self, path: str | Path) -> None:
+    def write_moments(self, path: str | Path, made_of: Mapping[str, str] | None = None) -> None:
         """Write the graphs into one file, from which `Refiner(base, configs, moments=path)` reads them in seconds.
 
         It holds operators, bases and energies, the configs but for their responses, and a checksum of the base's
-        weights: another base, other configs or a damaged file are a ValueError when it is read. ValueError for a config
-        with a callable that cannot be written down, or for nulls.
+        weights: another base, other configs or a damaged file are a ValueError when it is read. Batches are not in it;
+        what they were can be kept beside, as words and a digest in `made_of`, by which `spectral-opt refine` knows its
+        own texts again. ValueError for a config with a callable that cannot be written down, or for nulls.
         """
         if self._is_null:
             raise ValueError(
                 "these graphs are nulls: write the moments of the refiner that they were made of"
             )
-        write_moments(path, self.base.model, self.configs, self.filters.tables, self.filters.left)
+        tables, left = self.filters.tables, self.filters.left
+        write_moments(path, self.base.model, self.configs, tables, left, made_of)
 
     def find_strength(self, tuned: ModelLike, keep: float) -> FoundStrength:
         r"""Find the smallest strength at which a share of what the base does on texts is kept.

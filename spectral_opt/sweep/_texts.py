@@ -1,12 +1,15 @@
 """The texts of a refinement: what builds graphs, what measures retention, what picks, and what reports."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
+from paramgraph.digests import text_digest
 from spectral_opt.errors import DataError
+from spectral_opt.refinement import moments_made_of
 from spectral_opt.sweep.options import RefinementOptions
 from spectral_opt.tasks import (
     TokenizerLike,
@@ -54,6 +57,31 @@ class RefinementTexts:
     split: str
     origin: str
     remarks: tuple[str, ...] = ()
+
+
+def graphs_made_of(texts: RefinementTexts, options: RefinementOptions, max_length: int) -> dict[str, str]:
+    """Tell by words and a digest which texts build the graphs, each of so many tokens at most."""
+    words = (
+        f"{len(texts.build)} texts of {texts.origin} (seed {options.seed}, at most {max_length} tokens each)"
+    )
+    return {"words": words, "digest": text_digest(str(max_length), *texts.build)}
+
+
+def check_graphs(moments: Path | None, made_of: Mapping[str, str]) -> None:
+    """Refuse a file of graphs that other texts built: one of those might measure now, and the results name these."""
+    if moments is None or not moments.exists():
+        return
+    found = moments_made_of(moments)
+    if found is None:
+        raise ValueError(
+            f"{moments} does not say which texts built its graphs (it is of Refiner.write_moments, or of an earlier "
+            "version), and texts that built graphs must not measure: give another file with --moments"
+        )
+    if found.get("digest") != made_of["digest"]:
+        raise ValueError(
+            f"the graphs in {moments} were built from other texts, {found.get('words')}, than those of this run, "
+            f"{made_of['words']}: give those again, or another file with --moments"
+        )
 
 
 def read_texts(

@@ -27,7 +27,7 @@ from spectral_opt.preparation import match_tables
 from spectral_opt.refinement import BaseModel, load_base, match_checkpoints, open_tuned, untie
 from spectral_opt.sweep._measures import Measures
 from spectral_opt.sweep._metrics import METRIC_OF, METRICS, Kind
-from spectral_opt.sweep._texts import RefinementTexts, read_texts
+from spectral_opt.sweep._texts import RefinementTexts, graphs_made_of, read_texts
 from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
 from spectral_opt.tasks import (
     TokenizedBatches,
@@ -59,6 +59,7 @@ class RefinementSetting:
     batches: TokenizedBatches
     config: SpectralConfig
     remarks: tuple[str, ...]
+    made_of: dict[str, str]  # of the graphs
 
     @property
     def module(self) -> nn.Module:
@@ -136,6 +137,7 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
         batches,
         config,
         (*match.remarks, *remarks),
+        graphs_made_of(texts, options, longest),
     )
 
 

@@ -15,6 +15,7 @@ from spectral_opt.sweep._decision import Decision, decide, is_as_good, pick
 from spectral_opt.sweep._measures import mean_interval, run_body
 from spectral_opt.sweep._metrics import Metric
 from spectral_opt.sweep._points import Family, SweepPoint, around, front_of
+from spectral_opt.sweep._texts import check_graphs
 from spectral_opt.sweep._words import SweepNull
 from spectral_opt.sweep.setting import RefinementSetting
 from spectral_opt.sweep.unmeasured import told_moments
@@ -50,13 +51,16 @@ class Sweep:
     saved: RefinedState | None = None
     # States of the same sweep that were measured before it was interrupted.
     known: Sequence[SweepPoint] = ()
-    # A file of graphs: read where there is one, else written.
+    # A file of graphs: read where there is one, which the same texts have built, else written.
     moments: Path | None = None
     # Processes that build graphs where there is no such file.
     workers: int | None = None
     asked: float | None = None  # the strength that is written whatever is picked; 0 is the fine-tune
     # All of the work, in the units that `advance` is given.
     work: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_graphs(self.moments, self.setting.made_of)
 
     def run(self) -> None:
         """Build the graphs, then measure base and fine-tune, and each strength of filter, nulls and scaling."""
@@ -78,7 +82,7 @@ class Sweep:
         }
         if self.moments is not None:
             if not known:
-                self._refiner.write_moments(self.moments)
+                self._refiner.write_moments(self.moments, setting.made_of)
             self.remarks.append(f"graphs were {told_moments(self.moments, known)}")
         self._refiner.base = setting.base  # with its folder and what its checkpoint lacks
         self.seconds["graphs"] = time.perf_counter() - started

@@ -11,7 +11,7 @@ from paramgraph.environment import hardware, versions
 from spectral_opt.config import SpectralConfig
 from spectral_opt.refinement import Memory, Refiner, choose_placement
 from spectral_opt.sweep._measures import run_body
-from spectral_opt.sweep._texts import read_texts
+from spectral_opt.sweep._texts import check_graphs, graphs_made_of, read_texts
 from spectral_opt.sweep.options import DEFAULT_STRENGTH, RefinementOptions
 from spectral_opt.sweep.setting import (
     check_two_models,
@@ -47,8 +47,8 @@ def refine_unmeasured(
 ) -> dict[str, Any]:
     """Refine at one strength into a folder, with the graphs that a sweep of the same texts builds; say what was done.
 
-    Graphs are read from the file `moments` where there is one, else built, by so many `workers`, and written into it.
-    Of the options those of what is measured play no part. Raises as `Refiner.save`.
+    Graphs are read from the file `moments` where there is one, which the same texts have built, else built, by so many
+    `workers`, and written into it. Of the options those of what is measured play no part. Raises as `Refiner.save`.
     """
     check_two_models(options)
     base, tuned = model_folder(options.base), model_folder(options.tuned)
@@ -59,6 +59,8 @@ def refine_unmeasured(
     causal = kind == "causal"
     is_used = has_next_token(tokenizer, options) if causal else lambda text: True
     texts = read_texts(replace(options, task=None), causal, False, tokenizer, is_used)
+    made_of = graphs_made_of(texts, options, longest)
+    check_graphs(moments, made_of)
     batches = tokenize_batches(
         tokenizer, texts.build, batch_size=options.batch_size, max_length=longest, order="length"
     )
@@ -77,7 +79,7 @@ def refine_unmeasured(
         workers=None if known else workers,
     )
     if moments is not None and not known:
-        refiner.write_moments(moments)
+        refiner.write_moments(moments, made_of)
     state = refiner.save(tuned, folder, overwrite=overwrite)
     return {
         "base": options.base,
@@ -106,4 +108,4 @@ def told_moments(moments: Path | None, known: bool) -> str:
     """Say where the graphs come from."""
     if moments is None:
         return "built from the preserved texts"
-    return f"read from {moments}, not built from texts" if known else f"built, and written to {moments}"
+    return f"read from {moments}, built from the same texts" if known else f"built, and written to {moments}"

@@ -7,6 +7,7 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoTokenizer, BertModel
 
+from spectral_opt import Refiner, SpectralConfig
 from spectral_opt.cli import main
 
 SIZES = ["--texts", "16", "--held-out", "12", "--max-length", "16", "--graph", "columns"]
@@ -88,3 +89,38 @@ def test_too_little_memory_for_one_block_is_told_before_anything_is_loaded(
     assert "not enough memory: one block at a time needs about" in told
     assert "0.001 GB are free" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("memory", ["whole", "blocks"])
+def test_graphs_in_a_file_are_read_for_the_texts_that_built_them_alone(
+    word_model_folder, tuned, texts, tmp_path, capsys, memory
+):
+    file, sweep = tmp_path / "base.moments", ("--strengths", "0.1", "--scales", "0.5", "--moments")
+    more = ("--memory", memory, *(sweep if memory == "whole" else sweep[-1:]))
+    given = (word_model_folder, tuned)
+    assert refined(*given, texts["preserve"], tmp_path / "first", *more, str(file)) == 0
+    assert refined(*given, texts["preserve"], tmp_path / "again", *more, str(file), "--batch-size", "8") == 0
+    for preserve, change in (
+        ("retention", ()),
+        ("preserve", ("--texts", "15")),
+        ("preserve", ("--max-length", "15")),
+        ("preserve", ("--seed", "1")),
+    ):
+        capsys.readouterr()
+        assert refined(*given, texts[preserve], tmp_path / "other", *more, str(file), *change) == 2, change
+        told = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"{file} were built from other texts, 16 texts of file preserve.csv" in told
+        assert not (tmp_path / "other").exists()
+    workers = ("--workers", "2")
+    assert refined(*given, texts["preserve"], tmp_path / "other", *more, str(file), *workers) == 2
+    assert "--workers would be ignored: leave it out" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_graphs_of_texts_that_their_file_does_not_name_are_refused(
+    word_model_folder, tuned, texts, tmp_path, capsys
+):
+    file = tmp_path / "base.moments"
+    refiner = Refiner(BertModel.from_pretrained(word_model_folder), SpectralConfig(builder="ring"))
+    refiner.write_moments(file)
+    assert refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out", "--moments", str(file)) == 2
+    assert "does not say which texts built its graphs" in capsys.readouterr().err.strip().splitlines()[-1]

@@ -79,7 +79,7 @@ def test_the_page_runs_from_its_first_command_to_its_last_example(folder: Path) 
         json.loads((folder / name / "results.json").read_text()) for name in ("refined_full", "refined_large")
     ]
     assert "written to base.moments" in json.dumps(moments[0])
-    assert moments[1]["moments"] == "read from base.moments, not built from texts"
+    assert moments[1]["moments"] == "read from base.moments, built from the same texts"
     shown = yaml.safe_load(PAGE.read_text(encoding="utf-8").split("```yaml", 1)[1].split("```", 1)[0])
     assert yaml.safe_load((folder / "refined_full" / "mergekit.yaml").read_text()) == shown
     assert (
