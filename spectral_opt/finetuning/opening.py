@@ -30,6 +30,7 @@ from spectral_opt.finetuning._arguments import (
 )
 from spectral_opt.finetuning._callbacks import Advance, Explained, Progress, StopAtNaN, WholeCheckpoints
 from spectral_opt.finetuning._causal import CausalLanguage
+from spectral_opt.finetuning._checkpoint_weights import read_by_module_names
 from spectral_opt.finetuning._classification import Classification
 from spectral_opt.finetuning._disk import DiskNeed, check_disk, disk_need
 from spectral_opt.finetuning._instruction import Instruction
@@ -161,6 +162,8 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     trainer.remove_callback(PrinterCallback)  # what it prints stands in the record
     if trainer.is_fsdp_enabled:
         save_tied_once(trainer)
+    elif inputs.adapter is None:
+        read_by_module_names(trainer)
     for part, given, taken in (
         ("train", examples.train, trainer.train_dataset),
         ("evaluation", examples.evaluation, trainer.eval_dataset),

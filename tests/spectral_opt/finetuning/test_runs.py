@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.model_selection import train_test_split
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    GPTNeoXForCausalLM,
+    MixtralForCausalLM,
     Trainer,
     TrainingArguments,
 )
 
-from spectral_opt.errors import TrainingDivergedError
+from spectral_opt.errors import ModelError, TrainingDivergedError
 from spectral_opt.finetuning import FineTuneOptions, FinishedTuning, finetune, preview
 from spectral_opt.tasks import load_model
 
@@ -138,6 +140,66 @@ def test_an_ended_run_goes_on_bitwise(encoder, decoder, data, tmp_path, task, mo
     assert same(whole.folder, resumed.folder)
     assert curve(whole) == curve(resumed)
     assert whole.record["metrics"] == resumed.record["metrics"]
+
+
+@pytest.fixture
+def renamed(decoder, tmp_path, request) -> Path:
+    """A model whose files have other names than its modules, with the decoder's tokenizer."""
+    kind, more = request.param
+    folder = tmp_path / "renamed"
+    shutil.copytree(decoder, folder)
+    (folder / "model.safetensors").unlink()
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokens = {"vocab_size": len(AutoTokenizer.from_pretrained(decoder)), "bos_token_id": 1, "eos_token_id": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kind(kind.config_class(**sizes, **tokens, max_position_embeddings=64, **more)).save_pretrained(folder)
+    return folder
+
+
+MIXTRAL = (MixtralForCausalLM, {"num_key_value_heads": 2, "num_local_experts": 3})
+NEOX = (GPTNeoXForCausalLM, {"tie_word_embeddings": False})
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("renamed", [MIXTRAL, NEOX], ids=["mixtral", "neox"], indirect=True)
+def test_a_model_of_other_names_on_disk_is_taken_up_bitwise(renamed, data, tmp_path):
+    asked = options(renamed, data, "causal-lm", learning_rate=0.01)
+    whole = finetune(asked, tmp_path / "whole")
+    assert not same(renamed, whole.folder)
+    with pytest.raises(EndedError):
+        finetune(asked, tmp_path / "ended", advance=end_at(3))
+    resumed = finetune(asked, tmp_path / "ended")
+    assert "went on from step 2" in resumed.record["remarks"]
+    assert same(whole.folder, resumed.folder)
+    (resumed.folder / "run.json").write_text(json.dumps({**resumed.record, "status": "running"}))
+    (resumed.folder / "model.safetensors").unlink()
+    assert same(whole.folder, finetune(asked, tmp_path / "ended").folder)
+
+
+@pytest.mark.parametrize("renamed", [MIXTRAL, NEOX], ids=["mixtral", "neox"], indirect=True)
+def test_the_best_state_of_a_model_of_other_names_on_disk_is_its_checkpoint(renamed, data, tmp_path):
+    done = finetune(
+        options(renamed, data, "causal-lm", patience=1, learning_rate=0.3, max_steps=20), tmp_path / "out"
+    )
+    best = int(done.record["metrics"]["best"]["step"])
+    assert best < done.record["steps"]
+    assert same(done.folder, done.folder / "checkpoints" / f"checkpoint-{best}")
+
+
+@pytest.mark.parametrize("renamed", [MIXTRAL], ids=["mixtral"], indirect=True)
+def test_a_checkpoint_that_lacks_weights_is_refused_by_their_names(renamed, data, tmp_path):
+    asked = options(renamed, data, "causal-lm")
+    with pytest.raises(EndedError):
+        finetune(asked, tmp_path / "out", advance=end_at(3))
+    file = tmp_path / "out" / "checkpoints" / "checkpoint-2" / "model.safetensors"
+    stored = load_file(file)
+    stored["model.norm.other"] = stored.pop("model.norm.weight")
+    save_file(stored, file, {"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"lacks model\.norm\.weight and has model\.norm\.other, which the model"
+    ):
+        finetune(asked, tmp_path / "out")
 
 
 @pytest.mark.slow  # four processes, each of which imports torch, transformers and PEFT anew
