@@ -13,7 +13,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, TextIO, runtime_checkable
 
@@ -146,7 +146,19 @@ def read_command(program: str, about: str, commands: Commands, words: Sequence[s
     app = _app(about, commands, callback=_common, add_completion=True)
     # Not `app(...)`, which would set the process's excepthook.
     found = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
-    return found or None
+    if not found:
+        return None
+    places = {name: _in_home(value) for name, value in vars(found).items() if isinstance(value, Path)}
+    expanded: Command = replace(found, **places)
+    return expanded
+
+
+def _in_home(path: Path) -> Path:
+    """Put the home folder in the place of "~", which a shell does not do after an equals sign."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"no home folder for {path}: {error}; write the path without ~") from error
 
 
 # Any: Typer's own keywords.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from paramgraph._checks import is_number, is_whole
+from paramgraph.checkpoints import existing_path
 from paramgraph.errors import UnknownNameError
 from paramgraph.whole_files import write_text
 from spectral_opt.config import read_yaml, yaml_text
@@ -50,10 +51,11 @@ def read_plan(source: str | Path) -> StudyPlan:
     """
     name = str(source)
     preset = next((file for file in _presets() if file.name == f"{name}.yaml"), None)
-    if preset is None and not Path(source).is_file():
+    path = existing_path(source) if preset is None else preset
+    if path is None or not path.is_file():
         known = f"the presets are {', '.join(list_presets())}"
         raise ValueError(f"no plan of a study at {name}: {known}; give one of them, or a YAML file")
-    text = preset.read_text(encoding="utf-8") if preset is not None else _text_of(Path(source))
+    text = _text_of(path)
     return plan_from_text(text, name)
 
 
@@ -484,8 +486,8 @@ def _presets() -> Iterator[Any]:  # Any: what importlib.resources has of a file
     yield from (files("spectral_opt.study") / "presets").iterdir()
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Any) -> str:  # Any: as of `_presets`
     try:
-        return path.read_text(encoding="utf-8")
+        return str(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text in UTF-8") from None

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from paramgraph.checkpoints import (
     ADAPTER_CONFIG,
+    existing_path,
     loadable_configuration,
     locate,
     named_class,
@@ -143,8 +144,8 @@ def make_refinement(options: RefinementOptions) -> RefinementSetting:
 
 def check_two_models(options: RefinementOptions) -> None:
     """Refuse one folder as base and as fine-tune."""
-    places = [Path(name) for name in (options.base, options.tuned)]
-    if all(place.exists() for place in places) and places[0].resolve() == places[1].resolve():
+    base, tuned = (existing_path(name) for name in (options.base, options.tuned))
+    if base is not None and tuned is not None and base.samefile(tuned):
         raise ModelError(f"base and tuned are one folder, {options.tuned}: there is no delta to refine")
 
 

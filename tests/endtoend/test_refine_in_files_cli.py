@@ -124,3 +124,18 @@ def test_graphs_of_texts_that_their_file_does_not_name_are_refused(
     refiner.write_moments(file)
     assert refined(word_model_folder, tuned, texts["preserve"], tmp_path / "out", "--moments", str(file)) == 2
     assert "does not say which texts built its graphs" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_folders_and_files_are_found_by_the_sign_of_the_home_folder(
+    word_model_folder, tuned, texts, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuned").symlink_to(tuned)
+    more = ("--memory", "blocks", "--moments=~/base.moments", "--out=~/out")
+    assert refined(word_model_folder, "~/tuned", texts["preserve"], Path("elsewhere"), *more) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"tuned", "base.moments", "out"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model", "mergekit.yaml", "results.json"}
+    capsys.readouterr()
+    assert refined("~/tuned", tuned, texts["preserve"], Path("elsewhere")) == 2
+    assert "base and tuned are one folder" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
@@ -40,6 +41,7 @@ class Greet:
     words: Annotated[list[str] | None, option("what is said", group="how")] = None
     rates: Annotated[list[float] | None, option("how loud", metavar="FLOAT...")] = None
     times: Annotated[int, option("how often [1]")] = 1
+    letter: Annotated[Path | None, option("where it is written")] = None
     fail: Annotated[str, option("how it ends []")] = ""
     quiet: Quiet = False
     traceback: Traceback = False
@@ -69,6 +71,14 @@ def read(*words: str) -> Greet:
 
 def run(*words: str) -> int:
     return run_commands("polite", "Manners.", {"greet": Greet}, words)
+
+
+def test_the_home_folder_takes_the_place_of_its_sign_in_every_path(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read("Ada", "--letter=~/greetings").letter == tmp_path / "greetings"
+    assert read("Ada", "--letter", "not~/here").letter == Path("not~/here")
+    assert run("greet", "Ada", "--letter=~nobody-of-this-name/x") == 2
+    assert "no home folder for ~nobody-of-this-name/x" in capsys.readouterr().err
 
 
 def test_a_command_is_read_into_its_options():

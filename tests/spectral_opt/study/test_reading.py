@@ -242,6 +242,12 @@ def test_an_option_may_be_called_null() -> None:
     assert plan_from_text(plan_text(plan)) == plan
 
 
+def test_a_plan_is_found_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text(plan_text(read_plan("quick")))
+    assert read_plan("~/mine.yaml") == read_plan("quick")
+
+
 def test_no_plan_names_the_presets(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no plan of a study at quik.*quick"):
         read_plan("quik")
