@@ -9,7 +9,7 @@ from spectral_opt.errors import DataError
 from spectral_opt.finetuning._parts import Parts, split_parts
 from spectral_opt.finetuning._task import Examples, TunedTask, length_of
 from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.tasks import Answers, LoadedModel, check_causal, load_answers
+from spectral_opt.tasks import Answers, LoadedModel, check_causal, load_answers, render_conversation
 
 # Tokens of a conversation; TRL's own default.
 USUAL_CONVERSATION = 1024
@@ -69,7 +69,7 @@ class Instruction(TunedTask[Answers]):
         length, remarks = length_of(options, loaded, self.usual_length)
         told = {}
         for part, pairs in self._parts.items():
-            cut = sum(_length(tokenizer, pair) > length for pair in pairs)
+            cut = sum(_length(tokenizer, pair, f"conversations of {part}") > length for pair in pairs)
             if cut:
                 told[f"conversations of {part} cut at {length} tokens"] = cut
         remarks.append(
@@ -125,10 +125,12 @@ class Instruction(TunedTask[Answers]):
         return self._tested
 
 
-def _length(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any]) -> int:
+def _length(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any], part: str) -> int:
+    """Count tokens as TRL makes them: it adds the end token to texts, and nothing to what a template writes out."""
     asked, answered = pair["prompt"], pair["completion"]
     if isinstance(asked, str):
-        return len(tokenizer(asked + answered, verbose=False)["input_ids"]) + 1  # TRL adds the end token
-    return len(
-        tokenizer(tokenizer.apply_chat_template(asked + answered, tokenize=False), verbose=False)["input_ids"]
-    )
+        end = tokenizer.eos_token or ""
+        return len(tokenizer(asked + answered.removesuffix(end) + end, verbose=False)["input_ids"])
+    where = f"{part}, the one that begins with {str(asked[0]['content'])[:40]!r}"
+    text = render_conversation(where, tokenizer, asked + answered)
+    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

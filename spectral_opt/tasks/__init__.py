@@ -9,7 +9,8 @@ parts without a common text or group, `tokenize_batches` makes batches that know
   other data: `read_text_beside`, by which column: `column_beside`; `list_texts`, `text_licences`, all that is embedded:
   `describe_embedded`; which two are the same: `is_same_source`; which are looked for elsewhere: `is_on_hub`;
   for conversations they take a `TokenizerLike`; what they return: `LoadedModel` under a `Head`, `LabelledText`,
-  `UnlabelledText`, `Provenance`; conversations as `Answers`: `load_answers`. That a model is a decoder: `check_causal`.
+  `UnlabelledText`, `Provenance`; conversations as `Answers`: `load_answers`, `render_conversation`. That a model
+  is a decoder: `check_causal`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
   `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 from paramgraph._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spectral_opt.tasks._conversations import render_conversation as render_conversation
     from spectral_opt.tasks.answers import Answers as Answers
     from spectral_opt.tasks.batches import (
         TokenizedBatches as TokenizedBatches,

@@ -128,15 +128,21 @@ def _rendered(
             tools = json.loads(tools) if tools.strip() else None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: 'tools' is not JSON: {error}") from error
+    return _without_added(tokenizer, render_conversation(where, tokenizer, messages, tools))
+
+
+def render_conversation(
+    where: str, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: object = None
+) -> str:
+    """Write messages out by the tokenizer's chat template, with its marks of begin and end; DataError if it refuses."""
     try:
-        text = str(tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False))
+        return str(tokenizer.apply_chat_template(list(messages), tools=tools or None, tokenize=False))
     except ImportError:
         raise
     except Exception as error:  # a template raises what it likes
         raise DataError(
             f"{where}: the tokenizer's chat template refuses the conversation: {one_line(error)}"
         ) from error
-    return _without_added(tokenizer, text)
 
 
 def _without_added(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

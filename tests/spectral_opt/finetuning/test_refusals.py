@@ -4,14 +4,17 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from spectral_opt.cli import main
 from spectral_opt.errors import ModelError
-from spectral_opt.finetuning import FineTuneOptions, Launch
+from spectral_opt.finetuning import FineTuneOptions, Launch, preview
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -352,3 +355,49 @@ def test_a_model_without_pad_token_and_a_text_longer_than_the_context_are_told(
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["id2label"] == {"0": "bad", "1": "good"}
     assert config["pad_token_id"] == 1
+
+
+def with_template(decoder: Path, folder: Path, template: str) -> Path:
+    """Copy the decoder with another chat template, and a token that begins each text."""
+    shutil.copytree(decoder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.bos_token = "[UNK]"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[UNK] $A", special_tokens=[("[UNK]", 0)]
+    )
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_conversation_that_the_template_refuses_is_one_line(decoder, data, tmp_path):
+    model = with_template(decoder, tmp_path / "model", "{{ raise_exception('System role not supported') }}")
+    line = [
+        "--model",
+        model,
+        "--data",
+        data / "chat.jsonl",
+        "--task",
+        "instruction",
+        "--out",
+        tmp_path / "out",
+    ]
+    code, told = run(*line)
+    assert code == 2
+    assert "conversations of train, the one that begins with '" in told
+    assert "chat template refuses the conversation: System role not supported" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_conversations_are_counted_as_they_are_written_out_with_the_begin_that_the_template_has(
+    decoder, data, tmp_path
+):
+    template = "[UNK] {% for m in messages %}{{ m['content'] }} {% endfor %}"
+    model = with_template(decoder, tmp_path / "model", template)
+    chats = [json.loads(chat)["messages"] for chat in (data / "chat.jsonl").read_text().splitlines()]
+    longest = 1 + max(sum(len(said["content"].split()) for said in chat) for chat in chats)
+    asked = FineTuneOptions(
+        model=str(model), data=str(data / "chat.jsonl"), task="instruction", max_length=longest
+    )
+    assert not any("cut" in name for name in preview(asked).facts)
+    assert any("cut" in name for name in preview(replace(asked, max_length=longest - 1)).facts)
