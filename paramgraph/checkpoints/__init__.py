@@ -4,7 +4,8 @@
 is asked for, under the names that bare, task and wrapped models give it. A checkpoint of any size is so read matrix by
 matrix, and an adapter is added as it is read.
 
-- What a model argument is: `locate`, its answer `Located`, and the type `ModelLike`; `existing_path`.
+- What a model argument is: `locate`, its answer `Located`, and the type `ModelLike`; `existing_path`;
+  that nothing is written among texts: `check_outside`.
 - Two checkpoints of one model: `correspond` finds which tensor here is that tensor there, a `Correspondence`; `told`
   lists names for its remarks.
 - Weights: `open_checkpoint` opens whatever it is; `open_module`, `open_files`; `WeightMapping`, `AdaptedWeights`;
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from paramgraph.checkpoints.location import (
         Located as Located,
         ModelLike as ModelLike,
+        check_outside as check_outside,
         existing_path as existing_path,
         locate as locate,
         open_checkpoint as open_checkpoint,

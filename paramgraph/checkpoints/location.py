@@ -5,7 +5,7 @@ Names that other packages know ("embedded") come in through `paramgraph.inputs.l
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -153,6 +153,22 @@ def existing_path(asked: str | os.PathLike[str]) -> Path | None:
     except (OSError, RuntimeError, ValueError):
         # Too long for a file name, the home of an unknown user, a null byte: no path, and no crash either.
         return None
+
+
+def check_outside(place: Path | None, texts: Iterable[str | None]) -> None:
+    """Refuse with a ValueError to write into a folder of texts: its next reader would take what was written for more.
+
+    `texts` are what was typed for them: folders count, and names, files and None do not.
+    """
+    if place is None:
+        return
+    for asked in filter(None, texts):
+        folder = existing_path(asked)
+        if folder is not None and folder.is_dir() and place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{place} lies in {asked}, a folder whose files are read as texts: what is written there would be read "
+                "as more of them; name a folder outside"
+            )
 
 
 def fetch_from_hub(name: str, patterns: Sequence[str]) -> Path:

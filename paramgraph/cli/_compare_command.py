@@ -172,6 +172,10 @@ class Compare:
         from paramgraph.comparison import check_signal
 
         check_signal(self.signal)
+        from paramgraph.checkpoints import check_outside
+
+        for place in (self.out, self.cache):
+            check_outside(place, [self.data])
         check_writable(self.out)
         try:
             found = _compare(self, line)

@@ -88,6 +88,9 @@ class Demonstration:
                     f"--{name.replace('_', '-')} is of data of your own: name them with --data, as it would be ignored"
                 )
         check_extras("the demo", ("jinja2", "matplotlib", "rich"), "paramgraph[demo]")
+        from paramgraph.checkpoints import check_outside
+
+        check_outside(self.out, (self.data, self.preserve, self.retention))
         check_writable(self.out)
         print_lines("loading model and texts", to_stderr=True)
         from transformers.utils import logging as transformers_logging

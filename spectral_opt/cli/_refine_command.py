@@ -155,10 +155,11 @@ class Refine:
         goes_on = (self.out / UNFINISHED / STATES).is_file()
         _check_folder(self.out, self.overwrite or goes_on)
         _check_moments(self.moments, None if goes_on else self.workers)
-        from paramgraph.checkpoints import locate
+        from paramgraph.checkpoints import check_outside, locate
         from paramgraph.workers import check_workers
         from spectral_opt.refinement import check_inputs
 
+        check_outside(self.out, (self.preserve, self.task))
         check_workers("refine", self.workers, None, None)
         check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
         if is_in_files(options, self.memory):

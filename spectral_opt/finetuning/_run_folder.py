@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from paramgraph.checkpoints import existing_path
+from paramgraph.checkpoints import check_outside, existing_path
 from paramgraph.whole_files import check_can_write, write_text
 
 RECORD, CHECKPOINTS, WHOLE, LOCK = "run.json", "checkpoints", "whole.json", ".lock"
@@ -42,11 +42,13 @@ def read_run(out: Path) -> dict[str, Any] | None:
 def run_taken_up(out: Path, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the record of the run that goes on in a folder; None where it begins anew.
 
-    ValueError where the folder is the model's, holds something else or a run with other options, or cannot be written.
+    ValueError where the folder is the model's or lies in one of texts, holds something else or a run with other
+    options, or cannot be written.
     """
     model = existing_path(str(options["model"]))
     if model is not None and out.resolve() == model.resolve():
         raise ValueError(f"{out} holds the model that is tuned: name another folder with --out")
+    check_outside(out, (options["data"], options["evaluate_on"], options["preserve"]))
     known = read_run(out)
     if known is not None and known["status"] != "finished" and not whole_checkpoints(out):
         known = None  # it had begun, and nothing is lost of it
