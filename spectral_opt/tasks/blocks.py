@@ -91,6 +91,9 @@ def token_blocks(
             places.append((at, first))
     lengths = torch.tensor([len(row) for row in rows])
     if not rows:
+        if across:
+            few = f"{len(texts)} texts have {len(stretches[0])} tokens together, and a block takes {shortest}"
+            raise DataError(f"{few}: give more text, or take a smaller length")
         advice = "take a smaller length, tail='pad' or across=True" if tail == "drop" else "give longer texts"
         raise DataError(
             f"none of {len(texts)} texts fills a block of {shortest} tokens, and the longest has "

@@ -90,6 +90,12 @@ def test_batches_are_the_blocks_in_their_order(tokenizer):
             DataError,
             r"none of 1 texts fills a block of 4 tokens, and the longest has 3",
         ),
+        (
+            ["bad", "bad"],
+            {"length": 8, "across": True},
+            DataError,
+            r"2 texts have 6 tokens together, and a block takes 8: give more text, or take a smaller length$",
+        ),
     ],
 )
 def test_mistakes_are_named(tokenizer, texts, options, error, message):
