@@ -44,10 +44,11 @@ def is_finite(value: SupportsFloat) -> bool:
         return False
 
 
-def whole_number(name: str, value: object, smallest: int) -> int:
+def whole_number(name: str, value: object, smallest: int, largest: int | None = None) -> int:
     """Check a count or a seed, and make it an int of Python; anything else is a ValueError."""
-    if not is_whole(value) or value < smallest:
-        raise ValueError(f"{name} is {value!r}; it must be an int >= {smallest}")
+    if not is_whole(value) or value < smallest or (largest is not None and value > largest):
+        allowed = f">= {smallest}" if largest is None else f"from {smallest} to {largest}"
+        raise ValueError(f"{name} is {value!r}; it must be an int {allowed}")
     return int(value)
 
 

@@ -50,13 +50,19 @@ OWN = {
     "seed": "seed",
     "data_seed": "seed",
     "max_length": "max_length",
-    **dict.fromkeys(("eval_strategy", "eval_steps", "logging_strategy", "logging_steps"), "evaluate_every"),
     **dict.fromkeys(
-        ("save_strategy", "save_steps", "save_total_limit", "save_only_model"), "checkpoint_every"
+        ("eval_strategy", "eval_steps", "eval_delay", "logging_strategy", "logging_steps"), "evaluate_every"
+    ),
+    **dict.fromkeys(
+        ("save_strategy", "save_steps", "save_total_limit", "save_only_model", "enable_jit_checkpoint"),
+        "checkpoint_every",
     ),
     **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), "patience"),
     "resume_from_checkpoint": "--out: the same command goes on",
-    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "what the command does: it trains and evaluates"),
+    **dict.fromkeys(
+        ("do_train", "do_eval", "do_predict", "eval_on_start"),
+        "what the command does: it trains and evaluates",
+    ),
     **dict.fromkeys(
         (
             "push_to_hub",

@@ -140,12 +140,13 @@ class CausalLanguage(TunedTask[UnlabelledText]):
 
 def _row_losses(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
     """Give for each block the sum of its tokens' losses and their number: the Trainer's own mean is one of batches."""
-    scores = logits[0] if isinstance(logits, tuple) else logits
+    if isinstance(logits, tuple):  # a mixture puts the loss of its router first
+        logits = next(one for one in logits if isinstance(one, Tensor) and one.dim() == 3)
     sums = [
         # Row by row: a batch of float32 over a vocabulary is the largest tensor of an evaluation.
         # Tokens that an adapter puts before the text have no label.
         torch.nn.functional.cross_entropy(row[-len(target) : -1].float(), target[1:], reduction="sum")
-        for row, target in zip(scores, labels, strict=True)
+        for row, target in zip(logits, labels, strict=True)
     ]
     return torch.stack([torch.stack(sums), (labels[:, 1:] != -100).sum(1).to(sums[0])], 1)
 

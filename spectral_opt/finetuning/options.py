@@ -24,6 +24,8 @@ LEAST = {
     "preserve_texts": 1,
     "seed": 0,
 }
+# NumPy's and scikit-learn's seeds have 32 bits.
+MOST = {"seed": 2**32 - 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class FineTuneOptions:
         default = DEFAULTS.get(name)
         if name in LEAST:
             if value is not None:
-                object.__setattr__(self, name, whole_number(name, value, LEAST[name]))
+                object.__setattr__(self, name, whole_number(name, value, LEAST[name], MOST.get(name)))
         elif name in ("learning_rate", "epochs", "evaluation_share"):
             if value is not None and not is_number(value):
                 raise TypeError(f"{name} is {value!r}: a number is needed")

@@ -34,7 +34,7 @@ def preview(options: FineTuneOptions, out: str | Path | None = None) -> TunePrev
 
     `out` is the folder that the run would leave its model in; without it no folder is looked at.
     """
-    place = None if out is None else Path(out)
+    place = None if out is None else Path(out).expanduser()
     known = None if place is None else run_taken_up(place, options.to_dict())
     states = RandomStates.capture()
     try:

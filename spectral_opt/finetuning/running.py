@@ -73,7 +73,7 @@ def finetune(
     TrainingDivergedError names the step at which the loss was no number, OSError a checkpoint that could not be
     written, as on a full disk; the last whole checkpoint stays.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     known = run_taken_up(out, options.to_dict())
     states = RandomStates.capture()
     try:
@@ -260,8 +260,12 @@ def _scores(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {
         name.removeprefix(prefix): float(value)
         for name, value in metrics.items()
-        if name.startswith(prefix) and not name.endswith(OF_THE_MACHINE)
+        if name.startswith(prefix) and not _is_of_the_machine(name)
     }
+
+
+def _is_of_the_machine(name: str) -> bool:
+    return name.endswith(OF_THE_MACHINE) or "_mem_" in name
 
 
 def _begun(run: OpenedRun, command: str) -> dict[str, Any]:
@@ -343,7 +347,7 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and math.isfinite(value) and not name.endswith(OF_THE_MACHINE)
+        if isinstance(value, int | float) and math.isfinite(value) and not _is_of_the_machine(name)
     }
 
 

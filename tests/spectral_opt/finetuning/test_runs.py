@@ -187,6 +187,17 @@ def test_the_best_state_of_a_model_of_other_names_on_disk_is_its_checkpoint(rena
     assert same(done.folder, done.folder / "checkpoints" / f"checkpoint-{best}")
 
 
+@pytest.mark.parametrize(
+    "renamed", [(MIXTRAL[0], {**MIXTRAL[1], "output_router_logits": True})], ids=["mixtral"], indirect=True
+)
+def test_a_mixture_that_tells_of_its_router_is_scored_by_its_tokens(renamed, data, tmp_path):
+    done = finetune(options(renamed, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "with")
+    written = json.loads((renamed / "config.json").read_text())
+    (renamed / "config.json").write_text(json.dumps({**written, "output_router_logits": False}))
+    plain = finetune(options(renamed, data, "causal-lm", max_steps=1, evaluate_every=1), tmp_path / "without")
+    assert done.record["metrics"]["before"] == plain.record["metrics"]["before"]
+
+
 @pytest.mark.parametrize("renamed", [MIXTRAL], ids=["mixtral"], indirect=True)
 def test_a_checkpoint_that_lacks_weights_is_refused_by_their_names(renamed, data, tmp_path):
     asked = options(renamed, data, "causal-lm")
@@ -200,6 +211,27 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_their_names(renamed, data
         ModelError, match=r"lacks model\.norm\.weight and has model\.norm\.other, which the model"
     ):
         finetune(asked, tmp_path / "out")
+
+
+def test_all_of_a_run_is_in_a_folder_of_the_home(decoder, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    asked = options(decoder, data, "causal-lm", max_steps=1, evaluate_every=1)
+    assert "begins anew" in preview(asked, "~/out").facts["folder"]
+    done = finetune(asked, "~/out")
+    assert done.folder == tmp_path / "home" / "out"
+    assert (done.folder / "checkpoints" / "checkpoint-1").is_dir()
+    assert "is finished" in preview(asked, "~/out").facts["folder"]
+    assert not any((tmp_path / "here").iterdir())
+
+
+def test_figures_of_memory_are_no_scores(decoder, data, tmp_path):
+    asked = options(
+        decoder, data, "causal-lm", max_steps=1, evaluate_every=1, trainer={"skip_memory_metrics": False}
+    )
+    done = finetune(asked, tmp_path / "out")
+    assert "mem_cpu" not in json.dumps([done.record["metrics"], done.record["curve"]])
 
 
 @pytest.mark.slow  # four processes, each of which imports torch, transformers and PEFT anew
