@@ -22,6 +22,15 @@ TRAINED_HEADS = ("classifier", "score")
 
 # Starts of LoRA that PEFT makes of data which it must be given: without them it starts as usual, and does not say so.
 OF_DATA = ("eva", "corda", "lora_ga")
+# Fields that options decide, and what decides them.
+OWN = {
+    "task_type": "task",
+    "inference_mode": "what the command does: it trains",
+    "peft_type": "peft",
+    "base_model_name_or_path": "model",
+    "revision": "revision",
+    **dict.fromkeys(("auto_mapping", "peft_version"), "PEFT"),
+}
 # Models whose kernels read this weight past its module, where PEFT's LoRA would be passed over: it refuses it there.
 # Its own list is a local variable of a private function (peft 0.21.2), so that it is written here again.
 STATE_SPACES = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
@@ -48,6 +57,12 @@ def adapter_config(
     given = {**usual, **own, **options}
     for option in given:
         known_choice(f"an option of {name}", option, sorted(make.__dataclass_fields__))
+    decided = {**OWN, **dict.fromkeys(own, f"peft {name!r}")}
+    for option in options:
+        if option in decided:
+            raise ValueError(
+                f"peft_options has {option!r}, which is decided by {decided[option]}: leave it out"
+            )
     # Before PEFT, which warns of a start that is not going to be.
     if (start := str(given.get("init_lora_weights", "")).lower()) in OF_DATA:
         raise ValueError(
@@ -80,6 +95,11 @@ def _unmet(config: Any) -> str:  # of PEFT
     if config.is_prompt_learning and getattr(config, "num_virtual_tokens", None) is None:
         return "needs the number of tokens that it puts before a text: --peft-options num_virtual_tokens=20"
     return ""
+
+
+def virtual_tokens(config: Any) -> int:  # of PEFT
+    """Count the positions that an adapter takes before a text."""
+    return int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
 
 
 def check_resumable(config: Any) -> None:  # of PEFT

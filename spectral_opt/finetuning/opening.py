@@ -19,6 +19,7 @@ from spectral_opt.finetuning._adapter import (
     check_checkpointing,
     check_resumable,
     keep_fresh,
+    virtual_tokens,
 )
 from spectral_opt.finetuning._arguments import (
     Schedule,
@@ -44,9 +45,9 @@ from spectral_opt.finetuning._spectral_part import (
     read_preserved,
 )
 from spectral_opt.finetuning._task import Examples, TunedTask
-from spectral_opt.finetuning.options import FineTuneOptions, TuneTask
+from spectral_opt.finetuning.options import LEAST, FineTuneOptions, TuneTask
 from spectral_opt.integrations import SpectralCallback
-from spectral_opt.tasks import LoadedModel, embedded_folder, load_model
+from spectral_opt.tasks import LoadedModel, embedded_folder, limit_to_positions, load_model
 
 TASKS: Mapping[TuneTask, type[TunedTask[Any]]] = {
     "classification": Classification,
@@ -128,8 +129,9 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     }
     tokenizer = loaded.tokenizer
     model: Any = loaded.encoder
+    remarks = [*loaded.provenance.notes, *_limited(loaded, inputs.adapter)]
     examples = task.examples(loaded, options)
-    remarks = [*loaded.provenance.notes, *examples.remarks]
+    remarks += examples.remarks
     if loaded.unread:
         remarks.append(f"weights of the checkpoint that the model has no place for: {len(loaded.unread)}")
     batches: dict[str, Sequence[Any]] = {}
@@ -162,7 +164,7 @@ def open_run(inputs: RunInputs, out: Path, advance: Advance) -> OpenedRun:
     trainer.remove_callback(PrinterCallback)  # what it prints stands in the record
     if trainer.is_fsdp_enabled:
         save_tied_once(trainer)
-    elif inputs.adapter is None:
+    elif inputs.adapter is None and not trainer.is_deepspeed_enabled:
         read_by_module_names(trainer)
     for part, given, taken in (
         ("train", examples.train, trainer.train_dataset),
@@ -220,6 +222,20 @@ def _loaded(options: FineTuneOptions, task: TunedTask[Any]) -> LoadedModel:
     return loaded
 
 
+def _limited(loaded: LoadedModel, adapter: Any) -> list[str]:  # PEFT's config
+    """Leave room for the tokens that an adapter puts before a text, and say so; ValueError where none is left."""
+    tokenizer, before = loaded.tokenizer, virtual_tokens(adapter)
+    most = tokenizer.model_max_length
+    limit_to_positions(tokenizer, loaded.encoder, before)
+    left = tokenizer.model_max_length
+    if left < LEAST["max_length"]:
+        raise ValueError(
+            f"num_virtual_tokens is {before}, and with a text they have {left + before} positions: take at most "
+            f"{left + before - LEAST['max_length']}"
+        )
+    return [f"texts end at {left} tokens, as the adapter puts {before} before them"] if left < most else []
+
+
 def adapter_of(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> Any:  # PEFT's config
     """Make the config of the adapter that is asked for; None where there is none.
 
@@ -228,6 +244,7 @@ def adapter_of(options: FineTuneOptions, kind: type[TunedTask[Any]]) -> Any:  # 
     if options.peft is None:
         return None
     config = adapter_config(options.peft, options.peft_options, kind.peft_type)
+    config.revision = options.revision
     if options.gradient_checkpointing:
         check_checkpointing(config)
     if options.patience is not None:

@@ -41,11 +41,14 @@ def pad_alike(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | Non
     return int(tokenizer.pad_token_id)
 
 
-def limit_to_positions(tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> None:
-    """Lower the tokenizer's own maximum to the positions of the model; many tokenizers state none."""
+def limit_to_positions(tokenizer: PreTrainedTokenizerBase, model: nn.Module, before: int = 0) -> None:
+    """Lower the tokenizer's own maximum to the positions of the model; many tokenizers state none.
+
+    Positions `before` a text are taken by what an adapter puts there.
+    """
     positions = _positions(model)
     if positions is not None:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions - before)
 
 
 def usable_length(tokenizer: PreTrainedTokenizerBase, wanted: int) -> tuple[int, str]:

@@ -16,6 +16,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     FalconConfig,
     FalconForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     MambaConfig,
     MambaForCausalLM,
     SmolLM3Config,
@@ -58,6 +60,18 @@ def test_tokens_that_an_adapter_puts_before_a_text_have_no_loss(decoder, data, t
     asked = options(decoder, data / "plain.jsonl", "causal-lm", **more)
     done = finetune(asked, tmp_path / "out")
     assert math.isfinite(done.record["metrics"]["last"]["loss"])
+
+
+@pytest.mark.parametrize("peft", ["prompt_tuning", "p_tuning", "prefix_tuning"])
+def test_tokens_that_an_adapter_puts_before_a_text_take_positions_of_it(decoder, data, tmp_path, peft):
+    config = GPT2Config(vocab_size=200, n_embd=16, n_layer=1, n_head=2, n_positions=64, eos_token_id=1)
+    model = saved(GPT2LMHeadModel(config), decoder, tmp_path / "gpt2")
+    asked = options(
+        model, data / "plain.jsonl", "causal-lm", peft=peft, peft_options={"num_virtual_tokens": 8}
+    )
+    done = finetune(dataclasses.replace(asked, max_length=None), tmp_path / "out")
+    assert done.record["config"]["max_length"] == 56
+    assert "texts end at 56 tokens, as the adapter puts 8 before them" in done.record["remarks"]
 
 
 def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):

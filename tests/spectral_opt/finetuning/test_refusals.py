@@ -82,6 +82,16 @@ CHAT = "--model {llama} --data {chat} --task instruction"
             f"{PLAIN} --peft p_tuning --peft-options num_virtual_tokens=2 --patience 2",
             "no checkpoint can be taken up",
         ),
+        (
+            f"{PLAIN} --peft lora --peft-options inference_mode=true",
+            "decided by what the command does: it trains",
+        ),
+        (f"{PLAIN} --peft lora --peft-options task_type=SEQ_CLS", "decided by task: leave it out"),
+        (f"{CLASSIFY} --peft dora --peft-options use_dora=false", "decided by peft 'dora'"),
+        (
+            f"{PLAIN} --peft prompt_tuning --peft-options num_virtual_tokens=63",
+            "num_virtual_tokens is 63, and with a text they have 64 positions: take at most 62",
+        ),
         (f"{PLAIN} --peft prompt_tuning", "--peft-options num_virtual_tokens=20"),
         (
             f"{PLAIN} --peft prefix_tuning --peft-options num_virtual_tokens=2 --gradient-checkpointing",
@@ -110,6 +120,10 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         ),
         (f"{CLASSIFY} --spectral l2sp", "needs 'strength'"),
         (f"{CLASSIFY} --trainer seed=3", "which is decided by seed"),
+        (f"{CLASSIFY} --trainer eval_delay=3", "decided by evaluate_every"),
+        (f"{CLASSIFY} --trainer eval_on_start=true", "decided by what the command does"),
+        (f"{CLASSIFY} --trainer enable_jit_checkpoint=true", "decided by checkpoint_every"),
+        (f"{CLASSIFY} --seed 4294967296", "seed is 4294967296; it must be an int from 0 to 4294967295"),
         (f"{CLASSIFY} --trainer fp16=true", "on the CPU accelerate would compute in float32"),
         (f"{CLASSIFY} --config {{here}}/half.yaml --trainer weight_decay=0.1", "accelerate would compute in"),
         (f"{CLASSIFY} --trainer fsdp=full_shard", "accelerate shards weights on accelerators alone"),
