@@ -263,8 +263,10 @@ def language_part(overview: Overview | None) -> str:
         states_table(overview, CAUSAL_LM),
         cost_table(overview),
     )
-    said = [line for table in of_all for line in _told(table)]
-    return "\n\n".join([*_verdicts(overview), LANGUAGE_FRONT, *said])
+    is_drawn = any(_finished_of(overview, part) for part in LANGUAGE_REFINED)
+    said = [LANGUAGE_FRONT] if is_drawn else []
+    said += [line for table in of_all for line in _told(table)]
+    return "\n\n".join([*_verdicts(overview), *said])
 
 
 def _verdicts(overview: Overview) -> list[str]:
