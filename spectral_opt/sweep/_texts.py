@@ -67,9 +67,9 @@ def graphs_made_of(texts: RefinementTexts, options: RefinementOptions, max_lengt
     return {"words": words, "digest": text_digest(str(max_length), *texts.build)}
 
 
-def check_graphs(moments: Path | None, made_of: Mapping[str, str]) -> None:
+def check_graphs(moments: Path, made_of: Mapping[str, str]) -> None:
     """Refuse a file of graphs that other texts built: one of those might measure now, and the results name these."""
-    if moments is None or not moments.exists():
+    if not moments.exists():
         return
     found = moments_made_of(moments)
     if found is None:

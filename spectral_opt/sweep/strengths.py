@@ -60,7 +60,8 @@ class Sweep:
     work: float = 1.0
 
     def __post_init__(self) -> None:
-        check_graphs(self.moments, self.setting.made_of)
+        if self.moments is not None:
+            check_graphs(self.moments, self.setting.made_of)
 
     def run(self) -> None:
         """Build the graphs, then measure base and fine-tune, and each strength of filter, nulls and scaling."""

@@ -60,7 +60,8 @@ def refine_unmeasured(
     is_used = has_next_token(tokenizer, options) if causal else lambda text: True
     texts = read_texts(replace(options, task=None), causal, False, tokenizer, is_used)
     made_of = graphs_made_of(texts, options, longest)
-    check_graphs(moments, made_of)
+    if moments is not None:
+        check_graphs(moments, made_of)
     batches = tokenize_batches(
         tokenizer, texts.build, batch_size=options.batch_size, max_length=longest, order="length"
     )
