@@ -42,7 +42,7 @@ class CausalLanguage(TunedTask[UnlabelledText]):
         return read_paragraphs(
             name,
             options.text_column,
-            lambda: load_tokenizer(options.model),
+            lambda: load_tokenizer(options.model, options.revision),
             options.seed,
             max_rows=options.max_rows,
             subset=options.subset,

@@ -63,7 +63,7 @@ class Classification(TunedTask[LabelledText]):
             options.seed,
             max_rows=options.max_rows,
             subset=options.subset,
-            tokenizer=lambda: load_tokenizer(options.model),
+            tokenizer=lambda: load_tokenizer(options.model, options.revision),
         )
 
     def split(self, data: LabelledText, options: FineTuneOptions) -> Parts:

@@ -160,11 +160,11 @@ def load_model(
     return dataclasses.replace(loaded, provenance=dataclasses.replace(loaded.provenance, identity=identity))
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone, named as for `load_model`; a ModelError says why it cannot be had."""
     place = embedded_folder(name) or locate(name).path or name
     try:
-        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, revision=revision or "main")
     except Exception as error:  # as in `_load`
         raise ModelError(_describe(error, name, str(place))) from error
 

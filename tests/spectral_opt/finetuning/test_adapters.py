@@ -11,6 +11,7 @@ from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoTokenizer,
     DistilBertConfig,
     DistilBertForSequenceClassification,
@@ -24,8 +25,9 @@ from transformers import (
     SmolLM3ForCausalLM,
 )
 
-from spectral_opt.finetuning import FineTuneOptions, finetune, preview
+from spectral_opt.finetuning import FineTuneOptions, finetune, plan_shapes, preview
 from spectral_opt.sweep import RefinementOptions, make_refinement
+from spectral_opt.tasks import load_tokenizer
 
 
 def options(model: Path, data: Path, task: Any, **more: Any) -> FineTuneOptions:
@@ -72,6 +74,20 @@ def test_tokens_that_an_adapter_puts_before_a_text_take_positions_of_it(decoder,
     done = finetune(dataclasses.replace(asked, max_length=None), tmp_path / "out")
     assert done.record["config"]["max_length"] == 56
     assert "texts end at 56 tokens, as the adapter puts 8 before them" in done.record["remarks"]
+
+
+def test_adapter_and_tokenizer_are_of_the_revision_of_the_model(decoder, monkeypatch):
+    asked = options("tiny/llama", "hamlet", "causal-lm", peft="lora", revision="v2")
+    here = "spectral_opt.finetuning.previewing"
+    made = []
+    monkeypatch.setattr(f"{here}.open_skeleton", lambda name: AutoModelForCausalLM.from_pretrained(decoder))
+    monkeypatch.setattr(f"{here}.adapt", lambda model, config, seed: made.append(config.revision) or model)
+    plan_shapes(asked)
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained", lambda name, revision=None, **given: made.append(revision)
+    )
+    load_tokenizer("tiny/llama", "v2")
+    assert made == ["v2", "v2"]
 
 
 def test_a_head_of_two_layers_is_tuned_whole(encoder, data, tmp_path):
