@@ -30,12 +30,13 @@ class Located:
 
     A "module" runs and "weights" are a mapping in memory; a "file", a "folder" and an "adapter" (a folder with
     adapter_config.json) have a `path`; what is "hub" should be a name there, and is looked up when its files are
-    asked for.
+    asked for, at a branch, tag or commit where a `revision` is given.
     """
 
     kind: Literal["module", "weights", "file", "folder", "adapter", "hub"]
     given: Any  # as it came: `kind` says what it is
     path: Path | None = None
+    revision: str | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -59,7 +60,9 @@ class Located:
         """
         if self.in_memory:
             raise ValueError(f"{self.name} was given in memory: it has no files")
-        return fetch_from_hub(str(self.given), patterns or WEIGHTS) if self.path is None else self.path
+        if self.path is not None:
+            return self.path
+        return fetch_from_hub(str(self.given), patterns or WEIGHTS, self.revision)
 
     def weights(
         self, base: WeightMapping | None = None, mapped: bool = False, skeleton: nn.Module | None = None
@@ -93,8 +96,11 @@ class Located:
 ModelLike = nn.Module | Mapping[str, Any] | str | os.PathLike[str] | Located
 
 
-def locate(model: object, argument: str = "a checkpoint") -> Located:
-    """Tell what was given as a model. Nothing is opened or fetched; a TypeError names the argument that is no model."""
+def locate(model: object, argument: str = "a checkpoint", revision: str | None = None) -> Located:
+    """Tell what was given as a model. Nothing is opened or fetched; a TypeError names the argument that is no model.
+
+    A ValueError refuses a `revision` of what is not on the hub.
+    """
     if isinstance(model, Located):
         return model
     if isinstance(model, nn.Module):
@@ -108,7 +114,11 @@ def locate(model: object, argument: str = "a checkpoint") -> Located:
         )
     path = existing_path(model)
     if path is None:
-        return Located("hub", model)
+        return Located("hub", model, revision=revision)
+    if revision is not None:
+        raise ValueError(
+            f"revision is {revision!r}, and {model} is not on the hub: it would be ignored; leave it out"
+        )
     if path.is_file():
         return Located("file", model, path)
     return Located("adapter" if (path / ADAPTER_CONFIG).is_file() else "folder", model, path)
@@ -171,8 +181,11 @@ def check_outside(place: Path | None, texts: Iterable[str | None]) -> None:
             )
 
 
-def fetch_from_hub(name: str, patterns: Sequence[str]) -> Path:
-    """Fetch files of a model on the hub ("owner/name") into its cache, and give their folder there."""
+def fetch_from_hub(name: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+    """Fetch files of a model on the hub ("owner/name") into its cache, and give their folder there.
+
+    `revision` is a branch, tag or commit, by default the main branch.
+    """
     # The form of a hub name; anything else was meant as a path.
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) or name.endswith(
         (".safetensors", ".json", ".bin")
@@ -182,10 +195,13 @@ def fetch_from_hub(name: str, patterns: Sequence[str]) -> Path:
 
     try:
         # Files of the top folder only: others are the same weights for other programs.
-        return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
+        )
     except (OSError, ValueError) as error:
+        at = "" if revision is None else f" at {revision}"
         raise ValueError(
-            f"{name!r} is no local file or folder, and the model hub gave none of that name: {error}. Check the "
+            f"{name!r} is no local file or folder, and the model hub gave none of that name{at}: {error}. Check the "
             "path, or download the model while online and give its folder"
         ) from None
 

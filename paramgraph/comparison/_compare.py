@@ -243,7 +243,7 @@ def compare(
     kept = None
     if folder is not None:
         asked = setting | {"constructions": [one.name for one in constructions], "layers": list(tables)}
-        kept = ComparisonStore(Path(folder), plain(asked, None)), Contents(reader, constructions)
+        kept = ComparisonStore(Path(folder).expanduser(), plain(asked, None)), Contents(reader, constructions)
     cached = cache if cache is None or isinstance(cache, GraphCache) else GraphCache(cache)
     settings = LayerSettings(measured, options, drawn, cached)
     measurements = compare_layers(reader, tables, buildable, settings, measuring, kept, progress=progress)

@@ -222,7 +222,7 @@ class Comparison:
         """Write the result as JSON, and to a file if a path is given."""
         text = json.dumps(self.to_dict(), allow_nan=False)
         if path is not None:
-            write_text(path, text + "\n")
+            write_text(Path(path).expanduser(), text + "\n")
         return text
 
     @classmethod
@@ -230,7 +230,9 @@ class Comparison:
         """Read what `to_json` wrote, from the text or the file; what is no comparison is a ValueError."""
         is_text = isinstance(text_or_path, str) and text_or_path.lstrip().startswith("{")
         try:
-            text = str(text_or_path) if is_text else Path(text_or_path).read_text(encoding="utf-8")
+            text = (
+                str(text_or_path) if is_text else Path(text_or_path).expanduser().read_text(encoding="utf-8")
+            )
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"this is no JSON: {error}") from None

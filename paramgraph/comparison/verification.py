@@ -96,7 +96,7 @@ def read_records(path: str | Path) -> dict[str, Comparison | ValueError]:
 
     No file at all is a ValueError.
     """
-    place = Path(path)
+    place = Path(path).expanduser()
     files = sorted(place.glob("*.json")) if place.is_dir() else [place]
     found: dict[str, Comparison | ValueError] = {}
     for file in files:

@@ -157,6 +157,9 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {value}: at most {highest} is allowed")
     for name in ("learning_rates", "long_rate"):
         rates = given.get(name, ())
-        for rate in rates if isinstance(rates, tuple) else (rates,):
+        rates = rates if isinstance(rates, tuple) else (rates,)
+        for rate in rates:
             if not 0 < rate < float("inf"):
                 raise ValueError(f"--{name.replace('_', '-')} has {rate:g}: each must be a positive number")
+            if rates.count(rate) > 1:
+                raise ValueError(f"--{name.replace('_', '-')} has {rate:g} twice: give each rate once")

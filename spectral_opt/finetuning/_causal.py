@@ -78,19 +78,21 @@ class CausalLanguage(TunedTask[UnlabelledText]):
         """Cut the texts into blocks; the end of each is padded, of texts that run into each other it is dropped."""
         check_causal(loaded)
         length, remarks = length_of(options, loaded, self.usual_length)
-        made = {
-            part: token_blocks(
-                loaded.tokenizer,
-                texts,
-                length=length,
-                tail="drop" if options.across else "pad",
-                across=options.across,
-            )
-            for part, texts in self._parts.items()
-            if texts
-        }
-        told = {}
-        for part, blocks in made.items():
+        made, told = {}, {}
+        for part, texts in self._parts.items():
+            if not texts:
+                continue
+            try:
+                blocks = token_blocks(
+                    loaded.tokenizer,
+                    texts,
+                    length=length,
+                    tail="drop" if options.across else "pad",
+                    across=options.across,
+                )
+            except DataError as error:
+                raise DataError(f"{part}: {error}") from error
+            made[part] = blocks
             for what, count in (("tokens", blocks.tokens_dropped), ("texts", blocks.texts_dropped)):
                 if count:
                     told[f"{what} of {part} that fill no block of {length}"] = count

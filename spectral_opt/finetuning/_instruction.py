@@ -132,5 +132,7 @@ def _length(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any], part: s
         end = tokenizer.eos_token or ""
         return len(tokenizer(asked + answered.removesuffix(end) + end, verbose=False)["input_ids"])
     where = f"{part}, the one that begins with {str(asked[0]['content'])[:40]!r}"
+    # TRL writes out what is asked alone too, to know where the answer begins.
+    render_conversation(where, tokenizer, asked, answer_follows=True)
     text = render_conversation(where, tokenizer, asked + answered)
     return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

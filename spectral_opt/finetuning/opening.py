@@ -282,10 +282,9 @@ def _check_bfloat16(options: FineTuneOptions) -> None:
 
 def _memory(options: FineTuneOptions, launch: Launch) -> MemoryNeed | None:
     """Estimate from the headers what the run needs, and refuse what cannot fit; None where there are none."""
-    located = locate(options.model)
     try:
         # Of a model on the hub the weights are fetched here, and not loaded.
-        folder = embedded_folder(options.model) or located.files()
+        folder = locate(embedded_folder(options.model) or options.model, revision=options.revision).files()
         optimizer = str(options.trainer.get("optim", "adamw_torch"))
         need = memory_need(folder, options.peft is not None, optimizer, launch)
     except ValueError:  # no such model, or no safetensors: loading says so in its own words

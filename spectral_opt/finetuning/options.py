@@ -172,7 +172,7 @@ def read_options(given: Mapping[str, Any], file: str | Path | None = None) -> Fi
     ValueError or TypeError names a file that cannot be read, an option that does not exist, with the nearest one, or
     one that is missing.
     """
-    written: Mapping[str, Any] = {} if file is None else _written(Path(file))
+    written: Mapping[str, Any] = {} if file is None else _written(Path(file).expanduser())
     names = [item.name for item in dataclasses.fields(FineTuneOptions)]
     for name in written:
         known_choice(f"an option in {file}", name, names)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paramgraph.checkpoints import open_skeleton
+from paramgraph.checkpoints import locate, open_skeleton
 from paramgraph.sources import RandomStates
 from spectral_opt.explanation import RunPlan, explain, plan_run
 from spectral_opt.finetuning._adapter import adapt
@@ -91,7 +91,8 @@ def plan_shapes(options: FineTuneOptions, ranks: int = 1, sharded: bool = False)
     """
     configs = read_configs(options)
     adapter = adapter_of(options, TASKS[options.task])
-    model = open_skeleton(embedded_folder(options.model) or options.model)
+    where = locate(embedded_folder(options.model) or options.model, revision=options.revision)
+    model = open_skeleton(where)
     if adapter is not None:
         model = adapt(model, adapter, options.seed)
     tokens = (

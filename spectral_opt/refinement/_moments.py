@@ -75,7 +75,7 @@ def write_moments(
         "shared": json.dumps(shared),
         "left": json.dumps([{group: ready.reason for group, ready in found.items()} for found in left]),
     } | ({} if made_of is None else {"made_of": json.dumps(dict(made_of))})
-    with replacing(path) as unfinished:
+    with replacing(Path(path).expanduser()) as unfinished:
         save_file(tensors, unfinished, metadata=header)
 
 
@@ -86,12 +86,13 @@ def read_moments(
 
     What is `mapped` stays in the file, which must not be written to then.
     """
-    if Path(path).is_dir():
+    path = Path(path).expanduser()
+    if path.is_dir():
         raise ValueError(f"{path} is a folder: give the file that Refiner.write_moments wrote")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            _check(Path(path), header, model, configs)
+            _check(path, header, model, configs)
             listed: list[dict[str, int]] = json.loads(header["tables"])
             # Earlier files tell of no table that was left alone.
             left: list[dict[str, str]] = json.loads(header.get("left", json.dumps([{}] * len(listed))))
@@ -107,7 +108,7 @@ def read_moments(
 def moments_made_of(path: str | Path) -> dict[str, str] | None:
     """Read what texts the graphs in a file are made of; None where it does not say; ValueError for no such file."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(Path(path).expanduser(), framework="pt") as file:
             made_of = (file.metadata() or {}).get("made_of")
             return None if made_of is None else dict(json.loads(made_of))
     except (SafetensorError, ValueError) as error:

@@ -132,11 +132,21 @@ def _rendered(
 
 
 def render_conversation(
-    where: str, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: object = None
+    where: str,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: object = None,
+    answer_follows: bool = False,
 ) -> str:
-    """Write messages out by the tokenizer's chat template, with its marks of begin and end; DataError if it refuses."""
+    """Write messages out by the tokenizer's chat template, with its marks of begin and end; DataError if it refuses.
+
+    Where an answer follows, the text ends with the mark of its begin.
+    """
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tools=tools or None, tokenize=False))
+        text = tokenizer.apply_chat_template(
+            list(messages), tools=tools or None, tokenize=False, add_generation_prompt=answer_follows
+        )
+        return str(text)
     except ImportError:
         raise
     except Exception as error:  # a template raises what it likes

@@ -132,11 +132,11 @@ def load_model(
     if head not in HEADS:
         raise ModelError(f"no head {head!r}; allowed: {', '.join(map(repr, HEADS))}")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    folder, path = embedded_folder(asked), locate(asked).path
-    if revision is not None and (folder is not None or (path is not None and path.is_dir())):
-        raise ModelError(
-            f"revision is {revision!r}, and {asked} is not on the hub: it would be ignored; leave it out"
-        )
+    folder = embedded_folder(asked)
+    try:
+        path = locate(folder or asked, revision=revision).path
+    except ValueError as error:
+        raise ModelError(str(error)) from None
     if folder is not None:
         known = EMBEDDED_MODELS[asked]
         wheel = known.wheel

@@ -274,6 +274,7 @@ def test_the_page_is_self_contained(finished):
         (["--long-rate", "-1"], "--long-rate has -1"),
         (["--max-length", "4000"], "max_length is 4000"),
         (["--learning-rates", "0"], "--learning-rates"),
+        (["--learning-rates", "1e-4", "5e-5", "1e-4"], "--learning-rates has 0.0001 twice"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2_before_training(arguments, changes, message, tmp_path):

@@ -194,6 +194,17 @@ def test_hub_names_fetch_safetensors_and_json_only(monkeypatch, sharded, weights
     assert asked["allow_patterns"] == ["*.safetensors", "*.json"]
 
 
+def test_a_revision_is_of_the_hub(monkeypatch, sharded):
+    asked = {}
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **kw: asked.update(kw, name=name) or str(sharded)
+    )
+    assert locate("someone/model", revision="v2").files() == sharded
+    assert (asked["name"], asked["revision"]) == ("someone/model", "v2")
+    with pytest.raises(ValueError, match=r"revision is 'v2', and .* is not on the hub"):
+        locate(sharded, revision="v2")
+
+
 def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
     def offline(*_, **__):
         raise LocalEntryNotFoundError("no connection")

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from safetensors.torch import load_file
 
@@ -83,6 +84,24 @@ def test_the_memory_is_that_of_the_optimizer(asked, encoder, monkeypatch):
     assert preview(replace(asked, trainer={"optim": "sgd"})).facts["steps"] == "4"
     with pytest.raises(ValueError, match="not enough memory"):
         preview(asked)
+
+
+def test_needs_are_those_of_the_revision_that_is_asked_for(asked, encoder, monkeypatch):
+    found = []
+
+    def download(name, revision, **_):
+        found.append((name, revision))
+        return str(encoder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr("spectral_opt.finetuning._memory.available_bytes", lambda: 0)
+    there = replace(asked, model="owner/name", revision="v2")
+    plan_shapes(there)
+    with pytest.raises(ValueError, match="not enough memory"):
+        preview(there)
+    assert found == [("owner/name", "v2")] * 2
+    with pytest.raises(ValueError, match="is not on the hub: it would be ignored"):
+        plan_shapes(replace(asked, revision="v2"))
 
 
 def test_a_plan_counts_the_tokens_of_its_task(decoder):

@@ -173,6 +173,12 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --dry-run --ranks 8", "add --device meta"),
         (f"{CLASSIFY} --dry-run --device cuda", "--device is 'cuda'"),
         (f"{CLASSIFY} --across", "across is for causal-lm"),
+        (
+            f"{PLAIN} --across --max-length 8 --evaluate-on {{here}}/one.txt",
+            "evaluation: 1 texts have 3 tokens together, and a block takes 8",
+        ),
+        (f"{CHAT} --trainer eos_token=film", "decided by the model, which comes with its tokenizer"),
+        (f"{CHAT} --trainer dataset_text_field=said", "decided by data"),
         (f"{CLASSIFY} --patience 2 --checkpoint-every 3 --evaluate-every 2", "leave checkpoint_every out"),
         (f"{CLASSIFY} --out {{here}}/used", "is not empty and holds no run of finetune (thesis.tex)"),
         (f"{CLASSIFY} --out {{here}}/file", "is a file: name a folder"),
@@ -384,8 +390,10 @@ def with_template(decoder: Path, folder: Path, template: str) -> Path:
     return folder
 
 
-def test_a_conversation_that_the_template_refuses_is_one_line(decoder, data, tmp_path):
-    model = with_template(decoder, tmp_path / "model", "{{ raise_exception('System role not supported') }}")
+@pytest.mark.parametrize("refused", ["true", "messages[-1]['role'] == 'user'"], ids=["all", "prompts"])
+def test_a_conversation_that_the_template_refuses_is_one_line(decoder, data, tmp_path, refused):
+    template = f"{{% if {refused} %}}{{{{ raise_exception('System role not supported') }}}}{{% endif %}}"
+    model = with_template(decoder, tmp_path / "model", template)
     line = [
         "--model",
         model,

@@ -226,12 +226,13 @@ def test_a_language_model_keeps_its_next_tokens():
 
 
 @pytest.mark.parametrize("graph", ["product", "columns"])
-def test_moments_go_to_a_file_and_back(base, tuned, batches, tmp_path, graph):
+def test_moments_go_to_a_file_and_back(base, tuned, batches, tmp_path, monkeypatch, graph):
+    monkeypatch.setenv("HOME", str(tmp_path))
     config = SpectralConfig.preserve(1.0, graph)
     refiner = Refiner(base, config, batches)
-    refiner.write_moments(tmp_path / "moments.safetensors")
+    refiner.write_moments("~/moments.safetensors")
     stronger = SpectralConfig.preserve(2.0, graph)  # a strength is no part of the moments
-    again = Refiner(base, stronger, moments=tmp_path / "moments.safetensors")
+    again = Refiner(base, stronger, moments="~/moments.safetensors")
     expected = refine(base, tuned, stronger, batches)
     refined = again.apply(tuned)
     for name, value in expected.items():
