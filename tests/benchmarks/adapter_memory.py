@@ -8,10 +8,12 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 SENTENCES, LENGTH, RANK = 4, 128, 8
 STATUS = Path("/proc/self/status")
@@ -25,29 +27,14 @@ def measure(layers: int, shape: dict[str, int], adapted: bool = True) -> dict[st
 
     Where it is not `adapted`, of a full fine-tune: PEFT takes seconds to import.
     """
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from spectral_opt import SpectralConfig, attach
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: Any = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=layers, **HEADS))
-        if adapted:
-            from peft import LoraConfig, get_peft_model
-
-            model = get_peft_model(model, LoraConfig(r=RANK, target_modules="all-linear"))
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-
-    def batch(seed: int) -> dict[str, torch.Tensor]:
-        source = torch.Generator().manual_seed(seed)
-        tokens = torch.randint(0, shape["vocab_size"], (SENTENCES, LENGTH), generator=source)
-        return {"input_ids": tokens, "labels": tokens}
+    model = causal_model(layers, shape, adapted)
+    optimizer = trained_by(model)
 
     def step() -> float:
         started = time.perf_counter()  # as the hooks time themselves
-        optimizer.zero_grad()
-        model(**batch(0)).loss.backward()
-        optimizer.step()
+        take_step(model, optimizer, random_batch(shape, 0))
         return time.perf_counter() - started
 
     def peak_of_a_step() -> tuple[int, float]:
@@ -58,7 +45,9 @@ def measure(layers: int, shape: dict[str, int], adapted: bool = True) -> dict[st
 
     plain, plain_seconds = peak_of_a_step()
     _reset()
-    handle = attach(model, optimizer, SpectralConfig(), batches=[batch(1), batch(2)])
+    handle = attach(
+        model, optimizer, SpectralConfig(), batches=[random_batch(shape, seed) for seed in (1, 2)]
+    )
     at_attach = _peak()
     hooked, _ = peak_of_a_step()
     return {
@@ -68,6 +57,41 @@ def measure(layers: int, shape: dict[str, int], adapted: bool = True) -> dict[st
         "time in the hooks": handle._steps.seconds / plain_seconds,
         "MiB that explain tells": handle.explanation.extra_bytes / 2**20,
     }
+
+
+def causal_model(
+    layers: int, shape: Mapping[str, int], adapted: bool = True
+) -> Any:  # of transformers or PEFT
+    """Draw a Llama of a shape, with LoRA r8 on all its linear layers where it is `adapted`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=layers, **HEADS))
+        if not adapted:
+            return model
+        from peft import LoraConfig, get_peft_model
+
+        return get_peft_model(model, LoraConfig(r=RANK, target_modules="all-linear"))
+
+
+def trained_by(model: nn.Module) -> torch.optim.AdamW:
+    """Make the optimizer of what is trained."""
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+
+
+def random_batch(shape: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+    """Draw tokens that are to be predicted."""
+    source = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, shape["vocab_size"], (SENTENCES, LENGTH), generator=source)
+    return {"input_ids": tokens, "labels": tokens}
+
+
+def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, Tensor]) -> None:
+    """Take a step of training."""
+    optimizer.zero_grad()
+    model(**batch).loss.backward()
+    optimizer.step()
 
 
 def _peak() -> int:
