@@ -204,7 +204,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     }
     | {
         f"benchmark-{group}": partial(benchmark_part, group)
-        for group in ("neighbours", "eigenpairs", "filters", "steps", "comparisons")
+        for group in ("neighbours", "eigenpairs", "filters", "steps", "finetuning", "comparisons")
     },
     COMPLEXITY: {
         "benchmark-slopes": lambda: benchmark_results.part(benchmark_results.slopes_table(benchmarks()))
