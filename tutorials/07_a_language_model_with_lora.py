@@ -19,8 +19,8 @@
 # refining.
 #
 # **How large this is:** a dozen steps, a few hundred tokens to measure on, one seed. It shows the way, and its
-# numbers are not more than an example. Claims come from studies: notebook 06 reads one, and none of language models
-# has been run yet.
+# numbers are not more than an example. Claims come from studies: notebook 06 reads one, and what the one of language
+# models has shown so far is told at the end.
 
 # %%
 from importlib.util import find_spec
@@ -289,9 +289,10 @@ plt.show()
 #   on two texts of one language the strongest modes are those that *both* need.
 # - 256 tokens are few: the standard error of such a loss is larger than most differences here (exercise 3).
 #
-# Whether it pays where a language model has really forgotten (full fine-tuning, many steps) is a matter of
-# measuring, and not measured yet: a plan of it stands in `tutorials/records/language_models`. The recipe is the same,
-# and so is the first question: *has anything been lost?*
+# Does it pay where a language model has really forgotten? A study measures it: the same model, tuned on Hamlet so that
+# other text has become .3 nats a token less likely, all weights or LoRA, five seeds. So far no filter is shown to do
+# better than scaling the change (`tutorials/records/language_models`, told on the manual's page of results). The
+# recipe is the same there, and so is the first question: *has anything been lost?*
 #
 # ## Exercises
 #
