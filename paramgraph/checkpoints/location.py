@@ -96,11 +96,8 @@ class Located:
 ModelLike = nn.Module | Mapping[str, Any] | str | os.PathLike[str] | Located
 
 
-def locate(model: object, argument: str = "a checkpoint", revision: str | None = None) -> Located:
-    """Tell what was given as a model. Nothing is opened or fetched; a TypeError names the argument that is no model.
-
-    A ValueError refuses a `revision` of what is not on the hub.
-    """
+def locate(model: object, argument: str = "a checkpoint") -> Located:
+    """Tell what was given as a model. Nothing is opened or fetched; a TypeError names the argument that is no model."""
     if isinstance(model, Located):
         return model
     if isinstance(model, nn.Module):
@@ -114,11 +111,7 @@ def locate(model: object, argument: str = "a checkpoint", revision: str | None =
         )
     path = existing_path(model)
     if path is None:
-        return Located("hub", model, revision=revision)
-    if revision is not None:
-        raise ValueError(
-            f"revision is {revision!r}, and {model} is not on the hub: it would be ignored; leave it out"
-        )
+        return Located("hub", model)
     if path.is_file():
         return Located("file", model, path)
     return Located("adapter" if (path / ADAPTER_CONFIG).is_file() else "folder", model, path)

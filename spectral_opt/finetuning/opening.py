@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from paramgraph.checkpoints import locate
 from paramgraph.digests import tensor_digest, text_digest
 from spectral_opt.config import SpectralConfig
 from spectral_opt.errors import DataError, ModelError
@@ -47,7 +46,7 @@ from spectral_opt.finetuning._spectral_part import (
 from spectral_opt.finetuning._task import Examples, TunedTask
 from spectral_opt.finetuning.options import LEAST, FineTuneOptions, TuneTask
 from spectral_opt.integrations import SpectralCallback
-from spectral_opt.tasks import LoadedModel, embedded_folder, limit_to_positions, load_model
+from spectral_opt.tasks import LoadedModel, limit_to_positions, load_model, locate_named
 
 TASKS: Mapping[TuneTask, type[TunedTask[Any]]] = {
     "classification": Classification,
@@ -284,7 +283,7 @@ def _memory(options: FineTuneOptions, launch: Launch) -> MemoryNeed | None:
     """Estimate from the headers what the run needs, and refuse what cannot fit; None where there are none."""
     try:
         # Of a model on the hub the weights are fetched here, and not loaded.
-        folder = locate(embedded_folder(options.model) or options.model, revision=options.revision).files()
+        folder = locate_named(options.model, options.revision).files()
         optimizer = str(options.trainer.get("optim", "adamw_torch"))
         need = memory_need(folder, options.peft is not None, optimizer, launch)
     except ValueError:  # no such model, or no safetensors: loading says so in its own words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paramgraph.checkpoints import locate, open_skeleton
+from paramgraph.checkpoints import open_skeleton
 from paramgraph.sources import RandomStates
 from spectral_opt.explanation import RunPlan, explain, plan_run
 from spectral_opt.finetuning._adapter import adapt
@@ -17,7 +17,7 @@ from spectral_opt.finetuning._spectral_part import read_configs
 from spectral_opt.finetuning._terminal import quiet_libraries
 from spectral_opt.finetuning.opening import TASKS, RunInputs, adapter_of, open_run
 from spectral_opt.finetuning.options import FineTuneOptions
-from spectral_opt.tasks import embedded_folder
+from spectral_opt.tasks import locate_named
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def plan_shapes(options: FineTuneOptions, ranks: int = 1, sharded: bool = False)
     """
     configs = read_configs(options)
     adapter = adapter_of(options, TASKS[options.task])
-    where = locate(embedded_folder(options.model) or options.model, revision=options.revision)
-    model = open_skeleton(where)
+    model = open_skeleton(locate_named(options.model, options.revision))
     if adapter is not None:
         model = adapt(model, adapter, options.seed)
     tokens = (

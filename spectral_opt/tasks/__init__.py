@@ -7,10 +7,10 @@ parts without a common text or group, `tokenize_batches` makes batches that know
 
 - Models and texts by name: `load_model`, `load_labelled_text`, `load_text`, `read_paragraphs`, beside
   other data: `read_text_beside`, by which column: `column_beside`; `list_texts`, `text_licences`, all that is embedded:
-  `describe_embedded`; which two are the same: `is_same_source`; which are looked for elsewhere: `is_on_hub`;
-  for conversations they take a `TokenizerLike`; what they return: `LoadedModel` under a `Head`, `LabelledText`,
-  `UnlabelledText`, `Provenance`; conversations as `Answers`: `load_answers`, `render_conversation`. That a model
-  is a decoder: `check_causal`.
+  `describe_embedded`; which two are the same: `is_same_source`; which are looked for elsewhere: `is_on_hub`; where a
+  model is: `locate_named`; for conversations they take a `TokenizerLike`; what they return: `LoadedModel` under a
+  `Head`, `LabelledText`, `UnlabelledText`, `Provenance`; conversations as `Answers`: `load_answers`,
+  `render_conversation`. That a model is a decoder: `check_causal`.
 - From texts to batches: `few_shot_split`, `Split`, a test part that no seed changes: `with_test_part`, what a split
   leaves: `rest_of_split`, `tokenize_batches`, for each step one: `tokenize_epochs` in an `epoch_order`,
   `TokenizedBatches`; for causal language models `token_blocks`, `TokenBlocks`; tokenizers made ready
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         embedded_folder as embedded_folder,
         load_model as load_model,
         load_tokenizer as load_tokenizer,
+        locate_named as locate_named,
     )
     from spectral_opt.tasks.probing import (
         draw_labels as draw_labels,

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from paramgraph.checkpoints import loadable_configuration, locate
+from paramgraph.checkpoints import Located, loadable_configuration, locate
 from paramgraph.errors import one_line
 from spectral_opt.errors import ModelError
 from spectral_opt.tasks._hub import explain_hub_failure, hub_is_reachable
@@ -132,11 +132,7 @@ def load_model(
     if head not in HEADS:
         raise ModelError(f"no head {head!r}; allowed: {', '.join(map(repr, HEADS))}")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    folder = embedded_folder(asked)
-    try:
-        path = locate(folder or asked, revision=revision).path
-    except ValueError as error:
-        raise ModelError(str(error)) from None
+    folder, path = embedded_folder(asked), locate_named(asked, revision).path
     if folder is not None:
         known = EMBEDDED_MODELS[asked]
         wheel = known.wheel
@@ -190,6 +186,16 @@ def check_causal(loaded: LoadedModel) -> None:
         raise ModelError(
             f"{loaded.name!r} is no causal language model: its tokens see those behind them; take a decoder"
         )
+
+
+def locate_named(name: str, revision: str | None = None) -> Located:
+    """Tell where a model is, also an embedded one; a ModelError refuses a revision of what is not on the hub."""
+    where = locate(embedded_folder(name) or name)
+    if revision is not None and where.kind != "hub":
+        raise ModelError(
+            f"revision is {revision!r}, and {name} is not on the hub: it would be ignored; leave it out"
+        )
+    return dataclasses.replace(where, revision=revision)
 
 
 def embedded_folder(name: str) -> Path | None:
