@@ -77,9 +77,10 @@ OWN = {
     ),
     # Of TRL, which would change or ignore them after the conversations are counted and the model is open.
     **dict.fromkeys(
-        ("chat_template_path", "eos_token", "pad_token", "model_init_kwargs", "trust_remote_code"),
+        ("chat_template_path", "eos_token", "pad_token", "model_init_kwargs"),
         "the model, which comes with its tokenizer",
     ),
+    "trust_remote_code": "--trust-remote-code",
     **dict.fromkeys(("dataset_text_field", "dataset_kwargs"), "data"),
     **dict.fromkeys(("logging_nan_inf_filter", "restore_callback_states_from_checkpoint"), RESUMED),
     **dict.fromkeys(("disable_tqdm", "label_names", "remove_unused_columns", "ignore_data_skip"), RESUMED),
