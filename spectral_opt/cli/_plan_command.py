@@ -105,7 +105,7 @@ class Plan:
         from paramgraph.errors import one_line
         from spectral_opt.config import SpectralConfig
         from spectral_opt.explanation import SHAPES, open_shape
-        from spectral_opt.tasks import embedded_folder
+        from spectral_opt.tasks import locate_named
 
         config = SpectralConfig()
         if self.config is not None:
@@ -120,5 +120,5 @@ class Plan:
                 config = replace(config, exclude=EXPERTS)
                 notes.append("experts get no graphs: give a config with exclude to say otherwise")
         else:
-            model = open_skeleton(embedded_folder(self.model) or self.model)
+            model = open_skeleton(locate_named(self.model))
         return model, notes, () if self.plain else config

@@ -23,9 +23,9 @@ from spectral_opt.tasks.loading import PLAIN, load_labelled_text, read_paragraph
 from spectral_opt.tasks.models import (
     ONE_CLASS,
     LoadedModel,
-    embedded_folder,
     load_model,
     load_tokenizer,
+    locate_named,
     refuse_what_is_no_hub_name,
 )
 from spectral_opt.tasks.probing import embed_texts, fit_best_probe
@@ -42,7 +42,7 @@ def folder_of(name: str) -> str | Path:
 
     A name that can be none of these raises ValueError.
     """
-    place = embedded_folder(name) or locate(name).path
+    place = locate_named(name).path
     if place is None:
         refuse_what_is_no_hub_name(name)
     return place or name

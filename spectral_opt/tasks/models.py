@@ -158,7 +158,7 @@ def load_model(
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model alone, named as for `load_model`; a ModelError says why it cannot be had."""
-    place = embedded_folder(name) or locate(name).path or name
+    place = locate_named(name, revision).path or name
     try:
         return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, revision=revision or "main")
     except Exception as error:  # as in `_load`
