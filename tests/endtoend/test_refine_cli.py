@@ -467,7 +467,8 @@ def test_a_readme_that_is_no_card_of_ours_is_kept(finished, tmp_path):
 
 
 def test_the_card_of_a_fine_tune_on_the_hub_comes_along(finished, classifier, tmp_path, monkeypatch):
-    def fetched(name, allow_patterns, ignore_patterns):
+    def fetched(name, revision, allow_patterns, ignore_patterns):
+        assert (name, revision) == ("owner/tuned", None)
         (tmp_path / "cache").mkdir(exist_ok=True)
         for pattern in allow_patterns:
             for file in classifier.glob(pattern):
