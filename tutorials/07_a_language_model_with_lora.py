@@ -20,7 +20,7 @@
 #
 # **How large this is:** a dozen steps, a few hundred tokens to measure on, one seed. It shows the way, and its
 # numbers are not more than an example. Claims come from studies: notebook 06 reads one, and what the one of language
-# models has shown so far is told at the end.
+# models has shown is told at the end.
 
 # %%
 from importlib.util import find_spec
@@ -289,9 +289,9 @@ plt.show()
 #   on two texts of one language the strongest modes are those that *both* need.
 # - 256 tokens are few: the standard error of such a loss is larger than most differences here (exercise 3).
 #
-# Does it pay where a language model has really forgotten? A study measures it: the same model, tuned on Hamlet so that
-# other text has become .3 nats a token less likely, all weights or LoRA, five seeds. So far no filter is shown to do
-# better than scaling the change (`tutorials/records/language_models`, told on the manual's page of results). The
+# Does it pay where a language model has really forgotten? A study measures it: the same model, tuned on Hamlet and on
+# addresses so that other text has become .3 nats a token less likely, all weights or LoRA, five seeds. No filter does
+# better than scaling the change, and on the addresses each does worse (the manual's page of results). The
 # recipe is the same there, and so is the first question: *has anything been lost?*
 #
 # ## Exercises
