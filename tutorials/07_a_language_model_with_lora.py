@@ -290,9 +290,9 @@ plt.show()
 # - 256 tokens are few: the standard error of such a loss is larger than most differences here (exercise 3).
 #
 # Does it pay where a language model has really forgotten? A study measures it: the same model, tuned on Hamlet and on
-# addresses so that other text has become .25 to .36 nats a token less likely, all weights or LoRA, five seeds. No filter
-# is shown to do better than scaling the change, and on the addresses each does worse (the manual's page of results).
-# The recipe is the same there, and so is the first question: *has anything been lost?*
+# addresses so that other text has become .25 to .36 nats a token less likely, all weights or LoRA, five seeds. No
+# filter is shown to do better than scaling the change, and on the addresses each does worse (the manual's page of
+# results). The recipe is the same there, and so is the first question: *has anything been lost?*
 #
 # ## Exercises
 #
