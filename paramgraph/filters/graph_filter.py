@@ -18,7 +18,7 @@ from paramgraph.filters._chebyshev import Damping
 from paramgraph.filters._chebyshev_recurrence import chebyshev_product
 from paramgraph.filters._choice import Method, Tail
 from paramgraph.filters.design import FilterDesign, design_filter
-from paramgraph.filters.ready_filter import ReadyFilter
+from paramgraph.filters.ready_filter import ReadyFilter, ThinFactors
 from paramgraph.filters.response import ResponseFunction
 from paramgraph.spectra import (
     Seed,
@@ -113,10 +113,8 @@ class GraphFilter(ReadyFilter):
         design = self.design
         return None if design.basis is None or design.gain is None else (design.basis, design.gain)
 
-    def thin_factors(
-        self, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor, float] | None:
-        """Give two thin factors, copied once, with columns of zeros up to a multiple of 16; see `ReadyFilter`.
+    def thin_factors(self, device: torch.device, dtype: torch.dtype) -> ThinFactors | None:
+        """Give the modes, copied once, with columns of zeros up to a multiple of 16; see `ReadyFilter`.
 
         None where the filter is no such product of orthonormal modes, or where one matrix of nodes x nodes costs less.
         """
@@ -128,7 +126,7 @@ class GraphFilter(ReadyFilter):
             kept = 1.0 + self.design.rest
             surplus = _padded((gain + kept).square() - kept**2)
             factors["surplus"] = keep_tensor(surplus, torch.device(device), dtype)
-        return factors["basis"], factors["weighted"], factors["surplus"], float(self.design.rest)
+        return ThinFactors(factors["basis"], factors["gain"], factors["surplus"], float(self.design.rest))
 
     def _columns(self, X: Tensor) -> Tensor:
         return X.reshape(self.nodes, -1)
@@ -149,7 +147,7 @@ class GraphFilter(ReadyFilter):
             elif "matrix" in factors:
                 delta = factors["matrix"] @ signal
             else:
-                delta = factors["weighted"] @ (factors["basis"].T @ signal)
+                delta = factors["basis"] @ (factors["gain"][:, None] * (factors["basis"].T @ signal))
             if design.rest:
                 delta = delta + design.rest * signal
             return delta if scale is None else delta / scale
@@ -161,12 +159,11 @@ class GraphFilter(ReadyFilter):
     def _parts(self) -> dict[str, Tensor]:
         design, parts = self.design, {}
         if design.basis is not None and design.gain is not None:
-            weighted = design.basis * design.gain
             # One product of nodes x nodes is cheaper than two with more than half as many modes.
             if self.precompute and 2 * design.basis.shape[1] >= self.nodes:
-                parts = {"matrix": weighted @ design.basis.T}
+                parts = {"matrix": (design.basis * design.gain) @ design.basis.T}
             else:
-                parts = {"basis": _padded(design.basis), "weighted": _padded(weighted)}
+                parts = {"basis": _padded(design.basis), "gain": _padded(design.gain)}
         if design.scale is not None:
             parts["scale"] = design.scale[:, None]
         return parts
@@ -174,8 +171,8 @@ class GraphFilter(ReadyFilter):
 
 def _padded(factor: Tensor) -> Tensor:
     # 31 columns take a third longer than 32: rows that begin between two vector registers. Zeros change no product.
-    missing = -factor.shape[-1] % 16
-    return factor if factor.shape[-1] < 16 else torch.nn.functional.pad(factor, (0, missing))
+    missing = -factor.shape[-1] % 16 if factor.shape[-1] >= 16 else 0
+    return torch.nn.functional.pad(factor, (0, missing)) if missing else factor
 
 
 def prepare_filter(

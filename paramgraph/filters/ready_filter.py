@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,20 @@ from torch import Tensor
 
 from paramgraph.filters.response import ResponseFunction
 from paramgraph.spectra import check_signal, keep_tensor, wide
+
+
+class ThinFactors(NamedTuple):
+    r"""The correction of a filter by its modes: the basis is kept once, and gains weigh what is few, U^T X.
+
+    .. math:: (h(L) - I) X = U \operatorname{diag}(g)\, (U^T X) + r X
+
+    `basis` is U (nodes, active), `gain` g and `surplus` h^2 - (1 + r)^2, both (active,), and `rest` r.
+    """
+
+    basis: Float[Tensor, "nodes active"]
+    gain: Float[Tensor, " active"]
+    surplus: Float[Tensor, " active"]
+    rest: float
 
 
 class ReadyFilter(ABC):
@@ -58,15 +72,8 @@ class ReadyFilter(ABC):
         """Eigenvectors that are kept, and what is added along each; None where a filter needs no such vectors."""
         return None
 
-    def thin_factors(
-        self, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor, float] | None:
-        r"""Give the correction as a product of two thin factors, for a caller that applies it in place; or None.
-
-        .. math:: (h(L) - I) X = A (U^T X) + r X, \qquad A = U \operatorname{diag}(g)
-
-        with U and A of shape (nodes, active), :math:`h^2 - (1 + r)^2` of shape (active,), and r.
-        """
+    def thin_factors(self, device: torch.device, dtype: torch.dtype) -> ThinFactors | None:
+        """Give the correction by its modes, for a caller that applies it in place; or None."""
         return None
 
     def correction(

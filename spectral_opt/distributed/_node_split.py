@@ -156,22 +156,21 @@ class SplitFilter(ReadyFilter):
 
     def _delta(self, signal: Tensor) -> Tensor:
         parts = self._factors(signal.device, signal.dtype)
-        basis, weighted, scale = (parts.get(name) for name in ("basis", "weighted", "scale"))
+        basis, gain, scale = (parts.get(name) for name in ("basis", "gain", "scale"))
         with torch.autocast(signal.device.type, enabled=False):
             scaled = signal if scale is None else scale * signal
             delta = self.filter.design.rest * scaled
-            if basis is not None and weighted is not None:
+            if basis is not None and gain is not None:
                 for start in range(0, basis.shape[1], self.split.piece):
                     modes = slice(start, start + self.split.piece)
                     coefficients = self.split.ranks.sum_(basis[:, modes].T @ scaled)  # (modes, width)
-                    delta = delta + weighted[:, modes] @ coefficients
+                    delta = delta + basis[:, modes] @ (gain[modes, None] * coefficients)
             return delta if scale is None else delta / scale
 
     def _parts(self) -> dict[str, Tensor]:
         design, nodes, parts = self.filter.design, torch.from_numpy(self.split.nodes), {}
         if design.basis is not None and design.gain is not None:
-            rows = design.basis[nodes]
-            parts = {"basis": rows, "weighted": rows * design.gain}
+            parts = {"basis": design.basis[nodes], "gain": design.gain}
         if design.scale is not None:
             parts["scale"] = design.scale[nodes, None]
         return parts

@@ -183,13 +183,13 @@ def _estimated_filter(
         return held, times * nodes * width * sum(sides)
     method, rank = config.filter_method, min(config.rank, nodes)
     if is_thin:
-        return 8 * nodes * rank, 4.0 * nodes * rank * width
+        return 4 * nodes * rank, 4.0 * nodes * rank * width
     if method == "auto":
         method = "exact" if nodes <= EXACT_NODES else "chebyshev"
     if method == "exact" or (method == "lowrank" and 2 * rank >= nodes):
         return 12 * nodes**2, 2.0 * nodes**2 * width
     if method == "lowrank":
-        return 16 * nodes * rank, 4.0 * nodes * rank * width
+        return 12 * nodes * rank, 4.0 * nodes * rank * width
     return 0, 2.0 * POLYNOMIAL_ORDER * products
 
 
@@ -276,9 +276,9 @@ def _filter_cost(ready: PreparedTable, products: float, in_basis: bool) -> tuple
         return 0, 2.0 * products
     if 2 * rank >= nodes:
         return 12 * nodes * nodes, 2.0 * nodes * nodes * width
-    # Once as they are kept, and two factors in float32, of which one is what is kept where that is float32.
+    # As they are kept, and as a step reads them, in float32, which is the same where they are kept so.
     kept = ready.filter.modes[0].element_size() if ready.filter.modes else 8
-    return (8 if kept == 4 else 8 + kept) * nodes * rank, 4.0 * nodes * rank * width
+    return (4 if kept == 4 else 4 + kept) * nodes * rank, 4.0 * nodes * rank * width
 
 
 def _penalty_text(config: SpectralConfig) -> str:

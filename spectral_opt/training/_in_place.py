@@ -120,17 +120,18 @@ def filter_(
     factors = graph_filter.thin_factors(X.device, X.dtype)
     if factors is None:
         return None
-    basis, weighted, surplus, rest = factors
+    basis, gain, surplus, rest = factors
     # A caller's autocast would round the products to half precision.
     with torch.autocast(X.device.type, enabled=False):
         before = torch.linalg.vector_norm(X).square()
         # (width, rank): X is read along its rows, which takes two thirds of the time of U^T X.
         modes = X.T @ basis
         after = (1.0 + rest) ** 2 * before + modes.square().sum(0) @ surplus
+        modes *= gain
         if target is None:
-            X.addmm_(weighted, modes.T, beta=1.0 + rest)
+            X.addmm_(basis, modes.T, beta=1.0 + rest)
         else:
-            target.addmm_(weighted, modes.T)
+            target.addmm_(basis, modes.T)
             if rest:
                 target.add_(X, alpha=rest)
     # Rounding may leave less than nothing of a signal that the filter removes.

@@ -41,6 +41,17 @@ def test_a_filter_of_ones_own_says_no_more_than_its_delta():
         half(torch.ones(4, 2))
 
 
+@pytest.mark.parametrize("rank", [3, 16, 20])
+def test_thin_factors_are_the_correction(rank):
+    ready = prepare_filter(laplacian(nx.cycle_graph(48)), tikhonov(1.0), rank=rank)
+    X = torch.linspace(-1.0, 1.0, 96, dtype=torch.float64).view(48, 2).cos()
+    basis, gain, surplus, rest = ready.thin_factors(X.device, X.dtype)
+    modes = basis.T @ X
+    torch.testing.assert_close(basis @ (gain[:, None] * modes) + rest * X, ready.correction(X))
+    energy = (1.0 + rest) ** 2 * X.square().sum() + surplus @ modes.square().sum(1)
+    torch.testing.assert_close(energy, ready(X).square().sum())
+
+
 def test_the_identity_of_ones_own_gives_back_every_bit():
     X = torch.tensor([1.0, -0.0, 3.0])
     same = Scaled(3, 1.0)(X)
