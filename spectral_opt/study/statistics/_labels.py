@@ -36,14 +36,18 @@ def telling_label(variant: Variant, others: Iterable[Variant]) -> str:
 
 
 def has_label(variant: Variant, label: str) -> bool:
-    """Say whether a variant is meant: the same method and filter, and each option that the label names alike."""
+    """Say whether a variant is meant: the same method and filter, each named option alike, and no null unless named.
+
+    So a plan can grow by the null of a method without a hypothesis about the method becoming one about either.
+    """
     told = read_label(label)
     if len(told) != (1 if variant.after is None else 2):
         return False
     parts = ((variant.method, variant.options), (variant.after, variant.after_options))
     # An option that is not given is told as None: so a method is told apart from its nulls.
     return all(
-        name == own and all(_is_same(options.get(key), value) for key, value in named.items())
+        name == own
+        and all(_is_same(options.get(key), value) for key, value in {"null": "None", **named}.items())
         for (name, named), (own, options) in zip(told, parts, strict=False)
     )
 

@@ -40,6 +40,15 @@ def test_a_label_means_each_variant_that_has_what_it_names(label, plain, filtere
     assert has_label(FILTERED, full_label(FILTERED))
 
 
+def test_a_null_is_meant_by_its_name_alone():
+    null = replace(FILTERED, after_options={"strength": 1.0, "null": "permuted"})
+    assert has_label(null, "adamw+product,null=permuted")
+    assert not has_label(null, "adamw+product")
+    trained = replace(PLAIN, options={**PLAIN.options, "null": "rotated"})
+    assert has_label(trained, "adamw,null=rotated")
+    assert not has_label(trained, "adamw")
+
+
 def test_only_options_that_tell_variants_of_one_name_apart_are_told():
     null, weak = (
         replace(FILTERED, after_options={"strength": 1.0, "null": "permuted"}),
