@@ -1,7 +1,9 @@
 """What the page of results shows of a study's records, tried on records that are made up."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import study_results
 
@@ -144,3 +146,32 @@ def test_three_times_the_rate_is_told_of_its_own_part_alone() -> None:
 
 def test_without_records_the_page_says_so(tmp_path: Path) -> None:
     assert study_results.results_part(study_results.read(tmp_path)) == study_results.NOTHING_YET
+
+
+def test_what_is_left_of_a_change_is_told_as_the_records_have_it() -> None:
+    overview = study_results.read(study_results.LANGUAGE_MODELS)
+    assert overview is not None
+    table = study_results.scaling_table(overview)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert list(rows) == ["1", "0.85", "0.7", "0.6", "0.5", "0.4", "0.3"]
+    states = [
+        point
+        for path in study_results.LANGUAGE_MODELS.glob("cells/refined_addresses/*/adamw-*.json")
+        for point in json.loads(path.read_text(encoding="utf-8"))["metrics"]["points"]
+        if point["factor"] == 0.5
+    ]
+    assert len(states) == 5
+    for cell, measure in zip(rows["0.5"][2:], ("loss", "lost"), strict=True):
+        assert cell.startswith(f"{fmean(state[measure] for state in states):.3f} [")
+
+
+def test_strengths_that_were_tried_afterwards_are_told_of_the_tuning_seed() -> None:
+    overview = study_results.read(study_results.LANGUAGE_MODELS)
+    assert overview is not None
+    told = study_results.results_table(overview, study_results.STRENGTHS)
+    assert [row[0] for row in told.rows][::4] == [
+        "adamw+columns (strength=0.1)",
+        "adamw+product (strength=0.1)",
+    ]
+    assert len(told.rows) == 8
+    assert all(float(value.split()[0]) >= 0.03 for _, value in told.rows)

@@ -98,6 +98,11 @@ AT_OWN_LOSS = Question(
     "own loss on the task: nats a token, mean, 95 % interval; (n): so many seeds count; the median where no scaling "
     "has a seed's loss, and -∞ where that is so of most",
 )
+STRENGTHS = Question(
+    ("strengths_addresses",),
+    AT_OWN_LOSS.measure,
+    "The same of other strengths, with the tuning seed and on its selection text",
+)
 SEQUENCE = "sequence"
 STABILITY = "stability"
 NOTHING_YET = (
@@ -143,7 +148,8 @@ def hypotheses_table(overview: Overview) -> TableView:
 
 def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableView:
     """Put what each method is beside AdamW side by side, a column for each task."""
-    panels = {panel: own for panel, own in overview.shown.items() if panel.part in question.parts}
+    shown = overview.tuning | overview.shown
+    panels = {panel: own for panel, own in shown.items() if panel.part in question.parts}
     panels = {panel: own for panel, own in panels.items() if any(series.finished for series in own)}
     # One of which every run diverged has its row too: it is infinitely worse.
     names = {
@@ -167,6 +173,35 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
         header.append(f"{panel.task}, {panel.shots} {panel.words.shots_of}{of_part}")
     controls = frozenset(place for place, is_null in enumerate(names.values()) if is_null)
     return TableView(tuple(header), tuple(rows), question.caption, controls)
+
+
+def scaling_table(overview: Overview) -> TableView:
+    """Put what is left of AdamW's change below each other: the loss on each task, and what is lost."""
+    header, columns = ["factor"], list[dict[float, str]]()
+    for panel, own in overview.shown.items():
+        if panel.part not in LANGUAGE_REFINED or not baseline_of(own).finished:
+            continue
+        header += [f"{panel.task}: loss", "lost"]
+        states = [
+            point for record in baseline_of(own).finished.values() for point in record.metrics["points"]
+        ]
+        factors = sorted({point["factor"] for point in states}, reverse=True)
+        for measure in ("loss", "lost"):
+            of_factor = {
+                factor: [float(point[measure]) for point in states if point["factor"] == factor]
+                for factor in factors
+            }
+            columns.append({factor: _between(values) for factor, values in of_factor.items()})
+    rows = [
+        (f"{factor:g}", *(column.get(factor, "") for column in columns))
+        for factor in dict.fromkeys(factor for column in columns for factor in column)
+    ]
+    return TableView(
+        tuple(header),
+        tuple(rows),
+        "AdamW's change times a factor: the loss of a token on the task, and by how much it has risen on other texts, "
+        "nats; mean, 95 % interval over seeds",
+    )
 
 
 def appendix_table(overview: Overview) -> TableView:
@@ -260,6 +295,8 @@ def language_part(overview: Overview | None) -> str:
         return NOTHING_YET
     of_all = (
         results_table(overview, AT_OWN_LOSS),
+        results_table(overview, STRENGTHS),
+        scaling_table(overview),
         states_table(overview, CAUSAL_LM),
         cost_table(overview),
     )
