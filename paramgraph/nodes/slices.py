@@ -1,6 +1,7 @@
 """A slice of a parameter: which entries are the features of which nodes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -84,17 +85,17 @@ class ParameterSlice:
         if min(self.at) < 0:
             raise ValueError(f"{where}: it cannot start at {self.at}, before the table")
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Lengths of the axes after the cut, in the axes' own order."""
         return tuple(stop - start for start, stop in self.bounds)
 
-    @property
+    @cached_property
     def nodes(self) -> int:
         """Number of nodes in the block."""
         return prod(self.sizes[axis] for axis in self.order[: self.node_axes])
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of parameter entries per node in the block."""
         return prod(self.sizes[axis] for axis in self.order[self.node_axes :])
@@ -110,7 +111,7 @@ class ParameterSlice:
         """Shape of the one matrix that the slice lies in, as stored."""
         return self.shape if self.expert < 0 else self.shape[1:]
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         """Whether the slice covers every entry of its parameter."""
         return self.sizes == self.view
@@ -132,7 +133,9 @@ class ParameterSlice:
                 f"parameter {self.parameter!r} has shape {tuple(value.shape)}; its node table was made "
                 f"for {self.shape}: make the tables anew from this model"
             )
-        cut = value.reshape(self.view)[tuple(slice(*bound) for bound in self.bounds)]
+        cut = value.reshape(self.view)
+        if not self.is_whole:
+            cut = cut[tuple(slice(*bound) for bound in self.bounds)]
         return cut.permute(self.order).reshape(self.nodes, self.width)
 
     def put(self, block: Shaped[Tensor, "nodes width"]) -> Tensor:

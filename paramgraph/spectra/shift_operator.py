@@ -345,18 +345,21 @@ def sparse_tensor(
     matrix: Matrix, device: torch.device | str, dtype: torch.dtype, layout: Literal["coo", "csr"]
 ) -> Float[Tensor, "rows columns"]:
     """Copy a matrix to a coalesced sparse tensor; zeros of a dense one are not stored."""
-    in_order = (
-        matrix if isinstance(matrix, np.ndarray) or matrix.has_sorted_indices else matrix.sorted_indices()
-    )
+    if isinstance(matrix, np.ndarray):
+        matrix = sp.csr_array(matrix)
+    in_order = matrix if matrix.has_sorted_indices else matrix.sorted_indices()
+    values = torch.tensor(in_order.data, dtype=dtype, device=device)
+    if layout == "csr":
+        # SciPy's own indices, of 32 bits where they are enough: those of 64 MKL would convert at each product.
+        ends, columns = (torch.tensor(part, device=device) for part in (in_order.indptr, in_order.indices))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            return torch.sparse_csr_tensor(
+                ends, columns, values, matrix.shape, device=device, check_invariants=False
+            )
     entries = sp.coo_array(in_order)
     places = torch.tensor(np.stack([entries.row, entries.col]).astype(np.int64), device=device)
-    values = torch.tensor(entries.data, dtype=dtype, device=device)
     # Coalescing would only sort again.
-    tensor = torch.sparse_coo_tensor(
+    return torch.sparse_coo_tensor(
         places, values, matrix.shape, device=device, is_coalesced=True, check_invariants=False
     )
-    if layout == "coo":
-        return tensor
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        return tensor.to_sparse_csr()

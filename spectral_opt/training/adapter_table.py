@@ -12,6 +12,7 @@ step.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,14 +29,16 @@ from spectral_opt.preparation import (
     low_rank_scale,
     starts_with_an_update,
 )
+from spectral_opt.training._in_place import PenaltyForm
 from spectral_opt.training.bound_table import BoundTable, Live, copied
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored(SignalOperator):
-    """Multiply by a sparse operator as it is stored: its copy for torch is larger than the factor that it is for."""
+class _InRows(SignalOperator):
+    """Multiply by a symmetric operator in compressed sparse rows, which takes a sixth of the time of its float64."""
 
     operator: ShiftOperator
+    form: PenaltyForm
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,7 +56,9 @@ class _Stored(SignalOperator):
         return self.operator.bound
 
     def __matmul__(self, X: Tensor) -> Tensor:
-        return torch.from_numpy(self.operator.matrix @ X.detach().numpy()).to(X.dtype)
+        matrix = self.form.matrix(X)
+        assert matrix is not None  # symmetric
+        return matrix @ X.detach()
 
 
 @dataclass(frozen=True)
@@ -139,13 +144,17 @@ class AdapterTable(BoundTable):
     @property
     def _operator(self) -> tuple[SignalOperator | KroneckerOperator | None, Axis]:
         """Give the operator of the penalty and what its nodes are: rows, columns, or all entries of the update."""
-        operator: SignalOperator | None = self.prepared.operator
+        operator = self.prepared.operator
         if isinstance(operator, EntryOperator):
             return operator.operator, "entries"
-        on_cpu = next(iter(self.factors.values())).device.type == "cpu"
-        if on_cpu and isinstance(operator, ShiftOperator) and operator.symmetric and not operator.is_dense:
-            operator = _Stored(operator)
-        return operator, "columns" if self._table.scheme == "columns" else "rows"
+        return self._in_rows or operator, "columns" if self._table.scheme == "columns" else "rows"
+
+    @cached_property
+    def _in_rows(self) -> _InRows | None:
+        operator = self.prepared.operator
+        if not isinstance(operator, ShiftOperator) or not operator.symmetric or operator.is_dense:
+            return None
+        return _InRows(operator, PenaltyForm(operator, 0.0))  # the ridge comes with the product
 
     def _product(self) -> tuple[Tensor, Tensor, Any]:
         """Give B, the right factor with all weights of the ranks in it, and these weights."""

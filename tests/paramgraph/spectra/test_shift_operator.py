@@ -99,3 +99,12 @@ def test_entries_out_of_order_are_put_in_order(layout):
 def test_other_device_than_the_default_one():
     with torch.device("meta"):
         assert sparse_tensor(sp.csr_array(MATRIX), "cpu", torch.float32, "coo").device.type == "cpu"
+
+
+def test_compressed_rows_have_the_narrow_indices_that_scipy_has():
+    tensor = sparse_tensor(sp.csr_array(MATRIX), "cpu", torch.float32, "csr")
+    assert tensor.crow_indices().dtype == tensor.col_indices().dtype == torch.int32
+    X = torch.tensor([[1.0], [2.0], [3.0]])
+    assert (tensor @ X).tolist() == [[4.0], [-3.0]]
+    nothing = sparse_tensor(sp.csr_array((0, 0)), "cpu", torch.float32, "csr")
+    assert (nothing @ X[:0]).shape == (0, 1)
