@@ -91,8 +91,6 @@ def subspace_alignment(
     U, V = _basis(first, k), _basis(second, k)
     if len(U) != len(V):
         raise ValueError(f"subspaces of the same nodes are compared, got {len(U)} and {len(V)} nodes")
-    # Orthonormal first, so that the dimensions are those of the spans; the angles are then exact near 0 too.
-    U, V = (scipy.linalg.orth(part) if part.size else part[:, :0] for part in (U, V))
     dimensions = U.shape[1], V.shape[1]
     if not min(dimensions):
         return SubspaceAlignment(np.nan, np.nan, np.zeros(0), dimensions)
@@ -103,6 +101,7 @@ def subspace_alignment(
 
 
 def _basis(subspace: Tensor | Spectrum, k: int | None) -> Float[np.ndarray, "nodes dimension"]:
+    """Check a subspace and give an orthonormal basis of it."""
     if not isinstance(subspace, Tensor | Spectrum):
         raise TypeError(
             f"a subspace is a tensor (nodes, dimension) or a Spectrum, got {type(subspace).__name__}"
@@ -120,7 +119,21 @@ def _basis(subspace: Tensor | Spectrum, k: int | None) -> Float[np.ndarray, "nod
         raise ValueError("a subspace has NaN or infinite entries")
     if isinstance(subspace, Spectrum) and 0 < count < held:
         _warn_of_cut(subspace.eigenvalues.detach().to("cpu", torch.float64), count)
-    return columns[:, :count].detach().to("cpu", torch.float64).numpy()
+    chosen: np.ndarray = columns[:, :count].detach().to("cpu", torch.float64).numpy()
+    largest = np.abs(chosen).max(axis=0, initial=0.0)
+    chosen = (
+        chosen[:, largest > 0] / largest[largest > 0]
+    )  # a span knows no lengths, and 1e-20 of one is no rounding
+    if not chosen.size:
+        return chosen[:, :0]
+    # What the rounding of a dtype adds has at most half of eps times the Frobenius norm.
+    rounding = (
+        max(chosen.shape) * np.finfo(np.float64).eps,
+        min(chosen.shape) ** 0.5 * torch.finfo(columns.dtype).eps,
+    )
+    # Orthonormal first, so that the dimensions are those of the spans; the angles are then exact near 0 too.
+    basis: np.ndarray = scipy.linalg.orth(chosen, rcond=max(rounding))
+    return basis
 
 
 def _warn_of_cut(values: Tensor, count: int) -> None:

@@ -105,3 +105,18 @@ def test_columns_of_zeros_span_nothing():
 def test_bad_subspace_raises(first, k, error, match):
     with pytest.raises(error, match=match):
         subspace_alignment(first, EYE, k)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_column_that_depends_on_others_but_for_the_rounding_of_its_dtype_counts_not(dtype):
+    plane = columns(300, 2, 0)
+    depending = torch.cat([plane, plane @ torch.tensor([[0.3], [1.7]], dtype=torch.float64)], 1).to(dtype)
+    found = subspace_alignment(depending, depending[:, :2])
+    assert found.dimensions == (2, 2)
+    assert found.alignment == pytest.approx(1, abs=20 * torch.finfo(dtype).eps ** 2 + 1e-14)
+
+
+def test_a_span_knows_nothing_of_the_length_of_its_columns():
+    found = subspace_alignment(EYE[:, :2] * torch.tensor([1.0, 1e-20]), EYE[:, 1:2] * 1e200)
+    assert found.dimensions == (2, 1)
+    assert found.alignment == pytest.approx(1, abs=1e-14)
