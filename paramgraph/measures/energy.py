@@ -26,6 +26,9 @@ from paramgraph.spectra import (
     check_spectrum,
 )
 
+# What is squared, and added up over some millions of entries.
+SMALLEST = 1e-140
+
 
 def mode_energy(spectrum: Spectrum, X: Tensor) -> Float[Tensor, " modes"]:
     r"""Measure the energy of a signal in each mode.
@@ -157,9 +160,18 @@ def compaction(spectrum: Spectrum, X: Tensor, share: float = 0.2) -> float:
             f"a share of {share} ends among the copies of the eigenvalue {spectrum.eigenvalues[count].item():.6g}, "
             "and so do the modes that the spectrum holds: how many copies there are is not known; raise k"
         )
-    low = mode_energy(spectrum, X)[:count].sum().item()
-    energy = X.detach().to("cpu", torch.float64).square().sum().item()
+    check_signal(X, spectrum.nodes)
+    signal = _within_range(X)
+    low = mode_energy(spectrum, signal)[:count].sum().item()
+    energy = signal.square().sum().item()
     return low / energy if energy else math.nan
+
+
+def _within_range(X: Tensor) -> Tensor:
+    """Take a signal to the CPU in float64, divided by its largest entry where squares would leave float64's range."""
+    signal = X.detach().to("cpu", torch.float64)
+    largest = float(signal.abs().max()) if signal.numel() else 0.0
+    return signal if not largest or SMALLEST < largest < 1 / SMALLEST else signal / largest
 
 
 def mode_signal_to_noise(spectrum: Spectrum, gradients: BatchGradients) -> BandStatistics:
@@ -238,7 +250,7 @@ def smoothness(operator: ShiftOperator, X: Tensor) -> float:
     """
     check_operator(operator, "smoothness")
     check_signal(X, operator.nodes)
-    signal = X.detach().to("cpu", torch.float64)
+    signal = _within_range(X)
     energy = signal.square().sum().item()
     return (signal * (operator @ signal)).sum().item() / energy if energy else math.nan
 

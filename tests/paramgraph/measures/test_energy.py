@@ -140,6 +140,15 @@ def test_compaction_of_no_whole_mode_raises(share, match):
         compaction(eigenpairs(OPERATOR, k=7), signal(30, 1), share)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-30, 1e30, 1e170, 1e300])
+def test_shares_and_means_know_nothing_of_the_size_of_a_signal(scale):
+    L, X = laplacian(nx.path_graph(5)), torch.tensor([[1.0, 2.0], [0, 3], [-1, 1], [2, 2], [5, 0]]).double()
+    assert smoothness(L, scale * X) == pytest.approx(smoothness(L, X), rel=1e-12)
+    assert compaction(eigenpairs(L), scale * X, 0.4) == pytest.approx(
+        compaction(eigenpairs(L), X, 0.4), rel=1e-12
+    )
+
+
 def test_compaction_of_nothing_is_not_a_number():
     assert math.isnan(compaction(SPECTRUM, torch.zeros(30, 2)))
     assert math.isnan(compaction(eigenpairs(laplacian(np.zeros((0, 0)))), torch.zeros(0, 2)))
