@@ -25,7 +25,7 @@ from paramgraph.digests import (
 from paramgraph.environment import versions
 from paramgraph.errors import NumericalWarning, PerformanceWarning, users_level
 from paramgraph.graphs import check_graph, with_edges
-from paramgraph.spectra import ShiftOperator, Spectrum, count_pairs, eigenpairs
+from paramgraph.spectra import Seed, ShiftOperator, Spectrum, count_pairs, eigenpairs
 from paramgraph.whole_files import replacing
 
 # What a builder adds to the nodes that it was given; everything else is there already.
@@ -120,12 +120,15 @@ class GraphCache:
         return graph
 
     def spectrum(
-        self, operator: ShiftOperator, k: int | None = None, tol: float = 1e-8, seed: int = 0
+        self, operator: ShiftOperator, k: int | None = None, tol: float = 1e-8, seed: Seed = 0
     ) -> Spectrum:
         """Find the k eigenpairs of an operator, by default all, or compute them.
 
-        The same, bit by bit, whether found or computed. Takes and raises what `eigenpairs` does.
+        The same, bit by bit, whether found or computed. Takes and raises what `eigenpairs` does; of a generator's
+        draws, which another call does not repeat, nothing is kept.
         """
+        if isinstance(seed, np.random.Generator):
+            return eigenpairs(operator, k=k, tol=tol, seed=seed)
         count = count_pairs(k, operator.nodes)
         asked = (operator.fingerprint(), str(count), repr(float(tol)), str(seed))
         key = self._key("spectrum", code_digest(PACKAGE / "spectra"), *asked)

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -91,6 +92,13 @@ def test_other_operators_and_other_numbers_of_pairs_have_other_keys(tmp_path, gr
         for count in (2, 3):
             cache.spectrum(operator, k=count)
     assert (cache.hits, cache.misses) == (0, 6)
+
+
+def test_spectrum_of_a_generator_is_not_kept(tmp_path):
+    cache, L = GraphCache(tmp_path), laplacian(nx.cycle_graph(500))  # whose eigenvalues are double
+    found = [cache.spectrum(L, k=2, seed=np.random.default_rng(seed)) for seed in (0, 1)]
+    assert not torch.equal(found[0].eigenvectors, found[1].eigenvectors)
+    assert (cache.hits, cache.misses) == (0, 0)
 
 
 def test_all_pairs_asked_for_by_name_or_number_are_the_same(tmp_path, graphs):
