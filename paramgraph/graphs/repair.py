@@ -53,14 +53,18 @@ def symmetrize(data: Data, rule: Literal["union", "mutual"] = "union") -> Data:
         data.edge_weight = weight if weight.dtype == torch.float64 else weight.to(torch.float32)
     check_fields(data, nodes)
     directed, weight = remove_self_loops(data.edge_index, data.edge_weight)
-    directed, weight = coalesce(directed, weight, num_nodes=nodes, reduce="sum")
+    # In float64, as the sum of two weights may be what float32 has no room for, and their mean not.
+    directed, weight = coalesce(directed, weight.double(), num_nodes=nodes, reduce="sum")
     edge_index, (total, times) = to_undirected(
         directed, [weight, torch.ones_like(weight)], nodes, reduce="sum"
     )
     keep = times == 2 if rule == "mutual" else times > 0
-    return with_edges(
-        data, edge_index[:, keep], (total / times)[keep], is_signed(data), data.get("node_weight")
-    )
+    mean = (total / times)[keep].to(data.edge_weight.dtype)
+    if not bool(torch.isfinite(mean).all()):
+        raise ValueError(
+            f"edge weights add up to more than {mean.dtype} has room for: divide all by the largest"
+        )
+    return with_edges(data, edge_index[:, keep], mean, is_signed(data), data.get("node_weight"))
 
 
 def readable_edges(data: Any) -> Any:

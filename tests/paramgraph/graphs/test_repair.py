@@ -55,6 +55,17 @@ def test_duplicates_are_summed() -> None:
     assert graph.edge_weight.tolist() == [2.0, 2.0]
 
 
+def test_mean_of_large_weights_is_taken_and_a_sum_beyond_the_dtype_refused() -> None:
+    there, back = torch.tensor([[0, 1], [1, 0]]), torch.tensor([3e38, 1e38])
+    assert (
+        symmetrize(Data(edge_index=there, edge_weight=back, num_nodes=2)).edge_weight.tolist()
+        == [pytest.approx(2e38)] * 2
+    )
+    doubled = Data(edge_index=torch.tensor([[0, 0], [1, 1]]), edge_weight=torch.full((2,), 3e38), num_nodes=2)
+    with pytest.raises(ValueError, match=r"add up to more than torch\.float32 has room for"):
+        symmetrize(doubled)
+
+
 @pytest.mark.usefixtures("unchecked_types")
 def test_unknown_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="'union' or 'mutual', got 'both'"):
