@@ -81,7 +81,10 @@ class EnergyBands:
 
         def gains(sums: np.ndarray, texts: int) -> np.ndarray:
             level = sums.sum(axis=0) / whole if mean is None else mean * texts
-            gained: np.ndarray = 1 / (1 + strength * (sums.T / self.modes).T / level)
+            with np.errstate(
+                invalid="ignore"
+            ):  # of all texts but the only one that has any energy there is no level
+                gained: np.ndarray = 1 / (1 + strength * (sums.T / self.modes).T / level)
             return gained
 
         gain = gains(total, self.energies.shape[1])

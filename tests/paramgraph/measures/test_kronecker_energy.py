@@ -302,3 +302,10 @@ def test_as_many_tokens_of_an_expert_as_texts_are_not_taken_for_texts():
     assert found.text_energies[1] == 0
     G = torch.autograd.grad(rho(model, x)[0], model.first.weight)[0]
     torch.testing.assert_close(found.values, G.square() / 2)
+
+
+def test_the_interval_of_bands_that_one_text_alone_reaches_is_unknown():
+    energies = np.array([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    found = EnergyBands(np.array([1.0]), (0.0, 2.0), np.array([1, 1]), energies).response(1.0)
+    assert found.gains == pytest.approx((1 / (1 + 0.5), 1 / (1 + 1.5)))
+    assert np.isnan(found.low).all()
