@@ -31,7 +31,7 @@ def read_excluded(words: Sequence[str] | None) -> str | list[str] | None:
 def parse_builders(words: Sequence[str]) -> list[str] | dict[str, Any]:
     """Read builders for `compare`: the names where none has options, else each word with its builder.
 
-    Raises ValueError if there is no such builder or option, a word is given twice, or an option has no value.
+    Raises ValueError if there is no such builder or option, a word or an option comes twice, or one has no value.
 
     >>> parse_builders(["cosine_knn:k=20", "ring"])
     {'cosine_knn:k=20': CosineKNN(k=20, signed=False, mutual=False, connect='none', search='exact'), 'ring': Ring()}
@@ -56,6 +56,8 @@ def _make(word: str) -> Any:
             raise ValueError(
                 f"{word!r}: {part!r} is no option with its value; write {name}:option=value,other=value"
             )
+        if option.strip() in options:
+            raise ValueError(f"{word!r} gives {option.strip()} twice")
         is_text = option.strip() in texts
         options[option.strip()] = value.strip() if is_text else _value(value.strip())
     try:

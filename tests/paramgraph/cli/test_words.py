@@ -82,6 +82,11 @@ def test_a_slip_is_one_clear_value_error(word, message):
         parse_builders([word])
 
 
+def test_an_option_that_is_given_twice_is_refused():
+    with pytest.raises(ValueError, match="'cosine_knn:k=5,k=50' gives k twice"):
+        parse_builders(["cosine_knn:k=5,k=50"])
+
+
 def test_the_same_word_twice_is_refused():
     with pytest.raises(ValueError, match="'ring' is given twice"):
         parse_builders(["ring", "gram", "ring"])
