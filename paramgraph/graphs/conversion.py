@@ -272,7 +272,8 @@ def weight_matrix(graph: GraphLike) -> sp.csr_array:
         raise ValueError(f"a weight matrix is square, (nodes, nodes); got shape {entries.shape}")
     if entries.dtype.kind not in "biuf":
         raise TypeError(f"weights are real numbers, got {entries.dtype}")
-    weights = sp.csr_array(entries, dtype=np.float64, copy=True)
+    # Before duplicates are added up, of which int8 has no room for 128.
+    weights = sp.csr_array(entries.astype(np.float64))
     weights.sum_duplicates()
     if not np.isfinite(weights.data).all():
         raise ValueError("the graph has weights that are NaN or infinite; drop those edges")
@@ -319,7 +320,7 @@ def compact(matrix: sp.csr_array) -> Matrix:
 def _entries(graph: Any) -> Any:
     """Take the entries of a matrix out of whatever it came as; SciPy or NumPy array."""
     if isinstance(graph, Tensor):
-        entries = graph.detach().to("cpu", torch.float64 if graph.is_floating_point() else None)
+        entries = graph.detach().to("cpu", None if graph.is_complex() else torch.float64)
         if entries.layout == torch.strided:
             return entries.numpy()
         entries = entries.to_sparse(layout=torch.sparse_coo).coalesce()

@@ -206,6 +206,17 @@ def test_duplicate_entries_of_a_sparse_matrix_are_summed():
     assert np.array_equal(weight_matrix(tensor).toarray(), EDGE)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float16, torch.bool])
+def test_duplicate_entries_are_summed_in_float64_whatever_they_are(dtype):
+    index, values = torch.tensor([[0] * 300 + [1] * 300, [1] * 300 + [0] * 300]), torch.ones(600)
+    tensor = torch.sparse_coo_tensor(index, values.to(dtype), (2, 2), check_invariants=False)
+    assert np.array_equal(weight_matrix(tensor).toarray(), 150 * EDGE)
+    if dtype != torch.float16:  # SciPy has no sparse arrays of it
+        entries = sp.coo_array((values.to(dtype).numpy(), index.numpy()), shape=(2, 2))
+        assert np.array_equal(weight_matrix(entries).toarray(), 150 * EDGE)
+        assert graph_from_scipy(entries).edge_weight.tolist() == [300.0, 300.0]
+
+
 def test_duplicate_edges_of_a_graph_raise():
     index = torch.tensor([[0, 0, 1, 1], [1, 1, 0, 0]])
     with pytest.raises(ValueError, match="not coalesced"):
