@@ -217,6 +217,14 @@ def test_duplicate_entries_are_summed_in_float64_whatever_they_are(dtype):
         assert graph_from_scipy(entries).edge_weight.tolist() == [300.0, 300.0]
 
 
+def test_an_edge_of_one_direction_is_told_beside_a_far_larger_weight():
+    graph = nx.DiGraph([(0, 1, {"weight": 1e9}), (1, 0, {"weight": 1e9}), (1, 2, {"weight": 1.0})])
+    with pytest.raises(ValueError, match="the graph is directed, and not symmetric"):
+        graph_from_networkx(graph)
+    graph.add_edge(2, 1, weight=1.0 + 1e-9)
+    assert graph_from_networkx(graph).edge_weight.tolist() == pytest.approx([1e9, 1e9, 1.0, 1.0])
+
+
 def test_duplicate_edges_of_a_graph_raise():
     index = torch.tensor([[0, 0, 1, 1], [1, 1, 0, 0]])
     with pytest.raises(ValueError, match="not coalesced"):
