@@ -105,11 +105,13 @@ def clustering_agreement(
 def _labels(second: GraphLike | Sequence[object]) -> Int[np.ndarray, " nodes"] | None:
     """Labels as integers, or None of a graph: anything else than one value a node is one."""
     if isinstance(second, Tensor | np.ndarray) and second.ndim == 1:
-        values = second.detach().cpu().numpy() if isinstance(second, Tensor) else second
+        values = np.asarray(second.tolist())  # of any dtype of torch, which NumPy has not all of
     elif isinstance(second, list | tuple):
         values = np.asarray(second)
     else:
         return None
+    if values.dtype == object:
+        raise TypeError(f"labels are numbers or text, one for each node; got {second!r:.80}")
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 

@@ -18,14 +18,20 @@ def test_planted_blocks_are_found():
     "labels",
     [
         torch.tensor(LABELS),
+        torch.tensor(LABELS, dtype=torch.bfloat16),
         np.array(LABELS),
         tuple("abc"[label] for label in LABELS),
         [-1, 4, 7] * 0 + LABELS,
     ],
-    ids=["tensor", "array", "names", "list"],
+    ids=["tensor", "bfloat16", "array", "names", "list"],
 )
 def test_labels_may_be_of_any_type(labels):
     assert clustering_agreement(BLOCKS, labels).adjusted_rand == 1.0
+
+
+def test_labels_that_are_neither_numbers_nor_text_are_refused():
+    with pytest.raises(TypeError, match="labels are numbers or text, one for each node"):
+        clustering_agreement(BLOCKS, [None if label == 0 else label for label in LABELS])
 
 
 def test_components_are_clusters():
