@@ -50,7 +50,7 @@ def summarize_paired(effects: Sequence[float], seed: int = 0) -> PairedSummary:
     mean = float(values.mean())
     if n == 1:
         return PairedSummary("mean", mean, n)
-    if _are_alike(values):
+    if are_alike(values):
         return PairedSummary(
             "median", mean, n, *_median_interval(values), 0.0, wilcoxon_p_value=_wilcoxon(values)
         )
@@ -89,7 +89,7 @@ def one_sided_p_value(effects: Sequence[float], bound: float, side: Literal["bel
     alternative: Literal["less", "greater"] = "less" if side == "below" else "greater"
     if len(values) < 2 and np.isfinite(values).all():
         return 1.0
-    if not np.isfinite(values).all() or _are_alike(values):
+    if not np.isfinite(values).all() or are_alike(values):
         # The quantile is less than the bound: that is what the alternative of the same name says.
         return float(stats.quantile_test(values, q=bound, p=0.5, alternative=alternative).pvalue)
     return float(stats.ttest_1samp(values, bound, alternative=alternative).pvalue)
@@ -143,7 +143,7 @@ def two_level_interval(
     return float(low), float(high)
 
 
-def _are_alike(values: Float[np.ndarray, " seeds"]) -> bool:
+def are_alike(values: Float[np.ndarray, " seeds"]) -> bool:
     """Tell whether all are one number, up to rounding: a grid of steps or some hundred texts often gives that."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 

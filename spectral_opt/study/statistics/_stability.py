@@ -11,7 +11,7 @@ from spectral_opt.study import CellRecord
 from spectral_opt.study.statistics._effects import Measure, SeedEffects, seed_effects
 from spectral_opt.study.statistics._equal_score import Score, tuned_by
 from spectral_opt.study.statistics._labels import label_of
-from spectral_opt.study.statistics._paired import CONFIDENCE
+from spectral_opt.study.statistics._paired import CONFIDENCE, are_alike
 
 # Steps that the running median looks back, and how many of them it needs.
 WINDOW, LEAST = 25, 5
@@ -54,15 +54,19 @@ def compare_spreads(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     """Return the ratio of two standard deviations of scores that are paired by seed, and its two-sided p-value.
 
     It is the test of Pitman and Morgan (Biometrika 31, 1939): spreads are equal where sum and difference do not
-    correlate. Fewer than three seeds: ValueError.
+    correlate. Where one alone has no spread, as scores of some hundred texts may have none, they always do, and the
+    p-value is not a number. Fewer than three seeds: ValueError.
     """
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if len(one) != len(other) or len(one) < 3:
         raise ValueError(
             f"spreads are compared over three seeds of both at least, got {len(one)} and {len(other)}"
         )
-    widths = one.std(ddof=1), other.std(ddof=1)
+    # Of equal numbers rounding leaves some.
+    widths = [0.0 if are_alike(side) else side.std(ddof=1) for side in (one, other)]
     ratio = float(widths[0] / widths[1]) if widths[1] else (math.inf if widths[0] else math.nan)
+    if not all(widths) and any(widths):
+        return ratio, math.nan
     total, difference = one + other, one - other
     if np.ptp(total) == 0 or np.ptp(difference) == 0:
         return ratio, 1.0

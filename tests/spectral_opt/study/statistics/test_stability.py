@@ -39,6 +39,10 @@ def test_a_spread_twice_as_wide_is_told_from_chance():
     assert (ratio > 1.2, p_value < 0.001) == (True, True)
     assert compare_spreads(one.tolist(), one.tolist()) == (1.0, 1.0)
     assert compare_spreads((2 * one).tolist(), one.tolist())[0] == pytest.approx(2)
+    assert compare_spreads([0.7, 0.7, 0.7], [0.7, 0.7, 0.7])[1] == 1.0
+    ratio, p_value = compare_spreads([0.71, 0.69, 0.72], [0.7, 0.7, 0.7])
+    assert (ratio, math.isnan(p_value)) == (math.inf, True)
+    assert compare_spreads([0.7, 0.7, 0.7], [0.71, 0.69, 0.72])[0] == 0.0
     with pytest.raises(ValueError, match="three seeds"):
         compare_spreads([0.1, 0.2], [0.1, 0.2])
 
