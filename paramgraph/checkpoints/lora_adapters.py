@@ -383,18 +383,16 @@ class AdaptedWeights(WeightMapping):
         return replace(saved, whole="") if same else saved
 
     def _split(self) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-        """Give each weight of the base the names under which it is a weight here, and their further names."""
-        parts: dict[str, tuple[str, ...]] = {}
-        aliases: dict[str, str] = {}
-        for name in self.base:
-            names = self.base.names_of(name)
-            own = [each for each in names if each in self._saved]
-            rest = [each for each in names if each not in self._saved]
-            if len(names) == 1:
-                own, rest = names, []
-            parts[name] = tuple(each for each in names if each in own or each in rest[:1])
-            aliases |= dict.fromkeys(rest[1:], rest[0]) if rest else {}
-        return parts, aliases
+        """Give each weight of the base the names under which it is a weight here, and their further names.
+
+        A model that is told to tie nothing looks for every one of its weights: where one is untied, all are.
+        """
+        names = {name: self.base.names_of(name) for name in self.base}
+        tied = [several for several in names.values() if len(several) > 1]
+        if any(each in self._saved for several in tied for each in several):
+            return {name: tuple(several) for name, several in names.items()}, {}
+        aliases = {other: first for first, *others in tied for other in others}
+        return {name: (name,) for name in names}, aliases
 
 
 def _of_experts(

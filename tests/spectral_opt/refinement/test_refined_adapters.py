@@ -8,13 +8,18 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForSequenceClassification,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from paramgraph.checkpoints import open_checkpoint
@@ -114,6 +119,53 @@ def test_a_merged_adapter_loads_with_the_tensors_of_the_result(tmp_path, case):
         if tied:
             assert not json.loads((tmp_path / f"{number}" / "config.json").read_text())["tie_word_embeddings"]
             assert any("where the base ties them" in remark for remark in refined.remarks)
+
+
+def bart():
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    sizes = {"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
+    return BartForConditionalGeneration(BartConfig(vocab_size=40, d_model=16, **heads, **sizes)).eval()
+
+
+def t5():
+    config = T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=4)
+    return T5ForConditionalGeneration(config).eval()
+
+
+MANY_NAMES = {
+    "biases of a head": (
+        lambda: BertForMaskedLM(BertConfig(**SMALL, num_hidden_layers=1)).eval(),
+        {"target_modules": ["query", "decoder"]},
+    ),
+    "one of four": (bart, {"target_modules": ["q_proj", "shared"]}),
+    "two of four": (bart, {"target_modules": ["q_proj", "embed_tokens"]}),
+    "one that is tied whatever the config says": (
+        t5,
+        {"target_modules": ["q"], "modules_to_save": ["shared"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MANY_NAMES)
+def test_a_model_that_an_adapter_unties_is_written_under_all_names(tmp_path, case):
+    make, options = MANY_NAMES[case]
+    base = make()
+    with torch.no_grad():
+        for parameter in base.parameters():
+            parameter.add_(0.1)  # biases start at zero, as one that is drawn anew
+    wrapped = trained(base, **options).eval()
+    identity = SpectralConfig(builder="ring", source="weights", scheme="blocks", response="identity")
+    refined = refine(base, wrapped, identity, out=tmp_path)
+    assert refined.form == "merged"
+    assert set(refined) == set(base.state_dict())
+    loaded, info = type(base).from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    words = torch.arange(4, 12)[None]
+    texts = {"input_ids": words} | ({"decoder_input_ids": words} if base.config.is_encoder_decoder else {})
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded.eval()(**texts).logits, wrapped(**texts).logits, rtol=1e-4, atol=1e-4
+        )
 
 
 def scale(wrapped):
