@@ -51,8 +51,9 @@ def open_module(model: nn.Module) -> WeightMapping:
 
 
 def _refuse_prompts(model: Any) -> None:
-    configs = getattr(model, "peft_config", {})
-    for adapter in getattr(model, "active_adapters", ()) if configs else ():
+    configs, active = getattr(model, "peft_config", {}), getattr(model, "active_adapters", ())
+    # transformers' own adapters, which it lists by a method, are never prompts.
+    for adapter in active if configs and not callable(active) else ():
         if getattr(configs.get(adapter), "is_prompt_learning", False):
             raise ValueError(
                 f"{type(model).__name__} has learned prompts ({adapter!r}), which change what the model computes and "

@@ -186,11 +186,22 @@ def _local_folder(where: Located) -> Path | None:
 
 
 def _save_adapter(model: Any, folder: str) -> None:
-    active = list(model.active_adapters)
+    is_of_peft = not callable(
+        model.active_adapters
+    )  # else transformers' own, by add_adapter or from_pretrained
+    try:
+        active = list(model.active_adapters if is_of_peft else model.active_adapters())
+    except ValueError:  # it knows of no adapter
+        raise ValueError(
+            "tuned is the model inside of a PeftModel, which knows nothing of its adapter: give the PeftModel"
+        ) from None
     if len(active) != 1:
         raise ValueError(f"tuned has the active adapters {active}: one can be refined; merge them first")
     name = active[0]
     _check_as_saved(model, name)
+    if not is_of_peft:
+        model.save_pretrained(folder)  # the active adapter alone
+        return
     # PEFT writes "default" into the folder itself and every other adapter into a folder of its name.
     model.save_pretrained(folder, selected_adapters=[name])
     if name != "default":

@@ -324,6 +324,17 @@ def test_what_is_no_scaled_product_is_refused_on_disk_and_around_a_module(
         open_checkpoint(saved(wrapped, tmp_path), open_checkpoint(base))
 
 
+def test_adapters_of_transformers_and_the_model_inside_of_one_of_peft_are_opened():
+    base = made("llama")
+    wrapped = trained(base, target_modules=["q_proj"])
+    own = copy.deepcopy(base)
+    own.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    own.load_state_dict(wrapped.get_base_model().state_dict())
+    name = "model.layers.0.self_attn.q_proj.weight"
+    for model in (own, wrapped.get_base_model()):
+        torch.testing.assert_close(open_checkpoint(model)[name], open_checkpoint(wrapped)[name])
+
+
 class Attention(torch.nn.Module):
     def __init__(self):
         super().__init__()

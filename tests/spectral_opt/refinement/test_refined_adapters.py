@@ -193,6 +193,29 @@ def test_an_adapter_that_runs_otherwise_than_it_is_saved_is_refused(change, mess
         refine(base, wrapped, ROWS)
 
 
+@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["adapter", "merged"])
+def test_an_adapter_of_transformers_is_that_of_its_folder(tmp_path, config):
+    base = llama()
+    base.save_pretrained(tmp_path / "base")
+    tuned = copy.deepcopy(base)
+    tuned.add_adapter(LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False), "mine")
+    tuned.save_pretrained(tmp_path / "adapter")
+    from_folder = refine(base, tmp_path / "adapter", config)
+    from_module = refine(base, tuned, config)
+    assert from_module.form == from_folder.form
+    assert from_module.keys() == from_folder.keys()
+    assert all(torch.equal(from_module[name], value) for name, value in from_folder.items())
+    tuned.disable_adapters()
+    with pytest.raises(ValueError, match="adapter disabled"):
+        refine(base, tuned, config)
+
+
+def test_the_model_inside_of_a_peft_model_is_refused():
+    base = llama()
+    with pytest.raises(ValueError, match="give the PeftModel"):
+        refine(base, trained(base, target_modules=["q_proj"]).get_base_model(), ROWS)
+
+
 def test_weights_alone_run_with_their_own_buffers():
     base, tuned = routed(), copy.deepcopy(make_saved("DeepseekV3ForCausalLM", seed=1))
     texts = {
