@@ -301,7 +301,10 @@ def _describe_embeddings(file: Path, adapter: AdaptedWeights, model: Any) -> Non
     """Set in the base's config what an adapter has changed of it: weights that are tied no more, and added tokens."""
     config = read_json(file)
     text = config.get("text_config")
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    try:
+        embedding = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # no model of transformers, or one of two towers
+        embedding = None
     weight = getattr(embedding, "weight", None)
     name = next((name for name, parameter in model.named_parameters() if parameter is weight), None)
     for part in (config, text) if isinstance(text, dict) else (config,):

@@ -216,6 +216,13 @@ def test_the_model_inside_of_a_peft_model_is_refused():
         refine(base, trained(base, target_modules=["q_proj"]).get_base_model(), ROWS)
 
 
+def test_an_adapter_of_two_towers_is_merged_into_a_folder(tmp_path):
+    base = make_saved("CLIPModel")
+    refined = refine(base, trained(base, target_modules=["q_proj"]), BLOCKS, out=tmp_path)
+    loaded = type(base).from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in refined.items())
+
+
 def test_weights_alone_run_with_their_own_buffers():
     base, tuned = routed(), copy.deepcopy(make_saved("DeepseekV3ForCausalLM", seed=1))
     texts = {
