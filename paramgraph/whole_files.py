@@ -78,6 +78,11 @@ def append_line(path: str | Path, line: str, first: str = "") -> None:
 def check_can_write(folder: Path) -> None:
     """Refuse with a ValueError a folder that cannot be written, or cannot be made, without making it."""
     nearest = _nearest_folder(folder)
+    for place in (folder, *folder.absolute().parents):
+        if place.is_symlink() and not place.exists():
+            raise ValueError(
+                f"cannot write to {folder}: {place} is a link to nothing; name another folder with --out"
+            )
     try:
         # A right to write says nothing of a disk that is full, or of a place like /proc.
         with tempfile.TemporaryFile(dir=nearest):

@@ -46,7 +46,7 @@ def run_taken_up(out: Path, options: Mapping[str, Any]) -> dict[str, Any] | None
     options, or cannot be written.
     """
     model = existing_path(str(options["model"]))
-    if model is not None and out.resolve() == model.resolve():
+    if model is not None and out.exists() and out.samefile(model):
         raise ValueError(f"{out} holds the model that is tuned: name another folder with --out")
     check_outside(out, (options["data"], options["evaluate_on"], options["preserve"]))
     known = read_run(out)

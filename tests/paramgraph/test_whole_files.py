@@ -98,7 +98,12 @@ def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path)
     check_can_write(tmp_path / "to" / "be" / "made")
     with pytest.raises(ValueError, match=r"cannot write to .*in: Not a directory; name another folder"):
         check_can_write(tmp_path / "file" / "in")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for place in ("link", "link/in", "loop"):
+        with pytest.raises(ValueError, match="is a link to nothing; name another folder"):
+            check_can_write(tmp_path / place)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "link", "loop"]
 
 
 def test_a_folder_lies_in_memory_where_the_innermost_mount_does(monkeypatch):

@@ -41,6 +41,8 @@ def places(encoder, decoder, data, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.tex").write_text("mine")
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "parts").mkdir()
     shutil.copy(data / "reviews.csv", tmp_path / "parts" / "train.csv")
     (tmp_path / "parts" / "validation.csv").write_text("text,label\n")
@@ -184,6 +186,8 @@ CHAT = "--model {llama} --data {chat} --task instruction"
         (f"{CLASSIFY} --out {{here}}/file", "is a file: name a folder"),
         (f"{CLASSIFY} --out {{bert}}", "holds the model that is tuned"),
         (f"{CLASSIFY} --out {{here}}/file/in", "cannot write to"),
+        (f"{CLASSIFY} --out {{here}}/link", "is a link to nothing"),
+        (f"{CLASSIFY} --out {{here}}/loop", "is a link to nothing"),
         (
             f"{CLASSIFY} --dry-run --out {{here}}/used",
             "is not empty and holds no run of finetune (thesis.tex)",
