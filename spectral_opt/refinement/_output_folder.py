@@ -49,6 +49,8 @@ COMPANIONS = (
 NOT_COMPANIONS = (
     "*.index.json",
     "trainer_state.json",
+    "run.json",  # of `spectral-opt finetune`, as the next
+    "whole.json",
     "training_args*",
     "optimizer*",
     "scheduler*",

@@ -18,6 +18,7 @@ from transformers import BertForSequenceClassification
 from paramgraph.checkpoints import open_checkpoint
 from spectral_opt import Refiner, SpectralConfig, refine
 
+OF_TRAINING = {"optimizer.pt", "trainer_state.json", "eval_results.json", "run.json", "whole.json"}
 RING = SpectralConfig(builder="ring", source="weights", exclude=["pooler.dense"])
 
 
@@ -46,7 +47,7 @@ def models(base_and_tuned):
     for name in ("checkpoint-5", ".git", "runs"):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text("{}")
-    for name in ("optimizer.pt", "trainer_state.json", "eval_results.json"):
+    for name in OF_TRAINING:
         (folder / name).write_text("{}")
     return base_and_tuned
 
@@ -104,9 +105,10 @@ def test_files_of_an_earlier_output_go_and_others_stay(models, earlier):
     found = content(earlier)
     ours = {"notes.md", "mine/config.json", "README.md"}
     assert ours <= set(found)
-    assert found.keys() - ours == {
-        name for name in content(models / "tuned") if "/" not in name or name[0] in "12"
-    } - {"optimizer.pt", "trainer_state.json", "eval_results.json"}
+    assert (
+        found.keys() - ours
+        == {name for name in content(models / "tuned") if "/" not in name or name[0] in "12"} - OF_TRAINING
+    )
     loaded = BertForSequenceClassification.from_pretrained(earlier).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in refined.items())
 
