@@ -161,7 +161,8 @@ class Refine:
 
         check_outside(self.out, (self.preserve, self.task))
         check_workers("refine", self.workers, None, None)
-        check_inputs(self.out / "model", (locate(self.base).path, locate(self.tuned).path))
+        for folder in (self.out, self.out / "model"):  # the first would lose a report of its own
+            check_inputs(folder, (locate(self.base).path, locate(self.tuned).path))
         if is_in_files(options, self.memory):
             return _refine_unmeasured(options, self, line)
         print_lines("loading models and texts", to_stderr=True)

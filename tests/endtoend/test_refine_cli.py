@@ -585,11 +585,13 @@ def test_an_interruption_leaves_the_results_of_the_run_before(
     assert {file for file in out.rglob("*") if file.is_file()} == {*before, mine}
 
 
-def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, texts, tmp_path):
+@pytest.mark.parametrize("place", [".", "model"])
+def test_a_result_is_not_refined_onto_itself(word_model_folder, classifier, texts, tmp_path, place):
     out = tmp_path / "out"
-    shutil.copytree(classifier, out / "model")
+    shutil.copytree(classifier, out / place)
+    (out / "report.html").write_text("of the fine-tuning")
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    stopped = run(word_model_folder, out / "model", texts["preserve"], out, "--overwrite")
+    stopped = run(word_model_folder, out / place, texts["preserve"], out, "--overwrite")
     assert stopped.code == 2
     assert "is also read, as base or tuned" in stopped.last_line
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
