@@ -126,12 +126,11 @@ def keep_fresh(model: Any, config: Any, fresh: Iterable[str]) -> list[str]:
 
     Who loads the adapter would draw other weights for them. A ValueError where the method cannot.
     """
+    saves_heads = config.task_type == "SEQ_CLS" and (
+        hasattr(config, "modules_to_save") or config.is_prompt_learning
+    )
     # PEFT finds modules by the ends of their names, and keeps adapters off those alone that it is told in full.
-    of_itself = [
-        name
-        for name, _ in model.named_modules()
-        if config.task_type == "SEQ_CLS" and name.endswith(TRAINED_HEADS)
-    ]
+    of_itself = [name for name, _ in model.named_modules() if saves_heads and name.endswith(TRAINED_HEADS)]
     modules = [
         module
         for module in dict.fromkeys(name.rpartition(".")[0] for name in fresh)

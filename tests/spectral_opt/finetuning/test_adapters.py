@@ -57,6 +57,14 @@ def test_an_adapter_has_all_weights_that_its_base_lacks(encoder, data, tmp_path)
     assert torch.equal(*logits)
 
 
+def test_an_adapter_that_cannot_hold_the_drawn_head_is_refused(encoder, data):
+    more = {"peft": "trainable_tokens", "peft_options": {"token_indices": [1]}}
+    with pytest.raises(
+        ValueError, match=r"such as classifier\.\w+, that an adapter of this kind cannot save"
+    ):
+        preview(options(encoder, data / "reviews.csv", "classification", **more))
+
+
 def test_tokens_that_an_adapter_puts_before_a_text_have_no_loss(decoder, data, tmp_path):
     more = {"peft": "prompt_tuning", "peft_options": {"num_virtual_tokens": 3}}
     asked = options(decoder, data / "plain.jsonl", "causal-lm", **more)
