@@ -2,7 +2,8 @@ r"""Products that a step adds to gradients and parameters in place.
 
 Where a table is a view of one parameter nothing is gathered, scattered or copied:
 
-.. math:: G \leftarrow G + \alpha (L + \text{ridge}\, I) X, \qquad G \leftarrow (1 + r)\, G + A (B^T G)
+.. math:: G \leftarrow G + \alpha (L + \text{ridge}\, I) X,
+    \qquad G \leftarrow (1 + r)\, G + U \operatorname{diag}(g)\, (U^T G)
 
 with r the correction of the modes that a low-rank filter did not compute. Each is one sparse or thin product that reads
 and writes G once.
