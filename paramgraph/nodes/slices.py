@@ -1,7 +1,6 @@
 """A slice of a parameter: which entries are the features of which nodes."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 import torch
@@ -85,17 +84,17 @@ class ParameterSlice:
         if min(self.at) < 0:
             raise ValueError(f"{where}: it cannot start at {self.at}, before the table")
 
-    @cached_property
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Lengths of the axes after the cut, in the axes' own order."""
         return tuple(stop - start for start, stop in self.bounds)
 
-    @cached_property
+    @property
     def nodes(self) -> int:
         """Number of nodes in the block."""
         return prod(self.sizes[axis] for axis in self.order[: self.node_axes])
 
-    @cached_property
+    @property
     def width(self) -> int:
         """Number of parameter entries per node in the block."""
         return prod(self.sizes[axis] for axis in self.order[self.node_axes :])
@@ -111,7 +110,7 @@ class ParameterSlice:
         """Shape of the one matrix that the slice lies in, as stored."""
         return self.shape if self.expert < 0 else self.shape[1:]
 
-    @cached_property
+    @property
     def is_whole(self) -> bool:
         """Whether the slice covers every entry of its parameter."""
         return self.sizes == self.view
