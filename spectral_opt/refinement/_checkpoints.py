@@ -24,6 +24,8 @@ from paramgraph.checkpoints import (
     open_checkpoint,
     open_mapped,
     open_module,
+    plain_name,
+    told,
     wide_weight,
 )
 from paramgraph.mapped_memory import MappedMemory
@@ -105,7 +107,9 @@ def open_tuned(tuned: ModelLike, base: nn.Module, mapped: bool = False) -> Itera
     if where.kind == "module" and hasattr(unwrap(tuned), "peft_config"):
         with tempfile.TemporaryDirectory() as folder:
             _save_adapter(unwrap(tuned), folder)
-            yield TunedCheckpoint(open_checkpoint(folder, _with_buffers(base)), Path(folder))
+            weights = open_checkpoint(folder, _with_buffers(base))
+            _check_trained_beside(unwrap(tuned), weights)
+            yield TunedCheckpoint(weights, Path(folder))
     elif where.kind == "module":
         model = unwrap(tuned)
         yield _of_state(model.state_dict(), model)
@@ -228,6 +232,23 @@ def _check_as_saved(model: Any, name: str) -> None:
                     f"tuned has its adapter scaled by {found:g}, {configured:g} in its configuration, which alone PEFT "
                     "saves: scale it back (unscale_layer), or merge it (merge_and_unload) and refine that"
                 )
+
+
+def _check_trained_beside(model: nn.Module, weights: WeightMapping) -> None:
+    """Refuse weights of the base that were trained beside an adapter, where PEFT saves nothing of them."""
+    kept = [weights.base, weights] if isinstance(weights, AdaptedWeights) else [weights]
+    lost = [
+        plain_name(name)
+        for name, value in model.named_parameters()
+        if value.requires_grad
+        and all(plain_name(name) in one for one in kept)
+        and not any(torch.equal(one[plain_name(name)].to(value), value) for one in kept)
+    ]
+    if lost:
+        raise ValueError(
+            f"tuned has weights that were trained beside its adapter, and that PEFT does not save ({told(lost)}): "
+            "merge it (merge_and_unload) and refine that"
+        )
 
 
 def _in_architecture_of(like: ModelLike | None, weights: WeightMapping) -> BaseModel:

@@ -194,6 +194,20 @@ def test_an_adapter_that_runs_otherwise_than_it_is_saved_is_refused(change, mess
 
 
 @pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["adapter", "merged"])
+def test_weights_that_were_trained_beside_an_adapter_are_not_lost(config):
+    base = llama()
+    wrapped = trained(copy.deepcopy(base), target_modules=["q_proj"])
+    norm = wrapped.base_model.model.model.norm.weight.requires_grad_()
+    assert refine(base, wrapped, config).keys()  # as it was
+    with torch.no_grad():
+        norm.add_(1.0)
+    with pytest.raises(ValueError, match=r"not save \(model.norm.weight\): merge it"):
+        refine(base, wrapped, config)
+    found = refine(base, wrapped.merge_and_unload(), config)
+    assert torch.equal(found["model.norm.weight"], norm.detach())
+
+
+@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["adapter", "merged"])
 def test_an_adapter_of_transformers_is_that_of_its_folder(tmp_path, config):
     base = llama()
     base.save_pretrained(tmp_path / "base")
