@@ -30,6 +30,8 @@ from paramgraph.filters.responses import get_response
 from paramgraph.spectra import Seed, ShiftOperator, Spectrum, check_operator, eigenpairs
 
 logger = logging.getLogger(__name__)
+# Of the largest eigenvalue: far above what float32 or a loose solver leaves, far below what another graph does.
+SAME_OPERATOR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +152,24 @@ def _check_spectrum(operator: ShiftOperator, asked: Asked, spectrum: Spectrum | 
         raise ValueError(
             f"{wanted} modes are needed, the spectrum holds {spectrum.modes}; compute more of them"
         )
+    left, stated = _residual(operator, spectrum)
+    if left > stated + SAME_OPERATOR * operator.bound:
+        raise ValueError(
+            f"the spectrum is that of another {operator.kind}: L U and U diag(eigenvalues) differ by {left:.2g} along "
+            f"a mixture of its modes, {stated:.2g} by its own residuals; compute eigenpairs of this operator"
+        )
+
+
+def _residual(operator: ShiftOperator, spectrum: Spectrum) -> tuple[float, float]:
+    """Measure L x - U diag(eigenvalues) c of one mixture x = U c of all modes, and bound it by their residuals."""
+    values, basis, residuals = (
+        part.to("cpu", torch.float64)
+        for part in (spectrum.eigenvalues, spectrum.eigenvectors, spectrum.residuals)
+    )
+    mixture = torch.full_like(values, max(spectrum.modes, 1) ** -0.5)
+    mixture[::2] *= -1.0
+    left = operator @ (basis @ mixture) - basis @ (values * mixture)
+    return float(torch.linalg.vector_norm(left)), float(mixture.abs() @ residuals)
 
 
 def _modes(

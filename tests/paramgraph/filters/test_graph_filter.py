@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -492,6 +494,22 @@ def test_spectrum_of_another_operator_raises():
         prepare_filter(operator, heat(1.0), spectrum=eigenpairs(adjacency(nx.path_graph(5))))
     with pytest.raises(ValueError, match="compute more"):
         prepare_filter(operator, heat(1.0), "exact", spectrum=eigenpairs(operator, k=2))
+
+
+@pytest.mark.parametrize("k", [1, 3, None])
+@pytest.mark.parametrize(
+    "other",
+    [laplacian(nx.cycle_graph(9)), laplacian(nx.star_graph(8)), laplacian(nx.path_graph(9), None)],
+    ids=["cycle", "star", "unnormalized"],
+)
+def test_spectrum_of_another_graph_of_as_many_nodes_raises(other, k):
+    path = laplacian(nx.path_graph(9))
+    with pytest.raises(ValueError, match="that of another laplacian"):
+        prepare_filter(path, heat(1.0), spectrum=eigenpairs(other, k=k))
+    own = eigenpairs(path, k=k)
+    assert prepare_filter(path, heat(1.0), spectrum=own).rank == own.modes
+    coarse = replace(own, eigenvalues=own.eigenvalues.float(), eigenvectors=own.eigenvectors.float())
+    assert prepare_filter(path, heat(1.0), spectrum=coarse).rank == own.modes
 
 
 def test_chebyshev_names_the_pole_in_the_interval_of_an_adjacency():
