@@ -175,9 +175,11 @@ def graph_from_networkx(graph: nx.Graph, like: Data | None = None) -> Data:
                 "every edge one as its attribute `weight`, or leave the attribute out, for 1"
             )
     matrix = nx.to_scipy_sparse_array(graph, dtype=np.float64)
-    # Each pair by itself: beside a large weight elsewhere, one that goes one way alone is no rounding.
-    larger = abs(matrix).maximum(abs(matrix.T))
-    if graph.is_directed() and _largest((abs(matrix - matrix.T) - SYMMETRY_TOLERANCE * larger).maximum(0)):
+    # One way alone is no rounding, however light beside other edges.
+    if graph.is_directed() and (
+        any(w and not graph.has_edge(v, u) for u, v, w in graph.edges(data="weight", default=1))
+        or _largest(matrix - matrix.T) > SYMMETRY_TOLERANCE * _largest(matrix)
+    ):
         raise ValueError(
             "the graph is directed, and not symmetric: its weights differ between the two directions. Say what an "
             "edge is to weigh, as by A = networkx.to_scipy_sparse_array(graph) and (A + A.T) / 2"

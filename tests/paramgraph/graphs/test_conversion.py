@@ -225,6 +225,13 @@ def test_an_edge_of_one_direction_is_told_beside_a_far_larger_weight():
     assert graph_from_networkx(graph).edge_weight.tolist() == pytest.approx([1e9, 1e9, 1.0, 1.0])
 
 
+def test_two_directions_that_differ_by_rounding_are_one_edge():
+    # What float32 leaves of a cosine that is zero, the other way round.
+    graph = nx.DiGraph()
+    graph.add_weighted_edges_from([(0, 1, 1.0), (1, 0, 1.0), (1, 2, 1e-8), (2, 1, 3e-8)])
+    assert graph_from_networkx(graph).edge_weight.tolist() == pytest.approx([1.0, 1.0, 2e-8, 2e-8])
+
+
 def test_duplicate_edges_of_a_graph_raise():
     index = torch.tensor([[0, 0, 1, 1], [1, 1, 0, 0]])
     with pytest.raises(ValueError, match="not coalesced"):
