@@ -120,10 +120,9 @@ def _basis(subspace: Tensor | Spectrum, k: int | None) -> Float[np.ndarray, "nod
     if isinstance(subspace, Spectrum) and 0 < count < held:
         _warn_of_cut(subspace.eigenvalues.detach().to("cpu", torch.float64), count)
     chosen: np.ndarray = columns[:, :count].detach().to("cpu", torch.float64).numpy()
+    # A span knows no lengths, and 1e-20 of one is no rounding.
     largest = np.abs(chosen).max(axis=0, initial=0.0)
-    chosen = (
-        chosen[:, largest > 0] / largest[largest > 0]
-    )  # a span knows no lengths, and 1e-20 of one is no rounding
+    chosen = chosen[:, largest > 0] / largest[largest > 0]
     if not chosen.size:
         return chosen[:, :0]
     # What the rounding of a dtype adds has at most half of eps times the Frobenius norm.

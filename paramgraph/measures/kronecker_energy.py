@@ -81,9 +81,8 @@ class EnergyBands:
 
         def gains(sums: np.ndarray, texts: int) -> np.ndarray:
             level = sums.sum(axis=0) / whole if mean is None else mean * texts
-            with np.errstate(
-                invalid="ignore"
-            ):  # of all texts but the only one that has any energy there is no level
+            # Of all texts but the only one that has any energy there is no level.
+            with np.errstate(invalid="ignore"):
                 gained: np.ndarray = 1 / (1 + strength * (sums.T / self.modes).T / level)
             return gained
 

@@ -190,9 +190,8 @@ def _local_folder(where: Located) -> Path | None:
 
 
 def _save_adapter(model: Any, folder: str) -> None:
-    is_of_peft = not callable(
-        model.active_adapters
-    )  # else transformers' own, by add_adapter or from_pretrained
+    # transformers' own, by add_adapter or from_pretrained, has a method of this name.
+    is_of_peft = not callable(model.active_adapters)
     try:
         active = list(model.active_adapters if is_of_peft else model.active_adapters())
     except ValueError:  # it knows of no adapter

@@ -177,28 +177,19 @@ def results_table(overview: Overview, question: Question = AT_ADAMW) -> TableVie
 
 def scaling_table(overview: Overview) -> TableView:
     """Put what is left of AdamW's change below each other: the loss on each task, and what is lost."""
-    header, columns = ["factor"], list[dict[float, str]]()
+    columns, told = list[str](), dict[float, list[str]]()
     for panel, own in overview.shown.items():
-        if panel.part not in LANGUAGE_REFINED or not baseline_of(own).finished:
+        adamw = baseline_of(own)
+        if panel.part not in LANGUAGE_REFINED or adamw is None or not adamw.finished:
             continue
-        header += [f"{panel.task}: loss", "lost"]
-        states = [
-            point for record in baseline_of(own).finished.values() for point in record.metrics["points"]
-        ]
-        factors = sorted({point["factor"] for point in states}, reverse=True)
-        for measure in ("loss", "lost"):
-            of_factor = {
-                factor: [float(point[measure]) for point in states if point["factor"] == factor]
-                for factor in factors
-            }
-            columns.append({factor: _between(values) for factor, values in of_factor.items()})
-    rows = [
-        (f"{factor:g}", *(column.get(factor, "") for column in columns))
-        for factor in dict.fromkeys(factor for column in columns for factor in column)
-    ]
+        columns += [f"{panel.task}: loss", f"{panel.task}: lost"]
+        states = [record.metrics["points"] for record in adamw.finished.values()]
+        for points in zip(*states, strict=True):  # one factor, over seeds
+            cells = (_between([float(point[measure]) for point in points]) for measure in ("loss", "lost"))
+            told.setdefault(points[0]["factor"], []).extend(cells)
     return TableView(
-        tuple(header),
-        tuple(rows),
+        ("factor", *columns),
+        tuple((f"{factor:g}", *cells) for factor, cells in told.items()),
         "AdamW's change times a factor: the loss of a token on the task, and by how much it has risen on other texts, "
         "nats; mean, 95 % interval over seeds",
     )
